@@ -1,0 +1,18 @@
+//! `bivouac doctor`: what this host can do.
+
+use super::Failure;
+
+/// Arguments of `bivouac doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+
+}
+
+/// What was found.
+#[derive(Debug, serde::Serialize)]
+pub struct Report {}
+
+/// Examines the host.
+pub fn run(_args: &Args) -> Result<Report, Failure> {
+    Ok(Report {})
+}

@@ -1,0 +1,23 @@
+//! Bivouac starts a virtual machine from any disk image, lets the guest write whatever it
+//! likes, and leaves no trace: the image is never changed and nothing stays behind.
+//!
+//! # The tour, in reading order
+//!
+//! - [`exit`]: every exit status, once.
+//! - [`image`]: a disk image as data: formats, the qcow2 header, layers, the backing chain.
+//! - [`host`]: what this host can do: QEMU, KVM, the kernel, where an overlay may live.
+//! - [`machine`]: one QEMU process and all it holds, from plan to outcome.
+//! - [`commands`]: one file a command.
+//! - [`cli`]: the command line; the only place that prints.
+//! - [`sys`]: the only `unsafe`.
+//!
+//! Arrows point one way: cli -> commands -> machine -> image, host -> sys. A test
+//! (`tests/it/architecture.rs`) keeps them.
+
+pub mod cli;
+pub mod commands;
+pub mod exit;
+pub mod host;
+pub mod image;
+pub mod machine;
+pub mod sys;

@@ -1,0 +1,1 @@
+//! The only `unsafe` of the project: what nix and the standard library lack.
