@@ -4,9 +4,7 @@ use super::Failure;
 
 /// Arguments of `bivouac doctor`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-
-}
+pub struct Args {}
 
 /// What was found.
 #[derive(Debug, serde::Serialize)]
