@@ -67,6 +67,12 @@ impl KernelError {
     }
 }
 
+/// For a kernel that was named and has no modules here.
+pub fn modules_mend() -> String {
+    "name one whose modules are in /lib/modules/RELEASE, or leave --kernel and BIVOUAC_KERNEL out"
+        .into()
+}
+
 /// Ubuntu makes its kernels 0600, root's; the second command survives reinstallation.
 pub fn unreadable_mend(path: &Path) -> String {
     let path = path.display();

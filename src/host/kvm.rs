@@ -154,9 +154,7 @@ impl Kvm {
             Self::Denied(denial) => denial.mend(),
             Self::Busy => "stop the other hypervisor (VirtualBox, VMware) or its machines".into(),
             Self::Crawls { .. } => {
-                "guests run without KVM (TCG) meanwhile; on a virtual host, ask for nested \
-                 virtualisation, or use bare metal"
-                    .into()
+                "on a virtual host ask for nested virtualisation, or use bare metal".into()
             }
             Self::NotKvm => "`sudo rm /dev/kvm && sudo mknod -m 660 /dev/kvm c 10 232 && sudo \
                              chgrp kvm /dev/kvm`"

@@ -6,9 +6,12 @@
 pub mod accounts;
 pub mod acl;
 pub mod distribution;
+pub mod filesystem;
+pub mod firmware;
 pub mod kernel;
 pub mod kvm;
 pub mod kvm_trial;
+pub mod probe;
 pub mod qemu;
 pub mod release;
 pub mod scratch;

@@ -4,14 +4,14 @@
 use std::env;
 use std::ffi::{CStr, OsString};
 use std::fs::{File, Permissions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::statfs::{FsType, Statfs, statfs};
+
+use super::filesystem::{Space, bytes};
 
 /// Where overlays go when nothing else is said: on disk, and not cleared while we run.
 pub const DEFAULT: &str = "/var/tmp";
@@ -121,19 +121,6 @@ impl ScratchError {
     }
 }
 
-/// What is known about the filesystem.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Space {
-    /// Its kind in mount(8)'s words, or its number in hexadecimal.
-    pub kind: String,
-    /// Whether it is memory, so that what a guest writes takes memory.
-    pub memory: bool,
-    /// Its size in bytes.
-    pub size: u64,
-    /// What is free for this user, in bytes.
-    pub free: u64,
-}
-
 impl Scratch {
     /// Chooses the directory: `explicit`, else `$TMPDIR`, else [`DEFAULT`]; the first that is
     /// said has to do. Makes a file in it to be sure.
@@ -166,11 +153,12 @@ impl Scratch {
                 chosen_by,
                 way,
             }),
-            Err(source) => Err(match Errno::from_raw(source.raw_os_error().unwrap_or(0)) {
-                Errno::ENOENT => ScratchError::Missing { path, chosen_by },
-                Errno::ENOTDIR => ScratchError::NotADirectory { path, chosen_by },
-                Errno::EACCES | Errno::EPERM => ScratchError::NotWritable { path, chosen_by },
-                Errno::EROFS => ScratchError::ReadOnly { path, chosen_by },
+            // By kind: tempfile wraps what the kernel said.
+            Err(source) => Err(match source.kind() {
+                ErrorKind::NotFound => ScratchError::Missing { path, chosen_by },
+                ErrorKind::NotADirectory => ScratchError::NotADirectory { path, chosen_by },
+                ErrorKind::PermissionDenied => ScratchError::NotWritable { path, chosen_by },
+                ErrorKind::ReadOnlyFilesystem => ScratchError::ReadOnly { path, chosen_by },
                 _ => ScratchError::Other {
                     path,
                     chosen_by,
@@ -208,15 +196,7 @@ impl Scratch {
     /// # Errors
     /// What `statfs` says.
     pub fn space(&self) -> io::Result<Space> {
-        let found = statfs(&self.directory)?;
-        let unit = u64::try_from(found.block_size()).unwrap_or(0);
-        let (kind, memory) = kind(&found);
-        Ok(Space {
-            kind,
-            memory,
-            size: found.blocks().saturating_mul(unit),
-            free: found.blocks_available().saturating_mul(unit),
-        })
+        Space::of(&self.directory)
     }
 
     /// What the user should know before a guest writes: that the directory is memory.
@@ -268,63 +248,4 @@ fn make_and_unlink(directory: &Path) -> io::Result<File> {
     let (file, path) = named.into_parts();
     path.close()?;
     Ok(file)
-}
-
-/// Kinds by their magic numbers (statfs(2)).
-fn kind(found: &Statfs) -> (String, bool) {
-    const KINDS: [(i64, &str); 16] = [
-        (0x0102_1994, "tmpfs"),
-        (0x8584_58f6, "ramfs"),
-        (0xef53, "ext4"),
-        (0x5846_5342, "xfs"),
-        (0x9123_683e, "btrfs"),
-        (0x2fc1_2fc1, "zfs"),
-        (0xf2f5_2010, "f2fs"),
-        (0xca45_1a4e, "bcachefs"),
-        (0x794c_7630, "overlay"),
-        (0x6969, "nfs"),
-        (0xff53_4d42, "cifs"),
-        (0xfe53_4d42, "smb2"),
-        (0x6573_5546, "fuse"),
-        (0x0102_1997, "9p"),
-        (0x4d44, "vfat"),
-        (0x2011_bab0, "exfat"),
-    ];
-    let FsType(magic) = found.filesystem_type();
-    let known = KINDS.iter().find(|(number, _)| *number == magic);
-    let name = known.map_or_else(|| format!("{magic:#x}"), |(_, name)| (*name).to_owned());
-    let memory = matches!(name.as_str(), "tmpfs" | "ramfs");
-    (name, memory)
-}
-
-/// A size for people: `1.5 GiB`.
-pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if count < 1024 {
-        return format!("{count} bytes");
-    }
-    let mut value = count as f64 / 1024.0;
-    let mut units = UNITS.iter();
-    let mut unit = units.next().copied().unwrap_or_default();
-    for larger in units {
-        if value < 1023.95 {
-            break;
-        }
-        value /= 1024.0;
-        unit = larger;
-    }
-    format!("{value:.1} {unit}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_written_with_one_decimal_and_never_as_1024_of_a_unit() {
-        assert_eq!(bytes(512), "512 bytes");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes((1 << 30) - 1), "1.0 GiB");
-        assert_eq!(bytes(u64::MAX), "16384.0 PiB");
-    }
 }
