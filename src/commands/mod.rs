@@ -31,13 +31,20 @@ pub struct Failure {
 impl Failure {
     /// A failure with a known remedy.
     pub fn with_mend(error: impl Into<anyhow::Error>, mend: impl Into<String>) -> Self {
-        Self { mend: Some(mend.into()), ..Self::from(error.into()) }
+        Self {
+            mend: Some(mend.into()),
+            ..Self::from(error.into())
+        }
     }
 }
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self { error, mend: None, status: Status::Failed }
+        Self {
+            error,
+            mend: None,
+            status: Status::Failed,
+        }
     }
 }
 

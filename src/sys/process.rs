@@ -1,7 +1,4 @@
-//! The only `unsafe` of the project: what nix, tokio and the standard library lack.
-//!
-//! Each block says why it is sound. Everything here is small, and nothing here decides
-//! anything: callers do.
+//! Between fork and exec, and what a forked child or a signal needs.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
