@@ -30,3 +30,10 @@ impl From<anyhow::Error> for Failure {
         Self { error, mend: None, status: Status::Failed }
     }
 }
+
+impl From<crate::image::ChainError> for Failure {
+    fn from(error: crate::image::ChainError) -> Self {
+        let mend = error.mend();
+        Self { error: error.into(), mend, status: Status::Failed }
+    }
+}
