@@ -5,7 +5,6 @@ mod output;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-<<<<<<< HEAD
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -95,38 +94,4 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
 /// The command line's definition, for the test that holds the manual pages against it.
 pub fn definition() -> clap::Command {
     Cli::command()
-=======
-use clap::Parser;
-
-use crate::commands::doctor;
-use crate::exit::Status;
-
-#[derive(Parser)]
-#[command(version, about)]
-enum Command {
-    /// What this host can do, what is in the way, and how to mend it
-    Doctor(doctor::Args),
-}
-
-/// The whole program.
-pub fn main() -> ExitCode {
-    let Command::Doctor(args) = Command::parse();
-    match doctor::run(&args) {
-        Ok(report) if args.json => {
-            println!(
-                "{}",
-                serde_json::to_string_pretty(&report).unwrap_or_default()
-            );
-            report.status().into()
-        }
-        Ok(report) => {
-            print!("{report}");
-            report.status().into()
-        }
-        Err(failure) => {
-            eprintln!("bivouac: {:#}", failure.error);
-            Status::Failed.into()
-        }
-    }
->>>>>>> host
 }

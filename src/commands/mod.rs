@@ -75,5 +75,5 @@ failures_with_a_mend!(
     crate::host::kernel::KernelError,
     crate::host::qemu::QemuError,
     crate::host::scratch::ScratchError,
-    crate::image::chain::ChainError,
+    crate::image::ChainError,
 );
