@@ -35,11 +35,17 @@ impl Output {
         };
         // Fails only where another listener was installed before, in a test.
         let _ = tracing::subscriber::set_global_default(Log { level });
-        Self { status_wanted: !quiet && io::stderr().is_terminal() }
+        Self {
+            status_wanted: !quiet && io::stderr().is_terminal(),
+        }
     }
 
     /// A command's result, for people or as JSON.
-    pub fn result(&self, result: &(impl Display + serde::Serialize), json: bool) -> Result<(), Failure> {
+    pub fn result(
+        &self,
+        result: &(impl Display + serde::Serialize),
+        json: bool,
+    ) -> Result<(), Failure> {
         let mut text = if json {
             serde_json::to_string_pretty(result).context("writing JSON")?
         } else {
@@ -109,7 +115,11 @@ fn clear(stderr: &mut impl Write) {
 pub fn usage(error: &clap::Error) -> Status {
     // Nothing can be done where even this cannot be printed.
     let _ = error.print();
-    if error.use_stderr() { Status::Failed } else { Status::Success }
+    if error.use_stderr() {
+        Status::Failed
+    } else {
+        Status::Success
+    }
 }
 
 fn line(kind: &str, text: &str) {

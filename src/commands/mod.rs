@@ -54,7 +54,10 @@ impl From<crate::machine::StartError> for Failure {
             crate::machine::StartError::Died { .. } => Status::QemuDied,
             _ => Status::Failed,
         };
-        Self { status, ..Self::from(anyhow::Error::from(error)) }
+        Self {
+            status,
+            ..Self::from(anyhow::Error::from(error))
+        }
     }
 }
 

@@ -9,8 +9,7 @@ use super::blockdev::{disk_nodes, layer_node};
 use super::plan::{Bus, ChildFd, Disk, Display, Firmware, Layer, Network, Plan};
 
 /// QEMU's own sandbox: no new privileges, no child processes, no change of scheduling.
-pub const SANDBOX: &str =
-    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+pub const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
 /// QEMU's arguments for `plan`, without the program's name.
 pub fn argv(plan: &Plan) -> Vec<OsString> {
@@ -97,7 +96,10 @@ fn machine_args(args: &mut Args, plan: &Plan) {
 fn channel_args(args: &mut Args, plan: &Plan) {
     args.opt("-chardev", format!("socket,id=qmp,fd={}", plan.qmp.0));
     args.opt("-mon", "chardev=qmp,mode=control");
-    args.opt("-chardev", format!("socket,id=console,fd={}", plan.console.0));
+    args.opt(
+        "-chardev",
+        format!("socket,id=console,fd={}", plan.console.0),
+    );
     args.opt("-serial", "chardev:console");
 }
 
@@ -170,18 +172,26 @@ fn cdrom_args(args: &mut Args, plan: &Plan, index: usize, cdrom: &Layer) {
         Bus::Ide => format!("ide-cd,bus=ide.{},unit={}", slot / 2, slot % 2),
         Bus::Virtio | Bus::Nvme => format!("ide-cd,bus=sata.{index}"),
     };
-    args.opt("-device", format!("{device},id={name}-device,drive={name},bootindex={slot}"));
+    args.opt(
+        "-device",
+        format!("{device},id={name}-device,drive={name},bootindex={slot}"),
+    );
 }
 
 fn network_args(args: &mut Args, network: &Network) {
-    let Network::User { publish } = network else { return };
+    let Network::User { publish } = network else {
+        return;
+    };
     let mut netdev = "user,id=net0".to_owned();
     for forward in publish {
         let address = match forward.address {
             std::net::IpAddr::V4(v4) => v4.to_string(),
             std::net::IpAddr::V6(v6) => format!("[{v6}]"),
         };
-        netdev.push_str(&format!(",hostfwd=tcp:{address}:{}-:{}", forward.host, forward.guest));
+        netdev.push_str(&format!(
+            ",hostfwd=tcp:{address}:{}-:{}",
+            forward.host, forward.guest
+        ));
     }
     args.opt("-netdev", netdev);
     // No option ROM: nobody boots from this network, and loading it takes time.

@@ -28,7 +28,11 @@ pub fn disk_nodes(name: &str, disk: &Disk) -> Vec<Value> {
 
 /// A read-only layer. `backing` is null or the name of the node below.
 pub fn layer_node(name: &str, layer: &Layer, backing: Value) -> Value {
-    let driver = if layer.block_device { "host_device" } else { "file" };
+    let driver = if layer.block_device {
+        "host_device"
+    } else {
+        "file"
+    };
     let mut node = Map::new();
     node.insert("driver".into(), json!(layer.format.as_str()));
     node.insert("node-name".into(), json!(name));

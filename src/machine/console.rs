@@ -142,7 +142,9 @@ fn is_panic(line: &[u8]) -> bool {
     }
     if let Some(after) = rest.strip_prefix(b"[")
         && let Some(end) = after.iter().position(|&b| b == b']')
-        && after[..end].iter().all(|b| b.is_ascii_digit() || matches!(b, b' ' | b'.'))
+        && after[..end]
+            .iter()
+            .all(|b| b.is_ascii_digit() || matches!(b, b' ' | b'.'))
     {
         rest = after[end + 1..].trim_ascii_start();
     }
@@ -191,7 +193,10 @@ mod tests {
             "[    4.182734] Kernel panic - not syncing: VFS: Unable to mount root fs",
             "<0>[   12.0] Kernel panic - not syncing: Attempted to kill init!",
         ] {
-            assert_eq!(Tail::default().take(format!("x\n{line}\r\n").as_bytes()), [Sighting::Panic]);
+            assert_eq!(
+                Tail::default().take(format!("x\n{line}\r\n").as_bytes()),
+                [Sighting::Panic]
+            );
         }
         for line in [
             "$ grep 'Kernel panic - not syncing' log",

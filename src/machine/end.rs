@@ -116,7 +116,10 @@ pub fn of_event(event: &Event) -> Option<GuestEnd> {
         {
             GuestEnd::WriteFailed {
                 // `device` is empty for a node made by -blockdev.
-                node: data.node_name.clone().unwrap_or_else(|| data.device.clone()),
+                node: data
+                    .node_name
+                    .clone()
+                    .unwrap_or_else(|| data.device.clone()),
                 no_space: data.nospace.unwrap_or(false),
                 reason: data.reason.clone(),
             }
@@ -131,15 +134,25 @@ pub fn end_of(status: ExitStatus, seen: Option<GuestEnd>, output: String) -> End
         Some(GuestEnd::PoweredOff) => End::PoweredOff,
         Some(GuestEnd::Reset) => End::Reset,
         Some(GuestEnd::Panicked) => End::Panicked,
-        Some(GuestEnd::WriteFailed { node, no_space, reason }) => {
-            End::WriteFailed { node, no_space, reason }
-        }
+        Some(GuestEnd::WriteFailed {
+            node,
+            no_space,
+            reason,
+        }) => End::WriteFailed {
+            node,
+            no_space,
+            reason,
+        },
         Some(GuestEnd::QmpLost(why)) => End::QemuDied { how: why, output },
         Some(GuestEnd::WindowClosed) => End::Left,
-        Some(GuestEnd::Ended) if status.success() => {
-            End::QemuDied { how: "ended by a signal from outside".into(), output }
-        }
-        Some(GuestEnd::Ended) | None => End::QemuDied { how: describe(status), output },
+        Some(GuestEnd::Ended) if status.success() => End::QemuDied {
+            how: "ended by a signal from outside".into(),
+            output,
+        },
+        Some(GuestEnd::Ended) | None => End::QemuDied {
+            how: describe(status),
+            output,
+        },
     }
 }
 
@@ -174,7 +187,13 @@ mod tests {
         assert_eq!(end(ExitStatus::from_raw(9), Some(GuestEnd::Panicked)), 122);
         assert_eq!(end(ExitStatus::from_raw(9), None), 123);
         assert_eq!(end(exited(1), None), 123);
-        assert_eq!(end(ExitStatus::from_raw(11), Some(GuestEnd::QmpLost("x".into()))), 123);
+        assert_eq!(
+            end(
+                ExitStatus::from_raw(11),
+                Some(GuestEnd::QmpLost("x".into()))
+            ),
+            123
+        );
     }
 
     #[test]

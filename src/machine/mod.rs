@@ -96,7 +96,11 @@ pub enum StartError {
 }
 
 fn quoted(output: &str) -> String {
-    if output.is_empty() { String::new() } else { format!("\nQEMU said: {output}") }
+    if output.is_empty() {
+        String::new()
+    } else {
+        format!("\nQEMU said: {output}")
+    }
 }
 
 /// The two ends of QEMU's channels: ours, and those that QEMU will inherit.
@@ -115,7 +119,12 @@ impl Channels {
         let (console, child_console) = StdUnixStream::pair()?;
         qmp.set_nonblocking(true)?;
         console.set_nonblocking(true)?;
-        Ok(Self { qmp, console, child_qmp: child_qmp.into(), child_console: child_console.into() })
+        Ok(Self {
+            qmp,
+            console,
+            child_qmp: child_qmp.into(),
+            child_console: child_console.into(),
+        })
     }
 
     /// The number of QEMU's end of QMP.
@@ -174,7 +183,12 @@ impl Machine {
         args: &[OsString],
         holdings: Holdings<'_>,
     ) -> Result<Self, StartError> {
-        let Channels { qmp, console, child_qmp, child_console } = holdings.channels;
+        let Channels {
+            qmp,
+            console,
+            child_qmp,
+            child_console,
+        } = holdings.channels;
         let inherited = Inherited {
             fds: vec![child_qmp, child_console],
             max_file_size: holdings.max_file_size,
@@ -195,7 +209,15 @@ impl Machine {
         tokio::task::spawn_local(console::feed(write, holdings.input));
 
         let (qmp, events) = greet(&mut process, UnixStream::from_std(qmp)?).await?;
-        Ok(Self { process, qmp, events, sightings, console, tail, guest_end: None })
+        Ok(Self {
+            process,
+            qmp,
+            events,
+            sightings,
+            console,
+            tail,
+            guest_end: None,
+        })
     }
 
     /// QEMU's version.
@@ -215,7 +237,9 @@ impl Machine {
 
     /// Whether QEMU runs on KVM, in its own words (`query-kvm`).
     pub async fn uses_kvm(&mut self) -> Result<bool, StartError> {
-        self.ask(qapi::qmp::query_kvm {}).await.map(|kvm| kvm.enabled)
+        self.ask(qapi::qmp::query_kvm {})
+            .await
+            .map(|kvm| kvm.enabled)
     }
 
     /// Lets the CPUs run.
@@ -233,8 +257,13 @@ impl Machine {
         match answer {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(QmpError::Closed)) => Err(gone(&mut self.process).await),
-            Ok(Err(error)) => Err(StartError::Qmp { error, output: self.process.tail() }),
-            Err(_) => Err(StartError::Silent { output: self.process.tail() }),
+            Ok(Err(error)) => Err(StartError::Qmp {
+                error,
+                output: self.process.tail(),
+            }),
+            Err(_) => Err(StartError::Silent {
+                output: self.process.tail(),
+            }),
         }
     }
 
@@ -338,7 +367,10 @@ async fn greet(process: &mut Process, socket: UnixStream) -> Result<(Qmp, Events
         Err(QmpError::Closed) => Err(gone(process).await),
         Err(error) => {
             process.kill().await?;
-            Err(StartError::Qmp { error, output: process.tail() })
+            Err(StartError::Qmp {
+                error,
+                output: process.tail(),
+            })
         }
     }
 }

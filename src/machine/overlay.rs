@@ -33,7 +33,10 @@ impl Place {
 }
 
 /// The geometry of every overlay; see scripts/bench-overlay for the figures behind it.
-const GEOMETRY: Geometry = Geometry { cluster_bits: 16, extended_l2: true };
+const GEOMETRY: Geometry = Geometry {
+    cluster_bits: 16,
+    extended_l2: true,
+};
 
 /// An overlay over one image.
 #[derive(Debug)]
@@ -63,7 +66,10 @@ impl Overlay {
             geometry: GEOMETRY,
         }
         .write_to(&file)?;
-        Ok(Self { name: name.to_owned(), file })
+        Ok(Self {
+            name: name.to_owned(),
+            file,
+        })
     }
 
     /// Its node's name.

@@ -63,7 +63,11 @@ impl Process {
         ChildSetup::new(&fds, inherited.max_file_size).apply(&mut command);
         let child = command.spawn()?;
         let output = pipe::Receiver::from_owned_fd(read)?;
-        Ok(Self { child, output, tail: VecDeque::new() })
+        Ok(Self {
+            child,
+            output,
+            tail: VecDeque::new(),
+        })
     }
 
     /// QEMU's process id, until it was reaped.

@@ -91,8 +91,13 @@ impl Qmp {
         let (questions, questions_rx) = mpsc::unbounded_channel();
         let (events_tx, events) = mpsc::unbounded_channel();
         tokio::spawn(own_the_wire(lines, write, questions_rx, events_tx));
-        let qmp = Self { questions, next_id: 0.into(), version };
-        qmp.execute(qapi::qmp::qmp_capabilities { enable: None }).await?;
+        let qmp = Self {
+            questions,
+            next_id: 0.into(),
+            version,
+        };
+        qmp.execute(qapi::qmp::qmp_capabilities { enable: None })
+            .await?;
         Ok((qmp, events))
     }
 
@@ -113,7 +118,10 @@ impl Qmp {
             Err(error) => Err(QmpError::Refused {
                 command: C::NAME,
                 class: error["class"].as_str().unwrap_or("GenericError").to_owned(),
-                description: error["desc"].as_str().unwrap_or("no reason given").to_owned(),
+                description: error["desc"]
+                    .as_str()
+                    .unwrap_or("no reason given")
+                    .to_owned(),
             }),
         }
     }
@@ -193,14 +201,20 @@ struct Lines {
 
 impl Lines {
     fn new(read: OwnedReadHalf) -> Self {
-        Self { read: BufReader::new(read), partial: Vec::new() }
+        Self {
+            read: BufReader::new(read),
+            partial: Vec::new(),
+        }
     }
 
     /// The next message; None at the end of the connection. May be dropped and called again:
     /// what was read of a line is kept.
     async fn next(&mut self) -> Result<Option<Value>, QmpError> {
         let room = LINE_MAX - (self.partial.len() as u64).min(LINE_MAX);
-        (&mut self.read).take(room).read_until(b'\n', &mut self.partial).await?;
+        (&mut self.read)
+            .take(room)
+            .read_until(b'\n', &mut self.partial)
+            .await?;
         if self.partial.is_empty() {
             return Ok(None);
         }
@@ -256,7 +270,11 @@ mod tests {
     }
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(future)
     }
 
     #[test]
@@ -277,7 +295,10 @@ mod tests {
     fn what_is_not_qmp_is_said_and_not_guessed() {
         for script in ["hello\n", "{}\n", "[1]\n", "{\"QMP\":7}\n", "\u{0}\u{1}\n"] {
             let error = block_on(session_with(script)).unwrap_err();
-            assert!(matches!(error, QmpError::Malformed(_)), "{script:?} gave {error}");
+            assert!(
+                matches!(error, QmpError::Malformed(_)),
+                "{script:?} gave {error}"
+            );
         }
         for script in ["", "{\"QMP\""] {
             let error = block_on(session_with(script)).unwrap_err();

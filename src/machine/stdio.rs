@@ -37,7 +37,11 @@ pub fn output() -> (mpsc::Sender<Vec<u8>>, oneshot::Receiver<()>) {
         // Not locked for the thread's life: a panic's message must still come out.
         while let Some(bytes) = receive.blocking_recv() {
             let mut stdout = io::stdout();
-            if stdout.write_all(&bytes).and_then(|()| stdout.flush()).is_err() {
+            if stdout
+                .write_all(&bytes)
+                .and_then(|()| stdout.flush())
+                .is_err()
+            {
                 return;
             }
         }

@@ -32,7 +32,12 @@ impl Terminal {
         termios::cfmakeraw(&mut raw);
         let tty = stdin.as_fd().try_clone_to_owned()?;
         let guard = Guard::start(tty, original.clone(), raw.clone())?;
-        Ok(Some(Self { original, raw, guard, is_raw: false }))
+        Ok(Some(Self {
+            original,
+            raw,
+            guard,
+            is_raw: false,
+        }))
     }
 
     /// Every key goes to the guest from here on.
@@ -179,7 +184,10 @@ mod tests {
     fn ctrl_a_sequences_are_found_and_all_else_passes() {
         let mut escapes = Escapes::default();
         assert_eq!(escapes.take(b"ls\r"), [pass(b"ls\r")]);
-        assert_eq!(escapes.take(b"a\x01xb"), [pass(b"a"), Key::Leave, pass(b"b")]);
+        assert_eq!(
+            escapes.take(b"a\x01xb"),
+            [pass(b"a"), Key::Leave, pass(b"b")]
+        );
         assert_eq!(escapes.take(b"\x01a\x01\x01"), [pass(b"\x01\x01")]);
         assert_eq!(escapes.take(b"\x01h\x01z"), [Key::Help, Key::Suspend]);
         assert_eq!(escapes.take(b"\x01q"), [pass(b"\x01q")]);

@@ -1,4 +1,4 @@
-//! What the checks of the host need: a bare KVM vCPU, and extended attributes.
+//! What the checks of the host need: a bare KVM vCPU, extended attributes, a dying child.
 
 use std::ffi::{CString, OsStr};
 use std::io;

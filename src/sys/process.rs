@@ -73,7 +73,11 @@ impl ChildSetup {
 /// RLIMIT_FSIZE is an error and not the end.
 fn reset_signal_dispositions() {
     for signal in 1..=64 {
-        let action = if signal == libc::SIGXFSZ { libc::SIG_IGN } else { libc::SIG_DFL };
+        let action = if signal == libc::SIGXFSZ {
+            libc::SIG_IGN
+        } else {
+            libc::SIG_DFL
+        };
         // SAFETY: signal(2) with SIG_DFL or SIG_IGN installs no code of ours; for a number
         // that cannot be changed (SIGKILL, SIGSTOP, glibc's own) it fails, harmlessly.
         unsafe { libc::signal(signal, action) };
@@ -127,7 +131,9 @@ pub fn fork_and_run(work: impl FnOnce()) -> io::Result<Pid> {
 /// Only for a forked child whose owners of the other descriptors will never run again.
 pub fn keep_only_open<const N: usize>(keep: [BorrowedFd<'_>; N]) {
     let keep = keep.map(|fd| fd.as_raw_fd());
-    let Ok((soft, _)) = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let Ok((soft, _)) = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
     let mut first = 0;
     let mut sorted = keep;
     sorted.sort_unstable();

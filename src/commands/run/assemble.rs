@@ -16,7 +16,8 @@ use crate::host::qemu;
 use crate::host::scratch::Scratch;
 use crate::image::Format;
 use crate::image::chain::{self, Chain, Request};
-use crate::image::layer::FileKind;
+use crate::image::opened::Kind;
+use crate::image::printable::shell_line;
 use crate::machine::Channels;
 use crate::machine::args::argv;
 use crate::machine::overlay::{Overlay, Place};
@@ -56,20 +57,21 @@ impl Assembled {
 
     /// QEMU's command, quoted for a shell.
     pub fn command_line(&self) -> String {
-        let mut words = vec![quote(self.plan.qemu.as_os_str())];
-        words.extend(argv(&self.plan).iter().map(|word| quote(word)));
-        words.join(" ")
+        let program = self.plan.qemu.as_os_str().to_owned();
+        shell_line(std::iter::once(program).chain(argv(&self.plan)))
     }
 
     /// What QEMU inherits besides its channels.
     pub fn files(&self) -> Vec<BorrowedFd<'_>> {
-        let layers = self.chains.iter().flat_map(|chain| chain.layers()).map(|layer| layer.fd());
-        layers.chain(self.overlays.iter().map(AsFd::as_fd)).collect()
+        let layers = self
+            .chains
+            .iter()
+            .flat_map(|chain| chain.layers())
+            .map(|layer| layer.fd());
+        layers
+            .chain(self.overlays.iter().map(AsFd::as_fd))
+            .collect()
     }
-}
-
-fn quote(word: &std::ffi::OsStr) -> String {
-    crate::image::quoted(word)
 }
 
 /// Finds out everything, opens everything, starts nothing.
@@ -82,16 +84,28 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
     let mut disks = Vec::new();
     if let Some(image) = &args.image {
         let backing = args.backing.clone();
-        let request = Request { image: image.clone(), format: args.format, backing };
+        let request = Request {
+            image: image.clone(),
+            format: args.format,
+            backing,
+        };
         disks.push(builder.disk("disk0", &request, None)?);
     }
     for disk in &args.hardware.disk {
-        let request = Request { image: disk.image.clone(), format: disk.format, backing: vec![] };
+        let request = Request {
+            image: disk.image.clone(),
+            format: disk.format,
+            backing: vec![],
+        };
         let name = format!("disk{}", disks.len());
         disks.push(builder.disk(&name, &request, disk.serial.clone())?);
     }
     let firmware = builder.firmware(&args.hardware.firmware, &machine)?;
-    let cdroms = args.hardware.cdrom.iter().map(|iso| builder.read_only(iso, Format::Raw));
+    let cdroms = args
+        .hardware
+        .cdrom
+        .iter()
+        .map(|iso| builder.read_only(iso, Format::Raw));
     let cdroms = cdroms.collect::<Result<_, _>>()?;
     facts.layers_before(&builder.chains);
     facts.phases.mark("images");
@@ -149,17 +163,35 @@ impl Builder {
                 Place::Directory(scratch)
             }
         };
-        Ok(Self { place, chains: Vec::new(), overlays: Vec::new() })
+        Ok(Self {
+            place,
+            chains: Vec::new(),
+            overlays: Vec::new(),
+        })
     }
 
     /// A throwaway disk over the image of `request`; its node is called `name`.
-    fn disk(&mut self, name: &str, request: &Request, serial: Option<String>) -> Result<Disk, Failure> {
+    fn disk(
+        &mut self,
+        name: &str,
+        request: &Request,
+        serial: Option<String>,
+    ) -> Result<Disk, Failure> {
         let chain = resolve(request)?;
         let top = chain.top();
-        let overlay =
-            Overlay::create(name, &self.place, chain.virtual_size(), top.path(), top.format())
-                .with_context(|| format!("making an overlay in {}", self.place.name().display()))?;
-        let disk = Disk { overlay: overlay.fd(), layers: layers(&chain), serial };
+        let overlay = Overlay::create(
+            name,
+            &self.place,
+            chain.virtual_size(),
+            top.path(),
+            top.format(),
+        )
+        .with_context(|| format!("making an overlay in {}", self.place.name().display()))?;
+        let disk = Disk {
+            overlay: overlay.fd(),
+            layers: layers(&chain),
+            serial,
+        };
         self.overlays.push(overlay);
         self.chains.push(chain);
         Ok(disk)
@@ -167,7 +199,11 @@ impl Builder {
 
     /// An image that the guest only reads.
     fn read_only(&mut self, image: &Path, format: Format) -> Result<Layer, Failure> {
-        let request = Request { image: image.to_owned(), format: Some(format), backing: vec![] };
+        let request = Request {
+            image: image.to_owned(),
+            format: Some(format),
+            backing: vec![],
+        };
         let chain = resolve(&request)?;
         let layer = layers(&chain).remove(0);
         self.chains.push(chain);
@@ -181,14 +217,18 @@ impl Builder {
         if asked != Path::new("uefi") {
             return Ok(Firmware::File(readable(asked, "--firmware")?));
         }
-        let uefi = firmware::find_uefi(machine)?;
+        let uefi = firmware::find_uefi(machine, &firmware::descriptor_directories())?;
+        let format = |name: &str| {
+            Format::of_driver(name)
+                .with_context(|| format!("firmware of format {name}, which bivouac does not know"))
+        };
         let vars = Request {
             image: uefi.vars_template,
-            format: Some(uefi.vars_format),
+            format: Some(format(&uefi.vars_format)?),
             backing: vec![],
         };
         Ok(Firmware::Uefi {
-            code: self.read_only(&uefi.code, uefi.code_format)?,
+            code: self.read_only(&uefi.code, format(&uefi.code_format)?)?,
             vars: self.disk("firmware-vars", &vars, None)?,
         })
     }
@@ -208,7 +248,7 @@ fn layers(chain: &Chain) -> Vec<Layer> {
     let described = chain.layers().iter().map(|layer| Layer {
         fd: ChildFd(layer.fd().as_raw_fd()),
         format: layer.format(),
-        block_device: layer.kind() == FileKind::BlockDevice,
+        block_device: layer.kind() == Kind::BlockDevice,
         label: layer.path().display().to_string(),
     });
     described.collect()
@@ -258,15 +298,24 @@ fn default_cpus() -> u32 {
 }
 
 fn direct_kernel(args: &Args) -> Result<Option<DirectKernel>, Failure> {
-    let Some(kernel) = &args.hardware.kernel else { return Ok(None) };
+    let Some(kernel) = &args.hardware.kernel else {
+        return Ok(None);
+    };
     let append = args.hardware.append.as_deref().unwrap_or_default();
-    let has_console = append.split_whitespace().any(|word| word.starts_with("console="));
-    let command_line =
-        if has_console { append.to_owned() } else { format!("console=ttyS0 {append}") };
+    let has_console = append
+        .split_whitespace()
+        .any(|word| word.starts_with("console="));
+    let command_line = if has_console {
+        append.to_owned()
+    } else {
+        format!("console=ttyS0 {append}")
+    };
     let initrd = args.hardware.initrd.as_deref();
     Ok(Some(DirectKernel {
         kernel: readable(kernel, "--kernel")?,
-        initrd: initrd.map(|initrd| readable(initrd, "--initrd")).transpose()?,
+        initrd: initrd
+            .map(|initrd| readable(initrd, "--initrd"))
+            .transpose()?,
         command_line: command_line.trim_end().to_owned(),
     }))
 }
@@ -297,9 +346,10 @@ fn network(args: &Args) -> Network {
 }
 
 fn console_log(args: &Args) -> Result<Option<File>, Failure> {
-    let Some(path) = &args.conduct.console_log else { return Ok(None) };
-    let file = File::create(path)
-        .with_context(|| format!("--console-log {}", path.display()))?;
+    let Some(path) = &args.conduct.console_log else {
+        return Ok(None);
+    };
+    let file = File::create(path).with_context(|| format!("--console-log {}", path.display()))?;
     Ok(Some(file))
 }
 
@@ -310,5 +360,8 @@ fn headline(args: &Args, plan: &Plan) -> String {
         Accelerator::Tcg => "TCG",
         Accelerator::Kvm | Accelerator::KvmThenTcg => "KVM",
     };
-    format!("starting {} ({accelerator}; Ctrl-A X leaves)", name.display())
+    format!(
+        "starting {} ({accelerator}; Ctrl-A X leaves)",
+        name.display()
+    )
 }

@@ -31,14 +31,21 @@ impl Deadlines {
     fn of(args: &Args) -> Self {
         let now = Instant::now();
         let at = |length: Option<Duration>| length.map(|length| (now + length, length));
-        Self { whole: at(args.conduct.timeout), boot: at(args.conduct.boot_timeout) }
+        Self {
+            whole: at(args.conduct.timeout),
+            boot: at(args.conduct.boot_timeout),
+        }
     }
 
     /// Waits for the first to pass; for ever where there is none.
     async fn passed(&self) -> End {
         let whole = self.whole.map(|(at, length)| (at, "--timeout", length));
         let boot = self.boot.map(|(at, length)| (at, "--boot-timeout", length));
-        match [whole, boot].into_iter().flatten().min_by_key(|(at, ..)| *at) {
+        match [whole, boot]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, ..)| *at)
+        {
             Some((at, option, length)) => {
                 sleep_until(at).await;
                 End::TimedOut { option, length }
@@ -68,7 +75,10 @@ pub async fn conduct(
         channels,
         files: assembled.files(),
         max_file_size: assembled.max_write,
-        sinks: Sinks { output: Some(output), log: assembled.console_log()? },
+        sinks: Sinks {
+            output: Some(output),
+            log: assembled.console_log()?,
+        },
         input,
     };
     // Dropping the start half way kills QEMU.
@@ -89,8 +99,14 @@ pub async fn conduct(
         terminal.make_raw().context("setting up the terminal")?;
     }
 
-    let mut session =
-        Session { machine: &mut machine, terminal, keys, to_guest, escapes: Escapes::default(), voice };
+    let mut session = Session {
+        machine: &mut machine,
+        terminal,
+        keys,
+        to_guest,
+        escapes: Escapes::default(),
+        voice,
+    };
     let end = session.serve(&mut signals, &mut deadlines, facts).await?;
     drop(session.terminal.take());
     voice.clear_status();
@@ -112,7 +128,11 @@ async fn start(
     let mut machine = Machine::start(assembled.plan.qemu.clone(), &argv, holdings).await?;
     facts.phases.mark("greeted");
     facts.qemu_version = Some(machine.version().to_string());
-    facts.accelerator.used = Some(if machine.uses_kvm().await? { "kvm" } else { "tcg" });
+    facts.accelerator.used = Some(if machine.uses_kvm().await? {
+        "kvm"
+    } else {
+        "tcg"
+    });
     machine.cont().await?;
     facts.phases.mark("running");
     Ok(machine)
@@ -183,7 +203,12 @@ impl Session<'_> {
         }
     }
 
-    fn sighted(&mut self, sighting: Sighting, deadlines: &mut Deadlines, facts: &mut Facts) -> Option<End> {
+    fn sighted(
+        &mut self,
+        sighting: Sighting,
+        deadlines: &mut Deadlines,
+        facts: &mut Facts,
+    ) -> Option<End> {
         match sighting {
             Sighting::FirstByte => {
                 facts.phases.mark("first-output");

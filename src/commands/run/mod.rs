@@ -69,7 +69,14 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Finished, Failure> {
         let local = tokio::task::LocalSet::new();
         let conducted = local.block_on(
             &runtime,
-            conduct::conduct(&assembled, channels, args, terminal, voice, &mut report.facts),
+            conduct::conduct(
+                &assembled,
+                channels,
+                args,
+                terminal,
+                voice,
+                &mut report.facts,
+            ),
         );
         // A thread may still be waiting for standard input.
         runtime.shutdown_background();

@@ -106,8 +106,13 @@ pub struct OverlayArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub overlay_dir: Option<PathBuf>,
     /// Keep the overlay on disk, or in memory
-    #[arg(long, value_enum, value_name = "disk|memory", default_value = "disk",
-          conflicts_with = "overlay_dir")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "disk|memory",
+        default_value = "disk",
+        conflicts_with = "overlay_dir"
+    )]
     pub overlay: OverlayKind,
     /// The most that the guest may write to each disk (512M, 10G)
     #[arg(long, value_name = "SIZE", value_parser = super::units::parse_size)]
@@ -202,7 +207,9 @@ fn parse_display(text: &str) -> Result<Display, String> {
         "gtk" => return Ok(Display::Gtk),
         _ => {}
     }
-    let address = text.strip_prefix("vnc=").ok_or("one of none, gtk, vnc=ADDR")?;
+    let address = text
+        .strip_prefix("vnc=")
+        .ok_or("one of none, gtk, vnc=ADDR")?;
     if address.contains(',') {
         return Err("an address has no comma; pass more with --qemu-arg".into());
     }
@@ -212,7 +219,11 @@ fn parse_display(text: &str) -> Result<Display, String> {
     if !address.starts_with("unix:") && number.parse::<u16>().is_err() {
         return Err("ADDR is [HOST]:DISPLAY, such as :0 for 127.0.0.1:5900".into());
     }
-    Ok(Display::Vnc(if loopback { format!("127.0.0.1{address}") } else { address.to_owned() }))
+    Ok(Display::Vnc(if loopback {
+        format!("127.0.0.1{address}")
+    } else {
+        address.to_owned()
+    }))
 }
 
 fn parse_publish(text: &str) -> Result<Publish, String> {
@@ -223,22 +234,38 @@ fn parse_publish(text: &str) -> Result<Publish, String> {
         Some((address, host)) => {
             let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']'));
             let address = bare.unwrap_or(address);
-            (address.parse().map_err(|_| format!("{address:?} is no IP address"))?, host)
+            (
+                address
+                    .parse()
+                    .map_err(|_| format!("{address:?} is no IP address"))?,
+                host,
+            )
         }
     };
     let port = |text: &str| match text.parse::<u16>() {
         Ok(port @ 1..) => Ok(port),
         _ => Err(format!("{text:?} is no port (1 to 65535)")),
     };
-    Ok(Publish { address, host: port(host)?, guest: port(guest)? })
+    Ok(Publish {
+        address,
+        host: port(host)?,
+        guest: port(guest)?,
+    })
 }
 
 fn parse_disk(text: &str) -> Result<DiskArg, String> {
     // A comma in the file's name is doubled, as QEMU has it.
     let text = text.replace(",,", "\0");
     let mut parts = text.split(',').map(|part| part.replace('\0', ","));
-    let image = parts.next().filter(|image| !image.is_empty()).ok_or("a disk needs an image")?;
-    let mut disk = DiskArg { image: image.into(), format: None, serial: None };
+    let image = parts
+        .next()
+        .filter(|image| !image.is_empty())
+        .ok_or("a disk needs an image")?;
+    let mut disk = DiskArg {
+        image: image.into(),
+        format: None,
+        serial: None,
+    };
     for option in parts {
         match option.split_once('=') {
             Some(("format", value)) => {
@@ -255,7 +282,11 @@ fn parse_disk(text: &str) -> Result<DiskArg, String> {
 fn checked_serial(serial: &str) -> Result<String, String> {
     let fits = (1..=20).contains(&serial.len())
         && serial.bytes().all(|b| b.is_ascii_graphic() && b != b',');
-    if fits { Ok(serial.to_owned()) } else { Err("a serial is 1 to 20 printable characters".into()) }
+    if fits {
+        Ok(serial.to_owned())
+    } else {
+        Err("a serial is 1 to 20 printable characters".into())
+    }
 }
 
 #[cfg(test)]
@@ -272,7 +303,8 @@ mod tests {
 
     #[test]
     fn ports_are_published_on_loopback_unless_an_address_is_named() {
-        let publish = |text| parse_publish(text).map(|p| format!("{} {} {}", p.address, p.host, p.guest));
+        let publish =
+            |text| parse_publish(text).map(|p| format!("{} {} {}", p.address, p.host, p.guest));
         assert_eq!(publish("8080:80").unwrap(), "127.0.0.1 8080 80");
         assert_eq!(publish("0.0.0.0:8080:80").unwrap(), "0.0.0.0 8080 80");
         assert_eq!(publish("[::1]:8080:80").unwrap(), "::1 8080 80");
@@ -283,8 +315,14 @@ mod tests {
 
     #[test]
     fn vnc_listens_on_loopback_unless_an_address_is_named() {
-        assert_eq!(parse_display("vnc=:1"), Ok(Display::Vnc("127.0.0.1:1".into())));
-        assert_eq!(parse_display("vnc=0.0.0.0:1"), Ok(Display::Vnc("0.0.0.0:1".into())));
+        assert_eq!(
+            parse_display("vnc=:1"),
+            Ok(Display::Vnc("127.0.0.1:1".into()))
+        );
+        assert_eq!(
+            parse_display("vnc=0.0.0.0:1"),
+            Ok(Display::Vnc("0.0.0.0:1".into()))
+        );
         assert!(parse_display("vnc=:1,password=on").is_err());
         assert!(parse_display("vnc=").is_err());
         assert!(parse_display("sdl").is_err());
@@ -296,7 +334,14 @@ mod tests {
         assert_eq!(disk.image, PathBuf::from("a,b.img"));
         assert_eq!(disk.format, Some(Format::Raw));
         assert_eq!(disk.serial.as_deref(), Some("S1"));
-        for wrong in ["", ",format=raw", "a,format=", "a,cache=none", "a,serial=", "a,serial=123456789012345678901"] {
+        for wrong in [
+            "",
+            ",format=raw",
+            "a,format=",
+            "a,cache=none",
+            "a,serial=",
+            "a,serial=123456789012345678901",
+        ] {
             assert!(parse_disk(wrong).is_err(), "{wrong}");
         }
     }

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde::Serialize;
 
+use super::Finished;
 use super::assemble::Assembled;
 use super::options::Args;
-use super::Finished;
 use crate::commands::Failure;
 use crate::exit::Status;
 use crate::image::Format;
 use crate::image::chain::Chain;
-use crate::image::layer::Identity;
+use crate::image::opened::Identity;
 use crate::machine::end::End;
 use crate::machine::overlay::Place;
 
@@ -85,9 +85,11 @@ impl Phases {
 
 impl Serialize for Phases {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.marks.iter().map(|(phase, elapsed)| {
-            (phase, (elapsed.as_secs_f64() * 1e6).round() / 1e3)
-        }))
+        serializer.collect_map(
+            self.marks
+                .iter()
+                .map(|(phase, elapsed)| (phase, (elapsed.as_secs_f64() * 1e6).round() / 1e3)),
+        )
     }
 }
 
@@ -172,13 +174,19 @@ impl Report {
                 accelerator: AcceleratorFacts::default(),
                 qemu: None,
                 qemu_version: None,
-                phases: Phases { started, marks: Vec::new() },
+                phases: Phases {
+                    started,
+                    marks: Vec::new(),
+                },
                 overlays: Vec::new(),
                 layers: Vec::new(),
             },
         };
-        let unfinished =
-            Verdict { status: Status::Failed.code(), end: "unfinished", message: None };
+        let unfinished = Verdict {
+            status: Status::Failed.code(),
+            end: "unfinished",
+            message: None,
+        };
         report.write(unfinished)?;
         Ok(report)
     }
@@ -186,9 +194,11 @@ impl Report {
     /// Writes the verdict.
     pub fn close(&mut self, outcome: &Result<Finished, Failure>) -> Result<(), Failure> {
         self.write(match outcome {
-            Ok(finished @ Finished::Planned(_)) => {
-                Verdict { status: finished.status().code(), end: "planned", message: None }
-            }
+            Ok(finished @ Finished::Planned(_)) => Verdict {
+                status: finished.status().code(),
+                end: "planned",
+                message: None,
+            },
             Ok(finished @ Finished::Ran { end, message, .. }) => Verdict {
                 status: finished.status().code(),
                 end: end.word(),
@@ -203,7 +213,9 @@ impl Report {
     }
 
     fn write(&mut self, verdict: Verdict) -> Result<(), Failure> {
-        let Some(file) = &mut self.file else { return Ok(()) };
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
         let document = Document {
             bivouac: env!("CARGO_PKG_VERSION"),
             image: self.image.as_ref(),
@@ -241,7 +253,11 @@ pub fn finished(end: End, tail: &[String], assembled: &Assembled) -> Finished {
             let message = format!("{option} ran out after {} s", length.as_secs_f64());
             (Some(with_tail(&message, tail)), None)
         }
-        End::WriteFailed { node, no_space, reason } => write_failed(node, *no_space, reason, assembled),
+        End::WriteFailed {
+            node,
+            no_space,
+            reason,
+        } => write_failed(node, *no_space, reason, assembled),
         End::Signalled(_) => (None, None),
     };
     Finished::Ran { end, message, mend }
@@ -256,24 +272,34 @@ fn write_failed(
     // QEMU tells of EFBIG by strerror's text alone.
     if let (false, Some(limit)) = (no_space, assembled.max_write) {
         return (
-            Some(format!("the guest wrote more to {node} than --max-write allows ({limit} bytes)")),
+            Some(format!(
+                "the guest wrote more to {node} than --max-write allows ({limit} bytes)"
+            )),
             Some("a larger --max-write".to_owned()),
         );
     }
     match &assembled.place {
         Place::Memory => (
-            Some(format!("no memory was left for the overlay of {node}: {reason}")),
+            Some(format!(
+                "no memory was left for the overlay of {node}: {reason}"
+            )),
             Some("--overlay disk".to_owned()),
         ),
         Place::Directory(scratch) => {
             let free = scratch
                 .space()
-                .map(|space| format!(" ({} free)", crate::host::scratch::bytes(space.free)))
+                .map(|space| format!(" ({} free)", crate::host::filesystem::bytes(space.free)))
                 .unwrap_or_default();
             let directory = scratch.directory().display();
-            let what = if no_space { "no space was left" } else { "a write failed" };
+            let what = if no_space {
+                "no space was left"
+            } else {
+                "a write failed"
+            };
             (
-                Some(format!("{what} for the overlay of {node} in {directory}{free}: {reason}")),
+                Some(format!(
+                    "{what} for the overlay of {node} in {directory}{free}: {reason}"
+                )),
                 Some("--overlay-dir DIR, where there is room".to_owned()),
             )
         }
@@ -284,5 +310,8 @@ fn with_tail(message: &str, tail: &[String]) -> String {
     if tail.is_empty() {
         return message.to_owned();
     }
-    format!("{message}\nThe console's last lines:\n  {}", tail.join("\n  "))
+    format!(
+        "{message}\nThe console's last lines:\n  {}",
+        tail.join("\n  ")
+    )
 }

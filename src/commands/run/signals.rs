@@ -10,8 +10,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::sys;
 
 /// Signals that end the run, and the one that suspends it.
-const HEEDED: [Signal; 5] =
-    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGTSTP];
+const HEEDED: [Signal; 5] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGTSTP,
+];
 
 /// A listener for all of them.
 #[derive(Debug)]

@@ -5,7 +5,10 @@ use std::time::Duration;
 /// Bytes: a number with an optional suffix K, M, G, T (powers of 1024, as QEMU has them).
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || "a size such as 512M or 10G".to_owned();
-    let text = text.strip_suffix("iB").or(text.strip_suffix('B')).unwrap_or(text);
+    let text = text
+        .strip_suffix("iB")
+        .or(text.strip_suffix('B'))
+        .unwrap_or(text);
     let (number, shift) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
         Some(b'K') => (&text[..text.len() - 1], 10),
         Some(b'M') => (&text[..text.len() - 1], 20),
@@ -14,7 +17,10 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         _ => (text, 0),
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(1 << shift).filter(|bytes| *bytes > 0).ok_or_else(wrong)
+    number
+        .checked_mul(1 << shift)
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(wrong)
 }
 
 /// A time: a number with an optional suffix ms, s, m, h; seconds without one.

@@ -24,7 +24,9 @@ pub struct Bivouac {
 impl Bivouac {
     pub fn new() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bivouac"));
-        command.env("BIVOUAC_ACCEL", "tcg").env_remove("BIVOUAC_QEMU");
+        command
+            .env("BIVOUAC_ACCEL", "tcg")
+            .env_remove("BIVOUAC_QEMU");
         Self { command }
     }
 
@@ -64,7 +66,13 @@ impl Bivouac {
             .expect("bivouac starts");
         let stdout = Stream::follow(child.stdout.take().unwrap());
         let stderr = Stream::follow(child.stderr.take().unwrap());
-        Running { stdin: child.stdin.take(), child, stdout, stderr, qemu: None }
+        Running {
+            stdin: child.stdin.take(),
+            child,
+            stdout,
+            stderr,
+            qemu: None,
+        }
     }
 
     /// Runs it to its end, without input.
@@ -91,7 +99,10 @@ impl Stream {
                 sink.lock().unwrap().extend_from_slice(&buffer[..n]);
             }
         });
-        Self { bytes, reader: Some(reader) }
+        Self {
+            bytes,
+            reader: Some(reader),
+        }
     }
 
     fn text(&self) -> String {
@@ -156,7 +167,11 @@ impl Running {
     }
 
     pub fn type_in(&mut self, text: &str) {
-        self.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+        self.stdin
+            .as_mut()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
     }
 
     /// What the guest has printed so far.
@@ -174,7 +189,10 @@ impl Running {
         let wanted = text.as_bytes().to_vec();
         self.wait_until(&format!("the guest prints {text:?}"), || {
             let bytes = stdout.lock().unwrap();
-            bytes.windows(wanted.len()).any(|window| window == wanted).then_some(())
+            bytes
+                .windows(wanted.len())
+                .any(|window| window == wanted)
+                .then_some(())
         });
     }
 
@@ -216,7 +234,12 @@ impl Running {
             std::thread::sleep(Duration::from_millis(2));
         };
         let took = start.elapsed();
-        Finished { status, stdout: self.stdout.finish(), stderr: self.stderr.finish(), took }
+        Finished {
+            status,
+            stdout: self.stdout.finish(),
+            stderr: self.stderr.finish(),
+            took,
+        }
     }
 }
 
@@ -232,5 +255,8 @@ impl Drop for Running {
 pub fn children(parent: Pid) -> Vec<Pid> {
     let list = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
     let list = list.unwrap_or_default();
-    list.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
+    list.split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .map(Pid::from_raw)
+        .collect()
 }

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 /// The path of the guest file `name`. Panics where it is missing, with what makes it.
 pub fn guest(name: &str) -> PathBuf {
     let path = directory().join(name);
-    assert!(path.exists(), "{} is missing: run scripts/guests", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run scripts/guests",
+        path.display()
+    );
     path
 }
 
