@@ -136,27 +136,28 @@ pub fn overlay(args: &Args) -> Finding {
             return Finding::warn("overlay", text, another());
         }
     };
+    let way = match scratch.way() {
+        Way::Unnamed => "they never have a name (O_TMPFILE)",
+        Way::Unlinked => "they have a name for an instant, for it lacks O_TMPFILE",
+    };
+    let free = bytes(space.free);
     let text = format!(
-        "overlays go to {directory} ({}, {} free)",
-        space.kind,
-        bytes(space.free)
+        "overlays go to {directory} ({}, {free} free); {way}",
+        space.kind
     );
     if let Some(warning) = scratch.warning() {
+        let mend = "`--overlay-dir /var/tmp`, if that is a disk".to_owned();
+        Finding::warn("overlay", warning, Some(mend))
+    } else if space.free < LITTLE_SPACE {
         Finding::warn(
             "overlay",
-            warning,
-            Some("`--overlay-dir /var/tmp`, if that is a disk".into()),
+            format!("{text}; that is little space"),
+            another(),
         )
-    } else if space.free < LITTLE_SPACE {
-        Finding::warn("overlay", format!("{text}: little space"), another())
     } else if scratch.way() == Way::Unlinked {
-        let text = format!("{text}, which lacks O_TMPFILE: they have a name for an instant");
         Finding::warn("overlay", text, another())
     } else {
-        Finding::ok(
-            "overlay",
-            format!("{text}, without ever having a name (O_TMPFILE)"),
-        )
+        Finding::ok("overlay", text)
     }
 }
 

@@ -1,0 +1,4 @@
+//! The integration tests: one binary, a folder for each part.
+
+mod doctor;
+mod host;
