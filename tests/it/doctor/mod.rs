@@ -1,12 +1,11 @@
 //! `bivouac doctor` as a user meets it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use crate::host::Namespace;
+use crate::host::{Namespace, write_script};
 
 fn doctor() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bivouac"));
@@ -92,12 +91,11 @@ fn a_host_without_qemu_gets_exit_1_and_the_command_that_installs_it() {
 fn nothing_of_doctors_stays_when_it_is_killed_while_qemu_starts() {
     let directory = tempfile::tempdir().expect("a directory");
     let (qemu, pid) = (directory.path().join("qemu"), directory.path().join("pid"));
-    let script = format!(
-        "#!/bin/sh\necho $$ >{0}.new; mv {0}.new {0}; exec sleep 600",
-        pid.display()
+    let file = pid.display();
+    write_script(
+        &qemu,
+        &format!("echo $$ >{file}.new; mv {file}.new {file}; exec sleep 600"),
     );
-    fs::write(&qemu, script).expect("a script");
-    fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).expect("its mode");
     let mut running = doctor()
         .arg("--qemu")
         .arg(&qemu)

@@ -6,5 +6,7 @@ mod kvm;
 mod namespace;
 mod qemu;
 mod scratch;
+mod script;
 
 pub use namespace::Namespace;
+pub use script::write_script;

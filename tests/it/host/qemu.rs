@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use bivouac::host::probe;
 use bivouac::host::qemu::{self, QemuError};
 
+use super::write_script;
+
 /// A directory with programs of these names, each a script of this text.
 fn programs(names: &[&str], text: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().expect("a directory");
     for name in names {
-        let path = directory.path().join(name);
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a script");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
+        write_script(&directory.path().join(name), text);
     }
     directory
 }
