@@ -1,0 +1,121 @@
+//! How software is installed on this host: the command for its distribution, by the fields
+//! `ID` and `ID_LIKE` of os-release(5). Only for hints; never runs anything.
+
+use std::fs;
+
+/// What may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Package {
+    /// The emulator for x86_64.
+    Qemu,
+    /// UEFI firmware for it.
+    Uefi,
+    /// A kernel with its modules.
+    Kernel,
+}
+
+/// Families that share package names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Debian,
+    Ubuntu,
+    RedHat,
+    Suse,
+    Arch,
+    Alpine,
+}
+
+/// The command that installs it here, in back-quotes, or a sentence where the distribution is
+/// none that is known.
+pub fn install(package: Package) -> String {
+    let os_release = fs::read_to_string("/etc/os-release")
+        .or_else(|_| fs::read_to_string("/usr/lib/os-release"))
+        .unwrap_or_default();
+    install_on(&os_release, package)
+}
+
+fn install_on(os_release: &str, package: Package) -> String {
+    use Family::{Alpine, Arch, Debian, RedHat, Suse, Ubuntu};
+    use Package::{Kernel, Qemu, Uefi};
+    let Some(family) = family(os_release) else {
+        let what = match package {
+            Qemu => "QEMU's emulator for x86_64",
+            Uefi => "the UEFI firmware of edk2 (OVMF)",
+            Kernel => "a kernel with its modules",
+        };
+        return format!("install {what} with this system's package manager");
+    };
+    let command = match (family, package) {
+        (Debian | Ubuntu, Qemu) => "sudo apt-get install qemu-system-x86",
+        (Debian | Ubuntu, Uefi) => "sudo apt-get install ovmf",
+        (Debian, Kernel) => "sudo apt-get install linux-image-amd64",
+        (Ubuntu, Kernel) => "sudo apt-get install linux-image-generic",
+        (RedHat, Qemu) => "sudo dnf install qemu-kvm",
+        (RedHat, Uefi) => "sudo dnf install edk2-ovmf",
+        (RedHat, Kernel) => "sudo dnf install kernel",
+        (Suse, Qemu) => "sudo zypper install qemu-x86",
+        (Suse, Uefi) => "sudo zypper install qemu-ovmf-x86_64",
+        (Suse, Kernel) => "sudo zypper install kernel-default",
+        (Arch, Qemu) => "sudo pacman -S qemu-system-x86",
+        (Arch, Uefi) => "sudo pacman -S edk2-ovmf",
+        (Arch, Kernel) => "sudo pacman -S linux",
+        (Alpine, Qemu) => "sudo apk add qemu-system-x86_64",
+        (Alpine, Uefi) => "sudo apk add ovmf",
+        (Alpine, Kernel) => "sudo apk add linux-virt",
+    };
+    format!("`{command}`")
+}
+
+/// `ID` first, then the words of `ID_LIKE`, closest first.
+fn family(os_release: &str) -> Option<Family> {
+    let field = |name: &str| {
+        let value = os_release
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        value.unwrap_or_default().trim_matches(['"', '\''])
+    };
+    let words = field("ID")
+        .split_whitespace()
+        .chain(field("ID_LIKE").split_whitespace());
+    words.into_iter().find_map(|word| {
+        Some(match word {
+            "debian" => Family::Debian,
+            "ubuntu" => Family::Ubuntu,
+            "fedora" | "rhel" | "centos" => Family::RedHat,
+            "suse" | "opensuse" | "sles" => Family::Suse,
+            "arch" => Family::Arch,
+            "alpine" => Family::Alpine,
+            _ => return None,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_that_of_the_distribution_or_of_the_one_it_is_like() {
+        let qemu = |os_release| install_on(os_release, Package::Qemu);
+        assert_eq!(
+            qemu("ID=debian\n"),
+            "`sudo apt-get install qemu-system-x86`"
+        );
+        assert_eq!(
+            qemu("NAME=x\nID=rocky\nID_LIKE=\"rhel centos fedora\"\n"),
+            "`sudo dnf install qemu-kvm`"
+        );
+        assert_eq!(
+            install_on("ID=linuxmint\nID_LIKE=\"ubuntu debian\"", Package::Kernel),
+            "`sudo apt-get install linux-image-generic`"
+        );
+    }
+
+    #[test]
+    fn an_unknown_distribution_gets_a_sentence() {
+        assert_eq!(
+            install_on("ID=plan9", Package::Uefi),
+            "install the UEFI firmware of edk2 (OVMF) with this system's package manager"
+        );
+    }
+}

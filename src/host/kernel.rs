@@ -1,0 +1,207 @@
+//! The kernel that the appliance boots: this host's own, with its modules. Only finds them;
+//! never loads a module, and reads no more of a kernel than its header.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::distribution::{self, Package};
+use super::release::Release;
+
+/// A kernel that can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// The image, as QEMU's `-kernel` takes it.
+    pub image: PathBuf,
+    /// What `uname -r` will say in it, where that is known.
+    pub release: Option<String>,
+    /// The directory of its modules; always there unless the kernel was named explicitly.
+    pub modules: Option<PathBuf>,
+    /// A newer kernel that was passed over because it cannot be read.
+    pub newer_unreadable: Option<PathBuf>,
+}
+
+/// Why there is no kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The one that was named cannot be opened.
+    #[error("the kernel {} cannot be read", path.display())]
+    Named {
+        /// As it was given.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// There are kernels with modules, and none can be read; this is the newest.
+    #[error("the kernel {} cannot be read", path.display())]
+    Unreadable {
+        /// The newest.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// There is none that has modules.
+    #[error("there is no kernel {}/vmlinuz-* with its modules in /lib/modules", boot.display())]
+    NotFound {
+        /// Where it was looked for.
+        boot: PathBuf,
+    },
+}
+
+impl KernelError {
+    /// The command or the flag that helps.
+    pub fn mend(&self) -> Option<String> {
+        Some(match self {
+            Self::Named { .. } => {
+                "name another with --kernel FILE, or leave it out for the newest of /boot".into()
+            }
+            Self::Unreadable { path, .. } => unreadable_mend(path),
+            Self::NotFound { .. } => format!(
+                "{}, or name a kernel with --kernel FILE",
+                distribution::install(Package::Kernel)
+            ),
+        })
+    }
+}
+
+/// For a kernel that was named and has no modules here.
+pub fn modules_mend() -> String {
+    "name one whose modules are in /lib/modules/RELEASE, or leave --kernel and BIVOUAC_KERNEL out"
+        .into()
+}
+
+/// Ubuntu makes its kernels 0600, root's; the second command survives reinstallation.
+pub fn unreadable_mend(path: &Path) -> String {
+    let path = path.display();
+    format!(
+        "`sudo chmod 644 {path}`, or on Debian and Ubuntu for good: `sudo dpkg-statoverride \
+         --update --add root root 0644 {path}`"
+    )
+}
+
+/// The kernel that was named (`--kernel` or BIVOUAC_KERNEL), else the newest of this host that
+/// can be read and has modules.
+///
+/// # Errors
+/// See [`KernelError`].
+pub fn find(explicit: Option<&Path>) -> Result<Kernel, KernelError> {
+    find_in(explicit, Path::new("/"))
+}
+
+/// [`find`] below another root directory. Looks at `boot/vmlinuz-RELEASE` and, as Fedora and
+/// Arch have it, `lib/modules/RELEASE/vmlinuz`.
+///
+/// # Errors
+/// See [`KernelError`].
+pub fn find_in(explicit: Option<&Path>, root: &Path) -> Result<Kernel, KernelError> {
+    if let Some(path) = explicit {
+        return named(path, root);
+    }
+    let mut candidates = candidates(root);
+    candidates.sort_by(|a, b| b.0.cmp(&a.0));
+    let mut unreadable = None;
+    for (release, image, modules) in candidates {
+        match File::open(&image) {
+            Ok(_) => {
+                return Ok(Kernel {
+                    image,
+                    release: Some(release.name),
+                    modules: Some(modules),
+                    newer_unreadable: unreadable.map(|(path, _)| path),
+                });
+            }
+            Err(error) => unreadable = unreadable.or(Some((image, error))),
+        }
+    }
+    Err(match unreadable {
+        Some((path, source)) => KernelError::Unreadable { path, source },
+        None => KernelError::NotFound {
+            boot: root.join("boot"),
+        },
+    })
+}
+
+fn named(path: &Path, root: &Path) -> Result<Kernel, KernelError> {
+    let failed = |source| KernelError::Named {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.is_dir() {
+        return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
+    }
+    let of_name = || {
+        Some(
+            path.file_name()?
+                .to_str()?
+                .strip_prefix("vmlinuz-")?
+                .to_owned(),
+        )
+    };
+    let release = header_release(&file).or_else(of_name);
+    let modules = release
+        .as_deref()
+        .and_then(|release| modules_of(root, release));
+    Ok(Kernel {
+        image: path.to_owned(),
+        release,
+        modules,
+        newer_unreadable: None,
+    })
+}
+
+/// Each kernel with modules: release, image, modules. A name that is no UTF-8 is none of ours.
+fn candidates(root: &Path) -> Vec<(Release, PathBuf, PathBuf)> {
+    let names = |directory: &Path| {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect::<Vec<_>>()
+    };
+    let boot = root.join("boot");
+    let in_boot = names(&boot).into_iter().filter_map(|name| {
+        let release = name.strip_prefix("vmlinuz-")?;
+        Some((
+            Release::new(release),
+            boot.join(&name),
+            modules_of(root, release)?,
+        ))
+    });
+    let beside_modules = names(&root.join("lib/modules"))
+        .into_iter()
+        .filter_map(|release| {
+            let modules = modules_of(root, &release)?;
+            let image = modules.join("vmlinuz");
+            image
+                .exists()
+                .then(|| (Release::new(release), image, modules))
+        });
+    in_boot.chain(beside_modules).collect()
+}
+
+fn modules_of(root: &Path, release: &str) -> Option<PathBuf> {
+    let modules = root.join("lib/modules").join(release);
+    modules.is_dir().then_some(modules)
+}
+
+/// The release in the header of a bzImage: "HdrS" at 0x202, and at 0x20e the offset, less 0x200,
+/// of a string that starts with it (Documentation/arch/x86/boot.rst).
+fn header_release(file: &File) -> Option<String> {
+    let mut header = [0; 0x0e];
+    file.read_exact_at(&mut header, 0x202).ok()?;
+    if !header.starts_with(b"HdrS") {
+        return None;
+    }
+    let at = u16::from_le_bytes([header[0x0c], header[0x0d]]);
+    let mut version = [0; 128];
+    let read = file.read_at(&mut version, u64::from(at) + 0x200).ok()?;
+    let text = version
+        .get(..read)?
+        .split(|byte| *byte == 0 || *byte == b' ')
+        .next()?;
+    let text = std::str::from_utf8(text).ok()?;
+    (at != 0 && !text.is_empty()).then(|| text.to_owned())
+}

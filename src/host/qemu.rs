@@ -1,0 +1,99 @@
+//! Where QEMU's emulator is. Only looks at files; never starts it ([`super::probe`] does).
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::AccessFlags;
+
+use super::distribution::{self, Package};
+
+/// The name that distributions give to the emulator.
+pub const NAME: &str = "qemu-system-x86_64";
+/// Where Red Hat's family hides it, out of PATH.
+pub const HIDDEN: &str = "/usr/libexec/qemu-kvm";
+
+/// Why there is no QEMU.
+#[derive(Debug, thiserror::Error)]
+pub enum QemuError {
+    /// Nothing was named, and it is in none of the usual places.
+    #[error("QEMU was not found: no {NAME} in PATH, no {HIDDEN}")]
+    NotFound,
+    /// A name without a slash was given, and PATH has no such program.
+    #[error("QEMU was not found: no {} in PATH", .0.display())]
+    NotInPath(PathBuf),
+    /// A path was given, and there is nothing.
+    #[error("QEMU was not found: {} does not exist", .0.display())]
+    Missing(PathBuf),
+    /// A path was given, and it cannot be executed.
+    #[error("{} is not a program that may be executed", .0.display())]
+    NotExecutable(PathBuf),
+}
+
+impl QemuError {
+    /// The command or the flag that helps.
+    pub fn mend(&self) -> Option<String> {
+        Some(match self {
+            Self::NotFound => {
+                format!(
+                    "{}, or name it with --qemu PATH",
+                    distribution::install(Package::Qemu)
+                )
+            }
+            Self::NotInPath(_) | Self::Missing(_) | Self::NotExecutable(_) => {
+                "name QEMU's emulator with --qemu PATH or BIVOUAC_QEMU, or leave that out to \
+                 have it looked for"
+                    .into()
+            }
+        })
+    }
+}
+
+/// Finds QEMU: what was named (`--qemu` or BIVOUAC_QEMU: a path, or a name to look up in PATH);
+/// else [`NAME`] in PATH; else [`HIDDEN`]. A few system calls; nothing is started.
+///
+/// # Errors
+/// What was looked for and not found.
+pub fn find(explicit: Option<&Path>) -> Result<PathBuf, QemuError> {
+    find_in(
+        explicit,
+        &env::var_os("PATH").unwrap_or_default(),
+        Path::new(HIDDEN),
+    )
+}
+
+/// [`find`] with a PATH and a last resort of one's own.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_in(
+    explicit: Option<&Path>,
+    search_path: &OsStr,
+    hidden: &Path,
+) -> Result<PathBuf, QemuError> {
+    let in_path = |name: &Path| {
+        let candidates = env::split_paths(search_path).map(|directory| directory.join(name));
+        candidates
+            .into_iter()
+            .find(|candidate| is_program(candidate))
+    };
+    match explicit {
+        Some(path) if path.as_os_str().as_encoded_bytes().contains(&b'/') => {
+            if is_program(path) {
+                Ok(path.to_owned())
+            } else if path.exists() {
+                Err(QemuError::NotExecutable(path.to_owned()))
+            } else {
+                Err(QemuError::Missing(path.to_owned()))
+            }
+        }
+        Some(name) => in_path(name).ok_or_else(|| QemuError::NotInPath(name.to_owned())),
+        None => in_path(Path::new(NAME))
+            .or_else(|| is_program(hidden).then(|| hidden.to_owned()))
+            .ok_or(QemuError::NotFound),
+    }
+}
+
+fn is_program(path: &Path) -> bool {
+    path.is_file() && nix::unistd::access(path, AccessFlags::X_OK).is_ok()
+}

@@ -1,1 +1,0 @@
-//! The only `unsafe` of the project: what nix and the standard library lack.
