@@ -108,8 +108,12 @@ pub async fn conduct(
         voice,
     };
     let end = session.serve(&mut signals, &mut deadlines, facts).await?;
-    drop(session.terminal.take());
+    let had_terminal = session.terminal.take().is_some();
     voice.clear_status();
+    if had_terminal && end != End::PoweredOff {
+        // The guest's cursor stands wherever it stands; the shell's prompt wants a new line.
+        voice.say("\n");
+    }
     facts.phases.mark("ended");
     let tail = machine.console_tail();
     drop(machine);

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -23,7 +23,12 @@ pub struct Bivouac {
 
 impl Bivouac {
     pub fn new() -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bivouac"));
+        Self::by(Path::new(env!("CARGO_BIN_EXE_bivouac")))
+    }
+
+    /// By another program that executes bivouac in its place.
+    pub fn by(program: &Path) -> Self {
+        let mut command = Command::new(program);
         command
             .env("BIVOUAC_ACCEL", "tcg")
             .env_remove("BIVOUAC_QEMU");
@@ -154,7 +159,7 @@ impl Running {
             self.wait_until("QEMU is started", || {
                 children(parent).into_iter().find(|pid| {
                     let exe = std::fs::read_link(format!("/proc/{pid}/exe"));
-                    exe.is_ok_and(|exe| exe != PathBuf::from(env!("CARGO_BIN_EXE_bivouac")))
+                    exe.is_ok_and(|exe| exe.to_string_lossy().contains("qemu"))
                 })
             })
         });
@@ -185,10 +190,18 @@ impl Running {
 
     /// Waits until the guest has printed `text`.
     pub fn wait_for(&mut self, text: &str) {
-        let stdout = Arc::clone(&self.stdout.bytes);
+        self.wait_on(Arc::clone(&self.stdout.bytes), text);
+    }
+
+    /// Waits until bivouac has said `text` on standard error.
+    pub fn wait_for_word(&mut self, text: &str) {
+        self.wait_on(Arc::clone(&self.stderr.bytes), text);
+    }
+
+    fn wait_on(&mut self, stream: Arc<Mutex<Vec<u8>>>, text: &str) {
         let wanted = text.as_bytes().to_vec();
-        self.wait_until(&format!("the guest prints {text:?}"), || {
-            let bytes = stdout.lock().unwrap();
+        self.wait_until(&format!("{text:?} is printed"), || {
+            let bytes = stream.lock().unwrap();
             bytes
                 .windows(wanted.len())
                 .any(|window| window == wanted)
@@ -214,7 +227,7 @@ impl Running {
                     self.stderr.text()
                 );
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -2,6 +2,7 @@
 //! talked to and signalled, and a look at what is left behind.
 
 pub mod bivouac;
+pub mod den;
 pub mod guests;
 pub mod residue;
 

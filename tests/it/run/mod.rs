@@ -1,1 +1,3 @@
-//! Tests of `bivouac run`.
+//! `bivouac run` with real guests.
+
+mod kill;
