@@ -60,6 +60,13 @@ impl Bivouac {
         self
     }
 
+    /// The bare command, for a test that wants other streams.
+    pub fn command(self) -> Command {
+        let mut command = self.command;
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
     /// Starts it with pipes for all three streams.
     pub fn start(mut self) -> Running {
         let mut child = self
@@ -191,6 +198,17 @@ impl Running {
     /// Waits until the guest has printed `text`.
     pub fn wait_for(&mut self, text: &str) {
         self.wait_on(Arc::clone(&self.stdout.bytes), text);
+    }
+
+    /// Waits until the guest has printed `text` so many times.
+    pub fn wait_for_count(&mut self, text: &str, count: usize) {
+        let stdout = Arc::clone(&self.stdout.bytes);
+        self.wait_until(&format!("{text:?} is printed {count} times"), || {
+            let printed = String::from_utf8_lossy(&stdout.lock().unwrap())
+                .matches(text)
+                .count();
+            (printed >= count).then_some(())
+        });
     }
 
     /// Waits until bivouac has said `text` on standard error.

@@ -67,9 +67,8 @@ impl Den {
         PathBuf::from(format!("/proc/{}/root", self.holder.id()))
     }
 
-    /// `bivouac` with these arguments, in the den, its overlays and $TMPDIR there too. The
-    /// process that is started becomes bivouac: nsenter executes it in its place.
-    pub fn bivouac(&self) -> Bivouac {
+    /// nsenter's arguments that lead into the den.
+    fn entrance(&self) -> Vec<String> {
         let mut args = vec![
             "--mount".to_owned(),
             "--target".to_owned(),
@@ -78,6 +77,28 @@ impl Den {
         if !geteuid().is_root() {
             args.extend(["--user".to_owned(), "--preserve-credentials".to_owned()]);
         }
+        args
+    }
+
+    /// Runs a shell line in the den.
+    pub fn shell(&self, line: &str) {
+        let mut command = Command::new("nsenter");
+        let output = command
+            .args(self.entrance())
+            .args(["sh", "-c", line])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{line}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// `bivouac` with these arguments, in the den, its overlays and $TMPDIR there too. The
+    /// process that is started becomes bivouac: nsenter executes it in its place.
+    pub fn bivouac(&self) -> Bivouac {
+        let mut args = self.entrance();
         args.push(format!("--wd={}", self.path("work").display()));
         args.push(self.inside("kept/bivouac"));
         Bivouac::by(Path::new("nsenter"))

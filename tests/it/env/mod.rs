@@ -4,7 +4,6 @@
 pub mod bivouac;
 pub mod den;
 pub mod guests;
+pub mod images;
+pub mod pty;
 pub mod residue;
-
-pub use bivouac::{Bivouac, Running};
-pub use guests::guest;

@@ -61,7 +61,9 @@ impl Phase {
 impl Way {
     /// Does it. QEMU may be gone already when the guest has powered off.
     fn go(self, running: &Running, qemu: Pid) {
-        let to_qemu = |signal| drop(kill(qemu, signal));
+        let to_qemu = |signal| {
+            let _ = kill(qemu, signal);
+        };
         match self {
             Self::KillLauncher => running.signal(Signal::SIGKILL),
             Self::KillQemu => to_qemu(Signal::SIGKILL),

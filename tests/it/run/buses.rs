@@ -1,0 +1,103 @@
+//! Every bus with two disks and a CD-ROM: the guest finds the disks and writes all over them.
+
+use std::process::Command;
+
+use super::{ended, report};
+use crate::env::bivouac::Bivouac;
+use crate::env::guests::{guest, tiny};
+use crate::env::residue::sha256;
+
+fn writes_over_two_disks(bus: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let cd = dir.path().join("empty.iso");
+    // The size of a CD-ROM's first sectors is all that the guest asks for.
+    std::fs::write(&cd, vec![0; 1 << 20]).unwrap();
+    let (first, second) = (guest("tiny.qcow2"), guest("tiny.raw"));
+    let before = [sha256(&first), sha256(&second)];
+    let json = dir.path().join("report.json");
+    let run = Bivouac::run()
+        .args(tiny("writeall"))
+        .args(["--bus", bus])
+        .arg(&first);
+    let run = run
+        .arg("--disk")
+        .arg(format!("{},format=raw,serial=SECOND", second.display()));
+    let finished = run
+        .arg("--cdrom")
+        .arg(&cd)
+        .arg("--report")
+        .arg(&json)
+        .output();
+    ended(&finished, 0);
+    assert!(finished.stdout.contains("tiny: wrote-all"), "{finished:?}");
+    let report = report(&json);
+    for disk in 0..2 {
+        let bytes = report["overlays"][disk]["bytes"].as_u64().unwrap();
+        assert!(
+            bytes > 1 << 20,
+            "the guest wrote to disk{disk} on {bus}: {report:#}"
+        );
+    }
+    assert_eq!(before, [sha256(&first), sha256(&second)]);
+}
+
+#[test]
+fn virtio_disks_are_found_and_written() {
+    writes_over_two_disks("virtio");
+}
+
+#[test]
+fn scsi_disks_are_found_and_written() {
+    writes_over_two_disks("scsi");
+}
+
+#[test]
+fn sata_disks_are_found_and_written() {
+    writes_over_two_disks("sata");
+}
+
+#[test]
+fn ide_disks_are_found_and_written() {
+    writes_over_two_disks("ide");
+}
+
+#[test]
+fn nvme_disks_are_found_and_written() {
+    writes_over_two_disks("nvme");
+}
+
+#[test]
+fn the_newer_qemu_runs_the_tiny_guest_too() {
+    let qemu = std::env::var_os("BIVOUAC_TEST_QEMU10").expect(
+        "BIVOUAC_TEST_QEMU10 names QEMU 10: scripts/test sets it, scripts/qemu-trixie makes it",
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("report.json");
+    let version = Command::new(&qemu)
+        .arg("--version")
+        .output()
+        .expect("QEMU 10 starts");
+    assert!(
+        String::from_utf8_lossy(&version.stdout).contains("version 10."),
+        "{version:?}"
+    );
+    let before = sha256(&guest("tiny.qcow2"));
+    let run = Bivouac::run()
+        .args(tiny("writeall"))
+        .arg(guest("tiny.qcow2"));
+    let finished = run
+        .arg("--qemu")
+        .arg(&qemu)
+        .arg("--report")
+        .arg(&json)
+        .output();
+    ended(&finished, 0);
+    assert!(finished.stdout.contains("tiny: wrote-all"), "{finished:?}");
+    assert!(
+        report(&json)["qemu_version"]
+            .as_str()
+            .unwrap()
+            .starts_with("10.")
+    );
+    assert_eq!(sha256(&guest("tiny.qcow2")), before);
+}

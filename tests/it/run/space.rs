@@ -1,0 +1,85 @@
+//! Where overlays live, and what happens when there is no room for them.
+
+use super::{ended, report};
+use crate::env::den::Den;
+
+#[test]
+fn a_full_disk_ends_the_run_with_the_directory_and_what_is_free() {
+    let den = Den::new();
+    den.shell("mount -t tmpfs -o size=24m small /mnt/overlays");
+    let finished = den.run_tiny("writeall").output();
+    ended(&finished, 125);
+    let said = &finished.stderr;
+    assert!(
+        said.contains("no space was left for the overlay of disk0 in /mnt/overlays"),
+        "{said}"
+    );
+    assert!(said.contains("free)"), "{said}");
+    assert!(said.contains("bivouac: try: --overlay-dir DIR"), "{said}");
+    // What is memory is said beforehand.
+    assert!(
+        said.contains("what the guest writes takes memory: /mnt/overlays"),
+        "{said}"
+    );
+    assert!(den.residue().is_empty());
+}
+
+#[test]
+fn the_write_limit_is_kept_by_the_kernel() {
+    let den = Den::new();
+    let json = den.path("report.json");
+    let run = den
+        .run_tiny("writeall")
+        .args(["--max-write", "8M"])
+        .arg("--report");
+    let finished = run.arg(den.inside("report.json")).output();
+    ended(&finished, 125);
+    assert!(
+        finished
+            .stderr
+            .contains("more to disk0 than --max-write allows"),
+        "{finished:?}"
+    );
+    let written = report(&json)["overlays"][0]["bytes"].as_u64().unwrap();
+    assert!((1 << 20..=8 << 20).contains(&written), "{written}");
+}
+
+#[test]
+fn an_overlay_in_memory_needs_no_directory_at_all() {
+    let den = Den::new();
+    // Nothing can be made anywhere that is not memory.
+    den.shell(
+        "mount -o remount,ro /mnt && mount -o remount,ro /tmp && mount -o remount,ro /var/tmp",
+    );
+    let finished = den
+        .run_tiny("writeall")
+        .args(["--overlay", "memory"])
+        .output();
+    ended(&finished, 0);
+    assert!(finished.stdout.contains("tiny: wrote-all"), "{finished:?}");
+}
+
+#[test]
+fn a_filesystem_without_unnamed_files_works_and_nothing_is_left_in_it_either() {
+    let den = Den::new();
+    den.shell(
+        "truncate -s 128M /mnt/fat && mkfs.vfat /mnt/fat >/dev/null && mount -o loop /mnt/fat /mnt/overlays",
+    );
+    let before = den.free();
+    let mut running = den.run_tiny("write").start();
+    let qemu = running.qemu();
+    running.wait_for("tiny: wrote ");
+    assert!(
+        den.residue().is_empty(),
+        "unlinked from the start: {:?}",
+        den.residue()
+    );
+    running.signal(nix::sys::signal::Signal::SIGKILL);
+    running.wait();
+    while crate::env::residue::alive(qemu) || den.free() < before {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(den.residue().is_empty());
+    let finished = den.run_tiny("writeall").output();
+    ended(&finished, 0);
+}
