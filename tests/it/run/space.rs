@@ -21,7 +21,7 @@ fn a_full_disk_ends_the_run_with_the_directory_and_what_is_free() {
         said.contains("what the guest writes takes memory: /mnt/overlays"),
         "{said}"
     );
-    assert!(den.residue().is_empty());
+    assert!(den.residue().is_empty(), "{:?}", den.residue());
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_filesystem_without_unnamed_files_works_and_nothing_is_left_in_it_either() {
     while crate::env::residue::alive(qemu) || den.free() < before {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    assert!(den.residue().is_empty());
+    assert!(den.residue().is_empty(), "{:?}", den.residue());
     let finished = den.run_tiny("writeall").output();
     ended(&finished, 0);
 }
