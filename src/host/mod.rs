@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod acl;
+pub mod alarm;
 pub mod conversation;
 pub mod distribution;
 pub mod filesystem;
