@@ -1,37 +1,97 @@
-//! The command line: what was typed, dispatched to a command, and its result printed.
+//! The command line: what was typed, the command that serves it, and its result printed.
 
+mod output;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
-use crate::commands::doctor;
+use crate::commands::{Failure, chain, doctor, run};
 use crate::exit::Status;
+use output::Output;
 
-#[derive(Parser)]
-#[command(version, about)]
-enum Command {
-    /// What this host can do, what is in the way, and how to mend it
-    Doctor(doctor::Args),
+/// Start stateless virtual machines from any disk image and leave no trace
+#[derive(Debug, Parser)]
+#[command(
+    name = "bivouac",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "Exit status: the guest's own; 122 the guest crashed, 123 QEMU died, 124 timed out,\n\
+                  125 bivouac failed, 128+N ended by signal N. See bivouac(1)."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Say more; twice: everything
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Say nothing but errors
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
 }
 
-/// The whole program.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<run::Args>),
+    Chain(chain::Args),
+    Doctor(doctor::Args),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// The whole program: parses, runs, prints, and gives the exit status.
 pub fn main() -> ExitCode {
-    let Command::Doctor(args) = Command::parse();
-    match doctor::run(&args) {
-        Ok(report) if args.json => {
-            println!(
-                "{}",
-                serde_json::to_string_pretty(&report).unwrap_or_default()
-            );
-            report.status().into()
-        }
-        Ok(report) => {
-            print!("{report}");
-            report.status().into()
-        }
+    main_with(std::env::args_os()).into()
+}
+
+fn main_with(args: impl IntoIterator<Item = OsString>) -> Status {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(&error),
+    };
+    let output = Output::new(cli.verbose, cli.quiet);
+    match dispatch(cli.command, &output) {
+        Ok(status) => status,
         Err(failure) => {
-            eprintln!("bivouac: {:#}", failure.error);
-            Status::Failed.into()
+            output.failure(&failure);
+            failure.status
         }
     }
+}
+
+fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
+    match command {
+        Command::Run(args) => {
+            let finished = run::run(&args, output)?;
+            output.finished(&finished);
+            Ok(finished.status())
+        }
+        Command::Chain(args) => {
+            let report = chain::run(&args)?;
+            output.result(&report, args.json)?;
+            Ok(report.status())
+        }
+        Command::Doctor(args) => {
+            let report = doctor::run(&args)?;
+            output.result(&report, args.json)?;
+            Ok(report.status())
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "bivouac", &mut script);
+            output.bytes(&script);
+            Ok(Status::Success)
+        }
+    }
+}
+
+/// The command line's definition, for the test that holds the manual pages against it.
+pub fn definition() -> clap::Command {
+    Cli::command()
 }

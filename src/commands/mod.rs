@@ -7,6 +7,16 @@ pub mod run;
 
 use crate::exit::Status;
 
+/// What a command says while it works; results and errors are returned instead.
+pub trait Voice {
+    /// One line that is replaced by the next and gone in the end.
+    fn status(&self, text: &str);
+    /// Takes the status line away.
+    fn clear_status(&self);
+    /// Lines that stay.
+    fn say(&self, text: &str);
+}
+
 /// Why bivouac could not do what was asked, and what mends it.
 #[derive(Debug)]
 pub struct Failure {
@@ -37,3 +47,36 @@ impl From<anyhow::Error> for Failure {
         }
     }
 }
+
+impl From<crate::machine::StartError> for Failure {
+    fn from(error: crate::machine::StartError) -> Self {
+        let status = match error {
+            crate::machine::StartError::Died { .. } => Status::QemuDied,
+            _ => Status::Failed,
+        };
+        Self {
+            status,
+            ..Self::from(anyhow::Error::from(error))
+        }
+    }
+}
+
+/// Errors that know their own mend.
+macro_rules! failures_with_a_mend {
+    ($($error:ty),* $(,)?) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                let mend = error.mend();
+                Self { mend, ..Self::from(anyhow::Error::from(error)) }
+            }
+        }
+    )*};
+}
+
+failures_with_a_mend!(
+    crate::host::firmware::FirmwareError,
+    crate::host::kernel::KernelError,
+    crate::host::qemu::QemuError,
+    crate::host::scratch::ScratchError,
+    crate::image::ChainError,
+);

@@ -1,1 +1,394 @@
-//! (machine)
+//! One QEMU process and all it holds, from its plan to its outcome.
+//!
+//! [`plan`] is data, [`args`] and [`blockdev`] turn it into QEMU's words, [`overlay`] makes
+//! the unlinked files that take every write, [`process`] starts and reaps QEMU, [`qmp`] and
+//! [`console`] talk with it, [`terminal`] and [`stdio`] are the user's end. [`Machine`] binds
+//! them together.
+
+pub mod args;
+pub mod blockdev;
+pub mod console;
+pub mod end;
+pub mod overlay;
+pub mod plan;
+pub mod process;
+pub mod qmp;
+pub mod scrub;
+pub mod stdio;
+pub mod terminal;
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+use console::{Sighting, Sinks, Tail};
+use end::{End, GuestEnd, end_of};
+use plan::ChildFd;
+use process::{Inherited, Process};
+use qmp::{Events, Qmp, QmpError, Version};
+
+/// How long QEMU may take to its QMP greeting. It needs 20 to 100 ms; a host that swaps or
+/// loads QEMU from a network file system needs longer.
+const GREETING_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long an answer to a QMP command may take before the machine is given up.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long QEMU may take to end by itself after the guest powered off.
+const EXIT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the console is still read after a panic, so that its trace is whole.
+const PANIC_DRAIN: Duration = Duration::from_millis(300);
+
+/// Why a machine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The program could not be run at all.
+    #[error("starting {}", program.display())]
+    Spawn {
+        /// QEMU's path.
+        program: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// QEMU refused its arguments, or could not go on.
+    #[error("QEMU ended before the machine started ({}){}", end::describe(*status), quoted(output))]
+    Refused {
+        /// Its exit status.
+        status: ExitStatus,
+        /// What it printed.
+        output: String,
+    },
+    /// QEMU was killed, or crashed.
+    #[error("QEMU died while starting: {}{}", end::describe(*status), quoted(output))]
+    Died {
+        /// Its exit status.
+        status: ExitStatus,
+        /// What it printed.
+        output: String,
+    },
+    /// No greeting within the deadline.
+    #[error("QEMU did not answer within {} s{}", GREETING_DEADLINE.as_secs(), quoted(output))]
+    Silent {
+        /// What it printed.
+        output: String,
+    },
+    /// The conversation failed.
+    #[error("{error}{}", quoted(output))]
+    Qmp {
+        /// What went wrong.
+        error: QmpError,
+        /// What QEMU printed.
+        output: String,
+    },
+    /// Something of ours.
+    #[error("setting up QEMU's channels")]
+    Channel(#[from] io::Error),
+}
+
+fn quoted(output: &str) -> String {
+    if output.is_empty() {
+        String::new()
+    } else {
+        format!("\nQEMU said: {output}")
+    }
+}
+
+/// The two ends of QEMU's channels: ours, and those that QEMU will inherit.
+#[derive(Debug)]
+pub struct Channels {
+    qmp: StdUnixStream,
+    console: StdUnixStream,
+    child_qmp: OwnedFd,
+    child_console: OwnedFd,
+}
+
+impl Channels {
+    /// Connected socket pairs: nothing has a name.
+    pub fn new() -> io::Result<Self> {
+        let (qmp, child_qmp) = StdUnixStream::pair()?;
+        let (console, child_console) = StdUnixStream::pair()?;
+        qmp.set_nonblocking(true)?;
+        console.set_nonblocking(true)?;
+        Ok(Self {
+            qmp,
+            console,
+            child_qmp: child_qmp.into(),
+            child_console: child_console.into(),
+        })
+    }
+
+    /// The number of QEMU's end of QMP.
+    pub fn qmp_fd(&self) -> ChildFd {
+        ChildFd(self.child_qmp.as_raw_fd())
+    }
+
+    /// The number of QEMU's end of the serial port.
+    pub fn console_fd(&self) -> ChildFd {
+        ChildFd(self.child_console.as_raw_fd())
+    }
+}
+
+/// What a machine is started with besides its arguments.
+#[derive(Debug)]
+pub struct Holdings<'a> {
+    /// QMP and console.
+    pub channels: Channels,
+    /// Layers, overlays and flash: the caller keeps them, QEMU inherits them.
+    pub files: Vec<BorrowedFd<'a>>,
+    /// The largest file that QEMU may write, in bytes.
+    pub max_file_size: Option<u64>,
+    /// Where the guest's output goes.
+    pub sinks: Sinks,
+    /// What the guest's serial port receives.
+    pub input: mpsc::Receiver<Vec<u8>>,
+}
+
+/// A running machine. Dropped, it kills QEMU.
+#[derive(Debug)]
+pub struct Machine {
+    process: Process,
+    qmp: Qmp,
+    events: Events,
+    sightings: mpsc::UnboundedReceiver<Sighting>,
+    console: tokio::task::JoinHandle<io::Result<()>>,
+    tail: Rc<RefCell<Tail>>,
+    guest_end: Option<GuestEnd>,
+}
+
+/// What a running machine has to tell.
+#[derive(Debug)]
+pub enum News {
+    /// The machine has ended; QEMU is reaped.
+    Ended(End),
+    /// Something was seen on the console. A panic arrives as an end instead.
+    Console(Sighting),
+}
+
+impl Machine {
+    /// Starts QEMU with its CPUs stopped, and drains its console from the first byte on.
+    ///
+    /// Needs a [`tokio::task::LocalSet`] of a current-thread runtime on the main thread.
+    pub async fn start(
+        program: PathBuf,
+        args: &[OsString],
+        holdings: Holdings<'_>,
+    ) -> Result<Self, StartError> {
+        let Channels {
+            qmp,
+            console,
+            child_qmp,
+            child_console,
+        } = holdings.channels;
+        let inherited = Inherited {
+            fds: vec![child_qmp, child_console],
+            max_file_size: holdings.max_file_size,
+        };
+        let mut process = Process::spawn(&program, args, &holdings.files, inherited)
+            .map_err(|source| StartError::Spawn { program, source })?;
+        tracing::debug!("QEMU has process id {:?}", process.id());
+
+        let (read, write) = UnixStream::from_std(console)?.into_split();
+        let (sightings_tx, sightings) = mpsc::unbounded_channel();
+        let tail = Rc::new(RefCell::new(Tail::default()));
+        let console = tokio::task::spawn_local(console::pump(
+            read,
+            holdings.sinks,
+            sightings_tx,
+            Rc::clone(&tail),
+        ));
+        tokio::task::spawn_local(console::feed(write, holdings.input));
+
+        let (qmp, events) = greet(&mut process, UnixStream::from_std(qmp)?).await?;
+        Ok(Self {
+            process,
+            qmp,
+            events,
+            sightings,
+            console,
+            tail,
+            guest_end: None,
+        })
+    }
+
+    /// QEMU's version.
+    pub fn version(&self) -> &Version {
+        &self.qmp.version
+    }
+
+    /// QEMU's process id, until it was reaped.
+    pub fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    /// The last lines on the console, fit to be printed.
+    pub fn console_tail(&self) -> Vec<String> {
+        self.tail.borrow().lines()
+    }
+
+    /// Whether QEMU runs on KVM, in its own words (`query-kvm`).
+    pub async fn uses_kvm(&mut self) -> Result<bool, StartError> {
+        self.ask(qapi::qmp::query_kvm {})
+            .await
+            .map(|kvm| kvm.enabled)
+    }
+
+    /// Lets the CPUs run.
+    pub async fn cont(&mut self) -> Result<(), StartError> {
+        self.ask(qapi::qmp::cont {}).await.map(drop)
+    }
+
+    /// Stops the CPUs.
+    pub async fn pause(&mut self) -> Result<(), StartError> {
+        self.ask(qapi::qmp::stop {}).await.map(drop)
+    }
+
+    async fn ask<C: qapi::Command>(&mut self, command: C) -> Result<C::Ok, StartError> {
+        let answer = tokio::time::timeout(ANSWER_DEADLINE, self.qmp.execute(command)).await;
+        match answer {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(QmpError::Closed)) => Err(gone(&mut self.process).await),
+            Ok(Err(error)) => Err(StartError::Qmp {
+                error,
+                output: self.process.tail(),
+            }),
+            Err(_) => Err(StartError::Silent {
+                output: self.process.tail(),
+            }),
+        }
+    }
+
+    /// The next thing of note. May be dropped and called again; not after an end.
+    pub async fn next(&mut self) -> io::Result<News> {
+        loop {
+            tokio::select! {
+                biased;
+                Some(event) = self.events.recv() => match event {
+                    Ok(event) => self.heed(event),
+                    // QEMU talks nonsense, or its connection broke: nothing can be steered.
+                    Err(error) => {
+                        tracing::debug!("{error}");
+                        self.guest_end.get_or_insert(GuestEnd::QmpLost(error.to_string()));
+                    }
+                },
+                Some(sighting) = self.sightings.recv() => match sighting {
+                    Sighting::Panic => self.guest_end = Some(GuestEnd::Panicked),
+                    other => return Ok(News::Console(other)),
+                },
+                status = self.process.wait() => {
+                    let status = status?;
+                    self.drain_events();
+                    self.drain_console().await;
+                    return Ok(News::Ended(end_of(status, self.guest_end.take(), self.process.tail())));
+                }
+            }
+            if let Some(end) = self.guest_end.clone() {
+                let patience = match end {
+                    GuestEnd::PoweredOff
+                    | GuestEnd::Reset
+                    | GuestEnd::WindowClosed
+                    | GuestEnd::Ended => EXIT_PATIENCE,
+                    GuestEnd::Panicked => PANIC_DRAIN,
+                    GuestEnd::WriteFailed { .. } | GuestEnd::QmpLost(_) => Duration::ZERO,
+                };
+                let status = self.process.wait_or_kill(patience).await?;
+                self.drain_events();
+                self.drain_console().await;
+                // What was seen first is the cause; only a lost QMP is explained by the status.
+                let end = match end {
+                    GuestEnd::QmpLost(_) => self.guest_end.take().unwrap_or(end),
+                    end => end,
+                };
+                return Ok(News::Ended(end_of(status, Some(end), self.process.tail())));
+            }
+        }
+    }
+
+    /// Ends the machine at once. QEMU is reaped when this returns.
+    pub async fn stop(&mut self) -> io::Result<()> {
+        self.process.kill().await?;
+        self.drain_console().await;
+        Ok(())
+    }
+
+    fn heed(&mut self, event: qapi::qmp::Event) {
+        if let Some(end) = end::of_event(&event)
+            && self.guest_end.is_none()
+        {
+            self.guest_end = Some(end);
+        }
+    }
+
+    fn drain_events(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            if let Ok(event) = event {
+                self.heed(event);
+            }
+        }
+    }
+
+    /// Reads the console to its end, which has come: QEMU is gone. Bounded all the same,
+    /// because whoever reads our output may not.
+    async fn drain_console(&mut self) {
+        match tokio::time::timeout(EXIT_PATIENCE, &mut self.console).await {
+            Ok(Ok(Err(error))) => tracing::warn!("copying the console: {error}"),
+            Ok(_) => {}
+            Err(_) => tracing::debug!("the console's output is not being read"),
+        }
+        while let Ok(sighting) = self.sightings.try_recv() {
+            if sighting == Sighting::Panic {
+                self.guest_end = Some(GuestEnd::Panicked);
+            }
+        }
+    }
+}
+
+async fn greet(process: &mut Process, socket: UnixStream) -> Result<(Qmp, Events), StartError> {
+    let opened = tokio::select! {
+        biased;
+        opened = Qmp::open(socket) => opened,
+        status = process.wait() => return Err(ended_early(process, status?)),
+        () = tokio::time::sleep(GREETING_DEADLINE) => {
+            process.kill().await?;
+            return Err(StartError::Silent { output: process.tail() });
+        }
+    };
+    match opened {
+        Ok(session) => Ok(session),
+        Err(QmpError::Closed) => Err(gone(process).await),
+        Err(error) => {
+            process.kill().await?;
+            Err(StartError::Qmp {
+                error,
+                output: process.tail(),
+            })
+        }
+    }
+}
+
+/// QMP was closed: QEMU has ended or is about to.
+async fn gone(process: &mut Process) -> StartError {
+    match process.wait_or_kill(EXIT_PATIENCE).await {
+        Ok(status) => ended_early(process, status),
+        Err(error) => error.into(),
+    }
+}
+
+fn ended_early(process: &Process, status: ExitStatus) -> StartError {
+    let output = process.tail();
+    if status.code().is_some() {
+        StartError::Refused { status, output }
+    } else {
+        StartError::Died { status, output }
+    }
+}

@@ -1,4 +1,8 @@
-//! The integration tests: one binary, a folder for each part.
+//! Every integration test, in one binary, a folder for each part. They run the real bivouac
+//! with the real QEMU on real images; what is missing is a failure, never a skip.
 
 mod doctor;
+mod env;
 mod host;
+mod image;
+mod run;

@@ -1,7 +1,4 @@
-//! The only `unsafe` of the project: what nix and the standard library lack.
-//!
-//! Each function here is safe to call; what makes it so stands beside the block. Nothing here
-//! decides anything: it lends, asks or sets, and returns what the kernel said.
+//! What the checks of the host need: a bare KVM vCPU, extended attributes, a dying child.
 
 use std::ffi::{CString, OsStr};
 use std::io;

@@ -1,0 +1,182 @@
+//! The only place that prints. Results go to standard output; everything else goes to
+//! standard error behind `bivouac: `.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use tracing::Level;
+use tracing::field::{Field, Visit};
+use tracing::span;
+
+use crate::commands::run::Finished;
+use crate::commands::{Failure, Voice};
+use crate::exit::Status;
+
+/// Whether a status line stands on the terminal. Global, because the log is.
+static STATUS_SHOWN: AtomicBool = AtomicBool::new(false);
+
+/// The printer.
+#[derive(Debug)]
+pub struct Output {
+    /// A status line may be shown: standard error is a terminal, and nobody asked for quiet.
+    status_wanted: bool,
+}
+
+impl Output {
+    /// Listens to the log from here on.
+    pub fn new(verbose: u8, quiet: bool) -> Self {
+        let level = match (quiet, verbose) {
+            (true, _) => Level::ERROR,
+            (false, 0) => Level::WARN,
+            (false, 1) => Level::DEBUG,
+            (false, _) => Level::TRACE,
+        };
+        // Fails only where another listener was installed before, in a test.
+        let _ = tracing::subscriber::set_global_default(Log { level });
+        Self {
+            status_wanted: !quiet && io::stderr().is_terminal(),
+        }
+    }
+
+    /// A command's result, for people or as JSON.
+    pub fn result(
+        &self,
+        result: &(impl Display + serde::Serialize),
+        json: bool,
+    ) -> Result<(), Failure> {
+        let mut text = if json {
+            serde_json::to_string_pretty(result).context("writing JSON")?
+        } else {
+            result.to_string()
+        };
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        self.bytes(text.as_bytes());
+        Ok(())
+    }
+
+    /// Anything for standard output. A reader that has gone is no error of ours.
+    pub fn bytes(&self, bytes: &[u8]) {
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    }
+
+    /// What there is to say about a run.
+    pub fn finished(&self, finished: &Finished) {
+        match finished {
+            Finished::Planned(command) => self.bytes(format!("{command}\n").as_bytes()),
+            Finished::Ran { message, mend, .. } => {
+                if let Some(message) = message {
+                    line("error", message);
+                }
+                if let Some(mend) = mend {
+                    line("try", mend);
+                }
+            }
+        }
+    }
+
+    /// Why a command failed, and what mends it.
+    pub fn failure(&self, failure: &Failure) {
+        line("error", &format!("{:#}", failure.error));
+        if let Some(mend) = &failure.mend {
+            line("try", mend);
+        }
+    }
+}
+
+impl Voice for Output {
+    fn status(&self, text: &str) {
+        if self.status_wanted {
+            STATUS_SHOWN.store(true, Ordering::Relaxed);
+            let _ = write!(io::stderr().lock(), "\rbivouac: {text}\x1b[K");
+        }
+    }
+
+    fn clear_status(&self) {
+        clear(&mut io::stderr().lock());
+    }
+
+    fn say(&self, text: &str) {
+        print_lines(text);
+    }
+}
+
+fn clear(stderr: &mut impl Write) {
+    if STATUS_SHOWN.swap(false, Ordering::Relaxed) {
+        let _ = write!(stderr, "\r\x1b[K");
+    }
+}
+
+/// A mistake in the arguments, or the help that was asked for.
+pub fn usage(error: &clap::Error) -> Status {
+    // Nothing can be done where even this cannot be printed.
+    let _ = error.print();
+    if error.use_stderr() {
+        Status::Failed
+    } else {
+        Status::Success
+    }
+}
+
+fn line(kind: &str, text: &str) {
+    print_lines(&format!("bivouac: {kind}: {text}"));
+}
+
+/// Whole lines to standard error. A carriage return goes with each on a terminal, which may
+/// be raw while the guest has it.
+fn print_lines(text: &str) {
+    let mut stderr = io::stderr().lock();
+    clear(&mut stderr);
+    let end = if stderr.is_terminal() { "\r\n" } else { "\n" };
+    let text: String = text.lines().map(|line| format!("{line}{end}")).collect();
+    let _ = stderr.write_all(text.as_bytes());
+}
+
+/// The log: one line an event, no times, no spans.
+#[derive(Debug)]
+struct Log {
+    level: Level,
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= self.level
+            && (self.level == Level::TRACE || metadata.target().starts_with("bivouac"))
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut message = Message::default();
+        event.record(&mut message);
+        let kind = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warning",
+            Level::INFO => "note",
+            Level::DEBUG | Level::TRACE => "debug",
+        };
+        line(kind, &message.0);
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[derive(Default)]
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! From what was typed to a machine that can be started: chains resolved, the host's facts
+//! found, overlays made, and all of it written into a [`Plan`].
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::options::{Args, Net, OverlayKind};
+use super::report::Facts;
+use crate::commands::Failure;
+use crate::host::firmware;
+use crate::host::kvm::{self, Kvm};
+use crate::host::qemu;
+use crate::host::scratch::Scratch;
+use crate::image::Format;
+use crate::image::chain::{self, Chain, Request};
+use crate::image::opened::Kind;
+use crate::image::printable::shell_line;
+use crate::machine::Channels;
+use crate::machine::args::argv;
+use crate::machine::overlay::{Overlay, Place};
+use crate::machine::plan::{
+    Accelerator, Bus, ChildFd, DirectKernel, Disk, Firmware, Layer, Network, Plan,
+};
+
+/// A machine ready to be started, with all that it holds open.
+#[derive(Debug)]
+pub struct Assembled {
+    /// The machine as data.
+    pub plan: Plan,
+    /// Every image, resolved and open.
+    pub chains: Vec<Chain>,
+    /// One overlay per disk, and one for the variables of UEFI firmware.
+    pub overlays: Vec<Overlay>,
+    /// Where the overlays are.
+    pub place: Place,
+    /// The most that QEMU may write to one file, in bytes.
+    pub max_write: Option<u64>,
+    /// The file that gets a copy of the console.
+    console_log: Option<File>,
+    headline: String,
+}
+
+impl Assembled {
+    /// One line that says what is being started.
+    pub fn headline(&self) -> &str {
+        &self.headline
+    }
+
+    /// A descriptor of the console log.
+    pub fn console_log(&self) -> Result<Option<File>, Failure> {
+        let log = self.console_log.as_ref().map(File::try_clone).transpose();
+        Ok(log.context("--console-log")?)
+    }
+
+    /// QEMU's command, quoted for a shell.
+    pub fn command_line(&self) -> String {
+        let program = self.plan.qemu.as_os_str().to_owned();
+        shell_line(std::iter::once(program).chain(argv(&self.plan)))
+    }
+
+    /// What QEMU inherits besides its channels.
+    pub fn files(&self) -> Vec<BorrowedFd<'_>> {
+        let layers = self
+            .chains
+            .iter()
+            .flat_map(|chain| chain.layers())
+            .map(|layer| layer.fd());
+        layers
+            .chain(self.overlays.iter().map(AsFd::as_fd))
+            .collect()
+    }
+}
+
+/// Finds out everything, opens everything, starts nothing.
+pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels), Failure> {
+    let qemu = qemu::find(args.qemu.qemu.as_deref())?;
+    facts.qemu = Some(qemu.clone());
+    let mut builder = Builder::new(args)?;
+
+    let machine = machine_type(args)?;
+    let mut disks = Vec::new();
+    if let Some(image) = &args.image {
+        let backing = args.backing.clone();
+        let request = Request {
+            image: image.clone(),
+            format: args.format,
+            backing,
+        };
+        disks.push(builder.disk("disk0", &request, None)?);
+    }
+    for disk in &args.hardware.disk {
+        let request = Request {
+            image: disk.image.clone(),
+            format: disk.format,
+            backing: vec![],
+        };
+        let name = format!("disk{}", disks.len());
+        disks.push(builder.disk(&name, &request, disk.serial.clone())?);
+    }
+    let firmware = builder.firmware(&args.hardware.firmware, &machine)?;
+    let cdroms = args
+        .hardware
+        .cdrom
+        .iter()
+        .map(|iso| builder.read_only(iso, Format::Raw));
+    let cdroms = cdroms.collect::<Result<_, _>>()?;
+    facts.layers_before(&builder.chains);
+    facts.phases.mark("images");
+
+    let accelerator = accelerator(args.hardware.accel, facts)?;
+    facts.phases.mark("kvm-check");
+    let channels = Channels::new().context("making QEMU's channels")?;
+    let plan = Plan {
+        qemu,
+        machine,
+        accelerator,
+        cpu: args.hardware.cpu.clone(),
+        cpus: args.hardware.cpus.unwrap_or_else(default_cpus),
+        memory_mib: args.hardware.memory,
+        firmware,
+        bus: args.hardware.bus,
+        disks,
+        cdroms,
+        kernel: direct_kernel(args)?,
+        network: network(args),
+        display: args.hardware.display.clone(),
+        reboot: args.hardware.reboot,
+        qmp: channels.qmp_fd(),
+        console: channels.console_fd(),
+        extra: args.qemu.qemu_arg.clone(),
+    };
+    let assembled = Assembled {
+        headline: headline(args, &plan),
+        plan,
+        chains: builder.chains,
+        overlays: builder.overlays,
+        place: builder.place,
+        max_write: args.overlay.max_write,
+        console_log: console_log(args)?,
+    };
+    Ok((assembled, channels))
+}
+
+/// Collects what is opened on the way.
+struct Builder {
+    place: Place,
+    chains: Vec<Chain>,
+    overlays: Vec<Overlay>,
+}
+
+impl Builder {
+    fn new(args: &Args) -> Result<Self, Failure> {
+        let place = match args.overlay.overlay {
+            OverlayKind::Memory => Place::Memory,
+            OverlayKind::Disk => {
+                let scratch = Scratch::choose(args.overlay.overlay_dir.as_deref())?;
+                if let Some(warning) = scratch.warning() {
+                    tracing::warn!("{warning}");
+                }
+                Place::Directory(scratch)
+            }
+        };
+        Ok(Self {
+            place,
+            chains: Vec::new(),
+            overlays: Vec::new(),
+        })
+    }
+
+    /// A throwaway disk over the image of `request`; its node is called `name`.
+    fn disk(
+        &mut self,
+        name: &str,
+        request: &Request,
+        serial: Option<String>,
+    ) -> Result<Disk, Failure> {
+        let chain = resolve(request)?;
+        let top = chain.top();
+        let overlay = Overlay::create(
+            name,
+            &self.place,
+            chain.virtual_size(),
+            top.path(),
+            top.format(),
+        )
+        .with_context(|| format!("making an overlay in {}", self.place.name().display()))?;
+        let disk = Disk {
+            overlay: overlay.fd(),
+            layers: layers(&chain),
+            serial,
+        };
+        self.overlays.push(overlay);
+        self.chains.push(chain);
+        Ok(disk)
+    }
+
+    /// An image that the guest only reads.
+    fn read_only(&mut self, image: &Path, format: Format) -> Result<Layer, Failure> {
+        let request = Request {
+            image: image.to_owned(),
+            format: Some(format),
+            backing: vec![],
+        };
+        let chain = resolve(&request)?;
+        let layer = layers(&chain).remove(0);
+        self.chains.push(chain);
+        Ok(layer)
+    }
+
+    fn firmware(&mut self, asked: &Path, machine: &str) -> Result<Firmware, Failure> {
+        if asked == Path::new("bios") {
+            return Ok(Firmware::Bios);
+        }
+        if asked != Path::new("uefi") {
+            return Ok(Firmware::File(readable(asked, "--firmware")?));
+        }
+        let uefi = firmware::find_uefi(machine)?;
+        let format = |name: &str| {
+            Format::of_driver(name)
+                .with_context(|| format!("firmware of format {name}, which bivouac does not know"))
+        };
+        let vars = Request {
+            image: uefi.vars_template,
+            format: Some(format(&uefi.vars_format)?),
+            backing: vec![],
+        };
+        Ok(Firmware::Uefi {
+            code: self.read_only(&uefi.code, format(&uefi.code_format)?)?,
+            vars: self.disk("firmware-vars", &vars, None)?,
+        })
+    }
+}
+
+fn resolve(request: &Request) -> Result<Chain, Failure> {
+    let chain = chain::resolve(request)?;
+    for layer in chain.layers() {
+        for warning in layer.warnings() {
+            tracing::warn!("{warning}");
+        }
+    }
+    Ok(chain)
+}
+
+fn layers(chain: &Chain) -> Vec<Layer> {
+    let described = chain.layers().iter().map(|layer| Layer {
+        fd: ChildFd(layer.fd().as_raw_fd()),
+        format: layer.format(),
+        block_device: layer.kind() == Kind::BlockDevice,
+        label: layer.path().display().to_string(),
+    });
+    described.collect()
+}
+
+/// `q35`, but a machine with an IDE controller where that is wanted.
+fn machine_type(args: &Args) -> Result<String, Failure> {
+    let ide = args.hardware.bus == Bus::Ide;
+    match args.hardware.machine.as_deref() {
+        None => Ok(if ide { "pc" } else { "q35" }.to_owned()),
+        Some(machine) if ide && (machine == "q35" || machine.starts_with("pc-q35")) => {
+            Err(Failure::with_mend(
+                anyhow::anyhow!("machine type {machine} has no IDE controller"),
+                "--bus sata, or --machine pc",
+            ))
+        }
+        Some(machine) => Ok(machine.to_owned()),
+    }
+}
+
+/// What to ask QEMU for: KVM only where it was seen to run a guest.
+fn accelerator(asked: Accelerator, facts: &mut Facts) -> Result<Accelerator, Failure> {
+    facts.accelerator.asked = asked.as_str();
+    if asked == Accelerator::Tcg {
+        return Ok(asked);
+    }
+    let kvm = kvm::check();
+    facts.accelerator.kvm = Some(kvm.word());
+    match (kvm, asked) {
+        (Kvm::Works { .. }, _) => Ok(asked),
+        (kvm, Accelerator::Kvm) => Err(Failure {
+            mend: kvm.mend(),
+            ..anyhow::anyhow!("{kvm}, and --accel kvm allows nothing else").into()
+        }),
+        (kvm, _) => {
+            tracing::warn!("{kvm}; the guest is emulated (TCG), which is slower");
+            Ok(Accelerator::Tcg)
+        }
+    }
+}
+
+fn default_cpus() -> u32 {
+    match std::thread::available_parallelism() {
+        Ok(cpus) if cpus.get() > 1 => 2,
+        _ => 1,
+    }
+}
+
+fn direct_kernel(args: &Args) -> Result<Option<DirectKernel>, Failure> {
+    let Some(kernel) = &args.hardware.kernel else {
+        return Ok(None);
+    };
+    let append = args.hardware.append.as_deref().unwrap_or_default();
+    let has_console = append
+        .split_whitespace()
+        .any(|word| word.starts_with("console="));
+    let command_line = if has_console {
+        append.to_owned()
+    } else {
+        format!("console=ttyS0 {append}")
+    };
+    let initrd = args.hardware.initrd.as_deref();
+    Ok(Some(DirectKernel {
+        kernel: readable(kernel, "--kernel")?,
+        initrd: initrd
+            .map(|initrd| readable(initrd, "--initrd"))
+            .transpose()?,
+        command_line: command_line.trim_end().to_owned(),
+    }))
+}
+
+/// `path`, if it is a file that can be read: QEMU's own message would name no option.
+fn readable(path: &Path, option: &str) -> Result<PathBuf, Failure> {
+    let metadata = std::fs::metadata(path)
+        .and_then(|metadata| {
+            if metadata.is_file() {
+                File::open(path)?;
+            }
+            Ok(metadata)
+        })
+        .with_context(|| format!("{option} {}", path.display()))?;
+    if !metadata.is_file() {
+        return Err(anyhow::anyhow!("{option} {}: not a regular file", path.display()).into());
+    }
+    Ok(path.to_owned())
+}
+
+fn network(args: &Args) -> Network {
+    let publish = args.hardware.publish.clone();
+    match args.hardware.net {
+        Some(Net::User) => Network::User { publish },
+        None if !publish.is_empty() => Network::User { publish },
+        None | Some(Net::None) => Network::None,
+    }
+}
+
+fn console_log(args: &Args) -> Result<Option<File>, Failure> {
+    let Some(path) = &args.conduct.console_log else {
+        return Ok(None);
+    };
+    let file = File::create(path).with_context(|| format!("--console-log {}", path.display()))?;
+    Ok(Some(file))
+}
+
+fn headline(args: &Args, plan: &Plan) -> String {
+    let what = args.image.as_ref().or(args.hardware.kernel.as_ref());
+    let name = what.and_then(|path| path.file_name()).unwrap_or_default();
+    let accelerator = match plan.accelerator {
+        Accelerator::Tcg => "TCG",
+        Accelerator::Kvm | Accelerator::KvmThenTcg => "KVM",
+    };
+    format!(
+        "starting {} ({accelerator}; Ctrl-A X leaves)",
+        name.display()
+    )
+}

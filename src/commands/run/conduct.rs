@@ -1,0 +1,270 @@
+//! The run itself: one loop over the machine, the signals, the keys and the clock.
+
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use anyhow::Context;
+
+use super::assemble::Assembled;
+use super::options::Args;
+use super::report::Facts;
+use super::signals::Signals;
+use super::{Finished, report};
+use crate::commands::{Failure, Voice};
+use crate::machine::console::{Sighting, Sinks};
+use crate::machine::end::End;
+use crate::machine::stdio;
+use crate::machine::terminal::{Escapes, HELP, Key, Terminal};
+use crate::machine::{Channels, Holdings, Machine, News};
+
+/// The two time-outs of a run.
+struct Deadlines {
+    whole: Option<(Instant, Duration)>,
+    boot: Option<(Instant, Duration)>,
+}
+
+impl Deadlines {
+    fn of(args: &Args) -> Self {
+        let now = Instant::now();
+        let at = |length: Option<Duration>| length.map(|length| (now + length, length));
+        Self {
+            whole: at(args.conduct.timeout),
+            boot: at(args.conduct.boot_timeout),
+        }
+    }
+
+    /// Waits for the first to pass; for ever where there is none.
+    async fn passed(&self) -> End {
+        let whole = self.whole.map(|(at, length)| (at, "--timeout", length));
+        let boot = self.boot.map(|(at, length)| (at, "--boot-timeout", length));
+        match [whole, boot]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, ..)| *at)
+        {
+            Some((at, option, length)) => {
+                sleep_until(at).await;
+                End::TimedOut { option, length }
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Starts the machine, serves it until it ends, and says what came of it.
+pub async fn conduct(
+    assembled: &Assembled,
+    channels: Channels,
+    args: &Args,
+    mut terminal: Option<Terminal>,
+    voice: &dyn Voice,
+    facts: &mut Facts,
+) -> Result<Finished, Failure> {
+    let mut signals = Signals::listen().context("listening for signals")?;
+    let mut deadlines = Deadlines::of(args);
+    voice.status(assembled.headline());
+    facts.phases.mark("prepared");
+
+    let (output, written) = stdio::output();
+    let (to_guest, input, keys) = inputs(terminal.is_some());
+    let holdings = Holdings {
+        channels,
+        files: assembled.files(),
+        max_file_size: assembled.max_write,
+        sinks: Sinks {
+            output: Some(output),
+            log: assembled.console_log()?,
+        },
+        input,
+    };
+    // Dropping the start half way kills QEMU.
+    let stopped = tokio::select! {
+        machine = start(assembled, holdings, facts) => Ok(machine?),
+        signal = signals.next() => Err(End::Signalled(signal as i32)),
+        end = deadlines.passed() => Err(end),
+    };
+    let mut machine = match stopped {
+        Ok(machine) => machine,
+        Err(end) => {
+            voice.clear_status();
+            facts.after(assembled);
+            return Ok(report::finished(end, Vec::new(), assembled));
+        }
+    };
+    if let Some(terminal) = &mut terminal {
+        terminal.make_raw().context("setting up the terminal")?;
+    }
+
+    let mut session = Session {
+        machine: &mut machine,
+        terminal,
+        keys,
+        to_guest,
+        escapes: Escapes::default(),
+        voice,
+    };
+    let end = session.serve(&mut signals, &mut deadlines, facts).await?;
+    drop(session.terminal.take());
+    voice.clear_status();
+    facts.phases.mark("ended");
+    let tail = machine.console_tail();
+    drop(machine);
+    all_written(&end, written, &mut signals).await;
+    facts.after(assembled);
+    Ok(report::finished(end, tail, assembled))
+}
+
+/// Starts QEMU, reads back what it uses, and lets the CPUs run.
+async fn start(
+    assembled: &Assembled,
+    holdings: Holdings<'_>,
+    facts: &mut Facts,
+) -> Result<Machine, Failure> {
+    let argv = crate::machine::args::argv(&assembled.plan);
+    let mut machine = Machine::start(assembled.plan.qemu.clone(), &argv, holdings).await?;
+    facts.phases.mark("greeted");
+    facts.qemu_version = Some(machine.version().to_string());
+    facts.accelerator.used = Some(if machine.uses_kvm().await? {
+        "kvm"
+    } else {
+        "tcg"
+    });
+    machine.cont().await?;
+    facts.phases.mark("running");
+    Ok(machine)
+}
+
+type Chunks = mpsc::Receiver<Vec<u8>>;
+
+/// Where the guest's input comes from: straight from standard input, or, with a terminal,
+/// from the loop that looks for Ctrl-A in it.
+fn inputs(terminal: bool) -> (Option<mpsc::Sender<Vec<u8>>>, Chunks, Option<Chunks>) {
+    let typed = stdio::input();
+    if terminal {
+        let (to_guest, input) = mpsc::channel(64);
+        (Some(to_guest), input, Some(typed))
+    } else {
+        (None, typed, None)
+    }
+}
+
+/// Waits until what the guest printed last is on standard output, unless a signal ends the
+/// wait, or the run ended because of one.
+async fn all_written(end: &End, written: oneshot::Receiver<()>, signals: &mut Signals) {
+    if matches!(end, End::Signalled(_)) {
+        return;
+    }
+    tokio::select! {
+        _ = written => {}
+        _ = signals.next() => {}
+    }
+}
+
+struct Session<'a> {
+    machine: &'a mut Machine,
+    terminal: Option<Terminal>,
+    keys: Option<Chunks>,
+    to_guest: Option<mpsc::Sender<Vec<u8>>>,
+    escapes: Escapes,
+    voice: &'a dyn Voice,
+}
+
+impl Session<'_> {
+    async fn serve(
+        &mut self,
+        signals: &mut Signals,
+        deadlines: &mut Deadlines,
+        facts: &mut Facts,
+    ) -> Result<End, Failure> {
+        loop {
+            let end = tokio::select! {
+                news = self.machine.next() => match news.context("watching QEMU")? {
+                    News::Ended(end) => return Ok(end),
+                    News::Console(sighting) => self.sighted(sighting, deadlines, facts),
+                },
+                signal = signals.next() => match signal {
+                    Signal::SIGTSTP => {
+                        self.suspend().await?;
+                        None
+                    }
+                    signal => Some(End::Signalled(signal as i32)),
+                },
+                typed = next_keys(&mut self.keys) => self.typed(&typed).await?,
+                end = deadlines.passed() => Some(end),
+            };
+            if let Some(end) = end {
+                self.machine.stop().await.context("ending QEMU")?;
+                return Ok(end);
+            }
+        }
+    }
+
+    fn sighted(
+        &mut self,
+        sighting: Sighting,
+        deadlines: &mut Deadlines,
+        facts: &mut Facts,
+    ) -> Option<End> {
+        match sighting {
+            Sighting::FirstByte => {
+                facts.phases.mark("first-output");
+                self.voice.clear_status();
+            }
+            Sighting::Login => {
+                facts.phases.mark("login-prompt");
+                deadlines.boot = None;
+            }
+            // As any program whose reader has gone.
+            Sighting::OutputClosed => return Some(End::Signalled(Signal::SIGPIPE as i32)),
+            Sighting::Panic => {}
+        }
+        None
+    }
+
+    async fn typed(&mut self, typed: &[u8]) -> Result<Option<End>, Failure> {
+        for key in self.escapes.take(typed) {
+            match key {
+                Key::Pass(bytes) => {
+                    // A guest that reads nothing must not keep us from Ctrl-A X: what does
+                    // not fit is dropped, as a serial line would.
+                    if let Some(to_guest) = &self.to_guest {
+                        let _ = to_guest.try_send(bytes);
+                    }
+                }
+                Key::Leave => return Ok(Some(End::Left)),
+                Key::Help => self.voice.say(HELP),
+                Key::Suspend => self.suspend().await?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// As Ctrl-Z: the guest stops with us, and goes on with us.
+    async fn suspend(&mut self) -> Result<(), Failure> {
+        self.machine.pause().await?;
+        if let Some(terminal) = &mut self.terminal {
+            terminal.restore();
+        }
+        // The whole job, as the terminal does it. SIGSTOP, because SIGTSTP is ours.
+        killpg(Pid::from_raw(0), Signal::SIGSTOP).context("stopping")?;
+        if let Some(terminal) = &mut self.terminal {
+            terminal.make_raw().context("setting up the terminal")?;
+        }
+        self.machine.cont().await?;
+        Ok(())
+    }
+}
+
+async fn next_keys(keys: &mut Option<Chunks>) -> Vec<u8> {
+    if let Some(receiver) = keys {
+        if let Some(bytes) = receiver.recv().await {
+            return bytes;
+        }
+        *keys = None;
+    }
+    std::future::pending().await
+}

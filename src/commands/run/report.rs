@@ -1,0 +1,331 @@
+//! What is said of a run: the message for people, and the verdict as JSON for programs.
+
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use super::Finished;
+use super::assemble::Assembled;
+use super::options::Args;
+use crate::commands::Failure;
+use crate::exit::Status;
+use crate::image::Format;
+use crate::image::chain::Chain;
+use crate::image::opened::Identity;
+use crate::machine::end::End;
+use crate::machine::overlay::Place;
+
+/// What is learnt in the course of a run.
+#[derive(Debug, Serialize)]
+pub struct Facts {
+    /// The accelerator: asked for, found, used.
+    pub accelerator: AcceleratorFacts,
+    /// QEMU's program.
+    pub qemu: Option<PathBuf>,
+    /// QEMU's version, from its greeting.
+    pub qemu_version: Option<String>,
+    /// When each phase was over.
+    pub phases: Phases,
+    /// One entry per overlay.
+    pub overlays: Vec<OverlayFacts>,
+    /// Every layer of every image, top first.
+    pub layers: Vec<LayerFacts>,
+}
+
+/// The accelerator of a run.
+#[derive(Debug, Default, Serialize)]
+pub struct AcceleratorFacts {
+    /// What was asked for.
+    pub asked: &'static str,
+    /// What the KVM check found; null where it was not made.
+    pub kvm: Option<&'static str>,
+    /// What QEMU says it uses.
+    pub used: Option<&'static str>,
+}
+
+/// What was written to one disk.
+#[derive(Debug, Serialize)]
+pub struct OverlayFacts {
+    /// The disk's node name.
+    pub disk: String,
+    /// Bytes that the overlay took at the end.
+    pub bytes: u64,
+}
+
+/// One layer's identity, before and after the run.
+#[derive(Debug, Serialize)]
+pub struct LayerFacts {
+    path: PathBuf,
+    format: Format,
+    before: Identity,
+    after: Option<Identity>,
+    unchanged: Option<bool>,
+    in_use: bool,
+}
+
+/// Moments of a run, in milliseconds since its start.
+#[derive(Debug)]
+pub struct Phases {
+    started: Instant,
+    marks: Vec<(&'static str, Duration)>,
+}
+
+impl Phases {
+    /// `phase` is over now.
+    pub fn mark(&mut self, phase: &'static str) {
+        let elapsed = self.started.elapsed();
+        tracing::debug!("{phase} after {:.1} ms", elapsed.as_secs_f64() * 1e3);
+        self.marks.push((phase, elapsed));
+    }
+}
+
+impl Serialize for Phases {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(
+            self.marks
+                .iter()
+                .map(|(phase, elapsed)| (phase, (elapsed.as_secs_f64() * 1e6).round() / 1e3)),
+        )
+    }
+}
+
+impl Facts {
+    /// Takes down the layers of `chains` as they are now.
+    pub fn layers_before(&mut self, chains: &[Chain]) {
+        self.layers = chains
+            .iter()
+            .flat_map(Chain::layers)
+            .map(|layer| LayerFacts {
+                path: layer.path().to_owned(),
+                format: layer.format(),
+                before: layer.identity(),
+                after: None,
+                unchanged: None,
+                in_use: layer.in_use(),
+            })
+            .collect();
+    }
+
+    /// Compares the layers with what they were, and measures the overlays.
+    pub fn after(&mut self, assembled: &Assembled) {
+        let layers = assembled.chains.iter().flat_map(Chain::layers);
+        for (facts, layer) in self.layers.iter_mut().zip(layers) {
+            facts.after = layer.identity_now().ok();
+            facts.unchanged = facts.after.as_ref().map(|after| *after == facts.before);
+            if facts.unchanged == Some(false) {
+                tracing::warn!(
+                    "{} was changed by another process during the run",
+                    layer.path().display()
+                );
+            }
+        }
+        self.overlays = assembled
+            .overlays
+            .iter()
+            .map(|overlay| OverlayFacts {
+                disk: overlay.name().to_owned(),
+                bytes: overlay.allocated().unwrap_or(0),
+            })
+            .collect();
+    }
+}
+
+/// The report of a run, and the file that it goes to.
+#[derive(Debug)]
+pub struct Report {
+    file: Option<File>,
+    image: Option<PathBuf>,
+    /// What is learnt on the way.
+    pub facts: Facts,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    bivouac: &'static str,
+    image: Option<&'a PathBuf>,
+    verdict: Verdict<'a>,
+    #[serde(flatten)]
+    facts: &'a Facts,
+}
+
+#[derive(Serialize)]
+struct Verdict<'a> {
+    status: u8,
+    end: &'static str,
+    message: Option<String>,
+    /// The guest's last lines on the serial console, without control characters.
+    console_tail: &'a [String],
+}
+
+impl Report {
+    /// Opens the report's file, so that a path that cannot be written fails at once. Until
+    /// the run has ended it says that it has not.
+    pub fn open(args: &Args, started: Instant) -> Result<Self, Failure> {
+        let path = args.conduct.report.as_ref();
+        let open = |path: &PathBuf| {
+            File::create(path).with_context(|| format!("--report {}", path.display()))
+        };
+        let mut report = Self {
+            file: path.map(open).transpose()?,
+            image: args.image.clone(),
+            facts: Facts {
+                accelerator: AcceleratorFacts::default(),
+                qemu: None,
+                qemu_version: None,
+                phases: Phases {
+                    started,
+                    marks: Vec::new(),
+                },
+                overlays: Vec::new(),
+                layers: Vec::new(),
+            },
+        };
+        let unfinished = Verdict {
+            status: Status::Failed.code(),
+            end: "unfinished",
+            message: None,
+            console_tail: &[],
+        };
+        report.write(unfinished)?;
+        Ok(report)
+    }
+
+    /// Writes the verdict.
+    pub fn close(&mut self, outcome: &Result<Finished, Failure>) -> Result<(), Failure> {
+        self.write(match outcome {
+            Ok(finished @ Finished::Planned(_)) => Verdict {
+                status: finished.status().code(),
+                end: "planned",
+                message: None,
+                console_tail: &[],
+            },
+            Ok(
+                finished @ Finished::Ran {
+                    end, message, tail, ..
+                },
+            ) => Verdict {
+                status: finished.status().code(),
+                end: end.word(),
+                message: message.clone(),
+                console_tail: tail,
+            },
+            Err(failure) => Verdict {
+                status: failure.status.code(),
+                end: "failed",
+                message: Some(format!("{:#}", failure.error)),
+                console_tail: &[],
+            },
+        })
+    }
+
+    fn write(&mut self, verdict: Verdict<'_>) -> Result<(), Failure> {
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        let document = Document {
+            bivouac: env!("CARGO_PKG_VERSION"),
+            image: self.image.as_ref(),
+            verdict,
+            facts: &self.facts,
+        };
+        let mut text = serde_json::to_vec_pretty(&document).context("writing the report")?;
+        text.push(b'\n');
+        // Over the earlier one: each is longer than the one before, but for a truncation.
+        file.rewind()
+            .and_then(|()| file.set_len(0).or_else(|_| Ok(())))
+            .and_then(|()| file.write_all(&text))
+            .context("writing the report")?;
+        Ok(())
+    }
+}
+
+/// What there is to say about `end`: nothing where all went well.
+pub fn finished(end: End, tail: Vec<String>, assembled: &Assembled) -> Finished {
+    let (message, mend) = match &end {
+        End::PoweredOff | End::Left => (None, None),
+        End::Reset => (
+            Some("the guest asked for a reset (a reboot, or a crash of its CPU)".to_owned()),
+            Some("--reboot lets it start again".to_owned()),
+        ),
+        End::Panicked => {
+            let words = tail
+                .iter()
+                .find(|line| line.contains("Kernel panic - not syncing"));
+            let message = match words {
+                Some(words) => format!("the guest's kernel panicked: {words}"),
+                None => "the guest panicked".to_owned(),
+            };
+            (Some(message), None)
+        }
+        End::QemuDied { how, output } => {
+            let mut message = format!("QEMU died: {how}");
+            if !output.is_empty() {
+                message.push_str(&format!("\nQEMU said: {output}"));
+            }
+            (Some(message), None)
+        }
+        End::TimedOut { option, length } => (
+            Some(format!("{option} ran out after {} s", length.as_secs_f64())),
+            None,
+        ),
+        End::WriteFailed {
+            node,
+            no_space,
+            reason,
+        } => write_failed(node, *no_space, reason, assembled),
+        End::Signalled(_) => (None, None),
+    };
+    Finished::Ran {
+        end,
+        message,
+        mend,
+        tail,
+    }
+}
+
+fn write_failed(
+    node: &str,
+    no_space: bool,
+    reason: &str,
+    assembled: &Assembled,
+) -> (Option<String>, Option<String>) {
+    // QEMU tells of EFBIG by strerror's text alone.
+    if let (false, Some(limit)) = (no_space, assembled.max_write) {
+        return (
+            Some(format!(
+                "the guest wrote more to {node} than --max-write allows ({limit} bytes)"
+            )),
+            Some("a larger --max-write".to_owned()),
+        );
+    }
+    match &assembled.place {
+        Place::Memory => (
+            Some(format!(
+                "no memory was left for the overlay of {node}: {reason}"
+            )),
+            Some("--overlay disk".to_owned()),
+        ),
+        Place::Directory(scratch) => {
+            let free = scratch
+                .space()
+                .map(|space| format!(" ({} free)", crate::host::filesystem::bytes(space.free)))
+                .unwrap_or_default();
+            let directory = scratch.directory().display();
+            let what = if no_space {
+                "no space was left"
+            } else {
+                "a write failed"
+            };
+            (
+                Some(format!(
+                    "{what} for the overlay of {node} in {directory}{free}: {reason}"
+                )),
+                Some("--overlay-dir DIR, where there is room".to_owned()),
+            )
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The signals that a run heeds. One that was ignored when bivouac started stays ignored, as
+//! `nohup` and shells expect.
+
+use std::io;
+use std::task::Poll;
+
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::sys;
+
+/// Signals that end the run, and the one that suspends it.
+const HEEDED: [Signal; 5] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGTSTP,
+];
+
+/// A listener for all of them.
+#[derive(Debug)]
+pub struct Signals(Vec<(Signal, tokio::signal::unix::Signal)>);
+
+impl Signals {
+    /// From here on they no longer end the process by themselves.
+    pub fn listen() -> io::Result<Self> {
+        HEEDED
+            .into_iter()
+            .filter(|name| !sys::is_ignored(*name))
+            .map(|name| Ok((name, signal(SignalKind::from_raw(name as i32))?)))
+            .collect::<io::Result<_>>()
+            .map(Self)
+    }
+
+    /// The next one. May be dropped and called again.
+    pub async fn next(&mut self) -> Signal {
+        std::future::poll_fn(|context| {
+            for (name, listener) in &mut self.0 {
+                if listener.poll_recv(context).is_ready() {
+                    return Poll::Ready(*name);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}

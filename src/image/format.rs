@@ -1,0 +1,237 @@
+//! Format names, and which evidence of a format is believed.
+//!
+//! Pure: bytes and names in, a judgement out. It never opens a file and never guesses: what
+//! is not recognised by a signature is not recognised at all.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+/// The disk image formats that a layer may have.
+///
+/// Only [`Format::Qcow2`] may have a layer below it; the others are accepted as single files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The bytes of the disk, as they are.
+    Raw,
+    /// QEMU's copy-on-write format, versions 2 and 3 (docs/interop/qcow2.txt).
+    Qcow2,
+    /// VMware's, as a single sparse file: monolithicSparse or streamOptimized.
+    Vmdk,
+    /// VirtualBox's.
+    Vdi,
+    /// Microsoft's newer format (MS-VHDX).
+    Vhdx,
+    /// Microsoft's older format, VHD; QEMU's driver for it is called `vpc`.
+    Vpc,
+    /// QEMU's enhanced disk format, abandoned in favour of qcow2 version 3.
+    Qed,
+    /// Parallels's.
+    Parallels,
+}
+
+impl Format {
+    /// Every format, in the order in which messages list them.
+    pub const ALL: [Self; 8] = [
+        Self::Raw,
+        Self::Qcow2,
+        Self::Vmdk,
+        Self::Vdi,
+        Self::Vhdx,
+        Self::Vpc,
+        Self::Qed,
+        Self::Parallels,
+    ];
+
+    /// QEMU's name of the block driver, as in `-blockdev driver=...` and `qemu-img -f`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+            Self::Vmdk => "vmdk",
+            Self::Vdi => "vdi",
+            Self::Vhdx => "vhdx",
+            Self::Vpc => "vpc",
+            Self::Qed => "qed",
+            Self::Parallels => "parallels",
+        }
+    }
+
+    /// The format whose QEMU driver has exactly this name, as headers record it.
+    pub fn of_driver(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.as_str() == name)
+    }
+
+    /// The format that a file's name promises by its extension, if it promises one.
+    ///
+    /// `.img`, `.iso` and `.dd` promise raw as `.raw` does: such files are handed to guests as
+    /// raw disks, and a guest can write any header into a raw disk.
+    pub fn promised_by_name(path: &Path) -> Option<Self> {
+        let extension = path
+            .extension()
+            .and_then(OsStr::to_str)?
+            .to_ascii_lowercase();
+        Some(match extension.as_str() {
+            "raw" | "img" | "iso" | "dd" => Self::Raw,
+            "qcow2" | "qcow" => Self::Qcow2,
+            "vmdk" => Self::Vmdk,
+            "vdi" => Self::Vdi,
+            "vhdx" => Self::Vhdx,
+            "vhd" | "vpc" => Self::Vpc,
+            "qed" => Self::Qed,
+            "hds" => Self::Parallels,
+            _ => return None,
+        })
+    }
+
+    /// The format whose signature stands at the start of `head`, the first bytes of a file.
+    ///
+    /// `None` means "no signature", which for a top image means raw. A vmdk text descriptor
+    /// counts as vmdk here, so that it is refused as what it is and never booted as a raw disk.
+    pub fn recognised(head: &[u8]) -> Option<Self> {
+        if head.starts_with(b"QFI\xfb") {
+            Some(Self::Qcow2)
+        } else if [&b"KDMV"[..], b"COWD", b"# Disk DescriptorFile"]
+            .iter()
+            .any(|magic| head.starts_with(magic))
+        {
+            Some(Self::Vmdk)
+        } else if head.starts_with(b"vhdxfile") {
+            Some(Self::Vhdx)
+        } else if head.starts_with(b"conectix") {
+            Some(Self::Vpc)
+        } else if head.starts_with(b"QED\0") {
+            Some(Self::Qed)
+        } else if head.starts_with(b"WithoutFreeSpace") || head.starts_with(b"WithouFreSpacExt") {
+            Some(Self::Parallels)
+        } else if head.get(0x40..0x44) == Some(&0xbeda_107f_u32.to_le_bytes()[..]) {
+            Some(Self::Vdi)
+        } else {
+            None
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A format name that bivouac does not accept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "unknown disk format {name:?}; one of raw, qcow2, vmdk, vdi, vhdx, vpc (or vhd), qed, parallels is meant"
+)]
+pub struct UnknownFormat {
+    /// The name as it was given.
+    pub name: String,
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    /// Reads a name as people type it: any case, and `vhd` for `vpc`.
+    fn from_str(name: &str) -> Result<Self, UnknownFormat> {
+        let lower = name.to_ascii_lowercase();
+        match lower.as_str() {
+            "vhd" => Some(Self::Vpc),
+            other => Self::of_driver(other),
+        }
+        .ok_or_else(|| UnknownFormat {
+            name: name.to_owned(),
+        })
+    }
+}
+
+impl clap::ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        let value = clap::builder::PossibleValue::new(self.as_str());
+        Some(if *self == Self::Vpc {
+            value.alias("vhd")
+        } else {
+            value
+        })
+    }
+}
+
+/// Why a layer is believed to have its format, the strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Evidence {
+    /// `--format` said so.
+    Flag,
+    /// `--backing FORMAT:PATH` said so.
+    Stated,
+    /// The header of the layer above records it as its backing format.
+    Recorded,
+    /// The file's content, believed for the top image alone.
+    Content,
+    /// Nothing says it: a look at the content of a layer whose parent records no format.
+    /// Only a chain that is refused has such layers.
+    Guess,
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Flag => "from --format",
+            Self::Stated => "from --backing",
+            Self::Recorded => "recorded above",
+            Self::Content => "from content",
+            Self::Guess => "a guess",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_reads_back_from_its_own_name() {
+        for format in Format::ALL {
+            assert_eq!(format.as_str().parse(), Ok(format));
+            assert_eq!(format.to_string().to_uppercase().parse(), Ok(format));
+        }
+        assert_eq!("vhd".parse(), Ok(Format::Vpc));
+        assert!("qcow".parse::<Format>().is_err());
+        assert_eq!(
+            Format::of_driver("vhd"),
+            None,
+            "headers record driver names only"
+        );
+    }
+
+    #[test]
+    fn names_that_guests_get_as_raw_disks_promise_raw() {
+        for name in ["a.raw", "a.img", "A.IMG", "a.iso", "/x.qcow2/a.dd"] {
+            assert_eq!(
+                Format::promised_by_name(Path::new(name)),
+                Some(Format::Raw),
+                "{name}"
+            );
+        }
+        for name in ["a", ".img", "a.snap1", "a.qcow2.bak", "/dev/vg/root"] {
+            assert_eq!(Format::promised_by_name(Path::new(name)), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn short_heads_are_recognised_as_nothing() {
+        assert_eq!(Format::recognised(b""), None);
+        assert_eq!(Format::recognised(b"QFI"), None);
+        assert_eq!(Format::recognised(&[0; 0x43]), None);
+        assert_eq!(
+            Format::recognised(b"LUKS\xba\xbe"),
+            None,
+            "raw LUKS is just raw"
+        );
+    }
+}

@@ -1,0 +1,39 @@
+//! The qcow2 format, versions 2 and 3, as far as a launcher needs it: the header of an image
+//! that exists ([`Header`]), and the metadata of an overlay that does not ([`EmptyOverlay`]).
+//!
+//! It never reads L1, L2 or refcount tables of an image: those are QEMU's business. Facts are
+//! from QEMU's docs/interop/qcow2.txt; limits from block/qcow2.c and block/qcow2.h.
+
+mod empty;
+mod error;
+mod extensions;
+mod header;
+
+pub use empty::{EmptyOverlay, Geometry, GeometryError};
+pub use error::HeaderError;
+pub use header::{Backing, Header};
+
+/// "QFI\xfb", the first four bytes of every version.
+pub const MAGIC: [u8; 4] = *b"QFI\xfb";
+
+/// The longest backing file name ("Must not be longer than 1023 bytes").
+pub const MAX_BACKING_NAME: usize = 1023;
+
+/// The largest L1 table that QEMU reads (QCOW_MAX_L1_SIZE).
+pub const MAX_L1_BYTES: u64 = 32 << 20;
+
+/// No header area is larger: it ends with the first cluster, and clusters end at 2 MiB.
+pub const MAX_HEADER_AREA: usize = 1 << 21;
+
+/// Incompatible feature bit 2: the guest's data is in another file.
+const EXTERNAL_DATA_FILE: u64 = 1 << 2;
+/// Incompatible feature bit 4: L2 entries of 16 bytes, with 32 subclusters each.
+const EXTENDED_L2: u64 = 1 << 4;
+
+/// How many bytes of guest disk one L1 entry spans.
+///
+/// An L2 table fills one cluster; its entries are 8 bytes, or 16 with extended L2.
+const fn l1_entry_span(cluster_bits: u32, extended_l2: bool) -> u64 {
+    let entry_bits = if extended_l2 { 4 } else { 3 };
+    1 << (2 * cluster_bits - entry_bits)
+}

@@ -1,0 +1,273 @@
+//! The header of a qcow2 image: bytes in, header out, each rule beside its field.
+//!
+//! Pure. It never allocates by a size that the header states: what it keeps is bounded by
+//! the format's own limits (a name of 1023 bytes, a format of 15, 64 feature names).
+
+use super::HeaderError;
+use super::extensions::Extensions;
+use super::{EXTENDED_L2, EXTERNAL_DATA_FILE, MAGIC, MAX_BACKING_NAME, MAX_L1_BYTES};
+
+/// Incompatible feature bit 0: refcounts may be stale. Fine for reading.
+const DIRTY: u64 = 1 << 0;
+/// Incompatible feature bit 1: "any data structure may be corrupt".
+const CORRUPT: u64 = 1 << 1;
+/// Incompatible feature bit 3: compressed clusters are not zlib's; byte 104 says which.
+const COMPRESSION_TYPE: u64 = 1 << 3;
+/// The incompatible features under which a reader that does not write is right.
+const KNOWN: u64 = DIRTY | CORRUPT | EXTERNAL_DATA_FILE | COMPRESSION_TYPE | EXTENDED_L2;
+
+/// Length of a version 2 header, and the least for version 3.
+const V2_LENGTH: usize = 72;
+const V3_LENGTH: usize = 104;
+/// QCOW_MAX_REFTABLE_SIZE and QCOW_MAX_SNAPSHOTS of block/qcow2.h.
+const MAX_REFTABLE_BYTES: u64 = 8 << 20;
+const MAX_SNAPSHOTS: u32 = 65536;
+/// BDRV_MAX_LENGTH of QEMU: the largest disk, 2^63 rounded down to its 1 GiB alignment.
+const MAX_DISK: u64 = (i64::MAX as u64) & !((1 << 30) - 1);
+
+/// What a qcow2 header says, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// 2 or 3.
+    pub version: u32,
+    /// The cluster size is 2 to this: 9 to 21.
+    pub cluster_bits: u32,
+    /// Size of the guest's disk in bytes, never 0.
+    pub virtual_size: u64,
+    /// The layer below, if one is recorded.
+    pub backing: Option<Backing>,
+    /// The image was not closed properly; only a writer needs to care.
+    pub dirty: bool,
+    /// QEMU found the image's tables damaged at some time.
+    pub corrupt: bool,
+    /// L2 entries have subclusters.
+    pub extended_l2: bool,
+}
+
+/// The layer below, as a header records it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backing {
+    /// The name, 1 to 1023 bytes without NUL, not interpreted in any way.
+    pub name: Vec<u8>,
+    /// The format's name, at most 15 bytes; `None` where none is recorded, which QEMU would
+    /// take for leave to guess.
+    pub format: Option<Vec<u8>>,
+}
+
+/// The fixed fields, by offset; absent bytes are an error, so nothing here can panic.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn u32(&self, at: usize) -> Result<u32, HeaderError> {
+        let bytes = self
+            .0
+            .get(at..at + 4)
+            .and_then(|bytes| bytes.try_into().ok());
+        bytes.map(u32::from_be_bytes).ok_or(HeaderError::Truncated)
+    }
+
+    fn u64(&self, at: usize) -> Result<u64, HeaderError> {
+        let bytes = self
+            .0
+            .get(at..at + 8)
+            .and_then(|bytes| bytes.try_into().ok());
+        bytes.map(u64::from_be_bytes).ok_or(HeaderError::Truncated)
+    }
+}
+
+impl Header {
+    /// Reads the header at the start of `bytes`, the first bytes of an image.
+    ///
+    /// 4 KiB are enough for nearly every image. [`HeaderError::Truncated`] says that the
+    /// header goes on: come back with up to [`super::MAX_HEADER_AREA`] bytes; if the error
+    /// is the same then, the file is cut off.
+    pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
+        let fields = Fields(bytes);
+        // 0 - 3: magic.
+        if bytes.get(..4) != Some(&MAGIC[..]) {
+            return Err(HeaderError::NotQcow2);
+        }
+        // 4 - 7: version.
+        let version = fields.u32(4)?;
+        if !(2..=3).contains(&version) {
+            return Err(HeaderError::Version(version));
+        }
+        // 20 - 23: cluster_bits, "must not be less than 9"; QEMU's limit is 21.
+        let cluster_bits = fields.u32(20)?;
+        if !(9..=21).contains(&cluster_bits) {
+            return Err(HeaderError::ClusterBits(cluster_bits));
+        }
+        let cluster_size = 1_usize << cluster_bits;
+
+        // 72 - 79: incompatible_features; 100 - 103: header_length. "For version 2, the header
+        // is exactly 72 bytes in length", without feature bits and with 16-bit refcounts.
+        let (incompatible, length) = if version == 2 {
+            (0, V2_LENGTH)
+        } else {
+            let length = fields.u32(100)?;
+            let fits = (V3_LENGTH..=cluster_size).contains(&(length as usize));
+            if !fits || length % 8 != 0 {
+                return Err(HeaderError::HeaderLength(length));
+            }
+            (fields.u64(72)?, length as usize)
+        };
+
+        // 8 - 15: backing_file_offset; 16 - 19: backing_file_size.
+        let backing_name = Self::backing_name(&fields, length, cluster_size)?;
+
+        // "If the image has a backing file then the backing file name should be stored in the
+        // remaining space between the end of the header extension area and the end of the
+        // first cluster": so extensions end where the name begins.
+        let extensions_end = match fields.u64(8)? {
+            0 => cluster_size,
+            offset => usize::try_from(offset)
+                .unwrap_or(cluster_size)
+                .min(cluster_size),
+        };
+        let extensions = Extensions::parse(bytes, length, extensions_end)?;
+
+        Self::check_features(incompatible, &extensions)?;
+        // 104: compression_type, where the header is long enough to have it.
+        if incompatible & COMPRESSION_TYPE != 0 {
+            let compression = *bytes.get(104).ok_or(HeaderError::Truncated)?;
+            // 1 is zstd; 0, zlib, must not be written with the bit set.
+            if length < 112 || compression != 1 {
+                return Err(HeaderError::CompressionType(compression));
+            }
+        }
+        let extended_l2 = incompatible & EXTENDED_L2 != 0;
+        if extended_l2 && cluster_bits < 14 {
+            return Err(HeaderError::SubclusterSize(cluster_bits));
+        }
+        // 32 - 35: crypt_method.
+        match fields.u32(32)? {
+            0 => {}
+            method => return Err(HeaderError::Encrypted(method)),
+        }
+        let virtual_size = Self::check_tables(&fields, version, cluster_bits, extended_l2)?;
+
+        Ok(Self {
+            version,
+            cluster_bits,
+            virtual_size,
+            backing: backing_name.map(|name| Backing {
+                name,
+                format: extensions.backing_format,
+            }),
+            dirty: incompatible & DIRTY != 0,
+            corrupt: incompatible & CORRUPT != 0,
+            extended_l2,
+        })
+    }
+
+    /// The name of the layer below, which lies between the header and the cluster's end.
+    fn backing_name(
+        fields: &Fields<'_>,
+        header_length: usize,
+        cluster_size: usize,
+    ) -> Result<Option<Vec<u8>>, HeaderError> {
+        let (offset, size) = (fields.u64(8)?, fields.u32(16)?);
+        match (offset, size) {
+            // "0 if the image doesn't have a backing file."
+            (0, 0) => return Ok(None),
+            (0, _) | (_, 0) => return Err(HeaderError::BackingNameEmpty(offset)),
+            _ => {}
+        }
+        if size as usize > MAX_BACKING_NAME {
+            return Err(HeaderError::BackingNameTooLong(size));
+        }
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(size as usize);
+        if start < header_length || end > cluster_size {
+            return Err(HeaderError::BackingNameOutside(offset));
+        }
+        let name = fields.0.get(start..end).ok_or(HeaderError::Truncated)?;
+        if name.contains(&0) {
+            return Err(HeaderError::BackingNameNul);
+        }
+        Ok(Some(name.to_vec()))
+    }
+
+    /// "An implementation must fail to open an image if an unknown bit is set."
+    fn check_features(incompatible: u64, extensions: &Extensions) -> Result<(), HeaderError> {
+        if incompatible & EXTERNAL_DATA_FILE != 0 {
+            return Err(HeaderError::ExternalDataFile {
+                name: extensions.data_file.clone(),
+            });
+        }
+        let unknown = incompatible & !KNOWN;
+        if unknown == 0 {
+            return Ok(());
+        }
+        let names = (0..64_u8).filter(|bit| unknown >> bit & 1 == 1).map(|bit| {
+            let named = extensions
+                .incompatible_names
+                .iter()
+                .find(|(known, _)| *known == bit);
+            match named {
+                Some((_, name)) => format!("{name:?} (incompatible bit {bit})"),
+                None => format!("incompatible bit {bit}"),
+            }
+        });
+        Err(HeaderError::UnknownFeatures(names.collect()))
+    }
+
+    /// The virtual size, and the tables that QEMU would allocate by what the header states.
+    fn check_tables(
+        fields: &Fields<'_>,
+        version: u32,
+        cluster_bits: u32,
+        extended_l2: bool,
+    ) -> Result<u64, HeaderError> {
+        let cluster_size = 1_u64 << cluster_bits;
+        // 24 - 31: size.
+        let size = fields.u64(24)?;
+        if size == 0 {
+            return Err(HeaderError::NoDisk);
+        }
+        if size > MAX_DISK {
+            return Err(HeaderError::DiskTooLarge(size));
+        }
+        // 36 - 39: l1_size; 40 - 47: l1_table_offset, "must be aligned to a cluster boundary".
+        let entries = fields.u32(36)?;
+        let needed = size.div_ceil(super::l1_entry_span(cluster_bits, extended_l2));
+        if u64::from(entries) < needed || u64::from(entries) * 8 > MAX_L1_BYTES {
+            return Err(HeaderError::L1Size { entries, needed });
+        }
+        // 48 - 55: refcount_table_offset; 64 - 71: snapshots_offset.
+        let mut tables = vec![
+            ("L1 table", fields.u64(40)?),
+            ("refcount table", fields.u64(48)?),
+        ];
+        // 60 - 63: nb_snapshots.
+        let snapshots = fields.u32(60)?;
+        if snapshots > MAX_SNAPSHOTS {
+            return Err(HeaderError::Snapshots(snapshots));
+        }
+        if snapshots > 0 {
+            tables.push(("snapshot table", fields.u64(64)?));
+        }
+        for (table, offset) in tables {
+            if offset % cluster_size != 0 || offset == 0 || offset > i64::MAX as u64 {
+                return Err(HeaderError::TableOffset { table, offset });
+            }
+        }
+        // 56 - 59: refcount_table_clusters.
+        let clusters = fields.u32(56)?;
+        if clusters == 0 || u64::from(clusters) * cluster_size > MAX_REFTABLE_BYTES {
+            return Err(HeaderError::RefcountTableSize(clusters));
+        }
+        // 96 - 99: refcount_order, "may not exceed 6".
+        if version >= 3 {
+            let order = fields.u32(96)?;
+            if order > 6 {
+                return Err(HeaderError::RefcountOrder(order));
+            }
+        }
+        Ok(size)
+    }
+}
+
+#[cfg(test)]
+#[path = "header_tests.rs"]
+mod tests;

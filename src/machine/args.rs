@@ -1,0 +1,225 @@
+//! From a [`Plan`] to QEMU's arguments: pure functions, one a device, so that a snapshot of
+//! the result is a whole test. Touches no host.
+
+use std::ffi::OsString;
+
+use serde_json::Value;
+
+use super::blockdev::{disk_nodes, layer_node};
+use super::plan::{Bus, ChildFd, Disk, Display, Firmware, Layer, Network, Plan};
+
+/// QEMU's own sandbox: no new privileges, no child processes, no change of scheduling.
+pub const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// QEMU's arguments for `plan`, without the program's name.
+pub fn argv(plan: &Plan) -> Vec<OsString> {
+    let mut args = Args::default();
+    machine_args(&mut args, plan);
+    channel_args(&mut args, plan);
+    firmware_args(&mut args, &plan.firmware);
+    kernel_args(&mut args, plan);
+    controller_args(&mut args, plan);
+    for (index, disk) in plan.disks.iter().enumerate() {
+        disk_args(&mut args, plan.bus, index, disk);
+    }
+    for (index, cdrom) in plan.cdroms.iter().enumerate() {
+        cdrom_args(&mut args, plan, index, cdrom);
+    }
+    network_args(&mut args, &plan.network);
+    display_args(&mut args, &plan.display);
+    args.0.extend(plan.extra.iter().cloned());
+    args.0
+}
+
+#[derive(Default)]
+struct Args(Vec<OsString>);
+
+impl Args {
+    fn flag(&mut self, name: &str) {
+        self.0.push(name.into());
+    }
+
+    fn opt(&mut self, name: &str, value: impl Into<OsString>) {
+        self.0.push(name.into());
+        self.0.push(value.into());
+    }
+
+    fn blockdev(&mut self, node: &Value) {
+        self.opt("-blockdev", node.to_string());
+    }
+
+    /// A descriptor as a set of its own. `opaque` is only for people who look.
+    fn fd_set(&mut self, fd: ChildFd, label: &str) {
+        let label = label.replace(',', ",,");
+        self.opt("-add-fd", format!("fd={0},set={0},opaque={label}", fd.0));
+    }
+
+    fn disk(&mut self, name: &str, disk: &Disk) {
+        for layer in &disk.layers {
+            self.fd_set(layer.fd, &layer.label);
+        }
+        self.fd_set(disk.overlay, &format!("{name}-overlay"));
+        for node in disk_nodes(name, disk) {
+            self.blockdev(&node);
+        }
+    }
+}
+
+fn machine_args(args: &mut Args, plan: &Plan) {
+    args.opt("-name", "bivouac");
+    args.flag("-no-user-config");
+    args.flag("-nodefaults");
+    args.opt("-sandbox", SANDBOX);
+    let mut machine = format!("{},accel={}", plan.machine, plan.accelerator.as_str());
+    if matches!(plan.firmware, Firmware::Uefi { .. }) {
+        machine.push_str(",pflash0=firmware-code,pflash1=firmware-vars");
+    }
+    if plan.display == Display::None {
+        // SeaBIOS and boot loaders then use the serial port for their screen.
+        machine.push_str(",graphics=off");
+    }
+    args.opt("-machine", machine);
+    args.opt("-cpu", &plan.cpu);
+    args.opt("-smp", plan.cpus.to_string());
+    args.opt("-m", format!("{}M", plan.memory_mib));
+    // The CPUs wait until the console is being drained and QMP has been asked what is used.
+    args.flag("-S");
+    let reboot = if plan.reboot { "reset" } else { "shutdown" };
+    // A panic is reported and left running for a moment, so that its trace is whole.
+    args.opt("-action", format!("reboot={reboot},panic=none"));
+    args.opt("-boot", "strict=on");
+    args.opt("-device", "pvpanic");
+    args.opt("-object", "rng-builtin,id=rng0");
+    args.opt("-device", "virtio-rng-pci,rng=rng0");
+}
+
+fn channel_args(args: &mut Args, plan: &Plan) {
+    args.opt("-chardev", format!("socket,id=qmp,fd={}", plan.qmp.0));
+    args.opt("-mon", "chardev=qmp,mode=control");
+    args.opt(
+        "-chardev",
+        format!("socket,id=console,fd={}", plan.console.0),
+    );
+    args.opt("-serial", "chardev:console");
+}
+
+fn firmware_args(args: &mut Args, firmware: &Firmware) {
+    match firmware {
+        Firmware::Bios => {}
+        Firmware::File(path) => args.opt("-bios", path),
+        Firmware::Uefi { code, vars } => {
+            args.fd_set(code.fd, &code.label);
+            args.blockdev(&layer_node("firmware-code", code, Value::Null));
+            args.disk("firmware-vars", vars);
+        }
+    }
+}
+
+fn kernel_args(args: &mut Args, plan: &Plan) {
+    if let Some(direct) = &plan.kernel {
+        args.opt("-kernel", &direct.kernel);
+        if let Some(initrd) = &direct.initrd {
+            args.opt("-initrd", initrd);
+        }
+        args.opt("-append", &direct.command_line);
+    }
+}
+
+fn controller_args(args: &mut Args, plan: &Plan) {
+    match plan.bus {
+        Bus::Scsi => args.opt("-device", "virtio-scsi-pci,id=scsi"),
+        Bus::Sata => args.opt("-device", "ahci,id=sata"),
+        Bus::Virtio | Bus::Ide | Bus::Nvme => {}
+    }
+    let cdrom_needs_ahci = !plan.cdroms.is_empty() && matches!(plan.bus, Bus::Virtio | Bus::Nvme);
+    if cdrom_needs_ahci {
+        args.opt("-device", "ahci,id=sata");
+    }
+}
+
+/// Number 0 is QEMU's own for `-kernel`.
+fn boot_index(slot: usize) -> usize {
+    slot + 1
+}
+
+fn disk_args(args: &mut Args, bus: Bus, index: usize, disk: &Disk) {
+    let name = format!("disk{index}");
+    args.disk(&name, disk);
+    let device = match bus {
+        Bus::Virtio => "virtio-blk-pci".to_owned(),
+        Bus::Scsi => "scsi-hd,bus=scsi.0".to_owned(),
+        Bus::Sata => format!("ide-hd,bus=sata.{index}"),
+        Bus::Ide => format!("ide-hd,bus=ide.{},unit={}", index / 2, index % 2),
+        Bus::Nvme => "nvme".to_owned(),
+    };
+    let mut device = format!(
+        "{device},id={name}-device,drive={name},bootindex={}",
+        boot_index(index)
+    );
+    match (&disk.serial, bus) {
+        (Some(serial), _) => device.push_str(&format!(",serial={serial}")),
+        // nvme refuses to start without one.
+        (None, Bus::Nvme) => device.push_str(&format!(",serial=bivouac{index}")),
+        (None, _) => {}
+    }
+    // The machine stops at the first write that fails on the host, and says why.
+    if bus != Bus::Nvme {
+        device.push_str(",werror=stop,rerror=report");
+    }
+    args.opt("-device", device);
+}
+
+fn cdrom_args(args: &mut Args, plan: &Plan, index: usize, cdrom: &Layer) {
+    let name = format!("cdrom{index}");
+    args.fd_set(cdrom.fd, &cdrom.label);
+    args.blockdev(&layer_node(&name, cdrom, Value::Null));
+    let slot = plan.disks.len() + index;
+    let device = match plan.bus {
+        Bus::Scsi => "scsi-cd,bus=scsi.0".to_owned(),
+        Bus::Sata => format!("ide-cd,bus=sata.{slot}"),
+        Bus::Ide => format!("ide-cd,bus=ide.{},unit={}", slot / 2, slot % 2),
+        Bus::Virtio | Bus::Nvme => format!("ide-cd,bus=sata.{index}"),
+    };
+    args.opt(
+        "-device",
+        format!(
+            "{device},id={name}-device,drive={name},bootindex={}",
+            boot_index(slot)
+        ),
+    );
+}
+
+fn network_args(args: &mut Args, network: &Network) {
+    let Network::User { publish } = network else {
+        return;
+    };
+    let mut netdev = "user,id=net0".to_owned();
+    for forward in publish {
+        let address = match forward.address {
+            std::net::IpAddr::V4(v4) => v4.to_string(),
+            std::net::IpAddr::V6(v6) => format!("[{v6}]"),
+        };
+        netdev.push_str(&format!(
+            ",hostfwd=tcp:{address}:{}-:{}",
+            forward.host, forward.guest
+        ));
+    }
+    args.opt("-netdev", netdev);
+    // No option ROM: nobody boots from this network, and loading it takes time.
+    args.opt("-device", "virtio-net-pci,netdev=net0,romfile=");
+}
+
+fn display_args(args: &mut Args, display: &Display) {
+    let value = match display {
+        Display::None => "none".to_owned(),
+        Display::Gtk => "gtk".to_owned(),
+        Display::Vnc(address) => format!("vnc={address}"),
+    };
+    args.opt("-display", value);
+    if *display != Display::None {
+        args.opt("-device", "VGA");
+        args.opt("-device", "qemu-xhci,id=usb");
+        args.opt("-device", "usb-tablet,bus=usb.0");
+        args.opt("-device", "usb-kbd,bus=usb.0");
+    }
+}

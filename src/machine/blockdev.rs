@@ -1,0 +1,79 @@
+//! Block nodes as JSON: every node names its driver, every backing is explicit to the end,
+//! and every file is a descriptor set. Pure functions.
+
+use serde_json::{Map, Value, json};
+
+use super::plan::{ChildFd, Disk, Layer};
+use crate::image::Format;
+
+/// The file set that holds `fd`: one set per descriptor, numbered after it, because the
+/// descriptors of one set must share their access mode.
+pub fn fd_set(fd: ChildFd) -> String {
+    format!("/dev/fdset/{}", fd.0)
+}
+
+/// The nodes of `disk`, base first, so that each one names only nodes before it. The last
+/// is the disk itself and is called `name`.
+pub fn disk_nodes(name: &str, disk: &Disk) -> Vec<Value> {
+    let mut nodes = Vec::with_capacity(disk.layers.len() + 1);
+    let mut backing = Value::Null;
+    for (depth, layer) in disk.layers.iter().enumerate().rev() {
+        let node_name = format!("{name}-layer{depth}");
+        nodes.push(layer_node(&node_name, layer, backing));
+        backing = Value::String(node_name);
+    }
+    nodes.push(overlay_node(name, disk.overlay, backing));
+    nodes
+}
+
+/// A read-only layer. `backing` is null or the name of the node below.
+pub fn layer_node(name: &str, layer: &Layer, backing: Value) -> Value {
+    let driver = if layer.block_device {
+        "host_device"
+    } else {
+        "file"
+    };
+    let mut node = Map::new();
+    node.insert("driver".into(), json!(layer.format.as_str()));
+    node.insert("node-name".into(), json!(name));
+    node.insert("read-only".into(), json!(true));
+    node.insert(
+        "file".into(),
+        json!({
+            "driver": driver,
+            "filename": fd_set(layer.fd),
+            "read-only": true,
+            "locking": "off",
+        }),
+    );
+    // Formats without backing files do not know the key; for the others it is always
+    // written, null at the base, else QEMU would follow the header.
+    if has_backing(layer.format) {
+        node.insert("backing".into(), backing);
+    }
+    Value::Object(node)
+}
+
+fn has_backing(format: Format) -> bool {
+    matches!(format, Format::Qcow2 | Format::Qed | Format::Vmdk)
+}
+
+/// The overlay that takes every write. Flushes are ignored on purpose: it dies with the
+/// machine and needs no durability, so the guest's fsync costs nothing.
+fn overlay_node(name: &str, overlay: ChildFd, backing: Value) -> Value {
+    json!({
+        "driver": "qcow2",
+        "node-name": name,
+        "read-only": false,
+        "discard": "unmap",
+        "cache": { "no-flush": true },
+        "backing": backing,
+        "file": {
+            "driver": "file",
+            "filename": fd_set(overlay),
+            "locking": "off",
+            "discard": "unmap",
+            "cache": { "no-flush": true },
+        },
+    })
+}

@@ -1,0 +1,242 @@
+//! The serial port's host end: everything the guest prints is copied to where it was asked
+//! for, its last lines are kept for an error, and two things are recognised in it: a kernel
+//! panic and a login prompt. Knows nothing of QEMU or of terminals.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+
+/// How many lines are kept for an error message.
+const TAIL_LINES: usize = 25;
+/// A longer line is cut, in bytes: a guest may never end one.
+const LINE_MAX: usize = 512;
+
+/// Something recognised in the guest's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// The first byte of all.
+    FirstByte,
+    /// The kernel says that it panicked.
+    Panic,
+    /// A line that ends in `login:`.
+    Login,
+    /// Whoever read our copy has gone: the pipe is broken.
+    OutputClosed,
+}
+
+/// Where the guest's output goes besides the tail.
+#[derive(Debug, Default)]
+pub struct Sinks {
+    /// Chunks for standard output; waits where it is full, so that a slow reader slows the
+    /// guest and memory stays bounded.
+    pub output: Option<mpsc::Sender<Vec<u8>>>,
+    /// A file that gets every byte.
+    pub log: Option<File>,
+}
+
+/// Copies until the guest's end of the port is closed. Gives back what was kept.
+pub async fn pump(
+    mut port: OwnedReadHalf,
+    mut sinks: Sinks,
+    sightings: mpsc::UnboundedSender<Sighting>,
+    tail: std::rc::Rc<std::cell::RefCell<Tail>>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    let mut first = true;
+    loop {
+        let n = match port.read(&mut buffer).await {
+            Ok(0) => return Ok(()),
+            Ok(n) => n,
+            // QEMU was killed with our input unread.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let bytes = &buffer[..n];
+        if std::mem::take(&mut first) {
+            let _ = sightings.send(Sighting::FirstByte);
+        }
+        if let Some(log) = &mut sinks.log {
+            log.write_all(bytes)?;
+        }
+        if let Some(output) = &sinks.output
+            && output.send(bytes.to_vec()).await.is_err()
+        {
+            sinks.output = None;
+            let _ = sightings.send(Sighting::OutputClosed);
+        }
+        for sighting in tail.borrow_mut().take(bytes) {
+            let _ = sightings.send(sighting);
+        }
+    }
+}
+
+/// Feeds the guest's input from a channel until either side ends.
+pub async fn feed(mut port: OwnedWriteHalf, mut input: mpsc::Receiver<Vec<u8>>) {
+    use tokio::io::AsyncWriteExt;
+    while let Some(bytes) = input.recv().await {
+        if port.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+    // The port stays open for the guest: an end of our input is not an end of its line.
+    port.forget();
+}
+
+/// The last lines of the guest's output.
+#[derive(Debug, Default)]
+pub struct Tail {
+    lines: VecDeque<Vec<u8>>,
+    current: Vec<u8>,
+    login_seen: bool,
+}
+
+impl Tail {
+    /// Takes in `bytes` and says what it recognised in them.
+    pub fn take(&mut self, bytes: &[u8]) -> Vec<Sighting> {
+        let mut seen = Vec::new();
+        for &byte in bytes {
+            if byte != b'\n' {
+                if self.current.len() < LINE_MAX {
+                    self.current.push(byte);
+                }
+                continue;
+            }
+            if is_panic(&self.current) {
+                seen.push(Sighting::Panic);
+            }
+            self.lines.push_back(std::mem::take(&mut self.current));
+            if self.lines.len() > TAIL_LINES {
+                self.lines.pop_front();
+            }
+        }
+        if !self.login_seen && is_login_prompt(&self.current) {
+            self.login_seen = true;
+            seen.push(Sighting::Login);
+        }
+        seen
+    }
+
+    /// The lines, fit to be printed: no control character of the guest's reaches a terminal.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines
+            .iter()
+            .chain(std::iter::once(&self.current))
+            .map(|line| printable(line))
+            .filter(|line| !line.is_empty())
+            .collect()
+    }
+}
+
+/// `Kernel panic - not syncing` at the beginning of a line, after the kernel's own level and
+/// time stamp (kernel/panic.c). Text further on in a line is a person's or a log's.
+fn is_panic(line: &[u8]) -> bool {
+    let mut rest = line;
+    if let Some(after) = rest.strip_prefix(b"<")
+        && let Some(end) = after.iter().position(|&b| b == b'>')
+    {
+        rest = &after[end + 1..];
+    }
+    if let Some(after) = rest.strip_prefix(b"[")
+        && let Some(end) = after.iter().position(|&b| b == b']')
+        && after[..end]
+            .iter()
+            .all(|b| b.is_ascii_digit() || matches!(b, b' ' | b'.'))
+    {
+        rest = after[end + 1..].trim_ascii_start();
+    }
+    rest.starts_with(b"Kernel panic - not syncing")
+}
+
+/// getty's prompt: `NAME login:` with nothing behind it.
+fn is_login_prompt(line: &[u8]) -> bool {
+    line.trim_ascii_end().ends_with(b"login:")
+}
+
+/// `bytes` without escape sequences and control characters.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\u{1b}' => {
+                // A control sequence ends at its first letter; another escape is one character.
+                if chars.next_if_eq(&'[').is_some() {
+                    while let Some(c) = chars.next()
+                        && !('@'..='~').contains(&c)
+                    {}
+                } else {
+                    chars.next();
+                }
+            }
+            '\t' => out.push(' '),
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_panic_is_seen_at_the_beginning_of_a_line_only() {
+        for line in [
+            "Kernel panic - not syncing: sysrq triggered crash",
+            "[    4.182734] Kernel panic - not syncing: VFS: Unable to mount root fs",
+            "<0>[   12.0] Kernel panic - not syncing: Attempted to kill init!",
+        ] {
+            assert_eq!(
+                Tail::default().take(format!("x\n{line}\r\n").as_bytes()),
+                [Sighting::Panic]
+            );
+        }
+        for line in [
+            "$ grep 'Kernel panic - not syncing' log",
+            "[info] Kernel panic - not syncing is what to look for",
+            "Kernel panics are rare",
+        ] {
+            assert_eq!(Tail::default().take(format!("{line}\n").as_bytes()), []);
+        }
+    }
+
+    #[test]
+    fn a_login_prompt_is_seen_once_though_it_comes_in_pieces() {
+        let mut tail = Tail::default();
+        assert_eq!(tail.take(b"\r\ndebian12 lo"), []);
+        assert_eq!(tail.take(b"gin: "), [Sighting::Login]);
+        assert_eq!(tail.take(b"\r\ndebian12 login: "), []);
+    }
+
+    #[test]
+    fn escape_sequences_do_not_reach_the_error_text() {
+        let mut tail = Tail::default();
+        tail.take(b"\x1b[2J\x1b[1;31mred\x1b[0m\x07\x1bc text\t!\r\n");
+        assert_eq!(tail.lines(), ["red text !"]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_tail_is_bounded_and_printable_whatever_the_guest_prints(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..2000), 0..40)
+        ) {
+            let mut tail = Tail::default();
+            for chunk in &chunks {
+                tail.take(chunk);
+            }
+            let lines = tail.lines();
+            prop_assert!(lines.len() <= TAIL_LINES + 1);
+            for line in lines {
+                prop_assert!(line.chars().count() <= LINE_MAX);
+                prop_assert!(!line.chars().any(char::is_control));
+            }
+        }
+    }
+}

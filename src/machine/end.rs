@@ -1,0 +1,204 @@
+//! How a machine ended: from QEMU's events and exit status to one verdict. Pure.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use nix::sys::signal::Signal;
+use qapi::qmp::{Event, ShutdownCause};
+
+use crate::exit::Status;
+
+/// What was seen of the guest's end before QEMU's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GuestEnd {
+    /// SHUTDOWN, guest-shutdown.
+    PoweredOff,
+    /// SHUTDOWN, guest-reset: a reboot, or a triple fault.
+    Reset,
+    /// GUEST_PANICKED, or the kernel's own words on the console.
+    Panicked,
+    /// SHUTDOWN, host-ui: the user closed the machine's window.
+    WindowClosed,
+    /// SHUTDOWN, host-signal and the like: somebody else ended QEMU. We never ask it to.
+    Ended,
+    /// BLOCK_IO_ERROR on a write; the guest is stopped.
+    WriteFailed {
+        /// The node that failed.
+        node: String,
+        /// No space on the device, as QEMU tells.
+        no_space: bool,
+        /// strerror's text.
+        reason: String,
+    },
+    /// QMP ended or was not understood.
+    QmpLost(String),
+}
+
+/// How a machine ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The guest powered off.
+    PoweredOff,
+    /// The guest asked for a reset, and none was allowed.
+    Reset,
+    /// The guest's kernel panicked.
+    Panicked,
+    /// The user closed it: Ctrl-A X, or the window.
+    Left,
+    /// A write to an overlay failed on the host.
+    WriteFailed {
+        /// The node that failed.
+        node: String,
+        /// No space on the device, as QEMU tells.
+        no_space: bool,
+        /// strerror's text.
+        reason: String,
+    },
+    /// QEMU died under the guest.
+    QemuDied {
+        /// Its signal or status, in words.
+        how: String,
+        /// What it printed last.
+        output: String,
+    },
+    /// A time-out of ours.
+    TimedOut {
+        /// The option that set it.
+        option: &'static str,
+        /// Its length.
+        length: std::time::Duration,
+    },
+    /// A signal told bivouac to end.
+    Signalled(i32),
+}
+
+impl End {
+    /// The exit status of a run that ended so.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::PoweredOff | Self::Left => Status::Success,
+            Self::Reset | Self::Panicked => Status::GuestCrashed,
+            Self::WriteFailed { .. } => Status::Failed,
+            Self::QemuDied { .. } => Status::QemuDied,
+            Self::TimedOut { .. } => Status::TimedOut,
+            Self::Signalled(signal) => Status::Signalled(*signal),
+        }
+    }
+
+    /// One word for the report.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::PoweredOff => "powered-off",
+            Self::Reset => "reset",
+            Self::Panicked => "panicked",
+            Self::Left => "left",
+            Self::WriteFailed { .. } => "write-failed",
+            Self::QemuDied { .. } => "qemu-died",
+            Self::TimedOut { .. } => "timed-out",
+            Self::Signalled(_) => "signalled",
+        }
+    }
+}
+
+/// What `event` says of the guest's end, if anything.
+pub fn of_event(event: &Event) -> Option<GuestEnd> {
+    Some(match event {
+        Event::SHUTDOWN { data, .. } => match data.reason {
+            ShutdownCause::guest_shutdown => GuestEnd::PoweredOff,
+            ShutdownCause::guest_reset => GuestEnd::Reset,
+            ShutdownCause::guest_panic => GuestEnd::Panicked,
+            ShutdownCause::host_ui => GuestEnd::WindowClosed,
+            _ => GuestEnd::Ended,
+        },
+        Event::GUEST_PANICKED { .. } => GuestEnd::Panicked,
+        Event::BLOCK_IO_ERROR { data, .. }
+            if matches!(data.action, qapi::qmp::BlockErrorAction::stop) =>
+        {
+            GuestEnd::WriteFailed {
+                // `device` is empty for a node made by -blockdev.
+                node: data
+                    .node_name
+                    .clone()
+                    .unwrap_or_else(|| data.device.clone()),
+                no_space: data.nospace.unwrap_or(false),
+                reason: data.reason.clone(),
+            }
+        }
+        _ => return None,
+    })
+}
+
+/// The verdict on a QEMU that ended with `status` after `seen`.
+pub fn end_of(status: ExitStatus, seen: Option<GuestEnd>, output: String) -> End {
+    match seen {
+        Some(GuestEnd::PoweredOff) => End::PoweredOff,
+        Some(GuestEnd::Reset) => End::Reset,
+        Some(GuestEnd::Panicked) => End::Panicked,
+        Some(GuestEnd::WriteFailed {
+            node,
+            no_space,
+            reason,
+        }) => End::WriteFailed {
+            node,
+            no_space,
+            reason,
+        },
+        Some(GuestEnd::QmpLost(why)) => End::QemuDied { how: why, output },
+        Some(GuestEnd::WindowClosed) => End::Left,
+        Some(GuestEnd::Ended) if status.success() => End::QemuDied {
+            how: "ended by a signal from outside".into(),
+            output,
+        },
+        Some(GuestEnd::Ended) | None => End::QemuDied {
+            how: describe(status),
+            output,
+        },
+    }
+}
+
+/// `killed by SIGSEGV`, `exit status 1`.
+pub fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => match Signal::try_from(signal) {
+            Ok(name) => format!("killed by {name}"),
+            Err(_) => format!("killed by signal {signal}"),
+        },
+        (None, None) => format!("{status}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exited(code: i32) -> ExitStatus {
+        ExitStatus::from_raw(code << 8)
+    }
+
+    #[test]
+    fn the_verdict_is_success_only_where_the_guest_powered_off_or_the_user_left() {
+        let end = |status, seen| end_of(status, seen, String::new()).status().code();
+        assert_eq!(end(exited(0), Some(GuestEnd::PoweredOff)), 0);
+        assert_eq!(end(exited(0), Some(GuestEnd::WindowClosed)), 0);
+        assert_eq!(end(exited(0), Some(GuestEnd::Ended)), 123);
+        assert_eq!(end(exited(0), None), 123);
+        assert_eq!(end(exited(0), Some(GuestEnd::Reset)), 122);
+        assert_eq!(end(ExitStatus::from_raw(9), Some(GuestEnd::Panicked)), 122);
+        assert_eq!(end(ExitStatus::from_raw(9), None), 123);
+        assert_eq!(end(exited(1), None), 123);
+        assert_eq!(
+            end(
+                ExitStatus::from_raw(11),
+                Some(GuestEnd::QmpLost("x".into()))
+            ),
+            123
+        );
+    }
+
+    #[test]
+    fn a_signal_is_named() {
+        assert_eq!(describe(ExitStatus::from_raw(11)), "killed by SIGSEGV");
+        assert_eq!(describe(exited(3)), "exit status 3");
+    }
+}

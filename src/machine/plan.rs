@@ -1,0 +1,173 @@
+//! A machine as plain data: what `args` turns into QEMU's command line. Nothing here touches
+//! the host; descriptors appear as numbers that the child will inherit.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::image::Format;
+
+/// The number of a descriptor that QEMU inherits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChildFd(pub i32);
+
+/// One virtual machine.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// QEMU's program.
+    pub qemu: PathBuf,
+    /// Machine type, such as `q35` or `pc`.
+    pub machine: String,
+    /// Accelerators in the order in which QEMU tries them.
+    pub accelerator: Accelerator,
+    /// CPU model; `max` fits both accelerators.
+    pub cpu: String,
+    /// Number of virtual CPUs, 1 or more.
+    pub cpus: u32,
+    /// Guest memory in MiB.
+    pub memory_mib: u64,
+    /// What runs first.
+    pub firmware: Firmware,
+    /// Where disks are attached.
+    pub bus: Bus,
+    /// Disks in boot order.
+    pub disks: Vec<Disk>,
+    /// CD-ROMs, read-only, after the disks in boot order.
+    pub cdroms: Vec<Layer>,
+    /// A kernel that QEMU loads itself.
+    pub kernel: Option<DirectKernel>,
+    /// The guest's network.
+    pub network: Network,
+    /// Where the guest's screen is shown.
+    pub display: Display,
+    /// Whether a reset by the guest starts it again, instead of ending the machine.
+    pub reboot: bool,
+    /// QMP's end for QEMU: a connected socket.
+    pub qmp: ChildFd,
+    /// The serial port's end for QEMU: a connected socket.
+    pub console: ChildFd,
+    /// The user's own arguments, last.
+    pub extra: Vec<OsString>,
+}
+
+/// QEMU's accelerator, as asked for on its command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accelerator {
+    /// KVM, else TCG.
+    KvmThenTcg,
+    /// KVM or nothing.
+    Kvm,
+    /// Emulation.
+    Tcg,
+}
+
+impl Accelerator {
+    /// The value of `-machine accel=`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::KvmThenTcg => "kvm:tcg",
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+/// The machine's firmware.
+#[derive(Clone, Debug)]
+pub enum Firmware {
+    /// QEMU's own default, SeaBIOS.
+    Bios,
+    /// A firmware image for `-bios`.
+    File(PathBuf),
+    /// UEFI in two flash chips.
+    Uefi {
+        /// The program, read-only.
+        code: Layer,
+        /// The variable store, throwaway like a disk.
+        vars: Disk,
+    },
+}
+
+/// Where disks are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Bus {
+    /// virtio-blk: the fastest; needs a driver in the guest
+    Virtio,
+    /// virtio-scsi
+    Scsi,
+    /// AHCI
+    Sata,
+    /// PIIX IDE, on machine type pc
+    Ide,
+    /// NVM Express
+    Nvme,
+}
+
+/// One disk: an overlay that takes the writes over read-only layers.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// The unlinked overlay, opened read-write.
+    pub overlay: ChildFd,
+    /// Top first; never empty.
+    pub layers: Vec<Layer>,
+    /// Serial number that the guest sees.
+    pub serial: Option<String>,
+}
+
+/// One read-only layer.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Opened O_RDONLY.
+    pub fd: ChildFd,
+    /// Told to QEMU, which never guesses.
+    pub format: Format,
+    /// A block device rather than a regular file.
+    pub block_device: bool,
+    /// For people who read the command line: the file's path.
+    pub label: String,
+}
+
+/// A kernel that QEMU loads without a boot loader.
+#[derive(Clone, Debug)]
+pub struct DirectKernel {
+    /// `-kernel`.
+    pub kernel: PathBuf,
+    /// `-initrd`.
+    pub initrd: Option<PathBuf>,
+    /// `-append`, complete.
+    pub command_line: String,
+}
+
+/// The guest's network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// No network device at all.
+    None,
+    /// QEMU's user-mode network.
+    User {
+        /// TCP ports of the host that lead into the guest.
+        publish: Vec<Publish>,
+    },
+}
+
+/// A TCP port of the host that leads to a port of the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// Address of the host; loopback by default.
+    pub address: IpAddr,
+    /// Port of the host.
+    pub host: u16,
+    /// Port of the guest.
+    pub guest: u16,
+}
+
+/// Where the guest's screen is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Display {
+    /// Nowhere; the firmware and boot loader use the serial port.
+    None,
+    /// A window.
+    Gtk,
+    /// A VNC server at this address, in QEMU's syntax.
+    Vnc(String),
+}

@@ -1,0 +1,128 @@
+//! The QEMU process: started so that it cannot outlive us, reaped, and its last words kept.
+//! Knows nothing of QMP or of disks.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+
+use crate::sys::ChildSetup;
+
+/// How much of QEMU's output is kept for an error message, in bytes.
+const TAIL: usize = 8 * 1024;
+
+/// A running QEMU, or one that has ended and was reaped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    output: pipe::Receiver,
+    tail: VecDeque<u8>,
+}
+
+/// What QEMU is started with besides its arguments.
+#[derive(Debug)]
+pub struct Inherited {
+    /// The descriptors that it gets, under the numbers they have in this process.
+    pub fds: Vec<OwnedFd>,
+    /// The largest file that it may write, in bytes.
+    pub max_file_size: Option<u64>,
+}
+
+impl Process {
+    /// Starts `program`. Must be called from the main thread: the kernel kills QEMU when the
+    /// thread that started it ends.
+    ///
+    /// `borrowed` are descriptors that QEMU inherits and the caller keeps; those of
+    /// `inherited` are closed here, so that QEMU holds their only copy and its end is seen
+    /// as end-of-file.
+    pub fn spawn(
+        program: &Path,
+        args: &[OsString],
+        borrowed: &[std::os::fd::BorrowedFd<'_>],
+        inherited: Inherited,
+    ) -> io::Result<Self> {
+        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .stdout(write.try_clone()?)
+            .stderr(write)
+            .kill_on_drop(true);
+        let mut fds: Vec<_> = inherited.fds.iter().map(AsFd::as_fd).collect();
+        fds.extend_from_slice(borrowed);
+        ChildSetup::new(&fds, inherited.max_file_size).apply(&mut command);
+        let child = command.spawn()?;
+        let output = pipe::Receiver::from_owned_fd(read)?;
+        Ok(Self {
+            child,
+            output,
+            tail: VecDeque::new(),
+        })
+    }
+
+    /// QEMU's process id, until it was reaped.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits until QEMU ends, keeping the end of what it prints. May be dropped and called
+    /// again.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        let mut buffer = [0; 4096];
+        let mut open = true;
+        let status = loop {
+            tokio::select! {
+                status = self.child.wait() => break status?,
+                read = self.output.read(&mut buffer), if open => match read {
+                    Ok(0) | Err(_) => open = false,
+                    Ok(n) => keep(&mut self.tail, &buffer[..n]),
+                },
+            }
+        };
+        // What it printed last is still in the pipe. Not read to the end: a process that
+        // inherited the pipe could hold it open.
+        while let Ok(n @ 1..) = self.output.try_read(&mut buffer) {
+            keep(&mut self.tail, &buffer[..n]);
+        }
+        Ok(status)
+    }
+
+    /// Waits for QEMU's own end, but no longer than `patience`; then kills it. Either way it
+    /// is reaped when this returns.
+    pub async fn wait_or_kill(&mut self, patience: Duration) -> io::Result<ExitStatus> {
+        match tokio::time::timeout(patience, self.wait()).await {
+            Ok(status) => status,
+            Err(_) => self.kill().await,
+        }
+    }
+
+    /// Kills QEMU and reaps it. SIGKILL at once: a throwaway machine has nothing to save, no
+    /// file of it has a name, and a stopped or stuck QEMU heeds nothing gentler.
+    pub async fn kill(&mut self) -> io::Result<ExitStatus> {
+        // Fails only where it has already been reaped.
+        let _ = self.child.start_kill();
+        self.wait().await
+    }
+
+    /// The last lines that QEMU printed.
+    pub fn tail(&self) -> String {
+        let bytes: Vec<u8> = self.tail.iter().copied().collect();
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+}
+
+fn keep(tail: &mut VecDeque<u8>, bytes: &[u8]) {
+    tail.extend(bytes);
+    let excess = tail.len().saturating_sub(TAIL);
+    tail.drain(..excess);
+}

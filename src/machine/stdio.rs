@@ -1,0 +1,59 @@
+//! Standard input and output as channels. A thread of its own for each, because a read or
+//! write there may block for as long as the user pleases, and signals and time-outs must be
+//! heeded meanwhile. The threads end with the process.
+
+use std::io::{self, IsTerminal, Read, Write};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::scrub::Scrub;
+
+/// Chunks of standard input; the channel closes at its end.
+pub fn input() -> mpsc::Receiver<Vec<u8>> {
+    let (send, receive) = mpsc::channel(4);
+    std::thread::spawn(move || {
+        let mut stdin = io::stdin().lock();
+        let mut buffer = vec![0; 4096];
+        loop {
+            match stdin.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(n) if send.blocking_send(buffer[..n].to_vec()).is_err() => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::debug!("reading standard input: {error}");
+                    return;
+                }
+            }
+        }
+    });
+    receive
+}
+
+/// A channel whose chunks are written to standard output, scrubbed where it is a terminal.
+/// Sending fails once the reader of a pipe has gone. The second value tells when all that was
+/// sent is written.
+pub fn output() -> (mpsc::Sender<Vec<u8>>, oneshot::Receiver<()>) {
+    let (send, mut receive) = mpsc::channel::<Vec<u8>>(16);
+    let (finished, done) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut stdout = io::stdout();
+        let mut scrub = stdout.is_terminal().then(Scrub::default);
+        // Not locked for the thread's life: a panic's message must still come out.
+        let mut write = |bytes: &[u8]| stdout.write_all(bytes).and_then(|()| stdout.flush());
+        while let Some(bytes) = receive.blocking_recv() {
+            let bytes = match &mut scrub {
+                Some(scrub) => scrub.take(&bytes),
+                None => bytes,
+            };
+            if write(&bytes).is_err() {
+                return;
+            }
+        }
+        if let Some(mut scrub) = scrub {
+            let _ = write(&scrub.rest());
+        }
+        let _ = finished.send(());
+    });
+    (send, done)
+}

@@ -1,0 +1,11 @@
+//! The only `unsafe` of the project: what nix, tokio and the standard library lack.
+//!
+//! Each function here is safe to call, or says what its one caller must see to; what makes it
+//! so stands beside the block. Nothing here decides anything: it asks, lends or sets, and
+//! returns what the kernel said.
+
+mod host;
+mod process;
+
+pub use host::*;
+pub use process::*;

@@ -1,0 +1,262 @@
+//! A bivouac process under test. Its children are found through /proc, and whatever is still
+//! alive when a test ends is killed by its process id.
+
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// However slow the machine: a guest that has not come this far hangs.
+pub const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A command line under construction. Emulated by default: the machines that run these tests
+/// need not have KVM.
+pub struct Bivouac {
+    command: Command,
+}
+
+impl Bivouac {
+    pub fn new() -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bivouac"));
+        command
+            .env("BIVOUAC_ACCEL", "tcg")
+            .env_remove("BIVOUAC_QEMU");
+        Self { command }
+    }
+
+    /// `bivouac run`.
+    pub fn run() -> Self {
+        Self::new().arg("run")
+    }
+
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    pub fn args<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(mut self, args: I) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub fn dir(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
+    /// Starts it with pipes for all three streams.
+    pub fn start(mut self) -> Running {
+        let mut child = self
+            .command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("bivouac starts");
+        let stdout = Stream::follow(child.stdout.take().unwrap());
+        let stderr = Stream::follow(child.stderr.take().unwrap());
+        Running {
+            stdin: child.stdin.take(),
+            child,
+            stdout,
+            stderr,
+            qemu: None,
+        }
+    }
+
+    /// Runs it to its end, without input.
+    pub fn output(self) -> Finished {
+        let mut running = self.start();
+        running.stdin = None;
+        running.wait()
+    }
+}
+
+/// A stream that is read to its end by a thread.
+struct Stream {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Stream {
+    fn follow(mut from: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&bytes);
+        let reader = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(n @ 1..) = from.read(&mut buffer) {
+                sink.lock().unwrap().extend_from_slice(&buffer[..n]);
+            }
+        });
+        Self {
+            bytes,
+            reader: Some(reader),
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+    }
+
+    fn finish(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.text()
+    }
+}
+
+/// A bivouac that runs.
+pub struct Running {
+    child: Child,
+    pub stdin: Option<ChildStdin>,
+    stdout: Stream,
+    stderr: Stream,
+    qemu: Option<Pid>,
+}
+
+/// A bivouac that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+    /// From the moment that waiting began.
+    pub took: Duration,
+}
+
+impl Finished {
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+}
+
+impl Running {
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+
+    /// The process id of its QEMU, once there is one that has been exec'ed.
+    pub fn qemu(&mut self) -> Pid {
+        let parent = self.pid();
+        let qemu = self.qemu.unwrap_or_else(|| {
+            self.wait_until("QEMU is started", || {
+                children(parent).into_iter().find(|pid| {
+                    let exe = std::fs::read_link(format!("/proc/{pid}/exe"));
+                    exe.is_ok_and(|exe| exe != PathBuf::from(env!("CARGO_BIN_EXE_bivouac")))
+                })
+            })
+        });
+        self.qemu = Some(qemu);
+        qemu
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("bivouac can be signalled");
+    }
+
+    pub fn type_in(&mut self, text: &str) {
+        self.stdin
+            .as_mut()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+    }
+
+    /// What the guest has printed so far.
+    pub fn console(&self) -> String {
+        self.stdout.text()
+    }
+
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Waits until the guest has printed `text`.
+    pub fn wait_for(&mut self, text: &str) {
+        let stdout = Arc::clone(&self.stdout.bytes);
+        let wanted = text.as_bytes().to_vec();
+        self.wait_until(&format!("the guest prints {text:?}"), || {
+            let bytes = stdout.lock().unwrap();
+            bytes
+                .windows(wanted.len())
+                .any(|window| window == wanted)
+                .then_some(())
+        });
+    }
+
+    fn wait_until<T>(&mut self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            let over = self.child.try_wait().unwrap();
+            // One more look: it may have come with the end.
+            if let (Some(_), Some(found)) = (over, look()) {
+                return found;
+            }
+            if over.is_some() || start.elapsed() > PATIENCE {
+                panic!(
+                    "waited in vain until {what} ({over:?})\nstdout: {}\nstderr: {}",
+                    self.stdout.text(),
+                    self.stderr.text()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Finished {
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "bivouac does not end\nstdout: {}\nstderr: {}",
+                self.stdout.text(),
+                self.stderr.text()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let took = start.elapsed();
+        Finished {
+            status,
+            stdout: self.stdout.finish(),
+            stderr: self.stderr.finish(),
+            took,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Only where the test failed on the way.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The children of `parent`.
+pub fn children(parent: Pid) -> Vec<Pid> {
+    let list = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+    let list = list.unwrap_or_default();
+    list.split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .map(Pid::from_raw)
+        .collect()
+}
