@@ -13,8 +13,6 @@ use serde_json::{Value, json};
 
 use crate::sys;
 
-/// Everything: QEMU needs 25 ms to its greeting; a host that swaps takes seconds.
-const DEADLINE: Duration = Duration::from_secs(10);
 /// From `quit` to the end of the channel: a few milliseconds.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// A reply grows with QEMU's types: 200 kB today.
@@ -43,10 +41,12 @@ pub enum ProbeError {
         said: String,
     },
     /// It said nothing for too long.
-    #[error("{} did not answer within {} s", path.display(), DEADLINE.as_secs())]
+    #[error("{} did not answer within {} s", path.display(), waited.as_secs_f32())]
     Silent {
         /// The emulator.
         path: PathBuf,
+        /// How long it was waited for.
+        waited: Duration,
     },
 }
 
@@ -57,7 +57,7 @@ impl ProbeError {
             Self::Ended { said, .. } if said.contains("sandbox") => Some(
                 "this QEMU was built without seccomp: name another with --qemu PATH".to_owned(),
             ),
-            Self::Start { path, .. } | Self::Ended { path, .. } | Self::Silent { path } => {
+            Self::Start { path, .. } | Self::Ended { path, .. } | Self::Silent { path, .. } => {
                 Some(format!("see what `{} --version` says", path.display()))
             }
         }
@@ -73,11 +73,11 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// Starts the emulator at `path`.
+    /// Starts the emulator at `path`; the conversation may last for `patience`.
     ///
     /// # Errors
     /// [`ProbeError::Start`]
-    pub fn open(path: &Path) -> Result<Self, ProbeError> {
+    pub fn open(path: &Path, patience: Duration) -> Result<Self, ProbeError> {
         let failed = |source| ProbeError::Start {
             path: path.to_owned(),
             source,
@@ -108,7 +108,7 @@ impl Conversation {
             .stderr(Stdio::piped());
         sys::die_with_parent(&mut command);
         let qemu = command.spawn().map_err(failed)?;
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + patience;
         Ok(Self {
             qemu,
             channel: ours,

@@ -2,9 +2,8 @@
 //! process counts a register down 20,000 times in real mode and halts.
 //!
 //! Native KVM does that in microseconds; a paravirtual or a broken nested one emulates each
-//! instruction and takes tens to hundreds of milliseconds, so waiting stops at 5 ms. A timer
-//! whose signal is let through inside `KVM_RUN` alone ends the wait: no thread, no handler, and
-//! the caller's mask and pending signals are as before. Never keeps a descriptor open: closing
+//! instruction and takes tens to hundreds of milliseconds. Waiting stops at 5 ms, and at 2 ms
+//! where the pace leaves no doubt; an [`Alarm`] ends it. Never keeps a descriptor open: closing
 //! a VM can wait for the kernel for 20 ms, so a thread of its own does that.
 
 use std::io;
@@ -14,30 +13,33 @@ use std::time::{Duration, Instant};
 use kvm_bindings::kvm_regs;
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use nix::errno::Errno;
-use nix::sys::signal::{SigEvent, SigSet, SigevNotify, SigmaskHow, Signal, pthread_sigmask};
-use nix::sys::time::TimeSpec;
-use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::{ClockId, clock_gettime};
 
+use super::alarm::Alarm;
 use crate::sys;
 
 /// How often the loop runs in the host's check.
 pub const ITERATIONS: u16 = 20_000;
 /// What a VM that works never comes near: the processor time that the loop may take.
 pub const LIMIT: Duration = Duration::from_millis(5);
-/// The limit is spent in two parts. A host that takes the processor away for a while looks like
-/// a crawl once, but the loop then ends at once in the second part.
-const PARTS: [Duration; 2] = [Duration::from_millis(4), Duration::from_millis(1)];
+/// The limit is spent in parts. A host that takes the processor away for a while looks like a
+/// crawl in one part, but the loop then ends at once in the next; where the second part crawls
+/// as well, by [`HOPELESS`], the third is not waited for.
+const PARTS: [Duration; 3] = [
+    Duration::from_millis(1),
+    Duration::from_millis(1),
+    Duration::from_millis(3),
+];
+/// What the whole loop would take at the pace of one part, for that part to settle it.
+const HOPELESS: Duration = Duration::from_millis(10);
 /// On a host so busy that we hardly run, the wait for our share of processor time ends here.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// A rest of processor time that is not worth another entry.
+const LEAST: Duration = Duration::from_micros(100);
 /// Where the page with the loop lies in the guest.
 const CODE: u64 = 0x1000;
 /// Below 4 GiB and away from the page: where old Intel processors keep what real mode needs.
 const TSS: usize = 0xfffb_d000;
-/// Sent by the timer, to this thread only. Nobody sends it from outside, unlike SIGALRM, which
-/// an `alarm` set before exec would.
-const TICK: Signal = Signal::SIGVTALRM;
-
 /// `again: dec cx; jnz again; hlt`, in 16-bit code; the rest of the page is `hlt` as well.
 static LOOP: sys::Page = {
     let mut page = [0xf4; 4096];
@@ -123,8 +125,7 @@ impl Bench {
             ..Default::default()
         };
         vcpu.set_regs(&registers).map_err(step("KVM_SET_REGS"))?;
-        sys::let_only_interrupt(&vcpu, TICK)
-            .map_err(|e| Failed::Step("KVM_SET_SIGNAL_MASK", of_io(&e)))?;
+        Alarm::may_interrupt(&vcpu).map_err(|e| Failed::Step("KVM_SET_SIGNAL_MASK", of_io(&e)))?;
         Ok(Self {
             parts: Some((vcpu, vm, kvm)),
             iterations,
@@ -133,53 +134,88 @@ impl Bench {
 
     /// Runs until the halt or the limit.
     fn race(mut self) -> Result<Pace, Failed> {
-        let Some((vcpu, ..)) = &mut self.parts else {
-            return Err(Failed::Step("KVM_RUN", Errno::EBADF));
-        };
         let all = self.iterations;
         let mut alarm = Alarm::new().map_err(|e| Failed::Step("timer_create", e))?;
-        let (start, start_cpu) = (Instant::now(), processor_time());
-        let spent = || processor_time().saturating_sub(start_cpu);
-        let mut allowed = Duration::ZERO;
-        for part in PARTS {
-            allowed += part;
-            loop {
-                let left = allowed.saturating_sub(spent());
-                // A tenth of a part is not worth another entry.
-                if left < part / 10 || start.elapsed() >= PATIENCE {
-                    break;
-                }
-                alarm
-                    .set(left)
-                    .map_err(|e| Failed::Step("timer_settime", e))?;
-                match vcpu.run() {
-                    Ok(VcpuExit::Hlt) => {
-                        let elapsed = spent().min(start.elapsed());
-                        return Ok(Pace {
-                            keeps_up: true,
-                            elapsed,
-                            iterations: all,
-                        });
-                    }
-                    Ok(_) => return Err(Failed::Step("KVM_RUN", Errno::EPROTO)),
-                    Err(e) if matches!(errno(e), Errno::EINTR | Errno::EAGAIN) => alarm.clear(),
-                    Err(e) => return Err(Failed::Step("KVM_RUN", errno(e))),
-                }
+        let start = processor_time();
+        let give_up = Instant::now() + PATIENCE;
+        let (mut spent, mut done) = (Duration::ZERO, 0);
+        for (number, part) in PARTS.into_iter().enumerate() {
+            let halted = self.run_until(start + spent + part, give_up, &mut alarm)?;
+            let before = (spent, done);
+            spent = processor_time().saturating_sub(start);
+            if halted {
+                // Were the alarm not to interrupt, a crawl would come to its end in one go.
+                let keeps_up = number > 0 || spent <= LIMIT;
+                return Ok(Pace {
+                    keeps_up,
+                    elapsed: spent,
+                    iterations: all,
+                });
+            }
+            done = self.iterations_done()?;
+            let pace = whole_loop(
+                spent.saturating_sub(before.0),
+                done.saturating_sub(before.1),
+                all,
+            );
+            if number > 0 && pace > HOPELESS {
+                break;
             }
         }
-        let elapsed = spent();
-        let left = vcpu
-            .get_regs()
-            .map_err(|e| Failed::Step("KVM_GET_REGS", errno(e)))?
-            .rcx as u16;
-        let iterations = all.saturating_sub(left);
-        let whole = elapsed * u32::from(all) / u32::from(iterations.max(1));
+        let keeps_up = whole_loop(spent, done, all) <= LIMIT;
         Ok(Pace {
-            keeps_up: whole <= LIMIT,
-            elapsed,
-            iterations,
+            keeps_up,
+            elapsed: spent,
+            iterations: done,
         })
     }
+
+    /// Runs until the guest halts, which is true, or until this thread's processor time is
+    /// `until`, or until `give_up`.
+    fn run_until(
+        &mut self,
+        until: Duration,
+        give_up: Instant,
+        alarm: &mut Alarm,
+    ) -> Result<bool, Failed> {
+        while Instant::now() < give_up {
+            let left = until.saturating_sub(processor_time());
+            if left < LEAST {
+                break;
+            }
+            alarm
+                .set(left)
+                .map_err(|e| Failed::Step("timer_settime", e))?;
+            match self.vcpu()?.run() {
+                Ok(VcpuExit::Hlt) => return Ok(true),
+                Ok(_) => return Err(Failed::Step("KVM_RUN", Errno::EPROTO)),
+                Err(e) if matches!(errno(e), Errno::EINTR | Errno::EAGAIN) => alarm.clear(),
+                Err(e) => return Err(Failed::Step("KVM_RUN", errno(e))),
+            }
+        }
+        Ok(false)
+    }
+
+    fn iterations_done(&mut self) -> Result<u16, Failed> {
+        let registers = self.vcpu()?.get_regs();
+        let left = registers
+            .map_err(|e| Failed::Step("KVM_GET_REGS", errno(e)))?
+            .rcx as u16;
+        Ok(self.iterations.saturating_sub(left))
+    }
+
+    fn vcpu(&mut self) -> Result<&mut VcpuFd, Failed> {
+        let parts = self
+            .parts
+            .as_mut()
+            .ok_or(Failed::Step("KVM_RUN", Errno::EBADF))?;
+        Ok(&mut parts.0)
+    }
+}
+
+/// What `all` iterations would take where `done` of them took `spent`.
+fn whole_loop(spent: Duration, done: u16, all: u16) -> Duration {
+    spent * u32::from(all) / u32::from(done.max(1))
 }
 
 impl Drop for Bench {
@@ -189,54 +225,6 @@ impl Drop for Bench {
         let parts = self.parts.take();
         let closing = std::thread::Builder::new().name("kvm-close".into());
         let _ = closing.spawn(move || drop(parts));
-    }
-}
-
-/// A one-shot timer that interrupts this thread's `KVM_RUN` and nothing else.
-struct Alarm {
-    timer: Option<Timer>,
-    mask_before: SigSet,
-}
-
-impl Alarm {
-    fn new() -> Result<Self, Errno> {
-        let mut mask = SigSet::empty();
-        mask.add(TICK);
-        let mut mask_before = SigSet::empty();
-        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&mask), Some(&mut mask_before))?;
-        let mut alarm = Self {
-            timer: None,
-            mask_before,
-        };
-        let event = SigEvent::new(SigevNotify::SigevThreadId {
-            signal: TICK,
-            thread_id: nix::unistd::gettid().as_raw(),
-            si_value: 0,
-        });
-        alarm.timer = Some(Timer::new(ClockId::CLOCK_MONOTONIC, event)?);
-        Ok(alarm)
-    }
-
-    fn set(&mut self, after: Duration) -> Result<(), Errno> {
-        let when = Expiration::OneShot(TimeSpec::from_duration(after));
-        self.timer
-            .as_mut()
-            .map_or(Ok(()), |t| t.set(when, TimerSetTimeFlags::empty()))
-    }
-
-    /// Takes the signal that interrupted, so that the next run is not interrupted at once.
-    fn clear(&self) {
-        sys::take_pending(TICK);
-    }
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        self.timer = None;
-        if !self.mask_before.contains(TICK) {
-            self.clear();
-        }
-        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.mask_before), None);
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -26,53 +27,30 @@ pub struct Need {
 }
 
 /// Every device that a run may ask for.
-pub const DEVICES: [Need; 9] = [
-    Need {
-        name: "virtio-blk-pci",
-        used_for: "--bus virtio",
-        always: true,
-    },
-    Need {
-        name: "virtio-serial-pci",
-        used_for: "the agent's channel",
-        always: true,
-    },
-    Need {
-        name: "virtio-rng-pci",
-        used_for: "entropy",
-        always: true,
-    },
-    Need {
-        name: "pvpanic",
-        used_for: "telling a guest's panic",
-        always: false,
-    },
-    Need {
-        name: "virtio-scsi-pci",
-        used_for: "--bus scsi",
-        always: false,
-    },
-    Need {
-        name: "scsi-hd",
-        used_for: "--bus scsi",
-        always: false,
-    },
-    Need {
-        name: "nvme",
-        used_for: "--bus nvme",
-        always: false,
-    },
-    Need {
-        name: "ich9-ahci",
-        used_for: "--bus sata",
-        always: false,
-    },
-    Need {
-        name: "virtio-net-pci",
-        used_for: "--net user",
-        always: false,
-    },
+pub const DEVICES: &[Need] = &[
+    need("virtio-blk-pci", "--bus virtio", true),
+    need("virtio-rng-pci", "entropy", true),
+    need("virtio-serial-pci", "the agent's channel", false),
+    need("pvpanic", "telling a guest's panic", false),
+    need("virtio-scsi-pci", "--bus scsi", false),
+    need("scsi-hd", "--bus scsi", false),
+    need("scsi-cd", "--cdrom with --bus scsi", false),
+    need("nvme", "--bus nvme", false),
+    need("ich9-ahci", "--bus sata, --cdrom", false),
+    need("ide-hd", "--bus sata, --bus ide", false),
+    need("ide-cd", "--cdrom", false),
+    need("virtio-net-pci", "--net user", false),
 ];
+
+const fn need(name: &'static str, used_for: &'static str, always: bool) -> Need {
+    Need {
+        name,
+        used_for,
+        always,
+    }
+}
+/// Everything: QEMU needs 25 ms to its greeting; a host that swaps takes seconds.
+const DEADLINE: Duration = Duration::from_secs(10);
 /// What was learnt.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Abilities {
@@ -90,25 +68,32 @@ pub struct Abilities {
     pub user_network: bool,
 }
 
-/// Starts the emulator at `path` without a machine, asks it what it is, and ends it. Some 60 ms.
+/// Starts the emulator at `path` without a machine, asks it what it is, and ends it. Some 200 ms.
 ///
 /// # Errors
 /// It does not start, or does not talk.
 pub fn ask(path: &Path) -> Result<Abilities, ProbeError> {
-    let mut conversation = Conversation::open(path)?;
-    match questions(&mut conversation, path) {
+    ask_within(path, DEADLINE)
+}
+
+/// [`ask`] with less patience.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_within(path: &Path, patience: Duration) -> Result<Abilities, ProbeError> {
+    let mut conversation = Conversation::open(path, patience)?;
+    let path = path.to_owned();
+    match questions(&mut conversation, &path) {
         Ok(abilities) => Ok(abilities),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(ProbeError::Silent {
-            path: path.to_owned(),
+            path,
+            waited: patience,
         }),
         Err(error) => {
             let said = conversation
                 .last_words()
                 .unwrap_or_else(|| error.to_string());
-            Err(ProbeError::Ended {
-                path: path.to_owned(),
-                said,
-            })
+            Err(ProbeError::Ended { path, said })
         }
     }
 }

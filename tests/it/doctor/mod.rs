@@ -88,6 +88,26 @@ fn a_host_without_qemu_gets_exit_1_and_the_command_that_installs_it() {
 }
 
 #[test]
+fn the_verdict_on_kvm_is_the_same_where_the_alarms_signal_is_ignored_or_blocked() {
+    let kvm = |arguments: &[&str]| {
+        let mut command = Command::new("env");
+        command
+            .args(arguments)
+            .arg(env!("CARGO_BIN_EXE_bivouac"))
+            .args(["doctor", "--qemu", "nowhere"]);
+        let text = text(&command.output().expect("env of coreutils runs"));
+        let line = text
+            .lines()
+            .find(|line| line.contains("KVM") || line.contains("kvm"));
+        line.expect("a finding")
+            .replace(|c: char| c.is_ascii_digit(), "")
+    };
+    let plain = kvm(&[]);
+    assert_eq!(kvm(&["--ignore-signal=VTALRM"]), plain);
+    assert_eq!(kvm(&["--block-signal=VTALRM"]), plain);
+}
+
+#[test]
 fn nothing_of_doctors_stays_when_it_is_killed_while_qemu_starts() {
     let directory = tempfile::tempdir().expect("a directory");
     let (qemu, pid) = (directory.path().join("qemu"), directory.path().join("pid"));

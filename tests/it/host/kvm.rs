@@ -210,6 +210,28 @@ fn an_acl_that_lets_the_user_in_does_though_the_group_would_not() {
 }
 
 #[test]
+fn a_device_that_is_refused_although_its_mode_allows_it_points_elsewhere() {
+    let script = "mount --bind /dev/null /dev/kvm; mount -o remount,bind,nodev /dev/kvm;";
+    insta::assert_snapshot!(finding(script), @r"
+    warn: /dev/kvm may not be opened: its mode and ACL allow it, something else does not; guests are emulated (TCG)
+    see whether it is mounted nodev (`findmnt -T /dev/kvm`), or a security module refuses it (`dmesg | grep -i denied`)
+    ");
+}
+
+/// The minor number 254 of the miscellaneous devices is nobody's. Needs root, for mknod.
+#[test]
+fn a_device_without_a_driver_behind_it_is_no_hardware() {
+    let found = finding("rm dev/kvm; mknod dev/kvm c 10 254;");
+    let (line, mend) = found.split_once('\n').expect("two lines");
+    insta::assert_snapshot!(line,
+        @"warn: there is no KVM here: nothing is behind /dev/kvm; guests are emulated (TCG)");
+    assert!(
+        mend.contains("modprobe") || mend.contains("virtualisation"),
+        "{mend}"
+    );
+}
+
+#[test]
 fn every_verdict_is_one_line_with_a_mend_unless_it_works() {
     let elapsed = Duration::from_micros(57);
     let verdicts = [

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bivouac::host::probe;
 use bivouac::host::qemu::{self, QemuError};
@@ -114,6 +115,19 @@ fn a_program_that_says_something_else_than_qmp_is_told() {
         .to_string()
         .replace(&bin.path().display().to_string(), "BIN");
     insta::assert_snapshot!(text, @"BIN/qemu does not start: expected value at line 1 column 1");
+}
+
+#[test]
+fn a_program_that_says_nothing_is_given_up_and_ended() {
+    let bin = programs(&["qemu"], "echo $$ >\"$0.pid\"; exec sleep 600");
+    let qemu = bin.path().join("qemu");
+    let error = probe::ask_within(&qemu, Duration::from_millis(1500)).expect_err("it is silent");
+    let text = error
+        .to_string()
+        .replace(&bin.path().display().to_string(), "BIN");
+    insta::assert_snapshot!(text, @"BIN/qemu did not answer within 1.5 s");
+    let pid = fs::read_to_string(bin.path().join("qemu.pid")).expect("its number");
+    assert!(!Path::new("/proc").join(pid.trim()).exists());
 }
 
 #[test]

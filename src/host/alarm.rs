@@ -1,0 +1,83 @@
+//! An alarm for `KVM_RUN`: a timer whose signal is blocked in the thread and let through inside
+//! `KVM_RUN` alone, which then returns EINTR. So there is no waiting thread and no handler, and
+//! the thread's mask and pending signals are afterwards as they were. Never ends a guest.
+
+use std::io;
+use std::time::Duration;
+
+use kvm_ioctls::VcpuFd;
+use nix::errno::Errno;
+use nix::sys::signal::{SigEvent, SigSet, SigevNotify, SigmaskHow, Signal, pthread_sigmask};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
+
+use crate::sys;
+
+/// Sent by the timer, to this thread only. Nobody sends it from outside, unlike SIGALRM, which
+/// an `alarm` set before exec would.
+const TICK: Signal = Signal::SIGVTALRM;
+
+/// A one-shot timer that interrupts this thread's `KVM_RUN` and nothing else.
+pub struct Alarm {
+    timer: Option<Timer>,
+    mask_before: SigSet,
+}
+
+impl Alarm {
+    /// Makes a vCPU one whose `KVM_RUN` it can interrupt, and no other signal can.
+    ///
+    /// # Errors
+    /// What `KVM_SET_SIGNAL_MASK` says.
+    pub fn may_interrupt(vcpu: &VcpuFd) -> io::Result<()> {
+        sys::let_only_interrupt(vcpu, TICK)
+    }
+
+    /// One that is not set, for the calling thread; no other may use it.
+    ///
+    /// # Errors
+    /// What the kernel says; only for want of memory.
+    pub fn new() -> Result<Self, Errno> {
+        let mut mask = SigSet::empty();
+        mask.add(TICK);
+        let mut mask_before = SigSet::empty();
+        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&mask), Some(&mut mask_before))?;
+        let mut alarm = Self {
+            timer: None,
+            mask_before,
+        };
+        let event = SigEvent::new(SigevNotify::SigevThreadId {
+            signal: TICK,
+            thread_id: nix::unistd::gettid().as_raw(),
+            si_value: 0,
+        });
+        alarm.timer = Some(Timer::new(ClockId::CLOCK_MONOTONIC, event)?);
+        Ok(alarm)
+    }
+
+    /// Lets it interrupt once, after that time.
+    ///
+    /// # Errors
+    /// What `timer_settime` says; never for a time that is not 0.
+    pub fn set(&mut self, after: Duration) -> Result<(), Errno> {
+        let when = Expiration::OneShot(TimeSpec::from_duration(after));
+        self.timer
+            .as_mut()
+            .map_or(Ok(()), |t| t.set(when, TimerSetTimeFlags::empty()))
+    }
+
+    /// Takes the signal that interrupted, so that the next run is not interrupted at once.
+    pub fn clear(&self) {
+        sys::take_pending(TICK);
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.timer = None;
+        if !self.mask_before.contains(TICK) {
+            self.clear();
+        }
+        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.mask_before), None);
+    }
+}
