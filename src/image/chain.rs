@@ -218,9 +218,12 @@ fn recorded_below(
     let path = match backing_name::resolve(&above, &name) {
         Ok(path) => path,
         Err(source) => {
+            let recorded = backing.format.as_deref().map(String::from_utf8_lossy);
+            let format = recorded.and_then(|name| Format::of_driver(&name));
             return Err(ChainError::BackingName {
                 layer: above,
                 name,
+                format,
                 source,
             });
         }

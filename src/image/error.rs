@@ -44,7 +44,9 @@ impl fmt::Display for Place {
                     ", the backing file {} of {}",
                     Quoted(as_path(name)),
                     Quoted(layer)
-                )
+                )?;
+                // In the middle of a sentence the apposition ends with a comma.
+                f.write_str(if f.alternate() { "," } else { "" })
             }
         }
     }
@@ -91,7 +93,7 @@ pub enum ChainError {
         source: io::Error,
     },
     /// Neither a regular file nor a block device.
-    #[error("{place} is {}; only regular files and block devices hold disk images", kind.in_words())]
+    #[error("{place:#} is {}; only regular files and block devices hold disk images", kind.in_words())]
     WrongKind {
         /// Which layer.
         place: Place,
@@ -99,7 +101,7 @@ pub enum ChainError {
         kind: Kind,
     },
     /// A file of no bytes.
-    #[error("{place} is empty: there is no disk in it")]
+    #[error("{place:#} is empty: there is no disk in it")]
     Empty {
         /// Which layer.
         place: Place,
@@ -123,7 +125,7 @@ pub enum ChainError {
         source: ForeignError,
     },
     /// The format that was told is not what the file holds.
-    #[error("{place} is not a {told} image, as {} says; it {}", teller(*evidence), in_words(*content))]
+    #[error("{place:#} is not a {told} image, as {} says; it {}", teller(*evidence), in_words(*content))]
     NotInFormat {
         /// Which layer.
         place: Place,
@@ -204,12 +206,14 @@ pub enum ChainError {
         layer: PathBuf,
         /// The recorded name.
         name: Vec<u8>,
+        /// The recorded format, where it is recorded and known.
+        format: Option<Format>,
         /// Why not.
         source: NameError,
     },
     /// A file that is its own ancestor.
     #[error(
-        "{place} is already in the chain, as {}: the chain is a loop",
+        "{place:#} is already in the chain, as {}: the chain is a loop",
         Quoted(first)
     )]
     Loop {
@@ -219,7 +223,7 @@ pub enum ChainError {
         first: PathBuf,
     },
     /// More layers than anybody stacks on purpose.
-    #[error("the chain has more than {limit} layers; {place} would be the next")]
+    #[error("the chain has more than {limit} layers; {place:#} would be the next")]
     TooDeep {
         /// The first layer that is too many.
         place: Place,

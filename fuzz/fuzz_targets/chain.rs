@@ -1,0 +1,47 @@
+//! Chains as files: the input is a top image (and with its first byte's lowest bit set, also
+//! the layer below), examined as its content shows and as each format it could be told to be.
+#![no_main]
+
+use bivouac::image::Format;
+use bivouac::image::chain::{MAX_LAYERS, Request, examine, resolve};
+use libfuzzer_sys::fuzz_target;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+/// A directory in memory, with a base for names to lead to.
+fn directory() -> &'static PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
+        let name = format!("bivouac-fuzz-{}", std::process::id());
+        let directory = PathBuf::from("/dev/shm").join(name);
+        fs::create_dir_all(&directory).expect("a directory in memory");
+        fs::write(directory.join("base"), [0; 4096]).expect("a base");
+        directory
+    })
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((choice, image)) = data.split_first() else {
+        return;
+    };
+    let top = directory().join("top");
+    fs::write(&top, image).expect("the top is written");
+    if choice & 1 == 1 {
+        fs::write(directory().join("base"), image).expect("the base is written");
+    }
+    let told = Format::ALL.get(usize::from(choice >> 1)).copied();
+    let request = Request { image: top, format: told, backing: Vec::new() };
+    let examined = examine(&request);
+    assert!(examined.layers.len() <= MAX_LAYERS);
+    let plain = |text: &str| !text.chars().any(char::is_control);
+    for problem in &examined.problems {
+        assert!(plain(&problem.one_line()));
+        assert!(problem.mend().is_none_or(|mend| plain(&mend)));
+    }
+    for layer in &examined.layers {
+        assert!(layer.virtual_size() > 0);
+        assert!(layer.warnings().iter().all(|warning| plain(&warning.to_string())));
+    }
+    assert_eq!(resolve(&request).is_ok(), examined.problems.is_empty());
+});
