@@ -1,5 +1,5 @@
-//! Chains as files: the input is a top image (and with its first byte's lowest bit set, also
-//! the layer below), examined as its content shows and as each format it could be told to be.
+//! Chains as files: the input is a top image, and where its last byte is odd, the layer below
+//! too. The rest of that byte says which format the top is told to have, if any.
 #![no_main]
 
 use bivouac::image::Format;
@@ -22,16 +22,21 @@ fn directory() -> &'static PathBuf {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Some((choice, image)) = data.split_first() else {
-        return;
-    };
+    let choice = data.last().copied().unwrap_or_default();
     let top = directory().join("top");
-    fs::write(&top, image).expect("the top is written");
+    fs::write(&top, data).expect("the top is written");
     if choice & 1 == 1 {
-        fs::write(directory().join("base"), image).expect("the base is written");
+        fs::write(directory().join("base"), data).expect("the base is written");
     }
-    let told = Format::ALL.get(usize::from(choice >> 1)).copied();
-    let request = Request { image: top, format: told, backing: Vec::new() };
+    let told = usize::from(choice >> 1)
+        .checked_sub(1)
+        .and_then(|nth| Format::ALL.get(nth))
+        .copied();
+    let request = Request {
+        image: top,
+        format: told,
+        backing: Vec::new(),
+    };
     let examined = examine(&request);
     assert!(examined.layers.len() <= MAX_LAYERS);
     let plain = |text: &str| !text.chars().any(char::is_control);
@@ -41,7 +46,12 @@ fuzz_target!(|data: &[u8]| {
     }
     for layer in &examined.layers {
         assert!(layer.virtual_size() > 0);
-        assert!(layer.warnings().iter().all(|warning| plain(&warning.to_string())));
+        assert!(
+            layer
+                .warnings()
+                .iter()
+                .all(|warning| plain(&warning.to_string()))
+        );
     }
     assert_eq!(resolve(&request).is_ok(), examined.problems.is_empty());
 });

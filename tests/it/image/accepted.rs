@@ -223,6 +223,50 @@ fn stated_layers_replace_what_the_headers_record() {
 }
 
 #[test]
+fn raw_luks_is_just_raw() {
+    let images = Images::new();
+    images.raw("luks");
+    images.patch("luks", 0, b"LUKS\xba\xbe\0\x02");
+    assert_eq!(layers(&images.json(&["luks"])), ["raw content"]);
+}
+
+#[test]
+fn read_only_by_descriptor_every_layer_is_opened_once_and_never_for_writing() {
+    use bivouac::image::chain::{Request, resolve};
+    use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+    let images = Images::new();
+    images.raw("base.raw");
+    images.recording("mid.qcow2", "base.raw", Some("raw"));
+    images.recording("top.qcow2", "mid.qcow2", Some("qcow2"));
+    let chain = resolve(&Request::of(images.path("top.qcow2"))).expect("it is accepted");
+    assert_eq!(chain.layers().len(), 3);
+    for layer in chain.layers() {
+        let flags = fcntl(layer.fd(), FcntlArg::F_GETFL).expect("flags");
+        let flags = OFlag::from_bits_retain(flags);
+        assert_eq!(flags & OFlag::O_ACCMODE, OFlag::O_RDONLY);
+        assert!(!flags.contains(OFlag::O_NONBLOCK));
+        let flags = fcntl(layer.fd(), FcntlArg::F_GETFD).expect("flags");
+        assert!(FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC));
+    }
+    let program = env!("CARGO_BIN_EXE_bivouac");
+    let line = format!("strace -f -e trace=open,openat,openat2 -o trace {program} chain top.qcow2");
+    images.shell(&line);
+    let trace = images.shell("cat trace");
+    for name in ["top.qcow2", "mid.qcow2", "base.raw"] {
+        let opened: Vec<&str> = trace.lines().filter(|line| line.contains(name)).collect();
+        assert_eq!(opened.len(), 1, "{trace}");
+        assert!(
+            opened[0].contains("O_RDONLY|O_NOCTTY|O_NONBLOCK|O_CLOEXEC"),
+            "{trace}"
+        );
+    }
+    assert!(
+        !trace.contains("O_WRONLY") && !trace.contains("O_RDWR"),
+        "{trace}"
+    );
+}
+
+#[test]
 fn a_raw_size_is_rounded_up_to_sectors() {
     let images = Images::new();
     fs::write(images.path("odd"), [1; 1000]).expect("written");
