@@ -4,10 +4,11 @@
 //! file's and its format is recorded; nothing is guessed from the content of a lower layer.
 
 use super::backing_name;
-use super::error::{ChainError, NamedBy, Place};
+use super::error::ChainError;
 use super::format::{Evidence, Format};
 use super::layer::{Layer, Warning};
 use super::opened::{Kind, Opened};
+use super::place::{NamedBy, Place};
 use std::path::{Path, PathBuf};
 
 pub use super::request::{Request, Stated, StatedError};

@@ -4,10 +4,11 @@
 //! condition, the condition stands behind it as a shell comment.
 
 use super::backing_name::NameError;
-use super::error::{ChainError, NamedBy, Place};
+use super::error::ChainError;
 use super::foreign::ForeignError;
 use super::format::{Evidence, Format};
 use super::opened::Kind;
+use super::place::{NamedBy, Place};
 use super::printable::{as_path, shell_line, shell_word};
 use super::qcow2::HeaderError;
 use std::ffi::{OsStr, OsString};

@@ -15,6 +15,7 @@ pub mod format;
 pub mod layer;
 mod mend;
 pub mod opened;
+pub mod place;
 pub mod printable;
 pub mod qcow2;
 mod request;
