@@ -9,13 +9,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// A directory in memory, with a base for names to lead to.
+/// The directory that scripts/fuzz makes in memory, with a base for names to lead to.
 fn directory() -> &'static PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
-        let name = format!("bivouac-fuzz-{}", std::process::id());
-        let directory = PathBuf::from("/dev/shm").join(name);
-        fs::create_dir_all(&directory).expect("a directory in memory");
+        let directory = std::env::var_os("FUZZ_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
         fs::write(directory.join("base"), [0; 4096]).expect("a base");
         directory
     })
