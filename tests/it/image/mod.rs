@@ -1,6 +1,7 @@
 //! Images as data: what `bivouac chain` accepts, refuses, and says of each.
 
 mod accepted;
+mod agreement;
 mod corpus;
 mod files;
 mod hostile;
