@@ -5,7 +5,7 @@
 
 use super::backing_name;
 use super::error::ChainError;
-use super::format::{Evidence, Format};
+use super::format::{Evidence, Format, unpacking_command};
 use super::layer::{Layer, Warning};
 use super::opened::{Kind, Opened};
 use super::place::{NamedBy, Place};
@@ -160,6 +160,12 @@ fn top_format(opened: &Opened, head: &[u8]) -> Result<Format, ChainError> {
                 content,
             });
         }
+    }
+    if let Some(command) = unpacking_command(opened.path(), head) {
+        return Err(ChainError::Packed {
+            path: path(),
+            command,
+        });
     }
     match Format::promised_by_name(opened.path()) {
         Some(promised) if promised != content.unwrap_or(Format::Raw) => {

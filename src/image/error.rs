@@ -108,6 +108,17 @@ pub enum ChainError {
         /// What the content shows.
         content: Option<Format>,
     },
+    /// A compressed image or an archive.
+    #[error(
+        "{} is packed: what is inside may be a disk image, but it is none",
+        Quoted(path)
+    )]
+    Packed {
+        /// The image.
+        path: PathBuf,
+        /// What unpacks it, the path to follow.
+        command: &'static [&'static str],
+    },
     /// A block device, into which any guest may have written a header.
     #[error(
         "{} is a block device whose content starts like a {content} image; a guest that had it as a raw disk can have written that",
@@ -269,6 +280,7 @@ impl ChainError {
             | Self::Loop { place, .. }
             | Self::TooDeep { place, .. } => Some(&place.path),
             Self::NameDisagrees { path, .. }
+            | Self::Packed { path, .. }
             | Self::HeaderOnDevice { path, .. }
             | Self::IsoWithHeader { path, .. } => Some(path),
             Self::FormatMissing { layer, .. }

@@ -71,6 +71,10 @@ impl ChainError {
             Self::NameDisagrees { content, .. } => {
                 format!("--format {}", content.unwrap_or(Format::Raw))
             }
+            Self::Packed { path, command } => {
+                let words = command.iter().map(OsStr::new);
+                shell_line(words.chain([path.as_os_str()]))
+            }
             Self::HeaderOnDevice { content, .. } => {
                 format!("--format raw  # or --format {content} if you put that image there")
             }

@@ -236,6 +236,20 @@ fn names_and_contents_that_disagree_are_refused() {
 }
 
 #[test]
+fn packed_images_are_refused_with_the_command_that_unpacks_them() {
+    let images = Images::new();
+    images.qcow2("disk");
+    images.shell("gzip -k disk && tar -cf disk.ova disk && rm disk");
+    refused!(images, "packed_tar", ["disk.ova"]);
+    refused!(images, "packed_gzip", ["disk.gz"]);
+    images.shell(&images.mend(&["disk.gz"]));
+    images.accepted(&["disk"]);
+    // Only a name that is wrong about its content is not packed.
+    images.raw("disk.xz");
+    images.accepted(&["disk.xz"]);
+}
+
+#[test]
 fn a_json_answer_has_the_problem_of_a_missing_image_too() {
     let images = Images::new();
     let json = images.json(&["gone.qcow2"]);
