@@ -4,10 +4,11 @@
 //! file's and its format is recorded; nothing is guessed from the content of a lower layer.
 
 use super::backing_name;
-use super::error::{ChainError, NamedBy, Place};
-use super::format::{Evidence, Format};
+use super::error::ChainError;
+use super::format::{Evidence, Format, unpacking_command};
 use super::layer::{Layer, Warning};
 use super::opened::{Kind, Opened};
+use super::place::{NamedBy, Place};
 use std::path::{Path, PathBuf};
 
 pub use super::request::{Request, Stated, StatedError};
@@ -160,6 +161,12 @@ fn top_format(opened: &Opened, head: &[u8]) -> Result<Format, ChainError> {
             });
         }
     }
+    if let Some(command) = unpacking_command(opened.path(), head) {
+        return Err(ChainError::Packed {
+            path: path(),
+            command,
+        });
+    }
     match Format::promised_by_name(opened.path()) {
         Some(promised) if promised != content.unwrap_or(Format::Raw) => {
             Err(ChainError::NameDisagrees {
@@ -218,9 +225,12 @@ fn recorded_below(
     let path = match backing_name::resolve(&above, &name) {
         Ok(path) => path,
         Err(source) => {
+            let recorded = backing.format.as_deref().map(String::from_utf8_lossy);
+            let format = recorded.and_then(|name| Format::of_driver(&name));
             return Err(ChainError::BackingName {
                 layer: above,
                 name,
+                format,
                 source,
             });
         }

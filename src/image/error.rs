@@ -7,48 +7,12 @@ use super::backing_name::NameError;
 use super::foreign::ForeignError;
 use super::format::{Evidence, Format};
 use super::opened::Kind;
+use super::place::{Place, beside, denying};
+
 use super::printable::{Quoted, as_path};
 use super::qcow2::HeaderError;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// A layer's place: its path, and the layer whose header led there.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// Absolute, as spelled or resolved.
-    pub path: PathBuf,
-    /// `None` for the top and for layers that `--backing` states.
-    pub named_by: Option<NamedBy>,
-}
-
-/// The layer above, and what its header records.
-#[derive(Clone, Debug)]
-pub struct NamedBy {
-    /// The layer above.
-    pub layer: PathBuf,
-    /// The recorded name.
-    pub name: Vec<u8>,
-    /// The recorded format, where it is recorded and known.
-    pub format: Option<Format>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", Quoted(&self.path))?;
-        match &self.named_by {
-            None => Ok(()),
-            Some(NamedBy { layer, name, .. }) => {
-                write!(
-                    f,
-                    ", the backing file {} of {}",
-                    Quoted(as_path(name)),
-                    Quoted(layer)
-                )
-            }
-        }
-    }
-}
 
 /// Why a chain is refused.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +55,7 @@ pub enum ChainError {
         source: io::Error,
     },
     /// Neither a regular file nor a block device.
-    #[error("{place} is {}; only regular files and block devices hold disk images", kind.in_words())]
+    #[error("{place:#} is {}; only regular files and block devices hold disk images", kind.in_words())]
     WrongKind {
         /// Which layer.
         place: Place,
@@ -99,7 +63,7 @@ pub enum ChainError {
         kind: Kind,
     },
     /// A file of no bytes.
-    #[error("{place} is empty: there is no disk in it")]
+    #[error("{place:#} is empty: there is no disk in it")]
     Empty {
         /// Which layer.
         place: Place,
@@ -123,7 +87,7 @@ pub enum ChainError {
         source: ForeignError,
     },
     /// The format that was told is not what the file holds.
-    #[error("{place} is not a {told} image, as {} says; it {}", teller(*evidence), in_words(*content))]
+    #[error("{place:#} is not a {told} image, as {} says; it {}", teller(*evidence), in_words(*content))]
     NotInFormat {
         /// Which layer.
         place: Place,
@@ -143,6 +107,17 @@ pub enum ChainError {
         promised: Format,
         /// What the content shows.
         content: Option<Format>,
+    },
+    /// A compressed image or an archive.
+    #[error(
+        "{} is packed: what is inside may be a disk image, but it is none",
+        Quoted(path)
+    )]
+    Packed {
+        /// The image.
+        path: PathBuf,
+        /// What unpacks it, the path to follow.
+        command: &'static [&'static str],
     },
     /// A block device, into which any guest may have written a header.
     #[error(
@@ -204,12 +179,14 @@ pub enum ChainError {
         layer: PathBuf,
         /// The recorded name.
         name: Vec<u8>,
+        /// The recorded format, where it is recorded and known.
+        format: Option<Format>,
         /// Why not.
         source: NameError,
     },
     /// A file that is its own ancestor.
     #[error(
-        "{place} is already in the chain, as {}: the chain is a loop",
+        "{place:#} is already in the chain, as {}: the chain is a loop",
         Quoted(first)
     )]
     Loop {
@@ -219,7 +196,7 @@ pub enum ChainError {
         first: PathBuf,
     },
     /// More layers than anybody stacks on purpose.
-    #[error("the chain has more than {limit} layers; {place} would be the next")]
+    #[error("the chain has more than {limit} layers; {place:#} would be the next")]
     TooDeep {
         /// The first layer that is too many.
         place: Place,
@@ -303,6 +280,7 @@ impl ChainError {
             | Self::Loop { place, .. }
             | Self::TooDeep { place, .. } => Some(&place.path),
             Self::NameDisagrees { path, .. }
+            | Self::Packed { path, .. }
             | Self::HeaderOnDevice { path, .. }
             | Self::IsoWithHeader { path, .. } => Some(path),
             Self::FormatMissing { layer, .. }
@@ -323,21 +301,4 @@ impl ChainError {
         }
         line
     }
-}
-
-/// Where the file would be if it had been moved together with the layer above.
-fn beside(place: &Place) -> Option<PathBuf> {
-    let layer = &place.named_by.as_ref()?.layer;
-    Some(layer.parent()?.join(place.path.file_name()?))
-}
-
-/// The first directory on the way to `path` that may not be searched, else `path` itself.
-fn denying(path: &Path) -> PathBuf {
-    use nix::unistd::{AccessFlags, access};
-    let mut ancestors: Vec<&Path> = path.ancestors().skip(1).collect();
-    ancestors.reverse();
-    let closed = ancestors
-        .into_iter()
-        .find(|directory| access(*directory, AccessFlags::X_OK).is_err());
-    closed.unwrap_or(path).to_owned()
 }

@@ -75,6 +75,16 @@ pub enum ForeignError {
         "it is a vmdk descriptor, a text file that names the files which hold the disk; only single-file vmdk images are accepted"
     )]
     VmdkDescriptor,
+    /// A vmdk file with a part of a disk.
+    #[error(
+        "it is one extent of a vmdk disk in several files; only single-file vmdk images are accepted"
+    )]
+    VmdkExtent,
+    /// A header that makes QEMU open what the descriptor names.
+    #[error(
+        "its vmdk header states a capacity of 0, which makes QEMU open the files that its descriptor names"
+    )]
+    VmdkObeysDescriptor,
     /// A vmdk of a kind that spreads over files.
     #[error("it is a vmdk of type {0:?}; only monolithicSparse and streamOptimized are accepted")]
     VmdkType(String),

@@ -3,10 +3,11 @@
 //!
 //! It never decides which format is believed (the chain does), and never looks below itself.
 
-use super::error::{ChainError, Place};
+use super::error::ChainError;
 use super::foreign::{self, ForeignError};
 use super::format::{Evidence, Format};
 use super::opened::{Identity, Kind, Opened};
+use super::place::Place;
 use super::printable::{Quoted, as_path};
 use super::qcow2::{self, Backing, Header, HeaderError};
 use std::fmt;

@@ -4,10 +4,11 @@
 //! condition, the condition stands behind it as a shell comment.
 
 use super::backing_name::NameError;
-use super::error::{ChainError, NamedBy, Place};
+use super::error::ChainError;
 use super::foreign::ForeignError;
 use super::format::{Evidence, Format};
 use super::opened::Kind;
+use super::place::{NamedBy, Place};
 use super::printable::{as_path, shell_line, shell_word};
 use super::qcow2::HeaderError;
 use std::ffi::{OsStr, OsString};
@@ -70,6 +71,10 @@ impl ChainError {
             Self::NameDisagrees { content, .. } => {
                 format!("--format {}", content.unwrap_or(Format::Raw))
             }
+            Self::Packed { path, command } => {
+                let words = command.iter().map(OsStr::new);
+                shell_line(words.chain([path.as_os_str()]))
+            }
             Self::HeaderOnDevice { content, .. } => {
                 format!("--format raw  # or --format {content} if you put that image there")
             }
@@ -88,18 +93,19 @@ impl ChainError {
             Self::BackingName {
                 layer,
                 name,
+                format,
                 source,
             } => match source {
                 NameError::RelativeFile => {
-                    let path = name.get(5..).unwrap_or_default();
-                    rebase(layer, None, &plain_name(as_path(path)))
+                    let path = name.get("file:".len()..).unwrap_or_default();
+                    rebase(layer, *format, &plain_name(as_path(path)))
                 }
                 NameError::Protocol(protocol) if is_remote(protocol) => format!(
-                    "qemu-img convert -O qcow2 {} {}  # flattens it, if you trust the name",
+                    "qemu-img convert -f qcow2 -O qcow2 {} {}  # flattens it, if you trust the name",
                     shell_word(layer),
                     shell_word(with_suffix(layer, "-flat.qcow2")),
                 ),
-                _ => rebase(layer, None, Path::new("/path/to/the/file")),
+                _ => rebase(layer, *format, Path::new("/path/to/the/file")),
             },
             Self::Loop { place, .. } => match &place.named_by {
                 Some(named) => rebase(
@@ -139,7 +145,11 @@ fn rebase(layer: &Path, format: Option<Format>, backing: &Path) -> String {
         backing.as_ref(),
         layer.as_ref(),
     ];
-    shell_line(words)
+    let mut line = shell_line(words);
+    if format.is_none() {
+        line.push_str("  # FORMAT: raw if a guest had it as a raw disk, else what it was made as");
+    }
+    line
 }
 
 /// The flag that states one layer.
@@ -259,13 +269,30 @@ fn header(path: &Path, error: &HeaderError) -> String {
 fn foreign(path: &Path, format: Format, error: &ForeignError) -> String {
     let image = shell_word(path);
     let flat = shell_word(with_suffix(path, ".qcow2"));
-    match error {
-        ForeignError::VmdkDescriptor
-        | ForeignError::VmdkType(_)
-        | ForeignError::VmdkNamesFile(_)
-        | ForeignError::HasParent(_) => format!(
+    match (error, format) {
+        // Of QEMU's drivers, those for vmdk and qed read a file together with its parent.
+        (ForeignError::HasParent(_), Format::Vdi) => format!(
+            "VBoxManage clonemedium disk {image} {}",
+            shell_word(with_suffix(path, "-flat.vdi"))
+        ),
+        (ForeignError::HasParent(_), Format::Vhdx | Format::Vpc) => {
+            format!("Merge-VHD -Path {image}  # in PowerShell, where its parent is")
+        }
+        (
+            ForeignError::VmdkDescriptor
+            | ForeignError::VmdkType(_)
+            | ForeignError::VmdkNamesFile(_)
+            | ForeignError::HasParent(_),
+            _,
+        ) => format!(
             "qemu-img convert -f {format} -O qcow2 {image} {flat}  # if you trust it: QEMU opens the files that it names"
         ),
+        (ForeignError::VmdkExtent, _) => format!(
+            "qemu-img convert -f vmdk -O qcow2 DESCRIPTOR.vmdk {flat}  # the descriptor is a text file beside it"
+        ),
+        (ForeignError::VmdkObeysDescriptor, _) => {
+            "fetch the image anew; no program writes such a header on purpose".to_owned()
+        }
         _ => format!(
             "qemu-img info -f {format} {image}  # if QEMU cannot read it either, fetch the image anew"
         ),

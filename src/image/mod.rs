@@ -4,8 +4,8 @@
 //! process, or lets a header say how much to allocate. The one thing written is the header
 //! of a new, empty overlay, into a file that the caller made ([`qcow2::EmptyOverlay`]).
 //!
-//! In reading order: [`format`], [`qcow2`], [`foreign`], [`opened`], [`layer`],
-//! [`backing_name`], [`chain`], [`error`], and [`printable`] for what is shown of all this.
+//! In reading order: [`mod@format`], [`qcow2`], [`foreign`], [`opened`], [`layer`],
+//! [`backing_name`], [`place`], [`chain`], [`error`], and [`printable`] for what is shown of all this.
 
 pub mod backing_name;
 pub mod chain;
@@ -15,6 +15,7 @@ pub mod format;
 pub mod layer;
 mod mend;
 pub mod opened;
+pub mod place;
 pub mod printable;
 pub mod qcow2;
 mod request;

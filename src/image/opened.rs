@@ -3,8 +3,9 @@
 //! It is never opened for writing, never opened again by name, and never closed before the
 //! layer is done with: what was checked is what QEMU reads.
 
-use super::error::{ChainError, Place};
+use super::error::ChainError;
 use super::format::Format;
+use super::place::Place;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use std::fs::{self, File, FileType, Metadata, OpenOptions};

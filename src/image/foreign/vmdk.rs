@@ -45,17 +45,13 @@ pub(super) fn virtual_size(
         }
     }
     if le64(&header, 12) == 0 {
-        return Err(malformed(
-            "its capacity is 0, which leaves the disk to the files that its descriptor names",
-        ));
+        return Err(ForeignError::VmdkObeysDescriptor);
     }
     // QEMU looks for a parent at sector 1 whatever the header says; so does everyone write it.
     let sectors = le64(&header, 36);
     match (le64(&header, 28), sectors) {
         (0, _) | (_, 0) => {
-            return Err(malformed(
-                "it has no descriptor: it is one extent of a disk in several files",
-            ));
+            return Err(ForeignError::VmdkExtent);
         }
         (1, 1..=MAX_DESCRIPTOR_SECTORS) => {}
         _ => {
@@ -125,7 +121,7 @@ fn check_descriptor(descriptor: &[u8]) -> Result<(), ForeignError> {
     if typed {
         Ok(())
     } else {
-        Err(ForeignError::VmdkType(String::new()))
+        Err(ForeignError::VmdkExtent)
     }
 }
 

@@ -70,8 +70,8 @@ pub enum HeaderError {
     /// An incompatible feature that is not known here.
     #[error("it needs features that bivouac does not know: {}", .0.join(", "))]
     UnknownFeatures(Vec<String>),
-    /// A compression type that QEMU does not know either.
-    #[error("its compression type {0} is unknown")]
+    /// A compression type that is not known, or that the feature bit contradicts.
+    #[error("its compression type {0} is unknown, or contradicts incompatible bit 3")]
     CompressionType(u8),
     /// An extension that ends behind the header area.
     #[error("its header extension {kind:#010x} of {length} bytes is longer than the header")]

@@ -42,12 +42,13 @@ impl Extensions {
             let record = bytes.get(at..at + 8).ok_or(HeaderError::Truncated)?;
             let kind = u32::from_be_bytes([record[0], record[1], record[2], record[3]]);
             let length = u32::from_be_bytes([record[4], record[5], record[6], record[7]]) as usize;
-            if kind == END {
-                break;
-            }
             at += 8;
+            // QEMU looks at the length of the end marker too.
             if length > end - at {
                 return Err(HeaderError::ExtensionTooLong { kind, length });
+            }
+            if kind == END {
+                break;
             }
             if !seen.insert(kind) {
                 return Err(HeaderError::DuplicateExtension { kind });

@@ -127,13 +127,14 @@ impl Header {
         let extensions = Extensions::parse(bytes, length, extensions_end)?;
 
         Self::check_features(incompatible, &extensions)?;
-        // 104: compression_type, where the header is long enough to have it.
-        if incompatible & COMPRESSION_TYPE != 0 {
-            let compression = *bytes.get(104).ok_or(HeaderError::Truncated)?;
-            // 1 is zstd; 0, zlib, must not be written with the bit set.
-            if length < 112 || compression != 1 {
-                return Err(HeaderError::CompressionType(compression));
-            }
+        // 104: compression_type, "0: zlib, 1: zstd", where the header is long enough to have
+        // it. The feature bit has to be set for all but zlib, and for nothing else.
+        let compression = match length {
+            112.. => *bytes.get(104).ok_or(HeaderError::Truncated)?,
+            _ => 0,
+        };
+        if compression > 1 || (compression == 1) != (incompatible & COMPRESSION_TYPE != 0) {
+            return Err(HeaderError::CompressionType(compression));
         }
         let extended_l2 = incompatible & EXTENDED_L2 != 0;
         if extended_l2 && cluster_bits < 14 {
@@ -244,8 +245,10 @@ impl Header {
         if snapshots > MAX_SNAPSHOTS {
             return Err(HeaderError::Snapshots(snapshots));
         }
-        if snapshots > 0 {
-            tables.push(("snapshot table", fields.u64(64)?));
+        // QEMU wants its offset aligned even if there are none.
+        let snapshot_table = fields.u64(64)?;
+        if snapshots > 0 || snapshot_table != 0 {
+            tables.push(("snapshot table", snapshot_table));
         }
         for (table, offset) in tables {
             if offset % cluster_size != 0 || offset == 0 || offset > i64::MAX as u64 {

@@ -112,6 +112,11 @@ fn tables_that_qemu_would_allocate_are_bounded() {
         Err(HeaderError::RefcountTableSize(129))
     );
     assert_eq!(with(60, &be32(65537)), Err(HeaderError::Snapshots(65537)));
+    let wrong = Err(HeaderError::TableOffset {
+        table: "snapshot table",
+        offset: 1,
+    });
+    assert_eq!(with(64, &1_u64.to_be_bytes()), wrong);
     for (at, table) in [(40, "L1 table"), (48, "refcount table")] {
         for offset in [0, 1, 65535, 1 << 63] {
             let wrong = Err(HeaderError::TableOffset { table, offset });
@@ -179,6 +184,9 @@ fn zstd_is_fine_and_other_compression_is_not() {
     header[79] = 1 << 3;
     header[104] = 1;
     assert!(Header::parse(&header).is_ok());
+    header[79] = 0;
+    let alone = Err(HeaderError::CompressionType(1));
+    assert_eq!(Header::parse(&header), alone);
     header[104] = 2;
     assert_eq!(Header::parse(&header), Err(HeaderError::CompressionType(2)));
 }
@@ -211,6 +219,11 @@ fn extensions_stay_inside_the_header_and_appear_once() {
     let length = u32::MAX as usize;
     let wrong = Err(HeaderError::ExtensionTooLong { kind, length });
     assert_eq!(Header::parse(&version_2(&long)), wrong);
+
+    // The end marker's length counts as well, as it does for QEMU.
+    let end = [[0; 4], [0xff; 4]].concat();
+    let wrong = Err(HeaderError::ExtensionTooLong { kind: 0, length });
+    assert_eq!(Header::parse(&version_2(&end)), wrong);
 
     let format = extension(0xE279_2ACA, b"sixteen bytes ok");
     let wrong = Err(HeaderError::FormatNameTooLong { length: 16 });

@@ -1,17 +1,7 @@
 //! Every shape of chain that is accepted, and what is said of it.
 
-use super::Images;
+use super::{Images, layers};
 use std::fs;
-
-/// The formats of the layers, the top first, with why each is believed.
-fn layers(json: &serde_json::Value) -> Vec<String> {
-    let layers = json["layers"].as_array().expect("there are layers");
-    let word = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
-    layers
-        .iter()
-        .map(|layer| format!("{} {}", word(&layer["format"]), word(&layer["evidence"])))
-        .collect()
-}
 
 #[test]
 fn a_chain_of_three_is_shown_as_a_tree() {
@@ -223,15 +213,6 @@ fn stated_layers_replace_what_the_headers_record() {
 }
 
 #[test]
-fn a_raw_size_is_rounded_up_to_sectors() {
-    let images = Images::new();
-    fs::write(images.path("odd"), [1; 1000]).expect("written");
-    let json = images.json(&["odd"]);
-    assert_eq!(json["virtual_size"], 1024);
-    assert_eq!(json["layers"][0]["virtual_size"], 1000);
-}
-
-#[test]
 fn a_chain_of_64_layers_is_accepted() {
     let images = Images::new();
     images.qcow2("0");
@@ -239,52 +220,4 @@ fn a_chain_of_64_layers_is_accepted() {
         images.recording(&layer.to_string(), &(layer - 1).to_string(), Some("qcow2"));
     }
     assert_eq!(layers(&images.json(&["63"])).len(), 64);
-}
-
-#[test]
-fn a_block_device_is_a_raw_layer_of_the_devices_size() {
-    let images = Images::new();
-    images.raw("disk.raw");
-    let device = LoopDevice::over(&images, "disk.raw");
-    let json = images.json(&[&device.0]);
-    assert_eq!(json["accepted"], true, "{json}");
-    assert_eq!(json["layers"][0]["kind"], "block-device");
-    assert_eq!(json["virtual_size"], 1 << 20);
-    images.recording("top.qcow2", &device.0, Some("raw"));
-    images.accepted(&["top.qcow2"]);
-    // A guest with a raw disk can write any header to it: then somebody has to say so.
-    images.patch("disk.raw", 0, b"QFI\xfb\0\0\0\x03");
-    drop(device);
-    let device = LoopDevice::over(&images, "disk.raw");
-    let text = images
-        .refused(&[&device.0])
-        .replace(&device.0, "/dev/loopN");
-    insta::assert_snapshot!("header_on_device", text);
-    assert_eq!(
-        layers(&images.json(&[&device.0, "--format", "raw"])),
-        ["raw flag"]
-    );
-}
-
-/// A loop device, which only root may set up: by sudo(8) where the tests are not root's.
-struct LoopDevice(String);
-
-impl LoopDevice {
-    fn over(images: &Images, name: &str) -> Self {
-        let line =
-            format!("$([ $(id -u) = 0 ] || echo sudo -n) losetup --find --show --read-only {name}");
-        Self(images.shell(&line).trim().to_owned())
-    }
-}
-
-impl Drop for LoopDevice {
-    fn drop(&mut self) {
-        let line = format!(
-            "$([ $(id -u) = 0 ] || echo sudo -n) losetup --detach {}",
-            self.0
-        );
-        let _ = std::process::Command::new("sh")
-            .args(["-c", &line])
-            .status();
-    }
 }

@@ -92,7 +92,8 @@ fn a_file_that_may_not_be_read_names_who_denies_it() {
     fs::set_permissions(images.dir(), fs::Permissions::from_mode(0o755)).expect("opened");
     images.raw("base.raw");
     images.recording("top.qcow2", "base.raw", Some("raw"));
-    fs::set_permissions(images.path("base.raw"), fs::Permissions::from_mode(0)).expect("closed");
+    fs::set_permissions(images.path("base.raw"), fs::Permissions::from_mode(0o000))
+        .expect("closed");
     insta::assert_snapshot!("denied_file", refused_as_nobody(&images, "top.qcow2"));
 
     fs::create_dir(images.path("closed")).expect("a directory");

@@ -1,6 +1,9 @@
 //! Images as data: what `bivouac chain` accepts, refuses, and says of each.
 
 mod accepted;
+mod agreement;
+mod corpus;
+mod files;
 mod hostile;
 mod in_use;
 mod mends;
@@ -184,4 +187,14 @@ fn refused_as_nobody(images: &Images, image: &str) -> String {
     } = images.answer(images.command(["sh", "-c", &line]));
     assert_eq!(status, 125, "{stdout}{stderr}");
     format!("{}{stderr}", problems_of(&stdout))
+}
+
+/// The formats of the layers, the top first, with why each is believed.
+fn layers(json: &serde_json::Value) -> Vec<String> {
+    let layers = json["layers"].as_array().expect("there are layers");
+    let word = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
+    layers
+        .iter()
+        .map(|layer| format!("{} {}", word(&layer["format"]), word(&layer["evidence"])))
+        .collect()
 }

@@ -1,0 +1,55 @@
+//! Chains as files: the input is a top image, and where its last byte is odd, the layer below
+//! too. The rest of that byte says which format the top is told to have, if any.
+#![no_main]
+
+use bivouac::image::Format;
+use bivouac::image::chain::{MAX_LAYERS, Request, examine, resolve};
+use libfuzzer_sys::fuzz_target;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+/// The directory that scripts/fuzz makes in memory, with a base for names to lead to.
+fn directory() -> &'static PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
+        let directory = std::env::var_os("FUZZ_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        fs::write(directory.join("base"), [0; 4096]).expect("a base");
+        directory
+    })
+}
+
+fuzz_target!(|data: &[u8]| {
+    let choice = data.last().copied().unwrap_or_default();
+    let top = directory().join("top");
+    fs::write(&top, data).expect("the top is written");
+    if choice & 1 == 1 {
+        fs::write(directory().join("base"), data).expect("the base is written");
+    }
+    let told = usize::from(choice >> 1)
+        .checked_sub(1)
+        .and_then(|nth| Format::ALL.get(nth))
+        .copied();
+    let request = Request {
+        image: top,
+        format: told,
+        backing: Vec::new(),
+    };
+    let examined = examine(&request);
+    assert!(examined.layers.len() <= MAX_LAYERS);
+    let plain = |text: &str| !text.chars().any(char::is_control);
+    for problem in &examined.problems {
+        assert!(plain(&problem.one_line()));
+        assert!(problem.mend().is_none_or(|mend| plain(&mend)));
+    }
+    for layer in &examined.layers {
+        assert!(layer.virtual_size() > 0);
+        assert!(
+            layer
+                .warnings()
+                .iter()
+                .all(|warning| plain(&warning.to_string()))
+        );
+    }
+    assert_eq!(resolve(&request).is_ok(), examined.problems.is_empty());
+});
