@@ -17,7 +17,10 @@ use crate::host::{distribution, firmware, kernel, qemu};
 /// Below this a guest that installs something fills the overlay.
 const LITTLE_SPACE: u64 = 1 << 30;
 
-/// Arguments of `bivouac doctor`.
+/// Show what this host can do, what is in the way, and how to mend it
+///
+/// Tries each thing as a run would and changes nothing. Exits with 1 if `bivouac run` could
+/// not work here.
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
     /// Print the findings as JSON

@@ -66,11 +66,11 @@ pub struct Hardware {
     /// One more disk, throwaway too (repeatable): IMG[,format=F][,serial=S]
     #[arg(long, value_name = "IMG[,OPTION..]", value_parser = parse_disk)]
     pub disk: Vec<DiskArg>,
-    /// A CD-ROM image
+    /// A CD-ROM image (repeatable)
     #[arg(long, value_name = "ISO", value_hint = ValueHint::FilePath)]
     pub cdrom: Vec<PathBuf>,
     /// A kernel to start without a boot loader
-    #[arg(long, value_name = "FILE", env = "BIVOUAC_KERNEL", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
     /// The initial RAM disk of --kernel
     #[arg(long, value_name = "FILE", requires = "kernel", value_hint = ValueHint::FilePath)]
