@@ -13,7 +13,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::fmt;
 use std::path::PathBuf;
 
-/// Show the backing chain of a disk image, its problems and what mends each
+/// The backing chain of a disk image, its problems and what mends each
 ///
 /// Reads headers and nothing else. Exits with 0 only where `bivouac run` would accept the
 /// image, else with 125.

@@ -76,6 +76,14 @@ pub fn descriptor_directories() -> Vec<PathBuf> {
         .collect()
 }
 
+/// [`find_uefi_in`] in this host's [`descriptor_directories`].
+///
+/// # Errors
+/// None fits.
+pub fn find_uefi(machine_type: &str) -> Result<Uefi, FirmwareError> {
+    find_uefi_in(machine_type, &descriptor_directories())
+}
+
 /// The first descriptor, in the order of file names over all directories, that offers UEFI in
 /// split flash for x86_64 and `machine_type` (`pc-q35-7.2`, or the aliases `q35` and `pc`),
 /// without Secure Boot and SMM, and whose two files exist.
@@ -87,7 +95,7 @@ pub fn descriptor_directories() -> Vec<PathBuf> {
 ///
 /// # Errors
 /// None fits.
-pub fn find_uefi(machine_type: &str, directories: &[PathBuf]) -> Result<Uefi, FirmwareError> {
+pub fn find_uefi_in(machine_type: &str, directories: &[PathBuf]) -> Result<Uefi, FirmwareError> {
     let machine = match machine_type {
         "q35" => "pc-q35-0",
         "pc" | "i440fx" => "pc-i440fx-0",

@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod acl;
+pub mod conversation;
 pub mod distribution;
 pub mod filesystem;
 pub mod firmware;

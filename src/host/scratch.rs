@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::filesystem::{Space, bytes};
+pub use super::filesystem::{Space, bytes};
 
 /// Where overlays go when nothing else is said: on disk, and not cleared while we run.
 pub const DEFAULT: &str = "/var/tmp";

@@ -17,6 +17,7 @@ mod mend;
 pub mod opened;
 pub mod printable;
 pub mod qcow2;
+mod request;
 
 pub use error::ChainError;
 pub use format::{Evidence, Format};

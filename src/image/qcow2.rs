@@ -5,11 +5,13 @@
 //! from QEMU's docs/interop/qcow2.txt; limits from block/qcow2.c and block/qcow2.h.
 
 mod empty;
+mod error;
 mod extensions;
 mod header;
 
 pub use empty::{EmptyOverlay, Geometry, GeometryError};
-pub use header::{Backing, Header, HeaderError};
+pub use error::HeaderError;
+pub use header::{Backing, Header};
 
 /// "QFI\xfb", the first four bytes of every version.
 pub const MAGIC: [u8; 4] = *b"QFI\xfb";

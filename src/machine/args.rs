@@ -137,6 +137,11 @@ fn controller_args(args: &mut Args, plan: &Plan) {
     }
 }
 
+/// Number 0 is QEMU's own for `-kernel`.
+fn boot_index(slot: usize) -> usize {
+    slot + 1
+}
+
 fn disk_args(args: &mut Args, bus: Bus, index: usize, disk: &Disk) {
     let name = format!("disk{index}");
     args.disk(&name, disk);
@@ -147,7 +152,10 @@ fn disk_args(args: &mut Args, bus: Bus, index: usize, disk: &Disk) {
         Bus::Ide => format!("ide-hd,bus=ide.{},unit={}", index / 2, index % 2),
         Bus::Nvme => "nvme".to_owned(),
     };
-    let mut device = format!("{device},id={name}-device,drive={name},bootindex={index}");
+    let mut device = format!(
+        "{device},id={name}-device,drive={name},bootindex={}",
+        boot_index(index)
+    );
     match (&disk.serial, bus) {
         (Some(serial), _) => device.push_str(&format!(",serial={serial}")),
         // nvme refuses to start without one.
@@ -174,7 +182,10 @@ fn cdrom_args(args: &mut Args, plan: &Plan, index: usize, cdrom: &Layer) {
     };
     args.opt(
         "-device",
-        format!("{device},id={name}-device,drive={name},bootindex={slot}"),
+        format!(
+            "{device},id={name}-device,drive={name},bootindex={}",
+            boot_index(slot)
+        ),
     );
 }
 

@@ -13,6 +13,7 @@ pub mod overlay;
 pub mod plan;
 pub mod process;
 pub mod qmp;
+pub mod scrub;
 pub mod stdio;
 pub mod terminal;
 

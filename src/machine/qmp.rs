@@ -255,19 +255,28 @@ mod tests {
 
     const GREETING: &str = r#"{"QMP":{"version":{"qemu":{"micro":22,"minor":2,"major":7},"package":"Debian"},"capabilities":["oob"]}}"#;
 
-    /// A QEMU that says `script`, whatever it is asked.
-    async fn session_with(script: &str) -> Result<(Qmp, Events), QmpError> {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let script = script.to_owned();
+    /// A QEMU that says the first of `parts` unasked, each further one after a command, and
+    /// then nothing more.
+    async fn session_with(parts: &[&str]) -> Result<(Qmp, Events), QmpError> {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let parts: Vec<String> = parts.iter().map(|part| part.to_string()).collect();
         tokio::spawn(async move {
-            theirs.write_all(script.as_bytes()).await.unwrap();
-            theirs.shutdown().await.unwrap();
+            let (read, mut write) = theirs.into_split();
+            let mut commands = BufReader::new(read).lines();
+            for (index, part) in parts.iter().enumerate() {
+                if index > 0 {
+                    commands.next_line().await.unwrap();
+                }
+                write.write_all(part.as_bytes()).await.unwrap();
+            }
+            write.shutdown().await.unwrap();
             // Read on, so that what we write is not an error.
-            let mut sink = Vec::new();
-            let _ = theirs.read_to_end(&mut sink).await;
+            while let Ok(Some(_)) = commands.next_line().await {}
         });
         Qmp::open(ours).await
     }
+
+    const NEGOTIATED: &str = "{\"return\":{},\"id\":0}\n";
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread()
@@ -279,13 +288,14 @@ mod tests {
 
     #[test]
     fn an_event_that_is_not_known_does_not_end_the_session() {
-        let script = format!(
-            "{GREETING}\n{{\"return\":{{}},\"id\":0}}\n{}\n{}\n",
+        let events = [
             r#"{"event":"FROM_THE_FUTURE","data":{},"timestamp":{"seconds":1,"microseconds":2}}"#,
             r#"{"event":"STOP","timestamp":{"seconds":1,"microseconds":2}}"#,
-        );
+        ];
+        let answer = format!("{NEGOTIATED}{}\n{}\n", events[0], events[1]);
         block_on(async {
-            let (qmp, mut events) = session_with(&script).await.unwrap();
+            let greeting = format!("{GREETING}\n");
+            let (qmp, mut events) = session_with(&[&greeting, &answer]).await.unwrap();
             assert_eq!(qmp.version.to_string(), "7.2.22");
             assert!(matches!(events.recv().await, Some(Ok(Event::STOP { .. }))));
         });
@@ -294,14 +304,14 @@ mod tests {
     #[test]
     fn what_is_not_qmp_is_said_and_not_guessed() {
         for script in ["hello\n", "{}\n", "[1]\n", "{\"QMP\":7}\n", "\u{0}\u{1}\n"] {
-            let error = block_on(session_with(script)).unwrap_err();
+            let error = block_on(session_with(&[script])).unwrap_err();
             assert!(
                 matches!(error, QmpError::Malformed(_)),
                 "{script:?} gave {error}"
             );
         }
         for script in ["", "{\"QMP\""] {
-            let error = block_on(session_with(script)).unwrap_err();
+            let error = block_on(session_with(&[script])).unwrap_err();
             assert!(matches!(error, QmpError::Closed), "{script:?} gave {error}");
         }
     }
@@ -309,12 +319,32 @@ mod tests {
     #[test]
     fn an_answer_of_two_megabytes_is_read_whole() {
         let long = "x".repeat(2 << 20);
-        let script = format!(
-            "{GREETING}\n{{\"return\":{{}},\"id\":0}}\n{{\"return\":{{\"enabled\":false,\"present\":true,\"pad\":\"{long}\"}},\"id\":1}}\n"
+        let answer = format!(
+            "{{\"return\":{{\"enabled\":false,\"present\":true,\"pad\":\"{long}\"}},\"id\":1}}\n"
         );
         block_on(async {
-            let (qmp, _events) = session_with(&script).await.unwrap();
+            let greeting = format!("{GREETING}\n");
+            let (qmp, _events) = session_with(&[&greeting, NEGOTIATED, &answer])
+                .await
+                .unwrap();
             assert!(qmp.execute(qapi::qmp::query_kvm {}).await.unwrap().present);
+        });
+    }
+
+    #[test]
+    fn a_refusal_carries_the_command_and_qemus_words() {
+        let refusal =
+            "{\"error\":{\"class\":\"CommandNotFound\",\"desc\":\"no such thing\"},\"id\":1}\n";
+        block_on(async {
+            let greeting = format!("{GREETING}\n");
+            let (qmp, _events) = session_with(&[&greeting, NEGOTIATED, refusal])
+                .await
+                .unwrap();
+            let error = qmp.execute(qapi::qmp::cont {}).await.unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "QEMU refused cont: CommandNotFound: no such thing"
+            );
         });
     }
 }

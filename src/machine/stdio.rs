@@ -2,9 +2,11 @@
 //! write there may block for as long as the user pleases, and signals and time-outs must be
 //! heeded meanwhile. The threads end with the process.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 
 use tokio::sync::{mpsc, oneshot};
+
+use super::scrub::Scrub;
 
 /// Chunks of standard input; the channel closes at its end.
 pub fn input() -> mpsc::Receiver<Vec<u8>> {
@@ -28,22 +30,28 @@ pub fn input() -> mpsc::Receiver<Vec<u8>> {
     receive
 }
 
-/// A channel whose chunks are written to standard output. Sending fails once the reader of
-/// a pipe has gone. The second value tells when all that was sent is written.
+/// A channel whose chunks are written to standard output, scrubbed where it is a terminal.
+/// Sending fails once the reader of a pipe has gone. The second value tells when all that was
+/// sent is written.
 pub fn output() -> (mpsc::Sender<Vec<u8>>, oneshot::Receiver<()>) {
     let (send, mut receive) = mpsc::channel::<Vec<u8>>(16);
     let (finished, done) = oneshot::channel();
     std::thread::spawn(move || {
+        let mut stdout = io::stdout();
+        let mut scrub = stdout.is_terminal().then(Scrub::default);
         // Not locked for the thread's life: a panic's message must still come out.
+        let mut write = |bytes: &[u8]| stdout.write_all(bytes).and_then(|()| stdout.flush());
         while let Some(bytes) = receive.blocking_recv() {
-            let mut stdout = io::stdout();
-            if stdout
-                .write_all(&bytes)
-                .and_then(|()| stdout.flush())
-                .is_err()
-            {
+            let bytes = match &mut scrub {
+                Some(scrub) => scrub.take(&bytes),
+                None => bytes,
+            };
+            if write(&bytes).is_err() {
                 return;
             }
+        }
+        if let Some(mut scrub) = scrub {
+            let _ = write(&scrub.rest());
         }
         let _ = finished.send(());
     });

@@ -8,6 +8,7 @@ use nix::fcntl::OFlag;
 use nix::sys::termios::{self, SetArg, Termios};
 use nix::unistd::Pid;
 
+use super::scrub::GIVE_BACK;
 use crate::sys;
 
 /// A terminal on standard input and output, with its settings as they were found.
@@ -51,6 +52,7 @@ impl Terminal {
     pub fn restore(&mut self) {
         if self.is_raw {
             // Nothing can be done where the terminal has gone.
+            let _ = nix::unistd::write(io::stdout(), GIVE_BACK);
             let _ = termios::tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.original);
             self.is_raw = false;
         }
@@ -101,6 +103,7 @@ fn watch_over(mut watch: io::PipeReader, tty: OwnedFd, original: &Termios, raw: 
     // Only where it still is as we left it: a shell may have taken the terminal meanwhile.
     if termios::tcgetattr(&tty).is_ok_and(|now| now == *raw) {
         let _ = termios::tcsetattr(&tty, SetArg::TCSANOW, original);
+        let _ = nix::unistd::write(&tty, GIVE_BACK);
     }
 }
 

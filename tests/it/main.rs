@@ -1,5 +1,8 @@
-//! Every integration test, in one binary. They run the real bivouac with the real QEMU on
-//! real images; what is missing is a failure, never a skip.
+//! Every integration test, in one binary, a folder for each part. They run the real bivouac
+//! with the real QEMU on real images; what is missing is a failure, never a skip.
 
+mod doctor;
 mod env;
+mod host;
+mod image;
 mod run;

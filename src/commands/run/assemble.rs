@@ -217,7 +217,7 @@ impl Builder {
         if asked != Path::new("uefi") {
             return Ok(Firmware::File(readable(asked, "--firmware")?));
         }
-        let uefi = firmware::find_uefi(machine, &firmware::descriptor_directories())?;
+        let uefi = firmware::find_uefi(machine)?;
         let format = |name: &str| {
             Format::of_driver(name)
                 .with_context(|| format!("firmware of format {name}, which bivouac does not know"))

@@ -92,7 +92,7 @@ pub async fn conduct(
         Err(end) => {
             voice.clear_status();
             facts.after(assembled);
-            return Ok(report::finished(end, &[], assembled));
+            return Ok(report::finished(end, Vec::new(), assembled));
         }
     };
     if let Some(terminal) = &mut terminal {
@@ -115,7 +115,7 @@ pub async fn conduct(
     drop(machine);
     all_written(&end, written, &mut signals).await;
     facts.after(assembled);
-    Ok(report::finished(end, &tail, assembled))
+    Ok(report::finished(end, tail, assembled))
 }
 
 /// Starts QEMU, reads back what it uses, and lets the CPUs run.

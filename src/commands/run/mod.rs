@@ -34,6 +34,8 @@ pub enum Finished {
         message: Option<String>,
         /// What would help.
         mend: Option<String>,
+        /// The console's last lines.
+        tail: Vec<String>,
     },
 }
 

@@ -147,16 +147,18 @@ pub struct Report {
 struct Document<'a> {
     bivouac: &'static str,
     image: Option<&'a PathBuf>,
-    verdict: Verdict,
+    verdict: Verdict<'a>,
     #[serde(flatten)]
     facts: &'a Facts,
 }
 
 #[derive(Serialize)]
-struct Verdict {
+struct Verdict<'a> {
     status: u8,
     end: &'static str,
     message: Option<String>,
+    /// The guest's last lines on the serial console, without control characters.
+    console_tail: &'a [String],
 }
 
 impl Report {
@@ -186,6 +188,7 @@ impl Report {
             status: Status::Failed.code(),
             end: "unfinished",
             message: None,
+            console_tail: &[],
         };
         report.write(unfinished)?;
         Ok(report)
@@ -198,21 +201,28 @@ impl Report {
                 status: finished.status().code(),
                 end: "planned",
                 message: None,
+                console_tail: &[],
             },
-            Ok(finished @ Finished::Ran { end, message, .. }) => Verdict {
+            Ok(
+                finished @ Finished::Ran {
+                    end, message, tail, ..
+                },
+            ) => Verdict {
                 status: finished.status().code(),
                 end: end.word(),
                 message: message.clone(),
+                console_tail: tail,
             },
             Err(failure) => Verdict {
                 status: failure.status.code(),
                 end: "failed",
                 message: Some(format!("{:#}", failure.error)),
+                console_tail: &[],
             },
         })
     }
 
-    fn write(&mut self, verdict: Verdict) -> Result<(), Failure> {
+    fn write(&mut self, verdict: Verdict<'_>) -> Result<(), Failure> {
         let Some(file) = &mut self.file else {
             return Ok(());
         };
@@ -234,25 +244,34 @@ impl Report {
 }
 
 /// What there is to say about `end`: nothing where all went well.
-pub fn finished(end: End, tail: &[String], assembled: &Assembled) -> Finished {
+pub fn finished(end: End, tail: Vec<String>, assembled: &Assembled) -> Finished {
     let (message, mend) = match &end {
         End::PoweredOff | End::Left => (None, None),
         End::Reset => (
             Some("the guest asked for a reset (a reboot, or a crash of its CPU)".to_owned()),
             Some("--reboot lets it start again".to_owned()),
         ),
-        End::Panicked => (Some(with_tail("the guest's kernel panicked", tail)), None),
+        End::Panicked => {
+            let words = tail
+                .iter()
+                .find(|line| line.contains("Kernel panic - not syncing"));
+            let message = match words {
+                Some(words) => format!("the guest's kernel panicked: {words}"),
+                None => "the guest panicked".to_owned(),
+            };
+            (Some(message), None)
+        }
         End::QemuDied { how, output } => {
             let mut message = format!("QEMU died: {how}");
             if !output.is_empty() {
                 message.push_str(&format!("\nQEMU said: {output}"));
             }
-            (Some(with_tail(&message, tail)), None)
+            (Some(message), None)
         }
-        End::TimedOut { option, length } => {
-            let message = format!("{option} ran out after {} s", length.as_secs_f64());
-            (Some(with_tail(&message, tail)), None)
-        }
+        End::TimedOut { option, length } => (
+            Some(format!("{option} ran out after {} s", length.as_secs_f64())),
+            None,
+        ),
         End::WriteFailed {
             node,
             no_space,
@@ -260,7 +279,12 @@ pub fn finished(end: End, tail: &[String], assembled: &Assembled) -> Finished {
         } => write_failed(node, *no_space, reason, assembled),
         End::Signalled(_) => (None, None),
     };
-    Finished::Ran { end, message, mend }
+    Finished::Ran {
+        end,
+        message,
+        mend,
+        tail,
+    }
 }
 
 fn write_failed(
@@ -304,14 +328,4 @@ fn write_failed(
             )
         }
     }
-}
-
-fn with_tail(message: &str, tail: &[String]) -> String {
-    if tail.is_empty() {
-        return message.to_owned();
-    }
-    format!(
-        "{message}\nThe console's last lines:\n  {}",
-        tail.join("\n  ")
-    )
 }

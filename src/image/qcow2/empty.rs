@@ -142,6 +142,11 @@ impl Layout {
 }
 
 impl EmptyOverlay<'_> {
+    /// The used part of the header cluster: what the first read of such a file would see.
+    pub fn header_bytes(&self) -> Result<Vec<u8>, GeometryError> {
+        Ok(self.header(&Layout::of(self.virtual_size, self.geometry)?))
+    }
+
     /// Writes the overlay into `file`, which must be empty, and sets the file's length.
     ///
     /// A geometry that cannot be is [`io::ErrorKind::InvalidInput`] with a [`GeometryError`].

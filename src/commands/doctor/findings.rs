@@ -1,76 +1,14 @@
-//! `bivouac doctor`: what this host can do, what is in the way, and how to mend it. Tries each
-//! thing as a run would, changes nothing, and leaves nothing behind.
+//! The findings of `doctor`, each made from what `host` says about one thing.
 
-use std::fmt;
-use std::path::PathBuf;
-
-use serde::Serialize;
-
-use super::Failure;
-use crate::exit::Status;
+use super::{Args, Finding, Verdict};
 use crate::host::filesystem::bytes;
-use crate::host::kvm::{self, Kvm};
+use crate::host::kvm::Kvm;
 use crate::host::probe::{self, Abilities};
 use crate::host::scratch::{Scratch, Way};
-use crate::host::{distribution, firmware, kernel, qemu};
+use crate::host::{self, distribution, firmware};
 
 /// Below this a guest that installs something fills the overlay.
 const LITTLE_SPACE: u64 = 1 << 30;
-
-/// Show what this host can do, what is in the way, and how to mend it
-///
-/// Tries each thing as a run would and changes nothing. Exits with 1 if `bivouac run` could
-/// not work here.
-#[derive(Debug, Default, clap::Args)]
-pub struct Args {
-    /// Print the findings as JSON
-    #[arg(long)]
-    pub json: bool,
-    /// QEMU's emulator, a path or a name in PATH
-    #[arg(long, env = "BIVOUAC_QEMU", value_name = "PATH")]
-    pub qemu: Option<PathBuf>,
-    /// The appliance's kernel
-    #[arg(long, env = "BIVOUAC_KERNEL", value_name = "FILE")]
-    pub kernel: Option<PathBuf>,
-    /// Where overlays go
-    #[arg(long, value_name = "DIR")]
-    pub overlay_dir: Option<PathBuf>,
-}
-
-/// What was found, in the order in which a run needs it.
-#[derive(Debug, Serialize)]
-pub struct Report {
-    /// Whether `bivouac run` can work here: no finding is a failure.
-    pub works: bool,
-    /// The findings.
-    pub findings: Vec<Finding>,
-}
-
-/// One thing that was tried.
-#[derive(Debug, Serialize)]
-pub struct Finding {
-    /// What it is about: `qemu`, `devices`, `network`, `kvm`, `overlay`, `kernel` or `uefi`.
-    pub about: &'static str,
-    /// How it stands.
-    pub verdict: Verdict,
-    /// One line.
-    pub text: String,
-    /// What would better it; one line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mend: Option<String>,
-}
-
-/// How a thing stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// As it should be.
-    Ok,
-    /// `run` works, but slower or with less.
-    Warn,
-    /// `run` cannot work.
-    Fail,
-}
 
 impl Finding {
     fn ok(about: &'static str, text: impl Into<String>) -> Self {
@@ -101,62 +39,9 @@ impl Finding {
     }
 }
 
-impl Report {
-    fn new(findings: Vec<Finding>) -> Self {
-        let works = findings
-            .iter()
-            .all(|finding| finding.verdict != Verdict::Fail);
-        Self { works, findings }
-    }
-
-    /// [`Status::Negative`] where `run` could not work.
-    pub fn status(&self) -> Status {
-        match self.works {
-            true => Status::Success,
-            false => Status::Negative,
-        }
-    }
-}
-
-impl fmt::Display for Report {
-    /// A line each, and the mend on the next, indented.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Finding {
-            verdict,
-            text,
-            mend,
-            ..
-        } in &self.findings
-        {
-            let word = match verdict {
-                Verdict::Ok => "ok",
-                Verdict::Warn => "warn",
-                Verdict::Fail => "fail",
-            };
-            writeln!(f, "{word:<4}  {text}")?;
-            if let Some(mend) = mend {
-                writeln!(f, "      mend: {mend}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Examines the host. Some 300 ms: QEMU is really started, without a machine.
-///
-/// # Errors
-/// None: what fails is a finding.
-pub fn run(args: &Args) -> Result<Report, Failure> {
-    let mut findings = qemu_findings(args);
-    findings.push(kvm_finding(&kvm::check()));
-    findings.push(overlay_finding(args));
-    findings.push(kernel_finding(args));
-    findings.push(uefi_finding());
-    Ok(Report::new(findings))
-}
-
-fn qemu_findings(args: &Args) -> Vec<Finding> {
-    let path = match qemu::find(args.qemu.as_deref()) {
+/// The emulator, its devices and its networking.
+pub fn qemu(args: &Args) -> Vec<Finding> {
+    let path = match host::qemu::find(args.qemu.as_deref()) {
         Ok(path) => path,
         Err(error) => return vec![Finding::fail("qemu", one_line(&error), error.mend())],
     };
@@ -224,7 +109,8 @@ fn judge_qemu(found: &Abilities) -> Vec<Finding> {
     findings
 }
 
-fn kvm_finding(found: &Kvm) -> Finding {
+/// Whether KVM runs guests.
+pub fn kvm(found: &Kvm) -> Finding {
     match found {
         Kvm::Works { .. } => Finding::ok("kvm", found.to_string()),
         _ => Finding::warn(
@@ -235,7 +121,8 @@ fn kvm_finding(found: &Kvm) -> Finding {
     }
 }
 
-fn overlay_finding(args: &Args) -> Finding {
+/// Where overlays go.
+pub fn overlay(args: &Args) -> Finding {
     let scratch = match Scratch::choose(args.overlay_dir.as_deref()) {
         Ok(scratch) => scratch,
         Err(error) => return Finding::fail("overlay", one_line(&error), error.mend()),
@@ -249,44 +136,45 @@ fn overlay_finding(args: &Args) -> Finding {
             return Finding::warn("overlay", text, another());
         }
     };
+    let way = match scratch.way() {
+        Way::Unnamed => "they never have a name (O_TMPFILE)",
+        Way::Unlinked => "they have a name for an instant, for it lacks O_TMPFILE",
+    };
+    let free = bytes(space.free);
     let text = format!(
-        "overlays go to {directory} ({}, {} free)",
-        space.kind,
-        bytes(space.free)
+        "overlays go to {directory} ({}, {free} free); {way}",
+        space.kind
     );
     if let Some(warning) = scratch.warning() {
+        let mend = "`--overlay-dir /var/tmp`, if that is a disk".to_owned();
+        Finding::warn("overlay", warning, Some(mend))
+    } else if space.free < LITTLE_SPACE {
         Finding::warn(
             "overlay",
-            warning,
-            Some("`--overlay-dir /var/tmp`, if that is a disk".into()),
+            format!("{text}; that is little space"),
+            another(),
         )
-    } else if space.free < LITTLE_SPACE {
-        Finding::warn("overlay", format!("{text}: little space"), another())
     } else if scratch.way() == Way::Unlinked {
-        let text = format!("{text}, which lacks O_TMPFILE: they have a name for an instant");
         Finding::warn("overlay", text, another())
     } else {
-        Finding::ok(
-            "overlay",
-            format!("{text}, without ever having a name (O_TMPFILE)"),
-        )
+        Finding::ok("overlay", text)
     }
 }
 
-/// A run that only boots an image needs no kernel of ours.
-fn kernel_finding(args: &Args) -> Finding {
-    match kernel::find(args.kernel.as_deref()) {
+/// The appliance's kernel. A run that only boots an image needs no kernel of ours.
+pub fn kernel(args: &Args) -> Finding {
+    match host::kernel::find(args.kernel.as_deref()) {
         Ok(found) => {
             let text = format!("the appliance's kernel is {}", found.image.display());
             match (found.newer_unreadable, found.modules) {
                 (Some(newer), _) => {
                     let text = format!("{text}; the newer {} cannot be read", newer.display());
-                    Finding::warn("kernel", text, Some(kernel::unreadable_mend(&newer)))
+                    Finding::warn("kernel", text, Some(host::kernel::unreadable_mend(&newer)))
                 }
                 (None, None) => {
                     let release = found.release.as_deref().unwrap_or("its release");
                     let text = format!("{text}, without modules: no /lib/modules/{release}");
-                    Finding::warn("kernel", text, Some(kernel::modules_mend()))
+                    Finding::warn("kernel", text, Some(host::kernel::modules_mend()))
                 }
                 (None, Some(_)) => Finding::ok("kernel", text),
             }
@@ -295,8 +183,9 @@ fn kernel_finding(args: &Args) -> Finding {
     }
 }
 
-fn uefi_finding() -> Finding {
-    match firmware::find_uefi("q35", &firmware::descriptor_directories()) {
+/// Whether `--firmware uefi` works.
+pub fn uefi() -> Finding {
+    match firmware::find_uefi("q35") {
         Ok(found) => Finding::ok("uefi", format!("UEFI firmware is {}", found.code.display())),
         Err(error) => Finding::warn("uefi", one_line(&error), error.mend()),
     }
@@ -315,6 +204,7 @@ fn one_line(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Report;
     use super::*;
 
     fn abilities() -> Abilities {

@@ -1,0 +1,290 @@
+//! Every shape of chain that is accepted, and what is said of it.
+
+use super::Images;
+use std::fs;
+
+/// The formats of the layers, the top first, with why each is believed.
+fn layers(json: &serde_json::Value) -> Vec<String> {
+    let layers = json["layers"].as_array().expect("there are layers");
+    let word = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
+    layers
+        .iter()
+        .map(|layer| format!("{} {}", word(&layer["format"]), word(&layer["evidence"])))
+        .collect()
+}
+
+#[test]
+fn a_chain_of_three_is_shown_as_a_tree() {
+    let images = Images::new();
+    images.raw("base.img");
+    images.shell("qemu-img create -q -f qcow2 -F raw -b base.img mid.qcow2");
+    images.over(
+        images.path("mid.qcow2").to_str().expect("UTF-8"),
+        "top.qcow2",
+    );
+    let tree = images.accepted(&["top.qcow2"]);
+    insta::with_settings!({filters => vec![(r"[0-9.]+ [KM]iB on disk", "[size] on disk")]}, {
+        insta::assert_snapshot!("tree_of_three", tree);
+    });
+}
+
+#[test]
+fn json_says_all_that_the_tree_says() {
+    let images = Images::new();
+    images.raw("base.img");
+    images.shell("qemu-img create -q -f qcow2 -F raw -b base.img mid.qcow2");
+    images.over("mid.qcow2", "top.qcow2");
+    let mut json = images.json(&["top.qcow2"]);
+    for layer in json["layers"].as_array_mut().expect("layers") {
+        let dir = images.dir().to_str().expect("UTF-8");
+        let text = layer["path"]
+            .as_str()
+            .expect("a path")
+            .replace(dir, "[dir]");
+        layer["path"] = text.into();
+        if let Some(resolved) = layer["backing"]["resolved"].as_str() {
+            layer["backing"]["resolved"] = resolved.replace(dir, "[dir]").into();
+        }
+        layer["actual_size"] = "[size]".into();
+        for field in ["dev", "ino", "size", "mtime", "mtime_nsec"] {
+            assert!(layer["identity"][field].is_i64(), "{field}");
+            layer["identity"][field] = "[number]".into();
+        }
+    }
+    insta::assert_json_snapshot!("json_of_three", json);
+}
+
+#[test]
+fn qcow2_of_every_version_and_feature_is_accepted() {
+    let images = Images::new();
+    for options in [
+        "compat=0.10",
+        "compat=1.1",
+        "compat=1.1,lazy_refcounts=on",
+        "compat=1.1,refcount_bits=1",
+        "compression_type=zstd",
+        "extended_l2=on",
+        "extended_l2=on,cluster_size=16k",
+        "cluster_size=512",
+        "cluster_size=2M",
+        "preallocation=metadata",
+    ] {
+        images.shell(&format!(
+            "qemu-img create -q -f qcow2 -o {options} disk.qcow2 100M"
+        ));
+        let json = images.json(&["disk.qcow2"]);
+        assert_eq!(json["accepted"], true, "{options}: {json}");
+        assert_eq!(json["virtual_size"], 100 << 20, "{options}");
+    }
+    images.shell("qemu-img snapshot -c one disk.qcow2 && qemu-img bitmap --add disk.qcow2 b");
+    images.accepted(&["disk.qcow2"]);
+}
+
+#[test]
+fn a_dirty_image_is_accepted_and_a_corrupt_one_with_a_warning() {
+    let images = Images::new();
+    images.qcow2("disk.qcow2");
+    images.patch("disk.qcow2", 79, &[1]);
+    assert!(!images.accepted(&["disk.qcow2"]).contains("warning"));
+    images.patch("disk.qcow2", 79, &[2]);
+    let tree = images.accepted(&["disk.qcow2"]);
+    assert!(tree.contains("warning: marked as corrupt"), "{tree}");
+}
+
+#[test]
+fn a_header_longer_than_the_first_read_is_read_whole() {
+    let images = Images::new();
+    images.qcow2("top.qcow2");
+    images.raw("base.raw");
+    // Behind an extension of 20 kB come the format and the name.
+    images.patch("top.qcow2", 112, &0x1122_3344_u32.to_be_bytes());
+    images.patch("top.qcow2", 116, &20000_u32.to_be_bytes());
+    images.patch("top.qcow2", 20120, b"\xe2\x79\x2a\xca\0\0\0\x03raw");
+    images.patch("top.qcow2", 60000, b"base.raw");
+    images.patch("top.qcow2", 8, &60000_u64.to_be_bytes());
+    images.patch("top.qcow2", 16, &8_u32.to_be_bytes());
+    assert_eq!(
+        layers(&images.json(&["top.qcow2"])),
+        ["qcow2 content", "raw recorded"]
+    );
+}
+
+#[test]
+fn other_formats_are_accepted_as_single_files_with_qemus_virtual_size() {
+    let images = Images::new();
+    for (name, format, options) in [
+        ("disk.vmdk", "vmdk", "subformat=monolithicSparse"),
+        ("stream.vmdk", "vmdk", "subformat=streamOptimized"),
+        ("disk.vdi", "vdi", "static=off"),
+        ("static.vdi", "vdi", "static=on"),
+        ("disk.vhdx", "vhdx", "subformat=dynamic"),
+        ("fixed.vhdx", "vhdx", "subformat=fixed"),
+        ("disk.vhd", "vpc", "subformat=dynamic,force_size=on"),
+        ("fixed.vhd", "vpc", "subformat=fixed,force_size=on"),
+        ("disk.qed", "qed", "cluster_size=64k"),
+        ("disk.hds", "parallels", "cluster_size=1M"),
+    ] {
+        images.shell(&format!(
+            "qemu-img create -q -f {format} -o {options} {name} 70M"
+        ));
+        let info = images.shell(&format!("qemu-img info -f {format} --output=json {name}"));
+        let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+        let json = images.json(&[name]);
+        assert_eq!(json["accepted"], true, "{name}: {json}");
+        assert_eq!(layers(&json), [format!("{format} content")], "{name}");
+        assert_eq!(json["virtual_size"], info["virtual-size"], "{name}");
+    }
+    // A stream that was written, not only created, has its header at the end.
+    images.raw("full.raw");
+    images.shell("qemu-img convert -f raw -O vmdk -o subformat=streamOptimized full.raw full.vmdk");
+    assert_eq!(images.json(&["full.vmdk"])["virtual_size"], 1 << 20);
+}
+
+#[test]
+fn relative_names_start_at_the_spelled_directory_of_each_layer() {
+    let images = Images::new();
+    fs::create_dir(images.path("real")).expect("a directory");
+    fs::create_dir(images.path("spelled")).expect("a directory");
+    images.raw("spelled/base.raw");
+    images.recording("real/top.qcow2", "base.raw", Some("raw"));
+    std::os::unix::fs::symlink("../real/top.qcow2", images.path("spelled/top.qcow2"))
+        .expect("a link");
+    let json = images.json(&["spelled/top.qcow2"]);
+    assert_eq!(json["accepted"], true, "{json}");
+    let info = images.shell("qemu-img info --backing-chain --output=json spelled/top.qcow2");
+    assert!(info.contains("spelled/base.raw"), "QEMU agrees: {info}");
+    assert!(images.refused(&["real/top.qcow2"]).contains("cannot find"));
+}
+
+#[test]
+fn a_colon_behind_a_slash_and_a_file_prefix_are_plain_names() {
+    let images = Images::new();
+    images.raw("a:b.raw");
+    images.recording("top.qcow2", "./a:b.raw", Some("raw"));
+    images.accepted(&["top.qcow2"]);
+    let path = images.path("a:b.raw");
+    let path = path.to_str().expect("UTF-8");
+    images.recording("file.qcow2", &format!("file:{path}"), Some("raw"));
+    images.accepted(&["file.qcow2"]);
+    // What a user types is a path, whatever is in it.
+    images.accepted(&["a:b.raw"]);
+}
+
+#[test]
+fn a_layer_declared_raw_with_a_qcow2_header_stays_raw_with_a_warning() {
+    let images = Images::new();
+    images.qcow2("base.img");
+    images.recording("top.qcow2", "base.img", Some("raw"));
+    let json = images.json(&["top.qcow2"]);
+    assert_eq!(layers(&json), ["qcow2 content", "raw recorded"]);
+    let warning = json["layers"][1]["warnings"][0]
+        .as_str()
+        .expect("a warning");
+    assert_eq!(
+        warning,
+        "told to be raw, and read as raw, but its content starts like a qcow2 image"
+    );
+}
+
+#[test]
+fn stated_layers_replace_what_the_headers_record() {
+    let images = Images::new();
+    images.raw("base.raw");
+    images.recording("mid.qcow2", "base.raw", Some("raw"));
+    images.recording("top.qcow2", "nbd:nowhere", None);
+    // What is not stated is resolved from the last stated layer's own header.
+    let json = images.json(&["top.qcow2", "--backing", "qcow2:mid.qcow2"]);
+    assert_eq!(
+        layers(&json),
+        ["qcow2 content", "qcow2 stated", "raw recorded"]
+    );
+    let ended = [
+        "top.qcow2",
+        "--backing",
+        "qcow2:mid.qcow2",
+        "--backing",
+        "none",
+    ];
+    let json = images.json(&ended);
+    assert_eq!(layers(&json), ["qcow2 content", "qcow2 stated"]);
+    assert_eq!(
+        json["layers"][1]["warnings"][0],
+        r#"its header records the backing file "base.raw", which --backing leaves out"#
+    );
+    let json = images.json(&["top.qcow2", "--format", "raw"]);
+    assert_eq!(layers(&json), ["raw flag"]);
+    images.qcow2("alone.qcow2");
+    let json = images.json(&["alone.qcow2", "--backing", "raw:base.raw"]);
+    assert!(
+        json["layers"][0]["warnings"][0]
+            .as_str()
+            .is_some_and(|text| text.contains("puts one under it"))
+    );
+}
+
+#[test]
+fn a_raw_size_is_rounded_up_to_sectors() {
+    let images = Images::new();
+    fs::write(images.path("odd"), [1; 1000]).expect("written");
+    let json = images.json(&["odd"]);
+    assert_eq!(json["virtual_size"], 1024);
+    assert_eq!(json["layers"][0]["virtual_size"], 1000);
+}
+
+#[test]
+fn a_chain_of_64_layers_is_accepted() {
+    let images = Images::new();
+    images.qcow2("0");
+    for layer in 1..64 {
+        images.recording(&layer.to_string(), &(layer - 1).to_string(), Some("qcow2"));
+    }
+    assert_eq!(layers(&images.json(&["63"])).len(), 64);
+}
+
+#[test]
+fn a_block_device_is_a_raw_layer_of_the_devices_size() {
+    let images = Images::new();
+    images.raw("disk.raw");
+    let device = LoopDevice::over(&images, "disk.raw");
+    let json = images.json(&[&device.0]);
+    assert_eq!(json["accepted"], true, "{json}");
+    assert_eq!(json["layers"][0]["kind"], "block-device");
+    assert_eq!(json["virtual_size"], 1 << 20);
+    images.recording("top.qcow2", &device.0, Some("raw"));
+    images.accepted(&["top.qcow2"]);
+    // A guest with a raw disk can write any header to it: then somebody has to say so.
+    images.patch("disk.raw", 0, b"QFI\xfb\0\0\0\x03");
+    drop(device);
+    let device = LoopDevice::over(&images, "disk.raw");
+    let text = images
+        .refused(&[&device.0])
+        .replace(&device.0, "/dev/loopN");
+    insta::assert_snapshot!("header_on_device", text);
+    assert_eq!(
+        layers(&images.json(&[&device.0, "--format", "raw"])),
+        ["raw flag"]
+    );
+}
+
+/// A loop device, which only root may set up: by sudo(8) where the tests are not root's.
+struct LoopDevice(String);
+
+impl LoopDevice {
+    fn over(images: &Images, name: &str) -> Self {
+        let line =
+            format!("$([ $(id -u) = 0 ] || echo sudo -n) losetup --find --show --read-only {name}");
+        Self(images.shell(&line).trim().to_owned())
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let line = format!(
+            "$([ $(id -u) = 0 ] || echo sudo -n) losetup --detach {}",
+            self.0
+        );
+        let _ = std::process::Command::new("sh")
+            .args(["-c", &line])
+            .status();
+    }
+}
