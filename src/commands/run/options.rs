@@ -1,7 +1,7 @@
 //! The arguments of `bivouac run`, as typed: no I/O.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -230,17 +230,8 @@ fn parse_publish(text: &str) -> Result<Publish, String> {
     let wrong = || "[ADDR:]HOST:GUEST, such as 8080:80 or 0.0.0.0:8080:80".to_owned();
     let (rest, guest) = text.rsplit_once(':').ok_or_else(wrong)?;
     let (address, host) = match rest.rsplit_once(':') {
-        None => (IpAddr::V4(Ipv4Addr::LOCALHOST), rest),
-        Some((address, host)) => {
-            let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']'));
-            let address = bare.unwrap_or(address);
-            (
-                address
-                    .parse()
-                    .map_err(|_| format!("{address:?} is no IP address"))?,
-                host,
-            )
-        }
+        None => (Ipv4Addr::LOCALHOST, rest),
+        Some((address, host)) => (parse_address(address)?, host),
     };
     let port = |text: &str| match text.parse::<u16>() {
         Ok(port @ 1..) => Ok(port),
@@ -250,6 +241,17 @@ fn parse_publish(text: &str) -> Result<Publish, String> {
         address,
         host: port(host)?,
         guest: port(guest)?,
+    })
+}
+
+fn parse_address(text: &str) -> Result<Ipv4Addr, String> {
+    text.parse().map_err(|_| {
+        let bare = text.trim_start_matches('[').trim_end_matches(']');
+        if bare.parse::<Ipv6Addr>().is_ok() {
+            "QEMU's user-mode network publishes on IPv4 addresses only".to_owned()
+        } else {
+            format!("{text:?} is no IPv4 address")
+        }
     })
 }
 
@@ -307,8 +309,16 @@ mod tests {
             |text| parse_publish(text).map(|p| format!("{} {} {}", p.address, p.host, p.guest));
         assert_eq!(publish("8080:80").unwrap(), "127.0.0.1 8080 80");
         assert_eq!(publish("0.0.0.0:8080:80").unwrap(), "0.0.0.0 8080 80");
-        assert_eq!(publish("[::1]:8080:80").unwrap(), "::1 8080 80");
-        for wrong in ["", "80", "x:80", "0:80", "80:70000", "host:80:80", ":"] {
+        for wrong in [
+            "",
+            "80",
+            "x:80",
+            "0:80",
+            "80:70000",
+            "host:80:80",
+            ":",
+            "[::1]:8080:80",
+        ] {
             assert!(publish(wrong).is_err(), "{wrong}");
         }
     }
