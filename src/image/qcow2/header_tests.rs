@@ -131,7 +131,13 @@ fn incompatible_features_are_judged_one_by_one() {
     );
     assert_eq!(bits(1 << 3), Err(HeaderError::CompressionType(0)));
     // With L2 entries twice as long, the L1 table that was right spans half of the disk.
-    assert_eq!(bits(1 << 4), Err(HeaderError::L1Size { entries: 2, needed: 4 }));
+    assert_eq!(
+        bits(1 << 4),
+        Err(HeaderError::L1Size {
+            entries: 2,
+            needed: 4
+        })
+    );
     let unknown = HeaderError::UnknownFeatures(vec!["incompatible bit 63".into()]);
     assert_eq!(bits(1 << 63), Err(unknown));
 }
