@@ -17,6 +17,10 @@ use crate::machine::plan::{Accelerator, Bus, Display, Publish};
 /// overlay that is gone with the machine. The guest's serial console is your terminal;
 /// Ctrl-A X ends the machine, Ctrl-A H lists the other keys.
 #[derive(Clone, Debug, clap::Args)]
+// clap's own would show what the environment sets as if it had to be typed.
+#[command(
+    override_usage = "bivouac run [OPTIONS] IMAGE\n       bivouac run [OPTIONS] --kernel FILE [IMAGE]"
+)]
 pub struct Args {
     /// The disk image to boot; may be left out with --kernel
     #[arg(required_unless_present = "kernel", value_hint = ValueHint::FilePath)]
@@ -188,7 +192,7 @@ fn parse_memory(text: &str) -> Result<u64, String> {
     };
     match mib {
         16..=16_777_216 => Ok(mib),
-        _ => Err("between 16M and 16T".into()),
+        _ => Err("a guest has between 16M and 16T".into()),
     }
 }
 
@@ -197,7 +201,7 @@ fn parse_accel(text: &str) -> Result<Accelerator, String> {
         "kvm:tcg" => Ok(Accelerator::KvmThenTcg),
         "kvm" => Ok(Accelerator::Kvm),
         "tcg" => Ok(Accelerator::Tcg),
-        _ => Err("one of kvm:tcg, kvm, tcg".into()),
+        _ => Err("not one of kvm:tcg, kvm, tcg".into()),
     }
 }
 
@@ -209,7 +213,7 @@ fn parse_display(text: &str) -> Result<Display, String> {
     }
     let address = text
         .strip_prefix("vnc=")
-        .ok_or("one of none, gtk, vnc=ADDR")?;
+        .ok_or("not one of none, gtk, vnc=ADDR")?;
     if address.contains(',') {
         return Err("an address has no comma; pass more with --qemu-arg".into());
     }
@@ -227,7 +231,7 @@ fn parse_display(text: &str) -> Result<Display, String> {
 }
 
 fn parse_publish(text: &str) -> Result<Publish, String> {
-    let wrong = || "[ADDR:]HOST:GUEST, such as 8080:80 or 0.0.0.0:8080:80".to_owned();
+    let wrong = || "not [ADDR:]HOST:GUEST, such as 8080:80 or 0.0.0.0:8080:80".to_owned();
     let (rest, guest) = text.rsplit_once(':').ok_or_else(wrong)?;
     let (address, host) = match rest.rsplit_once(':') {
         None => (Ipv4Addr::LOCALHOST, rest),
