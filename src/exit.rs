@@ -12,7 +12,7 @@ pub enum Status {
     Success,
     /// The guest command's own status, passed through.
     Guest(u8),
-    /// 1: the command worked and its answer is "no" (`chain` with problems, `doctor` with failures).
+    /// 1: the command worked and its answer is "no" (`doctor` where `run` could not work).
     Negative,
     /// 122: the guest crashed: a panic, an unexpected reset or power-off.
     GuestCrashed,

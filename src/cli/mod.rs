@@ -19,7 +19,7 @@ use output::Output;
     version,
     propagate_version = true,
     arg_required_else_help = true,
-    after_help = "Exit status: the guest's own; 122 the guest crashed, 123 QEMU died, 124 timed out,\n\
+    after_help = "Exit status: 0 the guest powered off, 122 the guest crashed, 123 QEMU died, 124 timed out,\n\
                   125 bivouac failed, 128+N ended by signal N. See bivouac(1)."
 )]
 pub struct Cli {

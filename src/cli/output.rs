@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use clap::error::ErrorKind;
 use tracing::Level;
 use tracing::field::{Field, Visit};
 use tracing::span;
@@ -113,6 +114,10 @@ fn clear(stderr: &mut impl Write) {
 
 /// A mistake in the arguments, or the help that was asked for.
 pub fn usage(error: &clap::Error) -> Status {
+    // The whole help is no message.
+    if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = io::stderr().write_all(b"bivouac: ");
+    }
     // Nothing can be done where even this cannot be printed.
     let _ = error.print();
     if error.use_stderr() {

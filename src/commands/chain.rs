@@ -13,7 +13,10 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::fmt;
 use std::path::PathBuf;
 
-/// Arguments of `bivouac chain`.
+/// The backing chain of a disk image, its problems and what mends each
+///
+/// Reads headers and nothing else. Exits with 0 only where `bivouac run` would accept the
+/// image, else with 125.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The disk image

@@ -195,13 +195,9 @@ fn network_args(args: &mut Args, network: &Network) {
     };
     let mut netdev = "user,id=net0".to_owned();
     for forward in publish {
-        let address = match forward.address {
-            std::net::IpAddr::V4(v4) => v4.to_string(),
-            std::net::IpAddr::V6(v6) => format!("[{v6}]"),
-        };
         netdev.push_str(&format!(
-            ",hostfwd=tcp:{address}:{}-:{}",
-            forward.host, forward.guest
+            ",hostfwd=tcp:{}:{}-:{}",
+            forward.address, forward.host, forward.guest
         ));
     }
     args.opt("-netdev", netdev);

@@ -2,7 +2,7 @@
 //! the host; descriptors appear as numbers that the child will inherit.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use crate::image::Format;
@@ -153,8 +153,9 @@ pub enum Network {
 /// A TCP port of the host that leads to a port of the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
-    /// Address of the host; loopback by default.
-    pub address: IpAddr,
+    /// Address of the host; loopback by default. QEMU 7.2 and 10.0 forward no IPv6 address
+    /// (net/slirp.c, slirp_hostfwd: inet_aton).
+    pub address: Ipv4Addr,
     /// Port of the host.
     pub host: u16,
     /// Port of the guest.

@@ -13,6 +13,9 @@ use crate::exit::Status;
 use crate::host::kvm;
 
 /// What this host can do, what is in the way, and how to mend it
+///
+/// Tries each thing as a run would and changes nothing. Exits with 1 if `bivouac run` could
+/// not work here.
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
     /// Print the findings as JSON

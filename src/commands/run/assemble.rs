@@ -125,7 +125,7 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
         disks,
         cdroms,
         kernel: direct_kernel(args)?,
-        network: network(args),
+        network: network(args)?,
         display: args.hardware.display.clone(),
         reboot: args.hardware.reboot,
         qmp: channels.qmp_fd(),
@@ -336,12 +336,15 @@ fn readable(path: &Path, option: &str) -> Result<PathBuf, Failure> {
     Ok(path.to_owned())
 }
 
-fn network(args: &Args) -> Network {
+fn network(args: &Args) -> Result<Network, Failure> {
     let publish = args.hardware.publish.clone();
-    match args.hardware.net {
-        Some(Net::User) => Network::User { publish },
-        None if !publish.is_empty() => Network::User { publish },
-        None | Some(Net::None) => Network::None,
+    match (args.hardware.net, publish.is_empty()) {
+        (Some(Net::None), false) => Err(Failure::with_mend(
+            anyhow::anyhow!("--publish leads into a network, and --net none allows none"),
+            "leave one of the two out",
+        )),
+        (None | Some(Net::None), true) => Ok(Network::None),
+        (None | Some(Net::User), _) => Ok(Network::User { publish }),
     }
 }
 

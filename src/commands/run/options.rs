@@ -1,7 +1,7 @@
 //! The arguments of `bivouac run`, as typed: no I/O.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +17,10 @@ use crate::machine::plan::{Accelerator, Bus, Display, Publish};
 /// overlay that is gone with the machine. The guest's serial console is your terminal;
 /// Ctrl-A X ends the machine, Ctrl-A H lists the other keys.
 #[derive(Clone, Debug, clap::Args)]
+// clap's own would show what the environment sets as if it had to be typed.
+#[command(
+    override_usage = "bivouac run [OPTIONS] IMAGE\n       bivouac run [OPTIONS] --kernel FILE [IMAGE]"
+)]
 pub struct Args {
     /// The disk image to boot; may be left out with --kernel
     #[arg(required_unless_present = "kernel", value_hint = ValueHint::FilePath)]
@@ -66,11 +70,11 @@ pub struct Hardware {
     /// One more disk, throwaway too (repeatable): IMG[,format=F][,serial=S]
     #[arg(long, value_name = "IMG[,OPTION..]", value_parser = parse_disk)]
     pub disk: Vec<DiskArg>,
-    /// A CD-ROM image
+    /// A CD-ROM image (repeatable)
     #[arg(long, value_name = "ISO", value_hint = ValueHint::FilePath)]
     pub cdrom: Vec<PathBuf>,
     /// A kernel to start without a boot loader
-    #[arg(long, value_name = "FILE", env = "BIVOUAC_KERNEL", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
     /// The initial RAM disk of --kernel
     #[arg(long, value_name = "FILE", requires = "kernel", value_hint = ValueHint::FilePath)]
@@ -188,7 +192,7 @@ fn parse_memory(text: &str) -> Result<u64, String> {
     };
     match mib {
         16..=16_777_216 => Ok(mib),
-        _ => Err("between 16M and 16T".into()),
+        _ => Err("a guest has between 16M and 16T".into()),
     }
 }
 
@@ -197,7 +201,7 @@ fn parse_accel(text: &str) -> Result<Accelerator, String> {
         "kvm:tcg" => Ok(Accelerator::KvmThenTcg),
         "kvm" => Ok(Accelerator::Kvm),
         "tcg" => Ok(Accelerator::Tcg),
-        _ => Err("one of kvm:tcg, kvm, tcg".into()),
+        _ => Err("not one of kvm:tcg, kvm, tcg".into()),
     }
 }
 
@@ -209,7 +213,7 @@ fn parse_display(text: &str) -> Result<Display, String> {
     }
     let address = text
         .strip_prefix("vnc=")
-        .ok_or("one of none, gtk, vnc=ADDR")?;
+        .ok_or("not one of none, gtk, vnc=ADDR")?;
     if address.contains(',') {
         return Err("an address has no comma; pass more with --qemu-arg".into());
     }
@@ -227,20 +231,11 @@ fn parse_display(text: &str) -> Result<Display, String> {
 }
 
 fn parse_publish(text: &str) -> Result<Publish, String> {
-    let wrong = || "[ADDR:]HOST:GUEST, such as 8080:80 or 0.0.0.0:8080:80".to_owned();
+    let wrong = || "not [ADDR:]HOST:GUEST, such as 8080:80 or 0.0.0.0:8080:80".to_owned();
     let (rest, guest) = text.rsplit_once(':').ok_or_else(wrong)?;
     let (address, host) = match rest.rsplit_once(':') {
-        None => (IpAddr::V4(Ipv4Addr::LOCALHOST), rest),
-        Some((address, host)) => {
-            let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']'));
-            let address = bare.unwrap_or(address);
-            (
-                address
-                    .parse()
-                    .map_err(|_| format!("{address:?} is no IP address"))?,
-                host,
-            )
-        }
+        None => (Ipv4Addr::LOCALHOST, rest),
+        Some((address, host)) => (parse_address(address)?, host),
     };
     let port = |text: &str| match text.parse::<u16>() {
         Ok(port @ 1..) => Ok(port),
@@ -250,6 +245,17 @@ fn parse_publish(text: &str) -> Result<Publish, String> {
         address,
         host: port(host)?,
         guest: port(guest)?,
+    })
+}
+
+fn parse_address(text: &str) -> Result<Ipv4Addr, String> {
+    text.parse().map_err(|_| {
+        let bare = text.trim_start_matches('[').trim_end_matches(']');
+        if bare.parse::<Ipv6Addr>().is_ok() {
+            "QEMU's user-mode network publishes on IPv4 addresses only".to_owned()
+        } else {
+            format!("{text:?} is no IPv4 address")
+        }
     })
 }
 
@@ -307,8 +313,16 @@ mod tests {
             |text| parse_publish(text).map(|p| format!("{} {} {}", p.address, p.host, p.guest));
         assert_eq!(publish("8080:80").unwrap(), "127.0.0.1 8080 80");
         assert_eq!(publish("0.0.0.0:8080:80").unwrap(), "0.0.0.0 8080 80");
-        assert_eq!(publish("[::1]:8080:80").unwrap(), "::1 8080 80");
-        for wrong in ["", "80", "x:80", "0:80", "80:70000", "host:80:80", ":"] {
+        for wrong in [
+            "",
+            "80",
+            "x:80",
+            "0:80",
+            "80:70000",
+            "host:80:80",
+            ":",
+            "[::1]:8080:80",
+        ] {
             assert!(publish(wrong).is_err(), "{wrong}");
         }
     }

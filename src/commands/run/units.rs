@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Bytes: a number with an optional suffix K, M, G, T (powers of 1024, as QEMU has them).
 pub fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || "a size such as 512M or 10G".to_owned();
+    let wrong = || "not a size such as 512M or 10G".to_owned();
     let text = text
         .strip_suffix("iB")
         .or(text.strip_suffix('B'))
@@ -25,7 +25,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 
 /// A time: a number with an optional suffix ms, s, m, h; seconds without one.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "a time such as 90, 90s, 5m or 2h".to_owned();
+    let wrong = || "not a time such as 90, 90s, 5m or 2h".to_owned();
     let (number, millis) = if let Some(number) = text.strip_suffix("ms") {
         (number, 1)
     } else if let Some(number) = text.strip_suffix('s') {

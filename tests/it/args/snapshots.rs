@@ -1,0 +1,134 @@
+//! The whole command line for each kind of machine. A change here is a change of every
+//! such machine: look at it as such.
+
+use std::net::Ipv4Addr;
+
+use bivouac::image::Format;
+use bivouac::machine::plan::{Bus, DirectKernel, Display, Network, Plan, Publish};
+
+use super::{chain_of_three, disk, layer, plan, uefi, words};
+
+/// An option and its value on a line, as a person would break it.
+fn lines(plan: &Plan) -> String {
+    let mut text = String::new();
+    for word in words(plan) {
+        let option = word.starts_with('-');
+        text.push_str(match (text.is_empty(), option) {
+            (true, _) => "",
+            (false, true) => "\n",
+            (false, false) => " ",
+        });
+        text.push_str(&word);
+    }
+    text
+}
+
+/// Only the lines that differ from the machine of [`plan`], in their order.
+fn beyond_the_default(plan: &Plan) -> String {
+    let default = lines(&super::plan());
+    let default: Vec<_> = default.lines().collect();
+    let all = lines(plan);
+    let new: Vec<_> = all.lines().filter(|line| !default.contains(line)).collect();
+    new.join("\n")
+}
+
+#[test]
+fn a_qcow2_image_of_one_layer() {
+    insta::assert_snapshot!(lines(&plan()));
+}
+
+#[test]
+fn a_chain_of_three_layers_on_a_block_device() {
+    let machine = Plan {
+        disks: vec![chain_of_three()],
+        ..plan()
+    };
+    insta::assert_snapshot!(beyond_the_default(&machine));
+}
+
+#[test]
+fn a_raw_image() {
+    let machine = Plan {
+        disks: vec![disk(12, vec![layer(10, Format::Raw, "/images/disk.raw")])],
+        ..plan()
+    };
+    insta::assert_snapshot!(beyond_the_default(&machine));
+}
+
+#[test]
+fn each_bus_with_two_disks_and_a_cdrom() {
+    for bus in [Bus::Virtio, Bus::Scsi, Bus::Sata, Bus::Ide, Bus::Nvme] {
+        let mut second = disk(15, vec![layer(14, Format::Raw, "/images/data.raw")]);
+        second.serial = Some("DATA".into());
+        let machine = Plan {
+            machine: if bus == Bus::Ide { "pc" } else { "q35" }.into(),
+            bus,
+            disks: vec![plan().disks.remove(0), second],
+            cdroms: vec![layer(16, Format::Raw, "/images/install.iso")],
+            ..plan()
+        };
+        let name = format!("bus_{bus:?}").to_lowercase();
+        insta::assert_snapshot!(name, beyond_the_default(&machine));
+    }
+}
+
+#[test]
+fn uefi_firmware_with_a_throwaway_variable_store() {
+    let machine = Plan {
+        firmware: uefi(),
+        ..plan()
+    };
+    insta::assert_snapshot!(beyond_the_default(&machine));
+}
+
+#[test]
+fn a_kernel_without_a_disk() {
+    let machine = Plan {
+        disks: vec![],
+        kernel: Some(DirectKernel {
+            kernel: "/boot/vmlinuz".into(),
+            initrd: Some("/boot/initrd.img".into()),
+            command_line: "console=ttyS0 root=/dev/vda1".into(),
+        }),
+        ..plan()
+    };
+    insta::assert_snapshot!(beyond_the_default(&machine));
+}
+
+#[test]
+fn a_network_with_two_published_ports() {
+    let publish = |address, host, guest| Publish {
+        address,
+        host,
+        guest,
+    };
+    let machine = Plan {
+        network: Network::User {
+            publish: vec![
+                publish(Ipv4Addr::LOCALHOST, 2222, 22),
+                publish(Ipv4Addr::UNSPECIFIED, 8080, 80),
+            ],
+        },
+        ..plan()
+    };
+    insta::assert_snapshot!(beyond_the_default(&machine));
+}
+
+#[test]
+fn a_screen_over_vnc() {
+    let machine = Plan {
+        display: Display::Vnc("127.0.0.1:1".into()),
+        ..plan()
+    };
+    insta::assert_snapshot!(beyond_the_default(&machine));
+}
+
+#[test]
+fn a_machine_that_may_reboot_and_has_arguments_of_the_users() {
+    let machine = Plan {
+        reboot: true,
+        extra: vec!["-device".into(), "virtio-balloon-pci".into()],
+        ..plan()
+    };
+    insta::assert_snapshot!(beyond_the_default(&machine));
+}
