@@ -138,6 +138,8 @@ impl Facts {
 #[derive(Debug)]
 pub struct Report {
     file: Option<File>,
+    /// The file keeps what is written, and can be written anew; a pipe gets the end alone.
+    replaceable: bool,
     image: Option<PathBuf>,
     /// What is learnt on the way.
     pub facts: Facts,
@@ -169,8 +171,11 @@ impl Report {
         let open = |path: &PathBuf| {
             File::create(path).with_context(|| format!("--report {}", path.display()))
         };
+        let file = path.map(open).transpose()?;
+        let is_regular = |file: &File| file.metadata().is_ok_and(|metadata| metadata.is_file());
         let mut report = Self {
-            file: path.map(open).transpose()?,
+            replaceable: file.as_ref().is_some_and(is_regular),
+            file,
             image: args.image.clone(),
             facts: Facts {
                 accelerator: AcceleratorFacts::default(),
@@ -184,13 +189,14 @@ impl Report {
                 layers: Vec::new(),
             },
         };
-        let unfinished = Verdict {
-            status: Status::Failed.code(),
-            end: "unfinished",
-            message: None,
-            console_tail: &[],
-        };
-        report.write(unfinished)?;
+        if report.replaceable {
+            report.write(Verdict {
+                status: Status::Failed.code(),
+                end: "unfinished",
+                message: None,
+                console_tail: &[],
+            })?;
+        }
         Ok(report)
     }
 
@@ -234,11 +240,13 @@ impl Report {
         };
         let mut text = serde_json::to_vec_pretty(&document).context("writing the report")?;
         text.push(b'\n');
-        // Over the earlier one: each is longer than the one before, but for a truncation.
-        file.rewind()
-            .and_then(|()| file.set_len(0).or_else(|_| Ok(())))
-            .and_then(|()| file.write_all(&text))
-            .context("writing the report")?;
+        if self.replaceable {
+            // Over the earlier one.
+            file.rewind()
+                .and_then(|()| file.set_len(0))
+                .context("writing the report")?;
+        }
+        file.write_all(&text).context("writing the report")?;
         Ok(())
     }
 }

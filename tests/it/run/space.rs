@@ -15,7 +15,7 @@ fn a_full_disk_ends_the_run_with_the_directory_and_what_is_free() {
         "{said}"
     );
     assert!(said.contains("free)"), "{said}");
-    assert!(said.contains("bivouac: try: --overlay-dir DIR"), "{said}");
+    assert!(said.contains("bivouac: mend: --overlay-dir DIR"), "{said}");
     // What is memory is said beforehand.
     assert!(
         said.contains("what the guest writes takes memory: /mnt/overlays"),
@@ -62,8 +62,10 @@ fn an_overlay_in_memory_needs_no_directory_at_all() {
 #[test]
 fn a_filesystem_without_unnamed_files_works_and_nothing_is_left_in_it_either() {
     let den = Den::new();
+    // FUSE filesystems have no O_TMPFILE unless they take pains.
     den.shell(
-        "truncate -s 128M /mnt/fat && mkfs.vfat /mnt/fat >/dev/null && mount -o loop /mnt/fat /mnt/overlays",
+        "truncate -s 128M /mnt/disk && mkfs.ext4 -q /mnt/disk && rmdir /mnt/overlays/* 2>/dev/null; \
+         fuse2fs -o fakeroot,rw /mnt/disk /mnt/overlays && rm -rf /mnt/overlays/lost+found",
     );
     let before = den.free();
     let mut running = den.run_tiny("write").start();
