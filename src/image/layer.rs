@@ -178,6 +178,36 @@ impl Layer {
         self.opened.actual_size()
     }
 
+    /// Whether the header still says what it said when the chain was resolved. Whoever may
+    /// write the image could change it between our look and QEMU's: asked once QEMU has opened
+    /// every layer, this tells.
+    pub fn header_is_unchanged(&self) -> io::Result<bool> {
+        let Some(before) = &self.header else {
+            // The other formats' headers name no further file once they were accepted, but
+            // for vmdk's, whose size is part of what is compared.
+            return match self.format {
+                Format::Raw => Ok(true),
+                format => {
+                    let size = self.opened.identity_now()?.size;
+                    let again = foreign::virtual_size(format, self.opened.file(), size);
+                    Ok(again.is_ok_and(|again| again == self.virtual_size))
+                }
+            };
+        };
+        let head = self.opened.head()?;
+        Ok(match read_qcow2(&self.opened, &head)? {
+            // A writer sets and clears these two all the time.
+            Ok(now) => {
+                Header {
+                    dirty: before.dirty,
+                    corrupt: before.corrupt,
+                    ..now
+                } == *before
+            }
+            Err(_) => false,
+        })
+    }
+
     /// The layer below as this one's header records it, whether or not that is followed.
     pub fn recorded_backing(&self) -> Option<&Backing> {
         self.header.as_ref()?.backing.as_ref()

@@ -61,6 +61,23 @@ impl Assembled {
         shell_line(std::iter::once(program).chain(argv(&self.plan)))
     }
 
+    /// Refuses an image whose header is not the one that was checked.
+    pub fn check_headers(&self) -> Result<(), Failure> {
+        for layer in self.chains.iter().flat_map(Chain::layers) {
+            let path = layer.path().display();
+            if !layer
+                .header_is_unchanged()
+                .with_context(|| format!("reading {path} again"))?
+            {
+                return Err(Failure::with_mend(
+                    anyhow::anyhow!("{path}: its header was changed while QEMU opened it"),
+                    "run it again once nobody writes to it",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// What QEMU inherits besides its channels.
     pub fn files(&self) -> Vec<BorrowedFd<'_>> {
         let layers = self

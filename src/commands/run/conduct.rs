@@ -131,6 +131,8 @@ async fn start(
     let argv = crate::machine::args::argv(&assembled.plan);
     let mut machine = Machine::start(assembled.plan.qemu.clone(), &argv, holdings).await?;
     facts.phases.mark("greeted");
+    // Every image is open in QEMU by now, and no guest has run.
+    assembled.check_headers()?;
     facts.qemu_version = Some(machine.version().to_string());
     facts.accelerator.used = Some(if machine.uses_kvm().await? {
         "kvm"

@@ -1,11 +1,14 @@
 //! How a run ends: its exit status, what it says, and what stands in the report.
 
+use std::path::Path;
+
 use insta::assert_snapshot;
 use nix::sys::signal::Signal;
 
 use super::{ended, report, run_tiny};
 use crate::env::bivouac::Bivouac;
 use crate::env::guests::guest;
+use crate::env::images::qemu_img;
 
 #[test]
 fn a_guest_that_powers_off_is_a_success_and_the_report_tells_all_of_it() {
@@ -170,6 +173,32 @@ fn a_qemu_that_talks_no_qmp_or_none_at_all_is_a_clear_error() {
     let (code, said) = run("exec sleep 60");
     assert_eq!(code, 124);
     assert_snapshot!(said, @"bivouac: error: --timeout ran out after 2 s");
+}
+
+#[test]
+fn an_image_whose_header_changes_between_our_check_and_qemus_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("disk.qcow2");
+    qemu_img(
+        &["create", "-q", "-f", "qcow2"],
+        &[&image, Path::new("64M")],
+    );
+    // Somebody writes another disk size (byte 24 on) before the real QEMU opens the image.
+    let script = format!(
+        "printf '\\x08' | dd of='{}' bs=1 seek=28 conv=notrunc status=none\n\
+         exec qemu-system-x86_64 \"$@\"",
+        image.display()
+    );
+    let qemu = fake_qemu(dir.path(), &script);
+    let finished = Bivouac::run().arg(&image).arg("--qemu").arg(qemu).output();
+    ended(&finished, 125);
+    let said = finished
+        .stderr
+        .replace(&dir.path().display().to_string(), "[dir]");
+    assert_snapshot!(said, @r"
+    bivouac: error: [dir]/disk.qcow2: its header was changed while QEMU opened it
+      mend: run it again once nobody writes to it
+    ");
 }
 
 #[test]
