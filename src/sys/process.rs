@@ -137,7 +137,7 @@ pub fn keep_only_open<const N: usize>(keep: [BorrowedFd<'_>; N]) {
     let mut first = 0;
     let mut sorted = keep;
     sorted.sort_unstable();
-    let last = RawFd::MAX.min(i32::try_from(soft.max(1024)).unwrap_or(RawFd::MAX));
+    let last = RawFd::try_from(soft.max(1024)).unwrap_or(RawFd::MAX);
     for fd in sorted.into_iter().chain([last]) {
         if first < fd {
             // SAFETY: nothing in this child uses the numbers in between: see above.

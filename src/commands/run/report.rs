@@ -236,7 +236,7 @@ impl Report {
         text.push(b'\n');
         // Over the earlier one: each is longer than the one before, but for a truncation.
         file.rewind()
-            .and_then(|()| file.set_len(0).or_else(|_| Ok(())))
+            .and_then(|()| file.set_len(0).or(Ok(())))
             .and_then(|()| file.write_all(&text))
             .context("writing the report")?;
         Ok(())
