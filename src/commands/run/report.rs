@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Finished;
 use super::assemble::Assembled;
 use super::options::Args;
+use super::written;
 use crate::commands::Failure;
 use crate::exit::Status;
 use crate::image::Format;
@@ -165,12 +166,9 @@ impl Report {
     /// Opens the report's file, so that a path that cannot be written fails at once. Until
     /// the run has ended it says that it has not.
     pub fn open(args: &Args, started: Instant) -> Result<Self, Failure> {
-        let path = args.conduct.report.as_ref();
-        let open = |path: &PathBuf| {
-            File::create(path).with_context(|| format!("--report {}", path.display()))
-        };
+        let path = args.conduct.report.as_deref();
         let mut report = Self {
-            file: path.map(open).transpose()?,
+            file: path.map(written::report).transpose()?,
             image: args.image.clone(),
             facts: Facts {
                 accelerator: AcceleratorFacts::default(),
@@ -190,13 +188,13 @@ impl Report {
             message: None,
             console_tail: &[],
         };
-        report.write(unfinished)?;
+        report.write(unfinished, false)?;
         Ok(report)
     }
 
     /// Writes the verdict.
     pub fn close(&mut self, outcome: &Result<Finished, Failure>) -> Result<(), Failure> {
-        self.write(match outcome {
+        let verdict = match outcome {
             Ok(finished @ Finished::Planned(_)) => Verdict {
                 status: finished.status().code(),
                 end: "planned",
@@ -219,10 +217,11 @@ impl Report {
                 message: Some(format!("{:#}", failure.error)),
                 console_tail: &[],
             },
-        })
+        };
+        self.write(verdict, true)
     }
 
-    fn write(&mut self, verdict: Verdict<'_>) -> Result<(), Failure> {
+    fn write(&mut self, verdict: Verdict<'_>, last: bool) -> Result<(), Failure> {
         let Some(file) = &mut self.file else {
             return Ok(());
         };
@@ -234,11 +233,16 @@ impl Report {
         };
         let mut text = serde_json::to_vec_pretty(&document).context("writing the report")?;
         text.push(b'\n');
-        // Over the earlier one: each is longer than the one before, but for a truncation.
-        file.rewind()
-            .and_then(|()| file.set_len(0).or(Ok(())))
-            .and_then(|()| file.write_all(&text))
-            .context("writing the report")?;
+        let mut over_the_earlier_one = || {
+            // A pipe or a terminal cannot be written over: it gets the final report alone.
+            if !file.metadata()?.is_file() {
+                return if last { file.write_all(&text) } else { Ok(()) };
+            }
+            file.rewind()?;
+            file.set_len(0)?;
+            file.write_all(&text)
+        };
+        over_the_earlier_one().context("writing the report")?;
         Ok(())
     }
 }
