@@ -74,7 +74,7 @@ impl Output {
                     line("error", message);
                 }
                 if let Some(mend) = mend {
-                    line("try", mend);
+                    print_lines(&format!("  mend: {mend}"));
                 }
             }
         }
@@ -84,7 +84,7 @@ impl Output {
     pub fn failure(&self, failure: &Failure) {
         line("error", &format!("{:#}", failure.error));
         if let Some(mend) = &failure.mend {
-            line("try", mend);
+            print_lines(&format!("  mend: {mend}"));
         }
     }
 }

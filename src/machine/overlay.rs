@@ -34,7 +34,7 @@ impl Place {
 
 /// The geometry of every overlay; see scripts/bench-overlay for the figures behind it.
 const GEOMETRY: Geometry = Geometry {
-    cluster_bits: 16,
+    cluster_bits: 17,
     extended_l2: true,
 };
 

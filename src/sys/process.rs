@@ -130,21 +130,21 @@ pub fn fork_and_run(work: impl FnOnce()) -> io::Result<Pid> {
 ///
 /// Only for a forked child whose owners of the other descriptors will never run again.
 pub fn keep_only_open<const N: usize>(keep: [BorrowedFd<'_>; N]) {
-    let keep = keep.map(|fd| fd.as_raw_fd());
-    let Ok((soft, _)) = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE) else {
-        return;
-    };
+    let mut keep = keep.map(|fd| fd.as_raw_fd() as libc::c_uint);
+    keep.sort_unstable();
     let mut first = 0;
-    let mut sorted = keep;
-    sorted.sort_unstable();
-    let last = RawFd::try_from(soft.max(1024)).unwrap_or(RawFd::MAX);
-    for fd in sorted.into_iter().chain([last]) {
+    for fd in keep {
         if first < fd {
-            // SAFETY: nothing in this child uses the numbers in between: see above.
-            unsafe { libc::syscall(libc::SYS_close_range, first as u32, (fd - 1) as u32, 0) };
+            close_range(first, fd - 1);
         }
         first = fd + 1;
     }
+    close_range(first, libc::c_uint::MAX);
+}
+
+fn close_range(first: libc::c_uint, last: libc::c_uint) {
+    // SAFETY: only for `keep_only_open`, in whose process nothing uses these numbers again.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
 }
 
 /// Whether `signal` is ignored, as `nohup` and a shell's background jobs have it. A program

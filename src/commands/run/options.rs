@@ -30,7 +30,8 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT", requires = "image")]
     pub format: Option<Format>,
     /// The next layer below IMAGE, top down; `none` ends the chain there (repeatable)
-    #[arg(long, value_name = "FORMAT:PATH|none", requires = "image")]
+    #[arg(long, value_name = "FORMAT:PATH|none", requires = "image",
+          value_parser = crate::commands::chain::stated())]
     pub backing: Vec<Stated>,
 
     #[command(flatten)]

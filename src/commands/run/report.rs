@@ -139,6 +139,8 @@ impl Facts {
 #[derive(Debug)]
 pub struct Report {
     file: Option<File>,
+    /// The file keeps what is written, and can be written anew; a pipe gets the end alone.
+    replaceable: bool,
     image: Option<PathBuf>,
     /// What is learnt on the way.
     pub facts: Facts,
@@ -167,8 +169,11 @@ impl Report {
     /// the run has ended it says that it has not.
     pub fn open(args: &Args, started: Instant) -> Result<Self, Failure> {
         let path = args.conduct.report.as_deref();
+        let file = path.map(written::report).transpose()?;
+        let is_regular = |file: &File| file.metadata().is_ok_and(|metadata| metadata.is_file());
         let mut report = Self {
-            file: path.map(written::report).transpose()?,
+            replaceable: file.as_ref().is_some_and(is_regular),
+            file,
             image: args.image.clone(),
             facts: Facts {
                 accelerator: AcceleratorFacts::default(),
@@ -182,19 +187,20 @@ impl Report {
                 layers: Vec::new(),
             },
         };
-        let unfinished = Verdict {
-            status: Status::Failed.code(),
-            end: "unfinished",
-            message: None,
-            console_tail: &[],
-        };
-        report.write(unfinished, false)?;
+        if report.replaceable {
+            report.write(Verdict {
+                status: Status::Failed.code(),
+                end: "unfinished",
+                message: None,
+                console_tail: &[],
+            })?;
+        }
         Ok(report)
     }
 
     /// Writes the verdict.
     pub fn close(&mut self, outcome: &Result<Finished, Failure>) -> Result<(), Failure> {
-        let verdict = match outcome {
+        self.write(match outcome {
             Ok(finished @ Finished::Planned(_)) => Verdict {
                 status: finished.status().code(),
                 end: "planned",
@@ -217,11 +223,10 @@ impl Report {
                 message: Some(format!("{:#}", failure.error)),
                 console_tail: &[],
             },
-        };
-        self.write(verdict, true)
+        })
     }
 
-    fn write(&mut self, verdict: Verdict<'_>, last: bool) -> Result<(), Failure> {
+    fn write(&mut self, verdict: Verdict<'_>) -> Result<(), Failure> {
         let Some(file) = &mut self.file else {
             return Ok(());
         };
@@ -233,16 +238,13 @@ impl Report {
         };
         let mut text = serde_json::to_vec_pretty(&document).context("writing the report")?;
         text.push(b'\n');
-        let mut over_the_earlier_one = || {
-            // A pipe or a terminal cannot be written over: it gets the final report alone.
-            if !file.metadata()?.is_file() {
-                return if last { file.write_all(&text) } else { Ok(()) };
-            }
-            file.rewind()?;
-            file.set_len(0)?;
-            file.write_all(&text)
-        };
-        over_the_earlier_one().context("writing the report")?;
+        if self.replaceable {
+            // Over the earlier one.
+            file.rewind()
+                .and_then(|()| file.set_len(0))
+                .context("writing the report")?;
+        }
+        file.write_all(&text).context("writing the report")?;
         Ok(())
     }
 }

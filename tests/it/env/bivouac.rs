@@ -55,11 +55,6 @@ impl Bivouac {
         self
     }
 
-    pub fn dir(mut self, dir: &Path) -> Self {
-        self.command.current_dir(dir);
-        self
-    }
-
     /// The bare command, for a test that wants other streams.
     pub fn command(self) -> Command {
         let mut command = self.command;
@@ -144,8 +139,6 @@ pub struct Finished {
     pub status: ExitStatus,
     pub stdout: String,
     pub stderr: String,
-    /// From the moment that waiting began.
-    pub took: Duration,
 }
 
 impl Finished {
@@ -191,13 +184,9 @@ impl Running {
         self.stdout.text()
     }
 
-    pub fn stderr(&self) -> String {
-        self.stderr.text()
-    }
-
     /// Waits until the guest has printed `text`.
     pub fn wait_for(&mut self, text: &str) {
-        self.wait_on(Arc::clone(&self.stdout.bytes), text);
+        self.wait_for_count(text, 1);
     }
 
     /// Waits until the guest has printed `text` so many times.
@@ -208,22 +197,6 @@ impl Running {
                 .matches(text)
                 .count();
             (printed >= count).then_some(())
-        });
-    }
-
-    /// Waits until bivouac has said `text` on standard error.
-    pub fn wait_for_word(&mut self, text: &str) {
-        self.wait_on(Arc::clone(&self.stderr.bytes), text);
-    }
-
-    fn wait_on(&mut self, stream: Arc<Mutex<Vec<u8>>>, text: &str) {
-        let wanted = text.as_bytes().to_vec();
-        self.wait_until(&format!("{text:?} is printed"), || {
-            let bytes = stream.lock().unwrap();
-            bytes
-                .windows(wanted.len())
-                .any(|window| window == wanted)
-                .then_some(())
         });
     }
 
@@ -264,12 +237,10 @@ impl Running {
             );
             std::thread::sleep(Duration::from_millis(2));
         };
-        let took = start.elapsed();
         Finished {
             status,
             stdout: self.stdout.finish(),
             stderr: self.stderr.finish(),
-            took,
         }
     }
 }

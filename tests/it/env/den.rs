@@ -80,8 +80,9 @@ impl Den {
         args
     }
 
-    /// Runs a shell line in the den.
+    /// Runs a shell line in the den, and takes away what mount(8) notes down in /run.
     pub fn shell(&self, line: &str) {
+        let line = &format!("set -e\n{line}\nrm -rf /run/mount");
         let mut command = Command::new("nsenter");
         let output = command
             .args(self.entrance())

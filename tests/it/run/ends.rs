@@ -77,7 +77,7 @@ fn a_reset_ends_the_run_unless_it_was_allowed() {
     ended(&finished, 122);
     assert_snapshot!(finished.stderr, @r"
     bivouac: error: the guest asked for a reset (a reboot, or a crash of its CPU)
-    bivouac: try: --reboot lets it start again
+      mend: --reboot lets it start again
     ");
 
     let mut running = run_tiny("reboot").arg("--reboot").start();
