@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use super::options::{Args, Net, OverlayKind};
 use super::report::Facts;
+use super::written;
 use crate::commands::Failure;
 use crate::host::firmware;
 use crate::host::kvm::{self, Kvm};
@@ -149,6 +150,10 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
         console: channels.console_fd(),
         extra: args.qemu.qemu_arg.clone(),
     };
+    let console_log = match &args.conduct.console_log {
+        Some(path) if !args.conduct.dry_run => Some(written::console_log(path, &builder.chains)?),
+        _ => None,
+    };
     let assembled = Assembled {
         headline: headline(args, &plan),
         plan,
@@ -156,7 +161,7 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
         overlays: builder.overlays,
         place: builder.place,
         max_write: args.overlay.max_write,
-        console_log: console_log(args)?,
+        console_log,
     };
     Ok((assembled, channels))
 }
@@ -363,14 +368,6 @@ fn network(args: &Args) -> Result<Network, Failure> {
         (None | Some(Net::None), true) => Ok(Network::None),
         (None | Some(Net::User), _) => Ok(Network::User { publish }),
     }
-}
-
-fn console_log(args: &Args) -> Result<Option<File>, Failure> {
-    let Some(path) = &args.conduct.console_log else {
-        return Ok(None);
-    };
-    let file = File::create(path).with_context(|| format!("--console-log {}", path.display()))?;
-    Ok(Some(file))
 }
 
 fn headline(args: &Args, plan: &Plan) -> String {

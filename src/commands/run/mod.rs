@@ -1,7 +1,7 @@
 //! `bivouac run`: boots a disk image, hands it the terminal, and leaves nothing behind.
 //!
 //! [`options`] is what was typed, [`assemble`] finds out what that means on this host,
-//! [`conduct`] is the run, [`report`] is what is said of it.
+//! [`conduct`] is the run, [`report`] is what is said of it, [`written`] are its files.
 
 pub mod assemble;
 pub mod conduct;
@@ -9,6 +9,7 @@ pub mod options;
 pub mod report;
 pub mod signals;
 pub mod units;
+pub mod written;
 
 use std::time::Instant;
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Finished;
 use super::assemble::Assembled;
 use super::options::Args;
+use super::written;
 use crate::commands::Failure;
 use crate::exit::Status;
 use crate::image::Format;
@@ -167,11 +168,8 @@ impl Report {
     /// Opens the report's file, so that a path that cannot be written fails at once. Until
     /// the run has ended it says that it has not.
     pub fn open(args: &Args, started: Instant) -> Result<Self, Failure> {
-        let path = args.conduct.report.as_ref();
-        let open = |path: &PathBuf| {
-            File::create(path).with_context(|| format!("--report {}", path.display()))
-        };
-        let file = path.map(open).transpose()?;
+        let path = args.conduct.report.as_deref();
+        let file = path.map(written::report).transpose()?;
         let is_regular = |file: &File| file.metadata().is_ok_and(|metadata| metadata.is_file());
         let mut report = Self {
             replaceable: file.as_ref().is_some_and(is_regular),

@@ -9,6 +9,7 @@ mod kill;
 mod space;
 mod terminal;
 mod traced;
+mod written;
 
 use std::path::Path;
 
