@@ -50,14 +50,33 @@ impl From<anyhow::Error> for Failure {
 
 impl From<crate::machine::StartError> for Failure {
     fn from(error: crate::machine::StartError) -> Self {
-        let status = match error {
-            crate::machine::StartError::Died { .. } => Status::QemuDied,
-            _ => Status::Failed,
+        use crate::machine::StartError;
+        let (status, mend) = match &error {
+            StartError::Died { .. } => (Status::QemuDied, None),
+            StartError::Refused { output, .. } => (Status::Failed, mend_of_refusal(output)),
+            _ => (Status::Failed, None),
         };
         Self {
             status,
-            ..Self::from(anyhow::Error::from(error))
+            mend: mend.map(str::to_owned),
+            error: error.into(),
         }
+    }
+}
+
+/// What mends a refusal of QEMU's, known by QEMU's own words.
+fn mend_of_refusal(output: &str) -> Option<&'static str> {
+    let said = |words| output.contains(words);
+    if said("Could not set up host forwarding rule") {
+        Some("--publish with another port of the host: this one is taken")
+    } else if said("-display") && said("gtk") || said("Display 'gtk' is not available") {
+        Some("apt-get install qemu-system-gui, or --display vnc=:0")
+    } else if said("sandbox") && said("not enabled") {
+        Some("a QEMU that is built with seccomp, by --qemu PATH")
+    } else if said("cannot set up guest memory") || said("Cannot allocate memory") {
+        Some("a smaller --memory")
+    } else {
+        None
     }
 }
 

@@ -14,6 +14,7 @@ pub mod plan;
 pub mod process;
 pub mod qmp;
 pub mod scrub;
+pub mod start;
 pub mod stdio;
 pub mod terminal;
 
@@ -23,7 +24,6 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -35,10 +35,8 @@ use end::{End, GuestEnd, end_of};
 use plan::ChildFd;
 use process::{Inherited, Process};
 use qmp::{Events, Qmp, QmpError, Version};
-
-/// How long QEMU may take to its QMP greeting. It needs 20 to 100 ms; a host that swaps or
-/// loads QEMU from a network file system needs longer.
-const GREETING_DEADLINE: Duration = Duration::from_secs(60);
+pub use start::StartError;
+use start::{gone, greet};
 
 /// How long an answer to a QMP command may take before the machine is given up.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
@@ -48,61 +46,6 @@ const EXIT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the console is still read after a panic, so that its trace is whole.
 const PANIC_DRAIN: Duration = Duration::from_millis(300);
-
-/// Why a machine did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The program could not be run at all.
-    #[error("starting {}", program.display())]
-    Spawn {
-        /// QEMU's path.
-        program: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
-    /// QEMU refused its arguments, or could not go on.
-    #[error("QEMU ended before the machine started ({}){}", end::describe(*status), quoted(output))]
-    Refused {
-        /// Its exit status.
-        status: ExitStatus,
-        /// What it printed.
-        output: String,
-    },
-    /// QEMU was killed, or crashed.
-    #[error("QEMU died while starting: {}{}", end::describe(*status), quoted(output))]
-    Died {
-        /// Its exit status.
-        status: ExitStatus,
-        /// What it printed.
-        output: String,
-    },
-    /// No greeting within the deadline.
-    #[error("QEMU did not answer within {} s{}", GREETING_DEADLINE.as_secs(), quoted(output))]
-    Silent {
-        /// What it printed.
-        output: String,
-    },
-    /// The conversation failed.
-    #[error("{error}{}", quoted(output))]
-    Qmp {
-        /// What went wrong.
-        error: QmpError,
-        /// What QEMU printed.
-        output: String,
-    },
-    /// Something of ours.
-    #[error("setting up QEMU's channels")]
-    Channel(#[from] io::Error),
-}
-
-fn quoted(output: &str) -> String {
-    if output.is_empty() {
-        String::new()
-    } else {
-        format!("\nQEMU said: {output}")
-    }
-}
 
 /// The two ends of QEMU's channels: ours, and those that QEMU will inherit.
 #[derive(Debug)]
@@ -350,45 +293,5 @@ impl Machine {
                 self.guest_end = Some(GuestEnd::Panicked);
             }
         }
-    }
-}
-
-async fn greet(process: &mut Process, socket: UnixStream) -> Result<(Qmp, Events), StartError> {
-    let opened = tokio::select! {
-        biased;
-        opened = Qmp::open(socket) => opened,
-        status = process.wait() => return Err(ended_early(process, status?)),
-        () = tokio::time::sleep(GREETING_DEADLINE) => {
-            process.kill().await?;
-            return Err(StartError::Silent { output: process.tail() });
-        }
-    };
-    match opened {
-        Ok(session) => Ok(session),
-        Err(QmpError::Closed) => Err(gone(process).await),
-        Err(error) => {
-            process.kill().await?;
-            Err(StartError::Qmp {
-                error,
-                output: process.tail(),
-            })
-        }
-    }
-}
-
-/// QMP was closed: QEMU has ended or is about to.
-async fn gone(process: &mut Process) -> StartError {
-    match process.wait_or_kill(EXIT_PATIENCE).await {
-        Ok(status) => ended_early(process, status),
-        Err(error) => error.into(),
-    }
-}
-
-fn ended_early(process: &Process, status: ExitStatus) -> StartError {
-    let output = process.tail();
-    if status.code().is_some() {
-        StartError::Refused { status, output }
-    } else {
-        StartError::Died { status, output }
     }
 }

@@ -32,7 +32,15 @@ impl Place {
     }
 }
 
-/// The geometry of every overlay; see scripts/bench-overlay for the figures behind it.
+/// The geometry of every overlay: subclusters of 4 KiB, a guest's own block size, so that a
+/// small write copies nothing from the base.
+///
+/// Measured by scripts/bench-overlay on an idle machine (QEMU 7.2, TCG, flushes ignored):
+/// 1000 scattered, flushed writes of 4 KiB took 0.59 s and 5 MiB of overlay; with plain 64 KiB
+/// clusters 0.74 s and 62 MiB, with 128 KiB 0.91 s and 119 MiB, with 2 MiB 6.1 s and 903 MiB.
+/// 64 KiB with extended L2 is as good (0.59 s, 5 MiB), but its subclusters are of 2 KiB. Writes
+/// of 256 MiB in a row took about 4 s in every shape. Obeying flushes costs three times as much
+/// for small writes (1.8 s), whatever the shape.
 const GEOMETRY: Geometry = Geometry {
     cluster_bits: 17,
     extended_l2: true,

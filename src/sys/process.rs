@@ -147,6 +147,29 @@ fn close_range(first: libc::c_uint, last: libc::c_uint) {
     unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
 }
 
+/// Stops this process, or the whole job that it is part of, as Ctrl-Z in a terminal does, and
+/// returns when it goes on.
+///
+/// The signal is SIGTSTP with its default action, because the kernel then declines where
+/// nobody could ever continue the job: a process group without a job-control shell above it
+/// (setpgid(2), "orphaned"). In that case this returns at once.
+pub fn stop_like_a_terminal(whole_job: bool) -> io::Result<()> {
+    use nix::sys::signal::{
+        SaFlags, SigAction, SigHandler, SigSet, Signal, killpg, raise, sigaction,
+    };
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default action runs no code of ours.
+    let ours = unsafe { sigaction(Signal::SIGTSTP, &default) }?;
+    let stopped = if whole_job {
+        killpg(Pid::from_raw(0), Signal::SIGTSTP)
+    } else {
+        raise(Signal::SIGTSTP)
+    };
+    // SAFETY: this action was installed before, by whoever installed it.
+    unsafe { sigaction(Signal::SIGTSTP, &ours) }?;
+    Ok(stopped?)
+}
+
 /// Whether `signal` is ignored, as `nohup` and a shell's background jobs have it. A program
 /// that inherits that leaves it so.
 pub fn is_ignored(signal: nix::sys::signal::Signal) -> bool {

@@ -3,16 +3,16 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 
-use super::options::{Args, Net, OverlayKind};
+use super::hardware;
+use super::options::{Args, OverlayKind};
 use super::report::Facts;
 use super::written;
 use crate::commands::Failure;
 use crate::host::firmware;
-use crate::host::kvm::{self, Kvm};
 use crate::host::qemu;
 use crate::host::scratch::Scratch;
 use crate::image::Format;
@@ -22,9 +22,7 @@ use crate::image::printable::shell_line;
 use crate::machine::Channels;
 use crate::machine::args::argv;
 use crate::machine::overlay::{Overlay, Place};
-use crate::machine::plan::{
-    Accelerator, Bus, ChildFd, DirectKernel, Disk, Firmware, Layer, Network, Plan,
-};
+use crate::machine::plan::{ChildFd, Disk, Firmware, Layer, Plan};
 
 /// A machine ready to be started, with all that it holds open.
 #[derive(Debug)]
@@ -98,7 +96,8 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
     facts.qemu = Some(qemu.clone());
     let mut builder = Builder::new(args)?;
 
-    let machine = machine_type(args)?;
+    let machine = hardware::machine_type(args)?;
+    hardware::check_room(args)?;
     let mut disks = Vec::new();
     if let Some(image) = &args.image {
         let backing = args.backing.clone();
@@ -128,7 +127,7 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
     facts.layers_before(&builder.chains);
     facts.phases.mark("images");
 
-    let accelerator = accelerator(args.hardware.accel, facts)?;
+    let accelerator = hardware::accelerator(args.hardware.accel, facts)?;
     facts.phases.mark("kvm-check");
     let channels = Channels::new().context("making QEMU's channels")?;
     let plan = Plan {
@@ -136,14 +135,14 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
         machine,
         accelerator,
         cpu: args.hardware.cpu.clone(),
-        cpus: args.hardware.cpus.unwrap_or_else(default_cpus),
+        cpus: args.hardware.cpus.unwrap_or_else(hardware::default_cpus),
         memory_mib: args.hardware.memory,
         firmware,
         bus: args.hardware.bus,
         disks,
         cdroms,
-        kernel: direct_kernel(args)?,
-        network: network(args)?,
+        kernel: hardware::direct_kernel(args)?,
+        network: hardware::network(args)?,
         display: args.hardware.display.clone(),
         reboot: args.hardware.reboot,
         qmp: channels.qmp_fd(),
@@ -155,7 +154,7 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
         _ => None,
     };
     let assembled = Assembled {
-        headline: headline(args, &plan),
+        headline: hardware::headline(args, &plan),
         plan,
         chains: builder.chains,
         overlays: builder.overlays,
@@ -237,7 +236,7 @@ impl Builder {
             return Ok(Firmware::Bios);
         }
         if asked != Path::new("uefi") {
-            return Ok(Firmware::File(readable(asked, "--firmware")?));
+            return Ok(Firmware::File(hardware::readable(asked, "--firmware")?));
         }
         let uefi = firmware::find_uefi(machine)?;
         let format = |name: &str| {
@@ -274,111 +273,4 @@ fn layers(chain: &Chain) -> Vec<Layer> {
         label: layer.path().display().to_string(),
     });
     described.collect()
-}
-
-/// `q35`, but a machine with an IDE controller where that is wanted.
-fn machine_type(args: &Args) -> Result<String, Failure> {
-    let ide = args.hardware.bus == Bus::Ide;
-    match args.hardware.machine.as_deref() {
-        None => Ok(if ide { "pc" } else { "q35" }.to_owned()),
-        Some(machine) if ide && (machine == "q35" || machine.starts_with("pc-q35")) => {
-            Err(Failure::with_mend(
-                anyhow::anyhow!("machine type {machine} has no IDE controller"),
-                "--bus sata, or --machine pc",
-            ))
-        }
-        Some(machine) => Ok(machine.to_owned()),
-    }
-}
-
-/// What to ask QEMU for: KVM only where it was seen to run a guest.
-fn accelerator(asked: Accelerator, facts: &mut Facts) -> Result<Accelerator, Failure> {
-    facts.accelerator.asked = asked.as_str();
-    if asked == Accelerator::Tcg {
-        return Ok(asked);
-    }
-    let kvm = kvm::check();
-    facts.accelerator.kvm = Some(kvm.word());
-    match (kvm, asked) {
-        (Kvm::Works { .. }, _) => Ok(asked),
-        (kvm, Accelerator::Kvm) => Err(Failure {
-            mend: kvm.mend(),
-            ..anyhow::anyhow!("{kvm}, and --accel kvm allows nothing else").into()
-        }),
-        (kvm, _) => {
-            tracing::warn!("{kvm}; the guest is emulated (TCG), which is slower");
-            Ok(Accelerator::Tcg)
-        }
-    }
-}
-
-fn default_cpus() -> u32 {
-    match std::thread::available_parallelism() {
-        Ok(cpus) if cpus.get() > 1 => 2,
-        _ => 1,
-    }
-}
-
-fn direct_kernel(args: &Args) -> Result<Option<DirectKernel>, Failure> {
-    let Some(kernel) = &args.hardware.kernel else {
-        return Ok(None);
-    };
-    let append = args.hardware.append.as_deref().unwrap_or_default();
-    let has_console = append
-        .split_whitespace()
-        .any(|word| word.starts_with("console="));
-    let command_line = if has_console {
-        append.to_owned()
-    } else {
-        format!("console=ttyS0 {append}")
-    };
-    let initrd = args.hardware.initrd.as_deref();
-    Ok(Some(DirectKernel {
-        kernel: readable(kernel, "--kernel")?,
-        initrd: initrd
-            .map(|initrd| readable(initrd, "--initrd"))
-            .transpose()?,
-        command_line: command_line.trim_end().to_owned(),
-    }))
-}
-
-/// `path`, if it is a file that can be read: QEMU's own message would name no option.
-fn readable(path: &Path, option: &str) -> Result<PathBuf, Failure> {
-    let metadata = std::fs::metadata(path)
-        .and_then(|metadata| {
-            if metadata.is_file() {
-                File::open(path)?;
-            }
-            Ok(metadata)
-        })
-        .with_context(|| format!("{option} {}", path.display()))?;
-    if !metadata.is_file() {
-        return Err(anyhow::anyhow!("{option} {}: not a regular file", path.display()).into());
-    }
-    Ok(path.to_owned())
-}
-
-fn network(args: &Args) -> Result<Network, Failure> {
-    let publish = args.hardware.publish.clone();
-    match (args.hardware.net, publish.is_empty()) {
-        (Some(Net::None), false) => Err(Failure::with_mend(
-            anyhow::anyhow!("--publish leads into a network, and --net none allows none"),
-            "leave one of the two out",
-        )),
-        (None | Some(Net::None), true) => Ok(Network::None),
-        (None | Some(Net::User), _) => Ok(Network::User { publish }),
-    }
-}
-
-fn headline(args: &Args, plan: &Plan) -> String {
-    let what = args.image.as_ref().or(args.hardware.kernel.as_ref());
-    let name = what.and_then(|path| path.file_name()).unwrap_or_default();
-    let accelerator = match plan.accelerator {
-        Accelerator::Tcg => "TCG",
-        Accelerator::Kvm | Accelerator::KvmThenTcg => "KVM",
-    };
-    format!(
-        "starting {} ({accelerator}; Ctrl-A X leaves)",
-        name.display()
-    )
 }

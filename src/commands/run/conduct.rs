@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -20,6 +19,7 @@ use crate::machine::end::End;
 use crate::machine::stdio;
 use crate::machine::terminal::{Escapes, HELP, Key, Terminal};
 use crate::machine::{Channels, Holdings, Machine, News};
+use crate::sys;
 
 /// The two time-outs of a run.
 struct Deadlines {
@@ -193,8 +193,9 @@ impl Session<'_> {
                     News::Console(sighting) => self.sighted(sighting, deadlines, facts),
                 },
                 signal = signals.next() => match signal {
+                    // The others of the job got their own, if it came from a terminal.
                     Signal::SIGTSTP => {
-                        self.suspend().await?;
+                        self.suspend(false).await?;
                         None
                     }
                     signal => Some(End::Signalled(signal as i32)),
@@ -243,20 +244,19 @@ impl Session<'_> {
                 }
                 Key::Leave => return Ok(Some(End::Left)),
                 Key::Help => self.voice.say(HELP),
-                Key::Suspend => self.suspend().await?,
+                Key::Suspend => self.suspend(true).await?,
             }
         }
         Ok(None)
     }
 
     /// As Ctrl-Z: the guest stops with us, and goes on with us.
-    async fn suspend(&mut self) -> Result<(), Failure> {
+    async fn suspend(&mut self, whole_job: bool) -> Result<(), Failure> {
         self.machine.pause().await?;
         if let Some(terminal) = &mut self.terminal {
             terminal.restore();
         }
-        // The whole job, as the terminal does it. SIGSTOP, because SIGTSTP is ours.
-        killpg(Pid::from_raw(0), Signal::SIGSTOP).context("stopping")?;
+        sys::stop_like_a_terminal(whole_job).context("stopping")?;
         if let Some(terminal) = &mut self.terminal {
             terminal.make_raw().context("setting up the terminal")?;
         }

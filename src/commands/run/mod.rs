@@ -5,6 +5,7 @@
 
 pub mod assemble;
 pub mod conduct;
+pub mod hardware;
 pub mod options;
 pub mod report;
 pub mod signals;

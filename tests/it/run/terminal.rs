@@ -1,10 +1,12 @@
 //! The terminal: raw while the guest has it, and as it was on every way out.
 
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 
 use super::run_tiny;
+use crate::env::bivouac::children;
 use crate::env::pty::OnTerminal;
 use crate::env::residue::alive;
 
@@ -38,17 +40,10 @@ fn the_keys_leave_help_and_suspend_and_all_else_goes_to_the_guest() {
     terminal.press("\u{1}h");
     terminal.wait_for("Ctrl-A X  end the machine and leave\r\n");
 
-    // Suspended, the shell has its terminal back and the guest does nothing.
+    // Here nobody could continue what is stopped: it goes on at once.
     terminal.press("\u{1}z");
-    let pid = terminal.pid();
-    terminal.wait_until("bivouac is stopped", |_| OnTerminal::state(pid) == 'T');
-    assert_eq!(terminal.settings(), born);
-    let asleep = terminal.seen().len();
-    kill(pid, Signal::SIGCONT).unwrap();
-    terminal.wait_until("the terminal is raw again", OnTerminal::is_raw_now);
     terminal.press("two\r");
     terminal.wait_for("echo: two");
-    assert!(terminal.seen().len() > asleep);
 
     terminal.press("\u{1}x");
     let status = terminal.wait();
@@ -62,35 +57,59 @@ fn the_keys_leave_help_and_suspend_and_all_else_goes_to_the_guest() {
     );
 }
 
+/// Under a shell with job control, as people have it.
 #[test]
-fn a_stopped_launcher_stops_its_guest_and_both_go_on_together() {
-    let (mut terminal, _) = on_terminal("flood");
+fn a_suspended_run_gives_the_shell_its_terminal_and_stops_the_guest_until_fg() {
+    let mut shell = Command::new("bash");
+    shell
+        .args(["--norc", "--noprofile", "--noediting", "-i"])
+        .env("PS1", "prompt$ ");
+    let mut terminal = OnTerminal::start(shell);
+    terminal.wait_for("prompt$ ");
+    let run = run_tiny("flood").command();
+    let words = std::iter::once(run.get_program()).chain(run.get_args());
+    let line: Vec<String> = words
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
+    terminal.press(&format!("export BIVOUAC_ACCEL=tcg; {}\r", line.join(" ")));
     terminal.wait_for("lazy dog");
-    let pid = terminal.pid();
-    kill(pid, Signal::SIGTSTP).unwrap();
-    terminal.wait_until("bivouac is stopped", |_| OnTerminal::state(pid) == 'T');
-    let qemu = crate::env::bivouac::children(pid)
+    let bivouac = children(terminal.pid())[0];
+    let qemu = children(bivouac)
         .into_iter()
-        .find(|child| {
-            std::fs::read_link(format!("/proc/{child}/exe"))
-                .is_ok_and(|exe| exe.to_string_lossy().contains("qemu"))
-        })
+        .find(|child| is_qemu(*child))
         .expect("QEMU runs");
-    // The flood would keep a CPU busy: a stopped guest uses no time of it.
-    let used = || cpu_ticks(qemu);
-    std::thread::sleep(Duration::from_millis(200));
-    let before = used();
-    std::thread::sleep(Duration::from_secs(1));
-    let while_stopped = used() - before;
-    kill(pid, Signal::SIGCONT).unwrap();
-    let before = used();
-    terminal.wait_until("the guest goes on", |_| used() > before + 20);
-    assert!(
-        while_stopped < 10,
-        "the guest ran on: {while_stopped} ticks"
-    );
-    kill(pid, Signal::SIGTERM).unwrap();
-    assert_eq!(terminal.wait().code(), Some(143));
+
+    // The flood keeps a CPU busy: a stopped guest uses no time of it.
+    let stopped = |terminal: &mut OnTerminal| {
+        terminal.wait_until("bivouac is stopped", |_| OnTerminal::state(bivouac) == 'T');
+        terminal.wait_until("the shell has its terminal", |this| !this.is_raw());
+        let before = cpu_ticks(qemu);
+        std::thread::sleep(Duration::from_secs(1));
+        let ticks = cpu_ticks(qemu) - before;
+        assert!(ticks < 10, "the guest ran on: {ticks} ticks");
+    };
+    let goes_on = |terminal: &mut OnTerminal| {
+        let before = cpu_ticks(qemu);
+        terminal.press("fg\r");
+        terminal.wait_until("the terminal is raw", OnTerminal::is_raw_now);
+        terminal.wait_until("the guest goes on", |_| cpu_ticks(qemu) > before + 20);
+    };
+    terminal.press("\u{1}z");
+    stopped(&mut terminal);
+    goes_on(&mut terminal);
+    kill(bivouac, Signal::SIGTSTP).unwrap();
+    stopped(&mut terminal);
+    goes_on(&mut terminal);
+    terminal.press("\u{1}x");
+    terminal.wait_until("QEMU is gone", |_| !alive(qemu));
+    terminal.wait_until("the shell has its terminal", |this| !this.is_raw());
+    terminal.press("exit\r");
+    terminal.wait();
+}
+
+fn is_qemu(pid: nix::unistd::Pid) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/exe"))
+        .is_ok_and(|exe| exe.to_string_lossy().contains("qemu"))
 }
 
 /// User and system time of a process in clock ticks (proc(5), fields 14 and 15).
@@ -105,7 +124,7 @@ fn restored_after(end: impl Fn(&OnTerminal), code: Option<i32>) {
     let (mut terminal, born) = on_terminal("hang");
     terminal.wait_until("the terminal is raw", OnTerminal::is_raw_now);
     terminal.wait_for("SeaBIOS");
-    let processes = crate::env::bivouac::children(terminal.pid());
+    let processes = children(terminal.pid());
     assert!(
         processes.len() >= 2,
         "QEMU and the terminal's guard: {processes:?}"
@@ -147,9 +166,8 @@ fn the_terminal_is_restored_though_the_launcher_crashes() {
 #[test]
 fn the_terminal_is_restored_when_qemu_is_killed() {
     let kill_qemu = |terminal: &OnTerminal| {
-        for child in crate::env::bivouac::children(terminal.pid()) {
-            let exe = std::fs::read_link(format!("/proc/{child}/exe")).unwrap();
-            if exe.to_string_lossy().contains("qemu") {
+        for child in children(terminal.pid()) {
+            if is_qemu(child) {
                 kill(child, Signal::SIGKILL).unwrap();
             }
         }
