@@ -11,8 +11,37 @@
 //! - [`cli`]: the command line; the only place that prints.
 //! - [`sys`]: the only `unsafe`.
 //!
-//! Arrows point one way: cli -> commands -> machine -> image, host -> sys. A test
-//! (`tests/it/architecture.rs`) keeps them.
+//! Arrows point one way: cli -> commands -> machine -> image, host -> sys.
+//!
+//! # Invariants
+//!
+//! A test or a lint keeps each of these (`tests/it/architecture.rs`, `source.rs`, `args`, `run`).
+//!
+//! - **Read-only by descriptor.** Each layer is opened once, `O_RDONLY`, by us, and reaches QEMU
+//!   as a descriptor in a set of its own; its nodes are `read-only` with `locking` off. QEMU
+//!   never gets a layer's path to open. Once QEMU has opened them all, each header is read
+//!   again: it must still be the one that was checked.
+//! - **Nothing has a name.** Overlays are `O_TMPFILE`, or unlinked before their first byte, or
+//!   memory; UEFI's variables are one more overlay; channels are socket pairs.
+//! - **QEMU dies with us.** PR_SET_PDEATHSIG is SIGKILL, set in the child before exec, the parent
+//!   checked after it, spawned from the main thread of a current-thread runtime. No core file.
+//! - **The terminal is given back.** A guard process waits for our end and restores it even
+//!   when we were killed; it never outlives us by more than that.
+//! - **Formats are told, never guessed by QEMU.** Every node names its driver, and `backing` is
+//!   explicit down to the base's null.
+//! - **The plan is data.** [`machine::args`] touches no host.
+//! - **One owner for QMP**, and one for the console: a task each.
+//! - **Errors carry their mend**, and a start failure carries QEMU's own words.
+//!
+//! # Where this departs from the design, and why
+//!
+//! - `qapi` gives the types of QMP, not the session: qapi 0.15's ends at the first event that
+//!   it does not know, such as one of a newer QEMU ([`machine::qmp`]).
+//! - QEMU is ended by SIGKILL at once, not by `quit` first: a throwaway machine has nothing to
+//!   save, and a stopped QEMU heeds nothing gentler ([`machine::process`]).
+//! - Each command's arguments stand in that command's file, beside what reads them; the `cli`
+//!   composes them and prints the results.
+//! - `sys` is a folder of two files: what a child needs, and what the checks of the host need.
 
 pub mod cli;
 pub mod commands;

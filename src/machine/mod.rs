@@ -24,11 +24,13 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use console::{Sighting, Sinks, Tail};
 use end::{End, GuestEnd, end_of};
@@ -104,9 +106,12 @@ pub struct Machine {
     qmp: Qmp,
     events: Events,
     sightings: mpsc::UnboundedReceiver<Sighting>,
-    console: tokio::task::JoinHandle<io::Result<()>>,
+    /// None once it was read to its end.
+    console: Option<tokio::task::JoinHandle<io::Result<()>>>,
     tail: Rc<RefCell<Tail>>,
     guest_end: Option<GuestEnd>,
+    /// When QEMU is killed, once the guest has ended.
+    deadline: Option<Instant>,
 }
 
 /// What a running machine has to tell.
@@ -158,9 +163,10 @@ impl Machine {
             qmp,
             events,
             sightings,
-            console,
+            console: Some(console),
             tail,
             guest_end: None,
+            deadline: None,
         })
     }
 
@@ -213,48 +219,38 @@ impl Machine {
 
     /// The next thing of note. May be dropped and called again; not after an end.
     pub async fn next(&mut self) -> io::Result<News> {
-        loop {
+        while self.guest_end.is_none() {
             tokio::select! {
                 biased;
-                Some(event) = self.events.recv() => match event {
-                    Ok(event) => self.heed(event),
-                    // QEMU talks nonsense, or its connection broke: nothing can be steered.
-                    Err(error) => {
-                        tracing::debug!("{error}");
-                        self.guest_end.get_or_insert(GuestEnd::QmpLost(error.to_string()));
-                    }
-                },
+                Some(event) = self.events.recv() => self.heed(event),
                 Some(sighting) = self.sightings.recv() => match sighting {
-                    Sighting::Panic => self.guest_end = Some(GuestEnd::Panicked),
+                    Sighting::Panic => self.note(GuestEnd::Panicked),
                     other => return Ok(News::Console(other)),
                 },
-                status = self.process.wait() => {
-                    let status = status?;
-                    self.drain_events();
-                    self.drain_console().await;
-                    return Ok(News::Ended(end_of(status, self.guest_end.take(), self.process.tail())));
-                }
-            }
-            if let Some(end) = self.guest_end.clone() {
-                let patience = match end {
-                    GuestEnd::PoweredOff
-                    | GuestEnd::Reset
-                    | GuestEnd::WindowClosed
-                    | GuestEnd::Ended => EXIT_PATIENCE,
-                    GuestEnd::Panicked => PANIC_DRAIN,
-                    GuestEnd::WriteFailed { .. } | GuestEnd::QmpLost(_) => Duration::ZERO,
-                };
-                let status = self.process.wait_or_kill(patience).await?;
-                self.drain_events();
-                self.drain_console().await;
-                // What was seen first is the cause; only a lost QMP is explained by the status.
-                let end = match end {
-                    GuestEnd::QmpLost(_) => self.guest_end.take().unwrap_or(end),
-                    end => end,
-                };
-                return Ok(News::Ended(end_of(status, Some(end), self.process.tail())));
+                status = self.process.wait() => return self.conclude(status?).await,
             }
         }
+        let patience = match &self.guest_end {
+            Some(GuestEnd::Panicked) => PANIC_DRAIN,
+            Some(GuestEnd::WriteFailed { .. } | GuestEnd::QmpLost(_)) => Duration::ZERO,
+            _ => EXIT_PATIENCE,
+        };
+        // Kept over calls, so that whoever drops this future does not prolong the end.
+        let deadline = *self
+            .deadline
+            .get_or_insert_with(|| Instant::now() + patience);
+        let status = self.process.wait_or_kill(deadline).await?;
+        self.conclude(status).await
+    }
+
+    /// QEMU is gone: what it and the guest said last decides.
+    async fn conclude(&mut self, status: ExitStatus) -> io::Result<News> {
+        while let Ok(event) = self.events.try_recv() {
+            self.heed(event);
+        }
+        self.drain_console().await;
+        let end = end_of(status, self.guest_end.clone(), self.process.tail());
+        Ok(News::Ended(end))
     }
 
     /// Ends the machine at once. QEMU is reaped when this returns.
@@ -264,33 +260,43 @@ impl Machine {
         Ok(())
     }
 
-    fn heed(&mut self, event: qapi::qmp::Event) {
-        if let Some(end) = end::of_event(&event)
-            && self.guest_end.is_none()
-        {
-            self.guest_end = Some(end);
+    fn heed(&mut self, event: Result<qapi::qmp::Event, QmpError>) {
+        match event {
+            Ok(event) => {
+                if let Some(end) = end::of_event(&event) {
+                    self.note(end);
+                }
+            }
+            // QEMU talks nonsense, or its connection broke: nothing can be steered.
+            Err(error) => self.note(GuestEnd::QmpLost(error.to_string())),
         }
     }
 
-    fn drain_events(&mut self) {
-        while let Ok(event) = self.events.try_recv() {
-            if let Ok(event) = event {
-                self.heed(event);
+    /// What is seen first is the cause, with two exceptions: a panic explains the reset or the
+    /// power-off that came of it, and anything explains a lost connection.
+    fn note(&mut self, end: GuestEnd) {
+        match (&self.guest_end, &end) {
+            (None | Some(GuestEnd::QmpLost(_)), _) | (_, GuestEnd::Panicked) => {
+                self.guest_end = Some(end);
             }
+            _ => {}
         }
     }
 
     /// Reads the console to its end, which has come: QEMU is gone. Bounded all the same,
     /// because whoever reads our output may not.
     async fn drain_console(&mut self) {
-        match tokio::time::timeout(EXIT_PATIENCE, &mut self.console).await {
-            Ok(Ok(Err(error))) => tracing::warn!("copying the console: {error}"),
-            Ok(_) => {}
-            Err(_) => tracing::debug!("the console's output is not being read"),
+        if let Some(console) = &mut self.console {
+            match tokio::time::timeout(EXIT_PATIENCE, console).await {
+                Ok(Ok(Err(error))) => tracing::warn!("copying the console: {error}"),
+                Ok(_) => {}
+                Err(_) => tracing::debug!("the console's output is not being read"),
+            }
+            self.console = None;
         }
         while let Ok(sighting) = self.sightings.try_recv() {
             if sighting == Sighting::Panic {
-                self.guest_end = Some(GuestEnd::Panicked);
+                self.note(GuestEnd::Panicked);
             }
         }
     }

@@ -7,12 +7,12 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
+use tokio::time::Instant;
 
 use crate::sys::ChildSetup;
 
@@ -97,10 +97,10 @@ impl Process {
         Ok(status)
     }
 
-    /// Waits for QEMU's own end, but no longer than `patience`; then kills it. Either way it
-    /// is reaped when this returns.
-    pub async fn wait_or_kill(&mut self, patience: Duration) -> io::Result<ExitStatus> {
-        match tokio::time::timeout(patience, self.wait()).await {
+    /// Waits for QEMU's own end until `deadline`; then kills it. Either way it is reaped when
+    /// this returns. May be dropped and called again.
+    pub async fn wait_or_kill(&mut self, deadline: Instant) -> io::Result<ExitStatus> {
+        match tokio::time::timeout_at(deadline, self.wait()).await {
             Ok(status) => status,
             Err(_) => self.kill().await,
         }

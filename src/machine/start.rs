@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 
 use super::process::Process;
 use super::qmp::{Events, Qmp, QmpError};
@@ -100,7 +101,7 @@ pub(super) async fn greet(
 
 /// QMP was closed: QEMU has ended or is about to.
 pub(super) async fn gone(process: &mut Process) -> StartError {
-    match process.wait_or_kill(EXIT_PATIENCE).await {
+    match process.wait_or_kill(Instant::now() + EXIT_PATIENCE).await {
         Ok(status) => ended_early(process, status),
         Err(error) => error.into(),
     }

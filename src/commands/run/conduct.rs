@@ -16,6 +16,7 @@ use super::{Finished, report};
 use crate::commands::{Failure, Voice};
 use crate::machine::console::{Sighting, Sinks};
 use crate::machine::end::End;
+use crate::machine::plan::Accelerator;
 use crate::machine::stdio;
 use crate::machine::terminal::{Escapes, HELP, Key, Terminal};
 use crate::machine::{Channels, Holdings, Machine, News};
@@ -139,6 +140,9 @@ async fn start(
     } else {
         "tcg"
     });
+    if facts.accelerator.used == Some("tcg") && assembled.plan.accelerator != Accelerator::Tcg {
+        tracing::warn!("QEMU could not use KVM; the guest is emulated (TCG), which is slower");
+    }
     machine.cont().await?;
     facts.phases.mark("running");
     Ok(machine)
@@ -158,14 +162,19 @@ fn inputs(terminal: bool) -> (Option<mpsc::Sender<Vec<u8>>>, Chunks, Option<Chun
     }
 }
 
-/// Waits until what the guest printed last is on standard output, unless a signal ends the
-/// wait, or the run ended because of one.
+/// How long a reader of ours may take for the last output of a run that was cut short.
+const LAST_OUTPUT: Duration = Duration::from_secs(2);
+
+/// Waits until what the guest printed last is on standard output: as long as its reader takes
+/// where the guest ended by itself, unless a signal ends the wait.
 async fn all_written(end: &End, written: oneshot::Receiver<()>, signals: &mut Signals) {
-    if matches!(end, End::Signalled(_)) {
-        return;
-    }
+    let patience = match end {
+        End::Signalled(_) => return,
+        End::TimedOut { .. } | End::Left => LAST_OUTPUT,
+        _ => Duration::MAX,
+    };
     tokio::select! {
-        _ = written => {}
+        _ = tokio::time::timeout(patience, written) => {}
         _ = signals.next() => {}
     }
 }

@@ -57,6 +57,20 @@ fn the_keys_leave_help_and_suspend_and_all_else_goes_to_the_guest() {
     );
 }
 
+#[test]
+fn a_panic_ends_the_run_though_the_user_goes_on_typing() {
+    let (mut terminal, born) = on_terminal("panic");
+    terminal.wait_for("Kernel panic");
+    let mut status = None;
+    terminal.wait_until("the run ends", |this| {
+        this.press("x");
+        status = this.child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(122), "{}", terminal.seen());
+    assert_eq!(terminal.settings(), born);
+}
+
 /// Under a shell with job control, as people have it.
 #[test]
 fn a_suspended_run_gives_the_shell_its_terminal_and_stops_the_guest_until_fg() {
