@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use serde_json::Value;
 
 use super::blockdev::{disk_nodes, layer_node};
-use super::plan::{Bus, ChildFd, Disk, Display, Firmware, Layer, Network, Plan};
+use super::plan::{AGENT_PORT, Bus, ChildFd, Disk, Display, Firmware, Layer, Network, Plan};
 
 /// QEMU's own sandbox: no new privileges, no child processes, no change of scheduling.
 pub const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
@@ -101,6 +101,14 @@ fn channel_args(args: &mut Args, plan: &Plan) {
         format!("socket,id=console,fd={}", plan.console.0),
     );
     args.opt("-serial", "chardev:console");
+    if let Some(agent) = plan.agent {
+        args.opt("-device", "virtio-serial-pci,id=serial");
+        args.opt("-chardev", format!("socket,id=agent,fd={}", agent.0));
+        args.opt(
+            "-device",
+            format!("virtserialport,bus=serial.0,chardev=agent,name={AGENT_PORT}"),
+        );
+    }
 }
 
 fn firmware_args(args: &mut Args, firmware: &Firmware) {

@@ -7,6 +7,7 @@
 
 pub mod args;
 pub mod blockdev;
+pub mod channels;
 pub mod console;
 pub mod end;
 pub mod overlay;
@@ -21,8 +22,7 @@ pub mod terminal;
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::rc::Rc;
@@ -32,9 +32,9 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+pub use channels::Channels;
 use console::{Sighting, Sinks, Tail};
 use end::{End, GuestEnd, end_of};
-use plan::ChildFd;
 use process::{Inherited, Process};
 use qmp::{Events, Qmp, QmpError, Version};
 pub use start::StartError;
@@ -48,41 +48,6 @@ const EXIT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the console is still read after a panic, so that its trace is whole.
 const PANIC_DRAIN: Duration = Duration::from_millis(300);
-
-/// The two ends of QEMU's channels: ours, and those that QEMU will inherit.
-#[derive(Debug)]
-pub struct Channels {
-    qmp: StdUnixStream,
-    console: StdUnixStream,
-    child_qmp: OwnedFd,
-    child_console: OwnedFd,
-}
-
-impl Channels {
-    /// Connected socket pairs: nothing has a name.
-    pub fn new() -> io::Result<Self> {
-        let (qmp, child_qmp) = StdUnixStream::pair()?;
-        let (console, child_console) = StdUnixStream::pair()?;
-        qmp.set_nonblocking(true)?;
-        console.set_nonblocking(true)?;
-        Ok(Self {
-            qmp,
-            console,
-            child_qmp: child_qmp.into(),
-            child_console: child_console.into(),
-        })
-    }
-
-    /// The number of QEMU's end of QMP.
-    pub fn qmp_fd(&self) -> ChildFd {
-        ChildFd(self.child_qmp.as_raw_fd())
-    }
-
-    /// The number of QEMU's end of the serial port.
-    pub fn console_fd(&self) -> ChildFd {
-        ChildFd(self.child_console.as_raw_fd())
-    }
-}
 
 /// What a machine is started with besides its arguments.
 #[derive(Debug)]
@@ -110,6 +75,8 @@ pub struct Machine {
     console: Option<tokio::task::JoinHandle<io::Result<()>>>,
     tail: Rc<RefCell<Tail>>,
     guest_end: Option<GuestEnd>,
+    /// Our end of the agent's port, until somebody takes it.
+    agent: Option<UnixStream>,
     /// When QEMU is killed, once the guest has ended.
     deadline: Option<Instant>,
 }
@@ -132,21 +99,16 @@ impl Machine {
         args: &[OsString],
         holdings: Holdings<'_>,
     ) -> Result<Self, StartError> {
-        let Channels {
-            qmp,
-            console,
-            child_qmp,
-            child_console,
-        } = holdings.channels;
+        let Channels { ours, theirs } = holdings.channels;
         let inherited = Inherited {
-            fds: vec![child_qmp, child_console],
+            fds: theirs.into_fds(),
             max_file_size: holdings.max_file_size,
         };
         let mut process = Process::spawn(&program, args, &holdings.files, inherited)
             .map_err(|source| StartError::Spawn { program, source })?;
         tracing::debug!("QEMU has process id {:?}", process.id());
 
-        let (read, write) = UnixStream::from_std(console)?.into_split();
+        let (read, write) = UnixStream::from_std(ours.console)?.into_split();
         let (sightings_tx, sightings) = mpsc::unbounded_channel();
         let tail = Rc::new(RefCell::new(Tail::default()));
         let console = tokio::task::spawn_local(console::pump(
@@ -157,8 +119,9 @@ impl Machine {
         ));
         tokio::task::spawn_local(console::feed(write, holdings.input));
 
-        let (qmp, events) = greet(&mut process, UnixStream::from_std(qmp)?).await?;
+        let (qmp, events) = greet(&mut process, UnixStream::from_std(ours.qmp)?).await?;
         Ok(Self {
+            agent: ours.agent.map(UnixStream::from_std).transpose()?,
             process,
             qmp,
             events,
@@ -183,6 +146,11 @@ impl Machine {
     /// The last lines on the console, fit to be printed.
     pub fn console_tail(&self) -> Vec<String> {
         self.tail.borrow().lines()
+    }
+
+    /// Our end of the agent's port, once, where the machine has one.
+    pub fn take_agent(&mut self) -> Option<UnixStream> {
+        self.agent.take()
     }
 
     /// Whether QEMU runs on KVM, in its own words (`query-kvm`).

@@ -11,6 +11,9 @@ use crate::image::Format;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChildFd(pub i32);
 
+/// The name of the agent's port in the guest.
+pub const AGENT_PORT: &str = "org.bivouac.agent.0";
+
 /// One virtual machine.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -46,6 +49,9 @@ pub struct Plan {
     pub qmp: ChildFd,
     /// The serial port's end for QEMU: a connected socket.
     pub console: ChildFd,
+    /// The agent's end for QEMU, where there is an agent: a connected socket, which the guest
+    /// sees as the virtio-serial port [`AGENT_PORT`].
+    pub agent: Option<ChildFd>,
     /// The user's own arguments, last.
     pub extra: Vec<OsString>,
 }

@@ -129,7 +129,7 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
 
     let accelerator = hardware::accelerator(args.hardware.accel, facts)?;
     facts.phases.mark("kvm-check");
-    let channels = Channels::new().context("making QEMU's channels")?;
+    let channels = Channels::new(false).context("making QEMU's channels")?;
     let plan = Plan {
         qemu,
         machine,
@@ -147,6 +147,7 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
         reboot: args.hardware.reboot,
         qmp: channels.qmp_fd(),
         console: channels.console_fd(),
+        agent: channels.agent_fd(),
         extra: args.qemu.qemu_arg.clone(),
     };
     let console_log = match &args.conduct.console_log {

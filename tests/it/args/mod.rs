@@ -32,6 +32,7 @@ pub fn plan() -> Plan {
         reboot: false,
         qmp: ChildFd(20),
         console: ChildFd(21),
+        agent: None,
         extra: vec![],
     }
 }

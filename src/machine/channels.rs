@@ -1,0 +1,84 @@
+//! The channels between bivouac and QEMU: connected socket pairs, so that nothing has a name.
+//! One end of each is ours; QEMU inherits the other under the number it has here.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use super::plan::ChildFd;
+
+/// Both ends of every channel, before QEMU is started.
+#[derive(Debug)]
+pub struct Channels {
+    pub(super) ours: Ours,
+    pub(super) theirs: Theirs,
+}
+
+/// Our ends, non-blocking.
+#[derive(Debug)]
+pub(super) struct Ours {
+    pub(super) qmp: UnixStream,
+    pub(super) console: UnixStream,
+    pub(super) agent: Option<UnixStream>,
+}
+
+/// The ends that QEMU inherits. Ours are closed once it runs, so that its end is an
+/// end-of-file for us.
+#[derive(Debug)]
+pub(super) struct Theirs {
+    qmp: OwnedFd,
+    console: OwnedFd,
+    agent: Option<OwnedFd>,
+}
+
+impl Theirs {
+    pub(super) fn into_fds(self) -> Vec<OwnedFd> {
+        let both = [self.qmp, self.console];
+        both.into_iter().chain(self.agent).collect()
+    }
+}
+
+impl Channels {
+    /// QMP and the serial port, and the agent's port where it is wanted.
+    pub fn new(with_agent: bool) -> io::Result<Self> {
+        let (qmp, their_qmp) = pair()?;
+        let (console, their_console) = pair()?;
+        let (agent, their_agent) = match with_agent {
+            true => pair().map(|(ours, theirs)| (Some(ours), Some(theirs)))?,
+            false => (None, None),
+        };
+        Ok(Self {
+            ours: Ours {
+                qmp,
+                console,
+                agent,
+            },
+            theirs: Theirs {
+                qmp: their_qmp,
+                console: their_console,
+                agent: their_agent,
+            },
+        })
+    }
+
+    /// The number of QEMU's end of QMP.
+    pub fn qmp_fd(&self) -> ChildFd {
+        ChildFd(self.theirs.qmp.as_raw_fd())
+    }
+
+    /// The number of QEMU's end of the serial port.
+    pub fn console_fd(&self) -> ChildFd {
+        ChildFd(self.theirs.console.as_raw_fd())
+    }
+
+    /// The number of QEMU's end of the agent's port.
+    pub fn agent_fd(&self) -> Option<ChildFd> {
+        self.theirs.agent.as_ref().map(|fd| ChildFd(fd.as_raw_fd()))
+    }
+}
+
+fn pair() -> io::Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((ours, theirs.into()))
+}
