@@ -178,6 +178,11 @@ impl Layer {
         self.opened.actual_size()
     }
 
+    /// Whether this is a raw ISO 9660 image that only a CD-ROM drive could boot.
+    pub fn is_optical_only(&self) -> bool {
+        self.format == Format::Raw && self.opened.is_optical_only()
+    }
+
     /// Whether the header still says what it said when the chain was resolved. Whoever may
     /// write the image could change it between our look and QEMU's: asked once QEMU has opened
     /// every layer, this tells.

@@ -242,6 +242,15 @@ impl Opened {
         self.file.read_exact_at(&mut identifier, 32769).is_ok() && &identifier == b"CD001"
     }
 
+    /// Whether this is an ISO 9660 image that no firmware could boot as a disk: it has no boot
+    /// sector (0x55 0xaa at 510), as "hybrid" images have.
+    pub fn is_optical_only(&self) -> bool {
+        let mut signature = [0; 2];
+        let hybrid =
+            self.file.read_exact_at(&mut signature, 510).is_ok() && signature == [0x55, 0xaa];
+        self.is_iso() && !hybrid
+    }
+
     /// Whether another process holds the image as a writer.
     ///
     /// QEMU's file driver tells others what it does by shared locks on single bytes (block/

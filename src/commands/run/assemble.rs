@@ -98,15 +98,20 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
 
     let machine = hardware::machine_type(args)?;
     hardware::check_room(args)?;
-    let mut disks = Vec::new();
+    let (mut disks, mut cdroms) = (Vec::new(), Vec::new());
     if let Some(image) = &args.image {
         let backing = args.backing.clone();
-        let request = Request {
+        let chain = resolve(&Request {
             image: image.clone(),
             format: args.format,
             backing,
-        };
-        disks.push(builder.disk("disk0", &request, None)?);
+        })?;
+        // An ISO that boots from a CD-ROM drive alone is put into one; nobody writes there.
+        if chain.top().is_optical_only() {
+            cdroms.push(builder.without_overlay(chain));
+        } else {
+            disks.push(builder.with_overlay("disk0", chain, None)?);
+        }
     }
     for disk in &args.hardware.disk {
         let request = Request {
@@ -118,12 +123,9 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
         disks.push(builder.disk(&name, &request, disk.serial.clone())?);
     }
     let firmware = builder.firmware(&args.hardware.firmware, &machine)?;
-    let cdroms = args
-        .hardware
-        .cdrom
-        .iter()
-        .map(|iso| builder.read_only(iso, Format::Raw));
-    let cdroms = cdroms.collect::<Result<_, _>>()?;
+    for iso in &args.hardware.cdrom {
+        cdroms.push(builder.read_only(iso, Format::Raw)?);
+    }
     facts.layers_before(&builder.chains);
     facts.phases.mark("images");
 
@@ -199,16 +201,18 @@ impl Builder {
         request: &Request,
         serial: Option<String>,
     ) -> Result<Disk, Failure> {
-        let chain = resolve(request)?;
-        let top = chain.top();
-        let overlay = Overlay::create(
-            name,
-            &self.place,
-            chain.virtual_size(),
-            top.path(),
-            top.format(),
-        )
-        .with_context(|| format!("making an overlay in {}", self.place.name().display()))?;
+        self.with_overlay(name, resolve(request)?, serial)
+    }
+
+    fn with_overlay(
+        &mut self,
+        name: &str,
+        chain: Chain,
+        serial: Option<String>,
+    ) -> Result<Disk, Failure> {
+        let (top, size) = (chain.top(), chain.virtual_size());
+        let overlay = Overlay::create(name, &self.place, size, top.path(), top.format())
+            .with_context(|| format!("making an overlay in {}", self.place.name().display()))?;
         let disk = Disk {
             overlay: overlay.fd(),
             layers: layers(&chain),
@@ -226,10 +230,13 @@ impl Builder {
             format: Some(format),
             backing: vec![],
         };
-        let chain = resolve(&request)?;
+        Ok(self.without_overlay(resolve(&request)?))
+    }
+
+    fn without_overlay(&mut self, chain: Chain) -> Layer {
         let layer = layers(&chain).remove(0);
         self.chains.push(chain);
-        Ok(layer)
+        layer
     }
 
     fn firmware(&mut self, asked: &Path, machine: &str) -> Result<Firmware, Failure> {

@@ -1,5 +1,6 @@
 //! Every bus with two disks and a CD-ROM: the guest finds the disks and writes all over them.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{ended, report};
@@ -78,6 +79,53 @@ fn ide_disks_are_found_and_written() {
 #[test]
 fn nvme_disks_are_found_and_written() {
     writes_over_two_disks("nvme");
+}
+
+/// An ISO with the tiny guest on it, which boots from a CD-ROM drive and from nothing else.
+fn bootable_iso(dir: &Path) -> PathBuf {
+    let tree = dir.join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::copy(guest("tiny-kernel"), tree.join("kernel")).unwrap();
+    std::fs::copy(guest("tiny-initrd"), tree.join("initrd")).unwrap();
+    let config = "set root=(cd)\nlinux /kernel console=ttyS0 quiet\ninitrd /initrd\nboot\n";
+    std::fs::write(dir.join("grub.cfg"), config).unwrap();
+    let script = "grub-mkimage -O i386-pc-eltorito -p / -c grub.cfg -o tree/boot.img \
+         biosdisk iso9660 linux normal && \
+         xorriso -as mkisofs -quiet -o cd.iso -b boot.img -no-emul-boot -boot-load-size 4 \
+         -boot-info-table tree";
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    dir.join("cd.iso")
+}
+
+#[test]
+fn an_iso_that_only_a_cdrom_drive_could_boot_is_put_into_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let iso = bootable_iso(dir.path());
+    let before = sha256(&iso);
+    for arguments in [
+        vec![iso.clone()],
+        vec!["--cdrom".into(), iso.clone(), guest("tiny.raw")],
+    ] {
+        let dry = Bivouac::run().args(&arguments).arg("--dry-run").output();
+        assert!(dry.stdout.contains("ide-cd,bus=sata.0"), "{dry:?}");
+    }
+    let finished = Bivouac::run().args(["--memory", "512M"]).arg(&iso).output();
+    ended(&finished, 0);
+    assert!(
+        finished.stdout.contains("Booting from DVD/CD"),
+        "{finished:?}"
+    );
+    assert!(finished.stdout.contains("tiny: ready"), "{finished:?}");
+    assert_eq!(sha256(&iso), before);
 }
 
 #[test]
