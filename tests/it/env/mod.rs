@@ -7,3 +7,4 @@ pub mod guests;
 pub mod images;
 pub mod pty;
 pub mod residue;
+pub mod script;

@@ -6,7 +6,6 @@ mod kvm;
 mod namespace;
 mod qemu;
 mod scratch;
-mod script;
 
+pub use crate::env::script::write_script;
 pub use namespace::Namespace;
-pub use script::write_script;

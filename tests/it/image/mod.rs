@@ -16,6 +16,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::env::script::write_script;
+
 /// A directory of images that goes away with the test; every command runs inside it.
 pub struct Images {
     dir: tempfile::TempDir,
@@ -86,7 +88,34 @@ impl Images {
             status,
         } = self.chain(words);
         assert_eq!(status, 125, "{stdout}{stderr}");
+        self.refused_by_run(words);
         format!("{}{stderr}", problems_of(&stdout))
+    }
+
+    /// `run` refuses the same image, and starts nothing that could be a QEMU.
+    fn refused_by_run(&self, words: &[&str]) {
+        let (qemu, started) = (self.path("qemu"), self.path("qemu-was-started"));
+        write_script(&qemu, &format!(": >'{}'", started.display()));
+        let program = env!("CARGO_BIN_EXE_bivouac");
+        let run = [
+            &[
+                program,
+                "run",
+                "--accel",
+                "tcg",
+                "--overlay",
+                "memory",
+                "--qemu",
+                "./qemu",
+            ],
+            words,
+        ];
+        let answer = self.answer(self.command(run.concat()));
+        assert_eq!(answer.status, 125, "{}", answer.stderr);
+        assert!(answer.stderr.starts_with("bivouac: "), "{}", answer.stderr);
+        assert_eq!(answer.stdout, "");
+        assert!(!started.exists(), "{words:?}: something was started");
+        fs::remove_file(qemu).expect("the script is there");
     }
 
     /// The answer to an image that has to be accepted.

@@ -9,6 +9,7 @@ use super::{ended, report, run_tiny};
 use crate::env::bivouac::Bivouac;
 use crate::env::guests::guest;
 use crate::env::images::qemu_img;
+use crate::env::script::write_script;
 
 #[test]
 fn a_guest_that_powers_off_is_a_success_and_the_report_tells_all_of_it() {
@@ -135,14 +136,14 @@ fn a_qemu_that_refuses_its_arguments_is_quoted() {
 
 /// Stands in for QEMU where the real one cannot be made to misbehave.
 fn fake_qemu(dir: &std::path::Path, script: &str) -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt;
     let path = dir.join("qemu");
     // $fd is QEMU's end of QMP.
-    let find = r#"#!/bin/bash
-for arg; do case $arg in socket,id=qmp,fd=*) fd=${arg##*=};; esac; done
-"#;
-    std::fs::write(&path, format!("{find}{script}\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let find = r#"for arg; do case $arg in socket,id=qmp,fd=*) fd=${arg##*=};; esac; done"#;
+    let script = script.replace('\'', r"'\''");
+    write_script(
+        &path,
+        &format!("exec bash -c '{find}\n{script}' \"$0\" \"$@\""),
+    );
     path
 }
 
