@@ -98,4 +98,5 @@ failures_with_a_mend!(
     crate::host::qemu::QemuError,
     crate::host::scratch::ScratchError,
     crate::image::ChainError,
+    crate::machine::drives::DriveError,
 );

@@ -9,6 +9,7 @@ pub mod args;
 pub mod blockdev;
 pub mod channels;
 pub mod console;
+pub mod drives;
 pub mod end;
 pub mod overlay;
 pub mod plan;

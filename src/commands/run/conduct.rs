@@ -74,7 +74,7 @@ pub async fn conduct(
     let (to_guest, input, keys) = inputs(terminal.is_some());
     let holdings = Holdings {
         channels,
-        files: assembled.files(),
+        files: assembled.drives.files(),
         max_file_size: assembled.max_write,
         sinks: Sinks {
             output: Some(output),
@@ -133,7 +133,7 @@ async fn start(
     let mut machine = Machine::start(assembled.plan.qemu.clone(), &argv, holdings).await?;
     facts.phases.mark("greeted");
     // Every image is open in QEMU by now, and no guest has run.
-    assembled.check_headers()?;
+    assembled.drives.check_headers()?;
     facts.qemu_version = Some(machine.version().to_string());
     facts.accelerator.used = Some(if machine.uses_kvm().await? {
         "kvm"

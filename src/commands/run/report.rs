@@ -113,7 +113,7 @@ impl Facts {
 
     /// Compares the layers with what they were, and measures the overlays.
     pub fn after(&mut self, assembled: &Assembled) {
-        let layers = assembled.chains.iter().flat_map(Chain::layers);
+        let layers = assembled.drives.chains().iter().flat_map(Chain::layers);
         for (facts, layer) in self.layers.iter_mut().zip(layers) {
             facts.after = layer.identity_now().ok();
             facts.unchanged = facts.after.as_ref().map(|after| *after == facts.before);
@@ -125,7 +125,8 @@ impl Facts {
             }
         }
         self.overlays = assembled
-            .overlays
+            .drives
+            .overlays()
             .iter()
             .map(|overlay| OverlayFacts {
                 disk: overlay.name().to_owned(),
@@ -308,7 +309,7 @@ fn write_failed(
             Some("a larger --max-write".to_owned()),
         );
     }
-    match &assembled.place {
+    match &assembled.drives.place {
         Place::Memory => (
             Some(format!(
                 "no memory was left for the overlay of {node}: {reason}"

@@ -1,0 +1,152 @@
+//! Everything that a machine's block devices hold open: the images' layers, read-only, and an
+//! overlay for each disk that the guest may write.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::PathBuf;
+
+use super::overlay::{Overlay, Place};
+use super::plan::{ChildFd, Disk, Layer};
+use crate::image::chain::Chain;
+use crate::image::opened::Kind;
+
+/// Why a drive cannot be had, or can no longer be trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The overlay could not be made.
+    #[error("making an overlay in {}", place.display())]
+    Overlay {
+        /// Where.
+        place: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The header is not the one that was checked.
+    #[error("{}: its header was changed while QEMU opened it", path.display())]
+    HeaderChanged {
+        /// The layer.
+        path: PathBuf,
+    },
+    /// The header cannot be read any more.
+    #[error("reading {} again", path.display())]
+    Header {
+        /// The layer.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl DriveError {
+    /// What helps.
+    pub fn mend(&self) -> Option<String> {
+        match self {
+            Self::HeaderChanged { .. } => Some("run it again once nobody writes to it".to_owned()),
+            Self::Overlay { .. } | Self::Header { .. } => None,
+        }
+    }
+}
+
+/// The drives of one machine.
+#[derive(Debug)]
+pub struct Drives {
+    /// Where the overlays are.
+    pub place: Place,
+    chains: Vec<Chain>,
+    overlays: Vec<Overlay>,
+}
+
+impl Drives {
+    /// None yet.
+    pub fn new(place: Place) -> Self {
+        Self {
+            place,
+            chains: Vec::new(),
+            overlays: Vec::new(),
+        }
+    }
+
+    /// A throwaway disk over `chain`; its node is called `name`.
+    pub fn disk(
+        &mut self,
+        name: &str,
+        chain: Chain,
+        serial: Option<String>,
+    ) -> Result<Disk, DriveError> {
+        let (top, size) = (chain.top(), chain.virtual_size());
+        let overlay = Overlay::create(name, &self.place, size, top.path(), top.format()).map_err(
+            |source| DriveError::Overlay {
+                place: self.place.name(),
+                source,
+            },
+        )?;
+        let disk = Disk {
+            overlay: overlay.fd(),
+            layers: layers(&chain),
+            serial,
+        };
+        self.overlays.push(overlay);
+        self.chains.push(chain);
+        Ok(disk)
+    }
+
+    /// The top of `chain`, for a device that only reads.
+    pub fn read_only(&mut self, chain: Chain) -> Layer {
+        let layer = layers(&chain).remove(0);
+        self.chains.push(chain);
+        layer
+    }
+
+    /// Every image.
+    pub fn chains(&self) -> &[Chain] {
+        &self.chains
+    }
+
+    /// Every overlay, in the order of the disks.
+    pub fn overlays(&self) -> &[Overlay] {
+        &self.overlays
+    }
+
+    /// What QEMU inherits.
+    pub fn files(&self) -> Vec<BorrowedFd<'_>> {
+        let layers = self
+            .chains
+            .iter()
+            .flat_map(Chain::layers)
+            .map(|layer| layer.fd());
+        layers
+            .chain(self.overlays.iter().map(AsFd::as_fd))
+            .collect()
+    }
+
+    /// Refuses an image whose header is not the one that was checked. To be asked once QEMU
+    /// has opened every layer, before any guest runs.
+    pub fn check_headers(&self) -> Result<(), DriveError> {
+        for layer in self.chains.iter().flat_map(Chain::layers) {
+            let path = || layer.path().to_owned();
+            match layer.header_is_unchanged() {
+                Ok(true) => {}
+                Ok(false) => return Err(DriveError::HeaderChanged { path: path() }),
+                Err(source) => {
+                    return Err(DriveError::Header {
+                        path: path(),
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn layers(chain: &Chain) -> Vec<Layer> {
+    let described = chain.layers().iter().map(|layer| Layer {
+        fd: ChildFd(layer.fd().as_raw_fd()),
+        format: layer.format(),
+        block_device: layer.kind() == Kind::BlockDevice,
+        label: layer.path().display().to_string(),
+    });
+    described.collect()
+}
