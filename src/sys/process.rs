@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
@@ -32,7 +34,7 @@ impl ChildSetup {
     /// Makes `command` do the set-up in its child. Call from the main thread, and spawn from
     /// it: the child is killed when the *thread* that forked it ends (prctl(2),
     /// PR_SET_PDEATHSIG).
-    pub fn apply(self, command: &mut tokio::process::Command) {
+    pub fn apply(self, command: &mut Command) {
         // SAFETY: `in_child` calls only async-signal-safe functions (setsid, sigaction,
         // close_range, fcntl, setrlimit, prctl, getppid): it takes no lock and allocates
         // nothing, so it is sound between fork and exec.
