@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::libc;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, getppid};
 
 /// What a child sets up between fork and exec.
@@ -49,9 +49,9 @@ impl ChildSetup {
         reset_signal_dispositions();
         // No core file: it would be left behind, and it would hold the guest's memory. One
         // byte, not zero, because a core_pattern that pipes ignores zero (core(5)).
-        setrlimit(Resource::RLIMIT_CORE, 1, 1)?;
+        lower_limit(Resource::RLIMIT_CORE, 1)?;
         if let Some(limit) = self.max_file_size {
-            setrlimit(Resource::RLIMIT_FSIZE, limit, limit)?;
+            lower_limit(Resource::RLIMIT_FSIZE, limit)?;
         }
         close_on_exec_from(3)?;
         for fd in &self.inherit {
@@ -69,6 +69,14 @@ impl ChildSetup {
         }
         Ok(())
     }
+}
+
+/// Sets both limits of `resource` to `limit`, or leaves them where they are lower still: nobody
+/// but root may raise a hard limit.
+fn lower_limit(resource: Resource, limit: u64) -> io::Result<()> {
+    let (_, hard) = getrlimit(resource)?;
+    let limit = limit.min(hard);
+    Ok(setrlimit(resource, limit, limit)?)
 }
 
 /// Every signal back to its default, but SIGXFSZ, which is ignored so that a write over
@@ -102,7 +110,7 @@ fn close_on_exec_from(first: RawFd) -> io::Result<()> {
         return Ok(());
     }
     // Linux before 5.11: one at a time.
-    let (soft, _) = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE)?;
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
     for fd in first..soft.min(65_536) as RawFd {
         // SAFETY: F_SETFD on a number that is not open fails with EBADF, harmlessly.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };

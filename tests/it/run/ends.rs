@@ -93,6 +93,22 @@ fn a_reset_ends_the_run_unless_it_was_allowed() {
     ended(&running.wait(), 143);
 }
 
+/// As sudo and many a service manager have it. Raising a hard limit again is not allowed.
+#[test]
+fn a_run_starts_where_core_files_are_forbidden_already() {
+    let words = run_tiny("hang").args(["--timeout", "1s"]).command();
+    let mut limited = Bivouac::by(Path::new("setpriv"))
+        .args([
+            "--bounding-set",
+            "-sys_resource",
+            "--inh-caps",
+            "-sys_resource",
+        ])
+        .args(["sh", "-c", "ulimit -Hc 0 && exec \"$@\"", "sh"]);
+    limited = limited.arg(words.get_program()).args(words.get_args());
+    ended(&limited.output(), 124);
+}
+
 #[test]
 fn the_time_outs_end_the_run_with_124() {
     for option in ["--timeout", "--boot-timeout"] {
