@@ -92,7 +92,6 @@ pub async fn conduct(
         Ok(machine) => machine,
         Err(end) => {
             voice.clear_status();
-            facts.after(assembled);
             return Ok(report::finished(end, Vec::new(), assembled));
         }
     };
@@ -119,7 +118,6 @@ pub async fn conduct(
     let tail = machine.console_tail();
     drop(machine);
     all_written(&end, written, &mut signals).await;
-    facts.after(assembled);
     Ok(report::finished(end, tail, assembled))
 }
 

@@ -84,8 +84,17 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Finished, Failure> {
         );
         // A thread may still be waiting for standard input.
         runtime.shutdown_background();
+        // Whatever came of it: the images are as they were, or the report says so.
+        report.facts.after(&assembled);
         conducted
     });
-    report.close(&outcome)?;
-    outcome
+    match (report.close(&outcome), outcome) {
+        (Ok(()), outcome) => outcome,
+        (Err(unwritten), Ok(finished)) if finished.status() == Status::Success => Err(unwritten),
+        // What went wrong in the run weighs more, but both are said.
+        (Err(unwritten), outcome) => {
+            tracing::warn!("{:#}", unwritten.error);
+            outcome
+        }
+    }
 }

@@ -93,6 +93,39 @@ fn a_reset_ends_the_run_unless_it_was_allowed() {
     ended(&running.wait(), 143);
 }
 
+#[test]
+fn a_report_that_cannot_be_written_hides_nothing_of_what_went_wrong() {
+    let finished = run_tiny("hang")
+        .args(["--timeout", "700ms", "--report", "/dev/full"])
+        .output();
+    ended(&finished, 124);
+    assert!(
+        finished.stderr.contains("writing the report"),
+        "{finished:?}"
+    );
+    assert!(
+        finished.stderr.contains("--timeout ran out"),
+        "{finished:?}"
+    );
+    let planned = run_tiny("hang")
+        .args(["--dry-run", "--report", "/dev/full"])
+        .output();
+    ended(&planned, 125);
+}
+
+#[test]
+fn the_report_of_a_start_that_failed_knows_the_layers_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("report.json");
+    let run = run_tiny("hang")
+        .args(["--qemu-arg", "-bogus", "--report"])
+        .arg(&json);
+    ended(&run.output(), 125);
+    let report = report(&json);
+    assert_eq!(report["verdict"]["end"], "failed");
+    assert_eq!(report["layers"][0]["unchanged"], true, "{report:#}");
+}
+
 /// As sudo and many a service manager have it. Raising a hard limit again is not allowed.
 #[test]
 fn a_run_starts_where_core_files_are_forbidden_already() {
