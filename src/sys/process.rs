@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use nix::libc;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, getppid};
 
 /// What a child sets up between fork and exec.
@@ -34,7 +34,7 @@ impl ChildSetup {
     /// PR_SET_PDEATHSIG).
     pub fn apply(self, command: &mut tokio::process::Command) {
         // SAFETY: `in_child` calls only async-signal-safe functions (setsid, sigaction,
-        // close_range, fcntl, setrlimit, prctl, getppid): it takes no lock and allocates
+        // close_range, fcntl, getrlimit, setrlimit, prctl, getppid): it takes no lock and allocates
         // nothing, so it is sound between fork and exec.
         unsafe {
             command.pre_exec(move || self.in_child());
@@ -47,9 +47,9 @@ impl ChildSetup {
         reset_signal_dispositions();
         // No core file: it would be left behind, and it would hold the guest's memory. One
         // byte, not zero, because a core_pattern that pipes ignores zero (core(5)).
-        setrlimit(Resource::RLIMIT_CORE, 1, 1)?;
+        lower_limit(Resource::RLIMIT_CORE, 1)?;
         if let Some(limit) = self.max_file_size {
-            setrlimit(Resource::RLIMIT_FSIZE, limit, limit)?;
+            lower_limit(Resource::RLIMIT_FSIZE, limit)?;
         }
         close_on_exec_from(3)?;
         for fd in &self.inherit {
@@ -67,6 +67,14 @@ impl ChildSetup {
         }
         Ok(())
     }
+}
+
+/// Sets a limit to `most`, or to the hard limit where that is lower already: only root may
+/// raise one, and `ulimit -c 0` is common.
+fn lower_limit(resource: Resource, most: u64) -> io::Result<()> {
+    let (_, hard) = getrlimit(resource)?;
+    let limit = most.min(hard);
+    Ok(setrlimit(resource, limit, limit)?)
 }
 
 /// Every signal back to its default, but SIGXFSZ, which is ignored so that a write over
@@ -100,7 +108,7 @@ fn close_on_exec_from(first: RawFd) -> io::Result<()> {
         return Ok(());
     }
     // Linux before 5.11: one at a time.
-    let (soft, _) = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE)?;
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
     for fd in first..soft.min(65_536) as RawFd {
         // SAFETY: F_SETFD on a number that is not open fails with EBADF, harmlessly.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
