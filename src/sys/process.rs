@@ -178,6 +178,15 @@ pub fn stop_like_a_terminal(whole_job: bool) -> io::Result<()> {
     Ok(stopped?)
 }
 
+/// Children are to be waited for. Where whoever started us ignores SIGCHLD, which a program
+/// inherits, the kernel would reap them itself and nobody would learn how they ended.
+pub fn keep_children_for_waiting() -> io::Result<()> {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: the default action runs no code of ours.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+    Ok(())
+}
+
 /// Whether `signal` is ignored, as `nohup` and a shell's background jobs have it. A program
 /// that inherits that leaves it so.
 pub fn is_ignored(signal: nix::sys::signal::Signal) -> bool {

@@ -27,3 +27,9 @@ fn hard_limits_that_are_lower_than_ours_already_are_left_as_they_are() {
     let finished = run_after("ulimit -f 1000000; set -- \"$@\" --max-write 1T");
     ended(&finished, 0);
 }
+
+#[test]
+fn the_end_of_qemu_is_seen_though_whoever_starts_us_ignores_sigchld() {
+    let finished = run_after("set -- env --ignore-signal=CHLD \"$@\"");
+    ended(&finished, 0);
+}
