@@ -85,7 +85,7 @@ pub async fn conduct(
     // Dropping the start half way kills QEMU.
     let stopped = tokio::select! {
         machine = start(assembled, holdings, facts) => Ok(machine?),
-        signal = signals.next() => Err(End::Signalled(signal as i32)),
+        signal = signals.next_ending() => Err(End::Signalled(signal as i32)),
         end = deadlines.passed() => Err(end),
     };
     let mut machine = match stopped {
@@ -175,7 +175,7 @@ async fn all_written(end: &End, written: oneshot::Receiver<()>, signals: &mut Si
     };
     tokio::select! {
         _ = tokio::time::timeout(patience, written) => {}
-        _ = signals.next() => {}
+        _ = signals.next_ending() => {}
     }
 }
 

@@ -9,6 +9,7 @@ use super::run_tiny;
 use crate::env::bivouac::children;
 use crate::env::pty::OnTerminal;
 use crate::env::residue::alive;
+use crate::env::script::write_script;
 
 fn on_terminal(action: &str) -> (OnTerminal, nix::sys::termios::Termios) {
     // A terminal is born cooked, with these settings; they are read before anyone changes them.
@@ -118,6 +119,44 @@ fn a_suspended_run_gives_the_shell_its_terminal_and_stops_the_guest_until_fg() {
     // Until bivouac is gone, it may be the one that reads what is typed.
     terminal.wait_until("both are gone", |_| !alive(qemu) && !alive(bivouac));
     terminal.wait_until("the shell has its terminal", |this| !this.is_raw());
+    terminal.press("exit\r");
+    terminal.wait();
+}
+
+/// Under a shell with job control as well: without one nobody could continue it.
+#[test]
+fn ctrl_z_before_the_guest_runs_stops_the_run_and_does_not_end_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = dir.path().join("slow-qemu");
+    let (asleep, run) = (dir.path().join("asleep"), run_tiny("poweroff").command());
+    write_script(
+        &slow,
+        &format!(
+            "touch {}; sleep 3; exec qemu-system-x86_64 \"$@\"",
+            asleep.display()
+        ),
+    );
+    let words = std::iter::once(run.get_program()).chain(run.get_args());
+    let line: Vec<String> = words
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
+    let mut shell = Command::new("bash");
+    shell
+        .args(["--norc", "--noprofile", "--noediting", "-i"])
+        .env("PS1", "prompt$ ")
+        .env("BIVOUAC_ACCEL", "tcg")
+        .env("BIVOUAC_QEMU", &slow);
+    let mut terminal = OnTerminal::start(shell);
+    terminal.wait_for("prompt$ ");
+    terminal.press(&format!("{}; echo \"status=$?\"\r", line.join(" ")));
+    terminal.wait_until("QEMU is being started", |_| asleep.exists());
+    let bivouac = children(terminal.pid())[0];
+    terminal.press("\u{1a}");
+    terminal.wait_until("bivouac is stopped", |_| OnTerminal::state(bivouac) == 'T');
+    terminal.wait_for("Stopped");
+    terminal.press("fg; echo \"status=$?\"\r");
+    terminal.wait_for("tiny: ready");
+    terminal.wait_for("status=0");
     terminal.press("exit\r");
     terminal.wait();
 }
