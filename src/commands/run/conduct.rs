@@ -110,9 +110,11 @@ pub async fn conduct(
         voice,
     };
     let end = session.serve(&mut signals, &mut deadlines, facts).await?;
-    let had_terminal = session.terminal.take().is_some();
+    let mut terminal = session.terminal.take();
+    let on_terminal = terminal.as_mut().is_some_and(Terminal::restore);
+    drop(terminal);
     voice.clear_status();
-    if had_terminal && end != End::PoweredOff {
+    if on_terminal && end != End::PoweredOff {
         // The guest's cursor stands wherever it stands; the shell's prompt wants a new line.
         voice.say("\n");
     }

@@ -101,7 +101,7 @@ fn a_console_log_that_cannot_be_written_ends_the_run_instead_of_stalling_the_gue
 }
 
 /// Whether a thread of the process waits in pipe_write, by the kernel's own word.
-fn is_blocked_in_write(pid: nix::unistd::Pid) -> bool {
+pub fn is_blocked_in_write(pid: nix::unistd::Pid) -> bool {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     tasks.flatten().any(|task| {
         let syscall = std::fs::read_to_string(task.path().join("syscall")).unwrap_or_default();

@@ -202,6 +202,34 @@ fn the_terminal_is_restored_after_sigterm() {
 }
 
 #[test]
+fn a_terminal_that_takes_nothing_more_does_not_keep_a_signal_from_ending_the_run() {
+    // As in a connection that hangs: its other end is open, and nobody reads there.
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let born = nix::sys::termios::tcgetattr(&pty.slave).unwrap();
+    let end = || std::process::Stdio::from(pty.slave.try_clone().unwrap());
+    let mut command = run_tiny("flood").command();
+    let mut child = command.stdin(end()).stdout(end()).stderr(end()).spawn();
+    let child = child.as_mut().unwrap();
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    let start = std::time::Instant::now();
+    let wait_until = |done: &mut dyn FnMut() -> bool| {
+        while !done() {
+            assert!(start.elapsed() < crate::env::bivouac::PATIENCE);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait_until(&mut || super::console::is_blocked_in_write(pid));
+    kill(pid, Signal::SIGTERM).unwrap();
+    let mut status = None;
+    wait_until(&mut || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(143));
+    assert_eq!(nix::sys::termios::tcgetattr(&pty.slave).unwrap(), born);
+}
+
+#[test]
 fn the_terminal_is_restored_though_the_launcher_is_killed() {
     restored_after(
         |terminal| kill(terminal.pid(), Signal::SIGKILL).unwrap(),
