@@ -69,7 +69,7 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
     match command {
         Command::Run(args) => {
             let finished = run::run(&args, output)?;
-            output.finished(&finished);
+            output.finished(&finished)?;
             Ok(finished.status())
         }
         Command::Chain(args) => {
@@ -85,7 +85,7 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "bivouac", &mut script);
-            output.bytes(&script);
+            output.bytes(&script)?;
             Ok(Status::Success)
         }
     }

@@ -55,20 +55,26 @@ impl Output {
         if !text.ends_with('\n') {
             text.push('\n');
         }
-        self.bytes(text.as_bytes());
-        Ok(())
+        self.bytes(text.as_bytes())
     }
 
     /// Anything for standard output. A reader that has gone is no error of ours.
-    pub fn bytes(&self, bytes: &[u8]) {
+    pub fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
-        let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(anyhow::Error::from(error)
+                    .context("writing standard output")
+                    .into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What there is to say about a run.
-    pub fn finished(&self, finished: &Finished) {
+    pub fn finished(&self, finished: &Finished) -> Result<(), Failure> {
         match finished {
-            Finished::Planned(command) => self.bytes(format!("{command}\n").as_bytes()),
+            Finished::Planned(command) => self.bytes(format!("{command}\n").as_bytes())?,
             Finished::Ran { message, mend, .. } => {
                 if let Some(message) = message {
                     line("error", message);
@@ -78,6 +84,7 @@ impl Output {
                 }
             }
         }
+        Ok(())
     }
 
     /// Why a command failed, and what mends it.
@@ -93,7 +100,7 @@ impl Voice for Output {
     fn status(&self, text: &str) {
         if self.status_wanted {
             STATUS_SHOWN.store(true, Ordering::Relaxed);
-            let _ = write!(io::stderr().lock(), "\rbivouac: {text}\x1b[K");
+            let _ = write!(io::stderr().lock(), "\rbivouac: {}\x1b[K", shown(text));
         }
     }
 
@@ -137,8 +144,19 @@ fn print_lines(text: &str) {
     let mut stderr = io::stderr().lock();
     clear(&mut stderr);
     let end = if stderr.is_terminal() { "\r\n" } else { "\n" };
-    let text: String = text.lines().map(|line| format!("{line}{end}")).collect();
+    let lines = text.lines().map(|line| format!("{}{end}", shown(line)));
+    let text: String = lines.collect();
     let _ = stderr.write_all(text.as_bytes());
+}
+
+/// `text` with its control characters escaped: a file's name, an image's header or QEMU may have
+/// put them there, and a terminal obeys them.
+fn shown(text: &str) -> String {
+    let show = |c: char| match c.is_control() && c != '\t' {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(show).collect()
 }
 
 /// The log: one line an event, no times, no spans.

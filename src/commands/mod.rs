@@ -71,8 +71,12 @@ fn mend_of_refusal(output: &str) -> Option<&'static str> {
         Some("--publish with another port of the host: this one is taken")
     } else if said("-display") && said("gtk") || said("Display 'gtk' is not available") {
         Some("apt-get install qemu-system-gui, or --display vnc=:0")
+    } else if said("no slot/function available") {
+        Some("--bus scsi has room for all of them")
     } else if said("sandbox") && said("not enabled") {
         Some("a QEMU that is built with seccomp, by --qemu PATH")
+    } else if said("jit buffer") {
+        Some("more address space (`ulimit -v`) or memory: the emulator takes 1 GiB for itself")
     } else if said("cannot set up guest memory") || said("Cannot allocate memory") {
         Some("a smaller --memory")
     } else {

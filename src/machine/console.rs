@@ -24,7 +24,7 @@ pub enum Sighting {
     Panic,
     /// A line that ends in `login:`.
     Login,
-    /// Whoever read our copy has gone: the pipe is broken.
+    /// Our copy can no longer be written: its reader has gone, or a disk is full.
     OutputClosed,
 }
 
@@ -60,7 +60,9 @@ pub async fn pump(
             let _ = sightings.send(Sighting::FirstByte);
         }
         if let Some(log) = &mut sinks.log {
-            log.write_all(bytes)?;
+            log.write_all(bytes).map_err(|error| {
+                io::Error::new(error.kind(), format!("writing --console-log: {error}"))
+            })?;
         }
         if let Some(output) = &sinks.output
             && output.send(bytes.to_vec()).await.is_err()

@@ -192,9 +192,10 @@ impl Machine {
             tokio::select! {
                 biased;
                 Some(event) = self.events.recv() => self.heed(event),
-                Some(sighting) = self.sightings.recv() => match sighting {
-                    Sighting::Panic => self.note(GuestEnd::Panicked),
-                    other => return Ok(News::Console(other)),
+                sighting = self.sightings.recv(), if self.console.is_some() => match sighting {
+                    Some(Sighting::Panic) => self.note(GuestEnd::Panicked),
+                    Some(other) => return Ok(News::Console(other)),
+                    None => self.console_ended().await?,
                 },
                 status = self.process.wait() => return self.conclude(status?).await,
             }
@@ -212,20 +213,32 @@ impl Machine {
         self.conclude(status).await
     }
 
+    /// The console is no longer read: QEMU closed it, or its log cannot be written. A guest
+    /// whose console nobody reads would stall.
+    async fn console_ended(&mut self) -> io::Result<()> {
+        let ended = match &mut self.console {
+            Some(console) => console.await.unwrap_or(Ok(())),
+            None => Ok(()),
+        };
+        self.console = None;
+        ended
+    }
+
     /// QEMU is gone: what it and the guest said last decides.
     async fn conclude(&mut self, status: ExitStatus) -> io::Result<News> {
         while let Ok(event) = self.events.try_recv() {
             self.heed(event);
         }
-        self.drain_console().await;
+        self.drain_console(EXIT_PATIENCE).await;
         let end = end_of(status, self.guest_end.clone(), self.process.tail());
         Ok(News::Ended(end))
     }
 
-    /// Ends the machine at once. QEMU is reaped when this returns.
-    pub async fn stop(&mut self) -> io::Result<()> {
+    /// Ends the machine at once. QEMU is reaped when this returns; whoever reads our output has
+    /// `patience` to take what the guest printed last.
+    pub async fn stop(&mut self, patience: Duration) -> io::Result<()> {
         self.process.kill().await?;
-        self.drain_console().await;
+        self.drain_console(patience).await;
         Ok(())
     }
 
@@ -254,10 +267,10 @@ impl Machine {
 
     /// Reads the console to its end, which has come: QEMU is gone. Bounded all the same,
     /// because whoever reads our output may not.
-    async fn drain_console(&mut self) {
+    async fn drain_console(&mut self, patience: Duration) {
         if let Some(console) = &mut self.console {
-            match tokio::time::timeout(EXIT_PATIENCE, console).await {
-                Ok(Ok(Err(error))) => tracing::warn!("copying the console: {error}"),
+            match tokio::time::timeout(patience, console).await {
+                Ok(Ok(Err(error))) => tracing::warn!("{error}"),
                 Ok(_) => {}
                 Err(_) => tracing::debug!("the console's output is not being read"),
             }

@@ -31,9 +31,9 @@ pub fn input() -> mpsc::Receiver<Vec<u8>> {
 }
 
 /// A channel whose chunks are written to standard output, scrubbed where it is a terminal.
-/// Sending fails once the reader of a pipe has gone. The second value tells when all that was
-/// sent is written.
-pub fn output() -> (mpsc::Sender<Vec<u8>>, oneshot::Receiver<()>) {
+/// Sending fails once nothing more can be written. The second value tells when all that was
+/// sent is written, or why it could not be.
+pub fn output() -> (mpsc::Sender<Vec<u8>>, oneshot::Receiver<io::Result<()>>) {
     let (send, mut receive) = mpsc::channel::<Vec<u8>>(16);
     let (finished, done) = oneshot::channel();
     std::thread::spawn(move || {
@@ -46,14 +46,14 @@ pub fn output() -> (mpsc::Sender<Vec<u8>>, oneshot::Receiver<()>) {
                 Some(scrub) => scrub.take(&bytes),
                 None => bytes,
             };
-            if write(&bytes).is_err() {
+            if let Err(error) = write(&bytes) {
+                // Before `receive` is dropped and the sender learns that something is wrong.
+                let _ = finished.send(Err(error));
                 return;
             }
         }
-        if let Some(mut scrub) = scrub {
-            let _ = write(&scrub.rest());
-        }
-        let _ = finished.send(());
+        let rest = scrub.map(|mut scrub| scrub.rest()).unwrap_or_default();
+        let _ = finished.send(write(&rest));
     });
     (send, done)
 }

@@ -2,9 +2,10 @@
 //! bivouac is killed with SIGKILL: a guard process waits for our end. Knows nothing of guests.
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::termios::{self, SetArg, Termios};
 use nix::unistd::Pid;
 
@@ -43,19 +44,22 @@ impl Terminal {
 
     /// Every key goes to the guest from here on.
     pub fn make_raw(&mut self) -> io::Result<()> {
-        termios::tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.raw)?;
+        // Not TCSADRAIN, here as below: it waits for ever where the terminal is stopped.
+        termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &self.raw)?;
         self.is_raw = true;
         Ok(())
     }
 
-    /// As it was found. Does nothing where it is so already.
-    pub fn restore(&mut self) {
+    /// As it was found. Does nothing where it is so already. Whether the terminal takes output;
+    /// one that is stopped, or whose connection hangs, would make a write wait for ever.
+    pub fn restore(&mut self) -> bool {
         if self.is_raw {
             // Nothing can be done where the terminal has gone.
-            let _ = nix::unistd::write(io::stdout(), GIVE_BACK);
-            let _ = termios::tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.original);
+            let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &self.original);
             self.is_raw = false;
+            return give_back(io::stdout().as_fd());
         }
+        true
     }
 }
 
@@ -64,6 +68,13 @@ impl Drop for Terminal {
         self.restore();
         self.guard.stand_down();
     }
+}
+
+/// What a guest may have done to the terminal besides its settings is undone, unless that would
+/// have to wait for longer than a terminal takes that is being read.
+fn give_back(tty: BorrowedFd<'_>) -> bool {
+    let mut asked = [PollFd::new(tty, PollFlags::POLLOUT)];
+    matches!(poll(&mut asked, 200_u8), Ok(1..)) && nix::unistd::write(tty, GIVE_BACK).is_ok()
 }
 
 /// A process that does nothing but wait for the end of ours. If that comes without a word,
@@ -103,7 +114,7 @@ fn watch_over(mut watch: io::PipeReader, tty: OwnedFd, original: &Termios, raw: 
     // Only where it still is as we left it: a shell may have taken the terminal meanwhile.
     if termios::tcgetattr(&tty).is_ok_and(|now| now == *raw) {
         let _ = termios::tcsetattr(&tty, SetArg::TCSANOW, original);
-        let _ = nix::unistd::write(&tty, GIVE_BACK);
+        give_back(tty.as_fd());
     }
 }
 

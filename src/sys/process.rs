@@ -36,7 +36,7 @@ impl ChildSetup {
     /// PR_SET_PDEATHSIG).
     pub fn apply(self, command: &mut Command) {
         // SAFETY: `in_child` calls only async-signal-safe functions (setsid, sigaction,
-        // close_range, fcntl, setrlimit, prctl, getppid): it takes no lock and allocates
+        // close_range, fcntl, getrlimit, setrlimit, prctl, getppid): it takes no lock and allocates
         // nothing, so it is sound between fork and exec.
         unsafe {
             command.pre_exec(move || self.in_child());
@@ -178,6 +178,15 @@ pub fn stop_like_a_terminal(whole_job: bool) -> io::Result<()> {
     // SAFETY: this action was installed before, by whoever installed it.
     unsafe { sigaction(Signal::SIGTSTP, &ours) }?;
     Ok(stopped?)
+}
+
+/// Children are to be waited for. Where whoever started us ignores SIGCHLD, which a program
+/// inherits, the kernel would reap them itself and nobody would learn how they ended.
+pub fn keep_children_for_waiting() -> io::Result<()> {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: the default action runs no code of ours.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+    Ok(())
 }
 
 /// Whether `signal` is ignored, as `nohup` and a shell's background jobs have it. A program

@@ -8,5 +8,6 @@ mod doctor;
 mod env;
 mod host;
 mod image;
+mod output;
 mod run;
 mod source;

@@ -1,5 +1,6 @@
 //! The run itself: one loop over the machine, the signals, the keys and the clock.
 
+use std::io;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -85,7 +86,7 @@ pub async fn conduct(
     // Dropping the start half way kills QEMU.
     let stopped = tokio::select! {
         machine = start(assembled, holdings, facts) => Ok(machine?),
-        signal = signals.next() => Err(End::Signalled(signal as i32)),
+        signal = signals.next_ending() => Err(End::Signalled(signal as i32)),
         end = deadlines.passed() => Err(end),
     };
     let mut machine = match stopped {
@@ -108,16 +109,19 @@ pub async fn conduct(
         voice,
     };
     let end = session.serve(&mut signals, &mut deadlines, facts).await?;
-    let had_terminal = session.terminal.take().is_some();
+    let mut terminal = session.terminal.take();
+    let on_terminal = terminal.as_mut().is_some_and(Terminal::restore);
+    drop(terminal);
     voice.clear_status();
-    if had_terminal && end != End::PoweredOff {
+    if on_terminal && end != End::PoweredOff {
         // The guest's cursor stands wherever it stands; the shell's prompt wants a new line.
         voice.say("\n");
     }
     facts.phases.mark("ended");
     let tail = machine.console_tail();
     drop(machine);
-    all_written(&end, written, &mut signals).await;
+    let copied = all_written(&end, written, &mut signals).await;
+    copied.context("writing standard output")?;
     Ok(report::finished(end, tail, assembled))
 }
 
@@ -160,20 +164,37 @@ fn inputs(terminal: bool) -> (Option<mpsc::Sender<Vec<u8>>>, Chunks, Option<Chun
     }
 }
 
+const SIGPIPE: i32 = Signal::SIGPIPE as i32;
+
 /// How long a reader of ours may take for the last output of a run that was cut short.
 const LAST_OUTPUT: Duration = Duration::from_secs(2);
 
 /// Waits until what the guest printed last is on standard output: as long as its reader takes
 /// where the guest ended by itself, unless a signal ends the wait.
-async fn all_written(end: &End, written: oneshot::Receiver<()>, signals: &mut Signals) {
+///
+/// # Errors
+/// Why output was lost, where the end itself is none worth telling before that: a run that
+/// seems to have gone well, or was ended because nothing more could be written.
+async fn all_written(
+    end: &End,
+    written: oneshot::Receiver<io::Result<()>>,
+    signals: &mut Signals,
+) -> io::Result<()> {
     let patience = match end {
-        End::Signalled(_) => return,
+        End::Signalled(_) => Duration::ZERO,
         End::TimedOut { .. } | End::Left => LAST_OUTPUT,
         _ => Duration::MAX,
     };
-    tokio::select! {
-        _ = tokio::time::timeout(patience, written) => {}
-        _ = signals.next() => {}
+    let written = tokio::select! {
+        biased;
+        written = tokio::time::timeout(patience, written) => written,
+        _ = signals.next_ending() => return Ok(()),
+    };
+    match (written, end) {
+        // As any program whose reader has gone.
+        (Ok(Ok(Err(error))), _) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        (Ok(Ok(Err(error))), End::PoweredOff | End::Signalled(SIGPIPE)) => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -195,7 +216,7 @@ impl Session<'_> {
     ) -> Result<End, Failure> {
         loop {
             let end = tokio::select! {
-                news = self.machine.next() => match news.context("watching QEMU")? {
+                news = self.machine.next() => match news.context("running the machine")? {
                     News::Ended(end) => return Ok(end),
                     News::Console(sighting) => self.sighted(sighting, deadlines, facts),
                 },
@@ -211,7 +232,11 @@ impl Session<'_> {
                 end = deadlines.passed() => Some(end),
             };
             if let Some(end) = end {
-                self.machine.stop().await.context("ending QEMU")?;
+                let patience = match end {
+                    End::Signalled(_) => LAST_OUTPUT / 20,
+                    _ => LAST_OUTPUT,
+                };
+                self.machine.stop(patience).await.context("ending QEMU")?;
                 return Ok(end);
             }
         }
@@ -232,8 +257,7 @@ impl Session<'_> {
                 facts.phases.mark("login-prompt");
                 deadlines.boot = None;
             }
-            // As any program whose reader has gone.
-            Sighting::OutputClosed => return Some(End::Signalled(Signal::SIGPIPE as i32)),
+            Sighting::OutputClosed => return Some(End::Signalled(SIGPIPE)),
             Sighting::Panic => {}
         }
         None

@@ -20,6 +20,7 @@ use super::{Failure, Voice};
 use crate::exit::Status;
 use crate::machine::end::End;
 use crate::machine::terminal::Terminal;
+use crate::sys;
 pub use options::Args;
 use report::Report;
 
@@ -56,6 +57,7 @@ impl Finished {
 pub fn run(args: &Args, voice: &dyn Voice) -> Result<Finished, Failure> {
     let started = Instant::now();
     let mut report = Report::open(args, started)?;
+    sys::keep_children_for_waiting().context("setting SIGCHLD back")?;
     // First, because its guard is forked while this process is small and has one thread.
     let terminal = if args.conduct.dry_run {
         None

@@ -45,4 +45,19 @@ impl Signals {
         })
         .await
     }
+
+    /// The next one that ends the run, for a time when no guest runs that would have to be
+    /// stopped with us: Ctrl-Z stops bivouac, and that is all. May be dropped and called again.
+    pub async fn next_ending(&mut self) -> Signal {
+        loop {
+            match self.next().await {
+                Signal::SIGTSTP => {
+                    if let Err(error) = sys::stop_like_a_terminal(false) {
+                        tracing::debug!("stopping: {error}");
+                    }
+                }
+                signal => return signal,
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod console;
 mod debian;
 mod ends;
 mod identical;
+mod inherited;
 mod kill;
 mod space;
 mod terminal;

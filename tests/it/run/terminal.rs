@@ -9,6 +9,7 @@ use super::run_tiny;
 use crate::env::bivouac::children;
 use crate::env::pty::OnTerminal;
 use crate::env::residue::alive;
+use crate::env::script::write_script;
 
 fn on_terminal(action: &str) -> (OnTerminal, nix::sys::termios::Termios) {
     // A terminal is born cooked, with these settings; they are read before anyone changes them.
@@ -122,6 +123,44 @@ fn a_suspended_run_gives_the_shell_its_terminal_and_stops_the_guest_until_fg() {
     terminal.wait();
 }
 
+/// Under a shell with job control as well: without one nobody could continue it.
+#[test]
+fn ctrl_z_before_the_guest_runs_stops_the_run_and_does_not_end_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = dir.path().join("slow-qemu");
+    let (asleep, run) = (dir.path().join("asleep"), run_tiny("poweroff").command());
+    write_script(
+        &slow,
+        &format!(
+            "touch {}; sleep 3; exec qemu-system-x86_64 \"$@\"",
+            asleep.display()
+        ),
+    );
+    let words = std::iter::once(run.get_program()).chain(run.get_args());
+    let line: Vec<String> = words
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
+    let mut shell = Command::new("bash");
+    shell
+        .args(["--norc", "--noprofile", "--noediting", "-i"])
+        .env("PS1", "prompt$ ")
+        .env("BIVOUAC_ACCEL", "tcg")
+        .env("BIVOUAC_QEMU", &slow);
+    let mut terminal = OnTerminal::start(shell);
+    terminal.wait_for("prompt$ ");
+    terminal.press(&format!("{}; echo \"status=$?\"\r", line.join(" ")));
+    terminal.wait_until("QEMU is being started", |_| asleep.exists());
+    let bivouac = children(terminal.pid())[0];
+    terminal.press("\u{1a}");
+    terminal.wait_until("bivouac is stopped", |_| OnTerminal::state(bivouac) == 'T');
+    terminal.wait_for("Stopped");
+    terminal.press("fg; echo \"status=$?\"\r");
+    terminal.wait_for("tiny: ready");
+    terminal.wait_for("status=0");
+    terminal.press("exit\r");
+    terminal.wait();
+}
+
 fn is_qemu(pid: nix::unistd::Pid) -> bool {
     std::fs::read_link(format!("/proc/{pid}/exe"))
         .is_ok_and(|exe| exe.to_string_lossy().contains("qemu"))
@@ -160,6 +199,34 @@ fn the_terminal_is_restored_after_sigterm() {
         |terminal| kill(terminal.pid(), Signal::SIGTERM).unwrap(),
         Some(143),
     );
+}
+
+#[test]
+fn a_terminal_that_takes_nothing_more_does_not_keep_a_signal_from_ending_the_run() {
+    // As in a connection that hangs: its other end is open, and nobody reads there.
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let born = nix::sys::termios::tcgetattr(&pty.slave).unwrap();
+    let end = || std::process::Stdio::from(pty.slave.try_clone().unwrap());
+    let mut command = run_tiny("flood").command();
+    let mut child = command.stdin(end()).stdout(end()).stderr(end()).spawn();
+    let child = child.as_mut().unwrap();
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    let start = std::time::Instant::now();
+    let wait_until = |done: &mut dyn FnMut() -> bool| {
+        while !done() {
+            assert!(start.elapsed() < crate::env::bivouac::PATIENCE);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait_until(&mut || super::console::is_blocked_in_write(pid));
+    kill(pid, Signal::SIGTERM).unwrap();
+    let mut status = None;
+    wait_until(&mut || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(143));
+    assert_eq!(nix::sys::termios::tcgetattr(&pty.slave).unwrap(), born);
 }
 
 #[test]
