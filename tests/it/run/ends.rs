@@ -246,6 +246,7 @@ fn an_image_whose_header_changes_between_our_check_and_qemus_is_refused() {
         .stderr
         .replace(&dir.path().display().to_string(), "[dir]");
     assert_snapshot!(said, @r"
+    bivouac: warning: [dir]/disk.qcow2 was changed by another process during the run
     bivouac: error: [dir]/disk.qcow2: its header was changed while QEMU opened it
       mend: run it again once nobody writes to it
     ");
