@@ -1,0 +1,3 @@
+//! The language of host and agent.
+
+pub mod disks;
