@@ -15,6 +15,7 @@
 //! Arrows point one way: cli -> commands -> guest -> machine -> image, host -> sys. A test
 //! (`tests/it/architecture.rs`) keeps them.
 
+pub mod agent;
 pub mod cli;
 pub mod commands;
 pub mod exit;
