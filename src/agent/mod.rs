@@ -13,8 +13,19 @@ pub fn is_wanted() -> bool {
 /// The whole agent.
 pub fn main() -> ExitCode {
     use nix::mount::{MsFlags, mount};
-    for (kind, place) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/run")] {
-        let _ = mount(Some(kind), place, Some(kind), MsFlags::empty(), None::<&str>);
+    for (kind, place) in [
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("devtmpfs", "/dev"),
+        ("tmpfs", "/run"),
+    ] {
+        let _ = mount(
+            Some(kind),
+            place,
+            Some(kind),
+            MsFlags::empty(),
+            None::<&str>,
+        );
     }
     if let Some(count) = disks::console::asked() {
         disks::console::answer(count);

@@ -55,9 +55,9 @@ pub fn survey(modules: &mut Modules) -> Survey {
             && content.kind == crate::guest::wire::disks::Kind::Luks
         {
             let name = device.node.device();
-            survey
-                .remarks
-                .push(format!("{name} is encrypted (LUKS), and was not looked into"));
+            survey.remarks.push(format!(
+                "{name} is encrypted (LUKS), and was not looked into"
+            ));
         }
     }
     let (roots, remarks) = roots::find(&known, modules);
@@ -66,12 +66,7 @@ pub fn survey(modules: &mut Modules) -> Survey {
     survey
 }
 
-fn disk(
-    node: Node,
-    parts: Vec<Node>,
-    found: &mut Vec<Found>,
-    remarks: &mut Vec<String>,
-) -> Disk {
+fn disk(node: Node, parts: Vec<Node>, found: &mut Vec<Found>, remarks: &mut Vec<String>) -> Disk {
     let device = node.open();
     let table = match &device {
         Ok(device) => partitions::read(device, node.sector),

@@ -156,11 +156,7 @@ fn split(options: &[String]) -> (MsFlags, Vec<&str>) {
 ///
 /// # Errors
 /// Where the root itself cannot be mounted.
-pub fn root(
-    root: &Root,
-    target: &Path,
-    modules: &mut Modules,
-) -> Result<Vec<String>, MountError> {
+pub fn root(root: &Root, target: &Path, modules: &mut Modules) -> Result<Vec<String>, MountError> {
     let place = |error| MountError::Place(target.display().to_string(), error);
     fs::create_dir_all(target).map_err(place)?;
     let mut failed = Vec::new();
@@ -203,7 +199,11 @@ fn directory(inside: &Inside, path: &str) -> io::Result<OwnedFd> {
         }
         let (parent, name) = path.rsplit_once('/').ok_or(error)?;
         let parent = inside.place(if parent.is_empty() { "/" } else { parent })?;
-        nix::sys::stat::mkdirat(&parent, name, nix::sys::stat::Mode::from_bits_truncate(0o755))?;
+        nix::sys::stat::mkdirat(
+            &parent,
+            name,
+            nix::sys::stat::Mode::from_bits_truncate(0o755),
+        )?;
         inside.place(path)
     })
 }

@@ -25,10 +25,7 @@ pub struct Entry {
 
 /// The table and its entries by number. Where there is no table, or none that makes sense,
 /// `None`.
-pub fn read(
-    disk: &(impl Blocks + ?Sized),
-    sector: u64,
-) -> Option<(Table, BTreeMap<u32, Entry>)> {
+pub fn read(disk: &(impl Blocks + ?Sized), sector: u64) -> Option<(Table, BTreeMap<u32, Entry>)> {
     gpt(disk, sector).or_else(|| mbr(disk, sector))
 }
 

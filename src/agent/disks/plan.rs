@@ -143,7 +143,10 @@ pub fn kernel_options(entry: &Entry) -> Vec<String> {
         OF_INIT.contains(&&***option)
             || name.starts_with("x-")
             || name.starts_with("X-")
-            || matches!(name, "comment" | "context" | "fscontext" | "defcontext" | "rootcontext")
+            || matches!(
+                name,
+                "comment" | "context" | "fscontext" | "defcontext" | "rootcontext"
+            )
     };
     let options = entry.options.iter();
     options.filter(|option| !of_init(option)).cloned().collect()

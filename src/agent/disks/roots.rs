@@ -35,7 +35,9 @@ pub fn find(known: &[Known], modules: &mut Modules) -> (Vec<Root>, Vec<String>) 
     for device in known.iter().filter(|device| may_be_root(device.kind)) {
         let looked = match device.kind {
             Kind::Btrfs => btrfs(device, modules, &mut remarks),
-            _ => one(device, &[], None, modules, &mut remarks).into_iter().collect(),
+            _ => one(device, &[], None, modules, &mut remarks)
+                .into_iter()
+                .collect(),
         };
         found.extend(looked);
     }
@@ -45,7 +47,10 @@ pub fn find(known: &[Known], modules: &mut Modules) -> (Vec<Root>, Vec<String>) 
 
 fn may_be_root(kind: Kind) -> bool {
     use Kind::{Btrfs, Erofs, Ext2, Ext3, Ext4, F2fs, Squashfs, Xfs};
-    matches!(kind, Ext2 | Ext3 | Ext4 | Xfs | Btrfs | F2fs | Squashfs | Erofs)
+    matches!(
+        kind,
+        Ext2 | Ext3 | Ext4 | Xfs | Btrfs | F2fs | Squashfs | Erofs
+    )
 }
 
 fn root(found: Found, known: &[Known]) -> Root {

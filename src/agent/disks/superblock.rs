@@ -114,8 +114,7 @@ fn squashfs(head: &[u8]) -> Option<Content> {
 fn ext(head: &[u8]) -> Option<Content> {
     let block = head.part(1024, 1024);
     (block.u16(0x38) == 0xef53).then_some(())?;
-    let (compatible, incompatible, read_only) =
-        (block.u32(0x5c), block.u32(0x60), block.u32(0x64));
+    let (compatible, incompatible, read_only) = (block.u32(0x5c), block.u32(0x60), block.u32(0x64));
     // A journal on a device of its own is no filesystem.
     (incompatible & 0x8 == 0).then_some(())?;
     // What ext3 knows: filetype, recover, meta_bg; sparse_super, large_file, btree_dir.
@@ -132,7 +131,11 @@ fn ext(head: &[u8]) -> Option<Content> {
 fn btrfs(head: &[u8]) -> Option<Content> {
     let block = head.part(0x1_0000, 4096);
     block.has(0x40, b"_BHRfS_M").then_some(())?;
-    content(Kind::Btrfs, uuid(block.part(0x20, 16)), block.part(0x12b, 256))
+    content(
+        Kind::Btrfs,
+        uuid(block.part(0x20, 16)),
+        block.part(0x12b, 256),
+    )
 }
 
 fn f2fs(head: &[u8]) -> Option<Content> {
@@ -238,4 +241,3 @@ fn vfat(head: &[u8]) -> Option<Content> {
 fn serial(number: u32) -> String {
     format!("{:04X}-{:04X}", number >> 16, number & 0xffff)
 }
-

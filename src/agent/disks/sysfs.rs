@@ -63,7 +63,9 @@ fn disks_in(directory: &Path) -> Vec<(Node, Vec<Node>)> {
             (disk.bytes > 0).then_some(())?;
             let mut parts: Vec<_> = names(&place)
                 .into_iter()
-                .filter(|part| part.starts_with(&name) && place.join(part).join("partition").exists())
+                .filter(|part| {
+                    part.starts_with(&name) && place.join(part).join("partition").exists()
+                })
                 .filter_map(|part| node(&place.join(&part), &part, Some(&disk)))
                 .collect();
             parts.sort_by_key(|part| part.partition);

@@ -6,8 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::lvm::group::{Group, Logical, mapper_name, parse};
-use super::lvm::map::{Line, Mapper, line};
 use super::lvm::label;
+use super::lvm::map::{Line, Mapper, line};
 use super::modules::Modules;
 use super::plan::Known;
 use super::{Found, look, raid, sysfs};
@@ -21,7 +21,9 @@ pub(super) fn arrays(
     modules: &mut Modules,
 ) {
     let members = of_kind(found, Kind::Md);
-    let members = members.map(|member| member.node.clone()).collect::<Vec<_>>();
+    let members = members
+        .map(|member| member.node.clone())
+        .collect::<Vec<_>>();
     for array in raid::group(&members) {
         let assembled = raid::assemble(&array, modules);
         let node = assembled.as_ref().ok().and_then(|name| sysfs::one(name));
@@ -78,8 +80,8 @@ pub(super) fn logical(
                 let node = physical.iter().find(|(other, _)| other == id);
                 node.map(|(_, node)| node.number.clone())
             };
-            let mapped = table(volume, number)
-                .and_then(|table| map(mapper.as_ref(), group, volume, &table));
+            let mapped =
+                table(volume, number).and_then(|table| map(mapper.as_ref(), group, volume, &table));
             let node = mapped.as_ref().ok().and_then(|name| sysfs::one(name));
             let content = node
                 .as_ref()
@@ -143,10 +145,7 @@ fn groups(physical: &[(String, sysfs::Node)], remarks: &mut Vec<String>) -> Vec<
     groups
 }
 
-fn table(
-    volume: &Logical,
-    number: impl Fn(&str) -> Option<String>,
-) -> Result<Vec<Line>, String> {
+fn table(volume: &Logical, number: impl Fn(&str) -> Option<String>) -> Result<Vec<Line>, String> {
     let segments = volume.segments.as_ref().map_err(String::clone)?;
     let lines = segments.iter().map(|segment| line(segment, &number));
     let lines: Result<_, _> = lines.collect();

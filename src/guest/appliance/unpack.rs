@@ -54,7 +54,10 @@ fn unsigned_length(module: &[u8]) -> usize {
     let Some(before) = module.strip_suffix(MARKER) else {
         return whole;
     };
-    let Some(size) = before.last_chunk::<4>().map(|size| u32::from_be_bytes(*size)) else {
+    let Some(size) = before
+        .last_chunk::<4>()
+        .map(|size| u32::from_be_bytes(*size))
+    else {
         return whole;
     };
     let appended = SIGNATURE_INFORMATION + size as usize;

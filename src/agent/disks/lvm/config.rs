@@ -90,7 +90,9 @@ impl<'a> Reader<'a> {
 
     /// Everything up to the first character that `ends` it.
     fn until(&mut self, ends: impl Fn(char) -> bool) -> &'a str {
-        let (found, rest) = self.rest.split_at(self.rest.find(ends).unwrap_or(self.rest.len()));
+        let (found, rest) = self
+            .rest
+            .split_at(self.rest.find(ends).unwrap_or(self.rest.len()));
         self.rest = rest;
         found
     }

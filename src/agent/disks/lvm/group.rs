@@ -106,9 +106,8 @@ fn physical_volumes(group: &Node) -> Option<Vec<Physical<'_>>> {
 
 fn segments(volume: &Node, extent: u64, physical: &[Physical]) -> Result<Vec<Segment>, String> {
     let parts = volume.entries().iter();
-    let parts = parts.filter(|(name, node)| {
-        name.starts_with("segment") && matches!(node, Node::Section(_))
-    });
+    let parts = parts
+        .filter(|(name, node)| name.starts_with("segment") && matches!(node, Node::Section(_)));
     let mut segments = Vec::new();
     for (_, part) in parts {
         segments.push(segment(part, extent, physical)?);
@@ -139,7 +138,10 @@ fn segment(part: &Node, extent: u64, physical: &[Physical]) -> Result<Segment, S
         return Err(format!("segments of type {kind:.32} are not supported"));
     }
     let broken = || "its metadata is broken".to_owned();
-    let sectors = |name: &str| part.number(name).and_then(|count| count.checked_mul(extent));
+    let sectors = |name: &str| {
+        part.number(name)
+            .and_then(|count| count.checked_mul(extent))
+    };
     let (start, length) = (sectors("start_extent"), sectors("extent_count"));
     let (start, length) = start.zip(length).ok_or_else(broken)?;
     start.checked_add(length).ok_or_else(broken)?;

@@ -33,7 +33,9 @@ pub fn identifier(label: &[u8]) -> Option<String> {
 
 fn hyphenated(text: &str) -> String {
     let parts = [0..6, 6..10, 10..14, 14..18, 18..22, 22..26, 26..32];
-    parts.map(|part| text.get(part).unwrap_or_default()).join("-")
+    parts
+        .map(|part| text.get(part).unwrap_or_default())
+        .join("-")
 }
 
 /// The newest metadata of a physical volume, as text.

@@ -40,10 +40,7 @@ pub struct Line {
 ///
 /// # Errors
 /// The identifier of the physical volume that is not there.
-pub fn line(
-    segment: &Segment,
-    device: impl Fn(&str) -> Option<String>,
-) -> Result<Line, String> {
+pub fn line(segment: &Segment, device: impl Fn(&str) -> Option<String>) -> Result<Line, String> {
     let mut places = Vec::new();
     for (id, at) in &segment.stripes {
         let device = device(id).ok_or_else(|| id.clone())?;
