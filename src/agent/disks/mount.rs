@@ -174,7 +174,8 @@ pub fn root(root: &Root, target: &Path, modules: &mut Modules) -> Result<Vec<Str
 fn below(planned: &Mount, root: &Path, modules: &mut Modules) -> Result<(), MountError> {
     let place = |error| MountError::Place(planned.target.clone(), error);
     let inside = Inside::at(root).map_err(place)?;
-    let target = by_number(&directory(&inside, &planned.target).map_err(place)?);
+    let opened = directory(&inside, &planned.target).map_err(place)?;
+    let target = by_number(&opened);
     match planned.kind {
         Some(kind) => {
             filesystem(&planned.source, kind, &planned.options, &target, modules).map(drop)
@@ -183,10 +184,15 @@ fn below(planned: &Mount, root: &Path, modules: &mut Modules) -> Result<(), Moun
             let source = inside
                 .place(&planned.source)
                 .map_err(|error| MountError::Place(planned.source.clone(), error))?;
-            let source = by_number(&source);
             let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
-            mount(Some(&source), &target, None::<&str>, bind, None::<&str>)
-                .map_err(|error| place(error.into()))
+            mount(
+                Some(&by_number(&source)),
+                &target,
+                None::<&str>,
+                bind,
+                None::<&str>,
+            )
+            .map_err(|error| place(error.into()))
         }
     }
 }
@@ -208,7 +214,7 @@ fn directory(inside: &Inside, path: &str) -> io::Result<OwnedFd> {
     })
 }
 
-/// A place that was opened safely, as a path that leads to it and nowhere else.
+/// A place that was opened safely, as a path that leads to it and nowhere else while it is open.
 fn by_number(place: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", place.as_raw_fd()))
 }

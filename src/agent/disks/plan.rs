@@ -79,9 +79,31 @@ pub fn mounts(fstab: &[Entry], known: &[Known]) -> (Vec<Mount>, Vec<LeftOut>) {
             }),
         }
     }
-    // Stable: of two at one place the later line stays the later.
-    mounts.sort_by_key(|mount| mount.target.matches('/').count());
-    (mounts, left_out)
+    (in_order(mounts), left_out)
+}
+
+/// In the order of the file, but each after those that it is mounted on, or binds a part of.
+fn in_order(mut mounts: Vec<Mount>) -> Vec<Mount> {
+    let mut ordered = Vec::with_capacity(mounts.len());
+    while !mounts.is_empty() {
+        let waits = |mount: &Mount| {
+            mounts.iter().any(|other| {
+                let source = mount.kind.is_none() && is_below(&mount.source, &other.target);
+                let itself = other.target == mount.target;
+                !itself && (source || is_below(&mount.target, &other.target))
+            })
+        };
+        // Binds may wait for each other in a circle: the first goes first, then.
+        let next = mounts.iter().position(|mount| !waits(mount)).unwrap_or(0);
+        ordered.push(mounts.remove(next));
+    }
+    ordered
+}
+
+/// Whether `path` is `place` or below it.
+fn is_below(path: &str, place: &str) -> bool {
+    let rest = path.strip_prefix(place);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn mount(entry: &Entry, known: &[Known]) -> Result<Mount, String> {
