@@ -4,8 +4,10 @@
 //! so stands beside the block. Nothing here decides anything: it asks, lends or sets, and
 //! returns what the kernel said.
 
+mod agent;
 mod host;
 mod process;
 
+pub use agent::*;
 pub use host::*;
 pub use process::*;

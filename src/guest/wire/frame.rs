@@ -24,6 +24,11 @@ impl StreamId {
     pub fn new(number: u32) -> Option<Self> {
         NonZeroU32::new(number).map(Self)
     }
+
+    /// Whether it runs from the host to the agent.
+    pub fn runs_to_agent(self) -> bool {
+        self.0.get() % 2 == 1
+    }
 }
 
 impl fmt::Display for StreamId {

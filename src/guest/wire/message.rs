@@ -275,6 +275,11 @@ pub enum Notice {
         /// Why.
         trouble: Trouble,
     },
+    /// The host broke the protocol, in the agent's eyes; the conversation is over.
+    Violation {
+        /// How.
+        text: String,
+    },
     /// A `TarIn` is over.
     Unpacked {
         /// The id of its request.

@@ -23,13 +23,15 @@
 //!
 //! # Streams
 //!
-//! A stream has one direction. The host numbers it, never twice in a conversation, in the
-//! request that needs it, and it exists from the moment the agent answers that request with
+//! A stream has one direction: those with odd numbers run to the agent, those with even ones to
+//! the host. The host numbers it, never twice in a conversation, in the request that needs it,
+//! and it exists from the moment the agent answers that request with
 //! success. Its writer may send [`WINDOW`] bytes and then as many as the reader credits
 //! ([`SendWindow`], [`ReceiveWindow`]), so a reader that dawdles holds at most a window, and
 //! never makes the other side grow. The writer always sends the last frame, `end` (or, from
 //! the agent, the notice [`Notice::Broken`] in its place), also after a `stop`; until it comes
-//! the reader takes what had been under way.
+//! the reader takes what had been under way. A credit or a stop may cross with that last frame,
+//! so the writer ignores them on a stream that is over.
 //!
 //! # The beginning, and stale bytes
 //!
