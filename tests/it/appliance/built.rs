@@ -37,7 +37,8 @@ fn the_same_kernel_and_program_give_the_same_bytes_which_cpio_understands() {
         .unwrap();
     assert!(listed.status.success(), "{listed:?}");
     // What was cut off of the program is not missed.
-    let init = dir.path().join("init");
+    let init = dir.path().join("bivouac");
+    fs::rename(dir.path().join("init"), &init).unwrap();
     assert!(run(init.to_str().unwrap(), &["--version"]).starts_with("bivouac "));
     let list = fs::read_to_string(dir.path().join("modules/list")).unwrap();
     let modules = fs::read_dir(dir.path().join("modules")).unwrap().count() - 1;
