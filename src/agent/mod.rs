@@ -78,6 +78,8 @@ pub fn main() -> ExitCode {
 
 /// The channel to the host.
 fn open(args: impl Iterator<Item = OsString>) -> io::Result<Port> {
+    // Whatever it was started with is no command's business.
+    crate::sys::close_on_exec_from(3)?;
     let mut args = args.skip_while(|arg| arg != "--fd").skip(1);
     let told = args.next().and_then(|number| number.to_str()?.parse().ok());
     match told {

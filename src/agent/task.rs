@@ -170,28 +170,32 @@ impl Conversation {
                 Ok(0) | Err(_) => task.status = None,
             }
         }
+        let mut lines = Vec::new();
         while let Some(end) = task.told.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = task.told.drain(..=end).collect();
-            let Some(task) = self.tasks.get_mut(&id) else {
-                return;
-            };
-            if task.answered {
-                task.verdict = serde_json::from_slice(&line).ok();
-            } else {
-                let result = serde_json::from_slice(&line);
-                self.started(id, result.unwrap_or_else(|_| Err(died())));
-            }
-            return self.read_status(id);
+            lines.push(task.told.drain(..=end).collect::<Vec<u8>>());
         }
-        let (is_silent, is_new, pid) = (task.status.is_none(), !task.answered, task.pid.as_raw());
-        if is_silent && is_new {
+        for line in lines {
+            match self.tasks.get_mut(&id) {
+                Some(task) if task.answered => task.verdict = serde_json::from_slice(&line).ok(),
+                Some(_) => {
+                    let result = serde_json::from_slice(&line);
+                    self.started(id, result.unwrap_or_else(|_| Err(died())));
+                }
+                None => return,
+            }
+        }
+        let Some(task) = self.tasks.get(&id).filter(|task| task.status.is_none()) else {
+            return;
+        };
+        if task.answered {
+            self.unpacked(id);
+        } else {
+            let pid = task.pid.as_raw();
             let result = match task.is_job {
                 true => Err(died()),
                 false => Ok(Answer::Started { pid }),
             };
             self.started(id, result);
-        } else if is_silent {
-            self.unpacked(id);
         }
     }
 

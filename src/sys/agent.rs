@@ -58,10 +58,21 @@ pub fn reap() -> Option<(Pid, Reaped)> {
 
 /// Every signal back to its default action, and none blocked: what a command starts with.
 pub fn default_signals() {
+    // The kernel's struct sigaction, all zero: SIG_DFL, no flags. Not through libc, which keeps
+    // 32 and 33 for itself, and whoever started the agent may have ignored them.
+    let default = [0_u64; 4];
     for signal in 1..=64 {
-        // SAFETY: signal(2) with SIG_DFL installs no code of ours; for a number that cannot be
-        // changed (SIGKILL, SIGSTOP, glibc's own) it fails, harmlessly.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the kernel reads 32 bytes, which are live; SIG_DFL installs no code of ours. For
+        // SIGKILL and SIGSTOP it fails, harmlessly.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null::<u64>(),
+                8_usize,
+            )
+        };
     }
     // Cannot fail with these arguments.
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();

@@ -7,6 +7,7 @@ mod args;
 mod docs;
 mod doctor;
 mod env;
+mod guest;
 mod host;
 mod image;
 mod run;

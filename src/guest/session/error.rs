@@ -25,7 +25,7 @@ pub enum SessionError {
         stale: u64,
     },
     /// Nothing but noise instead of a hello.
-    #[error("the guest sent {skipped} bytes that are no agent's hello{}", seen(0, *stale))]
+    #[error("the guest's agent is not to be heard{}", seen(*skipped, *stale))]
     Noise {
         /// How many bytes came.
         skipped: u64,
@@ -84,7 +84,10 @@ impl From<SessionError> for io::Error {
 fn seen(skipped: u64, stale: u64) -> String {
     match (skipped, stale) {
         (0, 0) => String::new(),
-        (skipped, 0) => format!(" (it sent {skipped} bytes that are no hello)"),
-        (_, stale) => format!(" (it sent {stale} hellos with another nonce)"),
+        (skipped, 0) => format!(" ({skipped} bytes came that are no hello)"),
+        (0, stale) => format!(" ({stale} hellos came with another nonce)"),
+        (skipped, stale) => format!(
+            " ({stale} hellos came with another nonce, and {skipped} bytes that are no hello)"
+        ),
     }
 }

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::error::SessionError;
+use super::owner::lost;
 use crate::guest::wire::{Decoder, Frame, Hello, Nonce, PROTOCOL, Speaker, WireError, put_hello};
 
 /// How many bytes of noise are waded through. A port's stale bytes are a buffer or two.
@@ -99,15 +100,11 @@ fn noise(seen: &Seen) -> SessionError {
     }
 }
 
-fn lost(error: std::io::Error) -> SessionError {
-    SessionError::Channel(Arc::new(error))
-}
-
 /// Bytes that nobody can guess.
 pub(super) fn random<const N: usize>() -> Result<[u8; N], SessionError> {
     let mut bytes = [0; N];
     File::open("/dev/urandom")
         .and_then(|mut device| device.read_exact(&mut bytes))
-        .map_err(lost)?;
+        .map_err(|error| SessionError::Channel(Arc::new(error)))?;
     Ok(bytes)
 }

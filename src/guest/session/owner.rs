@@ -255,7 +255,7 @@ impl Owner {
     }
 
     fn reply(&mut self, reply: Reply) -> Result<(), WireError> {
-        let Some(ask) = self.asked.remove(&reply.id) else {
+        let Some(ask) = self.asked.remove(&reply.id).map(|ask| *ask) else {
             let what = format!("an answer to request {}, which is not open", reply.id);
             return Err(WireError::OutOfOrder(what));
         };
@@ -334,7 +334,7 @@ fn check(op: &Op, answer: &Answer) -> Result<(), WireError> {
 }
 
 /// A socket whose other end is gone says so in several ways.
-fn lost(error: std::io::Error) -> SessionError {
+pub(super) fn lost(error: std::io::Error) -> SessionError {
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
     match error.kind() {
         BrokenPipe | ConnectionReset => SessionError::Closed,

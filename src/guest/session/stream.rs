@@ -118,7 +118,9 @@ impl Gate {
     ) -> Result<(), crate::guest::wire::WireError> {
         let mut state = self.lock();
         state.window.credited(stream, credit)?;
-        state.waiting.take().map(Waker::wake);
+        if let Some(waiting) = state.waiting.take() {
+            waiting.wake();
+        }
         Ok(())
     }
 
@@ -126,7 +128,9 @@ impl Gate {
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        state.waiting.take().map(Waker::wake);
+        if let Some(waiting) = state.waiting.take() {
+            waiting.wake();
+        }
     }
 }
 
