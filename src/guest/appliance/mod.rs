@@ -10,6 +10,7 @@ pub mod groups;
 pub mod program;
 pub mod tree;
 pub mod unpack;
+pub mod vmlinux;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
