@@ -7,11 +7,15 @@
 //! - [`image`]: a disk image as data: formats, the qcow2 header, layers, the backing chain.
 //! - [`host`]: what this host can do: QEMU, KVM, the kernel, where an overlay may live.
 //! - [`machine`]: one QEMU process and all it holds, from plan to outcome.
+//! - [`guest`]: the host's end of a conversation with a guest, its language, and the
+//!   appliance: the guest that we bring along.
+//! - [`agent`]: this same program inside the guest.
 //! - [`commands`]: one file a command.
 //! - [`cli`]: the command line; the only place that prints.
 //! - [`sys`]: the only `unsafe`.
 //!
-//! Arrows point one way: cli -> commands -> machine -> image, host -> sys.
+//! Arrows point one way: cli -> commands -> guest -> machine -> image, host -> sys, and agent
+//! meets guest in [`guest::wire`] alone.
 //!
 //! # Invariants
 //!
@@ -43,9 +47,11 @@
 //!   composes them and prints the results.
 //! - `sys` is a folder of two files: what a child needs, and what the checks of the host need.
 
+pub mod agent;
 pub mod cli;
 pub mod commands;
 pub mod exit;
+pub mod guest;
 pub mod host;
 pub mod image;
 pub mod machine;

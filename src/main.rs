@@ -1,7 +1,11 @@
-//! The binary: parse, run, return the status. Everything else is in the library.
+//! The binary: the agent inside a guest, else the command line. Everything else is in the
+//! library.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    bivouac::cli::main()
+    match bivouac::agent::is_wanted() {
+        true => bivouac::agent::main(),
+        false => bivouac::cli::main(),
+    }
 }

@@ -4,8 +4,14 @@
 //! so stands beside the block. Nothing here decides anything: it asks, lends or sets, and
 //! returns what the kernel said.
 
+mod agent;
+mod device_mapper;
 mod host;
 mod process;
+mod raid;
 
+pub use agent::*;
+pub use device_mapper::*;
 pub use host::*;
 pub use process::*;
+pub use raid::*;

@@ -95,7 +95,10 @@ fn reset_signal_dispositions() {
 }
 
 /// Marks every descriptor from `first` on close-on-exec.
-fn close_on_exec_from(first: RawFd) -> io::Result<()> {
+///
+/// # Errors
+/// What getrlimit(2) says, on a kernel without close_range(2).
+pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     // SAFETY: CLOSE_RANGE_CLOEXEC closes nothing; it sets a flag on the entries of this
     // process's descriptor table.
     let done = unsafe {

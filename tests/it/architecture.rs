@@ -8,9 +8,14 @@ use std::path::{Path, PathBuf};
 use crate::source::{Source, sources};
 
 /// What each module may name besides itself. `sys` and `exit` name nothing of ours.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("cli", &["commands", "exit"]),
-    ("commands", &["machine", "host", "image", "sys", "exit"]),
+    (
+        "commands",
+        &["guest", "machine", "host", "image", "sys", "exit"],
+    ),
+    ("agent", &["guest", "sys"]),
+    ("guest", &["machine", "host", "image", "sys", "exit"]),
     ("machine", &["image", "host", "sys", "exit"]),
     ("host", &["sys"]),
     ("image", &[]),

@@ -1,0 +1,10 @@
+//! Logical volumes without LVM's own programs: their label and metadata are read here and
+//! mapped by the kernel's device-mapper.
+//!
+//! [`label`] finds the metadata on a physical volume, [`config`] reads its grammar, [`group`]
+//! makes tables of it, [`map`] hands them to the kernel.
+
+pub mod config;
+pub mod group;
+pub mod label;
+pub mod map;

@@ -1,0 +1,93 @@
+//! The program inside the guest: this very binary under another name, or as process 1. It knows
+//! [`crate::guest::wire`] and the kernel, and needs no file of the guest besides itself.
+//!
+//! One thread, one poll(2): [`serve`] reads the port, starts [`process`]es and moves bytes.
+//! Whatever may take long, such as a walk through a tree, is a forked child that writes to a
+//! pipe ([`job`]), so the loop never waits for a disk, and every stream is a descriptor. Memory
+//! is constant: a window for each stream and one buffer for the port.
+//!
+//! [`disks`] finds what is on the machine's disks, and mounts it.
+//!
+//! It never panics on purpose: where it is process 1, its end would be the kernel's.
+
+mod account;
+mod child;
+pub mod disks;
+mod files;
+mod init;
+mod job;
+mod port;
+mod process;
+mod resolve;
+mod serve;
+mod streams;
+mod system;
+mod task;
+mod walk;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use port::Port;
+
+/// How long the host's end of the port may be closed before it is held to be gone for good.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether this program is the agent: it is process 1, or it is named `bivouac-agent` or `init`.
+pub fn is_wanted() -> bool {
+    let name = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&name).file_name().unwrap_or_default();
+    std::process::id() == 1 || name == "bivouac-agent" || name == "init"
+}
+
+/// The whole agent. As process 1 it does not return: it powers the machine off.
+///
+/// `--fd N` makes it speak over a descriptor that it was started with, in place of the port.
+pub fn main() -> ExitCode {
+    let first = std::process::id() == 1;
+    if first {
+        init::prepare();
+        // The port's own driver is among them; where that fails, there is no port to say so.
+        if let Err(error) = disks::modules::Modules::of_the_appliance().load("base") {
+            init::tell(&format!("loading the modules of the base: {error}"));
+        }
+        if let Some(disks) = disks::console::asked() {
+            disks::console::answer(disks);
+            init::power_off();
+        }
+    }
+    // A panic is a fault of ours, and must not become the kernel's.
+    let result =
+        std::panic::catch_unwind(|| open(std::env::args_os().skip(1)).and_then(serve::serve));
+    let result = result.unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+    if let Err(error) = &result {
+        init::tell(&format!("{error}"));
+    }
+    if first {
+        init::power_off();
+    }
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// The channel to the host.
+fn open(args: impl Iterator<Item = OsString>) -> io::Result<Port> {
+    // Whatever it was started with is no command's business.
+    crate::sys::close_on_exec_from(3)?;
+    let mut args = args.skip_while(|arg| arg != "--fd").skip(1);
+    let told = args.next().and_then(|number| number.to_str()?.parse().ok());
+    match told {
+        // A socket's end is for good.
+        Some(number) => {
+            let descriptor: OwnedFd = crate::sys::inherited(number)?;
+            Port::new(descriptor.into(), false, Duration::ZERO)
+        }
+        None => Port::new(port::find(PATIENCE)?, true, PATIENCE),
+    }
+}

@@ -1,0 +1,92 @@
+//! The guest as a machine: its clock, its random numbers, its power. Only over a guest's port:
+//! an agent that speaks over a descriptor may be running on somebody's computer.
+
+use std::fs::OpenOptions;
+
+use nix::errno::Errno;
+use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_settime};
+
+use super::port::Port;
+use super::process::errno_of;
+use crate::guest::wire::{Answer, Op, Step, Trouble};
+
+/// How many bytes of entropy are taken at once.
+const MOST: usize = 4096;
+
+/// How the machine is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// Off.
+    Off,
+    /// Reset.
+    Reset,
+}
+
+impl Power {
+    /// What an operation means for the power.
+    pub fn of(op: &Op) -> Option<Self> {
+        match op {
+            Op::PowerOff => Some(Self::Off),
+            Op::Reboot => Some(Self::Reset),
+            _ => None,
+        }
+    }
+}
+
+/// Whether this agent may change the machine.
+///
+/// # Errors
+/// EPERM where it speaks over a descriptor.
+pub fn may_switch(port: &Port) -> Result<(), Trouble> {
+    match port.is_of_guest {
+        true => Ok(()),
+        false => Err(Trouble::of(
+            Step::System,
+            "not over a guest's port",
+            Errno::EPERM as i32,
+        )),
+    }
+}
+
+/// Ends the machine, at once and without the init system: nothing of it is kept.
+pub fn switch(power: Power) {
+    nix::unistd::sync();
+    let mode = match power {
+        Power::Off => RebootMode::RB_POWER_OFF,
+        Power::Reset => RebootMode::RB_AUTOBOOT,
+    };
+    let Err(errno) = reboot(mode);
+    super::init::tell(&format!("reboot: {errno}"));
+}
+
+/// Sets the clock, adds entropy, or writes everything to disk.
+///
+/// # Errors
+/// What the system says.
+pub fn set(op: &Op, port: &Port) -> Result<Answer, Trouble> {
+    let failed = |what, errno: Errno| Trouble::of(Step::System, what, errno as i32);
+    match op {
+        Op::SetClock {
+            seconds,
+            nanoseconds,
+        } => {
+            may_switch(port)?;
+            let time = TimeSpec::new(*seconds, i64::from(*nanoseconds));
+            clock_settime(ClockId::CLOCK_REALTIME, time).map_err(|e| failed("the clock", e))?;
+        }
+        Op::AddEntropy { bytes } => {
+            if bytes.0.is_empty() || bytes.0.len() > MOST {
+                return Err(Trouble::new(Step::Request, "1 to 4096 bytes of entropy"));
+            }
+            OpenOptions::new()
+                .write(true)
+                .open("/dev/urandom")
+                .and_then(|device| crate::sys::add_entropy(device, &bytes.0))
+                .map_err(|error| failed("random numbers", errno_of(&error)))?;
+        }
+        _ => nix::unistd::sync(),
+    }
+    Ok(Answer::Done)
+}

@@ -1,0 +1,156 @@
+//! Frames, and how each is written. The table is in the module above.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Hello, MAX_CONTROL, MAX_DATA, PREAMBLE, WireError};
+
+pub(super) const HELLO: u8 = 1;
+pub(super) const CONTROL: u8 = 2;
+pub(super) const DATA: u8 = 3;
+pub(super) const END: u8 = 4;
+pub(super) const CREDIT: u8 = 5;
+pub(super) const STOP: u8 = 6;
+
+/// The number of a stream; the host gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StreamId(pub NonZeroU32);
+
+impl StreamId {
+    /// None for 0.
+    pub fn new(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).map(Self)
+    }
+
+    /// Whether it runs from the host to the agent.
+    pub fn runs_to_agent(self) -> bool {
+        self.0.get() % 2 == 1
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One frame, as the decoder gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// A conversation begins.
+    Hello(Hello),
+    /// A message in JSON, for [`super::parse`].
+    Control(Vec<u8>),
+    /// Bytes of a stream, at least one.
+    Data(StreamId, Vec<u8>),
+    /// The stream's end-of-file.
+    End(StreamId),
+    /// So many more bytes of the stream are welcome.
+    Credit(StreamId, u32),
+    /// The stream's reader wants no more.
+    Stop(StreamId),
+}
+
+impl Frame {
+    /// Writes the frame. Data longer than [`MAX_DATA`] becomes several.
+    ///
+    /// # Errors
+    /// A hello or a control message over its cap.
+    pub fn put(&self, out: &mut Vec<u8>) -> Result<(), WireError> {
+        match self {
+            Self::Hello(hello) => put_hello(out, hello)?,
+            Self::Control(json) => put_json(out, json)?,
+            Self::Data(stream, bytes) => put_data(out, *stream, bytes),
+            Self::End(stream) => put_end(out, *stream),
+            Self::Credit(stream, bytes) => put_credit(out, *stream, *bytes),
+            Self::Stop(stream) => put_stop(out, *stream),
+        }
+        Ok(())
+    }
+
+    /// The number of its kind.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::Hello(_) => HELLO,
+            Self::Control(_) => CONTROL,
+            Self::Data(..) => DATA,
+            Self::End(_) => END,
+            Self::Credit(..) => CREDIT,
+            Self::Stop(_) => STOP,
+        }
+    }
+}
+
+fn header(out: &mut Vec<u8>, length: usize, kind: u8, stream: u32) {
+    // Every caller has capped the length.
+    out.extend_from_slice(&(length as u32).to_le_bytes());
+    out.push(kind);
+    out.extend_from_slice(&stream.to_le_bytes());
+}
+
+/// Writes a hello, its preamble first.
+///
+/// # Errors
+/// A program version so long that the hello is over its cap.
+pub fn put_hello(out: &mut Vec<u8>, hello: &Hello) -> Result<(), WireError> {
+    let json = serde_json::to_vec(hello).map_err(|error| WireError::json("hello", &error))?;
+    capped(HELLO, json.len(), super::MAX_HELLO)?;
+    out.extend_from_slice(&PREAMBLE);
+    header(out, json.len(), HELLO, 0);
+    out.extend_from_slice(&json);
+    Ok(())
+}
+
+/// Writes a message.
+///
+/// # Errors
+/// A message that is over the cap.
+pub fn put_control<M: Serialize>(out: &mut Vec<u8>, message: &M) -> Result<(), WireError> {
+    let json = serde_json::to_vec(message).map_err(|error| WireError::json("message", &error))?;
+    put_json(out, &json)
+}
+
+fn put_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), WireError> {
+    capped(CONTROL, json.len(), MAX_CONTROL)?;
+    header(out, json.len(), CONTROL, 0);
+    out.extend_from_slice(json);
+    Ok(())
+}
+
+fn capped(kind: u8, length: usize, limit: usize) -> Result<(), WireError> {
+    match length <= limit {
+        true => Ok(()),
+        false => Err(WireError::Oversized {
+            kind,
+            length: u32::try_from(length).unwrap_or(u32::MAX),
+            limit,
+        }),
+    }
+}
+
+/// Writes data, in as many frames as it takes: none for no bytes.
+pub fn put_data(out: &mut Vec<u8>, stream: StreamId, bytes: &[u8]) {
+    for part in bytes.chunks(MAX_DATA) {
+        header(out, part.len(), DATA, stream.0.get());
+        out.extend_from_slice(part);
+    }
+}
+
+/// Writes a stream's end-of-file.
+pub fn put_end(out: &mut Vec<u8>, stream: StreamId) {
+    header(out, 0, END, stream.0.get());
+}
+
+/// Writes that so many more bytes are welcome.
+pub fn put_credit(out: &mut Vec<u8>, stream: StreamId, bytes: u32) {
+    header(out, 4, CREDIT, stream.0.get());
+    out.extend_from_slice(&bytes.to_le_bytes());
+}
+
+/// Writes that no more of a stream is wanted.
+pub fn put_stop(out: &mut Vec<u8>, stream: StreamId) {
+    header(out, 0, STOP, stream.0.get());
+}

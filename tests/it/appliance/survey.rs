@@ -1,0 +1,358 @@
+//! The survey in a real machine: one boot looks at many disks at once. The kernel's own drivers
+//! must then mount what was found.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bivouac::guest::appliance::{initramfs_with, program};
+use bivouac::host::kernel;
+use serde_json::Value;
+
+use super::made::{disk, empty, filesystem, lvm, mounted, run, tree, write_files};
+use crate::env::bivouac::Bivouac;
+
+/// What the agent says of these disks, which have the serial numbers d0, d1 and so on.
+fn survey(dir: &Path, disks: &[PathBuf]) -> Value {
+    let kernel = kernel::find(None).unwrap();
+    let init = fs::File::open(env!("CARGO_BIN_EXE_bivouac")).unwrap();
+    let mut made = initramfs_with(&kernel, &program::mapped_part(&init).unwrap()).unwrap();
+    let initrd = dir.join("initramfs");
+    io::Seek::rewind(&mut made.file).unwrap();
+    io::copy(&mut made.file, &mut fs::File::create(&initrd).unwrap()).unwrap();
+    let line = format!(
+        "console=ttyS0 quiet loglevel=3 cryptomgr.notests mitigations=off bivouac.survey={}",
+        disks.len()
+    );
+    let mut run = Bivouac::run()
+        .args(["--cpus", "1", "--memory", "512M", "--append", &line])
+        .arg("--kernel")
+        .arg(&kernel.image)
+        .arg("--initrd")
+        .arg(&initrd);
+    for (number, disk) in disks.iter().enumerate() {
+        let disk = disk.display();
+        run = run.args(["--disk", &format!("{disk},format=raw,serial=d{number}")]);
+    }
+    let finished = run.output();
+    let mark = bivouac::agent::disks::console::MARK;
+    let line = finished
+        .stdout
+        .lines()
+        .find_map(|line| line.strip_prefix(mark));
+    let line = line.unwrap_or_else(|| panic!("no survey: {finished:?}"));
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
+    serde_json::from_str(line.trim()).unwrap()
+}
+
+const OS: &str = "ID=testos\nVERSION_ID=7\nPRETTY_NAME=\"Test OS 7\"\n";
+
+const FSTAB: &str = "\
+UUID=11111111-2222-3333-4444-555555555555 / xfs defaults 0 0
+PARTLABEL=esp /boot/efi vfat umask=0077,x-systemd.automount 0 2
+/dev/vda3 none swap sw 0 0
+LABEL=home /home ext4 noatime 0 2
+/home/srv /srv none bind 0 0
+/dev/mapper/my--vg-data /data ext4 defaults 0 2
+/dev/my-vg/root /data/lvm ext4 defaults 0 2
+PARTUUID=cafe0001-05 /mnt/old ext3 defaults 0 0
+/dev/disk/by-label/Ex\\x20Fat /mnt/ex\\040fat exfat defaults 0 0
+/dev/sr0 /cdrom iso9660 ro,noauto 0 0
+tmpfs /tmp tmpfs defaults 0 0
+nas:/export /mnt/nas nfs defaults 0 0
+UUID=dead-beef /gone ext4 nofail 0 0
+/dev/sdb1 /escape ext2 defaults 0 0
+";
+
+/// A root on xfs with its ESP, swap and /home, in a GPT.
+fn first_disk(dir: &Path) -> PathBuf {
+    let uuid = "uuid=11111111-2222-3333-4444-555555555555";
+    let root = filesystem(dir, "xfs", 300, "mkfs.xfs", &["-q", "-m", uuid]);
+    mounted(&root, |root| {
+        write_files(root, &[("usr/lib/os-release", OS), ("etc/fstab", FSTAB)]);
+        // Links as they are in real images, and as they are in hostile ones.
+        let link = |to: &str, at: &str| std::os::unix::fs::symlink(to, root.join(at)).unwrap();
+        link("../usr/lib/os-release", "etc/os-release");
+        link("/../../proc", "escape");
+        for directory in [
+            "boot/efi", "home", "srv", "data", "proc", "sys", "dev", "run",
+        ] {
+            fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        fs::create_dir_all(root.join("mnt/old")).unwrap();
+    });
+    let esp = filesystem(dir, "esp", 40, "mkfs.vfat", &["-F", "32"]);
+    let swap = filesystem(dir, "swap", 10, "mkswap", &["-q"]);
+    let home = tree(dir, "home-files", &[("srv/served", "yes")]);
+    let options = ["-q", "-L", "home", "-d", home.to_str().unwrap()];
+    let home = filesystem(dir, "home", 16, "mkfs.ext4", &options);
+    disk(
+        dir,
+        "gpt",
+        400,
+        "label: gpt\nstart=1MiB, size=40MiB, type=U, name=esp\nstart=41MiB, size=300MiB\n\
+         start=341MiB, size=10MiB, type=S\nstart=351MiB, size=16MiB\n",
+        &[(1, &esp), (41, &root), (341, &swap), (351, &home)],
+    )
+}
+
+/// An MBR with ext2, and ext3 in a logical partition.
+fn second_disk(dir: &Path) -> PathBuf {
+    let ext2 = filesystem(dir, "ext2", 8, "mkfs.ext2", &["-q"]);
+    let ext3 = filesystem(dir, "ext3", 8, "mkfs.ext3", &["-q"]);
+    disk(
+        dir,
+        "mbr",
+        64,
+        "label: dos\nlabel-id: 0xcafe0001\nstart=1MiB, size=8MiB, type=83\n\
+         start=16MiB, size=40MiB, type=5\n5: start=17MiB, size=8MiB, type=83\n",
+        &[(1, &ext2), (17, &ext3)],
+    )
+}
+
+#[test]
+fn one_system_over_many_disks_is_found_and_mounted_as_its_fstab_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let ext4 = |name: &str, mib, file: &str| {
+        let files = tree(dir, &format!("{name}-files"), &[(file, "")]);
+        let options = ["-q", "-d", files.to_str().unwrap()];
+        filesystem(dir, name, mib, "mkfs.ext4", &options)
+    };
+    let [pv0, pv1] = lvm(dir, &ext4("lv-root", 23, "a"), &ext4("lv-data", 8, "lvm/b"));
+    let files = tree(dir, "files", &[("a", "b")]);
+    let packed = |program: &str, name: &str, before: &[&str], after: &[&str]| {
+        let out = dir.join(name);
+        run(program, &[before, after].concat());
+        out
+    };
+    let (from, to) = (files.to_str().unwrap(), |name: &str| {
+        dir.join(name).to_str().unwrap().to_owned()
+    });
+    let disks = [
+        first_disk(dir),
+        second_disk(dir),
+        pv0,
+        pv1,
+        filesystem(dir, "exfat", 16, "mkfs.exfat", &["-L", "Ex Fat"]),
+        packed("genisoimage", "iso", &["-quiet", "-o", &to("iso")], &[from]),
+        packed("mkfs.erofs", "erofs", &["--quiet"], &[&to("erofs"), from]),
+        packed(
+            "mksquashfs",
+            "squashfs",
+            &[from],
+            &[&to("squashfs"), "-quiet", "-no-progress"],
+        ),
+        filesystem(
+            dir,
+            "luks",
+            32,
+            "cryptsetup",
+            &[
+                "luksFormat",
+                "-q",
+                "--pbkdf",
+                "pbkdf2",
+                "--iter-time",
+                "1",
+                "--key-file",
+                "/proc/version",
+            ],
+        ),
+        empty(dir, "blank", 8),
+    ];
+    let answer = survey(dir, &disks);
+    let said = &answer["survey"];
+    let kinds: Vec<_> = said["disks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|disk| {
+            let part = |part: &Value| part["content"]["kind"].as_str().unwrap_or("-").to_owned();
+            let parts = disk["partitions"].as_array().unwrap().iter().map(part);
+            let parts: Vec<_> = std::iter::once(part(disk)).chain(parts).collect();
+            format!("{} {}", disk["serial"].as_str().unwrap(), parts.join(" "))
+        })
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "d0 - vfat xfs swap ext4",
+            "d1 - ext2 - ext3",
+            "d2 lvm",
+            "d3 lvm",
+            "d4 exfat",
+            "d5 iso9660",
+            "d6 erofs",
+            "d7 squashfs",
+            "d8 luks",
+            "d9 -",
+        ],
+        "{answer:#}"
+    );
+    assert_eq!(said["disks"][1]["partitions"][2]["uuid"], "cafe0001-05");
+    let volumes: Vec<_> = said["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|volume| {
+            (
+                volume["device"].as_str().unwrap(),
+                volume["content"]["kind"].as_str().unwrap_or("-"),
+            )
+        })
+        .collect();
+    assert_eq!(
+        volumes,
+        [
+            ("/dev/mapper/my--vg-root", "ext4"),
+            ("/dev/mapper/my--vg-data", "ext4")
+        ]
+    );
+    assert_eq!(said["roots"].as_array().unwrap().len(), 1, "{answer:#}");
+    let root = &said["roots"][0];
+    assert_eq!(
+        (&root["device"], &root["kind"]),
+        (&"/dev/vda2".into(), &"xfs".into())
+    );
+    assert_eq!(root["os"]["name"], "Test OS 7");
+    let left_out: Vec<_> = root["left_out"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            (
+                line["source"].as_str().unwrap(),
+                line["reason"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        left_out,
+        [
+            ("/dev/vda3", "swap"),
+            ("/dev/sr0", "noauto"),
+            ("tmpfs", "memory, made anew"),
+            ("nas:/export", "on the network"),
+            ("UUID=dead-beef", "no such device, nofail"),
+        ]
+    );
+    let mounts: Vec<_> = answer["mounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            let mut words = line.as_str().unwrap().split(' ');
+            format!("{} {}", words.next().unwrap(), words.next().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        mounts,
+        [
+            "/dev/vda2 /sysroot",
+            "/dev/vda1 /sysroot/boot/efi",
+            "/dev/vda4 /sysroot/home",
+            "/dev/vda4 /sysroot/srv",
+            "/dev/mapper/my--vg-data /sysroot/data",
+            "/dev/mapper/my--vg-root /sysroot/data/lvm",
+            "/dev/vdb5 /sysroot/mnt/old",
+            "/dev/vde /sysroot/mnt/ex\\040fat",
+            "/dev/vdb1 /sysroot/proc",
+            "proc /sysroot/proc",
+            "sysfs /sysroot/sys",
+            "devtmpfs /sysroot/dev",
+            "tmpfs /sysroot/run",
+            "tmpfs /sysroot/tmp",
+        ],
+        "{answer:#}"
+    );
+    assert_eq!(answer["mounted"]["Ok"], serde_json::json!([]));
+    assert!(
+        said["remarks"].to_string().contains("encrypted (LUKS)"),
+        "{answer:#}"
+    );
+}
+
+#[test]
+fn several_systems_are_listed_with_btrfs_subvolumes_and_without_their_snapshots() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let btrfs = filesystem(dir, "btrfs", 120, "mkfs.btrfs", &["-q", "-L", "pool"]);
+    mounted(&btrfs, |top| {
+        let subvolume = |name: &str, fstab: &str| {
+            let path = top.join(name);
+            run(
+                "btrfs",
+                &["-q", "subvolume", "create", path.to_str().unwrap()],
+            );
+            if !fstab.is_empty() {
+                write_files(&path, &[("etc/os-release", OS), ("etc/fstab", fstab)]);
+            }
+        };
+        subvolume(
+            "@",
+            "LABEL=pool / btrfs subvol=@ 0 0\nLABEL=pool /home btrfs subvol=/@home 0 0\n",
+        );
+        subvolume("@home", "");
+        fs::create_dir(top.join("vols")).unwrap();
+        subvolume("vols/other", "");
+        write_files(&top.join("vols/other"), &[("etc/os-release", "ID=other\n")]);
+        let path = |name: &str| top.join(name).to_str().unwrap().to_owned();
+        run(
+            "btrfs",
+            &["-q", "subvolume", "snapshot", &path("@"), &path("snapshot")],
+        );
+    });
+    let root = tree(dir, "lv-root-files", &[("etc/os-release", "ID=onlvm\n")]);
+    let root = filesystem(
+        dir,
+        "lv-root",
+        23,
+        "mkfs.ext4",
+        &["-q", "-d", root.to_str().unwrap()],
+    );
+    let [pv0, pv1] = lvm(dir, &root, &empty(dir, "zeros", 8));
+    let old = tree(
+        dir,
+        "old-files",
+        &[
+            (
+                "etc/redhat-release",
+                "Red Hat Enterprise Linux Server release 5.11\n",
+            ),
+            ("etc/fstab", "/dev/hda1 / ext3 defaults 1 1\n"),
+        ],
+    );
+    let old = filesystem(
+        dir,
+        "old",
+        8,
+        "mkfs.ext3",
+        &["-q", "-d", old.to_str().unwrap()],
+    );
+    let answer = survey(dir, &[btrfs, pv0, pv1, old]);
+    let roots = answer["survey"]["roots"].as_array().unwrap();
+    let found: Vec<_> = roots
+        .iter()
+        .map(|root| {
+            let os = &root["os"];
+            let name = os["id"].as_str().or(os["name"].as_str()).unwrap();
+            let subvolume = root["subvolume"].as_str().unwrap_or_default();
+            format!("{} {subvolume} {name}", root["device"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "/dev/vda @ testos",
+            "/dev/vda vols/other other",
+            "/dev/vdd  Red Hat Enterprise Linux Server release 5.11",
+            "/dev/mapper/my--vg-root  onlvm",
+        ],
+        "{answer:#}"
+    );
+    let mounts = &roots[0]["mounts"];
+    assert_eq!(mounts[0]["options"], serde_json::json!(["subvol=@"]));
+    assert_eq!(mounts[1]["options"], serde_json::json!(["subvol=/@home"]));
+    assert!(answer["mounted"].is_null());
+}

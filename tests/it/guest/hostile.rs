@@ -1,0 +1,386 @@
+//! Guests that break the protocol, or never speak: the host ends with an error that names what
+//! was wrong, and holds no more memory than before.
+
+use std::time::Duration;
+
+use bivouac::guest::session::{Session, SessionError};
+use bivouac::guest::wire::{
+    Answer, Decoder, Frame, FromAgent, Hello, Nonce, Notice, PROTOCOL, Reply, Request, Speaker,
+    StreamId, Trouble, WINDOW, parse, put_control, put_credit, put_data, put_end, put_hello,
+    put_stop,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::sh;
+
+/// The other end of a session, with whatever it likes to say.
+struct Fake {
+    stream: UnixStream,
+    decoder: Decoder,
+}
+
+impl Fake {
+    /// The next frame of the host's.
+    async fn hear(&mut self) -> Option<Frame> {
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(frame) = self.decoder.next().unwrap() {
+                return Some(frame);
+            }
+            match self.stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => return None,
+                Ok(n) => self.decoder.push(&buffer[..n]),
+            }
+        }
+    }
+
+    /// Hears the hello, and gives the answer that a good agent would give.
+    async fn hello(&mut self) -> Hello {
+        let Some(Frame::Hello(hello)) = self.hear().await else {
+            panic!("no hello");
+        };
+        assert_eq!((hello.from, hello.protocol), (Speaker::Host, PROTOCOL));
+        Hello {
+            from: Speaker::Agent,
+            program: "9.9".to_owned(),
+            ..hello
+        }
+    }
+
+    /// Says what it likes; the host may already have hung up.
+    async fn say(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes).await;
+    }
+
+    /// Answers the hello, and gives the next request.
+    async fn begin(&mut self) -> Request {
+        let hello = self.hello().await;
+        self.say(&hello_bytes(&hello)).await;
+        match self.hear().await {
+            Some(Frame::Control(json)) => parse("request", &json).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn fake() -> (Fake, UnixStream) {
+    let (stream, host) = UnixStream::pair().unwrap();
+    let decoder = Decoder::new();
+    (Fake { stream, decoder }, host)
+}
+
+fn hello_bytes(hello: &Hello) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_hello(&mut bytes, hello).unwrap();
+    bytes
+}
+
+fn stream(number: u32) -> StreamId {
+    StreamId::new(number).unwrap()
+}
+
+fn started(id: u64) -> FromAgent {
+    let result = Ok(Answer::Started { pid: 1 });
+    FromAgent::Reply(Reply { id, result })
+}
+
+/// What a session says that begins with a guest which answers the hello with `bytes`.
+async fn refused(change: impl FnOnce(Hello) -> Vec<u8>) -> String {
+    let (mut fake, host) = fake();
+    let other = async {
+        let hello = fake.hello().await;
+        fake.say(&change(hello)).await;
+        // It stays on the line.
+        fake.hear().await;
+    };
+    let connect = Session::connect(host, Duration::from_secs(1));
+    let (result, ()) = tokio::join!(connect, other);
+    result.unwrap_err().to_string()
+}
+
+/// What an `exec` and the session say, where the guest answers the request with `bytes`.
+async fn violated(answer: impl FnOnce(u64) -> Vec<u8>) -> String {
+    let (mut fake, host) = fake();
+    let other = async {
+        let request = fake.begin().await;
+        fake.say(&answer(request.id)).await;
+        while fake.hear().await.is_some() {}
+    };
+    let before = super::peak("self");
+    let work = async {
+        let session = Session::connect(host, super::DEADLINE).await.unwrap();
+        let error = match session.exec(sh("true")).await {
+            Err(error) => error,
+            Ok(mut exec) => {
+                let mut stdout = exec.stdout.take().unwrap();
+                let waited = exec.wait().await.unwrap_err().to_string();
+                // Whoever waits for anything gets the same reason.
+                let mut bytes = Vec::new();
+                if let Err(error) = stdout.read_to_end(&mut bytes).await {
+                    assert_eq!(error.to_string(), waited);
+                }
+                let writing = exec.stdin.as_mut().unwrap().write(b"x").await;
+                assert_eq!(writing.unwrap_err().to_string(), waited);
+                session.ended().await
+            }
+        };
+        assert_eq!(session.ended().await.to_string(), error.to_string());
+        let next = session.sync().await.unwrap_err();
+        assert_eq!(next.to_string(), error.to_string());
+        error.to_string()
+    };
+    let (error, ()) = tokio::join!(work, other);
+    let grown = super::peak("self").saturating_sub(before);
+    assert!(grown < 8 << 10, "{error}: {grown} KiB");
+    error
+}
+
+#[tokio::test]
+async fn hellos_that_are_no_answer_are_named() {
+    let errors = [
+        refused(|_| Vec::new()).await,
+        refused(|_| b"GRUB loading...".repeat(100)).await,
+        refused(|hello| {
+            let nonce = Nonce([0; 16]);
+            hello_bytes(&Hello { nonce, ..hello })
+        })
+        .await,
+        // Its own words, as from a terminal that echoes.
+        refused(|hello| {
+            let from = Speaker::Host;
+            hello_bytes(&Hello { from, ..hello })
+        })
+        .await,
+        refused(|hello| {
+            let program = "2.0\x1b[2J".to_owned();
+            hello_bytes(&Hello {
+                protocol: 7,
+                program,
+                ..hello
+            })
+        })
+        .await,
+        refused(|hello| {
+            let bytes = hello_bytes(&hello);
+            bytes[..bytes.len() - 1].to_vec()
+        })
+        .await,
+        refused(|_| vec![0; (16 << 20) + 1]).await,
+        refused(|hello| {
+            let nonce = Nonce([0; 16]);
+            hello_bytes(&Hello { nonce, ..hello }).repeat(2000)
+        })
+        .await,
+    ];
+    insta::assert_snapshot!("hellos", errors.join("\n"));
+}
+
+#[tokio::test]
+async fn a_guest_that_hangs_up_is_told_at_once() {
+    let (fake, host) = fake();
+    drop(fake);
+    let error = Session::connect(host, super::DEADLINE).await.unwrap_err();
+    assert!(matches!(error, SessionError::Closed), "{error}");
+}
+
+#[tokio::test]
+async fn stale_bytes_and_answers_to_others_are_skipped() {
+    let (mut fake, host) = fake();
+    let other = async {
+        let hello = fake.hello().await;
+        let mut stale = b"tail of a frame".to_vec();
+        let nonce = Nonce([9; 16]);
+        let old = hello_bytes(&Hello {
+            nonce,
+            ..hello.clone()
+        });
+        stale.extend(&old);
+        put_data(&mut stale, stream(4), b"old data");
+        put_control(&mut stale, &started(3)).unwrap();
+        stale.extend(&old[..40]);
+        stale.extend(hello_bytes(&hello));
+        fake.say(&stale).await;
+        fake.hear().await
+    };
+    let work = async {
+        let session = Session::connect(host, super::DEADLINE).await.unwrap();
+        assert_eq!(session.program(), "9.9");
+    };
+    let (_, frame) = tokio::join!(work, other);
+    assert_eq!(frame, None, "a session that is dropped hangs up");
+}
+
+#[tokio::test]
+async fn every_violation_ends_the_session_with_its_name() {
+    let say = |message: FromAgent| {
+        let mut bytes = Vec::new();
+        put_control(&mut bytes, &message).unwrap();
+        bytes
+    };
+    let raw = |length: u32, kind: u8, stream: u32| {
+        let mut bytes = length.to_le_bytes().to_vec();
+        bytes.push(kind);
+        bytes.extend(stream.to_le_bytes());
+        bytes
+    };
+    let json = |text: &[u8]| [raw(text.len() as u32, 2, 0), text.to_vec()].concat();
+    let then = |put: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = say(started(1));
+        put(&mut bytes);
+        bytes
+    };
+    let trouble = || Trouble::new(bivouac::guest::wire::Step::File, "x");
+    // stdin is stream 1, stdout 4, stderr 6 of a session's first command.
+    let cases: Vec<Vec<u8>> = vec![
+        // Frames.
+        raw(u32::MAX - 1, 3, 4),
+        raw((1 << 20) + 1, 2, 0),
+        raw(0, 0, 0),
+        raw(0, 200, 9),
+        raw(5, 2, 4),
+        raw(1, 3, 0),
+        raw(0, 3, 4),
+        raw(100, 1, 0),
+        b"\xff\xff\xff\xffbivouac.wine.................".to_vec(),
+        // Messages.
+        json(b"{}"),
+        json(b"{\"reply\":{\"id\":1}}"),
+        json(b"\xff\xfe"),
+        json(&b"[".repeat(1 << 20)),
+        json(&[b"{\"notice\":".repeat(1 << 16), b"1".to_vec()].concat()),
+        json(b"{\"\\u001b[2J\":1}"),
+        say(started(2)),
+        say(FromAgent::Reply(Reply {
+            id: 1,
+            result: Ok(Answer::Done),
+        })),
+        say(FromAgent::Reply(Reply {
+            id: 1,
+            result: Ok(Answer::Link("x".into())),
+        })),
+        say(FromAgent::Notice(Notice::Broken {
+            stream: stream(4),
+            trouble: trouble(),
+        })),
+        say(FromAgent::Notice(Notice::Violation {
+            text: "no\x1b".repeat(1000),
+        })),
+        then(&|out| put_control(out, &started(1)).unwrap()),
+        then(&|out| {
+            let result = Ok(1);
+            put_control(out, &FromAgent::Notice(Notice::Unpacked { id: 1, result })).unwrap();
+        }),
+        then(&|out| {
+            put_hello(
+                out,
+                &Hello {
+                    from: Speaker::Agent,
+                    protocol: PROTOCOL,
+                    program: String::new(),
+                    nonce: Nonce([1; 16]),
+                },
+            )
+            .unwrap()
+        }),
+        // Streams.
+        then(&|out| put_data(out, stream(8), b"x")),
+        then(&|out| put_data(out, stream(1), b"x")),
+        then(&|out| put_data(out, stream(4), &vec![0; WINDOW as usize + 1])),
+        then(&|out| {
+            put_end(out, stream(4));
+            put_data(out, stream(4), b"x");
+        }),
+        then(&|out| put_end(out, stream(2))),
+        then(&|out| put_credit(out, stream(1), 1)),
+        then(&|out| put_credit(out, stream(4), 1)),
+        then(&|out| put_stop(out, stream(6))),
+    ];
+    let mut errors = Vec::new();
+    for case in cases {
+        errors.push(violated(|_| case).await);
+    }
+    insta::assert_snapshot!("violations", errors.join("\n"));
+}
+
+#[tokio::test]
+async fn torn_frames_are_waited_for_and_then_the_end_is_told() {
+    let (mut fake, host) = fake();
+    let other = async move {
+        let request = fake.begin().await;
+        let mut bytes = Vec::new();
+        put_control(&mut bytes, &started(request.id)).unwrap();
+        // Every byte alone, and the last frame never whole.
+        put_data(&mut bytes, stream(4), b"whole");
+        put_data(&mut bytes, stream(4), b"never whole");
+        bytes.pop();
+        for byte in bytes {
+            fake.say(&[byte]).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let work = async {
+        let session = Session::connect(host, super::DEADLINE).await.unwrap();
+        let mut exec = session.exec(sh("true")).await.unwrap();
+        let mut text = String::new();
+        let mut stdout = exec.stdout.take().unwrap();
+        let mut whole = [0; 5];
+        stdout.read_exact(&mut whole).await.unwrap();
+        assert_eq!(&whole, b"whole");
+        let error = stdout.read_to_string(&mut text).await.unwrap_err();
+        (
+            error.to_string(),
+            exec.wait().await.unwrap_err().to_string(),
+        )
+    };
+    let (errors, ()) = tokio::join!(work, other);
+    let text = "the guest's end of the session is closed".to_owned();
+    assert_eq!(errors, (text.clone(), text));
+}
+
+#[tokio::test]
+async fn an_endless_list_with_endless_lines_is_cut() {
+    let (mut fake, host) = fake();
+    let other = async {
+        let request = fake.begin().await;
+        let result = Ok(Answer::Opened { stat: None });
+        let mut bytes = Vec::new();
+        put_control(
+            &mut bytes,
+            &FromAgent::Reply(Reply {
+                id: request.id,
+                result,
+            }),
+        )
+        .unwrap();
+        put_data(&mut bytes, stream(2), &vec![b'x'; WINDOW as usize]);
+        fake.say(&bytes).await;
+        while fake.hear().await.is_some() {}
+    };
+    let work = async {
+        let session = Session::connect(host, super::DEADLINE).await.unwrap();
+        let root = std::path::Path::new("/");
+        let mut entries = session.list(super::at(root, "/")).await.unwrap();
+        entries.next().await.unwrap_err().to_string()
+    };
+    let (error, ()) = tokio::join!(work, other);
+    let text =
+        "the guest broke the protocol: it sent an entry of 131072 bytes or more, out of order";
+    assert_eq!(error, text);
+}
+
+#[tokio::test]
+async fn a_guest_that_never_answers_a_request_can_be_left() {
+    let (mut fake, host) = fake();
+    let other = async {
+        fake.begin().await;
+        while fake.hear().await.is_some() {}
+    };
+    let work = async {
+        let session = Session::connect(host, super::DEADLINE).await.unwrap();
+        let exec = session.exec(sh("true"));
+        let result = tokio::time::timeout(Duration::from_millis(50), exec).await;
+        assert!(result.is_err());
+    };
+    tokio::join!(work, other);
+}
