@@ -37,11 +37,13 @@ use port::Port;
 /// How long the host's end of the port may be closed before it is held to be gone for good.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Whether this program is the agent: it is process 1, or it is named `bivouac-agent` or `init`.
+/// Whether this program is the agent: it is named `bivouac-agent`, or `init`, as the kernel
+/// calls the first program of an initramfs. Its process id says nothing: in a container
+/// `bivouac run` may well be process 1.
 pub fn is_wanted() -> bool {
     let name = std::env::args_os().next().unwrap_or_default();
     let name = Path::new(&name).file_name().unwrap_or_default();
-    std::process::id() == 1 || name == "bivouac-agent" || name == "init"
+    name == "bivouac-agent" || name == "init"
 }
 
 /// The whole agent. As process 1 it does not return: it powers the machine off.
