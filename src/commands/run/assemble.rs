@@ -119,7 +119,16 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
         extra: args.qemu.qemu_arg.clone(),
     };
     let console_log = match &args.conduct.console_log {
-        Some(path) if !args.conduct.dry_run => Some(written::console_log(path, drives.chains())?),
+        Some(path) if !args.conduct.dry_run => {
+            let others = [
+                ("--kernel", args.hardware.kernel.as_deref()),
+                ("--initrd", args.hardware.initrd.as_deref()),
+                ("--firmware", Some(args.hardware.firmware.as_path())),
+                ("--report", args.conduct.report.as_deref()),
+                ("--qemu", Some(plan.qemu.as_path())),
+            ];
+            Some(written::console_log(path, drives.chains(), &others)?)
+        }
         _ => None,
     };
     let assembled = Assembled {
