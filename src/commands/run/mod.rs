@@ -88,6 +88,13 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Finished, Failure> {
         runtime.shutdown_background();
         conducted
     });
-    report.close(&outcome)?;
-    outcome
+    match (report.close(&outcome), &outcome) {
+        (Err(failure), Ok(finished)) if finished.status() == Status::Success => Err(failure),
+        // The run's own end weighs more.
+        (Err(failure), _) => {
+            tracing::error!("{:#}", failure.error);
+            outcome
+        }
+        (Ok(()), _) => outcome,
+    }
 }

@@ -76,6 +76,17 @@ fn a_panic_ends_the_run_at_once_with_its_whole_trace() {
 }
 
 #[test]
+fn a_report_that_cannot_be_written_does_not_hide_how_the_run_ended() {
+    let full = ["--report", "/dev/full"];
+    let finished = run_tiny("panic").args(full).output();
+    ended(&finished, 122);
+    assert!(finished.stderr.contains("the guest's kernel panicked"));
+    assert!(finished.stderr.contains("writing the report: No space"));
+    // A success without its report is none.
+    ended(&run_tiny("poweroff").args(full).output(), 125);
+}
+
+#[test]
 fn a_reset_ends_the_run_unless_it_was_allowed() {
     let finished = run_tiny("reboot").output();
     ended(&finished, 122);
