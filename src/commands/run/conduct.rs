@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use anyhow::Context;
@@ -71,8 +71,9 @@ pub async fn conduct(
     voice.status(assembled.headline());
     facts.phases.mark("prepared");
 
-    let (output, written) = stdio::output();
-    let (to_guest, input, keys) = inputs(terminal.is_some());
+    let (output, written) = stdio::output().context("starting a thread for the output")?;
+    let (to_guest, input, keys) =
+        inputs(terminal.is_some()).context("starting a thread for the input")?;
     let holdings = Holdings {
         channels,
         files: assembled.drives.files(),
@@ -153,17 +154,18 @@ async fn start(
 }
 
 type Chunks = mpsc::Receiver<Vec<u8>>;
+type ToGuest = mpsc::Sender<Vec<u8>>;
 
 /// Where the guest's input comes from: straight from standard input, or, with a terminal,
 /// from the loop that looks for Ctrl-A in it.
-fn inputs(terminal: bool) -> (Option<mpsc::Sender<Vec<u8>>>, Chunks, Option<Chunks>) {
-    let typed = stdio::input();
-    if terminal {
+fn inputs(terminal: bool) -> io::Result<(Option<ToGuest>, Chunks, Option<Chunks>)> {
+    let typed = stdio::input()?;
+    Ok(if terminal {
         let (to_guest, input) = mpsc::channel(64);
         (Some(to_guest), input, Some(typed))
     } else {
         (None, typed, None)
-    }
+    })
 }
 
 const SIGPIPE: i32 = Signal::SIGPIPE as i32;
@@ -177,11 +179,7 @@ const LAST_OUTPUT: Duration = Duration::from_secs(2);
 /// # Errors
 /// Why output was lost, where the end itself is none worth telling before that: a run that
 /// seems to have gone well, or was ended because nothing more could be written.
-async fn all_written(
-    end: &End,
-    written: oneshot::Receiver<io::Result<()>>,
-    signals: &mut Signals,
-) -> io::Result<()> {
+async fn all_written(end: &End, written: stdio::Written, signals: &mut Signals) -> io::Result<()> {
     let patience = match end {
         End::Signalled(_) => Duration::ZERO,
         End::TimedOut { .. } | End::Left => LAST_OUTPUT,
@@ -204,7 +202,7 @@ struct Session<'a> {
     machine: &'a mut Machine,
     terminal: Option<Terminal>,
     keys: Option<Chunks>,
-    to_guest: Option<mpsc::Sender<Vec<u8>>>,
+    to_guest: Option<ToGuest>,
     escapes: Escapes,
     voice: &'a dyn Voice,
 }
