@@ -222,13 +222,10 @@ impl Session<'_> {
                 },
                 signal = signals.next() => match signal {
                     // The others of the job got their own, if it came from a terminal.
-                    Signal::SIGTSTP => {
-                        self.suspend(false).await?;
-                        None
-                    }
+                    Signal::SIGTSTP => self.suspend(false, signals).await?,
                     signal => Some(End::Signalled(signal as i32)),
                 },
-                typed = next_keys(&mut self.keys) => self.typed(&typed).await?,
+                typed = next_keys(&mut self.keys) => self.typed(&typed, signals).await?,
                 end = deadlines.passed() => Some(end),
             };
             if let Some(end) = end {
@@ -263,7 +260,7 @@ impl Session<'_> {
         None
     }
 
-    async fn typed(&mut self, typed: &[u8]) -> Result<Option<End>, Failure> {
+    async fn typed(&mut self, typed: &[u8], signals: &mut Signals) -> Result<Option<End>, Failure> {
         for key in self.escapes.take(typed) {
             match key {
                 Key::Pass(bytes) => {
@@ -275,15 +272,27 @@ impl Session<'_> {
                 }
                 Key::Leave => return Ok(Some(End::Left)),
                 Key::Help => self.voice.say(HELP),
-                Key::Suspend => self.suspend(true).await?,
+                Key::Suspend => {
+                    if let Some(end) = self.suspend(true, signals).await? {
+                        return Ok(Some(end));
+                    }
+                }
             }
         }
         Ok(None)
     }
 
-    /// As Ctrl-Z: the guest stops with us, and goes on with us.
-    async fn suspend(&mut self, whole_job: bool) -> Result<(), Failure> {
-        self.machine.pause().await?;
+    /// As Ctrl-Z: the guest stops with us, and goes on with us. An end where a signal came while
+    /// QEMU did not answer.
+    async fn suspend(
+        &mut self,
+        whole_job: bool,
+        signals: &mut Signals,
+    ) -> Result<Option<End>, Failure> {
+        tokio::select! {
+            paused = self.machine.pause() => paused?,
+            signal = signals.next_ending() => return Ok(Some(End::Signalled(signal as i32))),
+        }
         if let Some(terminal) = &mut self.terminal {
             terminal.restore();
         }
@@ -291,8 +300,11 @@ impl Session<'_> {
         if let Some(terminal) = &mut self.terminal {
             terminal.make_raw().context("setting up the terminal")?;
         }
-        self.machine.cont().await?;
-        Ok(())
+        tokio::select! {
+            running = self.machine.cont() => running?,
+            signal = signals.next_ending() => return Ok(Some(End::Signalled(signal as i32))),
+        }
+        Ok(None)
     }
 }
 
