@@ -106,7 +106,7 @@ impl Conversation {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        sys::die_with_parent(&mut command);
+        sys::ChildSetup::new(&[], None).apply(&mut command);
         let qemu = command.spawn().map_err(failed)?;
         let deadline = Instant::now() + patience;
         Ok(Self {

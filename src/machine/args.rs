@@ -5,11 +5,10 @@ use std::ffi::OsString;
 
 use serde_json::Value;
 
+use crate::host::conversation::SANDBOX;
+
 use super::blockdev::{disk_nodes, layer_node};
 use super::plan::{AGENT_PORT, Bus, ChildFd, Disk, Display, Firmware, Layer, Network, Plan};
-
-/// QEMU's own sandbox: no new privileges, no child processes, no change of scheduling.
-pub const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
 /// QEMU's arguments for `plan`, without the program's name.
 pub fn argv(plan: &Plan) -> Vec<OsString> {

@@ -226,7 +226,10 @@ impl Machine {
 
     /// QEMU is gone: what it and the guest said last decides.
     async fn conclude(&mut self, status: ExitStatus) -> io::Result<News> {
-        while let Ok(event) = self.events.try_recv() {
+        // To the end of the connection, which has come: another task still reads what QEMU
+        // said before it ended.
+        let deadline = Instant::now() + EXIT_PATIENCE;
+        while let Ok(Some(event)) = tokio::time::timeout_at(deadline, self.events.recv()).await {
             self.heed(event);
         }
         self.drain_console(EXIT_PATIENCE).await;

@@ -60,7 +60,7 @@ impl Process {
             .kill_on_drop(true);
         let mut fds: Vec<_> = inherited.fds.iter().map(AsFd::as_fd).collect();
         fds.extend_from_slice(borrowed);
-        ChildSetup::new(&fds, inherited.max_file_size).apply(&mut command);
+        ChildSetup::new(&fds, inherited.max_file_size).apply(command.as_std_mut());
         let child = command.spawn()?;
         let output = pipe::Receiver::from_owned_fd(read)?;
         Ok(Self {

@@ -1,12 +1,10 @@
-//! What the checks of the host need: a bare KVM vCPU, extended attributes, a dying child.
+//! What the checks of the host need: a bare KVM vCPU, and extended attributes.
 
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 
 use kvm_bindings::{KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::{VcpuFd, VmFd};
@@ -103,19 +101,4 @@ pub fn extended_attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
     };
     value.truncate(usize::try_from(size).ok()?);
     Some(value)
-}
-
-/// Makes the process that `command` starts die (SIGKILL) when the *thread* that starts it ends,
-/// however that comes about. Where the parent is gone before this is set, it ends at once.
-pub fn die_with_parent(command: &mut Command) {
-    let parent = nix::unistd::getpid();
-    let before_exec = move || {
-        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
-        match nix::unistd::getppid() == parent {
-            true => Ok(()),
-            false => Err(io::Error::from(nix::errno::Errno::ESRCH)),
-        }
-    };
-    // SAFETY: between fork and exec it makes two system calls and allocates nothing.
-    unsafe { command.pre_exec(before_exec) };
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -32,7 +34,7 @@ impl ChildSetup {
     /// Makes `command` do the set-up in its child. Call from the main thread, and spawn from
     /// it: the child is killed when the *thread* that forked it ends (prctl(2),
     /// PR_SET_PDEATHSIG).
-    pub fn apply(self, command: &mut tokio::process::Command) {
+    pub fn apply(self, command: &mut Command) {
         // SAFETY: `in_child` calls only async-signal-safe functions (setsid, sigaction,
         // close_range, fcntl, getrlimit, setrlimit, prctl, getppid): it takes no lock and allocates
         // nothing, so it is sound between fork and exec.
@@ -69,11 +71,11 @@ impl ChildSetup {
     }
 }
 
-/// Sets a limit to `most`, or to the hard limit where that is lower already: only root may
-/// raise one, and `ulimit -c 0` is common.
-fn lower_limit(resource: Resource, most: u64) -> io::Result<()> {
+/// Sets both limits of `resource` to `limit`, or leaves them where they are lower still: nobody
+/// but root may raise a hard limit.
+fn lower_limit(resource: Resource, limit: u64) -> io::Result<()> {
     let (_, hard) = getrlimit(resource)?;
-    let limit = most.min(hard);
+    let limit = limit.min(hard);
     Ok(setrlimit(resource, limit, limit)?)
 }
 

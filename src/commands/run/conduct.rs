@@ -94,7 +94,6 @@ pub async fn conduct(
         Ok(machine) => machine,
         Err(end) => {
             voice.clear_status();
-            facts.after(assembled);
             return Ok(report::finished(end, Vec::new(), assembled));
         }
     };
@@ -123,7 +122,6 @@ pub async fn conduct(
     let tail = machine.console_tail();
     drop(machine);
     let copied = all_written(&end, written, &mut signals).await;
-    facts.after(assembled);
     copied.context("writing standard output")?;
     Ok(report::finished(end, tail, assembled))
 }

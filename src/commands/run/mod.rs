@@ -86,15 +86,17 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Finished, Failure> {
         );
         // A thread may still be waiting for standard input.
         runtime.shutdown_background();
+        // Whatever came of it: the images are as they were, or the report says so.
+        report.facts.after(&assembled);
         conducted
     });
-    match (report.close(&outcome), &outcome) {
-        (Err(failure), Ok(finished)) if finished.status() == Status::Success => Err(failure),
-        // The run's own end weighs more.
-        (Err(failure), _) => {
-            tracing::error!("{:#}", failure.error);
+    match (report.close(&outcome), outcome) {
+        (Ok(()), outcome) => outcome,
+        (Err(unwritten), Ok(finished)) if finished.status() == Status::Success => Err(unwritten),
+        // What went wrong in the run weighs more, but both are said.
+        (Err(unwritten), outcome) => {
+            tracing::warn!("{:#}", unwritten.error);
             outcome
         }
-        (Ok(()), _) => outcome,
     }
 }

@@ -105,6 +105,55 @@ fn a_reset_ends_the_run_unless_it_was_allowed() {
 }
 
 #[test]
+fn a_report_that_cannot_be_written_hides_nothing_of_what_went_wrong() {
+    let finished = run_tiny("hang")
+        .args(["--timeout", "700ms", "--report", "/dev/full"])
+        .output();
+    ended(&finished, 124);
+    assert!(
+        finished.stderr.contains("writing the report"),
+        "{finished:?}"
+    );
+    assert!(
+        finished.stderr.contains("--timeout ran out"),
+        "{finished:?}"
+    );
+    let planned = run_tiny("hang")
+        .args(["--dry-run", "--report", "/dev/full"])
+        .output();
+    ended(&planned, 125);
+}
+
+#[test]
+fn the_report_of_a_start_that_failed_knows_the_layers_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("report.json");
+    let run = run_tiny("hang")
+        .args(["--qemu-arg", "-bogus", "--report"])
+        .arg(&json);
+    ended(&run.output(), 125);
+    let report = report(&json);
+    assert_eq!(report["verdict"]["end"], "failed");
+    assert_eq!(report["layers"][0]["unchanged"], true, "{report:#}");
+}
+
+/// As sudo and many a service manager have it. Raising a hard limit again is not allowed.
+#[test]
+fn a_run_starts_where_core_files_are_forbidden_already() {
+    let words = run_tiny("hang").args(["--timeout", "1s"]).command();
+    let mut limited = Bivouac::by(Path::new("setpriv"))
+        .args([
+            "--bounding-set",
+            "-sys_resource",
+            "--inh-caps",
+            "-sys_resource",
+        ])
+        .args(["sh", "-c", "ulimit -Hc 0 && exec \"$@\"", "sh"]);
+    limited = limited.arg(words.get_program()).args(words.get_args());
+    ended(&limited.output(), 124);
+}
+
+#[test]
 fn the_time_outs_end_the_run_with_124() {
     for option in ["--timeout", "--boot-timeout"] {
         let finished = run_tiny("hang").args([option, "700ms"]).output();
@@ -208,6 +257,7 @@ fn an_image_whose_header_changes_between_our_check_and_qemus_is_refused() {
         .stderr
         .replace(&dir.path().display().to_string(), "[dir]");
     assert_snapshot!(said, @r"
+    bivouac: warning: [dir]/disk.qcow2 was changed by another process during the run
     bivouac: error: [dir]/disk.qcow2: its header was changed while QEMU opened it
       mend: run it again once nobody writes to it
     ");
