@@ -64,6 +64,7 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
 
     let machine = hardware::machine_type(args)?;
     hardware::check_room(args)?;
+    hardware::check_qemu_args(args)?;
     let (mut disks, mut cdroms) = (Vec::new(), Vec::new());
     if let Some(image) = &args.image {
         let backing = args.backing.clone();

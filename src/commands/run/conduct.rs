@@ -121,7 +121,7 @@ pub async fn conduct(
     facts.phases.mark("ended");
     let tail = machine.console_tail();
     drop(machine);
-    let copied = all_written(&end, written, &mut signals).await;
+    let copied = all_written(&end, written, &mut signals, &deadlines).await;
     copied.context("writing standard output")?;
     Ok(report::finished(end, tail, assembled))
 }
@@ -172,12 +172,17 @@ const SIGPIPE: i32 = Signal::SIGPIPE as i32;
 const LAST_OUTPUT: Duration = Duration::from_secs(2);
 
 /// Waits until what the guest printed last is on standard output: as long as its reader takes
-/// where the guest ended by itself, unless a signal ends the wait.
+/// where the guest ended by itself, unless a signal or `--timeout` ends the wait.
 ///
 /// # Errors
 /// Why output was lost, where the end itself is none worth telling before that: a run that
 /// seems to have gone well, or was ended because nothing more could be written.
-async fn all_written(end: &End, written: stdio::Written, signals: &mut Signals) -> io::Result<()> {
+async fn all_written(
+    end: &End,
+    written: stdio::Written,
+    signals: &mut Signals,
+    deadlines: &Deadlines,
+) -> io::Result<()> {
     let patience = match end {
         End::Signalled(_) => Duration::ZERO,
         End::TimedOut { .. } | End::Left => LAST_OUTPUT,
@@ -187,6 +192,7 @@ async fn all_written(end: &End, written: stdio::Written, signals: &mut Signals) 
         biased;
         written = tokio::time::timeout(patience, written) => written,
         _ = signals.next_ending() => return Ok(()),
+        _ = deadlines.passed(), if patience == Duration::MAX => return Ok(()),
     };
     match (written, end) {
         // As any program whose reader has gone.

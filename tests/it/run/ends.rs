@@ -137,6 +137,27 @@ fn the_report_of_a_start_that_failed_knows_the_layers_too() {
     assert_eq!(report["layers"][0]["unchanged"], true, "{report:#}");
 }
 
+#[test]
+fn qemu_is_not_let_out_of_our_hands() {
+    for arg in ["-daemonize", "-pidfile"] {
+        let finished = run_tiny("hang").args(["--qemu-arg", arg]).output();
+        ended(&finished, 125);
+        let said = format!("bivouac: error: --qemu-arg {arg}: it would leave something behind\n");
+        assert!(finished.stderr.starts_with(&said), "{finished:?}");
+    }
+}
+
+#[test]
+fn a_signal_that_was_blocked_when_bivouac_started_is_heeded() {
+    let run = run_tiny("hang").command();
+    // env(1) of coreutils 8.31 and later.
+    let blocked = Bivouac::by(Path::new("env")).arg("--block-signal=TERM");
+    let mut running = blocked.arg(run.get_program()).args(run.get_args()).start();
+    running.wait_for("SeaBIOS");
+    running.signal(Signal::SIGTERM);
+    ended(&running.wait(), 143);
+}
+
 /// As sudo and many a service manager have it. Raising a hard limit again is not allowed.
 #[test]
 fn a_run_starts_where_core_files_are_forbidden_already() {
