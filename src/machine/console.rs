@@ -133,8 +133,8 @@ impl Tail {
     }
 }
 
-/// `Kernel panic - not syncing` at the beginning of a line, after the kernel's own level and
-/// time stamp (kernel/panic.c). Text further on in a line is a person's or a log's.
+/// `Kernel panic - not syncing` at the beginning of a line, after the kernel's own level, time
+/// stamp and, with CONFIG_PRINTK_CALLER, thread or CPU (kernel/panic.c, print_prefix). Text further on in a line is a person's or a log's.
 fn is_panic(line: &[u8]) -> bool {
     let mut rest = line;
     if let Some(after) = rest.strip_prefix(b"<")
@@ -142,11 +142,11 @@ fn is_panic(line: &[u8]) -> bool {
     {
         rest = &after[end + 1..];
     }
-    if let Some(after) = rest.strip_prefix(b"[")
+    while let Some(after) = rest.strip_prefix(b"[")
         && let Some(end) = after.iter().position(|&b| b == b']')
         && after[..end]
             .iter()
-            .all(|b| b.is_ascii_digit() || matches!(b, b' ' | b'.'))
+            .all(|b| b.is_ascii_digit() || matches!(b, b' ' | b'.' | b'T' | b'C'))
     {
         rest = after[end + 1..].trim_ascii_start();
     }
@@ -194,6 +194,7 @@ mod tests {
             "Kernel panic - not syncing: sysrq triggered crash",
             "[    4.182734] Kernel panic - not syncing: VFS: Unable to mount root fs",
             "<0>[   12.0] Kernel panic - not syncing: Attempted to kill init!",
+            "[    4.182734][    T1] Kernel panic - not syncing: VFS: Unable to mount root fs",
         ] {
             assert_eq!(
                 Tail::default().take(format!("x\n{line}\r\n").as_bytes()),

@@ -3,15 +3,16 @@
 //! heeded meanwhile. The threads end with the process.
 
 use std::io::{self, IsTerminal, Read, Write};
+use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::scrub::Scrub;
 
 /// Chunks of standard input; the channel closes at its end.
-pub fn input() -> mpsc::Receiver<Vec<u8>> {
+pub fn input() -> io::Result<mpsc::Receiver<Vec<u8>>> {
     let (send, receive) = mpsc::channel(4);
-    std::thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         let mut stdin = io::stdin().lock();
         let mut buffer = vec![0; 4096];
         loop {
@@ -26,17 +27,20 @@ pub fn input() -> mpsc::Receiver<Vec<u8>> {
                 }
             }
         }
-    });
-    receive
+    })?;
+    Ok(receive)
 }
+
+/// Tells when all that was sent is written, or why it could not be.
+pub type Written = oneshot::Receiver<io::Result<()>>;
 
 /// A channel whose chunks are written to standard output, scrubbed where it is a terminal.
 /// Sending fails once nothing more can be written. The second value tells when all that was
 /// sent is written, or why it could not be.
-pub fn output() -> (mpsc::Sender<Vec<u8>>, oneshot::Receiver<io::Result<()>>) {
+pub fn output() -> io::Result<(mpsc::Sender<Vec<u8>>, Written)> {
     let (send, mut receive) = mpsc::channel::<Vec<u8>>(16);
     let (finished, done) = oneshot::channel();
-    std::thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         let mut stdout = io::stdout();
         let mut scrub = stdout.is_terminal().then(Scrub::default);
         // Not locked for the thread's life: a panic's message must still come out.
@@ -54,6 +58,6 @@ pub fn output() -> (mpsc::Sender<Vec<u8>>, oneshot::Receiver<io::Result<()>>) {
         }
         let rest = scrub.map(|mut scrub| scrub.rest()).unwrap_or_default();
         let _ = finished.send(write(&rest));
-    });
-    (send, done)
+    })?;
+    Ok((send, done))
 }

@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::signal::{Signal, killpg};
 use nix::sys::termios::{self, SetArg, Termios};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgrp};
 
 use super::scrub::GIVE_BACK;
 use crate::sys;
@@ -27,6 +28,9 @@ impl Terminal {
     pub fn open() -> io::Result<Option<Self>> {
         let (stdin, stdout) = (io::stdin(), io::stdout());
         if !stdin.is_terminal() || !stdout.is_terminal() {
+            return Ok(None);
+        }
+        if !in_foreground(stdin.as_fd()) {
             return Ok(None);
         }
         let original = termios::tcgetattr(&stdin)?;
@@ -68,6 +72,20 @@ impl Drop for Terminal {
         self.restore();
         self.guard.stand_down();
     }
+}
+
+/// Whether the terminal is ours to use. In the background it is not: the settings there are those
+/// of the shell's line editor, and must not be taken for the ones to give back. So we stop, as
+/// any program that reads from its terminal, until `fg`. Where nothing stops us, nobody could
+/// ever bring us to the foreground.
+fn in_foreground(tty: BorrowedFd<'_>) -> bool {
+    let background = || nix::unistd::tcgetpgrp(tty).is_ok_and(|group| group != getpgrp());
+    // `bg` continues without giving the terminal.
+    let mut tries = 0..10;
+    while background() && tries.next().is_some() {
+        let _ = killpg(getpgrp(), Signal::SIGTTIN);
+    }
+    !background()
 }
 
 /// What a guest may have done to the terminal besides its settings is undone, unless that would

@@ -157,7 +157,15 @@ pub fn keep_only_open<const N: usize>(keep: [BorrowedFd<'_>; N]) {
 
 fn close_range(first: libc::c_uint, last: libc::c_uint) {
     // SAFETY: only for `keep_only_open`, in whose process nothing uses these numbers again.
-    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
+        return;
+    }
+    // Linux before 5.9, or a container's filter of system calls: one at a time.
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft.min(65_536));
+    for fd in first..=last.min(limit as libc::c_uint) {
+        // SAFETY: as above; a number that is not open fails with EBADF, harmlessly.
+        unsafe { libc::close(fd as RawFd) };
+    }
 }
 
 /// Stops this process, or the whole job that it is part of, as Ctrl-Z in a terminal does, and

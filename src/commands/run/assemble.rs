@@ -64,6 +64,7 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
 
     let machine = hardware::machine_type(args)?;
     hardware::check_room(args)?;
+    hardware::check_qemu_args(args)?;
     let (mut disks, mut cdroms) = (Vec::new(), Vec::new());
     if let Some(image) = &args.image {
         let backing = args.backing.clone();
@@ -119,7 +120,16 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
         extra: args.qemu.qemu_arg.clone(),
     };
     let console_log = match &args.conduct.console_log {
-        Some(path) if !args.conduct.dry_run => Some(written::console_log(path, drives.chains())?),
+        Some(path) if !args.conduct.dry_run => {
+            let others = [
+                ("--kernel", args.hardware.kernel.as_deref()),
+                ("--initrd", args.hardware.initrd.as_deref()),
+                ("--firmware", Some(args.hardware.firmware.as_path())),
+                ("--report", args.conduct.report.as_deref()),
+                ("--qemu", Some(plan.qemu.as_path())),
+            ];
+            Some(written::console_log(path, drives.chains(), &others)?)
+        }
         _ => None,
     };
     let assembled = Assembled {

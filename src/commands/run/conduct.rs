@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use anyhow::Context;
@@ -71,8 +71,9 @@ pub async fn conduct(
     voice.status(assembled.headline());
     facts.phases.mark("prepared");
 
-    let (output, written) = stdio::output();
-    let (to_guest, input, keys) = inputs(terminal.is_some());
+    let (output, written) = stdio::output().context("starting a thread for the output")?;
+    let (to_guest, input, keys) =
+        inputs(terminal.is_some()).context("starting a thread for the input")?;
     let holdings = Holdings {
         channels,
         files: assembled.drives.files(),
@@ -120,7 +121,7 @@ pub async fn conduct(
     facts.phases.mark("ended");
     let tail = machine.console_tail();
     drop(machine);
-    let copied = all_written(&end, written, &mut signals).await;
+    let copied = all_written(&end, written, &mut signals, &deadlines).await;
     copied.context("writing standard output")?;
     Ok(report::finished(end, tail, assembled))
 }
@@ -151,17 +152,18 @@ async fn start(
 }
 
 type Chunks = mpsc::Receiver<Vec<u8>>;
+type ToGuest = mpsc::Sender<Vec<u8>>;
 
 /// Where the guest's input comes from: straight from standard input, or, with a terminal,
 /// from the loop that looks for Ctrl-A in it.
-fn inputs(terminal: bool) -> (Option<mpsc::Sender<Vec<u8>>>, Chunks, Option<Chunks>) {
-    let typed = stdio::input();
-    if terminal {
+fn inputs(terminal: bool) -> io::Result<(Option<ToGuest>, Chunks, Option<Chunks>)> {
+    let typed = stdio::input()?;
+    Ok(if terminal {
         let (to_guest, input) = mpsc::channel(64);
         (Some(to_guest), input, Some(typed))
     } else {
         (None, typed, None)
-    }
+    })
 }
 
 const SIGPIPE: i32 = Signal::SIGPIPE as i32;
@@ -170,15 +172,16 @@ const SIGPIPE: i32 = Signal::SIGPIPE as i32;
 const LAST_OUTPUT: Duration = Duration::from_secs(2);
 
 /// Waits until what the guest printed last is on standard output: as long as its reader takes
-/// where the guest ended by itself, unless a signal ends the wait.
+/// where the guest ended by itself, unless a signal or `--timeout` ends the wait.
 ///
 /// # Errors
 /// Why output was lost, where the end itself is none worth telling before that: a run that
 /// seems to have gone well, or was ended because nothing more could be written.
 async fn all_written(
     end: &End,
-    written: oneshot::Receiver<io::Result<()>>,
+    written: stdio::Written,
     signals: &mut Signals,
+    deadlines: &Deadlines,
 ) -> io::Result<()> {
     let patience = match end {
         End::Signalled(_) => Duration::ZERO,
@@ -189,6 +192,7 @@ async fn all_written(
         biased;
         written = tokio::time::timeout(patience, written) => written,
         _ = signals.next_ending() => return Ok(()),
+        _ = deadlines.passed(), if patience == Duration::MAX => return Ok(()),
     };
     match (written, end) {
         // As any program whose reader has gone.
@@ -202,7 +206,7 @@ struct Session<'a> {
     machine: &'a mut Machine,
     terminal: Option<Terminal>,
     keys: Option<Chunks>,
-    to_guest: Option<mpsc::Sender<Vec<u8>>>,
+    to_guest: Option<ToGuest>,
     escapes: Escapes,
     voice: &'a dyn Voice,
 }
@@ -222,13 +226,10 @@ impl Session<'_> {
                 },
                 signal = signals.next() => match signal {
                     // The others of the job got their own, if it came from a terminal.
-                    Signal::SIGTSTP => {
-                        self.suspend(false).await?;
-                        None
-                    }
+                    Signal::SIGTSTP => self.suspend(false, signals).await?,
                     signal => Some(End::Signalled(signal as i32)),
                 },
-                typed = next_keys(&mut self.keys) => self.typed(&typed).await?,
+                typed = next_keys(&mut self.keys) => self.typed(&typed, signals).await?,
                 end = deadlines.passed() => Some(end),
             };
             if let Some(end) = end {
@@ -263,7 +264,7 @@ impl Session<'_> {
         None
     }
 
-    async fn typed(&mut self, typed: &[u8]) -> Result<Option<End>, Failure> {
+    async fn typed(&mut self, typed: &[u8], signals: &mut Signals) -> Result<Option<End>, Failure> {
         for key in self.escapes.take(typed) {
             match key {
                 Key::Pass(bytes) => {
@@ -275,15 +276,27 @@ impl Session<'_> {
                 }
                 Key::Leave => return Ok(Some(End::Left)),
                 Key::Help => self.voice.say(HELP),
-                Key::Suspend => self.suspend(true).await?,
+                Key::Suspend => {
+                    if let Some(end) = self.suspend(true, signals).await? {
+                        return Ok(Some(end));
+                    }
+                }
             }
         }
         Ok(None)
     }
 
-    /// As Ctrl-Z: the guest stops with us, and goes on with us.
-    async fn suspend(&mut self, whole_job: bool) -> Result<(), Failure> {
-        self.machine.pause().await?;
+    /// As Ctrl-Z: the guest stops with us, and goes on with us. An end where a signal came while
+    /// QEMU did not answer.
+    async fn suspend(
+        &mut self,
+        whole_job: bool,
+        signals: &mut Signals,
+    ) -> Result<Option<End>, Failure> {
+        tokio::select! {
+            paused = self.machine.pause() => paused?,
+            signal = signals.next_ending() => return Ok(Some(End::Signalled(signal as i32))),
+        }
         if let Some(terminal) = &mut self.terminal {
             terminal.restore();
         }
@@ -291,8 +304,11 @@ impl Session<'_> {
         if let Some(terminal) = &mut self.terminal {
             terminal.make_raw().context("setting up the terminal")?;
         }
-        self.machine.cont().await?;
-        Ok(())
+        tokio::select! {
+            running = self.machine.cont() => running?,
+            signal = signals.next_ending() => return Ok(Some(End::Signalled(signal as i32))),
+        }
+        Ok(None)
     }
 }
 

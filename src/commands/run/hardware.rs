@@ -27,6 +27,27 @@ pub fn machine_type(args: &Args) -> Result<String, Failure> {
     }
 }
 
+/// Refuses what would take QEMU out of our hands: a daemon is nobody's child, and does not die
+/// with us.
+pub fn check_qemu_args(args: &Args) -> Result<(), Failure> {
+    let refused = ["-daemonize", "--daemonize", "-pidfile", "--pidfile"];
+    match args
+        .qemu
+        .qemu_arg
+        .iter()
+        .find(|arg| refused.iter().any(|no| arg == no))
+    {
+        Some(arg) => Err(Failure::with_mend(
+            anyhow::anyhow!(
+                "--qemu-arg {}: it would leave something behind",
+                arg.display()
+            ),
+            "leave it out",
+        )),
+        None => Ok(()),
+    }
+}
+
 /// A controller has so many places, and QEMU's own message would name a bus that nobody typed.
 pub fn check_room(args: &Args) -> Result<(), Failure> {
     let Hardware {

@@ -301,7 +301,9 @@ fn write_failed(
     assembled: &Assembled,
 ) -> (Option<String>, Option<String>) {
     // QEMU tells of EFBIG by strerror's text alone.
-    if let (false, Some(limit)) = (no_space, assembled.max_write) {
+    if let (false, Some(limit)) = (no_space, assembled.max_write)
+        && reason == "File too large"
+    {
         return (
             Some(format!(
                 "the guest wrote more to {node} than --max-write allows ({limit} bytes)"

@@ -4,7 +4,7 @@
 use std::io;
 use std::task::Poll;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::sys;
@@ -23,8 +23,11 @@ const HEEDED: [Signal; 5] = [
 pub struct Signals(Vec<(Signal, tokio::signal::unix::Signal)>);
 
 impl Signals {
-    /// From here on they no longer end the process by themselves.
+    /// From here on they no longer end the process by themselves. One that whoever started us
+    /// had blocked is let through, or it would never be heeded. Call it before any thread is
+    /// started, which would inherit the mask.
     pub fn listen() -> io::Result<Self> {
+        HEEDED.into_iter().collect::<SigSet>().thread_unblock()?;
         HEEDED
             .into_iter()
             .filter(|name| !sys::is_ignored(*name))

@@ -14,8 +14,13 @@ use crate::image::chain::Chain;
 /// How every report of bivouac's begins.
 const REPORT: &[u8] = b"{\n  \"bivouac\": ";
 
-/// Opens the console log, empty. Refuses the file of any layer of `chains`.
-pub fn console_log(path: &Path, chains: &[Chain]) -> Result<File, Failure> {
+/// Opens the console log, empty. Refuses the file of any layer of `chains`, and those of
+/// `others`, each with the option that names it.
+pub fn console_log(
+    path: &Path,
+    chains: &[Chain],
+    others: &[(&str, Option<&Path>)],
+) -> Result<File, Failure> {
     if let Ok(metadata) = fs::metadata(path) {
         let mut layers = chains.iter().flat_map(Chain::layers);
         if layers.any(|layer| {
@@ -30,6 +35,17 @@ pub fn console_log(path: &Path, chains: &[Chain]) -> Result<File, Failure> {
             ));
         }
         refuse_disk("--console-log", path, &metadata)?;
+        let is_log = |other: &Path| {
+            fs::metadata(other).is_ok_and(|other| {
+                metadata.is_file() && (other.dev(), other.ino()) == (metadata.dev(), metadata.ino())
+            })
+        };
+        for (option, other) in others {
+            if other.is_some_and(is_log) {
+                let what = format!("the file of {option} too");
+                return Err(refused("--console-log", path, &what));
+            }
+        }
     }
     Ok(File::create(path).with_context(|| format!("--console-log {}", path.display()))?)
 }

@@ -100,6 +100,19 @@ fn a_console_log_that_cannot_be_written_ends_the_run_instead_of_stalling_the_gue
     );
 }
 
+#[test]
+fn a_qemu_that_does_not_answer_to_ctrl_z_does_not_keep_a_signal_from_ending_the_run() {
+    let mut running = run_tiny("hang").start();
+    running.wait_for("tiny: ready");
+    let qemu = running.qemu();
+    nix::sys::signal::kill(qemu, Signal::SIGSTOP).unwrap();
+    running.signal(Signal::SIGTSTP);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    running.signal(Signal::SIGTERM);
+    // It was a failure after 30 s.
+    ended(&running.wait(), 143);
+}
+
 /// Whether a thread of the process waits in pipe_write, by the kernel's own word.
 pub fn is_blocked_in_write(pid: nix::unistd::Pid) -> bool {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();

@@ -76,6 +76,17 @@ fn a_panic_ends_the_run_at_once_with_its_whole_trace() {
 }
 
 #[test]
+fn a_report_that_cannot_be_written_does_not_hide_how_the_run_ended() {
+    let full = ["--report", "/dev/full"];
+    let finished = run_tiny("panic").args(full).output();
+    ended(&finished, 122);
+    assert!(finished.stderr.contains("the guest's kernel panicked"));
+    assert!(finished.stderr.contains("writing the report: No space"));
+    // A success without its report is none.
+    ended(&run_tiny("poweroff").args(full).output(), 125);
+}
+
+#[test]
 fn a_reset_ends_the_run_unless_it_was_allowed() {
     let finished = run_tiny("reboot").output();
     ended(&finished, 122);
@@ -124,6 +135,27 @@ fn the_report_of_a_start_that_failed_knows_the_layers_too() {
     let report = report(&json);
     assert_eq!(report["verdict"]["end"], "failed");
     assert_eq!(report["layers"][0]["unchanged"], true, "{report:#}");
+}
+
+#[test]
+fn qemu_is_not_let_out_of_our_hands() {
+    for arg in ["-daemonize", "-pidfile"] {
+        let finished = run_tiny("hang").args(["--qemu-arg", arg]).output();
+        ended(&finished, 125);
+        let said = format!("bivouac: error: --qemu-arg {arg}: it would leave something behind\n");
+        assert!(finished.stderr.starts_with(&said), "{finished:?}");
+    }
+}
+
+#[test]
+fn a_signal_that_was_blocked_when_bivouac_started_is_heeded() {
+    let run = run_tiny("hang").command();
+    // env(1) of coreutils 8.31 and later.
+    let blocked = Bivouac::by(Path::new("env")).arg("--block-signal=TERM");
+    let mut running = blocked.arg(run.get_program()).args(run.get_args()).start();
+    running.wait_for("SeaBIOS");
+    running.signal(Signal::SIGTERM);
+    ended(&running.wait(), 143);
 }
 
 /// As sudo and many a service manager have it. Raising a hard limit again is not allowed.

@@ -161,6 +161,48 @@ fn ctrl_z_before_the_guest_runs_stops_the_run_and_does_not_end_it() {
     terminal.wait();
 }
 
+/// With a line editor, as people have it: while it waits for a command, the terminal is the
+/// editor's, and its settings are not those to give back.
+#[test]
+fn a_run_that_is_started_in_the_background_waits_for_fg_and_gives_back_the_shells_own_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = dir.path().join("settings");
+    let run = run_tiny("echo").command();
+    let words = std::iter::once(run.get_program()).chain(run.get_args());
+    let line: Vec<String> = words
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
+    let script = dir.path().join("run");
+    // Late enough for the shell to be back at its prompt.
+    write_script(&script, &format!("sleep 1; exec {}", line.join(" ")));
+    let mut shell = Command::new("bash");
+    shell
+        .args(["--norc", "--noprofile", "-i"])
+        .env("PS1", "prompt$ ")
+        .env("TERM", "dumb")
+        .env("BIVOUAC_ACCEL", "tcg");
+    let mut terminal = OnTerminal::start(shell);
+    terminal.wait_for("prompt$ ");
+    terminal.press(&format!("{} &\r", script.display()));
+    terminal.wait_until("it is stopped", |this| {
+        let jobs = children(this.pid());
+        !jobs.is_empty() && OnTerminal::state(jobs[0]) == 'T'
+    });
+    let bivouac = children(terminal.pid())[0];
+    assert!(children(bivouac).is_empty(), "nothing is started before");
+    terminal.press("fg\r");
+    terminal.wait_for("tiny: ready");
+    terminal.press("\u{1}x");
+    terminal.wait_until("the shell asks again", |this| {
+        !alive(bivouac) && this.seen().ends_with("prompt$ ")
+    });
+    terminal.press(&format!("stty -a >{}; exit\r", settings.display()));
+    terminal.wait();
+    let settings = std::fs::read_to_string(settings).unwrap();
+    assert!(settings.contains(" icanon"), "{settings}");
+    assert!(settings.contains(" echo "), "{settings}");
+}
+
 fn is_qemu(pid: nix::unistd::Pid) -> bool {
     std::fs::read_link(format!("/proc/{pid}/exe"))
         .is_ok_and(|exe| exe.to_string_lossy().contains("qemu"))

@@ -100,3 +100,23 @@ fn a_dry_run_leaves_the_console_log_as_it_is() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(fs::read_to_string(&log).unwrap(), "of another run\n");
 }
+
+#[test]
+fn a_kernel_or_a_report_named_as_console_log_is_refused_and_whole() {
+    let dir = with_a_disk();
+    for name in ["kernel", "initrd"] {
+        fs::write(dir.path().join(name), "precious").unwrap();
+    }
+    let kernel = [
+        "--kernel", "kernel", "--initrd", "initrd", "--report", "report",
+    ];
+    for log in ["kernel", "./initrd", "report"] {
+        let output = run(dir.path(), &[&kernel[..], &["--console-log", log]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{said}");
+        assert!(said.contains("would be overwritten"), "{said}");
+    }
+    for name in ["kernel", "initrd"] {
+        assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"precious");
+    }
+}
