@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bivouac::guest::appliance::{initramfs_with, program};
+use bivouac::guest::appliance::{COMMAND_LINE, boot_image, initramfs_with, program};
 use bivouac::host::kernel;
 use serde_json::Value;
 
@@ -17,17 +17,17 @@ fn survey(dir: &Path, disks: &[PathBuf]) -> Value {
     let kernel = kernel::find(None).unwrap();
     let init = fs::File::open(env!("CARGO_BIN_EXE_bivouac")).unwrap();
     let mut made = initramfs_with(&kernel, &program::mapped_part(&init).unwrap()).unwrap();
-    let initrd = dir.join("initramfs");
-    io::Seek::rewind(&mut made.file).unwrap();
-    io::copy(&mut made.file, &mut fs::File::create(&initrd).unwrap()).unwrap();
-    let line = format!(
-        "console=ttyS0 quiet loglevel=3 cryptomgr.notests mitigations=off bivouac.survey={}",
-        disks.len()
-    );
+    let (initrd, image) = (dir.join("initramfs"), dir.join("kernel"));
+    let mut kernel = boot_image(&kernel).unwrap();
+    for (memory, path) in [(&mut made.file, &initrd), (&mut kernel, &image)] {
+        io::Seek::rewind(memory).unwrap();
+        io::copy(memory, &mut fs::File::create(path).unwrap()).unwrap();
+    }
+    let line = format!("{COMMAND_LINE} bivouac.survey={}", disks.len());
     let mut run = Bivouac::run()
         .args(["--cpus", "1", "--memory", "512M", "--append", &line])
         .arg("--kernel")
-        .arg(&kernel.image)
+        .arg(&image)
         .arg("--initrd")
         .arg(&initrd);
     for (number, disk) in disks.iter().enumerate() {
