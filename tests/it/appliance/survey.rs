@@ -9,7 +9,7 @@ use bivouac::guest::appliance::{COMMAND_LINE, boot_image, initramfs_with, progra
 use bivouac::host::kernel;
 use serde_json::Value;
 
-use super::made::{disk, empty, filesystem, lvm, mounted, run, tree, write_files};
+use super::made::{disk, empty, filesystem, lvm, mirror, mounted, run, tree, write_files};
 use crate::env::bivouac::Bivouac;
 
 /// What the agent says of these disks, which have the serial numbers d0, d1 and so on.
@@ -261,6 +261,7 @@ fn one_system_over_many_disks_is_found_and_mounted_as_its_fstab_says() {
             "proc /sysroot/proc",
             "sysfs /sysroot/sys",
             "devtmpfs /sysroot/dev",
+            "devpts /sysroot/dev/pts",
             "tmpfs /sysroot/run",
             "tmpfs /sysroot/tmp",
         ],
@@ -330,7 +331,10 @@ fn several_systems_are_listed_with_btrfs_subvolumes_and_without_their_snapshots(
         "mkfs.ext3",
         &["-q", "-d", old.to_str().unwrap()],
     );
-    let answer = survey(dir, &[btrfs, pv0, pv1, old]);
+    let pair = tree(dir, "pair-files", &[("etc/os-release", "ID=onraid\n")]);
+    let options = ["-q", "-d", pair.to_str().unwrap()];
+    let [left, right] = mirror(dir, &filesystem(dir, "pair", 16, "mkfs.ext4", &options));
+    let answer = survey(dir, &[btrfs, pv0, pv1, old, left, right]);
     let roots = answer["survey"]["roots"].as_array().unwrap();
     let found: Vec<_> = roots
         .iter()
@@ -347,6 +351,7 @@ fn several_systems_are_listed_with_btrfs_subvolumes_and_without_their_snapshots(
             "/dev/vda @ testos",
             "/dev/vda vols/other other",
             "/dev/vdd  Red Hat Enterprise Linux Server release 5.11",
+            "/dev/md127  onraid",
             "/dev/mapper/my--vg-root  onlvm",
         ],
         "{answer:#}"
