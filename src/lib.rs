@@ -8,6 +8,7 @@
 //! - [`host`]: what this host can do: QEMU, KVM, the kernel, where an overlay may live.
 //! - [`machine`]: one QEMU process and all it holds, from plan to outcome.
 //! - [`guest`]: the host's end of a conversation with a guest, and the language of it.
+//! - [`archive`]: tar streams, with everything that a file system holds.
 //! - [`agent`]: this same program inside the guest.
 //! - [`commands`]: one file a command.
 //! - [`cli`]: the command line; the only place that prints.
@@ -17,6 +18,7 @@
 //! meets guest in [`guest::wire`] alone. A test (`tests/it/architecture.rs`) keeps them.
 
 pub mod agent;
+pub mod archive;
 pub mod cli;
 pub mod commands;
 pub mod exit;

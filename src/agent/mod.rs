@@ -13,6 +13,7 @@ mod child;
 mod files;
 mod init;
 mod job;
+mod pack;
 mod port;
 mod process;
 mod resolve;
@@ -20,6 +21,7 @@ mod serve;
 mod streams;
 mod system;
 mod task;
+mod unpack;
 mod walk;
 
 use std::ffi::OsString;
