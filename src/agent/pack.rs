@@ -17,7 +17,7 @@ use super::files;
 use super::process::errno_of;
 use super::resolve::open_at;
 use super::walk::{self, DIRECTORY};
-use crate::archive::{self, ArchiveError, Kind, MAX_SEGMENTS, Member};
+use crate::archive::{self, ArchiveError, Attributes, Kind, MAX_SEGMENTS, Member};
 use crate::guest::wire::{At, ByteString, Entry, FileKind, Stat, Step, TarOptions, Trouble};
 
 /// How many files with several names are remembered; of more, each name becomes a file.
@@ -276,7 +276,7 @@ fn segments(file: &File, size: u64) -> Option<Vec<(u64, u64)>> {
 
 /// The extended attributes of a name in a directory. The path-based calls are the only ones
 /// that read a symbolic link's, so this process goes there: it does nothing else.
-fn attributes(directory: impl AsFd, name: &CStr) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+fn attributes(directory: impl AsFd, name: &CStr) -> Result<Attributes, Errno> {
     nix::unistd::fchdir(directory)?;
     let names = match crate::sys::attribute_names(name) {
         Ok(names) => names,

@@ -48,6 +48,9 @@ impl Kind {
     }
 }
 
+/// Extended attributes: name and value.
+pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A file with everything about it but its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -70,7 +73,7 @@ pub struct Member {
     /// Major and minor number of a device.
     pub device: (u32, u32),
     /// Extended attributes by name.
-    pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    pub attributes: Attributes,
     /// Where there is data: offset and length, ascending. None where it has no holes.
     pub segments: Option<Vec<(u64, u64)>>,
 }

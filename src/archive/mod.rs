@@ -19,7 +19,7 @@ use std::io;
 
 use thiserror::Error;
 
-pub use member::{Kind, Member};
+pub use member::{Attributes, Kind, Member};
 pub use reader::Reader;
 pub use writer::{begin, end, padding};
 

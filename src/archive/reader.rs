@@ -105,7 +105,7 @@ impl<R: Read> Reader<R> {
             size: stored,
             modified: match extended.modified {
                 Some(modified) => modified,
-                None => (number(&block[136..148])?.min(i64::MAX as u64) as i64, 0),
+                None => (moment(&block[136..148])?, 0),
             },
             target: extended
                 .target
@@ -314,6 +314,14 @@ fn check_sum(block: &[u8; BLOCK]) -> Result<(), ArchiveError> {
     match number(&block[148..156]) {
         Ok(stated) if stated == found => Ok(()),
         _ => Err(ArchiveError::Malformed("a header with a wrong sum")),
+    }
+}
+
+/// A number of seconds: GNU's binary may be negative, in two's complement.
+fn moment(field: &[u8]) -> Result<i64, ArchiveError> {
+    match field.last_chunk() {
+        Some(low) if field[0] == 0xff => Ok(i64::from_be_bytes(*low)),
+        _ => number(field).map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX)),
     }
 }
 
