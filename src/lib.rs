@@ -9,6 +9,7 @@
 //! - [`machine`]: one QEMU process and all it holds, from plan to outcome.
 //! - [`guest`]: the host's end of a conversation with a guest, its language, and the
 //!   appliance: the guest that we bring along.
+//! - [`archive`]: tar streams, with everything that a file system holds.
 //! - [`agent`]: this same program inside the guest.
 //! - [`commands`]: one file a command.
 //! - [`cli`]: the command line; the only place that prints.
@@ -18,6 +19,7 @@
 //! meets guest in [`guest::wire`] alone. A test (`tests/it/architecture.rs`) keeps them.
 
 pub mod agent;
+pub mod archive;
 pub mod cli;
 pub mod commands;
 pub mod exit;
