@@ -9,6 +9,7 @@
 //! - [`machine`]: one QEMU process and all it holds, from plan to outcome.
 //! - [`guest`]: the host's end of a conversation with a guest, its language, and the
 //!   appliance: the guest that we bring along.
+//! - [`archive`]: tar streams, with everything that a file system holds.
 //! - [`agent`]: this same program inside the guest.
 //! - [`commands`]: one file a command.
 //! - [`cli`]: the command line; the only place that prints.
@@ -48,6 +49,7 @@
 //! - `sys` is a folder of two files: what a child needs, and what the checks of the host need.
 
 pub mod agent;
+pub mod archive;
 pub mod cli;
 pub mod commands;
 pub mod exit;

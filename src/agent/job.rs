@@ -9,10 +9,10 @@ use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{SFlag, fstat};
 
-use super::files;
 use super::process::{Status, errno_of};
 use super::resolve::open_at;
 use super::walk;
+use super::{files, pack, unpack};
 use crate::guest::wire::{Answer, At, ByteString, Entry, Op, Stat, Step, Trouble};
 
 /// Does what `op` asks for, in a forked child. `data` is the pipe.
@@ -32,6 +32,8 @@ pub fn run(op: &Op, data: &File, status: &Status) {
         Op::Read {
             at, offset, length, ..
         } => read(at, *offset, *length, data, opened),
+        Op::TarOut { at, options, .. } => pack::pack(at, options, data, opened),
+        Op::TarIn { at, options, .. } => unpack::unpack(at, options, data, opened),
         _ => Err(Trouble::new(Step::Request, "not a job")),
     };
     status.tell(&verdict);

@@ -16,6 +16,7 @@ pub mod disks;
 mod files;
 mod init;
 mod job;
+mod pack;
 mod port;
 mod process;
 mod resolve;
@@ -23,6 +24,7 @@ mod serve;
 mod streams;
 mod system;
 mod task;
+mod unpack;
 mod walk;
 
 use std::ffi::OsString;

@@ -97,6 +97,7 @@ macro_rules! failures_with_a_mend {
 }
 
 failures_with_a_mend!(
+    crate::guest::appliance::ApplianceError,
     crate::host::firmware::FirmwareError,
     crate::host::kernel::KernelError,
     crate::host::qemu::QemuError,

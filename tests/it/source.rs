@@ -77,6 +77,21 @@ impl Source {
         found
     }
 
+    /// The same, where the line does not have `but`.
+    pub fn lines_with_but(&self, words: &[&str], but: &str) -> Vec<String> {
+        let lines: Vec<&str> = self.code.lines().collect();
+        let mut found = self.lines_with(words);
+        found.retain(|place| {
+            let number = place
+                .rsplit(": ")
+                .nth(1)
+                .and_then(|at| at.rsplit(':').next());
+            let number: usize = number.unwrap().parse().unwrap();
+            !lines[number - 1].contains(but)
+        });
+        found
+    }
+
     /// The top modules of ours that the code names, each with its line: by `crate::`, alone
     /// or in braces, or by as many `super::` as lead there.
     pub fn modules_named(&self) -> Vec<(usize, String)> {

@@ -11,12 +11,16 @@
 pub mod blocks;
 pub mod console;
 pub mod fstab;
+#[cfg(test)]
+mod hostile_tests;
 pub mod inside;
 pub mod lvm;
 pub mod modules;
 pub mod mount;
 pub mod partitions;
 pub mod plan;
+#[cfg(test)]
+mod plan_tests;
 pub mod raid;
 pub mod roots;
 pub mod superblock;

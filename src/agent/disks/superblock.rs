@@ -12,10 +12,13 @@ use crate::guest::wire::disks::{Content, Kind};
 /// How much of the device's beginning the superblocks lie in; btrfs's is the last, at 64 KiB.
 const HEAD: usize = 72 * 1024;
 
+/// Looks for one sort at the beginning of a device.
+type Probe = fn(&[u8]) -> Option<Content>;
+
 /// What is there; `None` where nothing is known.
 pub fn probe(device: &(impl Blocks + ?Sized)) -> Option<Content> {
     let head = &device.some(0, HEAD)[..];
-    let by_head: [fn(&[u8]) -> Option<Content>; 13] = [
+    let by_head: [Probe; 13] = [
         luks,
         lvm,
         md_at_the_beginning,

@@ -14,6 +14,15 @@ pub enum ApplianceError {
         /// The kernel.
         image: PathBuf,
     },
+    /// The kernel cannot be read.
+    #[error("reading the kernel {}", path.display())]
+    Kernel {
+        /// Its file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
     /// A file of the kernel's modules cannot be read or unpacked.
     #[error("reading {}", path.display())]
     Module {
@@ -60,6 +69,7 @@ impl ApplianceError {
             Self::Program(source) if source.kind() == io::ErrorKind::InvalidData => {
                 Some("a bivouac that is built as its project builds it, linked statically".into())
             }
+            Self::Kernel { path, .. } => Some(kernel::unreadable_mend(path)),
             Self::Module { .. } | Self::Program(_) | Self::Memory(_) => None,
         }
     }

@@ -1,8 +1,8 @@
 //! The appliance: a kernel, and an initramfs that is made on the fly and holds this very
 //! program and the modules that it may need. Starts nothing, and writes to memory alone.
 //!
-//! [`tree`] knows the kernel's modules, [`groups`] which are wanted and when, [`unpack`] makes
-//! one loadable, [`program`] is this program, [`cpio`] the archive.
+//! [`vmlinux`] is the kernel, unpacked. [`tree`] knows its modules, [`groups`] which are wanted
+//! and when, [`unpack`] makes one loadable, [`program`] is this program, [`cpio`] the archive.
 
 pub mod cpio;
 pub mod error;
@@ -13,8 +13,9 @@ pub mod unpack;
 pub mod vmlinux;
 
 use std::collections::HashSet;
+use std::ffi::CStr;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -24,6 +25,37 @@ use crate::host::kernel::Kernel;
 use cpio::Archive;
 pub use error::ApplianceError;
 use tree::Tree;
+
+/// The appliance's kernel command line, each word of which is there for a reason.
+///
+/// - `quiet`: errors and worse still reach the console, which is slow where it is emulated.
+/// - `cryptomgr.notests`, `8250.nr_uarts=1`: less to try out.
+/// - `tsc=reliable`, `no_timer_check`: the clocks are QEMU's, and need no calibration.
+/// - `mitigations=off`: within the appliance nothing is kept secret from anything.
+/// - `random.trust_cpu=on`: nothing waits for entropy.
+pub const COMMAND_LINE: &str = "console=ttyS0 quiet cryptomgr.notests 8250.nr_uarts=1 \
+     tsc=reliable no_timer_check mitigations=off random.trust_cpu=on";
+
+/// The kernel to boot: a sealed memfd with it unpacked, or its own file where that cannot be.
+/// QEMU takes either as `-kernel /proc/self/fd/N`.
+///
+/// # Errors
+/// See [`ApplianceError`].
+pub fn boot_image(kernel: &Kernel) -> Result<File, ApplianceError> {
+    let failed = |source| ApplianceError::Kernel {
+        path: kernel.image.clone(),
+        source,
+    };
+    let image = File::open(&kernel.image).map_err(failed)?;
+    match vmlinux::unpacked(&image).map_err(failed)? {
+        Some(unpacked) => {
+            let mut file = memory_file(c"bivouac-kernel")?;
+            file.write_all(&unpacked).map_err(ApplianceError::Memory)?;
+            sealed(file)
+        }
+        None => Ok(image),
+    }
+}
 
 /// An initramfs in memory.
 #[derive(Debug)]
@@ -51,20 +83,25 @@ pub fn initramfs(kernel: &Kernel) -> Result<Initramfs, ApplianceError> {
 /// See [`ApplianceError`].
 pub fn initramfs_with(kernel: &Kernel, init: &[u8]) -> Result<Initramfs, ApplianceError> {
     let modules = loadable(kernel)?;
-    let file = memfd_create(c"bivouac-initramfs", flags()).map_err(memory)?;
-    let (file, size) = write(File::from(file), init, &modules).map_err(ApplianceError::Memory)?;
-    // Whoever holds it next only reads it.
-    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
-    fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).map_err(memory)?;
+    let file = memory_file(c"bivouac-initramfs")?;
+    let (file, size) = write(file, init, &modules).map_err(ApplianceError::Memory)?;
     Ok(Initramfs {
-        file,
+        file: sealed(file)?,
         size,
         modules: modules.files.len(),
     })
 }
 
-fn flags() -> MFdFlags {
-    MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING
+fn memory_file(name: &CStr) -> Result<File, ApplianceError> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    memfd_create(name, flags).map(File::from).map_err(memory)
+}
+
+/// Whoever holds it next only reads it.
+fn sealed(file: File) -> Result<File, ApplianceError> {
+    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).map_err(memory)?;
+    Ok(file)
 }
 
 fn memory(error: nix::errno::Errno) -> ApplianceError {

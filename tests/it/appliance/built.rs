@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use bivouac::guest::appliance::{ApplianceError, initramfs_with, program};
+use bivouac::guest::appliance::{ApplianceError, boot_image, initramfs_with, program, vmlinux};
 use bivouac::host::kernel::{self, Kernel};
 
 use super::made::run;
@@ -145,4 +145,26 @@ fn a_program_that_is_not_static_is_refused() {
         .unwrap();
     let own = File::open(env!("CARGO_BIN_EXE_bivouac")).unwrap();
     assert!(program::mapped_part(&own).unwrap().len() <= itself.len());
+}
+
+#[test]
+fn every_kernel_of_this_host_is_unpacked_for_the_pvh_entry_or_booted_as_it_is() {
+    let boot = fs::read_dir("/boot").unwrap().flatten();
+    let names = boot.map(|entry| entry.path());
+    let kernels = names.filter(|path| path.to_string_lossy().contains("/vmlinuz-"));
+    for path in kernels {
+        let kernel = kernel::find(Some(&path)).unwrap();
+        let file = boot_image(&kernel).unwrap();
+        let mut magic = [0; 4];
+        file.read_exact_at(&mut magic, 0).unwrap();
+        let own = fs::read(&path).unwrap();
+        let packed_by_xz = own.windows(6).any(|window| window == b"\xfd7zXZ\0");
+        assert_eq!(packed_by_xz, &magic == b"\x7fELF", "{path:?}");
+    }
+    // What is no kernel is left alone.
+    for bytes in [&b"HdrS"[..], &[0xff; 2000], b"\x7fELF\x02\x01"] {
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, bytes).unwrap();
+        assert!(vmlinux::unpacked(&file).unwrap().is_none());
+    }
 }

@@ -144,3 +144,43 @@ pub fn lvm(dir: &Path, root: &Path, data: &Path) -> [PathBuf; 2] {
     }
     disks
 }
+
+/// The two members of a mirror that holds this filesystem, with superblocks of version 1.2 as
+/// <linux/raid/md_p.h> has them: mdadm makes none without a kernel that has MD.
+pub fn mirror(dir: &Path, content: &Path) -> [PathBuf; 2] {
+    let sectors = fs::metadata(content).unwrap().len() / 512;
+    [0_u32, 1].map(|number| {
+        let mut block = vec![0_u8; 260];
+        let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, &0xa92b_4efc_u32.to_le_bytes());
+        put(4, &1_u32.to_le_bytes());
+        put(16, b"sixteen byte id!");
+        put(32, b"here:pair");
+        // RAID 1, the size, and two disks.
+        put(72, &1_u32.to_le_bytes());
+        put(80, &sectors.to_le_bytes());
+        put(92, &2_u32.to_le_bytes());
+        // Data at 1 MiB, its size, and this superblock at 4 KiB.
+        put(128, &2048_u64.to_le_bytes());
+        put(136, &sectors.to_le_bytes());
+        put(144, &8_u64.to_le_bytes());
+        put(160, &number.to_le_bytes());
+        put(168, &[number as u8 + 1; 16]);
+        put(200, &7_u64.to_le_bytes());
+        // In sync; two roles, each the disk's number.
+        put(208, &u64::MAX.to_le_bytes());
+        put(220, &2_u32.to_le_bytes());
+        put(258, &1_u16.to_le_bytes());
+        let words = block.chunks_exact(4);
+        let sum: u64 = words
+            .map(|w| u64::from(u32::from_le_bytes(w.try_into().unwrap())))
+            .sum();
+        let folded = (sum & 0xffff_ffff) + (sum >> 32);
+        block[216..220].copy_from_slice(&(folded as u32).to_le_bytes());
+        let disk = empty(dir, &format!("mirror{number}"), sectors * 512 / MIB + 2);
+        let file = File::options().write(true).open(&disk).unwrap();
+        file.write_all_at(&block, 4096).unwrap();
+        place(&disk, MIB, content, 0, None);
+        disk
+    })
+}

@@ -2,5 +2,6 @@
 
 mod built;
 mod made;
+mod partitioned;
 mod superblocks;
 mod survey;

@@ -5,11 +5,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bivouac::guest::appliance::{initramfs_with, program};
+use bivouac::guest::appliance::{COMMAND_LINE, boot_image, initramfs_with, program};
 use bivouac::host::kernel;
 use serde_json::Value;
 
-use super::made::{disk, empty, filesystem, lvm, mounted, run, tree, write_files};
+use super::made::{empty, filesystem, lvm, mirror, mounted, run, tree, write_files};
+use super::partitioned::{OS, first_disk, second_disk};
 use crate::env::bivouac::Bivouac;
 
 /// What the agent says of these disks, which have the serial numbers d0, d1 and so on.
@@ -17,17 +18,17 @@ fn survey(dir: &Path, disks: &[PathBuf]) -> Value {
     let kernel = kernel::find(None).unwrap();
     let init = fs::File::open(env!("CARGO_BIN_EXE_bivouac")).unwrap();
     let mut made = initramfs_with(&kernel, &program::mapped_part(&init).unwrap()).unwrap();
-    let initrd = dir.join("initramfs");
-    io::Seek::rewind(&mut made.file).unwrap();
-    io::copy(&mut made.file, &mut fs::File::create(&initrd).unwrap()).unwrap();
-    let line = format!(
-        "console=ttyS0 quiet loglevel=3 cryptomgr.notests mitigations=off bivouac.survey={}",
-        disks.len()
-    );
+    let (initrd, image) = (dir.join("initramfs"), dir.join("kernel"));
+    let mut kernel = boot_image(&kernel).unwrap();
+    for (memory, path) in [(&mut made.file, &initrd), (&mut kernel, &image)] {
+        io::Seek::rewind(memory).unwrap();
+        io::copy(memory, &mut fs::File::create(path).unwrap()).unwrap();
+    }
+    let line = format!("{COMMAND_LINE} bivouac.survey={}", disks.len());
     let mut run = Bivouac::run()
         .args(["--cpus", "1", "--memory", "512M", "--append", &line])
         .arg("--kernel")
-        .arg(&kernel.image)
+        .arg(&image)
         .arg("--initrd")
         .arg(&initrd);
     for (number, disk) in disks.iter().enumerate() {
@@ -43,71 +44,6 @@ fn survey(dir: &Path, disks: &[PathBuf]) -> Value {
     let line = line.unwrap_or_else(|| panic!("no survey: {finished:?}"));
     assert_eq!(finished.code(), Some(0), "{finished:?}");
     serde_json::from_str(line.trim()).unwrap()
-}
-
-const OS: &str = "ID=testos\nVERSION_ID=7\nPRETTY_NAME=\"Test OS 7\"\n";
-
-const FSTAB: &str = "\
-UUID=11111111-2222-3333-4444-555555555555 / xfs defaults 0 0
-PARTLABEL=esp /boot/efi vfat umask=0077,x-systemd.automount 0 2
-/dev/vda3 none swap sw 0 0
-LABEL=home /home ext4 noatime 0 2
-/home/srv /srv none bind 0 0
-/dev/mapper/my--vg-data /data ext4 defaults 0 2
-/dev/my-vg/root /data/lvm ext4 defaults 0 2
-PARTUUID=cafe0001-05 /mnt/old ext3 defaults 0 0
-/dev/disk/by-label/Ex\\x20Fat /mnt/ex\\040fat exfat defaults 0 0
-/dev/sr0 /cdrom iso9660 ro,noauto 0 0
-tmpfs /tmp tmpfs defaults 0 0
-nas:/export /mnt/nas nfs defaults 0 0
-UUID=dead-beef /gone ext4 nofail 0 0
-/dev/sdb1 /escape ext2 defaults 0 0
-";
-
-/// A root on xfs with its ESP, swap and /home, in a GPT.
-fn first_disk(dir: &Path) -> PathBuf {
-    let uuid = "uuid=11111111-2222-3333-4444-555555555555";
-    let root = filesystem(dir, "xfs", 300, "mkfs.xfs", &["-q", "-m", uuid]);
-    mounted(&root, |root| {
-        write_files(root, &[("usr/lib/os-release", OS), ("etc/fstab", FSTAB)]);
-        // Links as they are in real images, and as they are in hostile ones.
-        let link = |to: &str, at: &str| std::os::unix::fs::symlink(to, root.join(at)).unwrap();
-        link("../usr/lib/os-release", "etc/os-release");
-        link("/../../proc", "escape");
-        for directory in [
-            "boot/efi", "home", "srv", "data", "proc", "sys", "dev", "run",
-        ] {
-            fs::create_dir_all(root.join(directory)).unwrap();
-        }
-        fs::create_dir_all(root.join("mnt/old")).unwrap();
-    });
-    let esp = filesystem(dir, "esp", 40, "mkfs.vfat", &["-F", "32"]);
-    let swap = filesystem(dir, "swap", 10, "mkswap", &["-q"]);
-    let home = tree(dir, "home-files", &[("srv/served", "yes")]);
-    let options = ["-q", "-L", "home", "-d", home.to_str().unwrap()];
-    let home = filesystem(dir, "home", 16, "mkfs.ext4", &options);
-    disk(
-        dir,
-        "gpt",
-        400,
-        "label: gpt\nstart=1MiB, size=40MiB, type=U, name=esp\nstart=41MiB, size=300MiB\n\
-         start=341MiB, size=10MiB, type=S\nstart=351MiB, size=16MiB\n",
-        &[(1, &esp), (41, &root), (341, &swap), (351, &home)],
-    )
-}
-
-/// An MBR with ext2, and ext3 in a logical partition.
-fn second_disk(dir: &Path) -> PathBuf {
-    let ext2 = filesystem(dir, "ext2", 8, "mkfs.ext2", &["-q"]);
-    let ext3 = filesystem(dir, "ext3", 8, "mkfs.ext3", &["-q"]);
-    disk(
-        dir,
-        "mbr",
-        64,
-        "label: dos\nlabel-id: 0xcafe0001\nstart=1MiB, size=8MiB, type=83\n\
-         start=16MiB, size=40MiB, type=5\n5: start=17MiB, size=8MiB, type=83\n",
-        &[(1, &ext2), (17, &ext3)],
-    )
 }
 
 #[test]
@@ -261,6 +197,7 @@ fn one_system_over_many_disks_is_found_and_mounted_as_its_fstab_says() {
             "proc /sysroot/proc",
             "sysfs /sysroot/sys",
             "devtmpfs /sysroot/dev",
+            "devpts /sysroot/dev/pts",
             "tmpfs /sysroot/run",
             "tmpfs /sysroot/tmp",
         ],
@@ -330,7 +267,10 @@ fn several_systems_are_listed_with_btrfs_subvolumes_and_without_their_snapshots(
         "mkfs.ext3",
         &["-q", "-d", old.to_str().unwrap()],
     );
-    let answer = survey(dir, &[btrfs, pv0, pv1, old]);
+    let pair = tree(dir, "pair-files", &[("etc/os-release", "ID=onraid\n")]);
+    let options = ["-q", "-d", pair.to_str().unwrap()];
+    let [left, right] = mirror(dir, &filesystem(dir, "pair", 16, "mkfs.ext4", &options));
+    let answer = survey(dir, &[btrfs, pv0, pv1, old, left, right]);
     let roots = answer["survey"]["roots"].as_array().unwrap();
     let found: Vec<_> = roots
         .iter()
@@ -347,6 +287,7 @@ fn several_systems_are_listed_with_btrfs_subvolumes_and_without_their_snapshots(
             "/dev/vda @ testos",
             "/dev/vda vols/other other",
             "/dev/vdd  Red Hat Enterprise Linux Server release 5.11",
+            "/dev/md127  onraid",
             "/dev/mapper/my--vg-root  onlvm",
         ],
         "{answer:#}"

@@ -2,6 +2,8 @@
 //! agent runs as an ordinary process over a pair of sockets: no machine is needed for what it
 //! does to processes and files.
 
+mod agent;
+mod archive;
 mod commands;
 mod files;
 mod hostile;

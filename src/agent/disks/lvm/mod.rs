@@ -6,5 +6,7 @@
 
 pub mod config;
 pub mod group;
+#[cfg(test)]
+mod group_tests;
 pub mod label;
 pub mod map;

@@ -1,0 +1,312 @@
+//! A file or tree out of the guest as a tar stream, with its modes, times, attributes, links
+//! and holes. Goes by open directories and single names, as the walk does.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::{Whence, lseek};
+
+use super::files;
+use super::process::errno_of;
+use super::resolve::open_at;
+use super::walk::{self, DIRECTORY};
+use crate::archive::{self, ArchiveError, Attributes, Kind, MAX_SEGMENTS, Member};
+use crate::guest::wire::{At, ByteString, Entry, FileKind, Stat, Step, TarOptions, Trouble};
+
+/// How many files with several names are remembered; of more, each name becomes a file.
+const MOST_LINKED: usize = 1_000_000;
+
+/// Writes what is at `at`. Gives the number of members.
+///
+/// # Errors
+/// It cannot be opened. What of a tree cannot be read is left out, the rest is written, and
+/// then the first such trouble is the error.
+pub fn pack(
+    at: &At,
+    options: &TarOptions,
+    data: &File,
+    opened: impl FnOnce(Option<Stat>),
+) -> Result<u64, Trouble> {
+    let path = at.path.as_path();
+    let failed = |errno| Trouble::of(Step::File, path.display(), errno as i32);
+    let top = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+    let found = nix::sys::stat::fstat(&top).map_err(failed)?;
+    let stat = files::from_system(&found);
+    let own = path.file_name().map(|name| ByteString::from(name).0);
+    let name = options.name.clone().map(|name| name.0);
+    let name = name.or(own.clone()).unwrap_or_else(|| b".".to_vec());
+    let mut packer = Packer {
+        out: BufWriter::with_capacity(64 << 10, data),
+        name,
+        linked: HashMap::new(),
+        count: 0,
+        troubles: 0,
+        first: None,
+    };
+    let is_directory = stat.kind == FileKind::Directory;
+    let entry = Entry {
+        path: ByteString::default(),
+        link: nix::fcntl::readlinkat(&top, "").ok().map(Into::into),
+        stat: Some(stat.clone()),
+        trouble: None,
+    };
+    if is_directory {
+        let directory = openat(&top, ".", DIRECTORY, Mode::empty()).map_err(failed)?;
+        opened(Some(stat));
+        packer.put(&directory, c".", entry)?;
+        let each = |directory: &OwnedFd, name: &CStr, entry| packer.put(directory, name, entry);
+        walk::walk(directory, options.one_file_system, each)?;
+    } else {
+        let holder = At {
+            root: at.root.clone(),
+            path: path.parent().unwrap_or(Path::new("/")).into(),
+        };
+        let directory = open_at(&holder, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        let own = CString::new(own.unwrap_or_default()).map_err(|_| failed(Errno::EINVAL))?;
+        opened(Some(stat));
+        packer.put(&directory, &own, entry)?;
+    }
+    packer.finish()
+}
+
+struct Packer<'a> {
+    out: BufWriter<&'a File>,
+    /// The top's name in the stream.
+    name: Vec<u8>,
+    /// The first name of each file that has several.
+    linked: HashMap<(u64, u64), Vec<u8>>,
+    count: u64,
+    troubles: u64,
+    first: Option<Trouble>,
+}
+
+impl Packer<'_> {
+    fn put(&mut self, directory: &OwnedFd, name: &CStr, entry: Entry) -> Result<(), Trouble> {
+        if let Some(mut trouble) = entry.trouble {
+            trouble.text = format!("{}: {}", entry.path, trouble.text);
+            return self.note(trouble);
+        }
+        let Some(stat) = entry.stat else {
+            return Ok(());
+        };
+        let mut path = self.name.clone();
+        if !entry.path.0.is_empty() {
+            path.push(b'/');
+            path.extend_from_slice(&entry.path.0);
+        }
+        let kind = match stat.kind {
+            FileKind::File => Kind::File,
+            FileKind::Directory => Kind::Directory,
+            FileKind::Link => Kind::Link,
+            FileKind::Block => Kind::Block,
+            FileKind::Character => Kind::Character,
+            FileKind::Fifo => Kind::Fifo,
+            // A socket is only of use to who made it; tar has no letter for it.
+            FileKind::Socket | FileKind::Other => return Ok(()),
+        };
+        let mut member = Member::new(path, kind);
+        member.mode = stat.mode;
+        (member.uid, member.gid) = (stat.uid, stat.gid);
+        member.modified = stat.modified;
+        member.target = entry.link.map_or_else(Vec::new, |link| link.0);
+        let (major, minor) = stat.special.unwrap_or((0, 0));
+        member.device = (major as u32, minor as u32);
+        if stat.links > 1 && kind != Kind::Directory && !self.is_first(&stat, &mut member) {
+            return self.begin(&member);
+        }
+        match attributes(directory, name) {
+            Ok(attributes) => member.attributes = attributes,
+            Err(errno) => self.note(trouble_of(&member, errno))?,
+        }
+        if kind != Kind::File {
+            return self.begin(&member);
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        match openat(directory, name, flags | OFlag::O_CLOEXEC, Mode::empty()) {
+            Ok(file) => self.file(file.into(), member),
+            Err(errno) => self.note(trouble_of(&member, errno)),
+        }
+    }
+
+    /// Whether it is the first name of its file. If not, the member becomes a link to that.
+    fn is_first(&mut self, stat: &Stat, member: &mut Member) -> bool {
+        let id = (stat.device, stat.inode);
+        if let Some(first) = self.linked.get(&id) {
+            member.kind = Kind::HardLink;
+            member.target = first.clone();
+            return false;
+        }
+        if self.linked.len() < MOST_LINKED {
+            self.linked.insert(id, member.path.clone());
+        }
+        true
+    }
+
+    fn file(&mut self, mut file: File, mut member: Member) -> Result<(), Trouble> {
+        let found = match nix::sys::stat::fstat(&file) {
+            Ok(found) => files::from_system(&found),
+            Err(errno) => return self.note(trouble_of(&member, errno)),
+        };
+        if found.kind != FileKind::File {
+            return self.note(trouble_of(&member, Errno::ESTALE));
+        }
+        member.size = found.size;
+        if found.blocks < found.size.div_ceil(512) {
+            member.segments = segments(&file, found.size);
+        }
+        self.begin(&member)?;
+        let whole = [(0, member.size)];
+        let segments = member.segments.as_deref().unwrap_or(&whole);
+        for &(offset, length) in segments {
+            // It may have shrunk, or not be readable to its end: zeros stand in, so that the
+            // stream stays one, and the trouble is told.
+            let copied = file.seek(SeekFrom::Start(offset)).and_then(|_| {
+                let mut part = (&mut file).take(length);
+                copy(&mut part, &mut self.out)
+            });
+            let (written, error) = match copied {
+                Ok(Copied { written, error }) => (written, error),
+                Err(error) => (0, Some(error)),
+            };
+            if let Some(error) = error {
+                self.note(trouble_of(&member, errno_of(&error)))?;
+            }
+            io::copy(&mut io::repeat(0).take(length - written), &mut self.out)
+                .map_err(|error| unwritten(&error))?;
+        }
+        let padding = archive::padding(member.data());
+        self.out
+            .write_all(padding)
+            .map_err(|error| unwritten(&error))
+    }
+
+    fn begin(&mut self, member: &Member) -> Result<(), Trouble> {
+        self.count += 1;
+        archive::begin(&mut self.out, member).map_err(|error| match error {
+            ArchiveError::Io(error) => unwritten(&error),
+            error => Trouble::new(Step::Tar, error.to_string()),
+        })
+    }
+
+    fn note(&mut self, trouble: Trouble) -> Result<(), Trouble> {
+        self.troubles += 1;
+        self.first.get_or_insert(trouble);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<u64, Trouble> {
+        archive::end(&mut self.out).map_err(|error| Trouble::new(Step::Tar, error.to_string()))?;
+        self.out.flush().map_err(|error| unwritten(&error))?;
+        match self.first {
+            None => Ok(self.count),
+            Some(first) => Err(summary(first, self.troubles)),
+        }
+    }
+}
+
+/// The first trouble of several.
+pub fn summary(mut first: Trouble, troubles: u64) -> Trouble {
+    if troubles > 1 {
+        first.text = format!("{} (and {} more)", first.text, troubles - 1);
+    }
+    first
+}
+
+struct Copied {
+    written: u64,
+    /// What reading said.
+    error: Option<io::Error>,
+}
+
+/// Copies to the end; errors of the two sides are told apart.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<Copied> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut written = 0;
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => {
+                to.write_all(&buffer[..n])?;
+                written += n as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                let error = Some(error);
+                return Ok(Copied { written, error });
+            }
+        }
+    }
+    let error = None;
+    Ok(Copied { written, error })
+}
+
+/// Where a file has data, by SEEK_DATA and SEEK_HOLE; none where the system cannot say. GNU tar
+/// wants a last, empty segment where the file ends in a hole.
+fn segments(file: &File, size: u64) -> Option<Vec<(u64, u64)>> {
+    let mut segments = Vec::new();
+    let mut end = 0;
+    while end < size {
+        let data = match lseek(file, end as i64, Whence::SeekData) {
+            Ok(data) => data as u64,
+            Err(Errno::ENXIO) => break,
+            Err(_) => return None,
+        };
+        if data >= size {
+            break;
+        }
+        end = match segments.len() < MAX_SEGMENTS {
+            true => lseek(file, data as i64, Whence::SeekHole).ok()? as u64,
+            false => size,
+        };
+        end = end.min(size);
+        segments.push((data, end - data));
+    }
+    if end < size {
+        segments.push((size, 0));
+    }
+    Some(segments)
+}
+
+/// The extended attributes of a name in a directory. The path-based calls are the only ones
+/// that read a symbolic link's, so this process goes there: it does nothing else.
+fn attributes(directory: impl AsFd, name: &CStr) -> Result<Attributes, Errno> {
+    nix::unistd::fchdir(directory)?;
+    let names = match crate::sys::attribute_names(name) {
+        Ok(names) => names,
+        Err(error) if error.raw_os_error() == Some(Errno::ENOTSUP as i32) => return Ok(Vec::new()),
+        Err(error) => return Err(errno_of(&error)),
+    };
+    let mut attributes = Vec::new();
+    for key in names.split_inclusive(|&byte| byte == 0) {
+        let Ok(key) = CStr::from_bytes_with_nul(key) else {
+            continue;
+        };
+        // A record's key ends at its first equals sign.
+        if key.to_bytes().contains(&b'=') {
+            continue;
+        }
+        match crate::sys::attribute(name, key) {
+            Ok(value) => attributes.push((key.to_bytes().to_owned(), value)),
+            // Gone meanwhile, or not to be had by this user.
+            Err(error) if matches!(errno_of(&error), Errno::ENODATA | Errno::EPERM) => {}
+            Err(error) => return Err(errno_of(&error)),
+        }
+    }
+    Ok(attributes)
+}
+
+fn trouble_of(member: &Member, errno: Errno) -> Trouble {
+    let name = ByteString(member.path.clone());
+    Trouble::of(Step::File, name.as_path().display(), errno as i32)
+}
+
+fn unwritten(error: &io::Error) -> Trouble {
+    Trouble::of(Step::Process, "the pipe", errno_of(error) as i32)
+}

@@ -1,0 +1,106 @@
+//! One file of a stream.
+
+/// What a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file; its data follows.
+    File,
+    /// Another name of an earlier member.
+    HardLink,
+    /// A symbolic link.
+    Link,
+    /// A character device.
+    Character,
+    /// A block device.
+    Block,
+    /// A directory.
+    Directory,
+    /// A FIFO.
+    Fifo,
+}
+
+impl Kind {
+    /// ustar's letter for it (pax, "ustar Header Block", typeflag).
+    pub(super) fn letter(self) -> u8 {
+        match self {
+            Self::File => b'0',
+            Self::HardLink => b'1',
+            Self::Link => b'2',
+            Self::Character => b'3',
+            Self::Block => b'4',
+            Self::Directory => b'5',
+            Self::Fifo => b'6',
+        }
+    }
+
+    pub(super) fn of_letter(letter: u8) -> Option<Self> {
+        Some(match letter {
+            // Unix V7 had a NUL; 7 is a file that lies contiguously.
+            b'0' | 0 | b'7' => Self::File,
+            b'1' => Self::HardLink,
+            b'2' => Self::Link,
+            b'3' => Self::Character,
+            b'4' => Self::Block,
+            b'5' => Self::Directory,
+            b'6' => Self::Fifo,
+            _ => return None,
+        })
+    }
+}
+
+/// Extended attributes: name and value.
+pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// A file with everything about it but its data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name in the stream, as it stands there: not checked, and any bytes but NUL.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// Permission, set-id and sticky bits.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// How many bytes the file has, holes included; 0 but for files.
+    pub size: u64,
+    /// When it was changed: seconds since 1970, and nanoseconds.
+    pub modified: (i64, u32),
+    /// Where a link leads.
+    pub target: Vec<u8>,
+    /// Major and minor number of a device.
+    pub device: (u32, u32),
+    /// Extended attributes by name.
+    pub attributes: Attributes,
+    /// Where there is data: offset and length, ascending. None where it has no holes.
+    pub segments: Option<Vec<(u64, u64)>>,
+}
+
+impl Member {
+    /// A member without any properties.
+    pub fn new(path: Vec<u8>, kind: Kind) -> Self {
+        Self {
+            path,
+            kind,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            modified: (0, 0),
+            target: Vec::new(),
+            device: (0, 0),
+            attributes: Vec::new(),
+            segments: None,
+        }
+    }
+
+    /// How many bytes of data follow it.
+    pub fn data(&self) -> u64 {
+        match &self.segments {
+            Some(segments) => segments.iter().map(|(_, length)| length).sum(),
+            None => self.size,
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! Blocks to members.
+
+use std::io::Read;
+
+use super::member::{Kind, Member};
+use super::{ArchiveError, BLOCK, MAX_EXTENDED, MAX_SEGMENTS, padding};
+
+/// The longest name that is read from a header of GNU's.
+const MAX_NAME: u64 = 64 << 10;
+
+/// Reads a stream member by member.
+#[derive(Debug)]
+pub struct Reader<R> {
+    stream: R,
+    /// Bytes of data of the current member that were not read yet.
+    left: u64,
+    /// Bytes behind them that fill the block.
+    fill: u64,
+}
+
+/// What extended headers said about the next member.
+#[derive(Debug, Default)]
+struct Extended {
+    path: Option<Vec<u8>>,
+    target: Option<Vec<u8>>,
+    size: Option<u64>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    modified: Option<(i64, u32)>,
+    attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    sparse_version: (Option<u64>, Option<u64>),
+    real_size: Option<u64>,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads from `stream`.
+    pub fn new(stream: R) -> Self {
+        let (left, fill) = (0, 0);
+        Self { stream, left, fill }
+    }
+
+    /// The next member; what of the last one's data was not read is skipped. None at the marked
+    /// end.
+    ///
+    /// # Errors
+    /// The stream ends too early or is malformed.
+    // Not an iterator: it fails.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Result<Option<Member>, ArchiveError> {
+        self.skip()?;
+        let mut extended = Extended::default();
+        loop {
+            let mut block = [0; BLOCK];
+            self.exactly(&mut block)?;
+            if block.iter().all(|&byte| byte == 0) {
+                return Ok(None);
+            }
+            check_sum(&block)?;
+            let size = number(&block[124..136])?;
+            match block[156] {
+                b'x' => {
+                    let records = self.payload(size, MAX_EXTENDED as u64, "an extended header")?;
+                    extended.read(&records)?;
+                }
+                // Of all members: nothing that we need.
+                b'g' => drop(self.payload(size, MAX_EXTENDED as u64, "an extended header")?),
+                b'L' => extended.path = Some(until_nul(&self.payload(size, MAX_NAME, "a name")?)),
+                b'K' => extended.target = Some(until_nul(&self.payload(size, MAX_NAME, "a name")?)),
+                letter => {
+                    let kind = Kind::of_letter(letter)
+                        .ok_or(ArchiveError::Malformed("a member of unknown type"))?;
+                    return self.member(&block, kind, size, extended).map(Some);
+                }
+            }
+        }
+    }
+
+    fn member(
+        &mut self,
+        block: &[u8; BLOCK],
+        kind: Kind,
+        size: u64,
+        extended: Extended,
+    ) -> Result<Member, ArchiveError> {
+        let stored = match kind {
+            Kind::File => extended.size.unwrap_or(size),
+            // Some writers give a hard link the size of its file, and no data.
+            _ => 0,
+        };
+        if stored > i64::MAX as u64 {
+            return Err(ArchiveError::TooLarge("a file"));
+        }
+        self.left = stored;
+        self.fill = padding(stored).len() as u64;
+        let small = |at: std::ops::Range<usize>| {
+            let found = number(&block[at])?;
+            u32::try_from(found).map_err(|_| ArchiveError::TooLarge("a number"))
+        };
+        let mut member = Member {
+            path: extended.path.unwrap_or_else(|| ustar_path(block)),
+            kind,
+            mode: small(100..108)? & 0o7777,
+            uid: extended.uid.map_or_else(|| small(108..116), Ok)?,
+            gid: extended.gid.map_or_else(|| small(116..124), Ok)?,
+            size: stored,
+            modified: match extended.modified {
+                Some(modified) => modified,
+                None => (moment(&block[136..148])?, 0),
+            },
+            target: extended
+                .target
+                .unwrap_or_else(|| until_nul(&block[157..257])),
+            device: match kind {
+                Kind::Block | Kind::Character => (small(329..337)?, small(337..345)?),
+                _ => (0, 0),
+            },
+            attributes: extended.attributes,
+            segments: None,
+        };
+        match extended.sparse_version {
+            (None, None) => {}
+            (Some(1), Some(0)) if kind == Kind::File => {
+                let size = extended.real_size;
+                member.size = size.ok_or(ArchiveError::Malformed("a sparse file without size"))?;
+                member.segments = Some(self.sparse_map(member.size)?);
+            }
+            _ => return Err(ArchiveError::Malformed("an old sparse format")),
+        }
+        if member.path.contains(&0) || member.target.contains(&0) {
+            return Err(ArchiveError::Malformed("a name with a NUL"));
+        }
+        Ok(member)
+    }
+
+    /// Reads the map before a sparse file's data, and checks it against both sizes.
+    fn sparse_map(&mut self, size: u64) -> Result<Vec<(u64, u64)>, ArchiveError> {
+        let bad = ArchiveError::Malformed("a sparse map");
+        let mut lines = Vec::new();
+        let mut wanted: Option<usize> = None;
+        let mut digits = Vec::new();
+        let mut block = [0; BLOCK];
+        while wanted.is_none_or(|wanted| lines.len() < wanted) {
+            if self.left < BLOCK as u64 {
+                return Err(bad);
+            }
+            self.exactly(&mut block)?;
+            self.left -= BLOCK as u64;
+            for &byte in &block {
+                match byte {
+                    b'0'..=b'9' if digits.len() < 20 => digits.push(byte),
+                    b'\n' => {
+                        let line =
+                            decimal(&digits).ok_or(ArchiveError::Malformed("a sparse map"))?;
+                        digits.clear();
+                        match wanted {
+                            None if line > 4 * MAX_SEGMENTS as u64 => {
+                                return Err(ArchiveError::TooLarge("a sparse map"));
+                            }
+                            None => wanted = Some(2 * line as usize),
+                            Some(_) => lines.push(line),
+                        }
+                        if wanted == Some(lines.len()) {
+                            break;
+                        }
+                    }
+                    _ => return Err(bad),
+                }
+            }
+        }
+        let mut segments = Vec::with_capacity(lines.len() / 2);
+        let (mut end, mut total) = (0, 0_u64);
+        for pair in lines.chunks_exact(2) {
+            let (offset, length) = (pair[0], pair[1]);
+            let next = offset.checked_add(length).filter(|&next| next <= size);
+            match next {
+                Some(next) if offset >= end => (end, total) = (next, total + length),
+                _ => return Err(bad),
+            }
+            segments.push((offset, length));
+        }
+        match total == self.left {
+            true => Ok(segments),
+            false => Err(bad),
+        }
+    }
+
+    /// Reads some of the current member's data; 0 at its end.
+    ///
+    /// # Errors
+    /// The stream ends too early.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ArchiveError> {
+        let most = buffer
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if most == 0 {
+            return Ok(0);
+        }
+        match self.stream.read(&mut buffer[..most])? {
+            0 => Err(ArchiveError::Torn),
+            n => {
+                self.left -= n as u64;
+                Ok(n)
+            }
+        }
+    }
+
+    fn skip(&mut self) -> Result<(), ArchiveError> {
+        self.left += std::mem::take(&mut self.fill);
+        let mut buffer = [0; 8192];
+        while self.read(&mut buffer)? > 0 {}
+        Ok(())
+    }
+
+    fn exactly(&mut self, buffer: &mut [u8]) -> Result<(), ArchiveError> {
+        self.stream
+            .read_exact(buffer)
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => ArchiveError::Torn,
+                _ => error.into(),
+            })
+    }
+
+    /// The data of a header that is about the next member.
+    fn payload(
+        &mut self,
+        size: u64,
+        limit: u64,
+        what: &'static str,
+    ) -> Result<Vec<u8>, ArchiveError> {
+        if size > limit {
+            return Err(ArchiveError::TooLarge(what));
+        }
+        // Grows with what comes, not with what is stated.
+        let mut bytes = Vec::new();
+        let whole = size + padding(size).len() as u64;
+        (&mut self.stream).take(whole).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != whole {
+            return Err(ArchiveError::Torn);
+        }
+        bytes.truncate(size as usize);
+        Ok(bytes)
+    }
+}
+
+impl Extended {
+    /// Takes the records of an extended header.
+    fn read(&mut self, mut records: &[u8]) -> Result<(), ArchiveError> {
+        let bad = || ArchiveError::Malformed("an extended header");
+        while !records.is_empty() {
+            let space = records
+                .iter()
+                .position(|&byte| byte == b' ')
+                .ok_or_else(bad)?;
+            let length = decimal(&records[..space]).ok_or_else(bad)?;
+            let length = usize::try_from(length).map_err(|_| bad())?;
+            if length <= space + 1 || length > records.len() || records[length - 1] != b'\n' {
+                return Err(bad());
+            }
+            let record = &records[space + 1..length - 1];
+            records = &records[length..];
+            let equals = record
+                .iter()
+                .position(|&byte| byte == b'=')
+                .ok_or_else(bad)?;
+            let (key, value) = (&record[..equals], &record[equals + 1..]);
+            let number = || decimal(value).ok_or_else(bad);
+            let id = || u32::try_from(number()?).map_err(|_| ArchiveError::TooLarge("a number"));
+            match key {
+                b"path" | b"GNU.sparse.name" => self.path = Some(value.to_owned()),
+                b"linkpath" => self.target = Some(value.to_owned()),
+                b"size" => self.size = Some(number()?),
+                b"uid" => self.uid = Some(id()?),
+                b"gid" => self.gid = Some(id()?),
+                b"mtime" => self.modified = Some(time(value).ok_or_else(bad)?),
+                b"GNU.sparse.major" => self.sparse_version.0 = Some(number()?),
+                b"GNU.sparse.minor" => self.sparse_version.1 = Some(number()?),
+                b"GNU.sparse.realsize" => self.real_size = Some(number()?),
+                key => {
+                    if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                        self.attributes.push((name.to_owned(), value.to_owned()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Prefix and name; GNU's own magic has no prefix there.
+fn ustar_path(block: &[u8; BLOCK]) -> Vec<u8> {
+    let name = until_nul(&block[..100]);
+    let prefix = until_nul(&block[345..500]);
+    match prefix.is_empty() || &block[257..263] != b"ustar\0" {
+        true => name,
+        false => [&prefix[..], b"/", &name[..]].concat(),
+    }
+}
+
+fn until_nul(bytes: &[u8]) -> Vec<u8> {
+    bytes
+        .split(|&byte| byte == 0)
+        .next()
+        .unwrap_or(bytes)
+        .to_owned()
+}
+
+fn check_sum(block: &[u8; BLOCK]) -> Result<(), ArchiveError> {
+    let field = 148..156;
+    let sum = |byte: (usize, &u8)| match field.contains(&byte.0) {
+        true => u64::from(b' '),
+        false => u64::from(*byte.1),
+    };
+    let found: u64 = block.iter().enumerate().map(sum).sum();
+    match number(&block[148..156]) {
+        Ok(stated) if stated == found => Ok(()),
+        _ => Err(ArchiveError::Malformed("a header with a wrong sum")),
+    }
+}
+
+/// A number of seconds: GNU's binary may be negative, in two's complement.
+fn moment(field: &[u8]) -> Result<i64, ArchiveError> {
+    match field.last_chunk() {
+        Some(low) if field[0] == 0xff => Ok(i64::from_be_bytes(*low)),
+        _ => number(field).map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX)),
+    }
+}
+
+/// Octal digits, or GNU's binary where the first bit is set.
+fn number(field: &[u8]) -> Result<u64, ArchiveError> {
+    if let [0x80, rest @ ..] = field {
+        let (high, low) = rest.split_at(rest.len() - rest.len().min(8));
+        if high.iter().any(|&byte| byte != 0) {
+            return Err(ArchiveError::TooLarge("a number"));
+        }
+        return Ok(low.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)));
+    }
+    let mut text = field.iter().filter(|&&byte| byte != b' ' && byte != 0);
+    text.try_fold(0_u64, |sum, &byte| match byte {
+        b'0'..=b'7' if sum < 1 << 60 => Ok(sum << 3 | u64::from(byte - b'0')),
+        _ => Err(ArchiveError::Malformed("a number in a header")),
+    })
+}
+
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits)
+        .ok()
+        .filter(|_| is_number)?
+        .parse()
+        .ok()
+}
+
+/// A decimal fraction of seconds, to nanoseconds.
+fn time(value: &[u8]) -> Option<(i64, u32)> {
+    let (negative, value) = match value.strip_prefix(b"-") {
+        Some(rest) => (true, rest),
+        None => (false, value),
+    };
+    let mut parts = value.splitn(2, |&byte| byte == b'.');
+    let seconds = i64::try_from(decimal(parts.next()?)?).ok()?;
+    let mut nanoseconds = 0;
+    if let Some(fraction) = parts.next().filter(|fraction| !fraction.is_empty()) {
+        let nine: Vec<u8> = fraction.iter().copied().chain([b'0'; 9]).take(9).collect();
+        nanoseconds = u32::try_from(decimal(&nine)?).ok()?;
+    }
+    Some(match (negative, nanoseconds) {
+        (false, nanoseconds) => (seconds, nanoseconds),
+        (true, 0) => (-seconds, 0),
+        (true, nanoseconds) => (-seconds - 1, 1_000_000_000 - nanoseconds),
+    })
+}

@@ -1,0 +1,128 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+fn bytes_without_nul(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
+    vec(1_u8..=255, length)
+}
+
+fn members() -> impl Strategy<Value = Member> {
+    let kind = prop_oneof![
+        Just(Kind::File),
+        Just(Kind::HardLink),
+        Just(Kind::Link),
+        Just(Kind::Character),
+        Just(Kind::Directory),
+        Just(Kind::Fifo),
+    ];
+    (
+        (
+            bytes_without_nul(1..300),
+            kind,
+            0..=0o7777_u32,
+            any::<(u32, u32)>(),
+        ),
+        (any::<i32>(), 0..1_000_000_000_u32),
+        bytes_without_nul(0..300),
+        (0..1_u32 << 21, 0..1_u32 << 21),
+        vec((bytes_without_nul(1..40), vec(any::<u8>(), 0..300)), 0..3),
+        (0..2000_u64, any::<bool>()),
+    )
+        .prop_map(
+            |((path, kind, mode, (uid, gid)), modified, target, device, attributes, data)| {
+                let is_file = kind == Kind::File;
+                let attributes = attributes
+                    .into_iter()
+                    .filter(|(name, _)| !name.contains(&b'='))
+                    .collect();
+                let (size, sparse) = data;
+                let segments = vec![(0, size / 4), (size / 2, size / 4)];
+                Member {
+                    path,
+                    kind,
+                    mode,
+                    uid,
+                    gid,
+                    size: if is_file { size } else { 0 },
+                    modified: (i64::from(modified.0), modified.1),
+                    target: if is_file { Vec::new() } else { target },
+                    device: if kind == Kind::Character {
+                        device
+                    } else {
+                        (0, 0)
+                    },
+                    attributes,
+                    segments: (is_file && sparse).then_some(segments),
+                }
+            },
+        )
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(members in vec(members(), 0..6), whole in any::<bool>()) {
+        let mut stream = Vec::new();
+        for (nth, member) in members.iter().enumerate() {
+            begin(&mut stream, member).unwrap();
+            stream.extend(vec![nth as u8; member.data() as usize]);
+            stream.extend(padding(member.data()));
+        }
+        end(&mut stream).unwrap();
+        let mut reader = Reader::new(&stream[..]);
+        for (nth, member) in members.iter().enumerate() {
+            prop_assert_eq!(&reader.next().unwrap().unwrap(), member);
+            let mut buffer = vec![0; 5000];
+            let mut read = 0;
+            loop {
+                match if whole { reader.read(&mut buffer).unwrap() } else { 0 } {
+                    0 => break,
+                    n => read += buffer[..n].iter().filter(|&&byte| byte == nth as u8).count(),
+                }
+            }
+            prop_assert!(!whole || read as u64 == member.data());
+        }
+        prop_assert_eq!(reader.next().unwrap(), None);
+    }
+
+    #[test]
+    fn damaged_streams_never_panic(
+        member in members(),
+        damage in vec((0_usize..3000, any::<u8>()), 0..4),
+        cut in 0_usize..4000,
+    ) {
+        let mut stream = Vec::new();
+        begin(&mut stream, &member).unwrap();
+        stream.extend(vec![1; member.data() as usize]);
+        stream.extend(padding(member.data()));
+        end(&mut stream).unwrap();
+        for (place, byte) in damage {
+            if let Some(hit) = stream.get_mut(place) {
+                *hit = byte;
+            }
+        }
+        stream.truncate(cut);
+        let mut reader = Reader::new(&stream[..]);
+        while let Ok(Some(_)) = reader.next() {}
+    }
+}
+
+#[test]
+fn a_stream_without_its_end_is_torn() {
+    let mut stream = Vec::new();
+    begin(&mut stream, &Member::new(b"a".to_vec(), Kind::Directory)).unwrap();
+    let mut reader = Reader::new(&stream[..]);
+    reader.next().unwrap().unwrap();
+    assert!(matches!(reader.next(), Err(ArchiveError::Torn)));
+}
+
+#[test]
+fn lengths_that_are_stated_are_not_believed() {
+    let mut member = Member::new(b"a".to_vec(), Kind::File);
+    member.size = u64::MAX >> 2;
+    let mut stream = Vec::new();
+    begin(&mut stream, &member).unwrap();
+    let mut reader = Reader::new(&stream[..]);
+    assert_eq!(reader.next().unwrap().unwrap().size, u64::MAX >> 2);
+    assert!(matches!(reader.next(), Err(ArchiveError::Torn)));
+}
