@@ -38,9 +38,10 @@ pub fn parse(text: &str) -> Vec<Entry> {
         let source = fields.next().filter(|field| !field.starts_with('#'))?;
         let (target, kind) = (fields.next()?, fields.next()?);
         let options = fields.next().unwrap_or_default().split(',');
-        Some(Entry {
-            // `UUID="..."` is the same without the quotes.
-            source: unescaped(&source.replace('"', "")),
+        // `UUID="..."` is the same without the quotes, which may be all there is.
+        let source = source.replace('"', "");
+        (!source.is_empty()).then(|| Entry {
+            source: unescaped(&source),
             target: unescaped(target),
             kind: kind.to_owned(),
             options: options
