@@ -46,7 +46,7 @@
 //!   save, and a stopped QEMU heeds nothing gentler ([`machine::process`]).
 //! - Each command's arguments stand in that command's file, beside what reads them; the `cli`
 //!   composes them and prints the results.
-//! - `sys` is a folder of two files: what a child needs, and what the checks of the host need.
+//! - `sys` is a folder with a file for each of those who need it.
 
 pub mod agent;
 pub mod archive;
