@@ -60,9 +60,10 @@ pub fn tell(text: &str) {
     };
     let opened = OpenOptions::new().append(true).open(place);
     if let Ok(mut file) = opened {
-        // There is nowhere else to complain to. <3> is the log's level "error".
         let level = if std::process::id() == 1 { "<3>" } else { "" };
-        let _ = writeln!(file, "{level}bivouac-agent: {text}");
+        // In one write: each is a record of its own in the log. <3> is its level "error". There
+        // is nowhere else to complain to.
+        let _ = file.write_all(format!("{level}bivouac-agent: {text}\n").as_bytes());
     }
 }
 

@@ -1,9 +1,9 @@
 //! The program inside the guest: this very binary under another name, or as process 1. It knows
 //! [`crate::guest::wire`] and the kernel, and needs no file of the guest besides itself.
 //!
-//! One thread, one poll(2): [`serve`] reads the port, starts [`process`]es and moves bytes.
+//! One thread, one poll(2): `serve` reads the port, starts processes and moves bytes.
 //! Whatever may take long, such as a walk through a tree, is a forked child that writes to a
-//! pipe ([`job`]), so the loop never waits for a disk, and every stream is a descriptor. Memory
+//! pipe (`job`), so the loop never waits for a disk, and every stream is a descriptor. Memory
 //! is constant: a window for each stream and one buffer for the port.
 //!
 //! [`disks`] finds what is on the machine's disks, and mounts it.

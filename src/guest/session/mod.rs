@@ -1,6 +1,6 @@
 //! The host's end of a conversation: hello, then requests, each an async function.
 //!
-//! One task ([`owner`]) owns the socket; a [`Session`] and the streams it gives only pass
+//! One task (`owner`) owns the socket; a [`Session`] and the streams it gives only pass
 //! errands to it, so any of them may be dropped at any time. The guest is hostile: what it
 //! sends must fit what was asked, is capped, and never makes this side grow. A guest that
 //! breaks the protocol ends the session, and everything that waits gets the reason. Only the

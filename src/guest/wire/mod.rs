@@ -53,6 +53,7 @@ mod error;
 mod files;
 mod frame;
 mod message;
+mod request;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -63,9 +64,9 @@ pub use error::WireError;
 pub use files::{Entry, FileKind, FileSystem, Stat, TarOptions};
 pub use frame::{Frame, StreamId, put_control, put_credit, put_data, put_end, put_hello, put_stop};
 pub use message::{
-    Answer, At, Exec, ExecEnd, FromAgent, Hello, Nonce, Notice, Op, Reply, Request, Speaker, Step,
-    Trouble, User, WindowSize, parse,
+    Answer, ExecEnd, FromAgent, Hello, Nonce, Notice, Reply, Speaker, Step, Trouble, parse,
 };
+pub use request::{At, Exec, Op, Request, User, WindowSize};
 pub use window::{ReceiveWindow, SendWindow};
 
 /// The version of this language. Both ends must speak the same.
