@@ -34,6 +34,7 @@ use crate::guest::wire::disks::{Content, Disk, Partition, Survey};
 use modules::Modules;
 use plan::Known;
 use sysfs::Node;
+use volumes::known_as;
 
 /// A device with what is on it.
 struct Found {
@@ -131,22 +132,13 @@ fn look(node: &Node, remarks: &mut Vec<String>) -> Option<Content> {
 
 /// What an fstab can name of a disk, which is the `index`th of the machine.
 fn known_of(disk: &Disk, index: usize) -> Vec<Known> {
-    let known = |device: &str, content: &Content, paths| Known {
-        device: device.to_owned(),
-        kind: content.kind,
-        uuid: content.uuid.clone(),
-        label: content.label.clone(),
-        part_uuid: None,
-        part_label: None,
-        paths,
-    };
     let mut all = Vec::new();
     for partition in &disk.partitions {
         if let Some(content) = &partition.content {
             all.push(Known {
                 part_uuid: partition.uuid.clone(),
                 part_label: partition.label.clone(),
-                ..known(
+                ..known_as(
                     &partition.device,
                     content,
                     names(index, Some(partition.number)),
@@ -157,7 +149,7 @@ fn known_of(disk: &Disk, index: usize) -> Vec<Known> {
     if let Some(content) = &disk.content
         && disk.partitions.is_empty()
     {
-        all.push(known(&disk.device, content, names(index, None)));
+        all.push(known_as(&disk.device, content, names(index, None)));
     }
     all
 }

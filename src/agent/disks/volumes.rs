@@ -113,7 +113,8 @@ fn of_kind(found: &[Found], kind: Kind) -> impl Iterator<Item = &Found> {
         .filter(move |found| found.content.as_ref().is_some_and(|c| c.kind == kind))
 }
 
-fn known_as(device: &str, content: &Content, paths: Vec<String>) -> Known {
+/// What an fstab can name of `content`, besides its place in a partition table.
+pub(super) fn known_as(device: &str, content: &Content, paths: Vec<String>) -> Known {
     Known {
         device: device.to_owned(),
         kind: content.kind,
