@@ -13,6 +13,7 @@ use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::wire::{At, ByteString};
 use crate::machine::end::End;
+use crate::machine::terminal::Terminal;
 
 /// Run a command in an image's root filesystem, without booting it
 ///
@@ -40,7 +41,7 @@ pub struct Args {
 /// # Errors
 /// Whatever keeps the command from being run to its end.
 pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
-    let tty = args.run.tty || args.command.is_empty() && Streams::are_a_terminal();
+    let tty = args.run.tty || args.command.is_empty() && Terminal::is_there();
     // First, because its guard is forked while this process is small and has one thread.
     let streams = Streams::open(tty)?;
     inside::block_on(async {

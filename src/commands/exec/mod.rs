@@ -5,8 +5,6 @@
 pub mod options;
 mod pipes;
 
-use std::io::IsTerminal;
-
 use anyhow::{Context, anyhow};
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -55,11 +53,6 @@ impl Streams {
             false => None,
         };
         Ok(Self { terminal, tty })
-    }
-
-    /// Whether standard input and output are a terminal.
-    pub fn are_a_terminal() -> bool {
-        std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
     }
 }
 

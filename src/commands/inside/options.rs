@@ -13,6 +13,7 @@ use crate::machine::plan::Accelerator;
 
 /// How an image is opened, and the appliance that it is opened in.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Image")]
 pub struct Options {
     /// Format of the image, where its content and name do not tell
     #[arg(long, value_name = "FORMAT")]
