@@ -10,6 +10,7 @@ pub mod exec;
 pub mod inside;
 pub mod run;
 pub mod signals;
+pub mod transfer;
 pub mod units;
 pub mod verdict;
 pub mod watch;
@@ -44,6 +45,12 @@ impl Failure {
             mend: Some(mend.into()),
             ..Self::from(error.into())
         }
+    }
+
+    /// The same failure, with what was being done.
+    pub fn context(mut self, what: String) -> Self {
+        self.error = self.error.context(what);
+        self
     }
 }
 

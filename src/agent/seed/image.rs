@@ -5,7 +5,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
 use nix::dir::Dir;
@@ -15,6 +15,7 @@ use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
 use super::super::resolve::Root;
+use crate::archive::path_of;
 use crate::guest::wire::Trouble;
 
 /// The attribute that SELinux keeps its labels in.
@@ -197,11 +198,9 @@ impl Image {
     }
 }
 
-/// The path of a name in an open directory: the only calls for attributes that do not follow a
-/// link at its end take paths.
 fn by_path(holder: &OwnedFd, name: &str) -> Result<CString, Errno> {
-    let path = format!("/proc/self/fd/{}/{name}", holder.as_raw_fd());
-    CString::new(path).map_err(|_| Errno::EINVAL)
+    let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
+    path_of(holder, &name)
 }
 
 fn label_of(holder: &OwnedFd, name: &str) -> Option<Vec<u8>> {

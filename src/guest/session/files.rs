@@ -162,7 +162,7 @@ impl Entries {
         self.line.clear();
         let mut limited = (&mut self.lines).take(MAX_LINE as u64);
         let read = limited.read_until(b'\n', &mut self.line).await;
-        read.map_err(reason)?;
+        read.map_err(SessionError::of_stream)?;
         match self.line.strip_suffix(b"\n") {
             Some(line) => Ok(Some(parse("entry", line)?)),
             None if self.line.is_empty() => Ok(None),
@@ -171,14 +171,6 @@ impl Entries {
                 Err(crate::guest::wire::WireError::OutOfOrder(what).into())
             }
         }
-    }
-}
-
-/// The reason within an error of a stream.
-fn reason(error: std::io::Error) -> SessionError {
-    match error.downcast::<SessionError>() {
-        Ok(reason) => reason,
-        Err(error) => SessionError::Channel(std::sync::Arc::new(error)),
     }
 }
 
