@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::host::conversation::SANDBOX;
 
 use super::blockdev::{disk_nodes, layer_node};
-use super::plan::{AGENT_PORT, Bus, ChildFd, Disk, Display, Firmware, Layer, Network, Plan};
+use super::plan::{Bus, ChildFd, Disk, Display, Firmware, Layer, Network, Plan};
 
 /// QEMU's arguments for `plan`, without the program's name.
 pub fn argv(plan: &Plan) -> Vec<OsString> {
@@ -102,10 +102,13 @@ fn channel_args(args: &mut Args, plan: &Plan) {
     args.opt("-serial", "chardev:console");
     if let Some(agent) = plan.agent {
         args.opt("-device", "virtio-serial-pci,id=serial");
-        args.opt("-chardev", format!("socket,id=agent,fd={}", agent.0));
+        args.opt("-chardev", format!("socket,id=agent,fd={}", agent.fd.0));
         args.opt(
             "-device",
-            format!("virtserialport,bus=serial.0,chardev=agent,name={AGENT_PORT}"),
+            format!(
+                "virtserialport,bus=serial.0,chardev=agent,name={}",
+                agent.name
+            ),
         );
     }
 }

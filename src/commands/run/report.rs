@@ -30,6 +30,8 @@ pub struct Facts {
     pub qemu_version: Option<String>,
     /// When each phase was over.
     pub phases: Phases,
+    /// The status of the command in the guest, once it has ended.
+    pub command: Option<u8>,
     /// One entry per overlay.
     pub overlays: Vec<OverlayFacts>,
     /// Every layer of every image, top first.
@@ -183,6 +185,7 @@ impl Report {
                     started,
                     marks: Vec::new(),
                 },
+                command: None,
                 overlays: Vec::new(),
                 layers: Vec::new(),
             },
@@ -216,6 +219,12 @@ impl Report {
                 end: end.word(),
                 message: message.clone(),
                 console_tail: tail,
+            },
+            Ok(finished @ Finished::Commanded { .. }) => Verdict {
+                status: finished.status().code(),
+                end: "command",
+                message: None,
+                console_tail: &[],
             },
             Err(failure) => Verdict {
                 status: failure.status.code(),
@@ -253,6 +262,7 @@ impl Report {
 pub fn finished(end: End, tail: Vec<String>, assembled: &Assembled) -> Finished {
     let (message, mend) = verdict::said(&end, &tail, &assembled.drives, assembled.max_write);
     Finished::Ran {
+        status: end.status(),
         end,
         message,
         mend,

@@ -1,6 +1,7 @@
 //! `bivouac run` with real guests.
 
 mod buses;
+mod command;
 mod console;
 mod debian;
 mod ends;
