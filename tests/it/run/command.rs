@@ -73,17 +73,17 @@ fn a_booted_debian_runs_a_command_with_its_streams_apart_and_its_status_is_ours(
 }
 
 #[test]
-fn an_image_without_a_system_is_refused_before_anything_boots() {
-    let finished = Bivouac::run()
-        .args(["--memory", "256M", "--timeout", "4m", "--via", "seed"])
-        .arg(guest("tiny.qcow2"))
-        .args(["--", "true"])
-        .output();
-    assert_eq!(finished.code(), Some(125), "{finished:?}");
-    let said = &finished.stderr;
-    assert!(
-        said.contains("no system on the disks could start bivouac's agent"),
-        "{said}"
-    );
-    assert!(said.contains("--via qga"), "{said}");
+fn a_booted_debian_runs_a_command_by_the_qemu_guest_agent() {
+    let mut running = Bivouac::run()
+        .args(["--memory", "1G", "--timeout", "20m", "--via", "qga"])
+        .args(["--env", "A=b c"])
+        .arg(guest("debian12.qcow2"))
+        .args(["--", "sh", "-c", "cat; echo \"$A\"; echo err >&2; exit 7"])
+        .start();
+    running.type_in("typed\n");
+    running.stdin = None;
+    let finished = running.wait();
+    assert_eq!(finished.code(), Some(7), "{finished:?}");
+    assert_eq!(finished.stdout, "typed\nb c\n");
+    assert_eq!(finished.stderr, "err\n");
 }

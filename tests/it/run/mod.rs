@@ -8,6 +8,7 @@ mod ends;
 mod identical;
 mod inherited;
 mod kill;
+mod seeding;
 mod space;
 mod terminal;
 mod traced;
