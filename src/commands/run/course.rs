@@ -231,6 +231,10 @@ impl Run<'_> {
         };
         match ready {
             Ok(Ok(agent)) => {
+                // Its boot may have wanted a reset; under a command it is the end.
+                if self.assembled.plan.reboot {
+                    self.machine.forbid_reset().await?;
+                }
                 facts.phases.mark("ready");
                 Ok(Ok(agent))
             }

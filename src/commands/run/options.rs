@@ -17,6 +17,9 @@ use crate::machine::plan::{Accelerator, Bus, Display, Publish};
 /// The image is never changed: every write of the guest goes to an unlinked temporary
 /// overlay that is gone with the machine. The guest's serial console is your terminal;
 /// Ctrl-A X ends the machine, Ctrl-A H lists the other keys.
+///
+/// With CMD, or with --tty, the run is there for that: an agent is put into the overlay, the
+/// image's own init starts it, and CMD's streams and status are those of the run.
 #[derive(Clone, Debug, clap::Args)]
 // clap's own would show what the environment sets as if it had to be typed.
 #[command(

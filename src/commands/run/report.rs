@@ -228,7 +228,11 @@ impl Report {
             },
             Err(failure) => Verdict {
                 status: failure.status.code(),
-                end: "failed",
+                // One that was not found in the guest has ended, too.
+                end: match self.facts.command {
+                    Some(_) => "command",
+                    None => "failed",
+                },
                 message: Some(format!("{:#}", failure.error)),
                 console_tail: &[],
             },

@@ -31,8 +31,14 @@ pub async fn seed(
     facts: &mut Facts,
     voice: &dyn Voice,
 ) -> Result<bool, Failure> {
-    voice.status("preparing the overlay");
-    let seeded = appliance(assembled, args, watch).await;
+    // An ISO in a CD-ROM drive takes no writes, and has no overlay.
+    let seeded = match assembled.plan.disks.is_empty() {
+        true => Ok(Seeded::default()),
+        false => {
+            voice.status("preparing the overlay");
+            appliance(assembled, args, watch).await
+        }
+    };
     voice.clear_status();
     facts.phases.mark("seeded");
     let Seeded { roots, refused } = seeded?;
