@@ -58,7 +58,10 @@ mod tests {
     #[test]
     fn only_what_must_be_quoted_is() {
         assert_eq!(line(["a", "b c", ""]), b"a,b c,\r\n");
-        assert_eq!(line(["a,b", "\"", "x\ny"]), b"\"a,b\",\"\"\"\",\"x\ny\"\r\n");
+        assert_eq!(
+            line(["a,b", "\"", "x\ny"]),
+            b"\"a,b\",\"\"\"\",\"x\ny\"\r\n"
+        );
         assert_eq!(line([b"\xff" as &[u8]]), b"\xff\r\n");
     }
 

@@ -176,7 +176,10 @@ mod tests {
     #[test]
     fn a_half_that_is_missing_is_told_with_an_example() {
         let error = parse("./a:b", &["./a:b"]).unwrap_err();
-        assert_eq!(error.to_string(), "\"./a:b\" names an image and no path in it");
+        assert_eq!(
+            error.to_string(),
+            "\"./a:b\" names an image and no path in it"
+        );
         let mend = error.mend().unwrap();
         assert_eq!(mend, "IMAGE:PATH, such as ./a:b:/etc/os-release");
         assert!(matches!(parse("a", &[]), Err(ImagePathError::NoPath(_))));

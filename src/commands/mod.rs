@@ -2,15 +2,23 @@
 //! value; it prints nothing (the `cli` does), except that `run` hands the terminal to the guest.
 
 pub mod accelerator;
+pub mod cat;
 pub mod chain;
 pub mod chroot;
+pub mod csv;
+pub mod df;
 pub mod doctor;
 pub mod drives;
 pub mod exec;
+pub mod image_path;
 pub mod inside;
+pub mod ls;
+pub mod results;
 pub mod run;
 pub mod signals;
+pub mod together;
 pub mod units;
+pub mod utc;
 pub mod verdict;
 pub mod watch;
 
@@ -141,6 +149,7 @@ impl From<crate::guest::session::SessionError> for Failure {
 failures_with_a_mend!(
     crate::guest::appliance::ApplianceError,
     crate::host::firmware::FirmwareError,
+    image_path::ImagePathError,
     crate::host::kernel::KernelError,
     crate::host::qemu::QemuError,
     crate::host::scratch::ScratchError,

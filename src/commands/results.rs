@@ -4,12 +4,13 @@
 //! stands still. What a guest says never reaches a terminal raw: there every control character
 //! but line feed and tab is escaped. A pipe or a file gets every byte as it is.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
 use anyhow::Context;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
-use super::Failure;
+use super::watch::Watch;
+use super::{Failure, inside};
 use crate::exit::Status;
 use crate::image::printable::Escaper;
 use crate::machine::stdio::{self, Written};
@@ -21,6 +22,10 @@ pub struct Results {
     written: Written,
     pending: Vec<u8>,
     escaper: Option<Escaper>,
+    /// Nothing is written before all of it is known to be whole.
+    held: bool,
+    /// Something may have been written.
+    told: bool,
 }
 
 /// Nothing more can be written: the reader has gone, or there is no room. [`Results::finish`]
@@ -28,8 +33,38 @@ pub struct Results {
 #[derive(Debug)]
 pub struct Gone;
 
+impl From<Gone> for Failure {
+    fn from(_: Gone) -> Self {
+        anyhow::anyhow!("standard output is closed").into()
+    }
+}
+
 /// How much is collected before it is written.
 const CHUNK: usize = 64 << 10;
+/// How much is held back at most, of an image that somebody else writes to.
+const HELD: usize = 16 << 20;
+
+/// Runs a command that writes its results piece by piece, to its end. Must be called on the main
+/// thread, before any other is started.
+///
+/// # Errors
+/// The work's own, or the results cannot be written.
+pub fn run(
+    work: impl AsyncFnOnce(&Mutex<Results>) -> Result<Status, Failure>,
+) -> Result<Status, Failure> {
+    inside::block_on(async {
+        // Before there is a thread, which would inherit what is blocked.
+        let mut watch = Watch::new(None)?;
+        let results = Mutex::new(Results::open()?);
+        let done = work(&results).await;
+        // A pager may stand still for as long as it likes, and Ctrl-C must end us all the same.
+        match watch.before(results.into_inner().finish()).await {
+            Ok(Ok(Status::Success)) => done,
+            Ok(written) => written,
+            Err(end) => Ok(end.status()),
+        }
+    })
+}
 
 impl Results {
     /// Starts the thread.
@@ -42,8 +77,33 @@ impl Results {
             sender,
             written,
             pending: Vec::new(),
-            escaper: io::stdout().is_terminal().then(Escaper::default),
+            escaper: stdio::output_is_terminal().then(Escaper::default),
+            held: false,
+            told: false,
         })
+    }
+
+    /// Begins anew: what was held back of an earlier try is forgotten. While another process
+    /// writes to the image everything is held back, as far as it fits, so that it can be.
+    ///
+    /// # Errors
+    /// Something was written already.
+    pub fn begin(&mut self, in_use: bool) -> Result<(), Failure> {
+        if self.told {
+            let error = anyhow::anyhow!(
+                "the image changed while it was read, and some was written already"
+            );
+            return Err(Failure::with_mend(
+                error,
+                "do it again, or copy the image first",
+            ));
+        }
+        self.pending.clear();
+        if let Some(escaper) = &mut self.escaper {
+            *escaper = Escaper::default();
+        }
+        self.held = in_use;
+        Ok(())
     }
 
     /// Whether a person reads it.
@@ -60,20 +120,29 @@ impl Results {
             Some(escaper) => escaper.take(bytes, &mut self.pending),
             None => self.pending.extend_from_slice(bytes),
         }
-        if self.pending.len() >= CHUNK {
-            self.flush().await?;
+        let enough = if self.held { HELD } else { CHUNK };
+        match self.pending.len() >= enough {
+            true => self.write().await,
+            false => Ok(()),
         }
-        Ok(())
     }
 
-    /// Lets go of what was collected.
+    /// Lets go of what was collected, unless it is held back.
     ///
     /// # Errors
     /// As for `put`.
     pub async fn flush(&mut self) -> Result<(), Gone> {
+        match self.held {
+            true => Ok(()),
+            false => self.write().await,
+        }
+    }
+
+    async fn write(&mut self) -> Result<(), Gone> {
         if self.pending.is_empty() {
             return Ok(());
         }
+        (self.held, self.told) = (false, true);
         let chunk = std::mem::take(&mut self.pending);
         self.sender.send(chunk).await.map_err(|_| Gone)
     }
@@ -87,7 +156,7 @@ impl Results {
             escaper.rest(&mut self.pending);
         }
         // Why it failed is told below.
-        let _ = self.flush().await;
+        let _ = self.write().await;
         drop(self.sender);
         match self.written.await {
             Ok(Ok(())) => Ok(Status::Success),

@@ -6,6 +6,7 @@
 //! and [`Inside`] what the work of a command sees of it.
 
 mod camp;
+mod enter;
 pub mod options;
 
 use std::future::Future;

@@ -2,10 +2,6 @@
 //! tree. Only one directory is held in memory, and the names of those that wait, but a few are
 //! asked for ahead: each costs the way to the guest and back.
 
-use std::collections::VecDeque;
-
-use anyhow::anyhow;
-
 use super::Form;
 use super::long::{self, Style};
 use super::names::Names;
@@ -106,7 +102,12 @@ impl<'a> Lister<'a> {
                     let path = ByteString(wanted.path.clone());
                     let stat = Some(stat);
                     let trouble = None;
-                    let entry = Entry { path, stat, link, trouble };
+                    let entry = Entry {
+                        path,
+                        stat,
+                        link,
+                        trouble,
+                    };
                     files.push((wanted, entry));
                 }
                 Err(error) => self.trouble(error)?,
@@ -135,7 +136,7 @@ impl<'a> Lister<'a> {
                     asked -= 1;
                     listed.await.map_err(anyhow::Error::from)?
                 }
-                None => collect(self.session.clone(), self.at(&path)).await,
+                None => collect(self.session.clone(), self.at(&path), self.wanted.all).await,
             };
             let entries = match listed {
                 Ok(entries) => entries,
@@ -144,7 +145,7 @@ impl<'a> Lister<'a> {
                     continue;
                 }
             };
-            let entries = self.sorted(entries, &path).await?;
+            let entries = self.sorted(entries)?;
             self.header(image, &path, &entries).await?;
             self.show(image, &path, &entries).await?;
             if self.wanted.recursive {
@@ -154,7 +155,7 @@ impl<'a> Lister<'a> {
             for (path, listed) in stack.iter_mut().rev().take(AHEAD) {
                 if asked < 2 * AHEAD && listed.is_none() {
                     let (session, at) = (self.session.clone(), place(self.root, path));
-                    *listed = Some(tokio::spawn(collect(session, at)));
+                    *listed = Some(tokio::spawn(collect(session, at, self.wanted.all)));
                     asked += 1;
                 }
             }
@@ -163,21 +164,8 @@ impl<'a> Lister<'a> {
     }
 
     /// What is shown of a directory, in order.
-    async fn sorted(&mut self, mut entries: Vec<Entry>, path: &[u8]) -> Result<Vec<Entry>, Failure> {
-        if self.wanted.all {
-            for name in [".", ".."] {
-                let at = self.at(&join(path, name.as_bytes()));
-                match self.session.stat(at, false).await {
-                    Ok(stat) => entries.push(Entry {
-                        path: name.into(),
-                        stat: Some(stat),
-                        link: None,
-                        trouble: None,
-                    }),
-                    Err(error) => self.trouble(error)?,
-                }
-            }
-        } else {
+    fn sorted(&mut self, mut entries: Vec<Entry>) -> Result<Vec<Entry>, Failure> {
+        if !self.wanted.all {
             entries.retain(|entry| !entry.path.0.starts_with(b"."));
         }
         for trouble in entries.iter().filter_map(|entry| entry.trouble.clone()) {
@@ -225,7 +213,10 @@ impl<'a> Lister<'a> {
         let text = match self.wanted.form {
             Form::Short => self.style().short(entries),
             Form::Long => self.style().long(entries),
-            Form::Csv => entries.iter().flat_map(|entry| record(entry).csv()).collect(),
+            Form::Csv => entries
+                .iter()
+                .flat_map(|entry| record(entry).csv())
+                .collect(),
             Form::Json => {
                 let lines = entries.iter().map(|entry| record(entry).json());
                 let lines = lines.collect::<Result<Vec<_>, _>>();
@@ -258,9 +249,21 @@ impl<'a> Lister<'a> {
     }
 }
 
-async fn collect(session: Session, at: At) -> Result<Vec<Entry>, SessionError> {
+/// The entries of a directory, unsorted, with the two that lead to itself and up where `all` are
+/// wanted.
+async fn collect(session: Session, at: At, all: bool) -> Result<Vec<Entry>, SessionError> {
+    let mut entries = Vec::new();
+    for name in [".", ".."].into_iter().filter(|_| all) {
+        let path = ByteString(join(&at.path.0, name.as_bytes()));
+        let at = At { path, ..at.clone() };
+        entries.push(Entry {
+            path: name.into(),
+            stat: Some(session.stat(at, false).await?),
+            link: None,
+            trouble: None,
+        });
+    }
     let mut listed = session.list(at).await?;
-    let mut entries = VecDeque::new();
     while let Some(entry) = listed.next().await? {
         if entries.len() == MOST {
             let why = crate::guest::wire::WireError::OutOfOrder(format!(
@@ -270,10 +273,10 @@ async fn collect(session: Session, at: At) -> Result<Vec<Entry>, SessionError> {
         }
         // A name is a name: what has a slash would lead elsewhere.
         if !entry.path.0.contains(&b'/') {
-            entries.push_back(entry);
+            entries.push(entry);
         }
     }
-    Ok(entries.into())
+    Ok(entries)
 }
 
 fn is_below(entry: &Entry) -> bool {

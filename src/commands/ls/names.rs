@@ -58,7 +58,8 @@ fn by_number(text: &[u8]) -> HashMap<u32, String> {
         let (Ok(name), Ok(id)) = (std::str::from_utf8(name), std::str::from_utf8(id)) else {
             continue;
         };
-        let is_name = (1..=LONGEST).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
+        let is_name =
+            (1..=LONGEST).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
         if let (true, Ok(id)) = (is_name, id.parse()) {
             names.entry(id).or_insert_with(|| name.to_owned());
         }
@@ -78,6 +79,9 @@ mod tests {
         assert_eq!(users, ["root", "7", "me"]);
         let groups: Vec<_> = [0, 4, 5].map(|id| names.group(id)).into();
         assert_eq!(groups, ["root", "adm", "5"]);
-        assert_eq!((names.known_user(7), names.known_group(4)), (None, Some("adm")));
+        assert_eq!(
+            (names.known_user(7), names.known_group(4)),
+            (None, Some("adm"))
+        );
     }
 }

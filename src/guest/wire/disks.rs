@@ -137,6 +137,31 @@ pub enum Kind {
     Md,
 }
 
+impl Kind {
+    /// Its name, as it is shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ext2 => "ext2",
+            Self::Ext3 => "ext3",
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+            Self::Vfat => "vfat",
+            Self::Exfat => "exfat",
+            Self::Ntfs => "ntfs",
+            Self::Iso9660 => "iso9660",
+            Self::Udf => "udf",
+            Self::Squashfs => "squashfs",
+            Self::Erofs => "erofs",
+            Self::F2fs => "f2fs",
+            Self::Swap => "swap",
+            Self::Luks => "luks",
+            Self::Lvm => "lvm",
+            Self::Md => "md",
+        }
+    }
+}
+
 /// A root filesystem of an operating system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {
