@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::commands::{Failure, cat, chain, chroot, df, doctor, ls, run};
+use crate::commands::{Failure, cat, chain, chroot, df, doctor, inspect, ls, run};
 use crate::exit::Status;
 use output::Output;
 
@@ -40,6 +40,7 @@ enum Command {
     Ls(Box<ls::Args>),
     Cat(Box<cat::Args>),
     Df(Box<df::Args>),
+    Inspect(Box<inspect::Args>),
     Chain(chain::Args),
     Doctor(doctor::Args),
     /// Print a completion script for a shell
@@ -80,6 +81,7 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
         Command::Ls(args) => ls::run(&args, output),
         Command::Cat(args) => cat::run(&args, output),
         Command::Df(args) => df::run(&args, output),
+        Command::Inspect(args) => inspect::run(&args, output),
         Command::Chain(args) => {
             let report = chain::run(&args)?;
             output.result(&report, args.json)?;

@@ -40,7 +40,7 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
             complete &= inside::look(&args.options, &image, voice, async |inside| {
                 let mut results = results.lock().await;
                 results.begin(inside.in_use)?;
-                inside.enter_to_look().await?;
+                inside.enter(true, false).await?;
                 let mut complete = true;
                 for place in &places {
                     match print(&inside.session, ROOT, &place.path, &mut results).await {

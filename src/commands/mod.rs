@@ -12,6 +12,7 @@ pub mod drives;
 pub mod exec;
 pub mod image_path;
 pub mod inside;
+pub mod inspect;
 pub mod ls;
 pub mod results;
 pub mod run;

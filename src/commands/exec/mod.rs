@@ -227,7 +227,7 @@ pub fn status(program: &std::ffi::OsStr, end: ExecEnd) -> Result<Status, Failure
         ExecEnd::Signalled(signal) => Ok(Status::Guest(Status::Signalled(signal).code())),
         ExecEnd::NotFound => Err(failed("not found in the guest".into(), Status::NotFound)),
         ExecEnd::NotInvocable(errno) => {
-            let why = std::io::Error::from_raw_os_error(errno);
+            let why = nix::errno::Errno::from_raw(errno).desc();
             Err(failed(
                 format!("cannot be executed in the guest: {why}"),
                 Status::NotInvocable,

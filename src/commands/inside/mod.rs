@@ -3,16 +3,16 @@
 //! inside a machine.
 //!
 //! [`options`] is what was typed, [`Camp`] the machine with its disks and all that may end it,
-//! and [`Inside`] what the work of a command sees of it.
+//! [`Inside`] what the work of a command sees of it, and [`roots`] which root is meant.
 
 mod camp;
-mod enter;
 pub mod options;
+pub mod roots;
 
 use std::future::Future;
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 
 use super::{Failure, Voice};
 use crate::guest::boot::ROOT;
@@ -21,6 +21,7 @@ use crate::guest::wire::disks::{Root, Survey};
 use crate::sys;
 pub use camp::Camp;
 pub use options::Options;
+pub use roots::name_of;
 
 /// How often an operation is tried on an image that somebody else writes to.
 const TRIES: usize = 4;
@@ -38,34 +39,23 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// The root filesystem that is meant: the only one, or the one that `--root` names.
+    /// The root filesystem that is meant: the only one, or the one that `--root` names. Where no
+    /// operating system is, the only filesystem is one.
     ///
     /// # Errors
     /// There is none, or several; they are listed then.
-    pub fn root(&self) -> Result<&Root, Failure> {
-        let roots = &self.survey.roots;
-        match (&self.wanted, &roots[..]) {
-            (None, [root]) => Ok(root),
-            (None, []) => Err(no_root(&self.survey)),
-            (None, _) => Err(Failure::with_mend(
-                anyhow!(
-                    "the image holds {} root filesystems:\n{}",
-                    roots.len(),
-                    list(roots)
-                ),
-                "one of them by --root DEVICE",
-            )),
-            (Some(wanted), _) => roots
-                .iter()
-                .find(|root| name_of(root) == *wanted)
-                .or_else(|| only(roots, wanted))
-                .ok_or_else(|| match roots.is_empty() {
-                    true => no_root(&self.survey),
-                    false => Failure::with_mend(
-                        anyhow!("{wanted} is no root filesystem of the image"),
-                        format!("one of these by --root DEVICE:\n{}", list(roots)),
-                    ),
-                }),
+    pub fn root(&self) -> Result<Root, Failure> {
+        roots::choose(&self.survey, self.wanted.as_deref())
+    }
+
+    /// The systems that are meant: all of them, or the one that `--root` names.
+    ///
+    /// # Errors
+    /// What `--root` names is not there.
+    pub fn chosen_roots(&self) -> Result<Vec<Root>, Failure> {
+        match &self.wanted {
+            Some(_) => Ok(vec![self.root()?]),
+            None => Ok(self.survey.roots.clone()),
         }
     }
 
@@ -73,7 +63,7 @@ impl Inside {
     ///
     /// # Errors
     /// As for [`Inside::root`], or it cannot be mounted.
-    pub async fn enter(&self, read_only: bool, for_commands: bool) -> Result<&Root, Failure> {
+    pub async fn enter(&self, read_only: bool, for_commands: bool) -> Result<Root, Failure> {
         let root = self.root()?;
         let mounted = (self
             .session
@@ -84,46 +74,6 @@ impl Inside {
         }
         Ok(root)
     }
-}
-
-/// The device alone names a root where it has only one.
-fn only<'a>(roots: &'a [Root], device: &str) -> Option<&'a Root> {
-    let mut found = roots.iter().filter(|root| root.device == device);
-    let first = found.next()?;
-    found.next().is_none().then_some(first)
-}
-
-/// As `--root` takes it.
-pub fn name_of(root: &Root) -> String {
-    match &root.subvolume {
-        Some(subvolume) => format!("{}:{subvolume}", root.device),
-        None => root.device.clone(),
-    }
-}
-
-fn list(roots: &[Root]) -> String {
-    let line = |root: &Root| {
-        let system = root.os.name.as_deref().or(root.os.id.as_deref());
-        format!(
-            "  {}  {}",
-            name_of(root),
-            system.unwrap_or("an unknown system")
-        )
-    };
-    let lines: Vec<_> = roots.iter().map(line).collect();
-    lines.join("\n")
-}
-
-fn no_root(survey: &Survey) -> Failure {
-    let mut message = "the image holds no root filesystem that bivouac knows".to_owned();
-    for remark in &survey.remarks {
-        message.push_str("\n  ");
-        message.push_str(remark);
-    }
-    Failure::with_mend(
-        anyhow::Error::msg(message),
-        "`bivouac inspect IMAGE` shows what is on it",
-    )
 }
 
 /// Runs a command's whole work on an event loop of this thread, which must be the main thread.

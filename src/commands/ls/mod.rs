@@ -105,7 +105,7 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
             complete &= inside::look(&args.options, image, voice, async |inside| {
                 let mut results = results.lock().await;
                 results.begin(inside.in_use)?;
-                inside.enter_to_look().await?;
+                inside.enter(true, false).await?;
                 let (session, first) = (&inside.session, number == 0);
                 let lister = Lister::new(session, ROOT, wanted, &mut results, inside.in_use, first);
                 lister.await.list(places).await

@@ -73,7 +73,10 @@ mod tests {
         assert_eq!(of_program(&header(2, 1, [62, 0])).unwrap(), "x86_64");
         assert_eq!(of_program(&header(2, 2, [0, 22])).unwrap(), "s390x");
         assert_eq!(of_program(&header(1, 1, [3, 0])).unwrap(), "i386");
-        assert_eq!(of_program(&header(2, 1, [1, 1])).unwrap(), "unknown (ELF machine 257)");
+        assert_eq!(
+            of_program(&header(2, 1, [1, 1])).unwrap(),
+            "unknown (ELF machine 257)"
+        );
         for none in [&b"#!/bin/sh\n is not an ELF file"[..], b"\x7fELF", b""] {
             assert_eq!(of_program(none), None);
         }

@@ -15,16 +15,6 @@ pub struct Found<'a> {
     pub content: &'a Content,
 }
 
-impl Found<'_> {
-    /// Whether it is something to be mounted.
-    pub fn is_filesystem(&self) -> bool {
-        !matches!(
-            self.content.kind,
-            Kind::Swap | Kind::Luks | Kind::Lvm | Kind::Md
-        )
-    }
-}
-
 /// Whatever is on disks, partitions and volumes, in that order. A filesystem is there once: on
 /// an image made for both CD-ROMs and USB sticks, the disk and a partition hold the same one,
 /// and btrfs may have several devices.
@@ -46,7 +36,7 @@ pub fn contents(survey: &Survey) -> Vec<Found<'_>> {
                 bytes,
                 content,
             };
-            let known = match (found.is_filesystem(), &content.uuid) {
+            let known = match (content.kind.is_filesystem(), &content.uuid) {
                 (true, Some(uuid)) => !seen.insert((content.kind, uuid)),
                 _ => false,
             };
@@ -58,7 +48,7 @@ pub fn contents(survey: &Survey) -> Vec<Found<'_>> {
 /// The filesystems alone.
 pub fn filesystems(survey: &Survey) -> Vec<Found<'_>> {
     let mut found = contents(survey);
-    found.retain(Found::is_filesystem);
+    found.retain(|found| found.content.kind.is_filesystem());
     found
 }
 

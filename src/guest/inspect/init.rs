@@ -87,11 +87,23 @@ mod tests {
             decide(&Evidence { link, files })
         };
         let init = "/sbin/init";
-        assert_eq!(decide(Some("../lib/systemd/systemd"), &[init]), Some("systemd"));
-        assert_eq!(decide(Some("/bin/busybox"), &[init, "/sbin/openrc"]), Some("openrc"));
-        assert_eq!(decide(Some("/bin/busybox"), &[init, "/etc/inittab"]), Some("busybox"));
+        assert_eq!(
+            decide(Some("../lib/systemd/systemd"), &[init]),
+            Some("systemd")
+        );
+        assert_eq!(
+            decide(Some("/bin/busybox"), &[init, "/sbin/openrc"]),
+            Some("openrc")
+        );
+        assert_eq!(
+            decide(Some("/bin/busybox"), &[init, "/etc/inittab"]),
+            Some("busybox")
+        );
         assert_eq!(decide(None, &[init, "/etc/inittab"]), Some("sysvinit"));
-        assert_eq!(decide(None, &[init, "/sbin/initctl", "/etc/init/rc.conf"]), Some("upstart"));
+        assert_eq!(
+            decide(None, &[init, "/sbin/initctl", "/etc/init/rc.conf"]),
+            Some("upstart")
+        );
         assert_eq!(decide(None, &["/lib/systemd/systemd"]), Some("systemd"));
         assert_eq!(decide(None, &[init]), Some("unknown"));
         assert_eq!(decide(None, &["/etc/inittab"]), None);

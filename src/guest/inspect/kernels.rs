@@ -108,7 +108,12 @@ mod tests {
     #[test]
     fn images_and_modules_of_one_release_are_one_kernel() {
         let debian = seen(
-            &["vmlinuz-6.1.0-9-amd64", "vmlinuz-6.1.0-10-amd64", "initrd.img-6.1.0-9-amd64", "vmlinuz-"],
+            &[
+                "vmlinuz-6.1.0-9-amd64",
+                "vmlinuz-6.1.0-10-amd64",
+                "initrd.img-6.1.0-9-amd64",
+                "vmlinuz-",
+            ],
             &["6.1.0-10-amd64", "6.1.0-9-amd64", "5.10.0"],
             &[],
         );
@@ -122,10 +127,17 @@ mod tests {
         );
         let alpine = seen(&["vmlinuz-lts"], &["6.6.1-0-lts"], &[]);
         assert_eq!(alpine, ["6.6.1-0-lts /boot/vmlinuz-lts true"]);
-        let arch = seen(&["vmlinuz-linux"], &["6.6.1-arch1"], &["/usr/lib/modules/6.6.1-arch1/vmlinuz"]);
+        let arch = seen(
+            &["vmlinuz-linux"],
+            &["6.6.1-arch1"],
+            &["/usr/lib/modules/6.6.1-arch1/vmlinuz"],
+        );
         assert_eq!(
             arch,
-            ["linux /boot/vmlinuz-linux false", "6.6.1-arch1 /usr/lib/modules/6.6.1-arch1/vmlinuz true"]
+            [
+                "linux /boot/vmlinuz-linux false",
+                "6.6.1-arch1 /usr/lib/modules/6.6.1-arch1/vmlinuz true"
+            ]
         );
     }
 }

@@ -20,7 +20,9 @@ const NO_SHELLS: [&str; 6] = ["nologin", "false", "true", "sync", "shutdown", "h
 
 /// Those of /etc/passwd whose shell is one.
 pub fn with_a_shell(passwd: &str) -> Vec<User> {
-    let lines = passwd.lines().filter(|line| !line.starts_with(['#', '+', '-']));
+    let lines = passwd
+        .lines()
+        .filter(|line| !line.starts_with(['#', '+', '-']));
     let users = lines.filter_map(|line| {
         let fields: Vec<_> = line.split(':').collect();
         let [name, _, uid, _, _, home, shell] = fields[..] else {
@@ -57,7 +59,10 @@ mod tests {
                       #no:x:2:2::/:/bin/sh\n\
                       _lp:*:26:26::/var/spool:/usr/bin/false\n";
         let users = with_a_shell(passwd);
-        let seen: Vec<_> = users.iter().map(|u| (&u.name[..], u.uid, &u.shell[..])).collect();
+        let seen: Vec<_> = users
+            .iter()
+            .map(|u| (&u.name[..], u.uid, &u.shell[..]))
+            .collect();
         assert_eq!(seen, [("root", 0, "/bin/bash"), ("me", 1000, "/bin/sh")]);
     }
 }

@@ -77,6 +77,25 @@ impl<'a> View<'a> {
         self.there(self.session.read_all(self.at(path), most).await)
     }
 
+    /// The last bytes of a file of records: whole ones, counted from its beginning.
+    ///
+    /// # Errors
+    /// As for `bytes`.
+    pub async fn bytes_at_end(
+        &self,
+        path: &str,
+        most: u64,
+        record: u64,
+    ) -> Result<Option<Vec<u8>>, SessionError> {
+        let Some(stat) = self.stat(path).await? else {
+            return Ok(None);
+        };
+        let skipped = stat.size.saturating_sub(most);
+        let offset = skipped.next_multiple_of(record.max(1));
+        let read = self.session.read_from(self.at(path), offset, most).await;
+        self.there(read)
+    }
+
     /// A file as text, what is no UTF-8 replaced.
     ///
     /// # Errors

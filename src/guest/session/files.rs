@@ -96,7 +96,15 @@ impl Session {
     /// # Errors
     /// As for `read`, and what fails later.
     pub async fn read_all(&self, at: At, most: u64) -> Result<Vec<u8>, SessionError> {
-        let (_, stream) = self.read(at, 0, Some(most)).await?;
+        self.read_from(at, 0, most).await
+    }
+
+    /// The same, from `offset` on.
+    ///
+    /// # Errors
+    /// As for `read_all`.
+    pub async fn read_from(&self, at: At, offset: u64, most: u64) -> Result<Vec<u8>, SessionError> {
+        let (_, stream) = self.read(at, offset, Some(most)).await?;
         let mut bytes = Vec::new();
         let read = stream.take(most).read_to_end(&mut bytes).await;
         read.map_err(SessionError::of_stream)?;
