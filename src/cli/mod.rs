@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::commands::{Failure, cat, chain, chroot, df, doctor, inspect, ls, run};
+use crate::commands::{Failure, cat, chain, chroot, df, doctor, inspect, ls, run, tail};
 use crate::exit::Status;
 use output::Output;
 
@@ -41,6 +41,7 @@ enum Command {
     Cat(Box<cat::Args>),
     Df(Box<df::Args>),
     Inspect(Box<inspect::Args>),
+    Tail(Box<tail::Args>),
     Chain(chain::Args),
     Doctor(doctor::Args),
     /// Print a completion script for a shell
@@ -81,6 +82,7 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
         Command::Ls(args) => ls::run(&args, output),
         Command::Cat(args) => cat::run(&args, output),
         Command::Df(args) => df::run(&args, output),
+        Command::Tail(args) => tail::run(&args, output),
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Chain(args) => {
             let report = chain::run(&args)?;

@@ -17,6 +17,7 @@ pub mod ls;
 pub mod results;
 pub mod run;
 pub mod signals;
+pub mod tail;
 pub mod together;
 pub mod units;
 pub mod utc;
