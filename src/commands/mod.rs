@@ -5,6 +5,7 @@ pub mod accelerator;
 pub mod cat;
 pub mod chain;
 pub mod chroot;
+pub mod cp;
 pub mod csv;
 pub mod df;
 pub mod doctor;
@@ -19,6 +20,7 @@ pub mod run;
 pub mod signals;
 pub mod tail;
 pub mod together;
+pub mod transfer;
 pub mod units;
 pub mod utc;
 pub mod verdict;
@@ -54,6 +56,12 @@ impl Failure {
             mend: Some(mend.into()),
             ..Self::from(error.into())
         }
+    }
+
+    /// The same failure, with what was being done.
+    pub fn context(mut self, what: String) -> Self {
+        self.error = self.error.context(what);
+        self
     }
 }
 
@@ -151,6 +159,7 @@ impl From<crate::guest::session::SessionError> for Failure {
 failures_with_a_mend!(
     crate::guest::appliance::ApplianceError,
     crate::host::firmware::FirmwareError,
+    cp::destination::DestinationError,
     image_path::ImagePathError,
     crate::host::kernel::KernelError,
     crate::host::qemu::QemuError,

@@ -9,6 +9,7 @@ mod files;
 mod hostile;
 mod memory;
 mod terminal;
+mod transfer;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
