@@ -122,14 +122,18 @@ fn is_installed_deb(line: &[u8]) -> bool {
 
 /// Asks the image's own rpm; none where it cannot be run, fails, or takes too long.
 async fn ask_rpm(view: View<'_>) -> Result<Option<u64>, SessionError> {
-    let mut command = Command::new(["rpm", "-qa", "--nodigest", "--nosignature"]);
-    command.root = Some(ByteString(view.root().into()));
-    command.workdir = Some("/".into());
-    command.env = vec![("LC_ALL".into(), "C".into())];
-    command.stdio = Stdio {
-        stdin: false,
-        stdout: true,
-        stderr: false,
+    let words = ["rpm", "-qa", "--nodigest", "--nosignature"];
+    let command = Command {
+        argv: words.map(ByteString::from).into(),
+        env: vec![("LC_ALL".into(), "C".into())],
+        workdir: Some("/".into()),
+        root: Some(view.root().into()),
+        stdio: Stdio {
+            stdin: false,
+            stdout: true,
+            stderr: false,
+        },
+        ..Command::default()
     };
     let asking = async {
         let mut exec = match view.session().exec(command).await {
