@@ -34,10 +34,11 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
     let places = args.places.iter();
     let places = places.map(|words| ImagePath::parse_named(words, exists));
     let places = places.collect::<Result<Vec<_>, _>>()?;
+    let options = args.options.settled()?;
     results::run(async |results| {
         let mut complete = true;
         for (image, places) in by_image(places) {
-            complete &= inside::look(&args.options, &image, voice, async |inside| {
+            complete &= inside::look(&options, &image, voice, async |inside| {
                 let mut results = results.lock().await;
                 results.begin(inside.in_use)?;
                 inside.enter(true, false).await?;

@@ -73,14 +73,19 @@ impl Results {
     /// There is none to be had.
     pub fn open() -> Result<Self, Failure> {
         let (sender, written) = stdio::output().context("starting a thread for the output")?;
-        Ok(Self {
+        Ok(Self::to(sender, written, stdio::output_is_terminal()))
+    }
+
+    /// Results that go elsewhere: to whoever takes what is sent, and tells when it is written.
+    pub fn to(sender: mpsc::Sender<Vec<u8>>, written: Written, is_terminal: bool) -> Self {
+        Self {
             sender,
             written,
             pending: Vec::new(),
-            escaper: stdio::output_is_terminal().then(Escaper::default),
+            escaper: is_terminal.then(Escaper::default),
             held: false,
             told: false,
-        })
+        }
     }
 
     /// Begins anew: what was held back of an earlier try is forgotten. While another process

@@ -64,6 +64,7 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
     let is_stream = args.dest == OsStr::new("-");
     check(args, &sources, is_stream)?;
     let several = sources.len() > 1;
+    let options = args.options.settled()?;
     results::run(async |results| {
         if is_stream && results.lock().await.is_terminal() {
             return Err(Failure::with_mend(
@@ -73,7 +74,7 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
         }
         let mut complete = true;
         for (image, sources) in by_image(sources) {
-            complete &= inside::look(&args.options, &image, voice, async |inside| {
+            complete &= inside::look(&options, &image, voice, async |inside| {
                 let mut results = results.lock().await;
                 results.begin(inside.in_use)?;
                 inside.enter(true, false).await?;

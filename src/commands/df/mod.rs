@@ -55,8 +55,9 @@ const PLACE: &str = "/look";
 /// # Errors
 /// A signal or a time-out cut it short. What is wrong with one image is said, and the others go on.
 pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
+    let options = args.options.settled()?;
     results::run(async |results| {
-        let look = async |image: &Path| inside::look(&args.options, image, voice, spaces).await;
+        let look = async |image: &Path| inside::look(&options, image, voice, spaces).await;
         let work = args
             .images
             .iter()

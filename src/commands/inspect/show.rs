@@ -102,7 +102,7 @@ fn show_partition(f: &mut Formatter<'_>, part: &Partition) -> fmt::Result {
         }
     }
     if let Some(label) = part.label.as_deref().filter(|label| !label.is_empty()) {
-        write!(f, "  \"{}\"", text(label))?;
+        write!(f, "  name={}", text(label))?;
     }
     writeln!(f)
 }

@@ -92,6 +92,7 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
         headed: places.len() > 1,
         now: now.map_or(0, |now| now.as_secs() as i64),
     };
+    let options = args.options.settled()?;
     results::run(async |results| {
         if wanted.form == Form::Csv {
             results
@@ -102,7 +103,7 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
         }
         let mut complete = true;
         for (number, (image, places)) in by_image(places).iter().enumerate() {
-            complete &= inside::look(&args.options, image, voice, async |inside| {
+            complete &= inside::look(&options, image, voice, async |inside| {
                 let mut results = results.lock().await;
                 results.begin(inside.in_use)?;
                 inside.enter(true, false).await?;

@@ -54,7 +54,6 @@ struct Found {
     bytes: Vec<u8>,
     /// What became of the file that was shown so far.
     next: Next,
-    in_use: bool,
 }
 
 /// Prints. Must be called on the main thread, before any other is started.
@@ -64,23 +63,16 @@ struct Found {
 pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
     let place = ImagePath::parse_named(&args.place, exists)?;
     // The whole may take so long, not each look.
-    let mut options = args.options.clone();
+    let mut options = args.options.settled()?;
     let timeout = options.timeout.take();
     results::run(async |results| {
         let mut watch = Watch::new(timeout)?;
         let course = async {
             let mut shown = None;
-            let mut is_told = false;
             loop {
                 let look = async |inside: &Inside| again(inside, &place.path, shown, args).await;
                 let found = inside::look(&options, &place.image, voice, look).await?;
-                if found.in_use && !is_told {
-                    tracing::warn!(
-                        "{}: another process is writing to it",
-                        place.image.display()
-                    );
-                    is_told = true;
-                }
+                options.again = true;
                 match found.next {
                     Next::Truncated => tracing::warn!("the file was truncated"),
                     Next::Replaced => tracing::warn!("another file has this name now"),
@@ -121,7 +113,6 @@ async fn again(
         shown: None,
         bytes: Vec::new(),
         next: Next::Nothing,
-        in_use: inside.in_use,
     };
     let stat = match inside.session.stat(at.clone(), true).await {
         Ok(stat) => stat,

@@ -10,7 +10,6 @@ use crate::guest::session::SessionError;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastBoot {
     /// Seconds since 1970.
-    #[serde(skip)]
     pub seconds: i64,
     /// What it is the moment of.
     pub what: What,
