@@ -21,7 +21,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("machine", &["image", "host", "sys", "exit"]),
     ("host", &["sys"]),
     ("image", &[]),
-    ("archive", &[]),
+    ("archive", &["sys"]),
     ("sys", &[]),
     ("exit", &[]),
 ];
