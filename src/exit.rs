@@ -22,6 +22,10 @@ pub enum Status {
     TimedOut,
     /// 125: bivouac failed: bad arguments, bad image, no QEMU, no space.
     Failed,
+    /// 126: the guest's command was found and could not be invoked.
+    NotInvocable,
+    /// 127: the guest's command was not found.
+    NotFound,
     /// 128+N: ended by signal N.
     Signalled(i32),
 }
@@ -37,6 +41,8 @@ impl Status {
             Self::QemuDied => 123,
             Self::TimedOut => 124,
             Self::Failed => 125,
+            Self::NotInvocable => 126,
+            Self::NotFound => 127,
             Self::Signalled(signal) => 128_u8.saturating_add(signal.clamp(0, 127) as u8),
         }
     }

@@ -12,7 +12,7 @@ use nix::sys::stat::{SFlag, fstat};
 use super::process::{Status, errno_of};
 use super::resolve::open_at;
 use super::walk;
-use super::{files, pack, unpack};
+use super::{disks, files, pack, unpack};
 use crate::guest::wire::{Answer, At, ByteString, Entry, Op, Stat, Step, Trouble};
 
 /// Does what `op` asks for, in a forked child. `data` is the pipe.
@@ -34,6 +34,21 @@ pub fn run(op: &Op, data: &File, status: &Status) {
         } => read(at, *offset, *length, data, opened),
         Op::TarOut { at, options, .. } => pack::pack(at, options, data, opened),
         Op::TarIn { at, options, .. } => unpack::unpack(at, options, data, opened),
+        // These have no stream: their answer is all that they say.
+        Op::Survey { disks } => return status.tell(&Ok::<_, Trouble>(disks::jobs::survey(*disks))),
+        Op::Mount {
+            mounts,
+            at,
+            read_only,
+            for_commands,
+        } => {
+            return status.tell(&disks::jobs::mount(
+                mounts,
+                at.as_path(),
+                *read_only,
+                *for_commands,
+            ));
+        }
         _ => Err(Trouble::new(Step::Request, "not a job")),
     };
     status.tell(&verdict);

@@ -11,7 +11,7 @@ use super::port::is_transient;
 use super::process::{self, Spawned};
 use super::serve::Conversation;
 use super::streams::{Input, Output, Verdict};
-use super::{files, system};
+use super::{disks, files, system};
 use crate::guest::wire::{
     Answer, ExecEnd, FromAgent, Notice, Op, Reply, Request, Step, StreamId, Trouble, WindowSize,
     WireError, parse,
@@ -79,6 +79,11 @@ impl Conversation {
                 let streams = [Some(*input), None, None];
                 self.number(&streams)?;
                 self.start(id, streams, || process::job(&op))
+            }
+            Op::Survey { .. } | Op::Mount { .. } => self.start(id, [None; 3], || process::job(&op)),
+            Op::Unmount { at } => {
+                disks::mount::unmount(at.as_path());
+                Ok(Some(Answer::Done))
             }
             Op::Signal { exec, signal } => self.signal(*exec, *signal).map(Some),
             Op::Resize { exec, size } => self.resize(*exec, *size).map(Some),

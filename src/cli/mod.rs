@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::commands::{Failure, chain, doctor, run};
+use crate::commands::{Failure, chain, chroot, doctor, run};
 use crate::exit::Status;
 use output::Output;
 
@@ -36,6 +36,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Args>),
+    Chroot(Box<chroot::Args>),
     Chain(chain::Args),
     Doctor(doctor::Args),
     /// Print a completion script for a shell
@@ -72,6 +73,7 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
             output.finished(&finished)?;
             Ok(finished.status())
         }
+        Command::Chroot(args) => chroot::run(&args, output),
         Command::Chain(args) => {
             let report = chain::run(&args)?;
             output.result(&report, args.json)?;

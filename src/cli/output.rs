@@ -89,6 +89,10 @@ impl Output {
 
     /// Why a command failed, and what mends it.
     pub fn failure(&self, failure: &Failure) {
+        // Whoever sent the signal knows.
+        if let Status::Signalled(_) = failure.status {
+            return clear(&mut io::stderr().lock());
+        }
         line("error", &format!("{:#}", failure.error));
         if let Some(mend) = &failure.mend {
             print_lines(&format!("  mend: {mend}"));

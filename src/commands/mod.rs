@@ -1,9 +1,18 @@
 //! One file a command, each with its own arguments. A command returns what it found as a
 //! value; it prints nothing (the `cli` does), except that `run` hands the terminal to the guest.
 
+pub mod accelerator;
 pub mod chain;
+pub mod chroot;
 pub mod doctor;
+pub mod drives;
+pub mod exec;
+pub mod inside;
 pub mod run;
+pub mod signals;
+pub mod units;
+pub mod verdict;
+pub mod watch;
 
 use crate::exit::Status;
 
@@ -94,6 +103,39 @@ macro_rules! failures_with_a_mend {
             }
         }
     )*};
+}
+
+impl From<crate::guest::boot::BootError> for Failure {
+    fn from(error: crate::guest::boot::BootError) -> Self {
+        use crate::guest::boot::BootError;
+        let (mend, status) = match error {
+            BootError::Start(error) => return error.into(),
+            BootError::Ended { ref end, .. } => match end.status() {
+                Status::QemuDied => (None, Status::QemuDied),
+                _ => (error.mend(), Status::Failed),
+            },
+            ref error => (error.mend(), Status::Failed),
+        };
+        Self {
+            mend,
+            status,
+            error: error.into(),
+        }
+    }
+}
+
+impl From<crate::guest::session::SessionError> for Failure {
+    fn from(error: crate::guest::session::SessionError) -> Self {
+        use crate::guest::session::SessionError;
+        let status = match error {
+            SessionError::Refused(_) | SessionError::Over => Status::Failed,
+            _ => Status::GuestCrashed,
+        };
+        Self {
+            status,
+            ..Self::from(anyhow::Error::from(error))
+        }
+    }
 }
 
 failures_with_a_mend!(

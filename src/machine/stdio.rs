@@ -14,7 +14,7 @@ pub fn input() -> io::Result<mpsc::Receiver<Vec<u8>>> {
     let (send, receive) = mpsc::channel(4);
     thread::Builder::new().spawn(move || {
         let mut stdin = io::stdin().lock();
-        let mut buffer = vec![0; 4096];
+        let mut buffer = vec![0; 32 << 10];
         loop {
             match stdin.read(&mut buffer) {
                 Ok(0) => return,
@@ -38,13 +38,23 @@ pub type Written = oneshot::Receiver<io::Result<()>>;
 /// Sending fails once nothing more can be written. The second value tells when all that was
 /// sent is written, or why it could not be.
 pub fn output() -> io::Result<(mpsc::Sender<Vec<u8>>, Written)> {
+    // Not locked for the thread's life: a panic's message must still come out.
+    to(io::stdout())
+}
+
+/// As [`output`], to standard error.
+pub fn error_output() -> io::Result<(mpsc::Sender<Vec<u8>>, Written)> {
+    to(io::stderr())
+}
+
+fn to(
+    mut sink: impl Write + IsTerminal + Send + 'static,
+) -> io::Result<(mpsc::Sender<Vec<u8>>, Written)> {
     let (send, mut receive) = mpsc::channel::<Vec<u8>>(16);
     let (finished, done) = oneshot::channel();
     thread::Builder::new().spawn(move || {
-        let mut stdout = io::stdout();
-        let mut scrub = stdout.is_terminal().then(Scrub::default);
-        // Not locked for the thread's life: a panic's message must still come out.
-        let mut write = |bytes: &[u8]| stdout.write_all(bytes).and_then(|()| stdout.flush());
+        let mut scrub = sink.is_terminal().then(Scrub::default);
+        let mut write = |bytes: &[u8]| sink.write_all(bytes).and_then(|()| sink.flush());
         while let Some(bytes) = receive.blocking_recv() {
             let bytes = match &mut scrub {
                 Some(scrub) => scrub.take(&bytes),

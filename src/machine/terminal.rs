@@ -23,11 +23,16 @@ pub struct Terminal {
 }
 
 impl Terminal {
+    /// Whether standard input and output both are a terminal.
+    pub fn is_there() -> bool {
+        io::stdin().is_terminal() && io::stdout().is_terminal()
+    }
+
     /// The user's terminal, where standard input and output both are one; nothing changes
     /// yet. Forks the guard, so call it before any thread is started.
     pub fn open() -> io::Result<Option<Self>> {
-        let (stdin, stdout) = (io::stdin(), io::stdout());
-        if !stdin.is_terminal() || !stdout.is_terminal() {
+        let stdin = io::stdin();
+        if !Self::is_there() {
             return Ok(None);
         }
         if !in_foreground(stdin.as_fd()) {

@@ -104,6 +104,26 @@ pub fn set_window_size(terminal: impl AsFd, rows: u16, columns: u16) -> io::Resu
     done(unsafe { libc::ioctl(fd, libc::TIOCSWINSZ, &raw const size) })
 }
 
+/// A terminal's lines and columns.
+///
+/// # Errors
+/// It is no terminal, or does not know.
+pub fn window_size(terminal: impl AsFd) -> io::Result<(u16, u16)> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let fd = terminal.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes one winsize, which is live.
+    done(unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) })?;
+    match size {
+        size if size.ws_row > 0 && size.ws_col > 0 => Ok((size.ws_row, size.ws_col)),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
 /// `struct rand_pool_info` of <linux/random.h> with the most bytes that are taken at once.
 #[repr(C)]
 struct RandPoolInfo {

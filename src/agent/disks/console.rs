@@ -10,14 +10,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::modules::Modules;
-use super::{mount, sysfs};
+use super::mount;
 use crate::guest::wire::disks::Survey;
 
 /// Where the system is mounted.
 const TARGET: &str = "/sysroot";
-/// How long disks may take to appear, in a machine that is emulated.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One line on the console, as JSON behind [`MARK`].
 #[derive(Debug, Serialize)]
@@ -35,7 +32,6 @@ struct Answer {
 struct Milliseconds {
     /// From the kernel's start to ours.
     kernel: u128,
-    base: u128,
     disks: u128,
     survey: u128,
     mount: u128,
@@ -56,22 +52,8 @@ pub fn asked() -> Option<usize> {
 /// Does it all. Needs /proc, /sys and /dev.
 pub fn answer(disks: usize) {
     let kernel = uptime();
-    let mut modules = Modules::of_the_appliance();
     let start = Instant::now();
-    let mut remarks = Vec::new();
-    if let Err(error) = modules.load("base") {
-        remarks.push(format!("the modules of the base: {error}"));
-    }
-    let base = start.elapsed();
-    if sysfs::has_virtio(8)
-        && let Err(error) = modules.load("scsi")
-    {
-        remarks.push(format!("the modules of SCSI: {error}"));
-    }
-    let there = sysfs::wait_for(disks, PATIENCE);
-    if there < disks {
-        remarks.push(format!("{there} disks of {disks}"));
-    }
+    let (mut modules, remarks) = super::jobs::ready(disks);
     let found = start.elapsed();
     let mut survey = super::survey(&mut modules);
     survey.remarks.extend(remarks);
@@ -79,7 +61,7 @@ pub fn answer(disks: usize) {
     let target = Path::new(TARGET);
     let mounted = match &survey.roots[..] {
         [root] => Some(
-            mount::root(root, target, &mut modules)
+            mount::plan(&root.mounts, target, &mut modules)
                 .map(|failed| [failed, mount::for_commands(target)].concat())
                 .map_err(|error| mount::chain(&error)),
         ),
@@ -93,8 +75,7 @@ pub fn answer(disks: usize) {
         mounts: below.map(str::to_owned).collect(),
         milliseconds: Milliseconds {
             kernel: kernel.as_millis(),
-            base: base.as_millis(),
-            disks: (found - base).as_millis(),
+            disks: found.as_millis(),
             survey: (surveyed - found).as_millis(),
             mount: (start.elapsed() - surveyed).as_millis(),
         },

@@ -6,7 +6,8 @@
 //! In reading order: [`sysfs`] lists disks and partitions, [`blocks`] reads them, [`partitions`]
 //! and [`superblock`] say what they are, [`lvm`] and [`raid`] make volumes of them, [`modules`]
 //! loads drivers, [`mount`](self::mount) mounts, [`roots`] looks for systems by what is
-//! [`inside`], and [`plan`] reads their [`fstab`]. [`console`] shows all that without a host.
+//! [`inside`], and [`plan`] reads their [`fstab`]. [`jobs`] does all that for the host, and
+//! [`console`] shows it where there is none.
 
 pub mod blocks;
 pub mod console;
@@ -14,6 +15,7 @@ pub mod fstab;
 #[cfg(test)]
 mod hostile_tests;
 pub mod inside;
+pub mod jobs;
 pub mod lvm;
 pub mod modules;
 pub mod mount;

@@ -10,7 +10,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::inside::Inside;
 use super::modules::Modules;
-use crate::guest::wire::disks::{Kind, Mount, Root};
+use crate::guest::wire::disks::{Kind, Mount};
 
 /// The kernel's names for a filesystem, the first that it has.
 fn drivers(kind: Kind) -> &'static [&'static str] {
@@ -151,21 +151,33 @@ fn split(options: &[String]) -> (MsFlags, Vec<&str>) {
     (flags, data)
 }
 
-/// Mounts the plan of `root` on `target`, the root first. Gives one sentence for each mount
-/// besides the root that failed.
+/// Mounts a plan on `target`, the root first. Gives one sentence for each mount besides the root
+/// that failed.
 ///
 /// # Errors
 /// Where the root itself cannot be mounted.
-pub fn root(root: &Root, target: &Path, modules: &mut Modules) -> Result<Vec<String>, MountError> {
+pub fn plan(
+    mounts: &[Mount],
+    target: &Path,
+    modules: &mut Modules,
+) -> Result<Vec<String>, MountError> {
     let place = |error| MountError::Place(target.display().to_string(), error);
     fs::create_dir_all(target).map_err(place)?;
     let mut failed = Vec::new();
-    for planned in &root.mounts {
-        if planned.target == "/" {
-            let kind = planned.kind.unwrap_or(root.kind);
-            filesystem(&planned.source, kind, &planned.options, target, modules)?;
-        } else if let Err(error) = below(planned, target, modules) {
-            failed.push(format!("{}: {}", planned.target, chain(&error)));
+    for planned in mounts {
+        match (&*planned.target, planned.kind) {
+            ("/", Some(kind)) => drop(filesystem(
+                &planned.source,
+                kind,
+                &planned.options,
+                target,
+                modules,
+            )?),
+            _ => {
+                if let Err(error) = below(planned, target, modules) {
+                    failed.push(format!("{}: {}", planned.target, chain(&error)));
+                }
+            }
         }
     }
     Ok(failed)

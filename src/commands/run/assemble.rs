@@ -7,20 +7,19 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::hardware;
-use super::options::{Args, OverlayKind};
+use super::options::Args;
 use super::report::Facts;
 use super::written;
 use crate::commands::Failure;
+use crate::commands::drives::{place, resolve};
 use crate::host::firmware;
 use crate::host::qemu;
-use crate::host::scratch::Scratch;
 use crate::image::Format;
-use crate::image::chain::{self, Chain, Request};
+use crate::image::chain::Request;
 use crate::image::printable::shell_line;
 use crate::machine::Channels;
 use crate::machine::args::argv;
 use crate::machine::drives::Drives;
-use crate::machine::overlay::Place;
 use crate::machine::plan::{Firmware, Plan};
 
 /// A machine ready to be started, with all that it holds open.
@@ -60,7 +59,7 @@ impl Assembled {
 pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels), Failure> {
     let qemu = qemu::find(args.qemu.qemu.as_deref())?;
     facts.qemu = Some(qemu.clone());
-    let mut drives = Drives::new(place(args)?);
+    let mut drives = Drives::new(place(&args.overlay)?);
 
     let machine = hardware::machine_type(args)?;
     hardware::check_room(args)?;
@@ -143,17 +142,6 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
     Ok((assembled, channels))
 }
 
-fn place(args: &Args) -> Result<Place, Failure> {
-    if args.overlay.overlay == OverlayKind::Memory {
-        return Ok(Place::Memory);
-    }
-    let scratch = Scratch::choose(args.overlay.overlay_dir.as_deref())?;
-    if let Some(warning) = scratch.warning() {
-        tracing::warn!("{warning}");
-    }
-    Ok(Place::Directory(scratch))
-}
-
 fn firmware(drives: &mut Drives, asked: &Path, machine: &str) -> Result<Firmware, Failure> {
     if asked == Path::new("bios") {
         return Ok(Firmware::Bios);
@@ -181,14 +169,4 @@ fn alone(image: PathBuf, format: Format) -> Request {
         format: Some(format),
         backing: Vec::new(),
     }
-}
-
-fn resolve(request: &Request) -> Result<Chain, Failure> {
-    let chain = chain::resolve(request)?;
-    for layer in chain.layers() {
-        for warning in layer.warnings() {
-            tracing::warn!("{warning}");
-        }
-    }
-    Ok(chain)
 }

@@ -8,8 +8,7 @@ use anyhow::Context;
 
 use super::options::{Args, Hardware, Net};
 use super::report::Facts;
-use crate::commands::Failure;
-use crate::host::kvm::{self, Kvm};
+use crate::commands::{Failure, accelerator};
 use crate::machine::plan::{Accelerator, Bus, DirectKernel, Network, Plan};
 
 /// `q35`, but a machine with an IDE controller where that is wanted.
@@ -73,22 +72,9 @@ pub fn check_room(args: &Args) -> Result<(), Failure> {
 /// What to ask QEMU for: KVM only where it was seen to run a guest.
 pub fn accelerator(asked: Accelerator, facts: &mut Facts) -> Result<Accelerator, Failure> {
     facts.accelerator.asked = asked.as_str();
-    if asked == Accelerator::Tcg {
-        return Ok(asked);
-    }
-    let kvm = kvm::check();
-    facts.accelerator.kvm = Some(kvm.word());
-    match (kvm, asked) {
-        (Kvm::Works { .. }, _) => Ok(asked),
-        (kvm, Accelerator::Kvm) => Err(Failure {
-            mend: kvm.mend(),
-            ..anyhow::anyhow!("{kvm}, and --accel kvm allows nothing else").into()
-        }),
-        (kvm, _) => {
-            tracing::warn!("{kvm}; the guest is emulated (TCG), which is slower");
-            Ok(Accelerator::Tcg)
-        }
-    }
+    let choice = accelerator::choose(asked)?;
+    facts.accelerator.kvm = choice.kvm;
+    Ok(choice.accelerator)
 }
 
 /// Two virtual CPUs, or one where the host has no more.

@@ -8,8 +8,6 @@ pub mod conduct;
 pub mod hardware;
 pub mod options;
 pub mod report;
-pub mod signals;
-pub mod units;
 pub mod written;
 
 use std::time::Instant;

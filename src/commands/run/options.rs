@@ -53,14 +53,14 @@ pub struct Args {
 #[command(next_help_heading = "Machine")]
 pub struct Hardware {
     /// Guest memory, in MiB or with a suffix (512M, 2G)
-    #[arg(long, short, value_name = "SIZE", default_value = "2G", value_parser = parse_memory)]
+    #[arg(long, short, value_name = "SIZE", default_value = "2G", value_parser = crate::commands::units::parse_memory)]
     pub memory: u64,
     /// Virtual CPUs; default 2, or 1 where the host has no more
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub cpus: Option<u32>,
     /// Accelerators in the order to try
     #[arg(long, env = "BIVOUAC_ACCEL", value_name = "ACCEL", default_value = "kvm:tcg",
-          value_parser = parse_accel)]
+          value_parser = crate::commands::units::parse_accel)]
     pub accel: Accelerator,
     /// CPU model; the default fits every accelerator
     #[arg(long, value_name = "MODEL", default_value = "max")]
@@ -120,7 +120,7 @@ pub struct OverlayArgs {
     )]
     pub overlay: OverlayKind,
     /// The most that the guest may write to each disk (512M, 10G)
-    #[arg(long, value_name = "SIZE", value_parser = super::units::parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = crate::commands::units::parse_size)]
     pub max_write: Option<u64>,
 }
 
@@ -132,10 +132,10 @@ pub struct Conduct {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub console_log: Option<PathBuf>,
     /// End the machine after TIME (90, 90s, 5m, 2h); exit status 124
-    #[arg(long, value_name = "TIME", value_parser = super::units::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::commands::units::parse_duration)]
     pub timeout: Option<Duration>,
     /// End the machine if no login prompt came within TIME; exit status 124
-    #[arg(long, value_name = "TIME", value_parser = super::units::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::commands::units::parse_duration)]
     pub boot_timeout: Option<Duration>,
     /// Write the verdict, phases and layers to FILE as JSON
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -184,26 +184,6 @@ pub struct DiskArg {
     pub format: Option<Format>,
     /// The serial number that the guest sees.
     pub serial: Option<String>,
-}
-
-fn parse_memory(text: &str) -> Result<u64, String> {
-    let mib = match text.parse::<u64>() {
-        Ok(mib) => mib,
-        Err(_) => super::units::parse_size(text)? >> 20,
-    };
-    match mib {
-        16..=16_777_216 => Ok(mib),
-        _ => Err("a guest has between 16M and 16T".into()),
-    }
-}
-
-fn parse_accel(text: &str) -> Result<Accelerator, String> {
-    match text {
-        "kvm:tcg" => Ok(Accelerator::KvmThenTcg),
-        "kvm" => Ok(Accelerator::Kvm),
-        "tcg" => Ok(Accelerator::Tcg),
-        _ => Err("not one of kvm:tcg, kvm, tcg".into()),
-    }
 }
 
 fn parse_display(text: &str) -> Result<Display, String> {
@@ -299,14 +279,6 @@ fn checked_serial(serial: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn memory_is_in_mib_unless_it_says_otherwise() {
-        assert_eq!(parse_memory("512"), Ok(512));
-        assert_eq!(parse_memory("2G"), Ok(2048));
-        assert!(parse_memory("1").is_err());
-        assert!(parse_memory("lots").is_err());
-    }
 
     #[test]
     fn ports_are_published_on_loopback_unless_an_address_is_named() {

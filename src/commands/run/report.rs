@@ -12,13 +12,12 @@ use super::Finished;
 use super::assemble::Assembled;
 use super::options::Args;
 use super::written;
-use crate::commands::Failure;
+use crate::commands::{Failure, verdict};
 use crate::exit::Status;
 use crate::image::Format;
 use crate::image::chain::Chain;
 use crate::image::opened::Identity;
 use crate::machine::end::End;
-use crate::machine::overlay::Place;
 
 /// What is learnt in the course of a run.
 #[derive(Debug, Serialize)]
@@ -252,89 +251,11 @@ impl Report {
 
 /// What there is to say about `end`: nothing where all went well.
 pub fn finished(end: End, tail: Vec<String>, assembled: &Assembled) -> Finished {
-    let (message, mend) = match &end {
-        End::PoweredOff | End::Left => (None, None),
-        End::Reset => (
-            Some("the guest asked for a reset (a reboot, or a crash of its CPU)".to_owned()),
-            Some("--reboot lets it start again".to_owned()),
-        ),
-        End::Panicked => {
-            let words = tail
-                .iter()
-                .find(|line| line.contains("Kernel panic - not syncing"));
-            let message = match words {
-                Some(words) => format!("the guest's kernel panicked: {words}"),
-                None => "the guest panicked".to_owned(),
-            };
-            (Some(message), None)
-        }
-        End::QemuDied { how, output } => {
-            let mut message = format!("QEMU died: {how}");
-            if !output.is_empty() {
-                message.push_str(&format!("\nQEMU said: {output}"));
-            }
-            (Some(message), None)
-        }
-        End::TimedOut { option, length } => (
-            Some(format!("{option} ran out after {} s", length.as_secs_f64())),
-            None,
-        ),
-        End::WriteFailed {
-            node,
-            no_space,
-            reason,
-        } => write_failed(node, *no_space, reason, assembled),
-        End::Signalled(_) => (None, None),
-    };
+    let (message, mend) = verdict::said(&end, &tail, &assembled.drives, assembled.max_write);
     Finished::Ran {
         end,
         message,
         mend,
         tail,
-    }
-}
-
-fn write_failed(
-    node: &str,
-    no_space: bool,
-    reason: &str,
-    assembled: &Assembled,
-) -> (Option<String>, Option<String>) {
-    // QEMU tells of EFBIG by strerror's text alone.
-    if let (false, Some(limit)) = (no_space, assembled.max_write)
-        && reason == "File too large"
-    {
-        return (
-            Some(format!(
-                "the guest wrote more to {node} than --max-write allows ({limit} bytes)"
-            )),
-            Some("a larger --max-write".to_owned()),
-        );
-    }
-    match &assembled.drives.place {
-        Place::Memory => (
-            Some(format!(
-                "no memory was left for the overlay of {node}: {reason}"
-            )),
-            Some("--overlay disk".to_owned()),
-        ),
-        Place::Directory(scratch) => {
-            let free = scratch
-                .space()
-                .map(|space| format!(" ({} free)", crate::host::filesystem::bytes(space.free)))
-                .unwrap_or_default();
-            let directory = scratch.directory().display();
-            let what = if no_space {
-                "no space was left"
-            } else {
-                "a write failed"
-            };
-            (
-                Some(format!(
-                    "{what} for the overlay of {node} in {directory}{free}: {reason}"
-                )),
-                Some("--overlay-dir DIR, where there is room".to_owned()),
-            )
-        }
     }
 }

@@ -6,6 +6,7 @@
 //! breaks the protocol ends the session, and everything that waits gets the reason. Only the
 //! hello has a deadline: how long a command or a file may take is the caller's to say.
 
+mod disks;
 mod error;
 mod exec;
 mod files;

@@ -323,6 +323,8 @@ fn check(op: &Op, answer: &Answer) -> Result<(), WireError> {
         Op::Stat { .. } => matches!(answer, Answer::Stat(_)),
         Op::ReadLink { .. } => matches!(answer, Answer::Link(_)),
         Op::StatFs { .. } => matches!(answer, Answer::FileSystem(_)),
+        Op::Survey { .. } => matches!(answer, Answer::Survey(_)),
+        Op::Mount { .. } => matches!(answer, Answer::Mounted { .. }),
         _ => matches!(answer, Answer::Done),
     };
     match fits {

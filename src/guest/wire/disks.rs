@@ -25,6 +25,22 @@ pub struct Survey {
     pub remarks: Vec<String>,
 }
 
+impl Survey {
+    /// Every filesystem, each with its device, in the order of the disks; those of volumes last.
+    pub fn filesystems(&self) -> Vec<(&str, &Content)> {
+        let disks = self.disks.iter().flat_map(|disk| {
+            let whole = (disk.partitions.is_empty()).then_some((&*disk.device, &disk.content));
+            let partitions = (disk.partitions.iter()).map(|part| (&*part.device, &part.content));
+            whole.into_iter().chain(partitions)
+        });
+        let volumes = (self.volumes.iter()).map(|volume| (&*volume.device, &volume.content));
+        let all = disks.chain(volumes);
+        all.filter_map(|(device, content)| Some((device, content.as_ref()?)))
+            .filter(|(_, content)| content.kind.is_filesystem())
+            .collect()
+    }
+}
+
 /// A disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
@@ -137,6 +153,13 @@ pub enum Kind {
     Md,
 }
 
+impl Kind {
+    /// Whether it can be mounted, where the kernel has its driver.
+    pub fn is_filesystem(self) -> bool {
+        !matches!(self, Self::Swap | Self::Luks | Self::Lvm | Self::Md)
+    }
+}
+
 /// A root filesystem of an operating system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {
@@ -152,6 +175,25 @@ pub struct Root {
     pub mounts: Vec<Mount>,
     /// What fstab asks for and the plan leaves out.
     pub left_out: Vec<LeftOut>,
+}
+
+impl Root {
+    /// A filesystem without an operating system, alone.
+    pub fn alone(device: &str, kind: Kind) -> Self {
+        Self {
+            device: device.to_owned(),
+            kind,
+            subvolume: None,
+            os: System::default(),
+            mounts: vec![Mount {
+                source: device.to_owned(),
+                target: "/".to_owned(),
+                kind: Some(kind),
+                options: Vec::new(),
+            }],
+            left_out: Vec::new(),
+        }
+    }
 }
 
 /// What an operating system says of itself.

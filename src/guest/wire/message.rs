@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::disks::Survey;
 use super::{ByteString, FileSystem, Stat, StreamId, WireError};
 
 /// Reads a message; `what` names it in the error.
@@ -85,6 +86,13 @@ pub enum Answer {
     Link(ByteString),
     /// For `StatFs`.
     FileSystem(FileSystem),
+    /// For `Survey`.
+    Survey(Box<Survey>),
+    /// For `Mount`: the root is mounted.
+    Mounted {
+        /// What of the other mounts failed, one sentence each.
+        failed: Vec<String>,
+    },
 }
 
 /// What the agent says unasked.
@@ -162,6 +170,8 @@ pub enum Step {
     File,
     /// The tar stream is not one.
     Tar,
+    /// A disk, or a filesystem that is to be mounted.
+    Disk,
     /// The clock, the random numbers, the power.
     System,
 }

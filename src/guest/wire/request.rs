@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::disks::Mount;
 use super::{ByteString, StreamId, TarOptions};
 
 /// A wish of the host. Each gets one [`super::Reply`].
@@ -95,6 +96,27 @@ pub enum Op {
         options: TarOptions,
         /// Where it comes from.
         input: StreamId,
+    },
+    /// Looks at every disk of the machine, once this many are there: `Survey`.
+    Survey {
+        /// How many disks there must be. Those that do not come are among the remarks.
+        disks: usize,
+    },
+    /// Mounts a plan, the root first: `Mounted`.
+    Mount {
+        /// As [`super::disks::Root`] has them; the first one's target is `/`.
+        mounts: Vec<Mount>,
+        /// The directory that becomes the root, absolute; it is made where it is missing.
+        at: ByteString,
+        /// Nothing is to be written there, though a journal is replayed all the same.
+        read_only: bool,
+        /// Also mount what a command in it expects: /proc, /sys, /dev, /run and a /tmp.
+        for_commands: bool,
+    },
+    /// Takes away what is mounted at a directory, and below it.
+    Unmount {
+        /// The directory, absolute.
+        at: ByteString,
     },
     /// Sets the clock to this time since 1970, UTC.
     SetClock {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::machine::plan::Accelerator;
+
 /// Bytes: a number with an optional suffix K, M, G, T (powers of 1024, as QEMU has them).
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || "not a size such as 512M or 10G".to_owned();
@@ -45,6 +47,34 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(wrong)
 }
 
+/// Guest memory: MiB, or with a suffix.
+///
+/// # Errors
+/// In words, for clap.
+pub fn parse_memory(text: &str) -> Result<u64, String> {
+    let mib = match text.parse::<u64>() {
+        Ok(mib) => mib,
+        Err(_) => crate::commands::units::parse_size(text)? >> 20,
+    };
+    match mib {
+        16..=16_777_216 => Ok(mib),
+        _ => Err("a guest has between 16M and 16T".into()),
+    }
+}
+
+/// Accelerators in the order to try.
+///
+/// # Errors
+/// In words, for clap.
+pub fn parse_accel(text: &str) -> Result<Accelerator, String> {
+    match text {
+        "kvm:tcg" => Ok(Accelerator::KvmThenTcg),
+        "kvm" => Ok(Accelerator::Kvm),
+        "tcg" => Ok(Accelerator::Tcg),
+        _ => Err("not one of kvm:tcg, kvm, tcg".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,5 +107,13 @@ mod tests {
             let _ = parse_size(&text);
             let _ = parse_duration(&text);
         }
+    }
+
+    #[test]
+    fn memory_is_in_mib_unless_it_says_otherwise() {
+        assert_eq!(parse_memory("512"), Ok(512));
+        assert_eq!(parse_memory("2G"), Ok(2048));
+        assert!(parse_memory("1").is_err());
+        assert!(parse_memory("lots").is_err());
     }
 }

@@ -1,0 +1,102 @@
+//! `bivouac chroot`: a command in an image's root filesystem, under the appliance's kernel.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::ValueHint;
+use tokio::io::AsyncReadExt;
+
+use super::exec::{self, CommandArgs, Ended, Streams};
+use super::inside::{self, Camp, Inside};
+use super::{Failure, Voice};
+use crate::exit::Status;
+use crate::guest::boot::ROOT;
+use crate::guest::wire::{At, ByteString};
+use crate::machine::end::End;
+use crate::machine::terminal::Terminal;
+
+/// Run a command in an image's root filesystem, without booting it
+///
+/// The image's disk is given to a small machine of bivouac's own, which mounts its root and what
+/// its fstab names, and runs the command there as root. What it writes is gone with the machine.
+#[derive(Clone, Debug, clap::Args)]
+#[command(override_usage = "bivouac chroot [OPTIONS] IMAGE [-- CMD...]")]
+pub struct Args {
+    /// The disk image
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub image: PathBuf,
+    /// The command; default the shell of the image's root user, with a terminal where there is one
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+    /// How the command is run.
+    #[command(flatten)]
+    pub run: CommandArgs,
+    /// How the image is opened.
+    #[command(flatten)]
+    pub options: inside::Options,
+}
+
+/// Runs the command. Must be called on the main thread, before any other is started.
+///
+/// # Errors
+/// Whatever keeps the command from being run to its end.
+pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
+    let tty = args.run.tty || args.command.is_empty() && Terminal::is_there();
+    // First, because its guard is forked while this process is small and has one thread.
+    let streams = Streams::open(tty)?;
+    inside::block_on(async {
+        let mut camp = Camp::pitch(&args.options, &args.image, voice).await?;
+        let result = course(args, &mut camp, streams, voice).await;
+        camp.strike().await?;
+        result
+    })
+}
+
+async fn course(
+    args: &Args,
+    camp: &mut Camp,
+    streams: Streams,
+    voice: &dyn Voice,
+) -> Result<Status, Failure> {
+    let inside = camp.inside(&args.options).await?;
+    let entering = async {
+        inside.enter(false, true).await?;
+        match args.command.is_empty() {
+            true => Ok(vec![shell(&inside).await]),
+            false => Ok(args.command.clone()),
+        }
+    };
+    let argv = camp.work(entering).await?;
+    let mut command = args.run.command(&argv);
+    command.root = Some(ByteString(ROOT.into()));
+    // As chroot(1) does.
+    let workdir = command.workdir.take();
+    command.workdir = Some(workdir.unwrap_or_else(|| "/".into()));
+    let (watch, machine) = (&mut camp.watch, &mut camp.machine);
+    let ended = exec::conduct(watch, machine, &inside.session, command, streams, voice).await?;
+    match ended {
+        Ended::Command(end) => exec::status(&argv[0], end),
+        Ended::Machine(End::Left) => Ok(Status::Success),
+        Ended::Machine(end) => Err(camp.cut_short(&end)),
+    }
+}
+
+/// The image's shell of root, or the one that is always there.
+async fn shell(inside: &Inside) -> OsString {
+    let mut passwd = Vec::new();
+    let at = At {
+        root: ByteString(ROOT.into()),
+        path: "/etc/passwd".into(),
+    };
+    if let Ok((_, stream)) = inside.session.read(at, 0, Some(1 << 20)).await {
+        // What is missing of it makes no difference.
+        let _ = stream.take(1 << 20).read_to_end(&mut passwd).await;
+    }
+    let passwd = String::from_utf8_lossy(&passwd);
+    let root = passwd.lines().find(|line| line.starts_with("root:"));
+    let shell = root.and_then(|line| line.rsplit(':').next());
+    match shell {
+        Some(shell) if shell.starts_with('/') => shell.into(),
+        _ => "/bin/sh".into(),
+    }
+}

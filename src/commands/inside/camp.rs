@@ -1,0 +1,151 @@
+//! The appliance with an image's disk, its overlay, and all that may end it.
+
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::{Inside, Options};
+use crate::commands::watch::Watch;
+use crate::commands::{Failure, Voice, accelerator, drives, verdict};
+use crate::exit::Status;
+use crate::guest::boot::{self, Appliance, Settings};
+use crate::guest::session::Session;
+use crate::host::{kernel, qemu};
+use crate::image::chain::Request;
+use crate::machine::Machine;
+use crate::machine::drives::Drives;
+use crate::machine::end::End;
+
+/// How long a machine's end may follow that of its agent.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// An appliance that has an image's disk.
+#[derive(Debug)]
+pub struct Camp {
+    /// The appliance's machine.
+    pub machine: Machine,
+    /// The conversation with its agent.
+    pub session: Session,
+    /// What may cut the work short.
+    pub watch: Watch,
+    drives: Drives,
+    max_write: Option<u64>,
+}
+
+impl Camp {
+    /// Opens the image and boots the appliance with it.
+    ///
+    /// # Errors
+    /// Bad images, no QEMU, no kernel, no room, and whatever ends a machine.
+    pub async fn pitch(
+        options: &Options,
+        image: &Path,
+        voice: &dyn Voice,
+    ) -> Result<Self, Failure> {
+        let mut watch = Watch::new(options.timeout)?;
+        let qemu = qemu::find(options.appliance.qemu.as_deref())?;
+        let mut drives = Drives::new(drives::place(&options.overlay)?);
+        let chain = drives::resolve(&Request {
+            image: image.to_owned(),
+            format: options.format,
+            backing: options.backing.clone(),
+        })?;
+        let disk = drives.disk("disk0", chain, None)?;
+        let settings = Settings {
+            qemu,
+            accelerator: accelerator::choose(options.appliance.accel)?.accelerator,
+            memory_mib: options.appliance.memory,
+            cpus: options.appliance.cpus,
+            kernel: kernel::find(options.appliance.kernel.as_deref())?,
+        };
+        let max_write = options.overlay.max_write;
+        voice.status(&format!("looking into {}", image.display()));
+        let booted = watch
+            .before(boot::boot(&settings, &drives, vec![disk], max_write))
+            .await;
+        voice.clear_status();
+        let Appliance { machine, session } = match booted {
+            Ok(appliance) => appliance?,
+            Err(end) => return Err(verdict::failure(&end, &[], &drives, max_write)),
+        };
+        Ok(Self {
+            machine,
+            session,
+            watch,
+            drives,
+            max_write,
+        })
+    }
+
+    /// Looks at the disk, and gives what the work of a command sees.
+    ///
+    /// # Errors
+    /// What cuts the work short.
+    pub async fn inside(&mut self, options: &Options) -> Result<Inside, Failure> {
+        let session = self.session.clone();
+        let disks = self.drives.overlays().len();
+        let looking = async {
+            // Certificates and file times; an appliance that may not is none of ours.
+            session.set_clock().await?;
+            session.add_entropy().await?;
+            Ok(session.survey(disks).await?)
+        };
+        let survey = self.work(looking).await?;
+        for remark in &survey.remarks {
+            tracing::debug!("{remark}");
+        }
+        Ok(Inside {
+            session,
+            survey,
+            in_use: self.in_use(),
+            wanted: options.root.clone(),
+        })
+    }
+
+    /// Whether another process writes to the image.
+    pub fn in_use(&self) -> bool {
+        let mut layers = self.drives.chains().iter().flat_map(|chain| chain.layers());
+        layers.any(|layer| layer.in_use())
+    }
+
+    /// Does some work with the appliance, unless that is cut short.
+    ///
+    /// # Errors
+    /// The work's own, or what cut it short.
+    pub async fn work<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        match self.watch.during(&mut self.machine, work).await? {
+            Ok(Ok(done)) => Ok(done),
+            // The machine's own end says more than that its agent does not answer any more.
+            Ok(Err(failure)) if failure.status == Status::GuestCrashed => {
+                let ended = std::future::pending::<()>();
+                let ended = self.watch.during(&mut self.machine, ended);
+                match tokio::time::timeout(LAST_WORDS, ended).await {
+                    Ok(Ok(Err(end))) => Err(self.cut_short(&end)),
+                    _ => Err(failure),
+                }
+            }
+            Ok(Err(failure)) => Err(failure),
+            Err(end) => Err(self.cut_short(&end)),
+        }
+    }
+
+    /// What there is to say of an end that nobody asked for.
+    pub fn cut_short(&self, end: &End) -> Failure {
+        let tail = self.machine.console_tail();
+        verdict::failure(end, &tail, &self.drives, self.max_write)
+    }
+
+    /// Ends the appliance at once: nothing in it is to be kept.
+    ///
+    /// # Errors
+    /// QEMU cannot be reaped.
+    pub async fn strike(mut self) -> Result<(), Failure> {
+        let stopped = self.machine.stop(Duration::ZERO).await;
+        Ok(stopped.context("ending QEMU")?)
+    }
+}

@@ -1,0 +1,233 @@
+//! Boots the appliance: from settings and disks to a session with the agent in it.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::appliance::{self, ApplianceError, COMMAND_LINE};
+use super::session::{Session, SessionError};
+use crate::host::kernel::Kernel;
+use crate::machine::args::argv;
+use crate::machine::console::Sinks;
+use crate::machine::drives::{DriveError, Drives};
+use crate::machine::end::End;
+use crate::machine::plan::{
+    Accelerator, Bus, DirectKernel, Disk, Display, Firmware, Network, Plan,
+};
+use crate::machine::{Channels, Holdings, Machine, News, StartError};
+
+/// How long the appliance may take until its agent answers. It needs 1 to 5 s; under emulation
+/// on a host with much else to do, ten times that.
+const DEADLINE: Duration = Duration::from_secs(180);
+
+/// Where images' roots are mounted in the appliance.
+pub const ROOT: &str = "/sysroot";
+
+/// What an appliance is made of.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// QEMU's program.
+    pub qemu: PathBuf,
+    /// What runs the guest's CPUs.
+    pub accelerator: Accelerator,
+    /// Guest memory in MiB.
+    pub memory_mib: u64,
+    /// Number of virtual CPUs.
+    pub cpus: u32,
+    /// The kernel, with its modules.
+    pub kernel: Kernel,
+}
+
+/// A machine that runs the appliance, and the session with its agent.
+#[derive(Debug)]
+pub struct Appliance {
+    /// Dropped, it kills QEMU.
+    pub machine: Machine,
+    /// Its agent is process 1.
+    pub session: Session,
+}
+
+/// Why there is no appliance.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// Its kernel or initramfs could not be made.
+    #[error(transparent)]
+    Made(#[from] ApplianceError),
+    /// QEMU did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// An image changed meanwhile.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+    /// The machine ended before its agent answered.
+    #[error("the appliance ended before its agent answered: {}{}", end.word(), quoted(console))]
+    Ended {
+        /// How.
+        end: End,
+        /// The console's last lines.
+        console: Vec<String>,
+    },
+    /// The agent did not answer.
+    #[error("the appliance's agent{}", quoted(console))]
+    Agent {
+        /// Why.
+        #[source]
+        source: SessionError,
+        /// The console's last lines.
+        console: Vec<String>,
+    },
+    /// Something of this host's.
+    #[error("watching the appliance")]
+    Io(#[from] std::io::Error),
+}
+
+impl BootError {
+    /// What helps.
+    pub fn mend(&self) -> Option<String> {
+        match self {
+            Self::Made(error) => error.mend(),
+            Self::Drive(error) => error.mend(),
+            Self::Ended { .. } | Self::Agent { .. } => Some(
+                "another kernel, by --kernel FILE; `bivouac doctor` tells which is used".into(),
+            ),
+            Self::Start(_) | Self::Io(_) => None,
+        }
+    }
+}
+
+fn quoted(console: &[String]) -> String {
+    match console {
+        [] => String::new(),
+        lines => format!("\nits console said:\n  {}", lines.join("\n  ")),
+    }
+}
+
+/// The plan of an appliance: the disks on virtio-scsi, no network, no screen.
+pub fn plan(
+    settings: &Settings,
+    disks: Vec<Disk>,
+    channels: &Channels,
+    kernel: &File,
+    initramfs: &File,
+) -> Plan {
+    let inherited = |file: &File| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    Plan {
+        qemu: settings.qemu.clone(),
+        machine: "q35".to_owned(),
+        accelerator: settings.accelerator,
+        cpu: "max".to_owned(),
+        cpus: settings.cpus,
+        memory_mib: settings.memory_mib,
+        firmware: match qboot(&settings.qemu) {
+            Some(path) => Firmware::File(path),
+            None => Firmware::Bios,
+        },
+        bus: Bus::Scsi,
+        disks,
+        cdroms: Vec::new(),
+        kernel: Some(DirectKernel {
+            kernel: inherited(kernel),
+            initrd: Some(inherited(initramfs)),
+            command_line: COMMAND_LINE.to_owned(),
+        }),
+        network: Network::None,
+        display: Display::None,
+        reboot: false,
+        qmp: channels.qmp_fd(),
+        console: channels.console_fd(),
+        agent: channels.agent_fd(),
+        extra: Vec::new(),
+    }
+}
+
+/// A firmware that does nothing but start a kernel, 0.3 s faster than SeaBIOS where all is
+/// emulated. It comes with QEMU, and lies where QEMU's other files do.
+fn qboot(qemu: &Path) -> Option<PathBuf> {
+    let prefix = qemu.parent()?.parent()?;
+    ["share/qemu/qboot.rom", "share/qboot/qboot.rom"]
+        .into_iter()
+        .map(|name| prefix.join(name))
+        .find(|path| path.is_file())
+}
+
+/// Boots an appliance with `disks`, which are among `drives`. Needs what [`Machine::start`]
+/// needs.
+///
+/// # Errors
+/// See [`BootError`].
+pub async fn boot(
+    settings: &Settings,
+    drives: &Drives,
+    disks: Vec<Disk>,
+    max_write: Option<u64>,
+) -> Result<Appliance, BootError> {
+    let kernel = appliance::boot_image(&settings.kernel)?;
+    let initramfs = appliance::initramfs(&settings.kernel)?;
+    let channels = Channels::new(true)?;
+    let plan = plan(settings, disks, &channels, &kernel, &initramfs.file);
+    let mut files: Vec<BorrowedFd<'_>> = drives.files();
+    files.extend([kernel.as_fd(), initramfs.file.as_fd()]);
+    let holdings = Holdings {
+        channels,
+        files,
+        max_file_size: max_write,
+        sinks: Sinks {
+            output: None,
+            log: None,
+        },
+        // Nobody types at an appliance.
+        input: mpsc::channel(1).1,
+    };
+    let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), holdings).await?;
+    drives.check_headers()?;
+    machine.cont().await?;
+    let session = greet(&mut machine, DEADLINE).await?;
+    Ok(Appliance { machine, session })
+}
+
+/// Waits for the agent, unless the machine ends first.
+///
+/// # Errors
+/// See [`BootError`].
+pub async fn greet(machine: &mut Machine, deadline: Duration) -> Result<Session, BootError> {
+    let Some(port) = machine.take_agent() else {
+        return Err(std::io::Error::other("the machine has no port for an agent").into());
+    };
+    let connected = tokio::select! {
+        session = Session::connect(port, deadline) => session,
+        end = ended(machine) => return Err(early(end?, machine)),
+    };
+    match connected {
+        Ok(session) => Ok(session),
+        // The machine's own end says more than that its port is closed.
+        Err(source) => match tokio::time::timeout(LAST_WORDS, ended(machine)).await {
+            Ok(end) => Err(early(end?, machine)),
+            Err(_) => Err(BootError::Agent {
+                source,
+                console: machine.console_tail(),
+            }),
+        },
+    }
+}
+
+fn early(end: End, machine: &Machine) -> BootError {
+    BootError::Ended {
+        end,
+        console: machine.console_tail(),
+    }
+}
+
+/// How long a machine's end may follow that of its agent.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Waits for the machine's end. May be dropped and called again.
+async fn ended(machine: &mut Machine) -> std::io::Result<End> {
+    loop {
+        if let News::Ended(end) = machine.next().await? {
+            return Ok(end);
+        }
+    }
+}

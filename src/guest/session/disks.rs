@@ -1,0 +1,51 @@
+//! The disks of the guest: what is on them, and mounting it.
+
+use super::{Session, SessionError};
+use crate::guest::wire::disks::{Mount, Survey};
+use crate::guest::wire::{Answer, ByteString, Op};
+
+impl Session {
+    /// Looks at every disk of the appliance, once `disks` of them are there.
+    ///
+    /// # Errors
+    /// The session ends. What is wrong with a disk is among the survey's remarks.
+    pub async fn survey(&self, disks: usize) -> Result<Survey, SessionError> {
+        match self.ask(Op::Survey { disks }).await? {
+            Answer::Survey(survey) => Ok(*survey),
+            _ => Err(SessionError::Over),
+        }
+    }
+
+    /// Mounts a plan at a directory of the guest, which is made where it is missing. Gives one
+    /// sentence for each mount besides the root that failed.
+    ///
+    /// # Errors
+    /// The root cannot be mounted, or the session ends.
+    pub async fn mount(
+        &self,
+        mounts: &[Mount],
+        at: &str,
+        read_only: bool,
+        for_commands: bool,
+    ) -> Result<Vec<String>, SessionError> {
+        let op = Op::Mount {
+            mounts: mounts.to_vec(),
+            at: ByteString(at.into()),
+            read_only,
+            for_commands,
+        };
+        match self.ask(op).await? {
+            Answer::Mounted { failed } => Ok(failed),
+            _ => Err(SessionError::Over),
+        }
+    }
+
+    /// Takes away what is mounted at a directory of the guest, and below it.
+    ///
+    /// # Errors
+    /// The session ends.
+    pub async fn unmount(&self, at: &str) -> Result<(), SessionError> {
+        let at = ByteString(at.into());
+        self.ask(Op::Unmount { at }).await.map(drop)
+    }
+}
