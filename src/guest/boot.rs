@@ -139,6 +139,7 @@ pub fn plan(
         qmp: channels.qmp_fd(),
         console: channels.console_fd(),
         agent: channels.agent_fd(),
+        saving: None,
         extra: Vec::new(),
     }
 }

@@ -118,6 +118,9 @@ pub enum Op {
         /// The directory, absolute.
         at: ByteString,
     },
+    /// Does ahead what else is done when it is needed, such as loading modules: the machine is
+    /// about to be saved. `Done`.
+    Warm,
     /// Sets the clock to this time since 1970, UTC.
     SetClock {
         /// Whole seconds.
