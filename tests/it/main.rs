@@ -4,6 +4,7 @@
 mod appliance;
 mod architecture;
 mod args;
+mod chroot;
 mod docs;
 mod doctor;
 mod env;
