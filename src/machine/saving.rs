@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use qapi::qmp::{MigrationCapability, MigrationCapabilityStatus, MigrationInfo, MigrationStatus};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -46,6 +47,23 @@ pub enum SavingError {
     /// The channel failed.
     #[error("the channel of the machine's state")]
     Channel(#[from] io::Error),
+}
+
+/// `query-machines`. qapi's own wants of every machine what only the newest QEMU tells.
+#[derive(Clone, Debug, Serialize)]
+struct QueryMachines {}
+
+impl qapi::Command for QueryMachines {
+    const NAME: &'static str = "query-machines";
+    const ALLOW_OOB: bool = false;
+    type Ok = Vec<MachineType>;
+}
+
+/// What is wanted of a machine type.
+#[derive(Debug, Deserialize)]
+struct MachineType {
+    name: String,
+    alias: Option<String>,
 }
 
 impl Machine {
@@ -126,6 +144,18 @@ impl Machine {
         })
         .await
         .map(drop)
+    }
+
+    /// The machine type that an alias such as `q35` stands for: `pc-q35-7.2`.
+    ///
+    /// # Errors
+    /// QEMU's.
+    pub async fn type_of_alias(&mut self, alias: &str) -> Result<Option<String>, StartError> {
+        let machines = self.ask(QueryMachines {}).await?;
+        let found = machines
+            .into_iter()
+            .find(|machine| machine.alias.as_deref() == Some(alias));
+        Ok(found.map(|machine| machine.name))
     }
 
     /// A channel to QEMU, which holds its end under the name [`CHANNEL`].
