@@ -215,13 +215,12 @@ pub async fn boot(
     disks: Vec<Disk>,
     max_write: Option<u64>,
 ) -> Result<Appliance, BootError> {
-    let kernel = appliance::boot_image(&settings.kernel)?;
-    let initramfs = appliance::initramfs(&settings.kernel)?;
+    let made = appliance::make(&settings.kernel)?;
     let channels = Channels::new(true)?;
-    let ends = Ends::of(&channels).with_kernel(&kernel, &initramfs.file);
+    let ends = Ends::of(&channels).with_kernel(&made.kernel, &made.initramfs);
     let plan = plan(settings, disks, ends);
     let mut files: Vec<BorrowedFd<'_>> = drives.files();
-    files.extend([kernel.as_fd(), initramfs.file.as_fd()]);
+    files.extend([made.kernel.as_fd(), made.initramfs.as_fd()]);
     let holdings = Holdings {
         channels,
         files,

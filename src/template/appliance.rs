@@ -256,11 +256,10 @@ fn found(store: &Store, key: &Key) -> Result<Option<Stored>, StoreError> {
 
 /// Boots an appliance with vacant disks, and saves it.
 async fn build(settings: &Settings, disks: usize) -> Result<Made, TemplateError> {
-    let kernel = appliance::boot_image(&settings.kernel).map_err(BootError::from)?;
-    let initramfs = appliance::initramfs(&settings.kernel).map_err(BootError::from)?;
+    let from = appliance::make(&settings.kernel).map_err(BootError::from)?;
     let memory = memory::new(settings.memory_mib)?;
     let channels = Channels::new(true)?;
-    let ends = Ends::of(&channels).with_kernel(&kernel, &initramfs.file);
+    let ends = Ends::of(&channels).with_kernel(&from.kernel, &from.initramfs);
     let plan = Plan {
         saving: Some(Saving {
             memory: ChildFd(memory.as_raw_fd()),
@@ -269,7 +268,7 @@ async fn build(settings: &Settings, disks: usize) -> Result<Made, TemplateError>
         }),
         ..boot::plan(settings, Vec::new(), ends)
     };
-    let files = vec![memory.as_fd(), kernel.as_fd(), initramfs.file.as_fd()];
+    let files = vec![memory.as_fd(), from.kernel.as_fd(), from.initramfs.as_fd()];
     let holdings = holdings(channels, files, None);
     let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), holdings).await?;
     machine.cont().await?;

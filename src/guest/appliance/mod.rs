@@ -3,10 +3,12 @@
 //!
 //! [`vmlinux`] is the kernel, unpacked. [`tree`] knows its modules, [`groups`] which are wanted
 //! and when, [`unpack`] makes one loadable, [`program`] is this program, [`cpio`] the archive.
+//! [`make`] does it all, in children.
 
 pub mod cpio;
 pub mod error;
 pub mod groups;
+mod made;
 pub mod program;
 pub mod tree;
 pub mod unpack;
@@ -24,6 +26,7 @@ use crate::guest::wire::disks::{MODULES, MODULES_LIST};
 use crate::host::kernel::Kernel;
 use cpio::Archive;
 pub use error::ApplianceError;
+pub use made::{Made, make};
 use tree::Tree;
 
 /// The appliance's kernel command line, each word of which is there for a reason.

@@ -55,8 +55,8 @@ fn input_comes_back_byte_by_byte_and_the_launcher_stays_small() {
         .trim_end_matches(" kB")
         .parse()
         .unwrap();
-    // A kernel and an initramfs were made in it before; release builds stay below 32 MiB.
-    assert!(peak < 96 << 10, "{peak} kB");
+    // A debug build is some MiB larger than a release.
+    assert!(peak < 32 << 10, "{peak} kB");
 }
 
 #[test]
