@@ -2,16 +2,27 @@
 //! value; it prints nothing (the `cli` does), except that `run` hands the terminal to the guest.
 
 pub mod accelerator;
+pub mod cat;
 pub mod chain;
 pub mod chroot;
+pub mod cp;
+pub mod csv;
+pub mod df;
 pub mod doctor;
 pub mod drives;
 pub mod exec;
+pub mod image_path;
 pub mod inside;
+pub mod inspect;
+pub mod ls;
+pub mod results;
 pub mod run;
 pub mod signals;
+pub mod tail;
+pub mod together;
 pub mod transfer;
 pub mod units;
+pub mod utc;
 pub mod verdict;
 pub mod watch;
 
@@ -162,6 +173,8 @@ impl From<crate::guest::qga::QgaError> for Failure {
 failures_with_a_mend!(
     crate::guest::appliance::ApplianceError,
     crate::host::firmware::FirmwareError,
+    cp::destination::DestinationError,
+    image_path::ImagePathError,
     crate::host::kernel::KernelError,
     crate::host::qemu::QemuError,
     crate::host::scratch::ScratchError,

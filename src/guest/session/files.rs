@@ -91,6 +91,26 @@ impl Session {
         }
     }
 
+    /// A file's bytes, no more than `most`: what is behind them is left.
+    ///
+    /// # Errors
+    /// As for `read`, and what fails later.
+    pub async fn read_all(&self, at: At, most: u64) -> Result<Vec<u8>, SessionError> {
+        self.read_from(at, 0, most).await
+    }
+
+    /// The same, from `offset` on.
+    ///
+    /// # Errors
+    /// As for `read_all`.
+    pub async fn read_from(&self, at: At, offset: u64, most: u64) -> Result<Vec<u8>, SessionError> {
+        let (_, stream) = self.read(at, offset, Some(most)).await?;
+        let mut bytes = Vec::new();
+        let read = stream.take(most).read_to_end(&mut bytes).await;
+        read.map_err(SessionError::of_stream)?;
+        Ok(bytes)
+    }
+
     /// A file or tree as a tar stream in pax format.
     ///
     /// # Errors
