@@ -62,7 +62,10 @@ fn entries() -> Vec<Entry> {
 }
 
 fn names() -> Names {
-    Names::parse(b"root:x:0:0:::\nme:x:1000:1000:::\n", b"root:x:0:\ndisk:x:6:\n")
+    Names::parse(
+        b"root:x:0:0:::\nme:x:1000:1000:::\n",
+        b"root:x:0:\ndisk:x:6:\n",
+    )
 }
 
 #[test]
@@ -75,13 +78,20 @@ fn a_long_listing_looks_as_that_of_ls() {
             escaped,
         };
         let entries = entries();
-        let shown = [total(&entries).into_bytes(), style.long(&entries), style.short(&entries)];
+        let shown = [
+            total(&entries).into_bytes(),
+            style.long(&entries),
+            style.short(&entries),
+        ];
         let shown = shown.concat();
         if escaped {
             let text = std::str::from_utf8(&shown).unwrap();
             assert!(text.chars().all(|c| c == '\n' || !c.is_control()));
         }
-        insta::assert_snapshot!(format!("long_{name}"), shown.escape_ascii().to_string().replace("\\n", "\n"));
+        insta::assert_snapshot!(
+            format!("long_{name}"),
+            shown.escape_ascii().to_string().replace("\\n", "\n")
+        );
     }
 }
 
@@ -99,14 +109,22 @@ fn records_have_everything_that_is_known() {
     let json = String::from_utf8(json).unwrap();
     assert_eq!(json.lines().count(), records.len());
     let first: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
-    let mut keys: Vec<_> = first.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut keys: Vec<_> = first
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
     let mut columns = COLUMNS.to_vec();
     keys.sort_unstable();
     columns.sort_unstable();
     assert_eq!(keys, columns);
     insta::assert_snapshot!("records_json", json);
     let csv: Vec<_> = records.iter().flat_map(Record::csv).collect();
-    insta::assert_snapshot!("records_csv", csv.escape_ascii().to_string().replace("\\r\\n", "\n"));
+    insta::assert_snapshot!(
+        "records_csv",
+        csv.escape_ascii().to_string().replace("\\r\\n", "\n")
+    );
 }
 
 #[test]
@@ -114,7 +132,10 @@ fn every_mode_is_as_stat_has_it() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    for bits in (0..0o10000).step_by(0o111).chain([0o7777, 0o7666, 0o1000, 0o5755, 0o2610]) {
+    for bits in (0..0o10000)
+        .step_by(0o111)
+        .chain([0o7777, 0o7666, 0o1000, 0o5755, 0o2610])
+    {
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(&file, PermissionsExt::from_mode(bits)).unwrap();
         let said = crate::appliance::made::run("stat", &["-c", "%A", file.to_str().unwrap()]);

@@ -62,16 +62,30 @@ fn tree(root: &Path) {
     let files: Vec<_> = (0..40).map(|n| format!("many/{n}/deep/{n}/file")).collect();
     let files: Vec<_> = files.iter().map(|file| (&file[..], "text")).collect();
     write_files(root, &files);
-    write_files(root, &[("a b", "1"), (".hidden", ""), ("B", "22"), ("etc/passwd", "")]);
+    write_files(
+        root,
+        &[
+            ("a b", "1"),
+            (".hidden", ""),
+            ("B", "22"),
+            ("etc/passwd", ""),
+        ],
+    );
     fs::hard_link(root.join("B"), root.join("same as B")).unwrap();
     symlink("B", root.join("link")).unwrap();
     symlink("/nowhere", root.join("many/dangling")).unwrap();
-    fs::File::create(root.join("sparse")).unwrap().set_len(1 << 33).unwrap();
+    fs::File::create(root.join("sparse"))
+        .unwrap()
+        .set_len(1 << 33)
+        .unwrap();
     let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
     run("mkfifo", &["-m", "621", &path("fifo")]);
     run("chmod", &["6751", &path("B")]);
     run("touch", &["-d", "2001-02-03T04:05:06Z", &path("a b")]);
-    run("touch", &["-d", "2099-02-03T04:05:06Z", &path("etc/passwd")]);
+    run(
+        "touch",
+        &["-d", "2099-02-03T04:05:06Z", &path("etc/passwd")],
+    );
 }
 
 #[tokio::test]
@@ -116,7 +130,10 @@ async fn what_cannot_be_listed_is_said_and_the_rest_is_listed() {
     let lister = Lister::new(&session, root, wanted(Form::Csv), &mut ours, false, true).await;
     assert!(!lister.list(&places).await.unwrap());
     let text = String::from_utf8(taken(ours, taker).await).unwrap();
-    let paths: Vec<_> = text.lines().map(|line| line.split(',').nth(1).unwrap()).collect();
+    let paths: Vec<_> = text
+        .lines()
+        .map(|line| line.split(',').nth(1).unwrap())
+        .collect();
     assert_eq!(paths, ["/a/file", "/a/.", "/a/..", "/a/file"]);
     // Of an image that somebody else writes to, it is a reason to begin again.
     let (mut ours, _taker) = results(false);
@@ -133,7 +150,9 @@ async fn a_file_comes_as_it_is_but_never_raw_to_a_terminal() {
     let root = dir.path().to_str().unwrap();
     for is_terminal in [false, true] {
         let (mut results, taker) = results(is_terminal);
-        cat::print(&session, root, b"/file", &mut results).await.unwrap();
+        cat::print(&session, root, b"/file", &mut results)
+            .await
+            .unwrap();
         let shown = taken(results, taker).await;
         match is_terminal {
             false => assert!(shown == content),
@@ -152,13 +171,22 @@ async fn results_of_an_image_in_use_are_held_back_until_they_are_whole() {
     // Another try.
     results.begin(true).unwrap();
     results.put(b"second").await.unwrap();
-    assert_eq!(taken(results, taker).await, b"second");
+    // Of another image, which does not take back what is whole.
+    results.keep().await.unwrap();
+    results.begin(true).unwrap();
+    results.put(b", third").await.unwrap();
+    assert_eq!(taken(results, taker).await, b"second, third");
 
     let (mut results, _taker) = self::results(false);
     results.begin(true).unwrap();
     results.put(&[b'x'; 17 << 20]).await.unwrap();
     let failure = results.begin(true).unwrap_err();
-    assert!(failure.error.to_string().contains("changed while it was read"));
+    assert!(
+        failure
+            .error
+            .to_string()
+            .contains("changed while it was read")
+    );
 }
 
 #[tokio::test]
@@ -167,7 +195,8 @@ async fn a_reader_that_went_away_ends_us_as_a_signal_would() {
     let (done, written) = oneshot::channel();
     let mut results = Results::to(sender, written, false);
     drop(taker);
-    done.send(Err(std::io::ErrorKind::BrokenPipe.into())).unwrap();
+    done.send(Err(std::io::ErrorKind::BrokenPipe.into()))
+        .unwrap();
     results.put(b"x").await.unwrap();
     assert!(results.flush().await.is_err());
     assert_eq!(results.finish().await.unwrap(), Status::Signalled(13));
@@ -189,7 +218,10 @@ async fn a_debian_like_tree_shows_what_it_is() {
         root,
         &[
             ("etc/hostname", "camp\n"),
-            ("etc/passwd", "root:x:0:0::/root:/bin/bash\nd:x:1:1::/:/usr/sbin/nologin\n"),
+            (
+                "etc/passwd",
+                "root:x:0:0::/root:/bin/bash\nd:x:1:1::/:/usr/sbin/nologin\n",
+            ),
             (
                 "var/lib/dpkg/status",
                 "Package: a\nStatus: install ok installed\n\nPackage: b\nStatus: deinstall ok config-files\n",
@@ -209,7 +241,9 @@ async fn a_debian_like_tree_shows_what_it_is() {
     let wtmp = [record(2, 1_600_000_000), record(7, 1_700_000_000)].concat();
     fs::write(root.join("var/log/wtmp"), wtmp).unwrap();
     let (_agent, session) = Agent::with_session().await;
-    let found = facts(View::new(&session, root.to_str().unwrap(), true)).await.unwrap();
+    let found = facts(View::new(&session, root.to_str().unwrap(), true))
+        .await
+        .unwrap();
     insta::assert_json_snapshot!("debian", found);
 }
 
@@ -223,7 +257,10 @@ async fn an_alpine_like_tree_shows_what_it_is_and_an_empty_one_nothing() {
             ("sbin/openrc", ""),
             ("bin/busybox", "no program"),
             ("etc/passwd", "root:x:0:0:root:/root:/bin/ash\n"),
-            ("lib/apk/db/installed", "C:x\nP:musl\nV:1\n\nC:y\nP:busybox\n"),
+            (
+                "lib/apk/db/installed",
+                "C:x\nP:musl\nV:1\n\nC:y\nP:busybox\n",
+            ),
             ("lib/modules/6.6.1-0-lts/modules.dep", ""),
             ("boot/vmlinuz-lts", ""),
             ("var/log/journal/0123/system.journal", ""),
@@ -231,9 +268,13 @@ async fn an_alpine_like_tree_shows_what_it_is_and_an_empty_one_nothing() {
     );
     symlink("/bin/busybox", root.join("sbin/init")).unwrap();
     let journal = fs::File::open(root.join("var/log/journal/0123/system.journal")).unwrap();
-    journal.set_modified(UNIX_EPOCH + Duration::from_secs(1_650_000_000)).unwrap();
+    journal
+        .set_modified(UNIX_EPOCH + Duration::from_secs(1_650_000_000))
+        .unwrap();
     let (_agent, session) = Agent::with_session().await;
-    let found = facts(View::new(&session, root.to_str().unwrap(), true)).await.unwrap();
+    let found = facts(View::new(&session, root.to_str().unwrap(), true))
+        .await
+        .unwrap();
     insta::assert_json_snapshot!("alpine", found);
     let empty = tempfile::tempdir().unwrap();
     let view = View::new(&session, empty.path().to_str().unwrap(), true);

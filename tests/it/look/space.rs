@@ -57,10 +57,18 @@ fn space_is_shown_as_df_does() {
     let text = |human| String::from_utf8(table(&spaces(), human)).unwrap();
     insta::assert_snapshot!("df", text(false) + &text(true));
     let csv: Vec<_> = spaces().iter().flat_map(Space::csv).collect();
-    insta::assert_snapshot!("df_csv", csv.escape_ascii().to_string().replace("\\r\\n", "\n"));
+    insta::assert_snapshot!(
+        "df_csv",
+        csv.escape_ascii().to_string().replace("\\r\\n", "\n")
+    );
     let json = spaces()[1].json().unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
-    let mut keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut keys: Vec<_> = json
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
     let mut columns = COLUMNS.to_vec();
     keys.sort_unstable();
     columns.sort_unstable();
@@ -118,7 +126,11 @@ fn survey() -> (Survey, Root) {
             }),
             content: None,
             partitions: vec![
-                part(1, "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", content(Kind::Vfat, "")),
+                part(
+                    1,
+                    "c12a7328-f81f-11d2-ba4b-00a0c93ec93b",
+                    content(Kind::Vfat, ""),
+                ),
                 part(2, "0x99", content(Kind::Btrfs, "la\nbel")),
                 part(3, "0x83", None),
             ],
