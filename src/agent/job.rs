@@ -36,6 +36,7 @@ pub fn run(op: &Op, data: &File, status: &Status) {
         Op::TarIn { at, options, .. } => unpack::unpack(at, options, data, opened),
         // These have no stream: their answer is all that they say.
         Op::Survey { disks } => return status.tell(&Ok::<_, Trouble>(disks::jobs::survey(*disks))),
+        Op::Warm => return status.tell(&Ok::<_, Trouble>(disks::jobs::warm())),
         Op::Mount {
             mounts,
             at,

@@ -151,6 +151,17 @@ pub fn loopback_up() -> io::Result<()> {
     })
 }
 
+/// Has the kernel read a disk's partition table again (BLKRRPART of <linux/fs.h>).
+///
+/// # Errors
+/// Some of its partitions are in use, or it cannot have any.
+pub fn reread_partitions(disk: impl AsFd) -> io::Result<()> {
+    const BLKRRPART: libc::Ioctl = nix::request_code_none!(0x12, 95);
+    let fd = disk.as_fd().as_raw_fd();
+    // SAFETY: it takes no argument.
+    done(unsafe { libc::ioctl(fd, BLKRRPART) })
+}
+
 /// `struct rand_pool_info` of <linux/random.h> with the most bytes that are taken at once.
 #[repr(C)]
 struct RandPoolInfo {

@@ -73,4 +73,11 @@ pub struct ApplianceArgs {
     /// QEMU's program; default qemu-system-x86_64, else /usr/libexec/qemu-kvm
     #[arg(long, env = "BIVOUAC_QEMU", value_name = "PATH", value_hint = ValueHint::ExecutablePath)]
     pub qemu: Option<PathBuf>,
+    /// Boot the appliance afresh, instead of restoring it from its template
+    #[arg(long)]
+    pub no_template: bool,
+    /// How much the templates may take on disk
+    #[arg(long, env = "BIVOUAC_TEMPLATES_MAX", value_name = "SIZE", default_value = "4G",
+          value_parser = units::parse_size)]
+    pub templates_max: u64,
 }

@@ -116,6 +116,7 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
         qmp: channels.qmp_fd(),
         console: channels.console_fd(),
         agent: channels.agent_fd(),
+        saving: None,
         extra: args.qemu.qemu_arg.clone(),
     };
     let console_log = match &args.conduct.console_log {

@@ -41,6 +41,14 @@ impl Session {
         }
     }
 
+    /// Has the appliance do ahead what it can: it is about to be saved.
+    ///
+    /// # Errors
+    /// The session ends.
+    pub async fn warm(&self) -> Result<(), SessionError> {
+        self.ask(Op::Warm).await.map(drop)
+    }
+
     /// Takes away what is mounted at a directory of the guest, and below it.
     ///
     /// # Errors

@@ -127,6 +127,9 @@ pub enum Op {
         /// When it is to be started.
         stage: Stage,
     },
+    /// Does ahead what else is done when it is needed, such as loading modules: the machine is
+    /// about to be saved. `Done`.
+    Warm,
     /// Sets the clock to this time since 1970, UTC.
     SetClock {
         /// Whole seconds.
