@@ -156,6 +156,20 @@ impl From<crate::guest::session::SessionError> for Failure {
     }
 }
 
+impl From<crate::guest::qga::QgaError> for Failure {
+    fn from(error: crate::guest::qga::QgaError) -> Self {
+        use crate::guest::qga::QgaError;
+        let status = match error {
+            QgaError::Refused(_) => Status::Failed,
+            _ => Status::GuestCrashed,
+        };
+        Self {
+            status,
+            ..Self::from(anyhow::Error::from(error))
+        }
+    }
+}
+
 failures_with_a_mend!(
     crate::guest::appliance::ApplianceError,
     crate::host::firmware::FirmwareError,
