@@ -10,6 +10,7 @@ pub mod exec;
 pub mod inside;
 pub mod run;
 pub mod signals;
+pub mod template;
 pub mod units;
 pub mod verdict;
 pub mod watch;
@@ -146,4 +147,6 @@ failures_with_a_mend!(
     crate::host::scratch::ScratchError,
     crate::image::ChainError,
     crate::machine::drives::DriveError,
+    crate::template::StoreError,
+    crate::template::TemplateError,
 );

@@ -14,3 +14,4 @@ mod image;
 mod output;
 mod run;
 mod source;
+mod template;
