@@ -95,6 +95,7 @@ pub(super) async fn restore(
         machine.grow_disk(index, *bytes).await?;
     }
     let session = boot::greet(&mut machine, AWAKE).await?;
+    tracing::debug!("the appliance is restored from its template");
     Ok(Appliance { machine, session })
 }
 
