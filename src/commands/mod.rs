@@ -19,6 +19,7 @@ pub mod results;
 pub mod run;
 pub mod signals;
 pub mod tail;
+pub mod template;
 pub mod together;
 pub mod transfer;
 pub mod units;
@@ -180,4 +181,6 @@ failures_with_a_mend!(
     crate::host::scratch::ScratchError,
     crate::image::ChainError,
     crate::machine::drives::DriveError,
+    crate::template::StoreError,
+    crate::template::TemplateError,
 );

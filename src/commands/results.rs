@@ -132,6 +132,19 @@ impl Results {
         }
     }
 
+    /// Writes what there is: it is whole, and what follows has nothing to do with it.
+    ///
+    /// # Errors
+    /// As for `put`.
+    pub async fn keep(&mut self) -> Result<(), Gone> {
+        if let Some(escaper) = &mut self.escaper {
+            escaper.rest(&mut self.pending);
+        }
+        self.write().await?;
+        (self.held, self.told) = (false, false);
+        Ok(())
+    }
+
     /// Lets go of what was collected, unless it is held back.
     ///
     /// # Errors

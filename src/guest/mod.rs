@@ -2,9 +2,9 @@
 //! stranger: capped, checked, and never acted upon as a path, a link or a size of this host.
 //!
 //! [`appliance`] is the guest that we bring along, [`boot`] starts it, [`seed`] prepares others by
-//! it, and [`session`] is our end of a conversation with any. [`inspect`] understands what an image
-//! holds. [`wire`] is the language, which the agent inside the guest speaks too, and the only part
-//! of this module that it knows. [`qga`] is for images that bring another agent.
+//! it, [`inspect`] understands what an image holds, and [`session`] is our end of a conversation
+//! with any. [`wire`] is the language, which the agent inside the guest speaks too, and the only
+//! part of this module that it knows. [`qga`] is for images that bring another agent.
 
 pub mod appliance;
 pub mod boot;

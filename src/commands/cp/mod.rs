@@ -95,6 +95,7 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
                 Ok(complete)
             })
             .await?;
+            results.lock().await.keep().await?;
         }
         match complete {
             true => Ok(Status::Success),

@@ -95,11 +95,9 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
     let options = args.options.settled()?;
     results::run(async |results| {
         if wanted.form == Form::Csv {
-            results
-                .lock()
-                .await
-                .put(&csv::line(records::COLUMNS))
-                .await?;
+            let mut results = results.lock().await;
+            results.put(&csv::line(records::COLUMNS)).await?;
+            results.keep().await?;
         }
         let mut complete = true;
         for (number, (image, places)) in by_image(places).iter().enumerate() {
@@ -112,6 +110,7 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
                 lister.await.list(places).await
             })
             .await?;
+            results.lock().await.keep().await?;
         }
         match complete {
             true => Ok(Status::Success),

@@ -37,14 +37,11 @@ fn plain(text: &str) -> Option<String> {
 
 /// The last `KEY=value` of a file that a shell reads.
 fn assigned(text: &str, key: &str) -> Option<String> {
-    let values = text.lines().filter_map(|line| {
+    let mut values = text.lines().filter_map(|line| {
         let value = line.trim().strip_prefix(key)?.strip_prefix('=')?;
         Some(value.trim_matches(['"', '\'']))
     });
-    values
-        .filter(|value| !value.is_empty())
-        .next_back()
-        .map(str::to_owned)
+    values.rfind(|value| !value.is_empty()).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -96,11 +96,8 @@ fn boot_of_wtmp(bytes: &[u8]) -> Option<i64> {
             .first_chunk()
             .map(|s| u32::from_le_bytes(*s))
     };
-    boots
-        .filter_map(seconds)
-        .map(i64::from)
-        .filter(|seconds| *seconds > 0)
-        .next_back()
+    let mut boots = boots.filter_map(seconds).map(i64::from);
+    boots.rfind(|seconds| *seconds > 0)
 }
 
 #[cfg(test)]

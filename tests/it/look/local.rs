@@ -171,7 +171,11 @@ async fn results_of_an_image_in_use_are_held_back_until_they_are_whole() {
     // Another try.
     results.begin(true).unwrap();
     results.put(b"second").await.unwrap();
-    assert_eq!(taken(results, taker).await, b"second");
+    // Of another image, which does not take back what is whole.
+    results.keep().await.unwrap();
+    results.begin(true).unwrap();
+    results.put(b", third").await.unwrap();
+    assert_eq!(taken(results, taker).await, b"second, third");
 
     let (mut results, _taker) = self::results(false);
     results.begin(true).unwrap();
