@@ -32,7 +32,10 @@ impl Bivouac {
         command
             .env("BIVOUAC_ACCEL", "tcg")
             // Templates are shared by all tests, and are nobody else's.
-            .env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"))
+            .env(
+                "XDG_CACHE_HOME",
+                concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"),
+            )
             .env_remove("BIVOUAC_QEMU");
         Self { command }
     }
