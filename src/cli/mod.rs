@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::commands::{Failure, cat, chain, chroot, cp, df, doctor, inspect, ls, run, tail};
+use crate::commands::{
+    Failure, Voice, cat, chain, chroot, cp, df, doctor, inspect, ls, run, tail, template,
+};
 use crate::exit::Status;
 use output::Output;
 
@@ -45,6 +47,7 @@ enum Command {
     Tail(Box<tail::Args>),
     Chain(chain::Args),
     Doctor(doctor::Args),
+    Template(template::Args),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -95,6 +98,20 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
             let report = doctor::run(&args)?;
             output.result(&report, args.json)?;
             Ok(report.status())
+        }
+        Command::Template(args) => {
+            match template::run(&args, output)? {
+                template::Report::List(list) => {
+                    let json = matches!(args.action, template::Action::Ls { json: true });
+                    output.result(&list, json)?;
+                }
+                template::Report::Done(lines) => {
+                    for line in &lines {
+                        output.say(line);
+                    }
+                }
+            }
+            Ok(Status::Success)
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -19,6 +19,7 @@ pub mod results;
 pub mod run;
 pub mod signals;
 pub mod tail;
+pub mod template;
 pub mod together;
 pub mod transfer;
 pub mod units;
@@ -156,6 +157,20 @@ impl From<crate::guest::session::SessionError> for Failure {
     }
 }
 
+impl From<crate::guest::qga::QgaError> for Failure {
+    fn from(error: crate::guest::qga::QgaError) -> Self {
+        use crate::guest::qga::QgaError;
+        let status = match error {
+            QgaError::Refused(_) => Status::Failed,
+            _ => Status::GuestCrashed,
+        };
+        Self {
+            status,
+            ..Self::from(anyhow::Error::from(error))
+        }
+    }
+}
+
 failures_with_a_mend!(
     crate::guest::appliance::ApplianceError,
     crate::host::firmware::FirmwareError,
@@ -166,4 +181,6 @@ failures_with_a_mend!(
     crate::host::scratch::ScratchError,
     crate::image::ChainError,
     crate::machine::drives::DriveError,
+    crate::template::StoreError,
+    crate::template::TemplateError,
 );

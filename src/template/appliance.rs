@@ -4,127 +4,21 @@
 //! the image's in their place, and learns that they have grown. So nothing of any image is ever in
 //! a template, no bus is searched after the restore, and one template serves all images.
 
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::error::{OTHERS_BUILD, TemplateError};
 use super::key::Key;
-use super::memory;
+use super::restore::{Template, restore};
+use super::saved::{Made, build};
 use super::store::{Building, Saved, Store, StoreError, Stored, Turn};
-use crate::guest::appliance;
-use crate::guest::boot::{self, Appliance, BootError, Ends, MACHINE, Settings};
-use crate::guest::session::SessionError;
-use crate::machine::args::argv;
-use crate::machine::console::Sinks;
-use crate::machine::drives::{DriveError, Drives};
-use crate::machine::plan::{ChildFd, Disk, Plan, Saving, UseOfMemory};
-use crate::machine::saving::SavingError;
-use crate::machine::{Channels, Holdings, Machine, StartError};
+use crate::guest::boot::{self, Appliance, BootError, Settings};
+use crate::machine::drives::Drives;
+use crate::machine::plan::Disk;
 
-/// How long another process may take to build the template before this one boots by itself.
-const OTHERS_BUILD: Duration = Duration::from_secs(180);
-/// How often it is looked whether that process is done.
+/// How often it is looked whether another process that builds the template is done.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long the guest gets to end what it does after its last answer, before it is saved.
-const SETTLE: Duration = Duration::from_millis(200);
-/// How long a restored agent may take to answer: 30 ms, were it alone.
-const AWAKE: Duration = Duration::from_secs(60);
-
-/// Why there is no template, or it was not restored.
-#[derive(Debug, thiserror::Error)]
-pub enum TemplateError {
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The appliance that was to be saved.
-    #[error(transparent)]
-    Boot(#[from] BootError),
-    /// Saving or restoring.
-    #[error(transparent)]
-    Saving(#[from] SavingError),
-    /// The agent.
-    #[error("the appliance's agent")]
-    Agent(#[from] SessionError),
-    /// An image changed meanwhile.
-    #[error(transparent)]
-    Drive(#[from] DriveError),
-    /// What QEMU said it would do, it did not.
-    #[error("QEMU has no machine type with the alias {MACHINE}")]
-    NoMachineType,
-    /// The memory's file does not have its digest.
-    #[error("the template {} is damaged: its memory", .0.display())]
-    Memory(PathBuf),
-    /// Another process has been building it for too long.
-    #[error("another process has been building the template for {} s", OTHERS_BUILD.as_secs())]
-    Others,
-    /// Something of this host's.
-    #[error("making a template")]
-    Io(#[from] io::Error),
-}
-
-impl From<StartError> for TemplateError {
-    fn from(error: StartError) -> Self {
-        Self::Boot(error.into())
-    }
-}
-
-impl TemplateError {
-    /// Whether the user should hear of it: something is wrong on this host.
-    fn is_worth_a_word(&self) -> bool {
-        match self {
-            Self::Store(error) => !matches!(error, StoreError::Unusable { .. }),
-            Self::Memory(_) | Self::Others | Self::Io(_) => true,
-            _ => false,
-        }
-    }
-}
-
-/// A machine that was saved: from the store, or just made.
-#[derive(Debug)]
-pub enum Template {
-    /// From the store. While this is held, it stays there.
-    Stored(Box<Stored>),
-    /// Made by this process, in memory.
-    Made(Made),
-}
-
-/// A machine that this process has saved.
-#[derive(Debug)]
-pub struct Made {
-    /// Sealed.
-    memory: File,
-    state: Vec<u8>,
-    machine: String,
-    qemu: (u64, u64, u64),
-}
-
-impl Template {
-    fn memory(&self) -> &File {
-        match self {
-            Self::Stored(stored) => &stored.memory,
-            Self::Made(made) => &made.memory,
-        }
-    }
-
-    fn state(&self) -> &[u8] {
-        match self {
-            Self::Stored(stored) => &stored.state,
-            Self::Made(made) => &made.state,
-        }
-    }
-
-    fn machine(&self) -> (&str, (u64, u64, u64)) {
-        match self {
-            Self::Stored(stored) => (&stored.manifest.machine, stored.manifest.qemu),
-            Self::Made(made) => (&made.machine, made.qemu),
-        }
-    }
-}
 
 /// An appliance with disks, and the template that it was restored from.
 #[derive(Debug)]
@@ -254,44 +148,6 @@ fn found(store: &Store, key: &Key) -> Result<Option<Stored>, StoreError> {
     }
 }
 
-/// Boots an appliance with vacant disks, and saves it.
-async fn build(settings: &Settings, disks: usize) -> Result<Made, TemplateError> {
-    let from = appliance::make(&settings.kernel).map_err(BootError::from)?;
-    let memory = memory::new(settings.memory_mib)?;
-    let channels = Channels::new(true)?;
-    let ends = Ends::of(&channels).with_kernel(&from.kernel, &from.initramfs);
-    let plan = Plan {
-        saving: Some(Saving {
-            memory: ChildFd(memory.as_raw_fd()),
-            use_of_memory: UseOfMemory::Shared,
-            vacant_disks: disks,
-        }),
-        ..boot::plan(settings, Vec::new(), ends)
-    };
-    let files = vec![memory.as_fd(), from.kernel.as_fd(), from.initramfs.as_fd()];
-    let holdings = holdings(channels, files, None);
-    let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), holdings).await?;
-    machine.cont().await?;
-    let session = boot::wait_for_agent(&mut machine).await?;
-    session.warm().await?;
-    // Its code and what it reads are in memory then.
-    session.survey(0).await?;
-    // The session stays: a port whose other end is closed is not idle.
-    tokio::time::sleep(SETTLE).await;
-    let versioned = machine.type_of_alias(MACHINE).await?;
-    let state = machine.save().await?;
-    let qemu = machine.version().numbers;
-    machine.stop(Duration::ZERO).await?;
-    drop(session);
-    memory::seal(&memory)?;
-    Ok(Made {
-        memory,
-        state,
-        machine: versioned.ok_or(TemplateError::NoMachineType)?,
-        qemu,
-    })
-}
-
 /// Publishes it. That this cannot be is no reason not to use it.
 fn keep(store: &Store, building: Building, key: &Key, made: &Made, most: u64) {
     let saved = Saved {
@@ -316,78 +172,4 @@ fn keep(store: &Store, building: Building, key: &Key, made: &Made, most: u64) {
         let error = anyhow::Error::from(error);
         tracing::warn!("the template is not kept: {error:#}");
     }
-}
-
-/// Restores an appliance with `disks` in place of its vacant ones.
-async fn restore(
-    settings: &Settings,
-    template: &Template,
-    drives: &Drives,
-    disks: Vec<Disk>,
-    max_write: Option<u64>,
-) -> Result<Appliance, TemplateError> {
-    let digest = match template {
-        Template::Stored(stored) => Some(digest(stored.memory.try_clone()?)?),
-        Template::Made(_) => None,
-    };
-    let (name, version) = template.machine();
-    let memory = template.memory();
-    let channels = Channels::new(true)?;
-    let ends = Ends::of(&channels);
-    let plan = Plan {
-        machine: name.to_owned(),
-        saving: Some(Saving {
-            memory: ChildFd(memory.as_raw_fd()),
-            use_of_memory: UseOfMemory::of_a_clone((version.0, version.1)),
-            vacant_disks: disks.len(),
-        }),
-        ..boot::plan(settings, disks, ends)
-    };
-    let mut files = drives.files();
-    files.push(memory.as_fd());
-    let holdings = holdings(channels, files, max_write);
-    let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), holdings).await?;
-    drives.check_headers()?;
-    machine.restore(template.state()).await?;
-    if let (Some(digest), Template::Stored(stored)) = (digest, template) {
-        // Its thread ends with an answer.
-        let digest = digest.await.map_err(io::Error::other)??;
-        if digest != stored.manifest.memory_digest {
-            return Err(TemplateError::Memory(stored.path.clone()));
-        }
-    }
-    machine.cont().await?;
-    for (index, bytes) in drives.disk_sizes().iter().enumerate() {
-        machine.grow_disk(index, *bytes).await?;
-    }
-    let session = boot::greet(&mut machine, AWAKE).await?;
-    Ok(Appliance { machine, session })
-}
-
-/// Nobody types at an appliance or reads its console, but for the last lines.
-fn holdings<'a>(
-    channels: Channels,
-    files: Vec<std::os::fd::BorrowedFd<'a>>,
-    max_file_size: Option<u64>,
-) -> Holdings<'a> {
-    Holdings {
-        channels,
-        files,
-        max_file_size,
-        sinks: Sinks {
-            output: None,
-            log: None,
-        },
-        input: mpsc::channel(1).1,
-    }
-}
-
-/// The digest of a file, made by a thread of its own while QEMU starts.
-fn digest(file: File) -> io::Result<oneshot::Receiver<io::Result<String>>> {
-    let (send, receive) = oneshot::channel();
-    std::thread::Builder::new().spawn(move || {
-        // Nobody waits for it any more where the restore has failed.
-        let _ = send.send(memory::digest(&file));
-    })?;
-    Ok(receive)
 }

@@ -4,20 +4,19 @@
 //! digests.
 //!
 //! Every template holds a file `lock` (flock(2)): its builder, or whoever removes it, holds it
-//! alone, whoever uses it shares it. A lock counts only where its file still has that name
-//! after it was got.
+//! alone, whoever uses it shares it ([`locks`]).
 
 mod building;
+mod locks;
 
 use std::env;
-use std::fs::{self, DirBuilder, File, Metadata};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 
 use super::key::Key;
 use super::manifest::Manifest;
@@ -31,10 +30,6 @@ const MEMORY: &str = "memory";
 const STATE: &str = "state";
 /// Left by a template that could not be restored: why.
 const UNUSABLE: &str = "unusable";
-
-/// How often a template is tried that somebody has alone: its builder just publishes it, or
-/// somebody looks whether it is in use. Removing one may take longer.
-const TRIES: u32 = 20;
 
 /// How long a template stays unusable.
 const UNUSABLE_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -203,7 +198,7 @@ impl Store {
     /// It is damaged, or cannot be read.
     pub fn find(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
         let path = self.directory.join(key.name());
-        let Some(lock) = shared_lock(&path)? else {
+        let Some(lock) = locks::shared(&path).map_err(failed("locking", &path))? else {
             return Ok(None);
         };
         let damaged = |what| StoreError::Damaged {
@@ -280,7 +275,7 @@ impl Store {
                 key: Manifest::from_text(&text).map(|manifest| manifest.key),
                 bytes: allocated(&path),
                 used: found.mtime().try_into().unwrap_or(0),
-                in_use: matches!(exclusive_lock(&path), Ok(None)),
+                in_use: matches!(locks::exclusive(&path), Ok(None)),
                 name,
             });
         }
@@ -294,7 +289,7 @@ impl Store {
     /// It cannot be removed.
     pub fn remove(&self, name: &str) -> Result<bool, StoreError> {
         let path = self.directory.join(name);
-        let Some(lock) = exclusive_lock(&path).map_err(failed("locking", &path))? else {
+        let Some(lock) = locks::exclusive(&path).map_err(failed("locking", &path))? else {
             return Ok(false);
         };
         // First out of sight, at once; then piece by piece.
@@ -355,51 +350,4 @@ fn allocated(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let sizes = entries.filter_map(|entry| entry.metadata().ok());
     sizes.map(|found| found.blocks() * 512).sum()
-}
-
-/// A shared lock on a template. None where there is none, or it is being removed.
-fn shared_lock(template: &Path) -> Result<Option<Flock<File>>, StoreError> {
-    let path = template.join(LOCK);
-    for _ in 0..TRIES {
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed("opening", &path)(error)),
-        };
-        let locked = lock(file, FlockArg::LockSharedNonblock, &path);
-        match locked.map_err(failed("locking", &path))? {
-            Some(lock) => return Ok(Some(lock)),
-            None => std::thread::sleep(Duration::from_millis(1)),
-        }
-    }
-    Ok(None)
-}
-
-/// A lock on a template or what is left of one, alone. None where somebody has one.
-fn exclusive_lock(template: &Path) -> io::Result<Option<Flock<File>>> {
-    let path = template.join(LOCK);
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)?;
-    lock(file, FlockArg::LockExclusiveNonblock, &path)
-}
-
-fn lock(file: File, kind: FlockArg, path: &Path) -> io::Result<Option<Flock<File>>> {
-    let lock = match Flock::lock(file, kind) {
-        Ok(lock) => lock,
-        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
-        Err((_, errno)) => return Err(errno.into()),
-    };
-    let is_same = |a: &Metadata, b: &Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-    match fs::metadata(path) {
-        Ok(found) if is_same(&found, &lock.metadata()?) => Ok(Some(lock)),
-        // Renamed or removed meanwhile.
-        Ok(_) => Ok(None),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }

@@ -15,3 +15,4 @@ mod look;
 mod output;
 mod run;
 mod source;
+mod template;

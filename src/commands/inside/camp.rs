@@ -17,7 +17,8 @@ use crate::image::chain::{self, Request};
 use crate::machine::Machine;
 use crate::machine::drives::Drives;
 use crate::machine::end::End;
-use crate::template::appliance::{self as template, Started, Template};
+use crate::template::appliance::{self as template, Started};
+use crate::template::restore::Template;
 
 /// How long a machine's end may follow that of its agent.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -71,7 +72,7 @@ impl Camp {
         voice.status(&format!("looking into {}", image.display()));
         let most = options.appliance.templates_max;
         let started = async {
-            if options.appliance.no_template {
+            if options.no_template {
                 let appliance = boot::boot(&settings, &drives, vec![disk], max_write).await?;
                 return Ok(Started {
                     appliance,

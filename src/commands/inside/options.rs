@@ -31,6 +31,9 @@ pub struct Options {
     /// The image was opened before: what is odd about it was said then.
     #[arg(skip)]
     pub again: bool,
+    /// Boot the appliance afresh, instead of restoring it from its template
+    #[arg(long, help_heading = "Appliance")]
+    pub no_template: bool,
     /// The appliance.
     #[command(flatten)]
     pub appliance: ApplianceArgs,
@@ -73,9 +76,6 @@ pub struct ApplianceArgs {
     /// QEMU's program; default qemu-system-x86_64, else /usr/libexec/qemu-kvm
     #[arg(long, env = "BIVOUAC_QEMU", value_name = "PATH", value_hint = ValueHint::ExecutablePath)]
     pub qemu: Option<PathBuf>,
-    /// Boot the appliance afresh, instead of restoring it from its template
-    #[arg(long)]
-    pub no_template: bool,
     /// How much the templates may take on disk
     #[arg(long, env = "BIVOUAC_TEMPLATES_MAX", value_name = "SIZE", default_value = "4G",
           value_parser = units::parse_size)]

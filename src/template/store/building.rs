@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::Flock;
 
-use super::{
-    LOCK, MANIFEST, MEMORY, NEW, STATE, Store, StoreError, UNUSABLE, exclusive_lock, failed,
-};
+use super::{LOCK, MANIFEST, MEMORY, NEW, STATE, Store, StoreError, UNUSABLE, failed, locks};
 use crate::template::digest;
 use crate::template::key::Key;
 use crate::template::manifest::Manifest;
@@ -73,7 +71,7 @@ impl Store {
             }
             _ => {}
         }
-        let lock = match exclusive_lock(&path) {
+        let lock = match locks::exclusive(&path) {
             Ok(Some(lock)) => lock,
             // Published or removed meanwhile by whoever had it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Turn::Others),
