@@ -8,8 +8,9 @@ pub mod destination;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::ValueHint;
+use nix::errno::Errno;
 use tokio::io::AsyncReadExt;
 
 use super::image_path::{ImagePath, by_image, exists};
@@ -21,6 +22,7 @@ use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::session::{Session, SessionError};
 use crate::guest::wire::{At, ByteString, FileKind, TarOptions};
+use crate::image::printable::{Quoted, shell_word};
 use destination::{destination, look};
 
 /// Copy files and trees out of an image, without booting it
@@ -118,9 +120,21 @@ fn check(args: &Args, sources: &[ImagePath], is_stream: bool) -> Result<(), Fail
     let dest = Path::new(&args.dest);
     for source in sources {
         let to = destination(dest, &look(dest), source.name(), sources.len() > 1)?;
-        Beneath::at(&to.directory).with_context(|| format!("{}", to.directory.display()))?;
+        open(&to.directory)?;
     }
     Ok(())
+}
+
+/// The directory that files are made below.
+fn open(directory: &Path) -> Result<Beneath, Failure> {
+    Beneath::at(directory).map_err(|errno| {
+        let error = anyhow::Error::from(std::io::Error::from(errno));
+        let mend = format!("mkdir -p {}", shell_word(directory));
+        match errno {
+            Errno::ENOENT => Failure::with_mend(error.context(Quoted(directory).to_string()), mend),
+            _ => error.context(Quoted(directory).to_string()).into(),
+        }
+    })
 }
 
 /// Whether a failure is about one file, so that others may well be copied.
@@ -145,8 +159,7 @@ async fn copy(
 ) -> Result<(), Failure> {
     let dest = Path::new(&args.dest);
     let to = destination(dest, &look(dest), source.name(), several)?;
-    let place =
-        Beneath::at(&to.directory).with_context(|| format!("{}", to.directory.display()))?;
+    let place = open(&to.directory)?;
     let (at, options) = wanted(&inside.session, source, &to.name, args).await?;
     let policy = Policy {
         owners: args.archive,

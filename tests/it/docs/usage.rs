@@ -7,7 +7,7 @@ use super::bivouac;
 use crate::host::write_script;
 
 /// Mistakes, by the name of their snapshot. `IMAGE` stands for an image that is fine.
-const MISTAKES: [(&str, &[&str]); 34] = [
+const MISTAKES: [(&str, &[&str]); 39] = [
     ("no_command", &[]),
     ("unknown_command", &["rum", "IMAGE"]),
     ("unknown_flag", &["run", "--memroy", "1G", "IMAGE"]),
@@ -63,6 +63,14 @@ const MISTAKES: [(&str, &[&str]); 34] = [
     (
         "console_log",
         &["run", "--console-log", "missing/log", "IMAGE"],
+    ),
+    ("cat_no_path", &["cat", "IMAGE"]),
+    ("ls_no_image", &["ls", ":/etc"]),
+    ("cp_nowhere", &["cp", "image.raw:/a", "missing dir/a"]),
+    ("cp_several", &["cp", "image.raw:a", "image.raw:b", "new"]),
+    (
+        "cp_two_streams",
+        &["cp", "image.raw:/a", "image.raw:/b", "-"],
     ),
     ("quiet_and_verbose", &["run", "-q", "-v", "IMAGE"]),
     ("shell", &["completions", "tcsh"]),
