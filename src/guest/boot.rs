@@ -15,8 +15,8 @@ use crate::machine::console::Sinks;
 use crate::machine::drives::{DriveError, Drives};
 use crate::machine::end::End;
 use crate::machine::plan::{
-    Accelerator, Bus, ChildFd, DirectKernel, Disk, Display, Firmware, Network, Plan, Saving,
-    UseOfMemory,
+    AGENT_PORT, Accelerator, AgentPort, Bus, ChildFd, DirectKernel, Disk, Display, Firmware,
+    Network, Plan, Saving, UseOfMemory,
 };
 use crate::machine::{Channels, Holdings, Machine, News, StartError};
 
@@ -114,7 +114,7 @@ pub struct Ends {
     /// The serial port.
     pub console: ChildFd,
     /// The agent's port.
-    pub agent: Option<ChildFd>,
+    pub agent: Option<AgentPort>,
     /// Kernel and initramfs; none where the machine is restored.
     pub kernel: Option<(PathBuf, PathBuf)>,
 }
@@ -181,7 +181,10 @@ pub fn nominal_plan(settings: &Settings, vacant_disks: usize) -> Plan {
     let ends = Ends {
         qmp: ChildFd(3),
         console: ChildFd(4),
-        agent: Some(ChildFd(5)),
+        agent: Some(AgentPort {
+            fd: ChildFd(5),
+            name: AGENT_PORT,
+        }),
         kernel: Some(("kernel".into(), "initramfs".into())),
     };
     Plan {

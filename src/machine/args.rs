@@ -8,9 +8,7 @@ use serde_json::Value;
 use crate::host::conversation::SANDBOX;
 
 use super::blockdev::{disk_nodes, layer_node, vacant_node};
-use super::plan::{
-    AGENT_PORT, Bus, ChildFd, Disk, Display, Firmware, Layer, Network, Plan, UseOfMemory,
-};
+use super::plan::{Bus, ChildFd, Disk, Display, Firmware, Layer, Network, Plan, UseOfMemory};
 
 /// QEMU's arguments for `plan`, without the program's name.
 pub fn argv(plan: &Plan) -> Vec<OsString> {
@@ -157,10 +155,13 @@ fn channel_args(args: &mut Args, plan: &Plan) {
     args.opt("-serial", "chardev:console");
     if let Some(agent) = plan.agent {
         args.pci_device("serial", "virtio-serial-pci,id=serial".to_owned());
-        args.opt("-chardev", format!("socket,id=agent,fd={}", agent.0));
+        args.opt("-chardev", format!("socket,id=agent,fd={}", agent.fd.0));
         args.opt(
             "-device",
-            format!("virtserialport,bus=serial.0,chardev=agent,name={AGENT_PORT}"),
+            format!(
+                "virtserialport,bus=serial.0,chardev=agent,name={}",
+                agent.name
+            ),
         );
     }
 }

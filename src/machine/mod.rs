@@ -172,6 +172,18 @@ impl Machine {
         self.ask(qapi::qmp::stop {}).await.map(drop)
     }
 
+    /// From here on a reset by the guest ends the machine, whatever it was started with.
+    pub async fn forbid_reset(&mut self) -> Result<(), StartError> {
+        self.ask(qapi::qmp::set_action {
+            reboot: Some(qapi::qmp::RebootAction::shutdown),
+            shutdown: None,
+            panic: None,
+            watchdog: None,
+        })
+        .await
+        .map(drop)
+    }
+
     async fn ask<C: qapi::Command>(&mut self, command: C) -> Result<C::Ok, StartError> {
         self.ask_with(command, None).await
     }

@@ -14,6 +14,15 @@ pub struct ChildFd(pub i32);
 /// The name of the agent's port in the guest.
 pub const AGENT_PORT: &str = "org.bivouac.agent.0";
 
+/// A virtio-serial port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentPort {
+    /// A connected socket.
+    pub fd: ChildFd,
+    /// By which the guest finds it.
+    pub name: &'static str,
+}
+
 /// One virtual machine.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -51,7 +60,7 @@ pub struct Plan {
     pub console: ChildFd,
     /// The agent's end for QEMU, where there is an agent: a connected socket, which the guest
     /// sees as the virtio-serial port [`AGENT_PORT`].
-    pub agent: Option<ChildFd>,
+    pub agent: Option<AgentPort>,
     /// Whether it can be saved, or is restored from what was.
     pub saving: Option<Saving>,
     /// The user's own arguments, last.

@@ -11,6 +11,7 @@ mod env;
 mod guest;
 mod host;
 mod image;
+mod look;
 mod output;
 mod run;
 mod source;

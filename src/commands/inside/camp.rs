@@ -13,7 +13,7 @@ use crate::exit::Status;
 use crate::guest::boot::{self, Appliance, BootError, Settings};
 use crate::guest::session::Session;
 use crate::host::{kernel, qemu};
-use crate::image::chain::Request;
+use crate::image::chain::{self, Request};
 use crate::machine::Machine;
 use crate::machine::drives::Drives;
 use crate::machine::end::End;
@@ -51,11 +51,15 @@ impl Camp {
         let mut watch = Watch::new(options.timeout)?;
         let qemu = qemu::find(options.appliance.qemu.as_deref())?;
         let mut drives = Drives::new(drives::place(&options.overlay)?);
-        let chain = drives::resolve(&Request {
+        let request = Request {
             image: image.to_owned(),
             format: options.format,
             backing: options.backing.clone(),
-        })?;
+        };
+        let chain = match options.again {
+            true => chain::resolve(&request)?,
+            false => drives::resolve(&request)?,
+        };
         let disk = drives.disk("disk0", chain, None)?;
         let settings = Settings {
             qemu,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ValueHint;
 
 use crate::commands::run::options::OverlayArgs;
-use crate::commands::units;
+use crate::commands::{Failure, accelerator, units};
 use crate::image::Format;
 use crate::image::chain::Stated;
 use crate::machine::plan::Accelerator;
@@ -28,6 +28,9 @@ pub struct Options {
     /// End after TIME (90, 90s, 5m, 2h); exit status 124
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
     pub timeout: Option<Duration>,
+    /// The image was opened before: what is odd about it was said then.
+    #[arg(skip)]
+    pub again: bool,
     /// Boot the appliance afresh, instead of restoring it from its template
     #[arg(long, help_heading = "Appliance")]
     pub no_template: bool,
@@ -37,6 +40,20 @@ pub struct Options {
     /// Overlays.
     #[command(flatten)]
     pub overlay: OverlayArgs,
+}
+
+impl Options {
+    /// The same, with the accelerator chosen, for commands that start several machines: what
+    /// there is to say about it is said once.
+    ///
+    /// # Errors
+    /// KVM was asked for alone, and does not work here.
+    pub fn settled(&self) -> Result<Self, Failure> {
+        let mut options = self.clone();
+        let chosen = accelerator::choose(options.appliance.accel)?;
+        options.appliance.accel = chosen.accelerator;
+        Ok(options)
+    }
 }
 
 /// The machine that the image is looked at in.

@@ -2,6 +2,7 @@
 
 use super::{Session, SessionError};
 use crate::guest::wire::disks::{Mount, Survey};
+use crate::guest::wire::seed::{Seeding, Stage};
 use crate::guest::wire::{Answer, ByteString, Op};
 
 impl Session {
@@ -55,5 +56,18 @@ impl Session {
     pub async fn unmount(&self, at: &str) -> Result<(), SessionError> {
         let at = ByteString(at.into());
         self.ask(Op::Unmount { at }).await.map(drop)
+    }
+
+    /// Puts the agent into the root that is mounted at a directory of the guest.
+    ///
+    /// # Errors
+    /// Nothing in it could start the agent ([`crate::guest::wire::Step::Seed`]), it cannot be
+    /// written to, or the session ends.
+    pub async fn seed(&self, at: &str, stage: Stage) -> Result<Seeding, SessionError> {
+        let at = ByteString(at.into());
+        match self.ask(Op::Seed { at, stage }).await? {
+            Answer::Seeded(seeding) => Ok(seeding),
+            _ => Err(SessionError::Over),
+        }
     }
 }

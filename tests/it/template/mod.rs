@@ -83,7 +83,9 @@ fn only_template(home: &Path) -> PathBuf {
 }
 
 fn was_restored(finished: &Finished) -> bool {
-    finished.stderr.contains("the appliance is restored from its template")
+    finished
+        .stderr
+        .contains("the appliance is restored from its template")
 }
 
 fn was_booted(finished: &Finished) -> bool {
