@@ -52,6 +52,7 @@ pub fn may_switch(port: &Port) -> Result<(), Trouble> {
 
 /// Ends the machine, at once and without the init system: nothing of it is kept.
 pub fn switch(power: Power) {
+    super::disks::look::release_all();
     nix::unistd::sync();
     let mode = match power {
         Power::Off => RebootMode::RB_POWER_OFF,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::inside::{self, options::ApplianceArgs};
 use super::{Failure, Voice, accelerator, watch::Watch};
-use crate::commands::verdict;
+use crate::commands::{units, verdict};
 use crate::guest::boot::Settings;
 use crate::host::{kernel, qemu};
 use crate::machine::drives::Drives;
@@ -47,7 +47,19 @@ pub enum Action {
     /// Remove every template that no machine uses, and what builders that were killed left
     Prune,
     /// Build the template of the appliance now, where there is none
-    Build(Box<ApplianceArgs>),
+    Build(Box<BuildArgs>),
+}
+
+/// Which appliance, and what all templates may take.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BuildArgs {
+    /// How much the templates may take on disk
+    #[arg(long, env = "BIVOUAC_TEMPLATES_MAX", value_name = "SIZE", default_value = "4G",
+          value_parser = units::parse_size)]
+    pub templates_max: u64,
+    /// The appliance.
+    #[command(flatten)]
+    pub appliance: ApplianceArgs,
 }
 
 /// What came of it.
@@ -159,7 +171,9 @@ fn remove(store: &Store, names: &[String]) -> Result<Report, Failure> {
     Ok(Report::Done(done))
 }
 
-fn build(store: &Store, args: &ApplianceArgs, voice: &dyn Voice) -> Result<Report, Failure> {
+fn build(store: &Store, args: &BuildArgs, voice: &dyn Voice) -> Result<Report, Failure> {
+    let most = args.templates_max;
+    let args = &args.appliance;
     let settings = Settings {
         qemu: qemu::find(args.qemu.as_deref())?,
         accelerator: accelerator::choose(args.accel)?.accelerator,
@@ -172,7 +186,6 @@ fn build(store: &Store, args: &ApplianceArgs, voice: &dyn Voice) -> Result<Repor
         // For one disk, as every command has that looks into an image.
         let key = Key::of_appliance(&settings, 1).map_err(anyhow::Error::from)?;
         voice.status("building the template of the appliance");
-        let most = args.templates_max;
         let built = watch.before(get(&settings, store, &key, 1, most)).await;
         voice.clear_status();
         let name = key.name();

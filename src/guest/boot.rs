@@ -24,6 +24,9 @@ use crate::machine::{Channels, Holdings, Machine, News, StartError};
 /// on a host with much else to do, ten times that.
 const DEADLINE: Duration = Duration::from_secs(180);
 
+/// The memory of an appliance where nothing else is asked for, in MiB.
+pub const DEFAULT_MEMORY_MIB: u64 = 1024;
+
 /// Where images' roots are mounted in the appliance.
 pub const ROOT: &str = "/sysroot";
 

@@ -31,8 +31,7 @@ pub struct Started {
 
 /// Starts an appliance with `disks`, all that are among `drives`: restored from its template,
 /// which is built first where there is none; booted where that cannot be. The store may take
-/// `most` bytes. Clock and random numbers of the guest are the template's: both are to be set
-/// before anything else is done.
+/// `most` bytes. One that was restored has this host's clock, and random numbers of its own.
 ///
 /// # Errors
 /// See [`BootError`]: of booting, at last.
@@ -55,6 +54,28 @@ pub async fn start(
                 false => tracing::debug!("{error:#}; the appliance is booted"),
             }
         }
+    }
+    let appliance = boot::boot(settings, drives, disks, max_write).await?;
+    Ok(Started {
+        appliance,
+        template: None,
+    })
+}
+
+/// [`start`], or a plain boot where no template is wanted.
+///
+/// # Errors
+/// See [`BootError`].
+pub async fn start_unless(
+    no_template: bool,
+    settings: &Settings,
+    most: u64,
+    drives: &Drives,
+    disks: Vec<Disk>,
+    max_write: Option<u64>,
+) -> Result<Started, BootError> {
+    if !no_template {
+        return start(settings, most, drives, disks, max_write).await;
     }
     let appliance = boot::boot(settings, drives, disks, max_write).await?;
     Ok(Started {

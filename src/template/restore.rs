@@ -60,6 +60,7 @@ pub(super) async fn restore(
     disks: Vec<Disk>,
     max_write: Option<u64>,
 ) -> Result<Appliance, TemplateError> {
+    let count = disks.len();
     let digest = match template {
         Template::Stored(stored) => Some(digest(stored.memory.try_clone()?)?),
         Template::Made(_) => None,
@@ -91,10 +92,12 @@ pub(super) async fn restore(
         }
     }
     machine.cont().await?;
-    for (index, bytes) in drives.disk_sizes().iter().enumerate() {
+    for (index, bytes) in drives.disk_sizes().iter().enumerate().take(count) {
         machine.grow_disk(index, *bytes).await?;
     }
     let session = boot::greet(&mut machine, AWAKE).await?;
+    // Before anything else is asked of it: its clones would draw the same random numbers.
+    tokio::try_join!(session.add_entropy(), session.set_clock())?;
     tracing::debug!("the appliance is restored from its template");
     Ok(Appliance { machine, session })
 }

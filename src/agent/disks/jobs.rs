@@ -33,16 +33,17 @@ pub fn warm() -> Answer {
 pub fn ready(disks: usize) -> (Modules, Vec<String>) {
     let mut modules = Modules::of_the_appliance();
     let mut remarks = Vec::new();
-    if sysfs::has_virtio(VIRTIO_SCSI)
+    if sysfs::count() < disks
+        && sysfs::has_virtio(VIRTIO_SCSI)
         && let Err(error) = modules.load("scsi")
     {
         remarks.push(format!("the modules of SCSI: {error}"));
     }
     let there = sysfs::wait_for(disks, PATIENCE);
-    sysfs::find_partitions();
     if there < disks {
         remarks.push(format!("{there} disks of {disks} appeared"));
     }
+    sysfs::find_partitions();
     (modules, remarks)
 }
 

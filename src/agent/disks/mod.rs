@@ -5,7 +5,7 @@
 //!
 //! In reading order: [`sysfs`] lists disks and partitions, [`blocks`] reads them, [`partitions`]
 //! and [`superblock`] say what they are, [`lvm`] and [`raid`] make volumes of them, [`modules`]
-//! loads drivers, [`mount`](self::mount) mounts, [`roots`] looks for systems by what is
+//! loads drivers, [`mount`](self::mount) mounts, [`roots`] [`look`]s for systems by what is
 //! [`inside`], and [`plan`] reads their [`fstab`]. [`jobs`] does all that for the host, and
 //! [`console`] shows it where there is none.
 
@@ -16,6 +16,7 @@ pub mod fstab;
 mod hostile_tests;
 pub mod inside;
 pub mod jobs;
+pub mod look;
 pub mod lvm;
 pub mod modules;
 pub mod mount;

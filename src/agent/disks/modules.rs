@@ -37,7 +37,7 @@ impl Modules {
         }
     }
 
-    /// Loads every module, and removes the files of those that are loaded.
+    /// Loads every module, and forgets those that are loaded, with their files.
     pub fn load_all(&mut self) {
         let groups: Vec<_> = self.list.iter().map(|(group, _)| group.clone()).collect();
         for group in groups {
@@ -47,6 +47,15 @@ impl Modules {
         for file in &self.done {
             let _ = fs::remove_file(self.directory.join(file));
         }
+        // Only what is left is worth reading about.
+        let left = self
+            .list
+            .iter()
+            .filter(|(_, file)| !self.done.contains(file));
+        let left: String = left
+            .map(|(group, file)| format!("{group} {file}\n"))
+            .collect();
+        let _ = fs::write(MODULES_LIST, left);
     }
 
     /// Loads the modules of `group`, those that are not yet loaded. A group that is built in

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::inside::Inside;
+use super::look;
 use super::modules::Modules;
 use crate::guest::wire::disks::{Kind, Mount};
 
@@ -166,13 +167,7 @@ pub fn plan(
     let mut failed = Vec::new();
     for planned in mounts {
         match (&*planned.target, planned.kind) {
-            ("/", Some(kind)) => drop(filesystem(
-                &planned.source,
-                kind,
-                &planned.options,
-                target,
-                modules,
-            )?),
+            ("/", Some(kind)) => top(planned, kind, target, modules)?,
             _ => {
                 if let Err(error) = below(planned, target, modules) {
                     failed.push(format!("{}: {}", planned.target, chain(&error)));
@@ -183,6 +178,22 @@ pub fn plan(
     Ok(failed)
 }
 
+/// The root itself, which may be mounted already.
+fn top(
+    planned: &Mount,
+    kind: Kind,
+    target: &Path,
+    modules: &mut Modules,
+) -> Result<(), MountError> {
+    let (source, options) = (&planned.source, &planned.options);
+    let is_plain = options.iter().all(|option| option == "ro");
+    if is_plain && look::take(source, target, !options.is_empty()) {
+        return Ok(());
+    }
+    look::release(source);
+    filesystem(source, kind, options, target, modules).map(drop)
+}
+
 fn below(planned: &Mount, root: &Path, modules: &mut Modules) -> Result<(), MountError> {
     let place = |error| MountError::Place(planned.target.clone(), error);
     let inside = Inside::at(root).map_err(place)?;
@@ -190,6 +201,7 @@ fn below(planned: &Mount, root: &Path, modules: &mut Modules) -> Result<(), Moun
     let target = by_number(&opened);
     match planned.kind {
         Some(kind) => {
+            look::release(&planned.source);
             filesystem(&planned.source, kind, &planned.options, &target, modules).map(drop)
         }
         None => {

@@ -3,17 +3,15 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::fstab::Entry;
 use super::inside::Inside;
+use super::look::{self, Look};
 use super::modules::Modules;
-use super::mount::{self, chain, filesystem};
 use super::plan::{self, Known};
 use crate::guest::wire::disks::{Kind, Mount, Root, System};
 
-/// Where candidates are mounted to be looked at.
-const PLACE: &str = "/run/bivouac-survey";
 /// The number of the directory that a subvolume is (BTRFS_FIRST_FREE_OBJECTID).
 const SUBVOLUME: u64 = 256;
 /// So many entries of a directory are looked at, and so many subvolumes.
@@ -40,6 +38,10 @@ pub fn find(known: &[Known], modules: &mut Modules) -> (Vec<Root>, Vec<String>) 
                 .collect(),
         };
         found.extend(looked);
+    }
+    // Of several, nobody knows which is meant.
+    if found.len() != 1 {
+        look::release_all();
     }
     let roots = found.into_iter().map(|found| root(found, known)).collect();
     (roots, remarks)
@@ -78,38 +80,9 @@ fn root(found: Found, known: &[Known]) -> Root {
     }
 }
 
-/// A filesystem that is mounted to be looked at, until it is dropped.
-struct Look(PathBuf, bool);
-
-impl Look {
-    fn at(
-        device: &Known,
-        options: &[String],
-        name: &str,
-        modules: &mut Modules,
-        remarks: &mut Vec<String>,
-    ) -> Option<Self> {
-        let place = Path::new(PLACE).join(name);
-        let mounted = fs::create_dir_all(&place)
-            .map_err(|error| format!("{}: {error}", place.display()))
-            .and_then(|()| {
-                filesystem(&device.device, device.kind, options, &place, modules)
-                    .map_err(|error| format!("{}: {}", device.device, chain(&error)))
-            });
-        match mounted {
-            Ok(read_only) => Some(Self(place, read_only)),
-            Err(remark) => {
-                remarks.push(remark);
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Look {
-    fn drop(&mut self) {
-        mount::unmount(&self.0);
-    }
+/// What went wrong becomes a remark.
+fn noted<T>(result: Result<T, String>, remarks: &mut Vec<String>) -> Option<T> {
+    result.map_err(|remark| remarks.push(remark)).ok()
 }
 
 fn one(
@@ -119,13 +92,17 @@ fn one(
     modules: &mut Modules,
     remarks: &mut Vec<String>,
 ) -> Option<Found> {
-    let look = Look::at(device, options, "root", modules, remarks)?;
-    let (os, fstab) = Inside::at(&look.0).ok()?.system()?;
+    let look = noted(Look::at(device, options, look::ROOT, modules), remarks)?;
+    let (os, fstab) = Inside::at(&look.place).ok()?.system()?;
+    let read_only = look.read_only;
+    if !read_only {
+        look.keep();
+    }
     Some(Found {
         device: device.clone(),
         subvolume: subvolume.map(str::to_owned),
         // Those that know no writing are so without being told.
-        read_only: look.1 && !matches!(device.kind, Kind::Squashfs | Kind::Erofs),
+        read_only: read_only && !matches!(device.kind, Kind::Squashfs | Kind::Erofs),
         os,
         fstab,
     })
@@ -134,18 +111,18 @@ fn one(
 /// The default subvolume and each other one that is at most two directories deep.
 fn btrfs(device: &Known, modules: &mut Modules, remarks: &mut Vec<String>) -> Vec<Found> {
     let top = ["subvolid=5".to_owned()];
-    let Some(all) = Look::at(device, &top, "top", modules, remarks) else {
+    let Some(all) = noted(Look::at(device, &top, "top", modules), remarks) else {
         return vec![];
     };
-    let Some(default) = Look::at(device, &[], "default", modules, remarks) else {
+    let Some(default) = noted(Look::at(device, &[], "default", modules), remarks) else {
         return vec![];
     };
     // Each subvolume has a device number of its own.
     let number = |path: &Path| fs::symlink_metadata(path).map(|data| data.dev()).ok();
-    let default_number = number(&default.0);
-    let mut places = vec![(None, default.0.clone())];
-    for name in subvolumes(&all.0) {
-        let path = all.0.join(&name);
+    let default_number = number(&default.place);
+    let mut places = vec![(None, default.place.clone())];
+    for name in subvolumes(&all.place) {
+        let path = all.place.join(&name);
         if number(&path) == default_number {
             places.remove(0);
         }
@@ -156,7 +133,7 @@ fn btrfs(device: &Known, modules: &mut Modules, remarks: &mut Vec<String>) -> Ve
         Some(Found {
             device: device.clone(),
             subvolume: name,
-            read_only: default.1,
+            read_only: default.read_only,
             os,
             fstab,
         })

@@ -45,18 +45,25 @@ impl Node {
     }
 }
 
+/// Where the kernel lists its block devices.
+const BLOCK: &str = "/sys/block";
+
 /// What is no disk of an image's: made by the kernel itself, or by this agent.
 const NOT_DISKS: [&str; 8] = ["loop", "ram", "zram", "dm-", "md", "fd", "nbd", "mtdblock"];
 
 /// Every disk with its partitions, in the order in which they were attached.
 pub fn disks() -> Vec<(Node, Vec<Node>)> {
-    disks_in(Path::new("/sys/block"))
+    disks_in(Path::new(BLOCK))
+}
+
+fn is_disk(name: &str) -> bool {
+    !NOT_DISKS.iter().any(|other| name.starts_with(other))
 }
 
 fn disks_in(directory: &Path) -> Vec<(Node, Vec<Node>)> {
     let mut found: Vec<_> = names(directory)
         .into_iter()
-        .filter(|name| !NOT_DISKS.iter().any(|other| name.starts_with(other)))
+        .filter(|name| is_disk(name))
         .filter_map(|name| {
             let place = directory.join(&name);
             let disk = node(&place, &name, None)?;
@@ -86,7 +93,7 @@ fn disks_in(directory: &Path) -> Vec<(Node, Vec<Node>)> {
 
 /// One node by its name, such as `dm-0`.
 pub fn one(name: &str) -> Option<Node> {
-    node(&Path::new("/sys/block").join(name), name, None)
+    node(&Path::new(BLOCK).join(name), name, None)
 }
 
 fn node(place: &Path, name: &str, disk: Option<&Node>) -> Option<Node> {
@@ -112,7 +119,7 @@ fn node(place: &Path, name: &str, disk: Option<&Node>) -> Option<Node> {
 pub fn wait_for(disks: usize, patience: Duration) -> usize {
     let start = Instant::now();
     loop {
-        let there = self::disks().len();
+        let there = count();
         if there >= disks || start.elapsed() > patience {
             return there;
         }
@@ -120,16 +127,32 @@ pub fn wait_for(disks: usize, patience: Duration) -> usize {
     }
 }
 
+/// The names of the disks that have bytes.
+fn there() -> Vec<String> {
+    let sectors = |name: &String| text(&Path::new(BLOCK).join(name).join("size"));
+    let mut names = names(Path::new(BLOCK));
+    names.retain(|name| is_disk(name) && sectors(name).is_some_and(|sectors| sectors != "0"));
+    names
+}
+
+/// How many disks there are.
+pub fn count() -> usize {
+    there().len()
+}
+
 /// Has the kernel look for partitions on the disks that have none. It looks by itself where a
 /// disk is attached, and not where a vacant one has grown, as in an appliance that was restored.
 pub fn find_partitions() {
-    for (disk, parts) in disks() {
-        if parts.is_empty()
-            && let Ok(file) = File::open(disk.device())
+    for disk in there() {
+        let entries = names(&Path::new(BLOCK).join(&disk));
+        if !entries.iter().any(|entry| entry.starts_with(&disk))
+            && let Ok(file) = File::open(format!("/dev/{disk}"))
             && let Err(error) = crate::sys::reread_partitions(&file)
+            && error.kind() != io::ErrorKind::ResourceBusy
         {
-            // A drive that takes no partitions; the survey shows what there is.
-            tell(&format!("{}: {error}", disk.device()));
+            // A drive that takes no partitions (one in use has been looked at before); the
+            // survey shows what there is.
+            tell(&format!("/dev/{disk}: {error}"));
         }
     }
 }

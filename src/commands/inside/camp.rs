@@ -10,7 +10,7 @@ use super::{Inside, Options};
 use crate::commands::watch::Watch;
 use crate::commands::{Failure, Voice, accelerator, drives, verdict};
 use crate::exit::Status;
-use crate::guest::boot::{self, Appliance, BootError, Settings};
+use crate::guest::boot::{Appliance, Settings};
 use crate::guest::session::Session;
 use crate::host::{kernel, qemu};
 use crate::image::chain::{self, Request};
@@ -35,7 +35,7 @@ pub struct Camp {
     drives: Drives,
     max_write: Option<u64>,
     /// Not removed while it is in use.
-    _template: Option<Template>,
+    template: Option<Template>,
 }
 
 impl Camp {
@@ -70,18 +70,10 @@ impl Camp {
         };
         let max_write = options.overlay.max_write;
         voice.status(&format!("looking into {}", image.display()));
-        let most = options.appliance.templates_max;
-        let started = async {
-            if options.no_template {
-                let appliance = boot::boot(&settings, &drives, vec![disk], max_write).await?;
-                return Ok(Started {
-                    appliance,
-                    template: None,
-                });
-            }
-            template::start(&settings, most, &drives, vec![disk], max_write).await
-        };
-        let started: Result<Result<_, BootError>, _> = watch.before(started).await;
+        let most = options.template.templates_max;
+        let (cold, disks) = (options.template.no_template, vec![disk]);
+        let starting = template::start_unless(cold, &settings, most, &drives, disks, max_write);
+        let started = watch.before(starting).await;
         voice.clear_status();
         let Started {
             appliance: Appliance { machine, session },
@@ -96,7 +88,7 @@ impl Camp {
             watch,
             drives,
             max_write,
-            _template: template,
+            template: template,
         })
     }
 
@@ -107,15 +99,14 @@ impl Camp {
     pub async fn inside(&mut self, options: &Options) -> Result<Inside, Failure> {
         let session = self.session.clone();
         let disks = self.drives.overlays().len();
+        let booted = self.template.is_none();
         let looking = async {
             // Certificates and file times; an appliance that may not is none of ours.
-            // All at once: the agent does them in this order.
-            let all = tokio::try_join!(
-                session.add_entropy(),
-                session.set_clock(),
-                session.survey(disks)
-            );
-            Ok(all?.2)
+            if booted {
+                session.set_clock().await?;
+                session.add_entropy().await?;
+            }
+            Ok(session.survey(disks).await?)
         };
         let survey = self.work(looking).await?;
         for remark in &survey.remarks {

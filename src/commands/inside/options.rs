@@ -31,9 +31,9 @@ pub struct Options {
     /// The image was opened before: what is odd about it was said then.
     #[arg(skip)]
     pub again: bool,
-    /// Boot the appliance afresh, instead of restoring it from its template
-    #[arg(long, help_heading = "Appliance")]
-    pub no_template: bool,
+    /// The appliance's template.
+    #[command(flatten)]
+    pub template: TemplateArgs,
     /// The appliance.
     #[command(flatten)]
     pub appliance: ApplianceArgs,
@@ -56,6 +56,19 @@ impl Options {
     }
 }
 
+/// Whether the appliance is restored from its template, and what all templates may take.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Appliance")]
+pub struct TemplateArgs {
+    /// Boot the appliance afresh, instead of restoring it from its template
+    #[arg(long)]
+    pub no_template: bool,
+    /// How much the templates may take on disk
+    #[arg(long, env = "BIVOUAC_TEMPLATES_MAX", value_name = "SIZE", default_value = "4G",
+          value_parser = units::parse_size)]
+    pub templates_max: u64,
+}
+
 /// The machine that the image is looked at in.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Appliance")]
@@ -76,8 +89,4 @@ pub struct ApplianceArgs {
     /// QEMU's program; default qemu-system-x86_64, else /usr/libexec/qemu-kvm
     #[arg(long, env = "BIVOUAC_QEMU", value_name = "PATH", value_hint = ValueHint::ExecutablePath)]
     pub qemu: Option<PathBuf>,
-    /// How much the templates may take on disk
-    #[arg(long, env = "BIVOUAC_TEMPLATES_MAX", value_name = "SIZE", default_value = "4G",
-          value_parser = units::parse_size)]
-    pub templates_max: u64,
 }

@@ -10,6 +10,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use crate::commands::Failure;
 use crate::commands::exec::CommandArgs;
+use crate::commands::inside::options::TemplateArgs;
 use crate::guest::wire::seed::Stage;
 
 /// A command in the booted guest.
@@ -38,6 +39,9 @@ pub struct GuestArgs {
     /// has modules
     #[arg(long, env = "BIVOUAC_KERNEL", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub seed_kernel: Option<PathBuf>,
+    /// The appliance's template.
+    #[command(flatten)]
+    pub template: TemplateArgs,
 }
 
 impl GuestArgs {

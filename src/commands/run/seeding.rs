@@ -9,13 +9,15 @@ use super::report::Facts;
 use crate::commands::watch::Watch;
 use crate::commands::{Failure, Voice, verdict};
 use crate::exit::Status;
-use crate::guest::boot::{self, Appliance, Settings};
+use crate::guest::boot::{Appliance, DEFAULT_MEMORY_MIB, Settings};
 use crate::guest::seed::{self, Seeded};
 use crate::host::kernel;
 use crate::machine::end::End;
+use crate::template::appliance::{self as template, Started};
 
-/// What the appliance needs: it mounts, and copies one file.
-const MEMORY_MIB: u64 = 512;
+/// It mounts, and copies one file, and has as much as one that looks into images, so that both have
+/// one template.
+const MEMORY_MIB: u64 = DEFAULT_MEMORY_MIB;
 
 /// How long the appliance may take to power off. Everything is on the disks by then.
 const POWER_OFF: std::time::Duration = std::time::Duration::from_secs(10);
@@ -93,12 +95,23 @@ async fn appliance(
         }
         failure
     };
-    let booting = boot::boot(&settings, drives, disks, max_write);
-    let Appliance {
-        mut machine,
-        session,
-    } = match watch.before(booting).await {
-        Ok(appliance) => appliance?,
+    let most = args.template.templates_max;
+    let starting = template::start_unless(
+        args.template.no_template,
+        &settings,
+        most,
+        drives,
+        disks,
+        max_write,
+    );
+    let Started {
+        appliance: Appliance {
+            mut machine,
+            session,
+        },
+        template: _in_use,
+    } = match watch.before(starting).await {
+        Ok(started) => started?,
         Err(end) => return Err(cut_short(&end, &[])),
     };
     let seeding = seed::seed(&session, count, args.wait_for.stage());
