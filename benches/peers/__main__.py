@@ -10,6 +10,7 @@ run in all rounds and once more, untimed, to have their memory sampled; the slow
 import argparse
 import json
 import os
+import signal
 import statistics
 import sys
 import time
@@ -17,7 +18,9 @@ import time
 import contenders
 import measure
 
+# Seconds for one run.
 LIMIT = 300.0
+FIRST = "first run"
 
 
 def main():
@@ -29,7 +32,7 @@ def main():
     parser.add_argument("--jobs", default="")
     parser.add_argument("--thorough", action="store_true")
     options = parser.parse_args()
-    slow_rounds = min(options.slow_rounds, options.rounds)
+    slow_rounds = max(1, min(options.slow_rounds, options.rounds))
     if os.path.exists("/dev/kvm"):
         sys.exit("peers: /dev/kvm is there: start this by `without-kvm`")
 
@@ -41,6 +44,23 @@ def main():
         sys.exit(f"peers: no job is called {', '.join(unknown)}: {', '.join(j.key for j in jobs)}")
     jobs = [job for job in jobs if not chosen or job.key in chosen]
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        runs = measured_runs(jobs, options, slow_rounds)
+    finally:
+        # Only after an interruption is anything there.
+        measure.end(measure.descendants(), 5.0)
+    result = {
+        "rounds": options.rounds,
+        "slow_rounds": slow_rounds,
+        "jobs": [summary(job, runs) for job in jobs],
+    }
+    with open(options.out, "w") as file:
+        json.dump(result, file, indent=1)
+
+
+def measured_runs(jobs, options, slow_rounds):
+    """All runs of all contenders, by the keys of their jobs and their names."""
     scratch = Scratch(options.scratch)
     prepare(jobs, options.image, scratch)
     runs = {}
@@ -63,14 +83,8 @@ def main():
                 extra = take(job, contender, scratch, 0.02 * contender.at_once, "memory")
                 measured[0].together, measured[0].qemus = extra.together, extra.qemus
                 measured[0].left += extra.left
-
-    result = {
-        "rounds": options.rounds,
-        "slow_rounds": slow_rounds,
-        "jobs": [summary(job, runs) for job in jobs],
-    }
-    with open(options.out, "w") as file:
-        json.dump(result, file, indent=1)
+                measured[0].failure = extra.failure
+    return runs
 
 
 class Scratch:
@@ -108,24 +122,24 @@ def prepare(jobs, image, scratch):
     with open(image, "rb") as file:
         while file.read(1 << 24):
             pass
-    names = set()
+    names, done = set(), set()
     for job in jobs:
         for contender in job.contenders:
-            ours = contender.name.startswith("bivouac") and not contender.slow
-            warm = ours or "--warm" in contender.command
-            if warm and contender.at_once == contender.in_a_row == 1:
-                take(job, contender, scratch, None, "first run")
-            names.add(contender.command[0])
+            once = contender.once()
+            if contender.first_apart and tuple(once.command) not in done:
+                take(job, once, scratch, None, FIRST)
+            done.add(tuple(once.command))
+            names.add(once.command[0])
     if names & {"guestfish", "virt-cat", "virt-ls", "virt-df", "virt-inspector"}:
         appliance = contenders.Contender("appliance", ["guestfish", "-a", "/dev/null", "run"])
         job = contenders.Job("prepare", "libguestfs's appliance")
-        take(job, appliance, scratch, None, "first run")
+        take(job, appliance, scratch, None, FIRST)
     scratch.new()
 
 
 def take(job, contender, scratch, every, what):
     run = measure.run(contender, LIMIT, every, scratch.environment(contender))
-    if what not in ("first run",) and contender.name.startswith("bivouac"):
+    if what != FIRST and contender.name.startswith("bivouac"):
         run.left += scratch.new()
     took = run.failure or f"{run.wall:.2f} s, CPU {run.cpu:.2f} s"
     left = f"; LEFT: {', '.join(run.left)}" if run.left else ""

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -24,7 +24,14 @@ class Contender:
     at_once: int = 1
     # How often the command repeats its work, one after the other.
     in_a_row: int = 1
+    # Its first run makes a template or fills a cache, and is not counted.
+    first_apart: bool = False
     note: str = ""
+
+    def once(self):
+        """The work alone: not several at once, nor in a row."""
+        command = self.command[4:] if self.in_a_row > 1 else self.command
+        return replace(self, command=command, at_once=1, in_a_row=1)
 
 
 @dataclass
@@ -58,14 +65,16 @@ class Bivouac:
             job.left_out.append(f"`bivouac {command}`: this bivouac has no such command")
             return
         if self.templates:
-            job.contenders.append(Contender("bivouac", self.line(command, arguments), must))
+            self.add(job, "bivouac", self.line(command, arguments), must)
         else:
             job.left_out.append("bivouac, restored: this bivouac has no templates")
         if cold or not self.templates:
             options = ["--no-template"] if self.templates else []
-            job.contenders.append(
-                Contender("bivouac, no template", self.line(command, arguments, options), must)
-            )
+            self.add(job, "bivouac, no template", self.line(command, arguments, options), must)
+
+    @staticmethod
+    def add(job, name, line, must=""):
+        job.contenders.append(Contender(name, line, must, first_apart=True))
 
 
 def found(job, program):
@@ -161,8 +170,8 @@ def chroot(bivouac, image):
 def booted(bivouac, image, root):
     job = Job("run", "Run `true` in the booted image")
     if bivouac.warm:
-        warm = bivouac.line("run", [image, "--", "true"], ["--warm"])
-        job.contenders.append(Contender("bivouac run --warm", warm))
+        line = bivouac.line("run", [image, "--", "true"], ["--warm"])
+        bivouac.add(job, "bivouac run --warm", line)
     else:
         job.left_out.append("`bivouac run --warm`: this bivouac has no such option")
     if bivouac.commands:
