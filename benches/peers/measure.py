@@ -99,7 +99,8 @@ def run(contender, limit, every=None, environment=None):
     qemus, together, cpu, largest, timed_out = {}, None, 0.0, 0, False
     statuses = {}
     started = time.monotonic()
-    children = [
+    # Kept until they are waited for: what subprocess forgets, it reaps by itself.
+    processes = [
         subprocess.Popen(
             contender.command,
             stdin=subprocess.DEVNULL,
@@ -107,9 +108,10 @@ def run(contender, limit, every=None, environment=None):
             stderr=err,
             env=environment,
             start_new_session=True,
-        ).pid
+        )
         for out, err in outputs
     ]
+    children = [process.pid for process in processes]
 
     poll = select.poll()
     watched = {os.pidfd_open(child): child for child in children}
@@ -139,6 +141,8 @@ def run(contender, limit, every=None, environment=None):
             statuses.setdefault(child, os.waitstatus_to_exitcode(status))
             cpu, largest = cpu + usage.ru_utime + usage.ru_stime, max(largest, usage.ru_maxrss)
         wall = time.monotonic() - started
+    for process in processes:
+        process.returncode = statuses[process.pid]
 
     # Orphans are ours: those that end by themselves are counted, the others are told of.
     limit_of_orphans = time.monotonic() + 1.0
