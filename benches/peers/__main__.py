@@ -28,7 +28,7 @@ def main():
     for name in ("bivouac", "image", "root", "scratch", "out"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--slow-rounds", type=int, default=2)
+    parser.add_argument("--slow-rounds", type=int, default=1)
     parser.add_argument("--jobs", default="")
     parser.add_argument("--thorough", action="store_true")
     options = parser.parse_args()
