@@ -11,11 +11,12 @@
 //!   appliance: the guest that we bring along.
 //! - [`archive`]: tar streams, with everything that a file system holds.
 //! - [`agent`]: this same program inside the guest.
+//! - [`template`]: a machine saved when ready, restored copy-on-write.
 //! - [`commands`]: one file a command.
 //! - [`cli`]: the command line; the only place that prints.
 //! - [`sys`]: the only `unsafe`.
 //!
-//! Arrows point one way: cli -> commands -> guest -> machine -> image, host -> sys, and agent
+//! Arrows point one way: cli -> commands -> template -> guest -> machine -> image, host -> sys, and agent
 //! meets guest in [`guest::wire`] alone.
 //!
 //! # Invariants
@@ -58,3 +59,4 @@ pub mod host;
 pub mod image;
 pub mod machine;
 pub mod sys;
+pub mod template;

@@ -47,6 +47,10 @@ pub fn prepare() {
         // A kernel or an initramfs may bring them.
         let _ = std::os::unix::fs::symlink(target, link);
     }
+    // What runs here may talk to itself, and may ask for its host's name. A kernel that has no
+    // network has no loopback either.
+    let _ = crate::sys::loopback_up();
+    let _ = nix::unistd::sethostname("bivouac");
     // Nobody typed Ctrl-Alt-Del on purpose: it powers off as everything else here does.
     let _ = nix::sys::reboot::set_cad_enabled(false);
 }

@@ -12,7 +12,7 @@ use nix::sys::stat::{SFlag, fstat};
 use super::process::{Status, errno_of};
 use super::resolve::open_at;
 use super::walk;
-use super::{disks, files, pack, unpack};
+use super::{disks, files, pack, seed, unpack};
 use crate::guest::wire::{Answer, At, ByteString, Entry, Op, Stat, Step, Trouble};
 
 /// Does what `op` asks for, in a forked child. `data` is the pipe.
@@ -36,6 +36,7 @@ pub fn run(op: &Op, data: &File, status: &Status) {
         Op::TarIn { at, options, .. } => unpack::unpack(at, options, data, opened),
         // These have no stream: their answer is all that they say.
         Op::Survey { disks } => return status.tell(&Ok::<_, Trouble>(disks::jobs::survey(*disks))),
+        Op::Warm => return status.tell(&Ok::<_, Trouble>(disks::jobs::warm())),
         Op::Mount {
             mounts,
             at,
@@ -48,6 +49,10 @@ pub fn run(op: &Op, data: &File, status: &Status) {
                 *read_only,
                 *for_commands,
             ));
+        }
+        Op::Seed { at, stage } => {
+            let seeded = seed::seed(at.as_path(), *stage);
+            return status.tell(&seeded.map(Answer::Seeded));
         }
         _ => Err(Trouble::new(Step::Request, "not a job")),
     };

@@ -6,7 +6,8 @@
 //! pipe (`job`), so the loop never waits for a disk, and every stream is a descriptor. Memory
 //! is constant: a window for each stream and one buffer for the port.
 //!
-//! [`disks`] finds what is on the machine's disks, and mounts it.
+//! [`disks`] finds what is on the machine's disks, and mounts it; `seed` puts this program into
+//! such a root, where the image's own init will start it.
 //!
 //! It never panics on purpose: where it is process 1, its end would be the kernel's.
 
@@ -20,6 +21,7 @@ mod pack;
 mod port;
 mod process;
 mod resolve;
+mod seed;
 mod serve;
 mod streams;
 mod system;
@@ -92,6 +94,11 @@ fn open(args: impl Iterator<Item = OsString>) -> io::Result<Port> {
             let descriptor: OwnedFd = crate::sys::inherited(number)?;
             Port::new(descriptor.into(), false, Duration::ZERO)
         }
-        None => Port::new(port::find(PATIENCE)?, true, PATIENCE),
+        None => {
+            if std::process::id() != 1 {
+                port::load_driver();
+            }
+            Port::new(port::find(PATIENCE)?, true, PATIENCE)
+        }
     }
 }

@@ -4,20 +4,19 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, BufWriter, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
-use nix::unistd::{Whence, lseek};
 
 use super::files;
 use super::process::errno_of;
 use super::resolve::open_at;
 use super::walk::{self, DIRECTORY};
-use crate::archive::{self, ArchiveError, Attributes, Kind, MAX_SEGMENTS, Member};
+use crate::archive::{self, ArchiveError, Kind, Member};
 use crate::guest::wire::{At, ByteString, Entry, FileKind, Stat, Step, TarOptions, Trouble};
 
 /// How many files with several names are remembered; of more, each name becomes a file.
@@ -121,7 +120,7 @@ impl Packer<'_> {
         if stat.links > 1 && kind != Kind::Directory && !self.is_first(&stat, &mut member) {
             return self.begin(&member);
         }
-        match attributes(directory, name) {
+        match archive::attributes(directory, name) {
             Ok(attributes) => member.attributes = attributes,
             Err(errno) => self.note(trouble_of(&member, errno))?,
         }
@@ -149,7 +148,7 @@ impl Packer<'_> {
         true
     }
 
-    fn file(&mut self, mut file: File, mut member: Member) -> Result<(), Trouble> {
+    fn file(&mut self, file: File, mut member: Member) -> Result<(), Trouble> {
         let found = match nix::sys::stat::fstat(&file) {
             Ok(found) => files::from_system(&found),
             Err(errno) => return self.note(trouble_of(&member, errno)),
@@ -159,32 +158,15 @@ impl Packer<'_> {
         }
         member.size = found.size;
         if found.blocks < found.size.div_ceil(512) {
-            member.segments = segments(&file, found.size);
+            member.segments = archive::segments(&file, found.size);
         }
         self.begin(&member)?;
-        let whole = [(0, member.size)];
-        let segments = member.segments.as_deref().unwrap_or(&whole);
-        for &(offset, length) in segments {
-            // It may have shrunk, or not be readable to its end: zeros stand in, so that the
-            // stream stays one, and the trouble is told.
-            let copied = file.seek(SeekFrom::Start(offset)).and_then(|_| {
-                let mut part = (&mut file).take(length);
-                copy(&mut part, &mut self.out)
-            });
-            let (written, error) = match copied {
-                Ok(Copied { written, error }) => (written, error),
-                Err(error) => (0, Some(error)),
-            };
-            if let Some(error) = error {
-                self.note(trouble_of(&member, errno_of(&error)))?;
-            }
-            io::copy(&mut io::repeat(0).take(length - written), &mut self.out)
-                .map_err(|error| unwritten(&error))?;
+        match archive::data(&mut self.out, &file, &member) {
+            Ok(Ok(())) => Ok(()),
+            // The rest of it is zeros.
+            Ok(Err(error)) => self.note(trouble_of(&member, errno_of(&error))),
+            Err(error) => Err(unwritten(&error)),
         }
-        let padding = archive::padding(member.data());
-        self.out
-            .write_all(padding)
-            .map_err(|error| unwritten(&error))
     }
 
     fn begin(&mut self, member: &Member) -> Result<(), Trouble> {
@@ -217,89 +199,6 @@ pub fn summary(mut first: Trouble, troubles: u64) -> Trouble {
         first.text = format!("{} (and {} more)", first.text, troubles - 1);
     }
     first
-}
-
-struct Copied {
-    written: u64,
-    /// What reading said.
-    error: Option<io::Error>,
-}
-
-/// Copies to the end; errors of the two sides are told apart.
-fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<Copied> {
-    let mut buffer = vec![0; 64 << 10];
-    let mut written = 0;
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => {
-                to.write_all(&buffer[..n])?;
-                written += n as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                let error = Some(error);
-                return Ok(Copied { written, error });
-            }
-        }
-    }
-    let error = None;
-    Ok(Copied { written, error })
-}
-
-/// Where a file has data, by SEEK_DATA and SEEK_HOLE; none where the system cannot say. GNU tar
-/// wants a last, empty segment where the file ends in a hole.
-fn segments(file: &File, size: u64) -> Option<Vec<(u64, u64)>> {
-    let mut segments = Vec::new();
-    let mut end = 0;
-    while end < size {
-        let data = match lseek(file, end as i64, Whence::SeekData) {
-            Ok(data) => data as u64,
-            Err(Errno::ENXIO) => break,
-            Err(_) => return None,
-        };
-        if data >= size {
-            break;
-        }
-        end = match segments.len() < MAX_SEGMENTS {
-            true => lseek(file, data as i64, Whence::SeekHole).ok()? as u64,
-            false => size,
-        };
-        end = end.min(size);
-        segments.push((data, end - data));
-    }
-    if end < size {
-        segments.push((size, 0));
-    }
-    Some(segments)
-}
-
-/// The extended attributes of a name in a directory. The path-based calls are the only ones
-/// that read a symbolic link's, so this process goes there: it does nothing else.
-fn attributes(directory: impl AsFd, name: &CStr) -> Result<Attributes, Errno> {
-    nix::unistd::fchdir(directory)?;
-    let names = match crate::sys::attribute_names(name) {
-        Ok(names) => names,
-        Err(error) if error.raw_os_error() == Some(Errno::ENOTSUP as i32) => return Ok(Vec::new()),
-        Err(error) => return Err(errno_of(&error)),
-    };
-    let mut attributes = Vec::new();
-    for key in names.split_inclusive(|&byte| byte == 0) {
-        let Ok(key) = CStr::from_bytes_with_nul(key) else {
-            continue;
-        };
-        // A record's key ends at its first equals sign.
-        if key.to_bytes().contains(&b'=') {
-            continue;
-        }
-        match crate::sys::attribute(name, key) {
-            Ok(value) => attributes.push((key.to_bytes().to_owned(), value)),
-            // Gone meanwhile, or not to be had by this user.
-            Err(error) if matches!(errno_of(&error), Errno::ENODATA | Errno::EPERM) => {}
-            Err(error) => return Err(errno_of(&error)),
-        }
-    }
-    Ok(attributes)
 }
 
 fn trouble_of(member: &Member, errno: Errno) -> Trouble {

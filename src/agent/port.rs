@@ -7,6 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::wait::waitpid;
+use nix::unistd::execv;
 use serde::Serialize;
 
 use crate::guest::wire::{
@@ -38,6 +40,24 @@ pub fn find(patience: Duration) -> io::Result<File> {
             None if start.elapsed() < patience => std::thread::sleep(Duration::from_millis(20)),
             None => return Err(io::Error::other(format!("no virtio-serial port {PORT}"))),
         }
+    }
+}
+
+/// Has the driver loaded, in a system that is not ours and may not have done it by itself.
+/// A kernel may have it built in, and a system may lack the program: then the port is there, or
+/// it never comes, and that is told.
+pub fn load_driver() {
+    if look().is_some() {
+        return;
+    }
+    let child = crate::sys::fork_child(|| {
+        for program in [c"/sbin/modprobe", c"/usr/sbin/modprobe", c"/bin/modprobe"] {
+            let _ = execv(program, &[program, c"-q", c"virtio_console"]);
+        }
+        127
+    });
+    if let Ok(child) = child {
+        let _ = waitpid(child, None);
     }
 }
 

@@ -80,7 +80,9 @@ impl Conversation {
                 self.number(&streams)?;
                 self.start(id, streams, || process::job(&op))
             }
-            Op::Survey { .. } | Op::Mount { .. } => self.start(id, [None; 3], || process::job(&op)),
+            Op::Survey { .. } | Op::Warm | Op::Mount { .. } | Op::Seed { .. } => {
+                self.start(id, [None; 3], || process::job(&op))
+            }
             Op::Unmount { at } => {
                 disks::mount::unmount(at.as_path());
                 Ok(Some(Answer::Done))

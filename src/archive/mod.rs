@@ -1,14 +1,23 @@
 //! Tar streams: POSIX pax format, with what a file system holds besides bytes: nanoseconds,
 //! extended attributes (`SCHILY.xattr.*`), holes (GNU's sparse format 1.0), hard links, names and
-//! numbers of any size. Bytes only: it opens, creates and follows nothing.
+//! numbers of any size.
+//!
+//! [`begin`], [`data`] and [`end`] write a stream, and [`Reader`] reads one: bytes alone.
+//! [`extract`] makes files of it below a [`Place`], and [`collect`] makes a stream of a tree of
+//! this host's.
 //!
 //! Our own rather than the `tar` crate's, of which only the plain header would be left to use:
 //! it writes no extended attributes, no nanoseconds and no hard links, knows only GNU's old
 //! sparse format, and unpacks by paths, where we must stay below a descriptor.
 //!
 //! The reader takes what GNU tar, bsdtar and Python write: ustar, pax and GNU long names.
-//! A stream may be hostile: every length is capped, and no path is looked at here.
+//! A stream may be hostile: every length is capped, and no name in it is a path before
+//! [`extract`] has taken it apart.
 
+mod attributes;
+mod collect;
+mod data;
+mod extract;
 mod member;
 mod reader;
 #[cfg(test)]
@@ -19,6 +28,10 @@ use std::io;
 
 use thiserror::Error;
 
+pub use attributes::{attributes, path_of};
+pub use collect::{Collected, collect};
+pub use data::{data, segments};
+pub use extract::{Beneath, Extracted, Place, Policy, extract};
 pub use member::{Attributes, Kind, Member};
 pub use reader::Reader;
 pub use writer::{begin, end, padding};

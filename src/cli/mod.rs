@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::commands::{Failure, chain, chroot, doctor, run};
+use crate::commands::{
+    Failure, Voice, cat, chain, chroot, cp, df, doctor, inspect, ls, run, tail, template,
+};
 use crate::exit::Status;
 use output::Output;
 
@@ -37,8 +39,15 @@ pub struct Cli {
 enum Command {
     Run(Box<run::Args>),
     Chroot(Box<chroot::Args>),
+    Ls(Box<ls::Args>),
+    Cat(Box<cat::Args>),
+    Cp(Box<cp::Args>),
+    Df(Box<df::Args>),
+    Inspect(Box<inspect::Args>),
+    Tail(Box<tail::Args>),
     Chain(chain::Args),
     Doctor(doctor::Args),
+    Template(template::Args),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -74,6 +83,12 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
             Ok(finished.status())
         }
         Command::Chroot(args) => chroot::run(&args, output),
+        Command::Ls(args) => ls::run(&args, output),
+        Command::Cat(args) => cat::run(&args, output),
+        Command::Cp(args) => cp::run(&args, output),
+        Command::Df(args) => df::run(&args, output),
+        Command::Tail(args) => tail::run(&args, output),
+        Command::Inspect(args) => inspect::run(&args, output),
         Command::Chain(args) => {
             let report = chain::run(&args)?;
             output.result(&report, args.json)?;
@@ -83,6 +98,20 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
             let report = doctor::run(&args)?;
             output.result(&report, args.json)?;
             Ok(report.status())
+        }
+        Command::Template(args) => {
+            match template::run(&args, output)? {
+                template::Report::List(list) => {
+                    let json = matches!(args.action, template::Action::Ls { json: true });
+                    output.result(&list, json)?;
+                }
+                template::Report::Done(lines) => {
+                    for line in &lines {
+                        output.say(line);
+                    }
+                }
+            }
+            Ok(Status::Success)
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();

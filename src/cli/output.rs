@@ -75,6 +75,8 @@ impl Output {
     pub fn finished(&self, finished: &Finished) -> Result<(), Failure> {
         match finished {
             Finished::Planned(command) => self.bytes(format!("{command}\n").as_bytes())?,
+            // What there was to say, the command said.
+            Finished::Commanded { .. } => self.clear_status(),
             Finished::Ran { message, mend, .. } => {
                 if let Some(message) = message {
                     line("error", message);

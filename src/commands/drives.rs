@@ -4,6 +4,7 @@ use super::Failure;
 use super::run::options::{OverlayArgs, OverlayKind};
 use crate::host::scratch::Scratch;
 use crate::image::chain::{self, Chain, Request};
+use crate::image::printable::Quoted;
 use crate::machine::overlay::Place;
 
 /// Where overlays go.
@@ -29,7 +30,7 @@ pub fn resolve(request: &Request) -> Result<Chain, Failure> {
     let chain = chain::resolve(request)?;
     for layer in chain.layers() {
         for warning in layer.warnings() {
-            tracing::warn!("{warning}");
+            tracing::warn!("{}: {warning}", Quoted(layer.path()));
         }
     }
     Ok(chain)

@@ -2,15 +2,28 @@
 //! value; it prints nothing (the `cli` does), except that `run` hands the terminal to the guest.
 
 pub mod accelerator;
+pub mod cat;
 pub mod chain;
 pub mod chroot;
+pub mod cp;
+pub mod csv;
+pub mod df;
 pub mod doctor;
 pub mod drives;
 pub mod exec;
+pub mod image_path;
 pub mod inside;
+pub mod inspect;
+pub mod ls;
+pub mod results;
 pub mod run;
 pub mod signals;
+pub mod tail;
+pub mod template;
+pub mod together;
+pub mod transfer;
 pub mod units;
+pub mod utc;
 pub mod verdict;
 pub mod watch;
 
@@ -44,6 +57,12 @@ impl Failure {
             mend: Some(mend.into()),
             ..Self::from(error.into())
         }
+    }
+
+    /// The same failure, with what was being done.
+    pub fn context(mut self, what: String) -> Self {
+        self.error = self.error.context(what);
+        self
     }
 }
 
@@ -138,12 +157,30 @@ impl From<crate::guest::session::SessionError> for Failure {
     }
 }
 
+impl From<crate::guest::qga::QgaError> for Failure {
+    fn from(error: crate::guest::qga::QgaError) -> Self {
+        use crate::guest::qga::QgaError;
+        let status = match error {
+            QgaError::Refused(_) => Status::Failed,
+            _ => Status::GuestCrashed,
+        };
+        Self {
+            status,
+            ..Self::from(anyhow::Error::from(error))
+        }
+    }
+}
+
 failures_with_a_mend!(
     crate::guest::appliance::ApplianceError,
     crate::host::firmware::FirmwareError,
+    cp::destination::DestinationError,
+    image_path::ImagePathError,
     crate::host::kernel::KernelError,
     crate::host::qemu::QemuError,
     crate::host::scratch::ScratchError,
     crate::image::ChainError,
     crate::machine::drives::DriveError,
+    crate::template::StoreError,
+    crate::template::TemplateError,
 );

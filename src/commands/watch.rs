@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Failure;
 use super::signals::Signals;
 use crate::machine::end::End;
+use crate::machine::terminal::Terminal;
 use crate::machine::{Machine, News};
 use crate::sys;
 
@@ -73,7 +74,7 @@ impl Watch {
                 }
                 signal = self.signals.next() => match signal {
                     Signal::SIGTSTP => {
-                        if let Some(end) = self.suspend(machine).await? {
+                        if let Some(end) = self.suspend(machine, None, false).await? {
                             return Ok(Err(end));
                         }
                     }
@@ -84,17 +85,30 @@ impl Watch {
         }
     }
 
-    /// As Ctrl-Z: the guest stops with us, and goes on with us. An end where a signal came while
-    /// QEMU did not answer.
+    /// As Ctrl-Z: the guest stops with us, and goes on with us; a raw terminal is given back
+    /// meanwhile. With `whole_job` the others of the job stop too, who got no signal of their own.
+    /// An end where a signal came while QEMU did not answer.
     ///
     /// # Errors
-    /// QEMU does not obey.
-    pub async fn suspend(&mut self, machine: &mut Machine) -> Result<Option<End>, Failure> {
+    /// QEMU, or the terminal, does not obey.
+    pub async fn suspend(
+        &mut self,
+        machine: &mut Machine,
+        terminal: Option<&mut Terminal>,
+        whole_job: bool,
+    ) -> Result<Option<End>, Failure> {
         tokio::select! {
             paused = machine.pause() => paused?,
             signal = self.signals.next_ending() => return Ok(Some(End::Signalled(signal as i32))),
         }
-        sys::stop_like_a_terminal(false).context("stopping")?;
+        match terminal {
+            Some(terminal) => {
+                terminal.restore();
+                sys::stop_like_a_terminal(whole_job).context("stopping")?;
+                terminal.make_raw().context("setting up the terminal")?;
+            }
+            None => sys::stop_like_a_terminal(whole_job).context("stopping")?,
+        }
         tokio::select! {
             running = machine.cont() => running?,
             signal = self.signals.next_ending() => return Ok(Some(End::Signalled(signal as i32))),

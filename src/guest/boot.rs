@@ -15,7 +15,8 @@ use crate::machine::console::Sinks;
 use crate::machine::drives::{DriveError, Drives};
 use crate::machine::end::End;
 use crate::machine::plan::{
-    Accelerator, Bus, DirectKernel, Disk, Display, Firmware, Network, Plan,
+    AGENT_PORT, Accelerator, AgentPort, Bus, ChildFd, DirectKernel, Disk, Display, Firmware,
+    Network, Plan, Saving, UseOfMemory,
 };
 use crate::machine::{Channels, Holdings, Machine, News, StartError};
 
@@ -105,18 +106,48 @@ fn quoted(console: &[String]) -> String {
     }
 }
 
-/// The plan of an appliance: the disks on virtio-scsi, no network, no screen.
-pub fn plan(
-    settings: &Settings,
-    disks: Vec<Disk>,
-    channels: &Channels,
-    kernel: &File,
-    initramfs: &File,
-) -> Plan {
-    let inherited = |file: &File| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+/// QEMU's ends of the channels, and what the appliance is started from.
+#[derive(Debug)]
+pub struct Ends {
+    /// QMP.
+    pub qmp: ChildFd,
+    /// The serial port.
+    pub console: ChildFd,
+    /// The agent's port.
+    pub agent: Option<AgentPort>,
+    /// Kernel and initramfs; none where the machine is restored.
+    pub kernel: Option<(PathBuf, PathBuf)>,
+}
+
+impl Ends {
+    /// Those of `channels`.
+    pub fn of(channels: &Channels) -> Self {
+        Self {
+            qmp: channels.qmp_fd(),
+            console: channels.console_fd(),
+            agent: channels.agent_fd(),
+            kernel: None,
+        }
+    }
+
+    /// With a kernel and an initramfs, both inherited.
+    pub fn with_kernel(self, kernel: &File, initramfs: &File) -> Self {
+        let inherited = |file: &File| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        Self {
+            kernel: Some((inherited(kernel), inherited(initramfs))),
+            ..self
+        }
+    }
+}
+
+/// The machine type of an appliance; QEMU's name for it has a version.
+pub const MACHINE: &str = "q35";
+
+/// The plan of an appliance: the disks on virtio-blk, no network, no screen.
+pub fn plan(settings: &Settings, disks: Vec<Disk>, ends: Ends) -> Plan {
     Plan {
         qemu: settings.qemu.clone(),
-        machine: "q35".to_owned(),
+        machine: MACHINE.to_owned(),
         accelerator: settings.accelerator,
         cpu: "max".to_owned(),
         cpus: settings.cpus,
@@ -125,21 +156,44 @@ pub fn plan(
             Some(path) => Firmware::File(path),
             None => Firmware::Bios,
         },
-        bus: Bus::Scsi,
+        bus: Bus::Virtio,
         disks,
         cdroms: Vec::new(),
-        kernel: Some(DirectKernel {
-            kernel: inherited(kernel),
-            initrd: Some(inherited(initramfs)),
+        kernel: ends.kernel.map(|(kernel, initrd)| DirectKernel {
+            kernel,
+            initrd: Some(initrd),
             command_line: COMMAND_LINE.to_owned(),
         }),
         network: Network::None,
         display: Display::None,
         reboot: false,
-        qmp: channels.qmp_fd(),
-        console: channels.console_fd(),
-        agent: channels.agent_fd(),
+        qmp: ends.qmp,
+        console: ends.console,
+        agent: ends.agent,
+        saving: None,
         extra: Vec::new(),
+    }
+}
+
+/// The plan of an appliance that can be saved with so many disks to come, with made up numbers
+/// for all that it inherits: what two such appliances have in common.
+pub fn nominal_plan(settings: &Settings, vacant_disks: usize) -> Plan {
+    let ends = Ends {
+        qmp: ChildFd(3),
+        console: ChildFd(4),
+        agent: Some(AgentPort {
+            fd: ChildFd(5),
+            name: AGENT_PORT,
+        }),
+        kernel: Some(("kernel".into(), "initramfs".into())),
+    };
+    Plan {
+        saving: Some(Saving {
+            memory: ChildFd(6),
+            use_of_memory: UseOfMemory::Shared,
+            vacant_disks,
+        }),
+        ..plan(settings, Vec::new(), ends)
     }
 }
 
@@ -166,7 +220,8 @@ pub async fn boot(
 ) -> Result<Appliance, BootError> {
     let made = appliance::make(&settings.kernel)?;
     let channels = Channels::new(true)?;
-    let plan = plan(settings, disks, &channels, &made.kernel, &made.initramfs);
+    let ends = Ends::of(&channels).with_kernel(&made.kernel, &made.initramfs);
+    let plan = plan(settings, disks, ends);
     let mut files: Vec<BorrowedFd<'_>> = drives.files();
     files.extend([made.kernel.as_fd(), made.initramfs.as_fd()]);
     let holdings = Holdings {
@@ -183,8 +238,16 @@ pub async fn boot(
     let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), holdings).await?;
     drives.check_headers()?;
     machine.cont().await?;
-    let session = greet(&mut machine, DEADLINE).await?;
+    let session = wait_for_agent(&mut machine).await?;
     Ok(Appliance { machine, session })
+}
+
+/// Waits for the agent of an appliance that boots.
+///
+/// # Errors
+/// See [`BootError`].
+pub async fn wait_for_agent(machine: &mut Machine) -> Result<Session, BootError> {
+    greet(machine, DEADLINE).await
 }
 
 /// Waits for the agent, unless the machine ends first.

@@ -82,6 +82,66 @@ pub fn shell_line<W: AsRef<OsStr>>(words: impl IntoIterator<Item = W>) -> String
         .join(" ")
 }
 
+/// Makes a stream safe for a terminal as it flows: line feeds and tabs pass, and so does text;
+/// other control characters, marks that turn the writing round and bytes that are not UTF-8
+/// come out as `\x1b` or `\u{202e}`.
+#[derive(Debug, Default)]
+pub struct Escaper {
+    /// The beginning of a character whose end has not come yet.
+    held: Vec<u8>,
+}
+
+impl Escaper {
+    /// Adds what may be shown of `bytes` to `out`.
+    pub fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        self.held.extend_from_slice(bytes);
+        let held = std::mem::take(&mut self.held);
+        let mut rest = &held[..];
+        loop {
+            let error = match std::str::from_utf8(rest) {
+                Ok(text) => return show(text, out),
+                Err(error) => error,
+            };
+            let (text, wrong) = rest.split_at(error.valid_up_to());
+            // Checked just now.
+            show(&String::from_utf8_lossy(text), out);
+            let Some(length) = error.error_len() else {
+                self.held = wrong.to_vec();
+                return;
+            };
+            let (wrong, behind) = wrong.split_at(length);
+            escape_bytes(wrong, out);
+            rest = behind;
+        }
+    }
+
+    /// Adds what was held back, once nothing more comes.
+    pub fn rest(&mut self, out: &mut Vec<u8>) {
+        escape_bytes(&std::mem::take(&mut self.held), out);
+    }
+}
+
+fn show(text: &str, out: &mut Vec<u8>) {
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => out.push(character as u8),
+            '\0'..='\x7f' if character.is_control() => escape_bytes(&[character as u8], out),
+            _ if is_unprintable(character) => {
+                out.extend_from_slice(character.escape_unicode().to_string().as_bytes());
+            }
+            _ => {
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
+    }
+}
+
+fn escape_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    for byte in bytes {
+        out.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,5 +168,25 @@ mod tests {
         assert_eq!(shell_word("~root"), "'~root'");
         assert_eq!(shell_word("a\n1'"), r"$'a\0121\''");
         assert_eq!(shell_line(["ls", "a b"]), "ls 'a b'");
+    }
+
+    fn escaped(chunks: &[&[u8]]) -> Vec<u8> {
+        let (mut escaper, mut out) = (Escaper::default(), Vec::new());
+        for chunk in chunks {
+            escaper.take(chunk, &mut out);
+        }
+        escaper.rest(&mut out);
+        out
+    }
+
+    #[test]
+    fn a_stream_is_text_on_a_terminal_and_nothing_else() {
+        let hostile = b"a\tb\n\x1b[2J\r\x07\xc2\x9b\xff\xe2\x80\xae \xc3\xa9 \\ \xe2\x82";
+        let shown = br"\x1b[2J\x0d\x07\u{9b}\xff\u{202e} ";
+        let shown = [b"a\tb\n", &shown[..], "é \\ ".as_bytes(), br"\xe2\x82"].concat();
+        assert_eq!(escaped(&[hostile]), shown);
+        // However it is cut.
+        let bytes: Vec<_> = hostile.chunks(1).collect();
+        assert_eq!(escaped(&bytes), shown);
     }
 }

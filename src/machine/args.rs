@@ -7,40 +7,68 @@ use serde_json::Value;
 
 use crate::host::conversation::SANDBOX;
 
-use super::blockdev::{disk_nodes, layer_node};
-use super::plan::{AGENT_PORT, Bus, ChildFd, Disk, Display, Firmware, Layer, Network, Plan};
+use super::blockdev::{disk_nodes, layer_node, vacant_node};
+use super::plan::{Bus, ChildFd, Disk, Display, Firmware, Layer, Network, Plan, UseOfMemory};
 
 /// QEMU's arguments for `plan`, without the program's name.
 pub fn argv(plan: &Plan) -> Vec<OsString> {
-    let mut args = Args::default();
+    let mut args = Args {
+        // The first that is free on either machine type: 0 is the host bridge, 1 the bridge to
+        // ISA (pc) or free (q35).
+        next_slot: plan.saving.map(|_| 2),
+        ..Args::default()
+    };
     machine_args(&mut args, plan);
     channel_args(&mut args, plan);
     firmware_args(&mut args, &plan.firmware);
     kernel_args(&mut args, plan);
     controller_args(&mut args, plan);
     for (index, disk) in plan.disks.iter().enumerate() {
-        disk_args(&mut args, plan.bus, index, disk);
+        args.disk(&format!("disk{index}"), disk);
+        disk_args(&mut args, plan.bus, index, disk.serial.as_deref());
+    }
+    let vacant = plan.saving.map_or(0, |saving| saving.vacant_disks);
+    for index in plan.disks.len()..vacant {
+        args.blockdev(&vacant_node(&format!("disk{index}")));
+        disk_args(&mut args, plan.bus, index, None);
     }
     for (index, cdrom) in plan.cdroms.iter().enumerate() {
         cdrom_args(&mut args, plan, index, cdrom);
     }
     network_args(&mut args, &plan.network);
     display_args(&mut args, &plan.display);
-    args.0.extend(plan.extra.iter().cloned());
-    args.0
+    args.words.extend(plan.extra.iter().cloned());
+    args.words
 }
 
 #[derive(Default)]
-struct Args(Vec<OsString>);
+struct Args {
+    words: Vec<OsString>,
+    /// The place of the next device on the PCI bus, where places are told.
+    next_slot: Option<u8>,
+}
 
 impl Args {
     fn flag(&mut self, name: &str) {
-        self.0.push(name.into());
+        self.words.push(name.into());
     }
 
     fn opt(&mut self, name: &str, value: impl Into<OsString>) {
-        self.0.push(name.into());
-        self.0.push(value.into());
+        self.words.push(name.into());
+        self.words.push(value.into());
+    }
+
+    /// A device on the PCI bus, called `id` where its place is told: a restored machine must
+    /// have it under the same name in the same place.
+    fn pci_device(&mut self, id: &str, mut device: String) {
+        if let Some(slot) = &mut self.next_slot {
+            if !device.contains(",id=") {
+                device.push_str(&format!(",id={id}"));
+            }
+            device.push_str(&format!(",addr=0x{slot:x}"));
+            *slot += 1;
+        }
+        self.opt("-device", device);
     }
 
     fn blockdev(&mut self, node: &Value) {
@@ -77,7 +105,11 @@ fn machine_args(args: &mut Args, plan: &Plan) {
         // SeaBIOS and boot loaders then use the serial port for their screen.
         machine.push_str(",graphics=off");
     }
+    if plan.saving.is_some() {
+        machine.push_str(",memory-backend=memory");
+    }
     args.opt("-machine", machine);
+    memory_args(args, plan);
     args.opt("-cpu", &plan.cpu);
     args.opt("-smp", plan.cpus.to_string());
     args.opt("-m", format!("{}M", plan.memory_mib));
@@ -89,7 +121,28 @@ fn machine_args(args: &mut Args, plan: &Plan) {
     args.opt("-boot", "strict=on");
     args.opt("-device", "pvpanic");
     args.opt("-object", "rng-builtin,id=rng0");
-    args.opt("-device", "virtio-rng-pci,rng=rng0");
+    args.pci_device("rng", "virtio-rng-pci,rng=rng0".to_owned());
+}
+
+/// The memory as a file, by a descriptor: since QEMU 8.1 the memory of a machine that is saved
+/// is left out of its state only where it is a named file, as a memfd's number is not.
+fn memory_args(args: &mut Args, plan: &Plan) {
+    let Some(saving) = plan.saving else { return };
+    let mapping = match saving.use_of_memory {
+        UseOfMemory::Shared => "share=on",
+        UseOfMemory::CopyOnWrite => "share=off",
+        UseOfMemory::CopyOnWriteReadOnly => "share=off,readonly=on,rom=off",
+    };
+    args.opt(
+        "-object",
+        format!(
+            "memory-backend-file,id=memory,size={}M,mem-path=/proc/self/fd/{},{mapping}",
+            plan.memory_mib, saving.memory.0
+        ),
+    );
+    if saving.use_of_memory != UseOfMemory::Shared {
+        args.opt("-incoming", "defer");
+    }
 }
 
 fn channel_args(args: &mut Args, plan: &Plan) {
@@ -101,11 +154,14 @@ fn channel_args(args: &mut Args, plan: &Plan) {
     );
     args.opt("-serial", "chardev:console");
     if let Some(agent) = plan.agent {
-        args.opt("-device", "virtio-serial-pci,id=serial");
-        args.opt("-chardev", format!("socket,id=agent,fd={}", agent.0));
+        args.pci_device("serial", "virtio-serial-pci,id=serial".to_owned());
+        args.opt("-chardev", format!("socket,id=agent,fd={}", agent.fd.0));
         args.opt(
             "-device",
-            format!("virtserialport,bus=serial.0,chardev=agent,name={AGENT_PORT}"),
+            format!(
+                "virtserialport,bus=serial.0,chardev=agent,name={}",
+                agent.name
+            ),
         );
     }
 }
@@ -134,13 +190,13 @@ fn kernel_args(args: &mut Args, plan: &Plan) {
 
 fn controller_args(args: &mut Args, plan: &Plan) {
     match plan.bus {
-        Bus::Scsi => args.opt("-device", "virtio-scsi-pci,id=scsi"),
-        Bus::Sata => args.opt("-device", "ahci,id=sata"),
+        Bus::Scsi => args.pci_device("scsi", "virtio-scsi-pci,id=scsi".to_owned()),
+        Bus::Sata => args.pci_device("sata", "ahci,id=sata".to_owned()),
         Bus::Virtio | Bus::Ide | Bus::Nvme => {}
     }
     let cdrom_needs_ahci = !plan.cdroms.is_empty() && matches!(plan.bus, Bus::Virtio | Bus::Nvme);
     if cdrom_needs_ahci {
-        args.opt("-device", "ahci,id=sata");
+        args.pci_device("sata", "ahci,id=sata".to_owned());
     }
 }
 
@@ -149,9 +205,8 @@ fn boot_index(slot: usize) -> usize {
     slot + 1
 }
 
-fn disk_args(args: &mut Args, bus: Bus, index: usize, disk: &Disk) {
+fn disk_args(args: &mut Args, bus: Bus, index: usize, serial: Option<&str>) {
     let name = format!("disk{index}");
-    args.disk(&name, disk);
     let device = match bus {
         Bus::Virtio => "virtio-blk-pci".to_owned(),
         Bus::Scsi => "scsi-hd,bus=scsi.0".to_owned(),
@@ -163,7 +218,7 @@ fn disk_args(args: &mut Args, bus: Bus, index: usize, disk: &Disk) {
         "{device},id={name}-device,drive={name},bootindex={}",
         boot_index(index)
     );
-    match (&disk.serial, bus) {
+    match (serial, bus) {
         (Some(serial), _) => device.push_str(&format!(",serial={serial}")),
         // nvme refuses to start without one.
         (None, Bus::Nvme) => device.push_str(&format!(",serial=bivouac{index}")),
@@ -173,7 +228,10 @@ fn disk_args(args: &mut Args, bus: Bus, index: usize, disk: &Disk) {
     if bus != Bus::Nvme {
         device.push_str(",werror=stop,rerror=report");
     }
-    args.opt("-device", device);
+    match bus {
+        Bus::Virtio | Bus::Nvme => args.pci_device(&name, device),
+        Bus::Scsi | Bus::Sata | Bus::Ide => args.opt("-device", device),
+    }
 }
 
 fn cdrom_args(args: &mut Args, plan: &Plan, index: usize, cdrom: &Layer) {
@@ -209,7 +267,10 @@ fn network_args(args: &mut Args, network: &Network) {
     }
     args.opt("-netdev", netdev);
     // No option ROM: nobody boots from this network, and loading it takes time.
-    args.opt("-device", "virtio-net-pci,netdev=net0,romfile=");
+    args.pci_device(
+        "net0-device",
+        "virtio-net-pci,netdev=net0,romfile=".to_owned(),
+    );
 }
 
 fn display_args(args: &mut Args, display: &Display) {
@@ -220,8 +281,8 @@ fn display_args(args: &mut Args, display: &Display) {
     };
     args.opt("-display", value);
     if *display != Display::None {
-        args.opt("-device", "VGA");
-        args.opt("-device", "qemu-xhci,id=usb");
+        args.pci_device("vga", "VGA".to_owned());
+        args.pci_device("usb", "qemu-xhci,id=usb".to_owned());
         args.opt("-device", "usb-tablet,bus=usb.0");
         args.opt("-device", "usb-kbd,bus=usb.0");
     }

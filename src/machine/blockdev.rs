@@ -54,6 +54,11 @@ pub fn layer_node(name: &str, layer: &Layer, backing: Value) -> Value {
     Value::Object(node)
 }
 
+/// A disk without a byte, in whose place a real one may come.
+pub fn vacant_node(name: &str) -> Value {
+    json!({ "driver": "null-co", "node-name": name, "size": 0, "read-zeroes": true })
+}
+
 fn has_backing(format: Format) -> bool {
     matches!(format, Format::Qcow2 | Format::Qed | Format::Vmdk)
 }

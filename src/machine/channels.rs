@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use super::plan::ChildFd;
+use super::plan::{AGENT_PORT, AgentPort, ChildFd};
 
 /// Both ends of every channel, before QEMU is started.
 #[derive(Debug)]
@@ -71,9 +71,12 @@ impl Channels {
         ChildFd(self.theirs.console.as_raw_fd())
     }
 
-    /// The number of QEMU's end of the agent's port.
-    pub fn agent_fd(&self) -> Option<ChildFd> {
-        self.theirs.agent.as_ref().map(|fd| ChildFd(fd.as_raw_fd()))
+    /// QEMU's end of the agent's port, under the name that bivouac's own agent looks for.
+    pub fn agent_fd(&self) -> Option<AgentPort> {
+        self.theirs.agent.as_ref().map(|fd| AgentPort {
+            fd: ChildFd(fd.as_raw_fd()),
+            name: AGENT_PORT,
+        })
     }
 }
 

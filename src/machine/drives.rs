@@ -56,6 +56,7 @@ pub struct Drives {
     pub place: Place,
     chains: Vec<Chain>,
     overlays: Vec<Overlay>,
+    sizes: Vec<u64>,
 }
 
 impl Drives {
@@ -65,6 +66,7 @@ impl Drives {
             place,
             chains: Vec::new(),
             overlays: Vec::new(),
+            sizes: Vec::new(),
         }
     }
 
@@ -88,6 +90,7 @@ impl Drives {
             serial,
         };
         self.overlays.push(overlay);
+        self.sizes.push(size);
         self.chains.push(chain);
         Ok(disk)
     }
@@ -107,6 +110,11 @@ impl Drives {
     /// Every overlay, in the order of the disks.
     pub fn overlays(&self) -> &[Overlay] {
         &self.overlays
+    }
+
+    /// The bytes of every disk, in the same order.
+    pub fn disk_sizes(&self) -> &[u64] {
+        &self.sizes
     }
 
     /// What QEMU inherits.

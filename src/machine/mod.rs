@@ -2,8 +2,8 @@
 //!
 //! [`plan`] is data, [`args`] and [`blockdev`] turn it into QEMU's words, [`overlay`] makes
 //! the unlinked files that take every write, [`process`] starts and reaps QEMU, [`qmp`] and
-//! [`console`] talk with it, [`terminal`] and [`stdio`] are the user's end. [`Machine`] binds
-//! them together.
+//! [`console`] talk with it, [`saving`] is how a machine is saved and restored, [`terminal`] and
+//! [`stdio`] are the user's end. [`Machine`] binds them together.
 
 pub mod args;
 pub mod blockdev;
@@ -15,6 +15,7 @@ pub mod overlay;
 pub mod plan;
 pub mod process;
 pub mod qmp;
+pub mod saving;
 pub mod scrub;
 pub mod start;
 pub mod stdio;
@@ -23,7 +24,7 @@ pub mod terminal;
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::rc::Rc;
@@ -171,9 +172,30 @@ impl Machine {
         self.ask(qapi::qmp::stop {}).await.map(drop)
     }
 
+    /// From here on a reset by the guest ends the machine, whatever it was started with.
+    pub async fn forbid_reset(&mut self) -> Result<(), StartError> {
+        self.ask(qapi::qmp::set_action {
+            reboot: Some(qapi::qmp::RebootAction::shutdown),
+            shutdown: None,
+            panic: None,
+            watchdog: None,
+        })
+        .await
+        .map(drop)
+    }
+
     async fn ask<C: qapi::Command>(&mut self, command: C) -> Result<C::Ok, StartError> {
-        let answer = tokio::time::timeout(ANSWER_DEADLINE, self.qmp.execute(command)).await;
-        match answer {
+        self.ask_with(command, None).await
+    }
+
+    /// [`Machine::ask`] with a descriptor for the command.
+    async fn ask_with<C: qapi::Command>(
+        &mut self,
+        command: C,
+        descriptor: Option<OwnedFd>,
+    ) -> Result<C::Ok, StartError> {
+        let executed = self.qmp.execute_with(command, descriptor);
+        match tokio::time::timeout(ANSWER_DEADLINE, executed).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(QmpError::Closed)) => Err(gone(&mut self.process).await),
             Ok(Err(error)) => Err(StartError::Qmp {

@@ -14,6 +14,15 @@ pub struct ChildFd(pub i32);
 /// The name of the agent's port in the guest.
 pub const AGENT_PORT: &str = "org.bivouac.agent.0";
 
+/// A virtio-serial port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentPort {
+    /// A connected socket.
+    pub fd: ChildFd,
+    /// By which the guest finds it.
+    pub name: &'static str,
+}
+
 /// One virtual machine.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -51,9 +60,46 @@ pub struct Plan {
     pub console: ChildFd,
     /// The agent's end for QEMU, where there is an agent: a connected socket, which the guest
     /// sees as the virtio-serial port [`AGENT_PORT`].
-    pub agent: Option<ChildFd>,
+    pub agent: Option<AgentPort>,
+    /// Whether it can be saved, or is restored from what was.
+    pub saving: Option<Saving>,
     /// The user's own arguments, last.
     pub extra: Vec<OsString>,
+}
+
+/// What a machine has that is saved or restored. Its devices are at fixed places, so that both
+/// have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saving {
+    /// The file that is the guest's memory, as large as that.
+    pub memory: ChildFd,
+    /// What may become of the file.
+    pub use_of_memory: UseOfMemory,
+    /// How many disks without a byte it has, on [`Bus::Virtio`]. A machine that is restored may
+    /// have real ones in their place, and grows them ([`super::Machine::grow_disk`]).
+    pub vacant_disks: usize,
+}
+
+/// How a machine's memory is mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UseOfMemory {
+    /// The machine writes to it, to be saved: the file holds its memory then.
+    Shared,
+    /// The machine is restored from it and keeps its writes to itself. QEMU opens the file for
+    /// writing all the same; all that versions before 8.2 know.
+    CopyOnWrite,
+    /// The same with a file that is opened for reading only, from QEMU 8.2 on.
+    CopyOnWriteReadOnly,
+}
+
+impl UseOfMemory {
+    /// What QEMU of this version (major, minor) knows best for a clone.
+    pub fn of_a_clone((major, minor): (u64, u64)) -> Self {
+        match (major, minor) >= (8, 2) {
+            true => Self::CopyOnWriteReadOnly,
+            false => Self::CopyOnWrite,
+        }
+    }
 }
 
 /// QEMU's accelerator, as asked for on its command line.

@@ -6,12 +6,14 @@
 //! queued to it and answered through it by id.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, OwnedFd};
 
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use qapi::qmp::Event;
 use qapi::{Command, Execute};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
@@ -64,6 +66,8 @@ type Answer = Result<Value, Value>;
 
 struct Question {
     line: Vec<u8>,
+    /// Goes along with the line (`getfd`).
+    descriptor: Option<OwnedFd>,
     id: u64,
     answer: oneshot::Sender<Answer>,
 }
@@ -104,13 +108,27 @@ impl Qmp {
     /// Sends `command` and waits for its answer. Dropping the future forgets the answer and
     /// harms nothing.
     pub async fn execute<C: Command>(&self, command: C) -> Result<C::Ok, QmpError> {
+        self.execute_with(command, None).await
+    }
+
+    /// [`Qmp::execute`] for a command that takes a descriptor, such as `getfd`.
+    pub async fn execute_with<C: Command>(
+        &self,
+        command: C,
+        descriptor: Option<OwnedFd>,
+    ) -> Result<C::Ok, QmpError> {
         let id = self.next_id.replace(self.next_id.get() + 1);
         let mut line = serde_json::to_vec(&Execute::new(command, Some(id)))
             .map_err(|error| QmpError::Malformed(error.to_string()))?;
         line.push(b'\n');
         let (answer, answered) = oneshot::channel();
         self.questions
-            .send(Question { line, id, answer })
+            .send(Question {
+                line,
+                descriptor,
+                id,
+                answer,
+            })
             .map_err(|_| QmpError::Closed)?;
         match answered.await.map_err(|_| QmpError::Closed)? {
             Ok(value) => serde_json::from_value(value)
@@ -138,9 +156,9 @@ async fn own_the_wire(
     loop {
         tokio::select! {
             question = questions.recv() => {
-                let Some(Question { line, id, answer }) = question else { return };
+                let Some(Question { line, descriptor, id, answer }) = question else { return };
                 pending.insert(id, answer);
-                if write.write_all(&line).await.is_err() {
+                if send(&mut write, &line, descriptor).await.is_err() {
                     return;
                 }
             }
@@ -160,6 +178,30 @@ async fn own_the_wire(
             }
         }
     }
+}
+
+/// Writes a line; a descriptor goes along with its first byte (unix(7), SCM_RIGHTS).
+async fn send(
+    write: &mut OwnedWriteHalf,
+    line: &[u8],
+    descriptor: Option<OwnedFd>,
+) -> io::Result<()> {
+    let mut rest = line;
+    if let Some(descriptor) = descriptor {
+        let numbers = [descriptor.as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&numbers)];
+        let socket = write.as_ref();
+        let first = [IoSlice::new(&line[..1])];
+        let flags = MsgFlags::MSG_NOSIGNAL;
+        let fd = socket.as_raw_fd();
+        socket
+            .async_io(Interest::WRITABLE, || {
+                sendmsg::<()>(fd, &first, &rights, flags, None).map_err(io::Error::from)
+            })
+            .await?;
+        rest = &line[1..];
+    }
+    write.write_all(rest).await
 }
 
 fn dispatch(

@@ -42,6 +42,11 @@ pub fn output() -> io::Result<(mpsc::Sender<Vec<u8>>, Written)> {
     to(io::stdout())
 }
 
+/// Whether a person reads standard output.
+pub fn output_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// As [`output`], to standard error.
 pub fn error_output() -> io::Result<(mpsc::Sender<Vec<u8>>, Written)> {
     to(io::stderr())

@@ -124,6 +124,44 @@ pub fn window_size(terminal: impl AsFd) -> io::Result<(u16, u16)> {
     }
 }
 
+/// Brings the loopback interface up.
+///
+/// # Errors
+/// The kernel has none, or this is not root.
+pub fn loopback_up() -> io::Result<()> {
+    let socket = nix::sys::socket::socket(
+        nix::sys::socket::AddressFamily::Inet,
+        nix::sys::socket::SockType::Datagram,
+        nix::sys::socket::SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    // SAFETY: all zeros is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the kernel reads one ifreq, which is live, its name ended by a zero.
+    done(unsafe {
+        libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCSIFFLAGS as _,
+            &raw const request,
+        )
+    })
+}
+
+/// Has the kernel read a disk's partition table again (BLKRRPART of <linux/fs.h>).
+///
+/// # Errors
+/// Some of its partitions are in use, or it cannot have any.
+pub fn reread_partitions(disk: impl AsFd) -> io::Result<()> {
+    const BLKRRPART: libc::Ioctl = nix::request_code_none!(0x12, 95);
+    let fd = disk.as_fd().as_raw_fd();
+    // SAFETY: it takes no argument.
+    done(unsafe { libc::ioctl(fd, BLKRRPART) })
+}
+
 /// `struct rand_pool_info` of <linux/random.h> with the most bytes that are taken at once.
 #[repr(C)]
 struct RandPoolInfo {

@@ -11,6 +11,8 @@ mod env;
 mod guest;
 mod host;
 mod image;
+mod look;
 mod output;
 mod run;
 mod source;
+mod template;

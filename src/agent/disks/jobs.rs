@@ -23,6 +23,12 @@ pub fn survey(disks: usize) -> Answer {
     Answer::Survey(Box::new(survey))
 }
 
+/// Loads every module and gives the memory of their files back.
+pub fn warm() -> Answer {
+    Modules::of_the_appliance().load_all();
+    Answer::Done
+}
+
 /// Loads what disks need, and waits for them. Gives one sentence for each thing that failed.
 pub fn ready(disks: usize) -> (Modules, Vec<String>) {
     let mut modules = Modules::of_the_appliance();
@@ -33,6 +39,7 @@ pub fn ready(disks: usize) -> (Modules, Vec<String>) {
         remarks.push(format!("the modules of SCSI: {error}"));
     }
     let there = sysfs::wait_for(disks, PATIENCE);
+    sysfs::find_partitions();
     if there < disks {
         remarks.push(format!("{there} disks of {disks} appeared"));
     }

@@ -37,6 +37,18 @@ impl Modules {
         }
     }
 
+    /// Loads every module, and removes the files of those that are loaded.
+    pub fn load_all(&mut self) {
+        let groups: Vec<_> = self.list.iter().map(|(group, _)| group.clone()).collect();
+        for group in groups {
+            // What this processor or this kernel refuses is told when it is needed.
+            let _ = self.load(&group);
+        }
+        for file in &self.done {
+            let _ = fs::remove_file(self.directory.join(file));
+        }
+    }
+
     /// Loads the modules of `group`, those that are not yet loaded. A group that is built in
     /// has none.
     ///
@@ -58,6 +70,15 @@ impl Modules {
 }
 
 fn insert(path: &Path) -> io::Result<()> {
+    // Another process of the agent's may have loaded it, and the kernel would read it whole
+    // before it says so.
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    if Path::new("/sys/module")
+        .join(name.replace('-', "_"))
+        .exists()
+    {
+        return Ok(());
+    }
     let file = File::open(path)?;
     match finit_module(&file, c"", ModuleInitFlags::empty()) {
         Ok(()) | Err(Errno::EEXIST) => Ok(()),

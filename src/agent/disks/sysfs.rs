@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::blocks::Device;
+use crate::agent::init::tell;
 
 /// A disk or a partition of the kernel's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +117,20 @@ pub fn wait_for(disks: usize, patience: Duration) -> usize {
             return there;
         }
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Has the kernel look for partitions on the disks that have none. It looks by itself where a
+/// disk is attached, and not where a vacant one has grown, as in an appliance that was restored.
+pub fn find_partitions() {
+    for (disk, parts) in disks() {
+        if parts.is_empty()
+            && let Ok(file) = File::open(disk.device())
+            && let Err(error) = crate::sys::reread_partitions(&file)
+        {
+            // A drive that takes no partitions; the survey shows what there is.
+            tell(&format!("{}: {error}", disk.device()));
+        }
     }
 }
 

@@ -99,6 +99,7 @@ pub async fn conduct(
         exec: &mut exec,
         outputs: &mut outputs,
         keys: &mut keys,
+        terminal: &mut streams.terminal,
         voice,
     }
     .run()
@@ -143,6 +144,7 @@ struct Course<'a> {
     exec: &'a mut Exec,
     outputs: &'a mut Outputs,
     keys: &'a mut Keys,
+    terminal: &'a mut Option<Terminal>,
     voice: &'a dyn Voice,
 }
 
@@ -169,7 +171,7 @@ impl Course<'_> {
                 }
                 signal = self.watch.signals.next() => match signal {
                     Signal::SIGTSTP => {
-                        if let Some(end) = self.watch.suspend(self.machine).await? {
+                        if let Some(end) = self.suspend(false).await? {
                             return Ok(Ended::Machine(end));
                         }
                     }
@@ -188,11 +190,20 @@ impl Course<'_> {
                 typed = self.keys.typed() => match typed {
                     Typed::Leave => return Ok(Ended::Machine(End::Left)),
                     Typed::Help => self.voice.say(HELP),
-                    Typed::Suspend => sys::stop_like_a_terminal(true).context("stopping")?,
+                    Typed::Suspend => {
+                        if let Some(end) = self.suspend(true).await? {
+                            return Ok(Ended::Machine(end));
+                        }
+                    }
                 },
                 end = timed_out => return Ok(Ended::Machine(end)),
             }
         }
+    }
+
+    async fn suspend(&mut self, whole_job: bool) -> Result<Option<End>, Failure> {
+        let terminal = self.terminal.as_mut();
+        self.watch.suspend(self.machine, terminal, whole_job).await
     }
 
     /// A command that has just ended needs no signal; an agent that does not answer is found out

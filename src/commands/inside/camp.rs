@@ -10,13 +10,15 @@ use super::{Inside, Options};
 use crate::commands::watch::Watch;
 use crate::commands::{Failure, Voice, accelerator, drives, verdict};
 use crate::exit::Status;
-use crate::guest::boot::{self, Appliance, Settings};
+use crate::guest::boot::{self, Appliance, BootError, Settings};
 use crate::guest::session::Session;
 use crate::host::{kernel, qemu};
-use crate::image::chain::Request;
+use crate::image::chain::{self, Request};
 use crate::machine::Machine;
 use crate::machine::drives::Drives;
 use crate::machine::end::End;
+use crate::template::appliance::{self as template, Started};
+use crate::template::restore::Template;
 
 /// How long a machine's end may follow that of its agent.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -32,6 +34,8 @@ pub struct Camp {
     pub watch: Watch,
     drives: Drives,
     max_write: Option<u64>,
+    /// Not removed while it is in use.
+    _template: Option<Template>,
 }
 
 impl Camp {
@@ -47,11 +51,15 @@ impl Camp {
         let mut watch = Watch::new(options.timeout)?;
         let qemu = qemu::find(options.appliance.qemu.as_deref())?;
         let mut drives = Drives::new(drives::place(&options.overlay)?);
-        let chain = drives::resolve(&Request {
+        let request = Request {
             image: image.to_owned(),
             format: options.format,
             backing: options.backing.clone(),
-        })?;
+        };
+        let chain = match options.again {
+            true => chain::resolve(&request)?,
+            false => drives::resolve(&request)?,
+        };
         let disk = drives.disk("disk0", chain, None)?;
         let settings = Settings {
             qemu,
@@ -62,12 +70,24 @@ impl Camp {
         };
         let max_write = options.overlay.max_write;
         voice.status(&format!("looking into {}", image.display()));
-        let booted = watch
-            .before(boot::boot(&settings, &drives, vec![disk], max_write))
-            .await;
+        let most = options.appliance.templates_max;
+        let started = async {
+            if options.no_template {
+                let appliance = boot::boot(&settings, &drives, vec![disk], max_write).await?;
+                return Ok(Started {
+                    appliance,
+                    template: None,
+                });
+            }
+            template::start(&settings, most, &drives, vec![disk], max_write).await
+        };
+        let started: Result<Result<_, BootError>, _> = watch.before(started).await;
         voice.clear_status();
-        let Appliance { machine, session } = match booted {
-            Ok(appliance) => appliance?,
+        let Started {
+            appliance: Appliance { machine, session },
+            template,
+        } = match started {
+            Ok(started) => started?,
             Err(end) => return Err(verdict::failure(&end, &[], &drives, max_write)),
         };
         Ok(Self {
@@ -76,6 +96,7 @@ impl Camp {
             watch,
             drives,
             max_write,
+            _template: template,
         })
     }
 
@@ -88,9 +109,13 @@ impl Camp {
         let disks = self.drives.overlays().len();
         let looking = async {
             // Certificates and file times; an appliance that may not is none of ours.
-            session.set_clock().await?;
-            session.add_entropy().await?;
-            Ok(session.survey(disks).await?)
+            // All at once: the agent does them in this order.
+            let all = tokio::try_join!(
+                session.add_entropy(),
+                session.set_clock(),
+                session.survey(disks)
+            );
+            Ok(all?.2)
         };
         let survey = self.work(looking).await?;
         for remark in &survey.remarks {

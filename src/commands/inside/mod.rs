@@ -21,6 +21,7 @@ use crate::guest::wire::disks::{Root, Survey};
 use crate::sys;
 pub use camp::Camp;
 pub use options::Options;
+pub use roots::name_of;
 
 /// How often an operation is tried on an image that somebody else writes to.
 const TRIES: usize = 4;
@@ -45,6 +46,17 @@ impl Inside {
     /// There is none, or several; they are listed then.
     pub fn root(&self) -> Result<Root, Failure> {
         roots::choose(&self.survey, self.wanted.as_deref())
+    }
+
+    /// The systems that are meant: all of them, or the one that `--root` names.
+    ///
+    /// # Errors
+    /// What `--root` names is not there.
+    pub fn chosen_roots(&self) -> Result<Vec<Root>, Failure> {
+        match &self.wanted {
+            Some(_) => Ok(vec![self.root()?]),
+            None => Ok(self.survey.roots.clone()),
+        }
     }
 
     /// Mounts the root that is meant, and what its fstab says, at [`ROOT`].

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ValueHint;
 
 use crate::commands::run::options::OverlayArgs;
-use crate::commands::units;
+use crate::commands::{Failure, accelerator, units};
 use crate::image::Format;
 use crate::image::chain::Stated;
 use crate::machine::plan::Accelerator;
@@ -28,12 +28,32 @@ pub struct Options {
     /// End after TIME (90, 90s, 5m, 2h); exit status 124
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
     pub timeout: Option<Duration>,
+    /// The image was opened before: what is odd about it was said then.
+    #[arg(skip)]
+    pub again: bool,
+    /// Boot the appliance afresh, instead of restoring it from its template
+    #[arg(long, help_heading = "Appliance")]
+    pub no_template: bool,
     /// The appliance.
     #[command(flatten)]
     pub appliance: ApplianceArgs,
     /// Overlays.
     #[command(flatten)]
     pub overlay: OverlayArgs,
+}
+
+impl Options {
+    /// The same, with the accelerator chosen, for commands that start several machines: what
+    /// there is to say about it is said once.
+    ///
+    /// # Errors
+    /// KVM was asked for alone, and does not work here.
+    pub fn settled(&self) -> Result<Self, Failure> {
+        let mut options = self.clone();
+        let chosen = accelerator::choose(options.appliance.accel)?;
+        options.appliance.accel = chosen.accelerator;
+        Ok(options)
+    }
 }
 
 /// The machine that the image is looked at in.
@@ -56,4 +76,8 @@ pub struct ApplianceArgs {
     /// QEMU's program; default qemu-system-x86_64, else /usr/libexec/qemu-kvm
     #[arg(long, env = "BIVOUAC_QEMU", value_name = "PATH", value_hint = ValueHint::ExecutablePath)]
     pub qemu: Option<PathBuf>,
+    /// How much the templates may take on disk
+    #[arg(long, env = "BIVOUAC_TEMPLATES_MAX", value_name = "SIZE", default_value = "4G",
+          value_parser = units::parse_size)]
+    pub templates_max: u64,
 }

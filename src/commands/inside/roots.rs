@@ -3,6 +3,7 @@
 use anyhow::anyhow;
 
 use crate::commands::Failure;
+use crate::guest::inspect::filesystems::main_filesystem;
 use crate::guest::wire::disks::{Root, Survey};
 
 /// The one that `wanted` names, which may be any filesystem; else the only root; else, where no
@@ -50,10 +51,10 @@ fn named(survey: &Survey, wanted: &str) -> Result<Root, Failure> {
 }
 
 fn alone(survey: &Survey) -> Result<Root, Failure> {
-    match survey.filesystems()[..] {
-        [(device, content)] => Ok(Root::alone(device, content.kind)),
-        [] => Err(nothing(survey)),
-        _ => Err(several(
+    match main_filesystem(survey) {
+        Some(found) => Ok(Root::alone(found.device, found.content.kind)),
+        None if survey.filesystems().is_empty() => Err(nothing(survey)),
+        None => Err(several(
             "filesystems, none with an operating system",
             &list_of_filesystems(survey),
         )),

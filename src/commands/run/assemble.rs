@@ -97,7 +97,7 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
 
     let accelerator = hardware::accelerator(args.hardware.accel, facts)?;
     facts.phases.mark("kvm-check");
-    let channels = Channels::new(false).context("making QEMU's channels")?;
+    let channels = Channels::new(args.guest.is_wanted()?).context("making QEMU's channels")?;
     let plan = Plan {
         qemu,
         machine,
@@ -116,6 +116,7 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
         qmp: channels.qmp_fd(),
         console: channels.console_fd(),
         agent: channels.agent_fd(),
+        saving: None,
         extra: args.qemu.qemu_arg.clone(),
     };
     let console_log = match &args.conduct.console_log {

@@ -127,7 +127,7 @@ pub async fn conduct(
 }
 
 /// Starts QEMU, reads back what it uses, and lets the CPUs run.
-async fn start(
+pub(super) async fn start(
     assembled: &Assembled,
     holdings: Holdings<'_>,
     facts: &mut Facts,

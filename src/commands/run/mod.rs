@@ -2,18 +2,27 @@
 //!
 //! [`options`] is what was typed, [`assemble`] finds out what that means on this host,
 //! [`conduct`] is the run, [`report`] is what is said of it, [`written`] are its files.
+//!
+//! Where it is for a command ([`guest`]), [`course`] is the run in place of that: [`seeding`]
+//! prepares the overlay, and [`copies`] are its files.
 
 pub mod assemble;
 pub mod conduct;
+pub mod copies;
+pub mod course;
+pub mod guest;
 pub mod hardware;
 pub mod options;
+pub mod qga;
 pub mod report;
+pub mod seeding;
 pub mod written;
 
 use std::time::Instant;
 
 use anyhow::Context;
 
+use super::exec::Streams;
 use super::{Failure, Voice};
 use crate::exit::Status;
 use crate::machine::end::End;
@@ -27,8 +36,15 @@ use report::Report;
 pub enum Finished {
     /// `--dry-run`: the command line, ready for a shell.
     Planned(String),
+    /// The command in the guest ended, and left this status.
+    Commanded {
+        /// The command's own.
+        status: Status,
+    },
     /// The machine ran.
     Ran {
+        /// What that means.
+        status: Status,
         /// Its end.
         end: End,
         /// What there is to say about it, where it was no success.
@@ -45,7 +61,7 @@ impl Finished {
     pub fn status(&self) -> Status {
         match self {
             Self::Planned(_) => Status::Success,
-            Self::Ran { end, .. } => end.status(),
+            Self::Ran { status, .. } | Self::Commanded { status } => *status,
         }
     }
 }
@@ -57,37 +73,41 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Finished, Failure> {
     let mut report = Report::open(args, started)?;
     sys::keep_children_for_waiting().context("setting SIGCHLD back")?;
     // First, because its guard is forked while this process is small and has one thread.
-    let terminal = if args.conduct.dry_run {
-        None
-    } else {
-        Terminal::open().context("setting up the terminal")?
-    };
-    let outcome = assemble::assemble(args, &mut report.facts).and_then(|(assembled, channels)| {
-        if args.conduct.dry_run {
-            return Ok(Finished::Planned(assembled.command_line()));
-        }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("starting the event loop")?;
-        let local = tokio::task::LocalSet::new();
-        let conducted = local.block_on(
-            &runtime,
-            conduct::conduct(
-                &assembled,
-                channels,
-                args,
-                terminal,
-                voice,
-                &mut report.facts,
-            ),
-        );
-        // A thread may still be waiting for standard input.
-        runtime.shutdown_background();
-        // Whatever came of it: the images are as they were, or the report says so.
-        report.facts.after(&assembled);
-        conducted
-    });
+    let commanded = args.guest.is_wanted()?;
+    let (mut terminal, mut streams) = (None, None);
+    if commanded && !args.conduct.dry_run {
+        streams = Some(Streams::open(args.guest.run.tty)?);
+    } else if !args.conduct.dry_run {
+        terminal = Terminal::open().context("setting up the terminal")?;
+    }
+    let outcome =
+        assemble::assemble(args, &mut report.facts).and_then(|(mut assembled, channels)| {
+            if args.conduct.dry_run {
+                return Ok(Finished::Planned(assembled.command_line()));
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .context("starting the event loop")?;
+            let local = tokio::task::LocalSet::new();
+            let facts = &mut report.facts;
+            let conducted = local.block_on(&runtime, async {
+                match streams {
+                    Some(streams) => {
+                        let assembled = &mut assembled;
+                        course::course(assembled, channels, args, streams, voice, facts).await
+                    }
+                    None => {
+                        conduct::conduct(&assembled, channels, args, terminal, voice, facts).await
+                    }
+                }
+            });
+            // A thread may still be waiting for standard input.
+            runtime.shutdown_background();
+            // Whatever came of it: the images are as they were, or the report says so.
+            report.facts.after(&assembled);
+            conducted
+        });
     match (report.close(&outcome), outcome) {
         (Ok(()), outcome) => outcome,
         (Err(unwritten), Ok(finished)) if finished.status() == Status::Success => Err(unwritten),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::ValueHint;
 
+use super::guest::GuestArgs;
 use crate::image::Format;
 use crate::image::chain::Stated;
 use crate::machine::plan::{Accelerator, Bus, Display, Publish};
@@ -16,10 +17,13 @@ use crate::machine::plan::{Accelerator, Bus, Display, Publish};
 /// The image is never changed: every write of the guest goes to an unlinked temporary
 /// overlay that is gone with the machine. The guest's serial console is your terminal;
 /// Ctrl-A X ends the machine, Ctrl-A H lists the other keys.
+///
+/// With CMD, or with --tty, the run is there for that: an agent is put into the overlay, the
+/// image's own init starts it, and CMD's streams and status are those of the run.
 #[derive(Clone, Debug, clap::Args)]
 // clap's own would show what the environment sets as if it had to be typed.
 #[command(
-    override_usage = "bivouac run [OPTIONS] IMAGE\n       bivouac run [OPTIONS] --kernel FILE [IMAGE]"
+    override_usage = "bivouac run [OPTIONS] IMAGE [-- CMD...]\n       bivouac run [OPTIONS] --kernel FILE [IMAGE]"
 )]
 pub struct Args {
     /// The disk image to boot; may be left out with --kernel
@@ -43,6 +47,9 @@ pub struct Args {
     #[command(flatten)]
     /// The run itself.
     pub conduct: Conduct,
+    #[command(flatten)]
+    /// A command in the guest.
+    pub guest: GuestArgs,
     #[command(flatten)]
     /// QEMU.
     pub qemu: QemuArgs,
@@ -134,7 +141,8 @@ pub struct Conduct {
     /// End the machine after TIME (90, 90s, 5m, 2h); exit status 124
     #[arg(long, value_name = "TIME", value_parser = crate::commands::units::parse_duration)]
     pub timeout: Option<Duration>,
-    /// End the machine if no login prompt came within TIME; exit status 124
+    /// End the machine if no login prompt came, or its agent did not answer, within TIME; exit
+    /// status 124
     #[arg(long, value_name = "TIME", value_parser = crate::commands::units::parse_duration)]
     pub boot_timeout: Option<Duration>,
     /// Write the verdict, phases and layers to FILE as JSON

@@ -30,6 +30,8 @@ pub struct Facts {
     pub qemu_version: Option<String>,
     /// When each phase was over.
     pub phases: Phases,
+    /// The status of the command in the guest, once it has ended.
+    pub command: Option<u8>,
     /// One entry per overlay.
     pub overlays: Vec<OverlayFacts>,
     /// Every layer of every image, top first.
@@ -183,6 +185,7 @@ impl Report {
                     started,
                     marks: Vec::new(),
                 },
+                command: None,
                 overlays: Vec::new(),
                 layers: Vec::new(),
             },
@@ -217,9 +220,19 @@ impl Report {
                 message: message.clone(),
                 console_tail: tail,
             },
+            Ok(finished @ Finished::Commanded { .. }) => Verdict {
+                status: finished.status().code(),
+                end: "command",
+                message: None,
+                console_tail: &[],
+            },
             Err(failure) => Verdict {
                 status: failure.status.code(),
-                end: "failed",
+                // One that was not found in the guest has ended, too.
+                end: match self.facts.command {
+                    Some(_) => "command",
+                    None => "failed",
+                },
                 message: Some(format!("{:#}", failure.error)),
                 console_tail: &[],
             },
@@ -253,6 +266,7 @@ impl Report {
 pub fn finished(end: End, tail: Vec<String>, assembled: &Assembled) -> Finished {
     let (message, mend) = verdict::said(&end, &tail, &assembled.drives, assembled.max_write);
     Finished::Ran {
+        status: end.status(),
         end,
         message,
         mend,

@@ -2,6 +2,7 @@
 
 use super::{Session, SessionError};
 use crate::guest::wire::disks::{Mount, Survey};
+use crate::guest::wire::seed::{Seeding, Stage};
 use crate::guest::wire::{Answer, ByteString, Op};
 
 impl Session {
@@ -40,6 +41,14 @@ impl Session {
         }
     }
 
+    /// Has the appliance do ahead what it can: it is about to be saved.
+    ///
+    /// # Errors
+    /// The session ends.
+    pub async fn warm(&self) -> Result<(), SessionError> {
+        self.ask(Op::Warm).await.map(drop)
+    }
+
     /// Takes away what is mounted at a directory of the guest, and below it.
     ///
     /// # Errors
@@ -47,5 +56,18 @@ impl Session {
     pub async fn unmount(&self, at: &str) -> Result<(), SessionError> {
         let at = ByteString(at.into());
         self.ask(Op::Unmount { at }).await.map(drop)
+    }
+
+    /// Puts the agent into the root that is mounted at a directory of the guest.
+    ///
+    /// # Errors
+    /// Nothing in it could start the agent ([`crate::guest::wire::Step::Seed`]), it cannot be
+    /// written to, or the session ends.
+    pub async fn seed(&self, at: &str, stage: Stage) -> Result<Seeding, SessionError> {
+        let at = ByteString(at.into());
+        match self.ask(Op::Seed { at, stage }).await? {
+            Answer::Seeded(seeding) => Ok(seeding),
+            _ => Err(SessionError::Over),
+        }
     }
 }

@@ -61,6 +61,14 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// The reason within an error of a stream.
+    pub fn of_stream(error: io::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(reason) => reason,
+            Err(error) => Self::Channel(Arc::new(error)),
+        }
+    }
+
     /// The system's error number, of what the agent could not do.
     pub fn errno(&self) -> Option<i32> {
         match self {

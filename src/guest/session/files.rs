@@ -91,6 +91,26 @@ impl Session {
         }
     }
 
+    /// A file's bytes, no more than `most`: what is behind them is left.
+    ///
+    /// # Errors
+    /// As for `read`, and what fails later.
+    pub async fn read_all(&self, at: At, most: u64) -> Result<Vec<u8>, SessionError> {
+        self.read_from(at, 0, most).await
+    }
+
+    /// The same, from `offset` on.
+    ///
+    /// # Errors
+    /// As for `read_all`.
+    pub async fn read_from(&self, at: At, offset: u64, most: u64) -> Result<Vec<u8>, SessionError> {
+        let (_, stream) = self.read(at, offset, Some(most)).await?;
+        let mut bytes = Vec::new();
+        let read = stream.take(most).read_to_end(&mut bytes).await;
+        read.map_err(SessionError::of_stream)?;
+        Ok(bytes)
+    }
+
     /// A file or tree as a tar stream in pax format.
     ///
     /// # Errors
@@ -162,7 +182,7 @@ impl Entries {
         self.line.clear();
         let mut limited = (&mut self.lines).take(MAX_LINE as u64);
         let read = limited.read_until(b'\n', &mut self.line).await;
-        read.map_err(reason)?;
+        read.map_err(SessionError::of_stream)?;
         match self.line.strip_suffix(b"\n") {
             Some(line) => Ok(Some(parse("entry", line)?)),
             None if self.line.is_empty() => Ok(None),
@@ -171,14 +191,6 @@ impl Entries {
                 Err(crate::guest::wire::WireError::OutOfOrder(what).into())
             }
         }
-    }
-}
-
-/// The reason within an error of a stream.
-fn reason(error: std::io::Error) -> SessionError {
-    match error.downcast::<SessionError>() {
-        Ok(reason) => reason,
-        Err(error) => SessionError::Channel(std::sync::Arc::new(error)),
     }
 }
 

@@ -325,6 +325,7 @@ fn check(op: &Op, answer: &Answer) -> Result<(), WireError> {
         Op::StatFs { .. } => matches!(answer, Answer::FileSystem(_)),
         Op::Survey { .. } => matches!(answer, Answer::Survey(_)),
         Op::Mount { .. } => matches!(answer, Answer::Mounted { .. }),
+        Op::Seed { .. } => matches!(answer, Answer::Seeded(_)),
         _ => matches!(answer, Answer::Done),
     };
     match fits {

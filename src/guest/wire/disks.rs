@@ -154,6 +154,29 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Its name, as it is shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ext2 => "ext2",
+            Self::Ext3 => "ext3",
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+            Self::Vfat => "vfat",
+            Self::Exfat => "exfat",
+            Self::Ntfs => "ntfs",
+            Self::Iso9660 => "iso9660",
+            Self::Udf => "udf",
+            Self::Squashfs => "squashfs",
+            Self::Erofs => "erofs",
+            Self::F2fs => "f2fs",
+            Self::Swap => "swap",
+            Self::Luks => "luks",
+            Self::Lvm => "lvm",
+            Self::Md => "md",
+        }
+    }
+
     /// Whether it can be mounted, where the kernel has its driver.
     pub fn is_filesystem(self) -> bool {
         !matches!(self, Self::Swap | Self::Luks | Self::Lvm | Self::Md)

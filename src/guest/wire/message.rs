@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::disks::Survey;
+use super::seed::Seeding;
 use super::{ByteString, FileSystem, Stat, StreamId, WireError};
 
 /// Reads a message; `what` names it in the error.
@@ -93,6 +94,8 @@ pub enum Answer {
         /// What of the other mounts failed, one sentence each.
         failed: Vec<String>,
     },
+    /// For `Seed`.
+    Seeded(Seeding),
 }
 
 /// What the agent says unasked.
@@ -172,6 +175,8 @@ pub enum Step {
     Tar,
     /// A disk, or a filesystem that is to be mounted.
     Disk,
+    /// Nothing in the image that could start the agent.
+    Seed,
     /// The clock, the random numbers, the power.
     System,
 }

@@ -54,6 +54,7 @@ mod files;
 mod frame;
 mod message;
 mod request;
+pub mod seed;
 #[cfg(test)]
 mod tests;
 mod window;

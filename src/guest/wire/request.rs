@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::disks::Mount;
+use super::seed::Stage;
 use super::{ByteString, StreamId, TarOptions};
 
 /// A wish of the host. Each gets one [`super::Reply`].
@@ -118,6 +119,17 @@ pub enum Op {
         /// The directory, absolute.
         at: ByteString,
     },
+    /// Puts the agent into the root that is mounted at a directory, for the image's own init to
+    /// start it: `Seeded`.
+    Seed {
+        /// The directory, absolute.
+        at: ByteString,
+        /// When it is to be started.
+        stage: Stage,
+    },
+    /// Does ahead what else is done when it is needed, such as loading modules: the machine is
+    /// about to be saved. `Done`.
+    Warm,
     /// Sets the clock to this time since 1970, UTC.
     SetClock {
         /// Whole seconds.

@@ -1,7 +1,7 @@
 //! The appliance's initramfs, and what its agent sees on real filesystems.
 
 mod built;
-mod made;
+pub mod made;
 mod partitioned;
 mod superblocks;
 mod survey;

@@ -9,11 +9,14 @@ use crate::env::pty::OnTerminal;
 
 #[test]
 fn output_and_errors_come_apart_and_user_directory_and_variables_are_set() {
-    let script = "echo out; echo err >&2; id -u; id -g; id -G; pwd; echo $WORD; echo x > /tmp/x";
+    let script = "echo out; echo err >&2; id -u; id -g; id -G; pwd; echo $WORD; echo x > /tmp/x; hostname; ifconfig lo | grep -o RUNNING";
     let options = ["-u", "daemon", "-w", "/var/log", "-e", "WORD=two words"];
     let finished = chroot(&options, &["sh", "-c", script]).output();
     assert_eq!(finished.code(), Some(0), "{finished:?}");
-    assert_eq!(finished.stdout, "out\n1\n1\n1 7\n/var/log\ntwo words\n");
+    assert_eq!(
+        finished.stdout,
+        "out\n1\n1\n1 7\n/var/log\ntwo words\nbivouac\nRUNNING\n"
+    );
     assert_eq!(finished.stderr, "err\n");
 }
 
@@ -78,18 +81,33 @@ fn closed_streams_are_no_obstacle() {
 /// The default command is the image's shell, on a terminal where there is one.
 #[test]
 fn a_shell_on_a_terminal_is_interactive_and_gives_the_terminal_back() {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bivouac"));
-    command
-        .env("BIVOUAC_ACCEL", "tcg")
-        .arg("chroot")
-        .arg(guest("box.qcow2"));
-    let mut terminal = OnTerminal::start(command);
+    let mut shell = std::process::Command::new("bash");
+    shell
+        .args(["--norc", "--noprofile", "--noediting", "-i"])
+        .env("PS1", "prompt$ ")
+        .env("BIVOUAC_ACCEL", "tcg");
+    let mut terminal = OnTerminal::start(shell);
+    terminal.wait_for("prompt$ ");
+    let program = env!("CARGO_BIN_EXE_bivouac");
+    let image = guest("box.qcow2");
+    terminal.press(&format!("'{program}' chroot '{}'\r", image.display()));
     terminal.wait_for("/ # ");
     terminal.press("stty size; echo $((6*7)); tty\r");
     terminal.wait_for("42");
     terminal.wait_for("/dev/pts/");
+    // Stopped, it gives the shell its terminal; continued, it takes it again.
+    let prompts = |terminal: &mut OnTerminal, count| {
+        let seen = |this: &mut OnTerminal| this.seen().matches("prompt$ ").count();
+        terminal.wait_until("the shell asks", |this| seen(this) == count);
+    };
+    terminal.press("\x01z");
+    prompts(&mut terminal, 2);
+    terminal.press("fg\r");
+    terminal.wait_until("the terminal is raw", OnTerminal::is_raw_now);
     terminal.press("exit 9\r");
-    let status = terminal.wait();
-    assert_eq!(status.code(), Some(9), "{}", terminal.seen());
-    assert!(!terminal.is_raw());
+    prompts(&mut terminal, 3);
+    terminal.press("echo status $?.\r");
+    terminal.wait_for("status 9.");
+    terminal.press("exit\r");
+    terminal.wait();
 }

@@ -15,7 +15,14 @@ fn script(shell: &str) -> String {
 fn every_shell_gets_a_script_that_knows_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let script = script(shell);
-        for word in ["run", "chain", "doctor", "completions", "overlay-dir"] {
+        for word in [
+            "run",
+            "chain",
+            "inspect",
+            "doctor",
+            "completions",
+            "overlay-dir",
+        ] {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }

@@ -12,7 +12,13 @@ use std::process::Command;
 /// `bivouac` with nothing of the caller's surroundings that its texts show.
 pub fn bivouac() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bivouac"));
-    for name in ["BIVOUAC_ACCEL", "BIVOUAC_QEMU", "BIVOUAC_KERNEL", "TMPDIR"] {
+    for name in [
+        "BIVOUAC_ACCEL",
+        "BIVOUAC_QEMU",
+        "BIVOUAC_KERNEL",
+        "BIVOUAC_TEMPLATES_MAX",
+        "TMPDIR",
+    ] {
         command.env_remove(name);
     }
     command.env("COLUMNS", "100");

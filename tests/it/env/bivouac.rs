@@ -31,6 +31,12 @@ impl Bivouac {
         let mut command = Command::new(program);
         command
             .env("BIVOUAC_ACCEL", "tcg")
+            // Templates are shared by all tests, and are none of the user's.
+            .env(
+                "XDG_CACHE_HOME",
+                concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"),
+            )
+            .env("BIVOUAC_TEMPLATES_MAX", "1G")
             .env_remove("BIVOUAC_QEMU");
         Self { command }
     }

@@ -25,7 +25,7 @@ fn with_owners() -> TarOptions {
 }
 
 /// Everything that a tree can hold, but devices.
-fn plant(top: &Path) {
+pub fn plant(top: &Path) {
     let long = "long-name-".repeat(12);
     fs::create_dir_all(top.join("dir/sub").join(&long)).unwrap();
     fs::write(top.join("dir/sub").join(&long).join("leaf"), "leaf").unwrap();
@@ -78,7 +78,7 @@ fn plant(top: &Path) {
 }
 
 /// All that must be equal, by name. `whole` is false where the format has no nanoseconds.
-async fn look(session: &Session, top: &Path, whole: bool) -> BTreeMap<ByteString, String> {
+pub async fn look(session: &Session, top: &Path, whole: bool) -> BTreeMap<ByteString, String> {
     let mut entries = session.walk(at(top, "/"), false).await.unwrap();
     let mut found = BTreeMap::new();
     while let Some(Entry {

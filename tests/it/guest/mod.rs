@@ -9,6 +9,7 @@ mod files;
 mod hostile;
 mod memory;
 mod terminal;
+mod transfer;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -25,7 +26,7 @@ use tokio::net::UnixStream;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// An agent that runs on this host, killed in the end.
-struct Agent(Child);
+pub struct Agent(Child);
 
 impl Agent {
     /// Starts one, and gives our end of its channel.
@@ -43,7 +44,7 @@ impl Agent {
     }
 
     /// One that a session talks with.
-    async fn with_session() -> (Self, Session) {
+    pub async fn with_session() -> (Self, Session) {
         let (agent, stream) = Self::start();
         let session = Session::connect(stream, DEADLINE).await.unwrap();
         (agent, session)

@@ -1,12 +1,14 @@
 //! `bivouac run` with real guests.
 
 mod buses;
+mod command;
 mod console;
 mod debian;
 mod ends;
 mod identical;
 mod inherited;
 mod kill;
+mod seeding;
 mod space;
 mod terminal;
 mod traced;

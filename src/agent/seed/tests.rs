@@ -1,0 +1,300 @@
+//! Trees of each kind of system, seeded, and what is in them afterwards.
+
+use std::fs;
+use std::io::{Seek, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use super::*;
+use crate::guest::wire::seed::Init;
+
+/// A tree of files; a text that begins with `->` is a link.
+fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = dir.path().join(path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match text.strip_prefix("->") {
+            Some(target) => symlink(target, path).unwrap(),
+            None => fs::write(path, text).unwrap(),
+        }
+    }
+    dir
+}
+
+fn seeded(dir: &Path, stage: Stage) -> Result<Seeding, Trouble> {
+    let mut program = tempfile::tempfile().unwrap();
+    program.write_all(b"agent").unwrap();
+    program.rewind().unwrap();
+    into(&Image::at(dir)?, &program, stage)
+}
+
+fn seeded_within(files: &[(&str, &str)]) -> (tempfile::TempDir, Seeding) {
+    let dir = tree(files);
+    let image = dir.path();
+    let seeding = seeded(image, Stage::MultiUser).unwrap();
+    let program = image.join(&PROGRAM[1..]);
+    assert_eq!(fs::read_to_string(&program).unwrap(), "agent");
+    assert_eq!(fs::metadata(&program).unwrap().mode() & 0o7777, 0o755);
+    for path in &seeding.written {
+        let found = fs::symlink_metadata(image.join(&path[1..]));
+        assert!(found.is_ok(), "{path}");
+    }
+    (dir, seeding)
+}
+
+fn read(dir: &tempfile::TempDir, path: &str) -> String {
+    fs::read_to_string(dir.path().join(path)).unwrap()
+}
+
+fn link(dir: &tempfile::TempDir, path: &str) -> String {
+    let target = fs::read_link(dir.path().join(path)).unwrap();
+    target.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn systemd_gets_a_unit_that_every_boot_target_wants_and_none_waits_for() {
+    let (dir, seeding) = seeded_within(&[
+        ("usr/lib/systemd/systemd", ""),
+        ("lib", "->usr/lib"),
+        ("sbin/init", "->/lib/systemd/systemd"),
+        ("etc/init.d/README", ""),
+    ]);
+    assert_eq!(seeding.init, Init::Systemd);
+    assert!(!seeding.cloud_init);
+    let unit = read(&dir, "etc/systemd/system/bivouac-agent.service");
+    assert!(unit.contains("\nAfter=basic.target multi-user.target\n"));
+    assert!(unit.contains(&format!("\nExecStart={PROGRAM}\n")));
+    assert!(unit.contains("\nDefaultDependencies=no\n"));
+    for target in ["multi-user", "default"] {
+        let wants = format!("etc/systemd/system/{target}.target.wants/bivouac-agent.service");
+        assert_eq!(
+            link(&dir, &wants),
+            "/etc/systemd/system/bivouac-agent.service"
+        );
+    }
+    let early = tree(&[("usr/lib/systemd/systemd", "")]);
+    seeded(early.path(), Stage::Basic).unwrap();
+    let unit = early
+        .path()
+        .join("etc/systemd/system/bivouac-agent.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    assert!(unit.contains("\nAfter=basic.target\n"), "{unit}");
+}
+
+#[test]
+fn openrc_gets_a_script_in_its_default_runlevel_whichever_init_starts_it() {
+    let (dir, seeding) = seeded_within(&[
+        ("bin/busybox", "busybox"),
+        ("sbin/init", "->/bin/busybox"),
+        ("sbin/openrc", ""),
+        ("sbin/openrc-run", ""),
+        ("etc/inittab", "::wait:/sbin/openrc default\n"),
+        ("etc/runlevels/default/crond", "->/etc/init.d/crond"),
+    ]);
+    assert_eq!(seeding.init, Init::OpenRc);
+    let script = read(&dir, "etc/init.d/bivouac-agent");
+    assert!(script.starts_with("#!/sbin/openrc-run\n"));
+    assert!(script.contains("\tafter *\n"));
+    assert_eq!(
+        link(&dir, "etc/runlevels/default/bivouac-agent"),
+        "/etc/init.d/bivouac-agent"
+    );
+    assert_eq!(read(&dir, "etc/inittab"), "::wait:/sbin/openrc default\n");
+}
+
+#[test]
+fn sysvinit_gets_a_script_that_is_last_in_each_runlevel() {
+    let (dir, seeding) = seeded_within(&[
+        ("sbin/init", "init"),
+        ("etc/inittab", "l2:2:wait:/etc/init.d/rc 2\n"),
+        ("etc/rc2.d/S01ssh", "->../init.d/ssh"),
+        ("etc/rc.d/rc3.d/S01ssh", ""),
+        ("etc/init.d/ssh", ""),
+    ]);
+    assert_eq!(seeding.init, Init::SysVInit);
+    let script = dir.path().join("etc/init.d/bivouac-agent");
+    assert_eq!(
+        fs::metadata(&script).unwrap().permissions().mode() & 0o777,
+        0o755
+    );
+    let checked = std::process::Command::new("sh")
+        .arg("-n")
+        .arg(&script)
+        .status();
+    assert!(checked.unwrap().success());
+    for place in ["etc/rc2.d", "etc/rc.d/rc3.d"] {
+        let target = link(&dir, &format!("{place}/S99bivouac-agent"));
+        assert_eq!(target, "/etc/init.d/bivouac-agent");
+    }
+    assert!(!read(&dir, "etc/inittab").contains("bivouac"));
+}
+
+#[test]
+fn an_init_that_obeys_its_inittab_alone_gets_a_line_of_it() {
+    let (dir, seeding) = seeded_within(&[
+        ("sbin/init", "init"),
+        ("etc/inittab", "rc:2345:wait:/etc/rc.d/rc.M"),
+    ]);
+    assert_eq!(seeding.init, Init::SysVInittab);
+    let line = format!("bvac:2345:once:{PROGRAM}\n");
+    assert_eq!(
+        read(&dir, "etc/inittab"),
+        format!("rc:2345:wait:/etc/rc.d/rc.M\n{line}")
+    );
+    // What startpar has not listed, it does not start.
+    let (_, seeding) = seeded_within(&[
+        ("sbin/init", "init"),
+        ("etc/inittab", ""),
+        ("etc/rc2.d/S01ssh", ""),
+        ("etc/init.d/.depend.start", ""),
+    ]);
+    assert_eq!(seeding.init, Init::SysVInittab);
+    let (dir, seeding) = seeded_within(&[("bin/busybox", ""), ("sbin/init", "->../bin/busybox")]);
+    assert_eq!(seeding.init, Init::BusyBox);
+    let inittab = read(&dir, "etc/inittab");
+    assert!(inittab.contains("::sysinit:/etc/init.d/rcS\n"));
+    assert!(inittab.ends_with(&format!("\n::once:{PROGRAM}\n")));
+}
+
+#[test]
+fn what_could_not_start_the_agent_is_refused_before_anything_is_written() {
+    let refused = |files: &[(&str, &str)]| {
+        let dir = tree(files);
+        let trouble = seeded(dir.path(), Stage::MultiUser).unwrap_err();
+        assert!(!dir.path().join("etc/bivouac").exists());
+        trouble
+    };
+    let trouble = refused(&[("etc/os-release", "ID=data")]);
+    assert_eq!(trouble.step, Step::Seed);
+    let trouble = refused(&[("sbin/init", "runit")]);
+    assert_eq!(trouble.step, Step::Seed);
+
+    // A system of 32 bits, and this program of 64.
+    let dir = tree(&[
+        ("sbin/init", "\x7fELF\x01 and enough of a header"),
+        ("etc/inittab", ""),
+    ]);
+    let program = File::open("/proc/self/exe").unwrap();
+    let image = Image::at(dir.path()).unwrap();
+    let trouble = into(&image, &program, Stage::MultiUser).unwrap_err();
+    assert_eq!(trouble.text, "its programs are for another CPU");
+}
+
+#[test]
+fn no_link_of_the_image_leads_out_of_it() {
+    let outside = tempfile::tempdir().unwrap();
+    let there = outside.path().to_str().unwrap();
+    let kept = outside.path().join("kept");
+    fs::write(&kept, "kept").unwrap();
+    let target = format!("->{there}/kept");
+    let up = format!("->../../../../../../..{there}");
+    let dir = tree(&[
+        ("usr/lib/systemd/systemd", ""),
+        ("etc/bivouac/bivouac-agent", &target),
+        ("etc/systemd/system/bivouac-agent.service", &target),
+        ("etc/systemd/system-preset", &up),
+    ]);
+    // Followed within the image, the link leads nowhere: nothing is made behind it.
+    let trouble = seeded(dir.path(), Stage::MultiUser);
+    assert!(trouble.is_err(), "{trouble:?}");
+    let within = dir.path().join(&there[1..]);
+    fs::create_dir_all(&within).unwrap();
+    let seeding = seeded(dir.path(), Stage::MultiUser).unwrap();
+    assert_eq!(seeding.init, Init::Systemd);
+    assert!(within.join("00-bivouac.preset").exists());
+    assert_eq!(fs::read_to_string(&kept).unwrap(), "kept");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+    let program = dir.path().join(&PROGRAM[1..]);
+    assert!(fs::symlink_metadata(program).unwrap().is_file());
+    // A line is not added to what is no file.
+    let dir = tree(&[("bin/busybox", ""), ("sbin/init", "->/bin/busybox")]);
+    let fifo = dir.path().join("etc/inittab");
+    fs::create_dir(fifo.parent().unwrap()).unwrap();
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(seeded(dir.path(), Stage::MultiUser).is_err());
+}
+
+#[test]
+fn cloud_init_gets_a_source_where_it_would_look_on_the_network() {
+    let systemd = ("usr/lib/systemd/systemd", "");
+    let (dir, seeding) = seeded_within(&[
+        systemd,
+        ("etc/cloud/cloud.cfg", "datasource_list: [ NoCloud ]\n"),
+        (
+            "etc/cloud/cloud.cfg.d/90_dpkg.cfg",
+            "datasource_list: [ NoCloud, Ec2, None ]\n",
+        ),
+        ("var/lib/cloud/data/instance-id", "i-0123\n"),
+    ]);
+    assert!(seeding.cloud_init);
+    let seed = "var/lib/cloud/seed/nocloud";
+    assert_eq!(
+        read(&dir, &format!("{seed}/meta-data")),
+        "instance-id: \"i-0123\"\n"
+    );
+    assert_eq!(read(&dir, &format!("{seed}/user-data")), "#cloud-config\n");
+    assert!(read(&dir, "etc/cloud/cloud.cfg.d/99_bivouac.cfg").contains("[ NoCloud, None ]"));
+
+    for without in [
+        ("etc/cloud/cloud-init.disabled", ""),
+        ("var/lib/cloud/seed/nocloud/meta-data", "instance-id: mine"),
+        (
+            "etc/cloud/cloud.cfg.d/a.cfg",
+            "datasource_list: [ NoCloud, None ]",
+        ),
+    ] {
+        let config = ("etc/cloud/cloud.cfg", "users: []\n");
+        let (_, seeding) = seeded_within(&[systemd, config, without]);
+        assert!(!seeding.cloud_init, "{without:?}");
+    }
+    // What the image calls its instance is no YAML of ours.
+    let (dir, _) = seeded_within(&[
+        systemd,
+        ("etc/cloud/cloud.cfg", ""),
+        ("var/lib/cloud/data/instance-id", "a\"\nb: c\n"),
+    ]);
+    assert_eq!(
+        read(&dir, &format!("{seed}/meta-data")),
+        "instance-id: \"bivouac\"\n"
+    );
+}
+
+#[test]
+fn labels_are_those_of_siblings_and_directories_where_the_image_has_any() {
+    let dir = tree(&[
+        ("sbin/init", "init"),
+        ("usr/bin/env", ""),
+        ("etc/inittab", ""),
+        ("etc/init.d/ssh", ""),
+        ("etc/rc2.d/S01ssh", ""),
+    ]);
+    let path = |name: &str| {
+        let path = dir.path().join(name);
+        std::ffi::CString::new(path.to_str().unwrap()).unwrap()
+    };
+    let label = |name: &str| {
+        let value = crate::sys::attribute(&path(name), c"security.selinux").unwrap();
+        String::from_utf8(value).unwrap()
+    };
+    for (name, label) in [
+        ("usr/bin/env", "bin_t"),
+        ("etc", "etc_t"),
+        ("etc/init.d", "initrc_dir_t"),
+        ("etc/init.d/ssh", "initrc_exec_t"),
+        ("etc/rc2.d", "rc_t"),
+    ] {
+        if let Err(error) =
+            crate::sys::set_attribute(&path(name), c"security.selinux", label.as_bytes())
+        {
+            // Only root may set it, and no file system without extended attributes has it.
+            assert!(!nix::unistd::geteuid().is_root(), "{error}");
+            return;
+        }
+    }
+    assert!(seeded(dir.path(), Stage::MultiUser).unwrap().labelled);
+    assert_eq!(label("etc/bivouac"), "etc_t");
+    assert_eq!(label(&PROGRAM[1..]), "bin_t");
+    assert_eq!(label("etc/init.d/bivouac-agent"), "initrc_exec_t");
+    assert_eq!(label("etc/rc2.d/S99bivouac-agent"), "rc_t");
+}

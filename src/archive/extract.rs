@@ -1,0 +1,374 @@
+//! Members to files below a directory. Whoever wrote the stream is a stranger: no member's name
+//! leads out of the directory, links that are made are never followed, and nothing is written
+//! through what is there, which may be a link or another name of a file.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{
+    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, futimens, makedev, mkdirat,
+    mknodat, utimensat,
+};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
+
+use super::attributes::{errno_of, set_attributes};
+use super::{ArchiveError, Kind, Member, Reader};
+
+/// What a new directory may be until its own mode is set, in the end.
+const WRITABLE: Mode = Mode::S_IRWXU;
+
+const PLACE: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
+
+/// A directory that files are made below.
+pub trait Place {
+    /// Opens a directory below it; an empty path is itself.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn open(&self, below: &Path, flags: OFlag) -> Result<OwnedFd, Errno>;
+}
+
+/// What of a member's properties is taken on.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Owner and group, and access lists, which name users as well.
+    pub owners: bool,
+    /// What gives power: set-id bits, devices, and attributes of the system's.
+    pub privileges: bool,
+    /// The one name that may stand at the top: everything else is refused.
+    pub only: Option<Vec<u8>>,
+}
+
+/// What came of a stream that was read to its end.
+#[derive(Debug, Default)]
+pub struct Extracted {
+    /// How many members it had.
+    pub members: u64,
+    /// How many of them could not be made, or not with all their properties.
+    pub troubles: u64,
+    /// The first of these: its name, and what the system said.
+    pub first: Option<(Vec<u8>, Errno)>,
+}
+
+impl Extracted {
+    fn note(&mut self, name: &[u8], errno: Errno) {
+        self.troubles += 1;
+        self.first.get_or_insert_with(|| (name.to_vec(), errno));
+    }
+}
+
+/// Makes what a stream holds. A member that cannot be made is left out, and noted.
+///
+/// # Errors
+/// The stream is malformed.
+pub fn extract<P: Place, R: Read>(
+    place: &P,
+    policy: &Policy,
+    stream: R,
+) -> Result<Extracted, ArchiveError> {
+    let mut extractor = Extractor {
+        place,
+        policy,
+        parent: None,
+        directories: BTreeMap::new(),
+    };
+    let mut reader = Reader::new(stream);
+    let mut extracted = Extracted::default();
+    while let Some(member) = reader.next()? {
+        extracted.members += 1;
+        match extractor.make(&member, &mut reader) {
+            Ok(()) => {}
+            Err(Failed::Member(errno)) => extracted.note(&member.path, errno),
+            Err(Failed::Stream(error)) => return Err(error),
+        }
+    }
+    // Those within before those that hold them.
+    for (path, last) in extractor.directories.iter().rev() {
+        if let Err(errno) = extractor.finish_directory(path, last) {
+            extracted.note(path.as_os_str().as_bytes(), errno);
+        }
+    }
+    Ok(extracted)
+}
+
+enum Failed {
+    Member(Errno),
+    Stream(ArchiveError),
+}
+
+impl From<Errno> for Failed {
+    fn from(errno: Errno) -> Self {
+        Self::Member(errno)
+    }
+}
+
+struct Extractor<'a, P> {
+    place: &'a P,
+    policy: &'a Policy,
+    /// The directory that was written to last, by its path.
+    parent: Option<(PathBuf, OwnedFd)>,
+    /// What gets its owner, mode and time in the end, when nothing is put into it any more. No
+    /// more of them than there are directories.
+    directories: BTreeMap<PathBuf, Last>,
+}
+
+/// What a directory gets in the end.
+struct Last {
+    owner: (Uid, Gid),
+    mode: Mode,
+    modified: TimeSpec,
+}
+
+impl<P: Place> Extractor<'_, P> {
+    fn make<R: Read>(&mut self, member: &Member, reader: &mut Reader<R>) -> Result<(), Failed> {
+        let path = self.relative(&member.path)?;
+        let Some(name) = path.file_name() else {
+            let top = self.place.open(&path, PLACE)?;
+            return Ok(self.later(member, path, &top, c".")?);
+        };
+        let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+        let above = path.parent().map(PathBuf::from).unwrap_or_default();
+        self.enter(above)?;
+        let Some((_, parent)) = &self.parent else {
+            return Err(Errno::ENOENT.into());
+        };
+        if member.kind == Kind::Directory {
+            self.directory(&path, &name)?;
+            let itself = self.place.open(&path, PLACE)?;
+            return Ok(self.later(member, path, &itself, c".")?);
+        }
+        let is_device = matches!(member.kind, Kind::Character | Kind::Block);
+        if is_device && !self.policy.privileges {
+            return Err(Errno::EPERM.into());
+        }
+        match unlinkat(parent, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let name = name.as_c_str();
+        let device = makedev(member.device.0.into(), member.device.1.into());
+        let node = |kind, device| mknodat(parent, name, kind, Mode::S_IRUSR, device);
+        match member.kind {
+            Kind::File => {
+                let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+                let file = openat(parent, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+                fill(&file.into(), member, reader)?;
+            }
+            Kind::HardLink => {
+                let target = self.relative(&member.target)?;
+                let last = target.file_name().ok_or(Errno::EINVAL)?;
+                let above = self.place.open(target.parent().unwrap_or(&target), PLACE)?;
+                linkat(&above, last, parent, name, AtFlags::empty())?;
+                return Ok(());
+            }
+            Kind::Link => {
+                let target = CString::new(member.target.clone()).map_err(|_| Errno::EINVAL)?;
+                symlinkat(target.as_c_str(), parent, name)?;
+            }
+            Kind::Character => node(SFlag::S_IFCHR, device)?,
+            Kind::Block => node(SFlag::S_IFBLK, device)?,
+            Kind::Fifo => node(SFlag::S_IFIFO, 0)?,
+            Kind::Directory => {}
+        }
+        self.properties(member, parent, name)
+    }
+
+    /// Opens the directory above a member, and makes what is missing of it.
+    fn enter(&mut self, above: PathBuf) -> Result<(), Errno> {
+        if self.parent.as_ref().is_some_and(|(path, _)| *path == above) {
+            return Ok(());
+        }
+        let look = |path: &PathBuf| self.place.open(path, PLACE);
+        let directory = match look(&above) {
+            Err(Errno::ENOENT) => {
+                let mut path = PathBuf::new();
+                let mut directory = look(&path)?;
+                for name in above.components() {
+                    path.push(name);
+                    directory = match look(&path) {
+                        Err(Errno::ENOENT) => {
+                            let name = name.as_os_str();
+                            mkdirat(&directory, name, Mode::from_bits_truncate(0o755))?;
+                            look(&path)?
+                        }
+                        result => result?,
+                    };
+                }
+                directory
+            }
+            result => result?,
+        };
+        self.parent = Some((above, directory));
+        Ok(())
+    }
+
+    /// Makes a directory; one that is there stays, also behind a link that is there.
+    fn directory(&self, path: &Path, name: &CString) -> Result<(), Errno> {
+        let Some((_, parent)) = &self.parent else {
+            return Err(Errno::ENOENT);
+        };
+        match mkdirat(parent, name.as_c_str(), WRITABLE) {
+            Err(Errno::EEXIST) => {
+                if self.place.open(path, PLACE).is_ok() {
+                    return Ok(());
+                }
+                unlinkat(parent, name.as_c_str(), UnlinkatFlags::NoRemoveDir)?;
+                mkdirat(parent, name.as_c_str(), WRITABLE)
+            }
+            result => result,
+        }
+    }
+
+    /// Notes what a directory gets in the end, and gives it the rest.
+    fn later(
+        &mut self,
+        member: &Member,
+        path: PathBuf,
+        directory: &OwnedFd,
+        name: &CStr,
+    ) -> Result<(), Errno> {
+        let last = Last {
+            owner: owner(member),
+            mode: self.mode(member),
+            modified: time(member),
+        };
+        self.directories.insert(path, last);
+        set_attributes(directory, name, member, |key| self.takes(key))
+    }
+
+    fn finish_directory(&self, path: &Path, last: &Last) -> Result<(), Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let directory = self.place.open(path, flags)?;
+        if self.policy.owners {
+            let (uid, gid) = last.owner;
+            nix::unistd::fchown(&directory, Some(uid), Some(gid))?;
+        }
+        fchmod(&directory, last.mode)?;
+        futimens(&directory, &TimeSpec::UTIME_OMIT, &last.modified)
+    }
+
+    /// Owner, attributes, mode and time, in the order in which one does not undo another.
+    fn properties(&self, member: &Member, parent: &OwnedFd, name: &CStr) -> Result<(), Failed> {
+        if self.policy.owners {
+            let (uid, gid) = owner(member);
+            let stay = AtFlags::AT_SYMLINK_NOFOLLOW;
+            fchownat(parent, name, Some(uid), Some(gid), stay)?;
+        }
+        set_attributes(parent, name, member, |key| self.takes(key))?;
+        if member.kind != Kind::Link {
+            // What was just made is no link.
+            fchmodat(
+                parent,
+                name,
+                self.mode(member),
+                FchmodatFlags::FollowSymlink,
+            )?;
+        }
+        let stay = UtimensatFlags::NoFollowSymlink;
+        utimensat(parent, name, &TimeSpec::UTIME_OMIT, &time(member), stay)?;
+        Ok(())
+    }
+
+    /// A member's name below the place: `/` and `.` mean nothing, `..` is refused.
+    fn relative(&self, path: &[u8]) -> Result<PathBuf, Errno> {
+        let mut found = PathBuf::new();
+        let mut parts = Vec::new();
+        for part in path.split(|&byte| byte == b'/') {
+            match part {
+                b"" | b"." => {}
+                b".." => return Err(Errno::EXDEV),
+                part => parts.push(part),
+            }
+        }
+        if let Some(only) = &self.policy.only
+            && parts.first() != Some(&only.as_slice())
+        {
+            return Err(Errno::EXDEV);
+        }
+        for part in parts {
+            found.push(std::ffi::OsStr::from_bytes(part));
+        }
+        Ok(found)
+    }
+
+    fn mode(&self, member: &Member) -> Mode {
+        let most = if self.policy.privileges {
+            0o7777
+        } else {
+            0o1777
+        };
+        Mode::from_bits_truncate(member.mode & most)
+    }
+
+    /// Whether an attribute is taken on.
+    fn takes(&self, key: &[u8]) -> bool {
+        key.starts_with(b"user.")
+            || self.policy.privileges
+            || self.policy.owners && key.starts_with(b"system.posix_acl_")
+    }
+}
+
+fn owner(member: &Member) -> (Uid, Gid) {
+    (Uid::from_raw(member.uid), Gid::from_raw(member.gid))
+}
+
+fn time(member: &Member) -> TimeSpec {
+    TimeSpec::new(member.modified.0, i64::from(member.modified.1))
+}
+
+/// Writes a file's data at its places, and leaves its holes.
+fn fill<R: Read>(file: &File, member: &Member, reader: &mut Reader<R>) -> Result<(), Failed> {
+    let whole = [(0, member.size)];
+    let segments = member.segments.as_deref().unwrap_or(&whole);
+    let mut buffer = vec![0; 64 << 10];
+    for &(offset, length) in segments {
+        let mut done = 0;
+        while done < length {
+            let most = usize::try_from(length - done).unwrap_or(usize::MAX);
+            let most = most.min(buffer.len());
+            let read = reader.read(&mut buffer[..most]).map_err(Failed::Stream)?;
+            file.write_all_at(&buffer[..read], offset + done)
+                .map_err(|error| errno_of(&error))?;
+            done += read as u64;
+        }
+    }
+    if member.segments.is_some() {
+        file.set_len(member.size)
+            .map_err(|error| errno_of(&error))?;
+    }
+    Ok(())
+}
+
+/// A directory of this host's. No link below it is followed at all, whoever made it.
+#[derive(Debug)]
+pub struct Beneath(OwnedFd);
+
+impl Beneath {
+    /// The one at a path, whose own links are the user's and are followed.
+    ///
+    /// # Errors
+    /// It is no directory.
+    pub fn at(path: &Path) -> Result<Self, Errno> {
+        nix::fcntl::open(path, PLACE | OFlag::O_CLOEXEC, Mode::empty()).map(Self)
+    }
+}
+
+impl Place for Beneath {
+    fn open(&self, below: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
+        let stay = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mut here = openat(&self.0, ".", PLACE | stay, Mode::empty())?;
+        for part in below.components() {
+            here = openat(&here, part.as_os_str(), PLACE | stay, Mode::empty())?;
+        }
+        openat(&here, ".", flags | stay, Mode::empty())
+    }
+}

@@ -1,0 +1,241 @@
+//! `bivouac cp`: files and trees out of an image.
+//!
+//! [`destination`] says where they go; [`transfer`] makes them there, and
+//! lets nothing that the image holds lead out of it.
+
+pub mod destination;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+use clap::ValueHint;
+use tokio::io::AsyncReadExt;
+
+use super::image_path::{ImagePath, by_image, exists};
+use super::inside::{self, Inside};
+use super::results::Results;
+use super::{Failure, Voice, results, transfer};
+use crate::archive::{Beneath, Policy};
+use crate::exit::Status;
+use crate::guest::boot::ROOT;
+use crate::guest::session::{Session, SessionError};
+use crate::guest::wire::{At, ByteString, FileKind, TarOptions};
+use destination::{destination, look};
+
+/// Copy files and trees out of an image, without booting it
+///
+/// Modes, times, the user's extended attributes, symbolic and hard links and holes are kept. Exits
+/// with 1 where something could not be copied.
+#[derive(Clone, Debug, clap::Args)]
+#[command(override_usage = "bivouac cp [OPTIONS] IMAGE:PATH... DEST")]
+pub struct Args {
+    /// An image and a file or directory in it
+    #[arg(value_name = "IMAGE:PATH", required = true)]
+    pub sources: Vec<OsString>,
+    /// A directory of this host or a new name; `-` for a tar stream on standard output
+    #[arg(value_name = "DEST", required = true, value_hint = ValueHint::AnyPath)]
+    pub dest: OsString,
+    /// Keep owners, set-id bits, devices and the system's attributes too; needs root
+    #[arg(long, short)]
+    pub archive: bool,
+    /// Copy a symbolic link that is named, not what it leads to
+    #[arg(long, short = 'P')]
+    pub no_dereference: bool,
+    /// Leave out what is mounted below
+    #[arg(long, short = 'x')]
+    pub one_file_system: bool,
+    /// How the image is opened.
+    #[command(flatten)]
+    pub options: inside::Options,
+}
+
+/// How often a link may lead to a link (path_resolution(7)).
+const LINKS: usize = 40;
+
+/// Copies. Must be called on the main thread, before any other is started.
+///
+/// # Errors
+/// The image cannot be looked into, or nothing can be copied to the destination.
+pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
+    let sources = args.sources.iter();
+    let sources = sources.map(|words| ImagePath::parse_named(words, exists));
+    let sources = sources.collect::<Result<Vec<_>, _>>()?;
+    let is_stream = args.dest == OsStr::new("-");
+    check(args, &sources, is_stream)?;
+    let several = sources.len() > 1;
+    let options = args.options.settled()?;
+    results::run(async |results| {
+        if is_stream && results.lock().await.is_terminal() {
+            return Err(Failure::with_mend(
+                anyhow!("a tar stream is nothing for a terminal"),
+                "bivouac cp IMAGE:PATH - | tar -t",
+            ));
+        }
+        let mut complete = true;
+        for (image, sources) in by_image(sources) {
+            complete &= inside::look(&options, &image, voice, async |inside| {
+                let mut results = results.lock().await;
+                results.begin(inside.in_use)?;
+                inside.enter(true, false).await?;
+                let mut complete = true;
+                for source in &sources {
+                    let copied = match is_stream {
+                        true => stream(inside, source, args, &mut results).await,
+                        false => copy(inside, source, args, several).await,
+                    };
+                    match copied {
+                        Err(failure) if !inside.in_use && is_of_a_file(&failure) => {
+                            tracing::error!("{:#}", failure.error);
+                            complete = false;
+                        }
+                        result => result?,
+                    }
+                }
+                Ok(complete)
+            })
+            .await?;
+            results.lock().await.keep().await?;
+        }
+        match complete {
+            true => Ok(Status::Success),
+            false => Ok(Status::Negative),
+        }
+    })
+}
+
+/// What can be known to be wrong before a machine is started.
+fn check(args: &Args, sources: &[ImagePath], is_stream: bool) -> Result<(), Failure> {
+    if is_stream && sources.len() > 1 {
+        return Err(Failure::with_mend(
+            anyhow!("a tar stream holds one file or tree"),
+            "one IMAGE:PATH, such as the directory that holds both",
+        ));
+    }
+    if is_stream {
+        return Ok(());
+    }
+    let dest = Path::new(&args.dest);
+    for source in sources {
+        let to = destination(dest, &look(dest), source.name(), sources.len() > 1)?;
+        Beneath::at(&to.directory).with_context(|| format!("{}", to.directory.display()))?;
+    }
+    Ok(())
+}
+
+/// Whether a failure is about one file, so that others may well be copied.
+fn is_of_a_file(failure: &Failure) -> bool {
+    match failure.error.downcast_ref::<SessionError>() {
+        Some(error) => matches!(error, SessionError::Refused(_)),
+        None => failure.error.downcast_ref::<NotWhole>().is_some(),
+    }
+}
+
+/// A copy in which something is missing.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+struct NotWhole(anyhow::Error);
+
+/// Makes one file or tree here.
+async fn copy(
+    inside: &Inside,
+    source: &ImagePath,
+    args: &Args,
+    several: bool,
+) -> Result<(), Failure> {
+    let dest = Path::new(&args.dest);
+    let to = destination(dest, &look(dest), source.name(), several)?;
+    let place =
+        Beneath::at(&to.directory).with_context(|| format!("{}", to.directory.display()))?;
+    let (at, options) = wanted(&inside.session, source, &to.name, args).await?;
+    let policy = Policy {
+        owners: args.archive,
+        privileges: args.archive,
+        only: Some(to.name),
+    };
+    let fetched = transfer::fetch(&inside.session, at, options, place, policy).await?;
+    let what = source.path.escape_ascii().to_string();
+    match fetched.whole(&what) {
+        Ok(_) => Ok(()),
+        // What is torn is told apart by its error.
+        Err(failure) if failure.error.downcast_ref::<SessionError>().is_some() => Err(failure),
+        Err(failure) => Err(anyhow::Error::from(NotWhole(failure.error)).into()),
+    }
+}
+
+/// Writes one file or tree to standard output.
+async fn stream(
+    inside: &Inside,
+    source: &ImagePath,
+    args: &Args,
+    results: &mut Results,
+) -> Result<(), Failure> {
+    let name = source.name().unwrap_or(b".");
+    let (at, options) = wanted(&inside.session, source, name, args).await?;
+    let mut stream = inside.session.tar_out(at, options).await?;
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let read = stream.read(&mut buffer).await;
+        match read.map_err(SessionError::of_stream)? {
+            0 => return Ok(()),
+            read => results.put(&buffer[..read]).await?,
+        }
+    }
+}
+
+/// What is asked of the agent. A link that is named leads on, as with scp, unless it is itself
+/// wanted.
+async fn wanted(
+    session: &Session,
+    source: &ImagePath,
+    name: &[u8],
+    args: &Args,
+) -> Result<(At, TarOptions), SessionError> {
+    let mut at = At {
+        root: ROOT.into(),
+        path: ByteString(source.path.clone()),
+    };
+    for _ in 0..LINKS {
+        let stat = session.stat(at.clone(), false).await?;
+        if args.no_dereference || stat.kind != FileKind::Link {
+            break;
+        }
+        let target = session.read_link(at.clone()).await?;
+        at.path = ByteString(behind(&at.path.0, &target.0));
+    }
+    let options = TarOptions {
+        one_file_system: args.one_file_system,
+        owners: false,
+        name: Some(ByteString(name.to_vec())),
+    };
+    Ok((at, options))
+}
+
+/// Where a link at `path` leads. `..` is left to the kernel there, which knows what it means.
+fn behind(path: &[u8], target: &[u8]) -> Vec<u8> {
+    if target.starts_with(b"/") {
+        return target.to_vec();
+    }
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    let directory = slash.map_or(&b"/"[..], |at| &path[..=at]);
+    [directory, target].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_leads_on_from_its_directory() {
+        let led = |path: &str, target: &str| {
+            let led = behind(path.as_bytes(), target.as_bytes());
+            String::from_utf8(led).unwrap()
+        };
+        assert_eq!(
+            led("/etc/os-release", "../usr/lib/os-release"),
+            "/etc/../usr/lib/os-release"
+        );
+        assert_eq!(led("/bin", "usr/bin"), "/usr/bin");
+        assert_eq!(led("/etc/mtab", "/proc/mounts"), "/proc/mounts");
+    }
+}

@@ -1,0 +1,211 @@
+//! What is found in an image, as people read it. Every word of the image's is escaped: a label
+//! may hold anything.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::report::{Boot, Disk, Holding, Partition, Report, System};
+use crate::commands::df::table::human_size;
+use crate::guest::inspect::last_boot::What;
+use crate::guest::wire::disks::{Mount, TableKind};
+use crate::image::printable::{Plain, as_path};
+
+/// A report for people.
+#[derive(Debug)]
+pub struct Shown<'a>(pub &'a Report);
+
+/// Types of partitions that have a name; the others are shown as they stand.
+const TYPES: [(&str, &str); 16] = [
+    ("c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "EFI system"),
+    ("21686148-6449-6e6f-744e-656564454649", "BIOS boot"),
+    ("0fc63daf-8483-4772-8e79-3d69d8477de4", "Linux"),
+    ("4f68bce3-e8cd-4db1-96e7-fbcaf984b709", "Linux root, x86-64"),
+    ("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f", "Linux swap"),
+    ("e6d6d379-f507-44c2-a23c-238f2a3df928", "Linux LVM"),
+    ("a19d880f-05fc-4d3b-a006-743f0f84911e", "Linux RAID"),
+    ("bc13c2ff-59e6-4262-a352-b275fd6f7172", "Linux boot"),
+    ("933ac7e1-2eb4-4f13-b844-0e14e2aef915", "Linux home"),
+    ("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7", "basic data"),
+    ("0x83", "Linux"),
+    ("0x82", "Linux swap"),
+    ("0x8e", "Linux LVM"),
+    ("0xfd", "Linux RAID"),
+    ("0xef", "EFI system"),
+    ("0x5", "extended"),
+];
+
+impl Display for Shown<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Report {
+            image,
+            in_use,
+            disks,
+            volumes,
+            systems,
+            remarks,
+        } = self.0;
+        writeln!(f, "{}", plain(&image.0))?;
+        if *in_use {
+            writeln!(f, "  in use: another process was writing to it")?;
+        }
+        for disk in disks {
+            show_disk(f, disk)?;
+        }
+        for volume in volumes {
+            let size = human_size(volume.bytes);
+            write!(f, "  {}  {size}", text(&volume.device))?;
+            show_holding(f, volume.content.as_ref())?;
+            if let Some(problem) = &volume.problem {
+                write!(f, "  ({})", text(problem))?;
+            }
+            writeln!(f)?;
+        }
+        for system in systems {
+            show_system(f, system)?;
+        }
+        for remark in remarks {
+            writeln!(f, "note: {}", text(remark))?;
+        }
+        Ok(())
+    }
+}
+
+fn show_disk(f: &mut Formatter<'_>, disk: &Disk) -> fmt::Result {
+    write!(f, "  {}  {}", text(&disk.device), human_size(disk.bytes))?;
+    match &disk.table {
+        Some(table) => {
+            let kind = match table.kind {
+                TableKind::Gpt => "GPT",
+                TableKind::Mbr => "MBR",
+            };
+            write!(f, "  {kind} {}", text(&table.id))?;
+        }
+        None if disk.content.is_none() => write!(f, "  no partition table")?,
+        None => {}
+    }
+    show_holding(f, disk.content.as_ref())?;
+    writeln!(f)?;
+    for part in &disk.partitions {
+        show_partition(f, part)?;
+    }
+    Ok(())
+}
+
+fn show_partition(f: &mut Formatter<'_>, part: &Partition) -> fmt::Result {
+    let device = text(&part.device);
+    write!(f, "    {device}  {:>5}", human_size(part.bytes))?;
+    show_holding(f, part.content.as_ref())?;
+    if let Some(kind) = &part.kind {
+        let known = TYPES.iter().find(|(id, _)| id == kind);
+        match known {
+            Some((_, name)) => write!(f, "  [{name}]")?,
+            None => write!(f, "  [{}]", text(kind))?,
+        }
+    }
+    if let Some(label) = part.label.as_deref().filter(|label| !label.is_empty()) {
+        write!(f, "  name={}", text(label))?;
+    }
+    writeln!(f)
+}
+
+fn show_holding(f: &mut Formatter<'_>, holding: Option<&Holding>) -> fmt::Result {
+    let Some(holding) = holding else {
+        return Ok(());
+    };
+    write!(f, "  {}", holding.kind)?;
+    if let Some(label) = holding.label.as_deref().filter(|label| !label.is_empty()) {
+        write!(f, " label={}", text(label))?;
+    }
+    if let Some(uuid) = &holding.uuid {
+        write!(f, " uuid={}", text(uuid))?;
+    }
+    if let (Some(size), Some(used)) = (holding.size, holding.used) {
+        write!(f, ", {} of {} used", human_size(used), human_size(size))?;
+    }
+    if let Some(error) = &holding.error {
+        write!(f, ", not mounted: {}", text(error))?;
+    }
+    Ok(())
+}
+
+fn show_system(f: &mut Formatter<'_>, system: &System) -> fmt::Result {
+    let name = system.name.as_deref().or(system.id.as_deref());
+    writeln!(f, "{}", text(name.unwrap_or("an unknown system")))?;
+    let mut field = |name: &str, value: Option<String>| match value {
+        Some(value) => writeln!(f, "  {name:<13} {value}"),
+        None => Ok(()),
+    };
+    field("root", Some(text(&system.root)))?;
+    let words = [&system.id, &system.version];
+    let words: Vec<_> = words.into_iter().flatten().map(|word| text(word)).collect();
+    field("id", (!words.is_empty()).then(|| words.join(" ")))?;
+    field("architecture", system.architecture.as_deref().map(text))?;
+    field("hostname", system.hostname.as_deref().map(text))?;
+    field("init", system.init.map(str::to_owned))?;
+    for kernel in &system.kernels {
+        let image = kernel.image.as_deref().map(text);
+        let image = image.unwrap_or_else(|| "no image, modules only".to_owned());
+        field(
+            "kernel",
+            Some(format!("{}  ({image})", text(&kernel.release))),
+        )?;
+    }
+    field(
+        "packages",
+        system.packages.as_ref().map(|packages| {
+            let number = packages.installed.map(|number| number.to_string());
+            let number = number.unwrap_or_else(|| "an unknown number".to_owned());
+            format!("{number}  ({}, {})", packages.format, packages.manager)
+        }),
+    )?;
+    for user in &system.users {
+        let line = format!(
+            "{}  uid {}  {}",
+            text(&user.name),
+            user.uid,
+            text(&user.shell)
+        );
+        field("user", Some(line))?;
+    }
+    field("last boot", Some(boot(system.last_boot.as_ref())))?;
+    for mount in &system.mounts {
+        field("mount", Some(show_mount(mount)))?;
+    }
+    for line in &system.left_out {
+        let (source, target) = (text(&line.source), text(&line.target));
+        field(
+            "not mounted",
+            Some(format!("{source} on {target}: {}", text(&line.reason))),
+        )?;
+    }
+    Ok(())
+}
+
+fn boot(boot: Option<&Boot>) -> String {
+    match boot {
+        None => "none that left a trace".to_owned(),
+        Some(boot) => {
+            let what = match boot.what {
+                What::Started => "",
+                What::Running => "running at ",
+            };
+            format!("{what}{}  ({})", boot.time, text(&boot.evidence))
+        }
+    }
+}
+
+fn show_mount(mount: &Mount) -> String {
+    let kind = mount.kind.map_or("bind", |kind| kind.name());
+    let mut line = format!("{} on {}  {kind}", text(&mount.source), text(&mount.target));
+    if !mount.options.is_empty() {
+        line.push_str(&format!(" ({})", text(&mount.options.join(","))));
+    }
+    line
+}
+
+fn text(text: &str) -> String {
+    plain(text.as_bytes())
+}
+
+fn plain(bytes: &[u8]) -> String {
+    Plain(as_path(bytes)).to_string()
+}

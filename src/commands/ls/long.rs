@@ -1,0 +1,134 @@
+//! Entries as `ls` and `ls -l` of GNU show them, in the C locale and in UTC.
+
+use std::collections::BTreeMap;
+
+use super::names::Names;
+use crate::commands::utc;
+use crate::guest::wire::{Entry, FileKind, Stat};
+use crate::image::printable::{Plain, as_path};
+
+/// How entries are shown.
+#[derive(Clone, Debug)]
+pub struct Style<'a> {
+    /// Names of users and groups; numbers where there are none.
+    pub names: &'a Names,
+    /// Seconds since 1970.
+    pub now: i64,
+    /// Names are escaped: a person's terminal shows them.
+    pub escaped: bool,
+}
+
+impl Style<'_> {
+    /// A name, as it may be shown.
+    pub fn name(&self, name: &[u8]) -> Vec<u8> {
+        match self.escaped {
+            true => Plain(as_path(name)).to_string().into_bytes(),
+            false => name.to_vec(),
+        }
+    }
+
+    /// One name a line.
+    pub fn short(&self, entries: &[Entry]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for entry in entries {
+            out.extend(self.name(&entry.path.0));
+            out.push(b'\n');
+        }
+        out
+    }
+
+    /// A line for each, in columns as wide as their widest.
+    pub fn long(&self, entries: &[Entry]) -> Vec<u8> {
+        let rows: Vec<_> = entries
+            .iter()
+            .map(|entry| self.columns(entry.stat.as_ref()))
+            .collect();
+        let mut widths: BTreeMap<usize, usize> = BTreeMap::new();
+        for (column, text) in rows.iter().flat_map(|row| row.iter().enumerate()) {
+            let width = widths.entry(column).or_default();
+            *width = (*width).max(text.chars().count());
+        }
+        let mut out = Vec::new();
+        for (entry, row) in entries.iter().zip(&rows) {
+            for (column, text) in row.iter().enumerate() {
+                let width = widths.get(&column).copied().unwrap_or_default();
+                let cell = match column {
+                    OWNER | GROUP => format!("{text:<width$} "),
+                    _ => format!("{text:>width$} "),
+                };
+                out.extend_from_slice(cell.as_bytes());
+            }
+            out.extend(self.name(&entry.path.0));
+            if let Some(target) = &entry.link {
+                out.extend_from_slice(b" -> ");
+                out.extend(self.name(&target.0));
+            }
+            out.push(b'\n');
+        }
+        out
+    }
+
+    fn columns(&self, stat: Option<&Stat>) -> [String; 6] {
+        let Some(stat) = stat else {
+            let unknown = || "?".to_owned();
+            return [
+                "??????????".to_owned(),
+                unknown(),
+                unknown(),
+                unknown(),
+                unknown(),
+                unknown(),
+            ];
+        };
+        let size = match stat.special {
+            Some((major, minor)) => format!("{major}, {minor:>3}"),
+            None => stat.size.to_string(),
+        };
+        [
+            mode(stat.kind, stat.mode),
+            stat.links.to_string(),
+            self.names.user(stat.uid),
+            self.names.group(stat.gid),
+            size,
+            utc::as_ls(stat.modified.0, self.now),
+        ]
+    }
+}
+
+const OWNER: usize = 2;
+const GROUP: usize = 3;
+
+/// The line before a directory's entries: what they take, in KiB.
+pub fn total(entries: &[Entry]) -> String {
+    let blocks = entries.iter().filter_map(|entry| entry.stat.as_ref());
+    let blocks = blocks.fold(0_u64, |sum, stat| sum.saturating_add(stat.blocks));
+    format!("total {}\n", blocks.div_ceil(2))
+}
+
+/// The ten characters of a mode.
+pub fn mode(kind: FileKind, mode: u32) -> String {
+    let kind = match kind {
+        FileKind::File => '-',
+        FileKind::Directory => 'd',
+        FileKind::Link => 'l',
+        FileKind::Block => 'b',
+        FileKind::Character => 'c',
+        FileKind::Fifo => 'p',
+        FileKind::Socket => 's',
+        FileKind::Other => '?',
+    };
+    let mut out = String::from(kind);
+    // The set-id and sticky bits stand where the matching right to execute stands.
+    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let rights = mode >> shift & 0o7;
+        out.push(if rights & 4 > 0 { 'r' } else { '-' });
+        out.push(if rights & 2 > 0 { 'w' } else { '-' });
+        out.push(match (mode & special > 0, rights & 1 > 0) {
+            (true, true) => letter,
+            (true, false) => letter.to_ascii_uppercase(),
+            (false, true) => 'x',
+            (false, false) => '-',
+        });
+    }
+    out
+}

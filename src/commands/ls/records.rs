@@ -1,0 +1,126 @@
+//! Entries for programs: JSON, one object a line, or CSV with the same columns.
+
+use serde::Serialize;
+
+use super::names::Names;
+use crate::commands::{csv, utc};
+use crate::guest::wire::{ByteString, Entry, FileKind};
+
+/// The columns, in their order.
+pub const COLUMNS: [&str; 19] = [
+    "image", "path", "type", "mode", "links", "uid", "gid", "user", "group", "size", "blocks",
+    "modified", "accessed", "changed", "inode", "major", "minor", "target", "error",
+];
+
+/// All that is known of an entry. What is not known is null, or an empty field.
+#[derive(Debug, Serialize)]
+pub struct Record {
+    /// As it was typed.
+    image: ByteString,
+    /// From the image's root.
+    path: ByteString,
+    #[serde(rename = "type")]
+    kind: Option<FileKind>,
+    /// Four octal digits.
+    mode: Option<String>,
+    links: Option<u64>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    /// The user's name, where the image has one.
+    user: Option<String>,
+    group: Option<String>,
+    size: Option<u64>,
+    /// Of 512 bytes.
+    blocks: Option<u64>,
+    modified: Option<String>,
+    accessed: Option<String>,
+    changed: Option<String>,
+    inode: Option<u64>,
+    major: Option<u64>,
+    minor: Option<u64>,
+    /// Where a symbolic link leads.
+    target: Option<ByteString>,
+    /// Why it could not be looked at.
+    error: Option<String>,
+}
+
+impl Record {
+    /// Of an entry at this path.
+    pub fn new(image: ByteString, path: Vec<u8>, entry: &Entry, names: &Names) -> Self {
+        let stat = entry.stat.as_ref();
+        let special = stat.and_then(|stat| stat.special);
+        Self {
+            image,
+            path: ByteString(path),
+            kind: stat.map(|stat| stat.kind),
+            mode: stat.map(|stat| format!("{:04o}", stat.mode)),
+            links: stat.map(|stat| stat.links),
+            uid: stat.map(|stat| stat.uid),
+            gid: stat.map(|stat| stat.gid),
+            user: stat.and_then(|stat| names.known_user(stat.uid).map(str::to_owned)),
+            group: stat.and_then(|stat| names.known_group(stat.gid).map(str::to_owned)),
+            size: stat.map(|stat| stat.size),
+            blocks: stat.map(|stat| stat.blocks),
+            modified: stat.map(|stat| utc::as_rfc3339(stat.modified)),
+            accessed: stat.map(|stat| utc::as_rfc3339(stat.accessed)),
+            changed: stat.map(|stat| utc::as_rfc3339(stat.changed)),
+            inode: stat.map(|stat| stat.inode),
+            major: special.map(|(major, _)| major),
+            minor: special.map(|(_, minor)| minor),
+            target: entry.link.clone(),
+            error: entry.trouble.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// One line of JSON.
+    ///
+    /// # Errors
+    /// None that is known of: a record has nothing that JSON lacks.
+    pub fn json(&self) -> serde_json::Result<Vec<u8>> {
+        let mut line = serde_json::to_vec(self)?;
+        line.push(b'\n');
+        Ok(line)
+    }
+
+    /// One line of CSV.
+    pub fn csv(&self) -> Vec<u8> {
+        let number = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
+        let text = |text: &Option<String>| text.clone().unwrap_or_default().into_bytes();
+        let kind = self.kind.map(kind_name).unwrap_or_default();
+        csv::line([
+            self.image.0.clone(),
+            self.path.0.clone(),
+            kind.into(),
+            text(&self.mode),
+            number(self.links).into(),
+            number(self.uid.map(u64::from)).into(),
+            number(self.gid.map(u64::from)).into(),
+            text(&self.user),
+            text(&self.group),
+            number(self.size).into(),
+            number(self.blocks).into(),
+            text(&self.modified),
+            text(&self.accessed),
+            text(&self.changed),
+            number(self.inode).into(),
+            number(self.major).into(),
+            number(self.minor).into(),
+            self.target.clone().unwrap_or_default().0,
+            text(&self.error),
+        ])
+    }
+}
+
+/// As JSON has it.
+fn kind_name(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::File => "file",
+        FileKind::Directory => "directory",
+        FileKind::Link => "link",
+        FileKind::Block => "block",
+        FileKind::Character => "character",
+        FileKind::Fifo => "fifo",
+        FileKind::Socket => "socket",
+        FileKind::Other => "other",
+    }
+}

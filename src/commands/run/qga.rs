@@ -1,0 +1,133 @@
+//! A command by way of the QEMU guest agent of the image: `--via qga`.
+
+use std::io::IsTerminal;
+
+use anyhow::{Context, anyhow};
+
+use super::options::Args;
+use crate::commands::Failure;
+use crate::exit::Status;
+use crate::guest::qga::{Command, Finished, MOST_INPUT, Qga, QgaError};
+use crate::machine::stdio;
+
+/// Where programs are, for a command whose variables are all told.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The command, with all that this agent can do for it.
+///
+/// # Errors
+/// What it cannot, and input that is too large or cannot be read.
+pub fn command(args: &Args, input: Vec<u8>) -> Result<Command, Failure> {
+    if input.len() as u64 > MOST_INPUT {
+        let most = MOST_INPUT >> 20;
+        return Err(anyhow!("the QEMU guest agent takes no more than {most} MiB of input").into());
+    }
+    let (guest, run) = (&args.guest, &args.guest.run);
+    let asked = [
+        ("--tty", run.tty),
+        ("--user", run.user.is_some()),
+        ("--workdir", run.workdir.is_some()),
+        ("--copy-in", !guest.copy_in.is_empty()),
+        ("--copy-out", !guest.copy_out.is_empty()),
+    ];
+    if let Some((option, _)) = asked.iter().find(|(_, asked)| *asked) {
+        return Err(Failure::with_mend(
+            anyhow!("{option} cannot be had from the QEMU guest agent"),
+            "--via seed, where the image holds a Linux system",
+        ));
+    }
+    let text = |word: &std::ffi::OsStr| {
+        let text = word.to_str().map(str::to_owned);
+        text.with_context(|| format!("{}: the QEMU guest agent takes UTF-8", word.display()))
+    };
+    let mut env = Vec::new();
+    for (name, value) in &run.env {
+        if let Some(value) = value.clone().or_else(|| std::env::var_os(name)) {
+            env.push(format!("{}={}", text(name)?, text(&value)?));
+        }
+    }
+    if !env.is_empty() && !env.iter().any(|variable| variable.starts_with("PATH=")) {
+        env.insert(0, PATH.to_owned());
+    }
+    let argv = guest.command.iter().map(|word| text(word));
+    Ok(Command {
+        argv: argv.collect::<Result<_, _>>()?,
+        env,
+        input,
+    })
+}
+
+/// All of standard input, which this agent takes in one piece, or more than it takes; none of a
+/// terminal's.
+///
+/// # Errors
+/// No thread can be started.
+pub async fn input() -> Result<Vec<u8>, Failure> {
+    let mut input = Vec::new();
+    if std::io::stdin().is_terminal() {
+        return Ok(input);
+    }
+    let mut chunks = stdio::input().context("starting a thread for the input")?;
+    while let Some(chunk) = chunks.recv().await {
+        input.extend_from_slice(&chunk);
+        if input.len() as u64 > MOST_INPUT {
+            break;
+        }
+    }
+    Ok(input)
+}
+
+/// Runs the command, passes its output on, and gives its status.
+///
+/// # Errors
+/// It cannot be invoked, or the agent fails.
+pub async fn run(qga: &mut Qga, command: Command) -> Result<Status, Failure> {
+    let program = command.argv.first().cloned().unwrap_or_default();
+    let finished = qga
+        .run(command)
+        .await
+        .map_err(|error| refused(&program, error))?;
+    let Finished {
+        status,
+        signal,
+        stdout,
+        stderr,
+        truncated,
+    } = finished;
+    for (bytes, sink) in [(stdout, stdio::output()), (stderr, stdio::error_output())] {
+        let (sink, written) = sink.context("starting a thread for the output")?;
+        // A reader that has gone is no error of ours.
+        let _ = sink.send(bytes).await;
+        drop(sink);
+        let _ = written.await;
+    }
+    if truncated {
+        tracing::warn!(
+            "the command wrote more than the QEMU guest agent collects; the rest is lost"
+        );
+    }
+    Ok(match (status, signal) {
+        (_, Some(signal)) => Status::Guest(Status::Signalled(signal).code()),
+        (status, None) => Status::Guest(status.unwrap_or(Status::Failed.code())),
+    })
+}
+
+/// The agent has no words of its own for a program that is not there, only the system's.
+fn refused(program: &str, error: QgaError) -> Failure {
+    let running = format!("running {program:?} in the guest");
+    let said = match &error {
+        QgaError::Refused(why) => why.as_str(),
+        _ => "",
+    };
+    let status = match said {
+        why if why.contains("No such file or directory") => Status::NotFound,
+        why if why.contains("Permission denied") || why.contains("Exec format error") => {
+            Status::NotInvocable
+        }
+        _ => return Failure::from(error).context(running),
+    };
+    Failure {
+        status,
+        ..Failure::from(error).context(running)
+    }
+}

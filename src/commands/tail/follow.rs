@@ -1,0 +1,114 @@
+//! What of a file has been shown, and what is to be shown next. Pure.
+
+use crate::guest::wire::Stat;
+
+/// How far a file was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Which file it was.
+    pub inode: u64,
+    /// How many of its bytes.
+    pub bytes: u64,
+}
+
+/// What is to be shown of a file that was looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: it is as it was.
+    Nothing,
+    /// What is behind this offset.
+    From(u64),
+    /// All of it: it is shorter than it was, so it was written anew.
+    Truncated,
+    /// All of it: another file has its name now.
+    Replaced,
+}
+
+impl Shown {
+    /// Compares with what the file is now.
+    pub fn next(self, stat: &Stat) -> Next {
+        if stat.inode != self.inode {
+            Next::Replaced
+        } else if stat.size < self.bytes {
+            Next::Truncated
+        } else if stat.size == self.bytes {
+            Next::Nothing
+        } else {
+            Next::From(self.bytes)
+        }
+    }
+}
+
+/// The last lines of a text; the last one may have no end yet. None where there may be more of
+/// them before the text.
+pub fn last_lines(text: &[u8], lines: usize, is_whole: bool) -> Option<&[u8]> {
+    if lines == 0 {
+        return Some(&[]);
+    }
+    let body = text.strip_suffix(b"\n").unwrap_or(text);
+    let ends = body.iter().enumerate().rev();
+    let mut ends = ends.filter_map(|(at, byte)| (*byte == b'\n').then_some(at));
+    match ends.nth(lines - 1) {
+        Some(at) => Some(&text[at + 1..]),
+        None => is_whole.then_some(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::wire::FileKind;
+    use proptest::prelude::*;
+
+    fn stat(inode: u64, size: u64) -> Stat {
+        Stat {
+            kind: FileKind::File,
+            mode: 0o644,
+            links: 1,
+            uid: 0,
+            gid: 0,
+            size,
+            blocks: 8,
+            modified: (0, 0),
+            accessed: (0, 0),
+            changed: (0, 0),
+            device: 1,
+            inode,
+            special: None,
+        }
+    }
+
+    #[test]
+    fn a_file_that_grew_is_shown_from_where_it_ended() {
+        let (inode, bytes) = (7, 100);
+        let shown = Shown { inode, bytes };
+        assert_eq!(shown.next(&stat(7, 100)), Next::Nothing);
+        assert_eq!(shown.next(&stat(7, 150)), Next::From(100));
+        assert_eq!(shown.next(&stat(7, 99)), Next::Truncated);
+        assert_eq!(shown.next(&stat(8, 150)), Next::Replaced);
+    }
+
+    #[test]
+    fn last_lines_are_those_of_tail() {
+        let text = b"a\nb\n\nc\n";
+        assert_eq!(last_lines(text, 0, true), Some(&b""[..]));
+        assert_eq!(last_lines(text, 1, true), Some(&b"c\n"[..]));
+        assert_eq!(last_lines(text, 2, true), Some(&b"\nc\n"[..]));
+        assert_eq!(last_lines(text, 4, true), Some(&text[..]));
+        assert_eq!(last_lines(text, 9, true), Some(&text[..]));
+        assert_eq!(last_lines(text, 4, false), None);
+        assert_eq!(last_lines(b"a\nb", 1, true), Some(&b"b"[..]));
+        assert_eq!(last_lines(b"", 3, true), Some(&b""[..]));
+    }
+
+    proptest! {
+        #[test]
+        fn as_many_lines_as_asked_for(text in "[a\n]{0,40}", lines in 0_usize..10) {
+            let shown = last_lines(text.as_bytes(), lines, true).unwrap();
+            let all = text.lines().count();
+            prop_assert!(text.as_bytes().ends_with(shown));
+            let number = std::str::from_utf8(shown).unwrap().lines().count();
+            prop_assert_eq!(number, all.min(lines));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! When a system ran last. Only wtmp says when it started; other files say until when it
+//! surely ran at least.
+
+use serde::Serialize;
+
+use super::view::{View, name};
+use crate::guest::session::SessionError;
+
+/// A moment of a system's last run, and what says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LastBoot {
+    /// Seconds since 1970.
+    pub seconds: i64,
+    /// What it is the moment of.
+    pub what: What,
+    /// The file that says so.
+    pub evidence: String,
+}
+
+/// What a moment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// The system started then.
+    Started,
+    /// It was running then, and may have started long before.
+    Running,
+}
+
+/// One record of wtmp on x86-64 and its like (utmp(5)): its size, and where its type and its
+/// seconds stand.
+const RECORD: usize = 384;
+const TYPE: usize = 0;
+const SECONDS: usize = 340;
+/// ut_type of a record that init writes at the start.
+const BOOT_TIME: [u8; 2] = [2, 0];
+/// As much of wtmp as is read, from its end: 10,000 records.
+const WTMP: u64 = 10_000 * RECORD as u64;
+
+/// Files that a running system writes, and no installer.
+const WRITTEN: [&str; 3] = [
+    "/var/lib/systemd/random-seed",
+    "/var/lib/systemd/timesync/clock",
+    "/var/lib/dhcp/dhclient.leases",
+];
+
+/// The best evidence that there is; none of a system that never ran.
+///
+/// # Errors
+/// The session ends, or the image is torn.
+pub async fn last_boot(view: View<'_>) -> Result<Option<LastBoot>, SessionError> {
+    for path in ["/var/log/wtmp", "/var/log/wtmp.1"] {
+        let bytes = view.bytes_at_end(path, WTMP, RECORD as u64).await?;
+        if let Some(seconds) = bytes.as_deref().and_then(boot_of_wtmp) {
+            return Ok(Some(LastBoot {
+                seconds,
+                what: What::Started,
+                evidence: path.to_owned(),
+            }));
+        }
+    }
+    let mut best: Option<LastBoot> = None;
+    let mut consider = |seconds: i64, evidence: String| {
+        if best.as_ref().is_none_or(|best| seconds > best.seconds) {
+            best = Some(LastBoot {
+                seconds,
+                what: What::Running,
+                evidence,
+            });
+        }
+    };
+    // One directory for each machine-id, of which a copied image may have several.
+    for machine in view.list("/var/log/journal").await? {
+        let Some(machine) = name(&machine) else {
+            continue;
+        };
+        let path = format!("/var/log/journal/{machine}/system.journal");
+        if let Some(stat) = view.stat(&path).await? {
+            consider(stat.modified.0, path);
+        }
+    }
+    for path in WRITTEN {
+        if let Some(stat) = view.stat(path).await? {
+            consider(stat.modified.0, path.to_owned());
+        }
+    }
+    Ok(best)
+}
+
+/// The last start that wtmp has.
+fn boot_of_wtmp(bytes: &[u8]) -> Option<i64> {
+    let records = bytes.chunks_exact(RECORD);
+    let boots = records.filter(|record| record[TYPE..TYPE + 2] == BOOT_TIME);
+    let seconds = |record: &[u8]| {
+        record[SECONDS..]
+            .first_chunk()
+            .map(|s| u32::from_le_bytes(*s))
+    };
+    let mut boots = boots.filter_map(seconds).map(i64::from);
+    boots.rfind(|seconds| *seconds > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: u8, seconds: u32) -> Vec<u8> {
+        let mut record = vec![0; RECORD];
+        record[TYPE] = kind;
+        record[SECONDS..SECONDS + 4].copy_from_slice(&seconds.to_le_bytes());
+        record
+    }
+
+    #[test]
+    fn the_last_start_of_wtmp_counts() {
+        let wtmp = [
+            record(2, 100),
+            record(7, 150),
+            record(2, 200),
+            record(8, 300),
+        ]
+        .concat();
+        assert_eq!(boot_of_wtmp(&wtmp), Some(200));
+        assert_eq!(boot_of_wtmp(&record(7, 1)), None);
+        // A start before the clock was set, and a record that is torn.
+        assert_eq!(boot_of_wtmp(&record(2, 0)), None);
+        assert_eq!(boot_of_wtmp(&record(2, 9)[..300]), None);
+    }
+}

@@ -1,0 +1,148 @@
+//! Files of a mounted root, as facts are looked for in them: most are not there, and that is
+//! no error.
+
+use nix::errno::Errno;
+
+use crate::guest::session::{Session, SessionError};
+use crate::guest::wire::{At, ByteString, Entry, Stat};
+
+/// How many entries of one directory are looked at.
+const MOST: usize = 100_000;
+
+/// A mounted root.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    session: &'a Session,
+    root: &'a str,
+    /// Only what is not there is no error: another process writes to the image, and what it
+    /// tears must not look like a fact.
+    strict: bool,
+}
+
+impl<'a> View<'a> {
+    /// The root that is mounted at a directory of the guest.
+    pub fn new(session: &'a Session, root: &'a str, strict: bool) -> Self {
+        Self {
+            session,
+            root,
+            strict,
+        }
+    }
+
+    /// The conversation.
+    pub fn session(&self) -> &'a Session {
+        self.session
+    }
+
+    /// Where the root is in the guest.
+    pub fn root(&self) -> &'a str {
+        self.root
+    }
+
+    fn at(&self, path: &str) -> At {
+        At {
+            root: self.root.into(),
+            path: path.into(),
+        }
+    }
+
+    /// Takes what is not there, or cannot be read, for nothing.
+    fn there<T>(&self, result: Result<T, SessionError>) -> Result<Option<T>, SessionError> {
+        let missing = [
+            Errno::ENOENT,
+            Errno::ENOTDIR,
+            Errno::ELOOP,
+            Errno::EISDIR,
+            Errno::EINVAL,
+            Errno::ENXIO,
+        ];
+        match result {
+            Ok(found) => Ok(Some(found)),
+            Err(SessionError::Refused(trouble)) => {
+                let is_missing = missing.iter().any(|e| trouble.errno == Some(*e as i32));
+                match is_missing || !self.strict {
+                    true => Ok(None),
+                    false => Err(SessionError::Refused(trouble)),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first bytes of a file, links followed.
+    ///
+    /// # Errors
+    /// The session ends, or the image is torn.
+    pub async fn bytes(&self, path: &str, most: u64) -> Result<Option<Vec<u8>>, SessionError> {
+        self.there(self.session.read_all(self.at(path), most).await)
+    }
+
+    /// The last bytes of a file of records: whole ones, counted from its beginning.
+    ///
+    /// # Errors
+    /// As for `bytes`.
+    pub async fn bytes_at_end(
+        &self,
+        path: &str,
+        most: u64,
+        record: u64,
+    ) -> Result<Option<Vec<u8>>, SessionError> {
+        let Some(stat) = self.stat(path).await? else {
+            return Ok(None);
+        };
+        let skipped = stat.size.saturating_sub(most);
+        let offset = skipped.next_multiple_of(record.max(1));
+        let read = self.session.read_from(self.at(path), offset, most).await;
+        self.there(read)
+    }
+
+    /// A file as text, what is no UTF-8 replaced.
+    ///
+    /// # Errors
+    /// As for `bytes`.
+    pub async fn text(&self, path: &str, most: u64) -> Result<Option<String>, SessionError> {
+        let bytes = self.bytes(path, most).await?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// stat(2), links followed.
+    ///
+    /// # Errors
+    /// As for `bytes`.
+    pub async fn stat(&self, path: &str) -> Result<Option<Stat>, SessionError> {
+        self.there(self.session.stat(self.at(path), true).await)
+    }
+
+    /// Where a symbolic link leads.
+    ///
+    /// # Errors
+    /// As for `bytes`.
+    pub async fn link(&self, path: &str) -> Result<Option<String>, SessionError> {
+        let target = self.there(self.session.read_link(self.at(path)).await)?;
+        Ok(target.map(|ByteString(bytes)| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// The entries of a directory, sorted; none where there is no such directory.
+    ///
+    /// # Errors
+    /// As for `bytes`.
+    pub async fn list(&self, path: &str) -> Result<Vec<Entry>, SessionError> {
+        let Some(mut listed) = self.there(self.session.list(self.at(path)).await)? else {
+            return Ok(Vec::new());
+        };
+        let mut entries = Vec::new();
+        while let Some(Some(entry)) = self.there(listed.next().await)? {
+            if entries.len() == MOST {
+                break;
+            }
+            entries.push(entry);
+        }
+        entries.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(entries)
+    }
+}
+
+/// A name of an entry, where it is text.
+pub fn name(entry: &Entry) -> Option<&str> {
+    std::str::from_utf8(&entry.path.0).ok()
+}

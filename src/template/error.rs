@@ -1,0 +1,74 @@
+//! Why there is no template, or it was not restored.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::store::StoreError;
+use crate::guest::boot::{BootError, MACHINE};
+use crate::guest::session::SessionError;
+use crate::machine::StartError;
+use crate::machine::drives::DriveError;
+use crate::machine::saving::SavingError;
+
+/// How long another process may take to build the template before this one boots by itself.
+pub(super) const OTHERS_BUILD: Duration = Duration::from_secs(180);
+
+/// Why there is no template, or it was not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The appliance that was to be saved.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// Saving or restoring.
+    #[error(transparent)]
+    Saving(#[from] SavingError),
+    /// The agent.
+    #[error("the appliance's agent")]
+    Agent(#[from] SessionError),
+    /// An image changed meanwhile.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+    /// What QEMU said it would do, it did not.
+    #[error("QEMU has no machine type with the alias {MACHINE}")]
+    NoMachineType,
+    /// The memory's file does not have its digest.
+    #[error("the template {} is damaged: its memory", .0.display())]
+    Memory(PathBuf),
+    /// Another process has been building it for too long.
+    #[error("another process has been building the template for {} s", OTHERS_BUILD.as_secs())]
+    Others,
+    /// Something of this host's.
+    #[error("making a template")]
+    Io(#[from] io::Error),
+}
+
+impl From<StartError> for TemplateError {
+    fn from(error: StartError) -> Self {
+        Self::Boot(error.into())
+    }
+}
+
+impl TemplateError {
+    /// What helps.
+    pub fn mend(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.mend(),
+            Self::Boot(error) => error.mend(),
+            Self::Drive(error) => error.mend(),
+            _ => Some("--no-template boots the appliance instead".to_owned()),
+        }
+    }
+
+    /// Whether the user should hear of it: something is wrong on this host.
+    pub(super) fn is_worth_a_word(&self) -> bool {
+        match self {
+            Self::Store(error) => !matches!(error, StoreError::Unusable { .. }),
+            Self::Memory(_) | Self::Others | Self::Io(_) => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Everything that makes a template valid. QEMU notices no change of the processor model, the
+//! kernel or the initramfs when it restores a machine: whatever such a machine was made of stands
+//! here, and another key is another template.
+
+use std::fs;
+use std::io;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::digest;
+use super::memory::Identity;
+use crate::guest::boot::{self, Settings};
+use crate::machine::plan::{Accelerator, Firmware};
+
+/// A template's key, in clear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// What sort of machine: `appliance`.
+    pub kind: String,
+    /// This program's version.
+    pub bivouac: String,
+    /// This program, which is the appliance's init; it also made the initramfs.
+    pub program: Described,
+    /// QEMU's program.
+    pub qemu: Described,
+    /// The firmware, where it is a file of its own.
+    pub firmware: Option<Described>,
+    /// The kernel, and the index of its modules, which changes with each of them.
+    pub kernel: Vec<Described>,
+    /// QEMU's arguments, each descriptor by what it is for instead of its number.
+    pub arguments: Vec<String>,
+    /// The accelerator that it uses.
+    pub accelerator: String,
+    /// Guest memory in MiB.
+    pub memory_mib: u64,
+    /// Number of virtual CPUs.
+    pub cpus: u32,
+    /// The host's processor: vendor, family, model, stepping and microcode.
+    pub processor: String,
+    /// The host's kernel, as `uname -rv` tells it.
+    pub host: String,
+}
+
+/// A file that a template was made with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Described {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Which file that was.
+    pub identity: Identity,
+}
+
+impl Described {
+    fn of(path: &Path) -> io::Result<Self> {
+        Self::of_file(path, path)
+    }
+
+    fn of_file(path: &Path, opened_by: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            identity: Identity::from(&fs::metadata(opened_by)?),
+        })
+    }
+}
+
+impl Key {
+    /// The key of the appliance with `disks` disks. Reads no file but /proc/cpuinfo: a file is
+    /// known by its number, size and times.
+    ///
+    /// # Errors
+    /// One of the files that it is made of is not there.
+    pub fn of_appliance(settings: &Settings, disks: usize) -> io::Result<Self> {
+        let plan = boot::nominal_plan(settings, disks);
+        let firmware = match &plan.firmware {
+            Firmware::File(path) => Some(Described::of(path)?),
+            Firmware::Bios | Firmware::Uefi { .. } => None,
+        };
+        let mut kernel = vec![Described::of(&settings.kernel.image)?];
+        if let Some(modules) = &settings.kernel.modules {
+            kernel.push(Described::of(&modules.join("modules.dep"))?);
+        }
+        let own = Path::new("/proc/self/exe");
+        let arguments = crate::machine::args::argv(&plan);
+        let words = arguments.iter().map(|word| word.to_string_lossy());
+        let system = nix::sys::utsname::uname()?;
+        let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+        Ok(Self {
+            kind: "appliance".to_owned(),
+            bivouac: env!("CARGO_PKG_VERSION").to_owned(),
+            program: Described::of_file(&fs::read_link(own)?, own)?,
+            qemu: Described::of(&settings.qemu)?,
+            firmware,
+            kernel,
+            arguments: words.map(|word| word.into_owned()).collect(),
+            accelerator: match settings.accelerator {
+                // Only where it was seen to run a guest.
+                Accelerator::Kvm | Accelerator::KvmThenTcg => "kvm".to_owned(),
+                Accelerator::Tcg => "tcg".to_owned(),
+            },
+            memory_mib: settings.memory_mib,
+            cpus: settings.cpus,
+            processor: processor()?,
+            host: format!("{} {}", text(system.release()), text(system.version())),
+        })
+    }
+
+    /// The name of the template's directory. Two keys of one name are told apart by the manifest.
+    pub fn name(&self) -> String {
+        // Of strings and numbers alone: that never fails.
+        digest::of(&serde_json::to_vec(self).unwrap_or_default())
+    }
+}
+
+/// The first processor, as /proc/cpuinfo has it.
+fn processor() -> io::Result<String> {
+    // One of many processors is enough, and the kernel makes each line when it is read.
+    let mut text = vec![0; 4096];
+    let read = fs::File::open("/proc/cpuinfo")?.read(&mut text)?;
+    let text = String::from_utf8_lossy(&text[..read]);
+    let wanted = [
+        "vendor_id",
+        "cpu family",
+        "model",
+        "model name",
+        "stepping",
+        "microcode",
+    ];
+    let mut found = Vec::new();
+    for line in text.lines().take_while(|line| !line.is_empty()) {
+        if let Some((name, value)) = line.split_once(':')
+            && wanted.contains(&name.trim())
+        {
+            found.push(format!("{}={}", name.trim(), value.trim()));
+        }
+    }
+    Ok(found.join(" "))
+}

@@ -1,0 +1,61 @@
+//! What a template says of itself: one line with a magic, a version and a digest, and below it
+//! JSON with the whole key in clear.
+
+use serde::{Deserialize, Serialize};
+
+use super::digest;
+use super::key::Key;
+use super::memory::Identity;
+use crate::machine::plan::UseOfMemory;
+
+/// The first word of every manifest.
+const MAGIC: &str = "bivouac-template";
+/// The version of what a template's directory holds.
+const VERSION: &str = "1";
+
+/// A template's manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// What it was made from.
+    pub key: Key,
+    /// QEMU's machine type with its version, such as `pc-q35-7.2`.
+    pub machine: String,
+    /// QEMU's version: major, minor, micro.
+    pub qemu: (u64, u64, u64),
+    /// The memory's file as it was when it was written.
+    pub memory: Identity,
+    /// Its digest.
+    pub memory_digest: String,
+    /// The digest of the state of everything else.
+    pub state_digest: String,
+}
+
+impl Manifest {
+    /// Whether QEMU of this version maps memory from a file that it may only read.
+    pub fn takes_memory_read_only((major, minor, _): (u64, u64, u64)) -> bool {
+        UseOfMemory::of_a_clone((major, minor)) == UseOfMemory::CopyOnWriteReadOnly
+    }
+
+    /// [`Manifest::takes_memory_read_only`] of its own.
+    pub fn takes_read_only(&self) -> bool {
+        Self::takes_memory_read_only(self.qemu)
+    }
+
+    /// As its file holds it.
+    pub fn to_text(&self) -> String {
+        // Of strings and numbers alone: that never fails.
+        let mut json = serde_json::to_string_pretty(self).unwrap_or_default();
+        json.push('\n');
+        format!("{MAGIC} {VERSION} {}\n{json}", digest::of(json.as_bytes()))
+    }
+
+    /// Reads it back. None where it is none of this version, or damaged.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let (first, json) = text.split_once('\n')?;
+        let expected = format!("{MAGIC} {VERSION} {}", digest::of(json.as_bytes()));
+        match first == expected {
+            true => serde_json::from_str(json).ok(),
+            false => None,
+        }
+    }
+}

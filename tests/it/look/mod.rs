@@ -1,0 +1,7 @@
+//! Looking into images: how results are shown, what is found in a tree, and all of it on a real
+//! image in a real machine.
+
+mod forms;
+mod local;
+mod machine;
+mod space;

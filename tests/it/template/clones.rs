@@ -1,0 +1,84 @@
+//! Clones of one template: each answers, none changes it, each has random numbers of its own and
+//! the right time.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bivouac::template::memory;
+
+use super::{chroot, only_template, templates, was_booted, was_restored};
+use crate::env::guests::guest;
+
+/// Two draws of random bytes, the time, and then memory until there is little left.
+const SCRIPT: &str = "head -c 16 /dev/urandom | od -An -tx1; date +%s; cat /etc/hostname; \
+     awk '/^MemAvailable/ { print int($2 / 1024) - 40 }' /proc/meminfo > /tmp/mib; \
+     mount -t tmpfs -o size=100% none /mnt 2>/dev/null; \
+     head -c $(cat /tmp/mib)M /dev/urandom > /mnt/full; stat -c %s /mnt/full";
+
+fn clones_by(qemu: Option<&str>) {
+    let home = tempfile::tempdir_in("/var/tmp").unwrap();
+    let image = guest("debian12.qcow2");
+    let image = image.to_str().unwrap();
+    let start = |script: &str| {
+        let run = chroot(home.path(), image, script);
+        match qemu {
+            Some(qemu) => run.env("BIVOUAC_QEMU", qemu),
+            None => run,
+        }
+    };
+    let first = start("cat /etc/hostname").output();
+    assert_eq!(first.stdout, "debian12\n", "{first:?}");
+    assert!(was_restored(&first) && !was_booted(&first), "{first:?}");
+    let path = only_template(home.path()).join("memory");
+    let digest = || memory::digest(&std::fs::File::open(&path).unwrap()).unwrap();
+    let before = (
+        digest(),
+        std::fs::metadata(&path).unwrap().modified().unwrap(),
+    );
+
+    let both = [start(SCRIPT).start(), start(SCRIPT).start()];
+    let both = both.map(|running| running.wait());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let mut random = Vec::new();
+    for clone in &both {
+        assert!(was_restored(clone) && !was_booted(clone), "{clone:?}");
+        // It took one build, and nobody began another.
+        assert_eq!(clone.stderr.matches("QEMU has process id").count(), 1);
+        let lines: Vec<_> = clone.stdout.lines().collect();
+        let [bytes, time, name, written] = lines[..] else {
+            panic!("{clone:?}");
+        };
+        random.push(bytes.to_owned());
+        let time: u64 = time.parse().unwrap();
+        assert!(now - time < 60, "{time} is long before {now}");
+        assert_eq!(name, "debian12");
+        let written: u64 = written.parse().unwrap();
+        assert!(written > 80 << 20, "{written} bytes of memory written");
+    }
+    assert_ne!(random[0], random[1]);
+    let after = (
+        digest(),
+        std::fs::metadata(&path).unwrap().modified().unwrap(),
+    );
+    assert_eq!(
+        before, after,
+        "nothing of a template changes while clones run"
+    );
+    let left = std::fs::read_dir(templates(home.path())).unwrap().count();
+    assert_eq!(left, 1);
+}
+
+#[test]
+fn clones_answer_differ_in_their_random_numbers_and_leave_their_template_as_it_was() {
+    clones_by(None);
+}
+
+#[test]
+fn clones_of_qemu_10_map_a_memory_that_they_may_only_read() {
+    let qemu = std::env::var("BIVOUAC_TEST_QEMU10").expect(
+        "BIVOUAC_TEST_QEMU10 names QEMU 10: scripts/test sets it, scripts/qemu-trixie makes it",
+    );
+    clones_by(Some(&qemu));
+}

@@ -1,0 +1,87 @@
+//! The kill matrix while a template is built: nothing that is half built is ever used, and
+//! nothing stays but what the next builder sweeps away.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::{chroot, only_template, templates, was_restored};
+use crate::env::bivouac::children;
+use crate::env::guests::guest;
+use crate::env::residue::alive;
+
+/// When the builder is killed: so long after the template's files appear, or after its start.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    Started(u64),
+    Written(u64),
+}
+
+#[test]
+fn a_builder_that_is_killed_leaves_nothing_that_is_used() {
+    use Moment::{Started, Written};
+    let home = tempfile::tempdir_in("/var/tmp").unwrap();
+    let image = guest("debian12.qcow2");
+    let image = image.to_str().unwrap();
+    let instants = [
+        Started(5),
+        Started(150),
+        Started(1500),
+        Started(4000),
+        Written(0),
+        Written(3),
+        Written(10),
+        Written(30),
+        Written(80),
+    ];
+    for instant in instants {
+        let running = chroot(home.path(), image, "cat /etc/hostname").start();
+        let start = Instant::now();
+        let wait = match instant {
+            Started(wait) => wait,
+            Written(wait) => {
+                let written = || {
+                    let entries = std::fs::read_dir(templates(home.path()))
+                        .into_iter()
+                        .flatten();
+                    entries
+                        .flatten()
+                        .any(|entry| entry.path().join("memory").exists())
+                };
+                while !written() {
+                    assert!(start.elapsed() < Duration::from_secs(200));
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                wait
+            }
+        };
+        std::thread::sleep(Duration::from_millis(wait));
+        let started = children(running.pid());
+        running.signal(Signal::SIGKILL);
+        running.wait();
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while started.iter().any(|pid| alive(*pid)) {
+            assert!(Instant::now() < deadline, "{instant:?} left a process");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // A template that has its name is whole: it is not built again.
+        let names = std::fs::read_dir(templates(home.path()))
+            .into_iter()
+            .flatten();
+        let names = names
+            .flatten()
+            .map(|entry| entry.file_name().into_string().unwrap());
+        let published = names.filter(|name| !name.starts_with('.')).count();
+        if published > 0 {
+            let finished = chroot(home.path(), image, "cat /etc/hostname").output();
+            assert_eq!(finished.stdout, "debian12\n", "{finished:?}");
+            assert_eq!(finished.stderr.matches("QEMU has process id").count(), 1);
+            assert!(was_restored(&finished), "{instant:?}: {finished:?}");
+            std::fs::remove_dir_all(templates(home.path())).unwrap();
+        }
+    }
+    let finished = chroot(home.path(), image, "cat /etc/hostname").output();
+    assert_eq!(finished.stdout, "debian12\n", "{finished:?}");
+    assert!(was_restored(&finished));
+    only_template(home.path());
+}
