@@ -1,0 +1,234 @@
+"""Who is measured at what: each job with bivouac's command and those of the peers."""
+
+import glob
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field, replace
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+@dataclass
+class Contender:
+    """One command that does a job. `slow` ones are run in fewer rounds."""
+
+    name: str
+    command: list
+    # What stdout has to hold.
+    must: str = ""
+    slow: bool = False
+    # stdout is watched for this, and the run ends where it comes.
+    until: str | None = None
+    at_once: int = 1
+    # How often the command repeats its work, one after the other.
+    in_a_row: int = 1
+    # Its first run makes a template or fills a cache, and is not counted.
+    first_apart: bool = False
+    note: str = ""
+
+    def once(self):
+        """The work alone: not several at once, nor in a row."""
+        command = self.command[4:] if self.in_a_row > 1 else self.command
+        return replace(self, command=command, at_once=1, in_a_row=1)
+
+
+@dataclass
+class Job:
+    key: str
+    title: str
+    contenders: list = field(default_factory=list)
+    # A line for each contender that cannot take part.
+    left_out: list = field(default_factory=list)
+
+
+class Bivouac:
+    """The program that is measured, and what it can do so far."""
+
+    def __init__(self, program):
+        self.program = program
+        self.templates = "--no-template" in self.help("chroot")
+        self.commands = "--via" in self.help("run")
+        self.warm = "--warm" in self.help("run")
+
+    def help(self, command):
+        shown = subprocess.run([self.program, "help", command], capture_output=True, text=True)
+        return shown.stdout if shown.returncode == 0 else ""
+
+    def line(self, command, arguments, options=()):
+        return [self.program, command, "--accel", "tcg", *options, *arguments]
+
+    def inside(self, job, command, arguments, must="", cold=True):
+        """A command in the appliance: restored, and booted afresh where `cold` asks for it."""
+        if not self.help(command):
+            job.left_out.append(f"`bivouac {command}`: this bivouac has no such command")
+            return
+        if self.templates:
+            self.add(job, "bivouac", self.line(command, arguments), must)
+        else:
+            job.left_out.append("bivouac, restored: this bivouac has no templates")
+        if cold or not self.templates:
+            options = ["--no-template"] if self.templates else []
+            self.add(job, "bivouac, no template", self.line(command, arguments, options), must)
+
+    @staticmethod
+    def add(job, name, line, must=""):
+        job.contenders.append(Contender(name, line, must, first_apart=True))
+
+
+def found(job, program):
+    """Whether a peer is there; if not, the job says so."""
+    if not shutil.which(program):
+        job.left_out.append(f"{program}: not found")
+    return bool(shutil.which(program))
+
+
+def add(job, program, name, arguments, must="", **more):
+    """A peer's command, where the peer is there."""
+    if found(job, program):
+        job.contenders.append(Contender(name, [program, *arguments], must, slow=True, **more))
+
+
+def kernel_with_9p():
+    """The newest kernel here that can mount a directory of the host, as virtme-ng needs."""
+    found = [
+        f"/boot/vmlinuz-{path.split('/')[3]}"
+        for path in glob.glob("/lib/modules/*/kernel/fs/9p/9p.ko*")
+    ]
+    found = [path for path in found if os.access(path, os.R_OK)]
+    return max(found, key=lambda path: [int(n) for n in re.findall(r"\d+", path)], default=None)
+
+
+def jobs(bivouac, image, root, thorough):
+    """All jobs over `image`, a qcow2; `root` is its root partition as a file of its own."""
+    made = [
+        cat(bivouac, image),
+        listing(bivouac, image),
+        space(bivouac, image),
+        inspection(bivouac, image),
+        chroot(bivouac, image),
+        booted(bivouac, image, root),
+    ]
+    made += [at_once(bivouac, image, count, thorough) for count in (10, 50)]
+    made.append(in_a_row(bivouac, image, 100))
+    return made
+
+
+def cat(bivouac, image):
+    job = Job("cat", "Print a file: /etc/os-release")
+    must = r"\nID=debian\n"
+    bivouac.inside(job, "cat", [f"{image}:/etc/os-release"], must)
+    add(job, "virt-cat", "virt-cat", ["-a", image, "/etc/os-release"], must)
+    guestfish = ["--ro", "-a", image, "-i", "cat", "/etc/os-release"]
+    add(job, "guestfish", "guestfish", guestfish, must)
+    return job
+
+
+def listing(bivouac, image):
+    job = Job("ls", "List a tree: ls -lR /etc")
+    must = r"os-release.*passwd|passwd.*os-release"
+    bivouac.inside(job, "ls", ["-lR", f"{image}:/etc"], must, cold=False)
+    add(job, "virt-ls", "virt-ls", ["-lR", "-a", image, "/etc"], must)
+    return job
+
+
+def space(bivouac, image):
+    job = Job("df", "Space of every filesystem")
+    bivouac.inside(job, "df", [image], r"\d%", cold=False)
+    add(job, "virt-df", "virt-df", ["-a", image], r"\d%")
+    return job
+
+
+def inspection(bivouac, image):
+    job = Job("inspect", "What the image holds")
+    bivouac.inside(job, "inspect", [image], r"(?i)debian", cold=False)
+    add(job, "virt-inspector", "virt-inspector", ["-a", image], "<distro>debian")
+    return job
+
+
+def chroot(bivouac, image):
+    job = Job("chroot", "Run `true` in the image's root, not booted")
+    bivouac.inside(job, "chroot", [image, "--", "true"])
+    command = ["--ro", "-a", image, "-i", "command", "/bin/true"]
+    add(job, "guestfish", "guestfish command", command)
+    kernel = kernel_with_9p()
+    if not kernel:
+        job.left_out.append("virtme-ng: no kernel with 9p is installed here")
+    elif found(job, "vng"):
+        vng = ["--disable-kvm", "--run", kernel]
+        note = "in the host's root, not the image's"
+        add(job, "vng", "virtme-ng", [*vng, "--", "true"], note=note)
+        shown = subprocess.run(["vng", "--help"], capture_output=True, text=True).stdout
+        if "--root-fstype" in shown:
+            disk = ["--root-disk", image, "--root-dev", "/dev/vda3", "--root-fstype", "ext4"]
+            add(job, "vng", "virtme-ng, the image's root", [*vng, *disk, "--", "true"])
+    job.left_out.append("vmtest, kernel mode: needs a kernel with virtio and 9p built in")
+    return job
+
+
+def booted(bivouac, image, root):
+    job = Job("run", "Run `true` in the booted image")
+    if bivouac.warm:
+        line = bivouac.line("run", [image, "--", "true"], ["--warm"])
+        bivouac.add(job, "bivouac run --warm", line)
+    else:
+        job.left_out.append("`bivouac run --warm`: this bivouac has no such option")
+    if bivouac.commands:
+        cold = bivouac.line("run", [image, "--", "true"])
+        job.contenders.append(Contender("bivouac run", cold, slow=True))
+    else:
+        job.left_out.append("`bivouac run IMAGE -- CMD`: this bivouac cannot do it")
+    # A QEMU as `bivouac run` starts it. It can run no command: a login prompt has to do.
+    cpus = str(min(2, os.cpu_count()))
+    qemu = ["-no-user-config", "-nodefaults", "-display", "none", "-serial", "stdio"]
+    qemu += ["-machine", "q35,accel=tcg", "-cpu", "max", "-smp", cpus, "-m", "2G", "-snapshot"]
+    qemu += ["-drive", f"if=virtio,format=qcow2,file={image}"]
+    to_prompt = {"until": "login: ", "note": "to the login prompt; runs nothing"}
+    add(job, "qemu-system-x86_64", "qemu -snapshot", qemu, "login: ", **to_prompt)
+    debvm = ["-i", root, "--", "-snapshot"]
+    add(job, "debvm-run", "debvm", debvm, "login: ", **to_prompt)
+    if found(job, "vmtest"):
+        configuration = f"{root}.vmtest.toml"
+        with open(configuration, "w") as file:
+            file.write(f'[[target]]\nname = "true"\nimage = "{image}"\ncommand = "true"\n')
+            file.write('[target.vm]\nextra_args = ["-snapshot"]\n')
+        add(job, "vmtest", "vmtest, image mode", ["--config", configuration])
+    if found(job, "autopkgtest-virt-qemu"):
+        driver = [f"{HERE}/autopkgtest", image]
+        job.contenders.append(Contender("autopkgtest-virt-qemu", driver, slow=True))
+    return job
+
+
+def at_once(bivouac, image, count, thorough):
+    job = Job(f"at-once-{count}", f"{count} at once: print a file")
+    must = r"\nID=debian\n"
+    if count > 10 and not bivouac.templates:
+        job.left_out.append("bivouac: this bivouac has no templates")
+    else:
+        bivouac.inside(job, "cat", [f"{image}:/etc/os-release"], must, cold=False)
+    if count > 10:
+        job.left_out.append("guestfish: would take many minutes")
+    elif thorough:
+        guestfish = ["--ro", "-a", image, "-i", "cat", "/etc/os-release"]
+        add(job, "guestfish", "guestfish", guestfish, must)
+    else:
+        job.left_out.append("guestfish: measured with --thorough only")
+    for contender in job.contenders:
+        contender.at_once = count
+    return job
+
+
+def in_a_row(bivouac, image, count):
+    job = Job("in-a-row", f"{count} in a row: print a file, nothing left behind")
+    if not bivouac.templates:
+        job.left_out.append("bivouac: this bivouac has no templates")
+        return job
+    bivouac.inside(job, "cat", [f"{image}:/etc/os-release"], r"\nID=debian\n", cold=False)
+    for contender in job.contenders:
+        loop = f'for n in $(seq {count}); do "$@" || exit; done'
+        contender.command = ["sh", "-c", loop, "loop", *contender.command]
+        contender.in_a_row = count
+        # Once is enough: it is a hundred runs already.
+        contender.slow = True
+    return job

@@ -1,0 +1,49 @@
+"""What the comparison has to show, from its result; what was not measured is left out."""
+
+
+def promises(result):
+    jobs = {job["key"]: {row["name"]: row for row in job["results"]} for job in result["jobs"]}
+
+    def row(job, name):
+        return jobs.get(job, {}).get(name, {})
+
+    def seconds(job, name):
+        return row(job, name).get("median_s")
+
+    kept = []
+
+    def promise(what, limit, value, is_kept):
+        kept.append({"what": what, "limit": limit, "value": value, "kept": is_kept})
+
+    def times(what, least, ours, theirs):
+        """`theirs` takes at least so many times as long as `ours`."""
+        if ours and theirs:
+            value = round(theirs / ours, 3)
+            promise(f"{what}: times as fast", f"at least {least}", value, value >= least)
+
+    guestfish = seconds("cat", "guestfish")
+    times("cat, no template, against guestfish", 2, seconds("cat", "bivouac, no template"), guestfish)
+    times("warm cat against guestfish", 50, seconds("cat", "bivouac"), guestfish)
+    for job, peer in (("ls", "virt-ls"), ("df", "virt-df"), ("inspect", "virt-inspector")):
+        times(f"warm {job} against {peer}", 25, seconds(job, "bivouac"), seconds(job, peer))
+
+    vmtest = seconds("run", "vmtest, image mode")
+    cold, vng = seconds("chroot", "bivouac, no template"), seconds("chroot", "virtme-ng")
+    times("chroot, no template, against virtme-ng", 1, cold, vng)
+    times("chroot, no template, against vmtest", 1, cold, vmtest)
+    times("warm chroot against virtme-ng", 20, seconds("chroot", "bivouac"), vng)
+    warm = seconds("run", "bivouac run --warm")
+    times("run --warm against vmtest", 80, warm, vmtest)
+    times("run --warm against a boot to the login prompt", 60, warm, seconds("run", "qemu -snapshot"))
+
+    each = row("at-once-50", "bivouac").get("each_qemu_mib")
+    if each:
+        promise("fifty at once: memory of each QEMU, MiB", "at most 64", each, each <= 64)
+
+    ours = [row for rows in jobs.values() for name, row in rows.items() if name.startswith("bivouac")]
+    if ours:
+        failed = sum(bool(row["failure"]) for row in ours)
+        promise("commands of bivouac that failed", "0", failed, failed == 0)
+        left = sum(len(row["left_behind"]) for row in ours)
+        promise("processes and files left behind", "0", left, left == 0)
+    return kept
