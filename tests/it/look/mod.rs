@@ -2,6 +2,7 @@
 //! image in a real machine.
 
 mod forms;
+mod images;
 mod local;
 mod machine;
 mod space;
