@@ -88,7 +88,7 @@ impl Camp {
             watch,
             drives,
             max_write,
-            template: template,
+            template,
         })
     }
 
