@@ -117,6 +117,10 @@ fn images(dir: &Path) -> Vec<(&'static str, PathBuf)> {
         &["-q", "-d", &source("mbr")],
     );
     let script = "label: dos\nstart=1MiB, size=20MiB, type=83, bootable\n";
+    // Not every kernel that tests run under can mount it.
+    let vfat = filesystem(dir, "vfat", 40, "mkfs.vfat", &["-F", "32"]);
+    let etc = format!("{}/etc", source("vfat"));
+    run("mcopy", &["-s", "-i", vfat.to_str().unwrap(), &etc, "::"]);
     vec![
         (
             "whole",
@@ -130,7 +134,7 @@ fn images(dir: &Path) -> Vec<(&'static str, PathBuf)> {
         ),
         ("mbr", disk(dir, "mbr", 24, script, &[(1, &mbr)])),
         ("xfs", filled(dir, "xfs", 300, "mkfs.xfs", &["-q"])),
-        ("vfat", filled(dir, "vfat", 40, "mkfs.vfat", &["-F", "32"])),
+        ("vfat", vfat),
         ("btrfs", subvolume(dir)),
         ("lvm", volume(dir)),
         ("huge", huge(dir)),

@@ -10,6 +10,7 @@ mod inherited;
 mod kill;
 mod seeding;
 mod space;
+mod statuses;
 mod terminal;
 mod traced;
 mod written;

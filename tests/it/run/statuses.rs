@@ -1,0 +1,124 @@
+//! Every way in which a command in a booted image, or the machine under it, may end, has its exit
+//! status. The image is the box, booted by its own init, BusyBox's.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use nix::sys::signal::{Signal, kill};
+
+use crate::env::bivouac::{Bivouac, Finished};
+use crate::env::guests::{guest, tiny};
+use crate::env::residue::sha256;
+
+/// `bivouac run [OPTIONS] box.qcow2 -- COMMAND`.
+fn run(options: &[&str], command: &[&str]) -> Bivouac {
+    Bivouac::run()
+        .args(tiny("switch"))
+        .args(options)
+        .arg(guest("box.qcow2"))
+        .arg("--")
+        .args(command)
+}
+
+fn ends(script: &str, status: i32, said: &str) -> Finished {
+    let finished = run(&[], &["sh", "-c", script]).output();
+    assert_eq!(finished.code(), Some(status), "{script}: {finished:?}");
+    assert!(finished.stderr.contains(said), "{script}: {finished:?}");
+    finished
+}
+
+#[test]
+fn a_commands_own_end_is_the_runs() {
+    let before = sha256(&guest("box.qcow2"));
+    let finished = ends("echo out; echo err >&2; hostname; exit 7", 7, "err\n");
+    assert_eq!(finished.stdout.lines().next(), Some("out"), "{finished:?}");
+    ends("exit 255", 255, "");
+    ends("kill -TERM $$", 128 + 15, "");
+    ends("kill -KILL $$", 128 + 9, "");
+    assert_eq!(sha256(&guest("box.qcow2")), before);
+}
+
+#[test]
+fn a_command_that_cannot_be_invoked_gives_126_or_127() {
+    for (program, status, said) in [
+        ("no-such-program", 127, "not found in the guest"),
+        ("/bin/not-a-program", 126, "cannot be executed in the guest"),
+    ] {
+        let finished = run(&[], &[program]).output();
+        assert_eq!(finished.code(), Some(status), "{program}: {finished:?}");
+        assert!(finished.stderr.contains(said), "{program}: {finished:?}");
+    }
+}
+
+#[test]
+fn a_crash_under_a_command_is_122_at_once_and_says_why() {
+    ends(
+        "echo c > /proc/sysrq-trigger; sleep 1000",
+        122,
+        "Kernel panic - not syncing: sysrq",
+    );
+    ends("reboot -f; sleep 1000", 122, "reset");
+    ends("poweroff -f; sleep 1000", 122, "powered off");
+}
+
+#[test]
+fn a_time_out_is_124_and_a_qemu_that_is_killed_is_123() {
+    let finished = run(&["--timeout", "40"], &["sleep", "1000"]).output();
+    assert_eq!(finished.code(), Some(124), "{finished:?}");
+
+    let mut running = run(&[], &["sh", "-c", "echo here; sleep 1000"]).start();
+    running.wait_for("here");
+    let qemu = crate::env::bivouac::children(running.pid());
+    kill(qemu[0], Signal::SIGKILL).unwrap();
+    let finished = running.wait();
+    assert_eq!(finished.code(), Some(123), "{finished:?}");
+    assert!(
+        finished.stderr.contains("killed by SIGKILL"),
+        "{finished:?}"
+    );
+}
+
+/// Many small files, and one that is large and nearly all hole, there and back.
+#[test]
+fn trees_go_in_and_come_out_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("tree");
+    for directory in 0..20 {
+        let directory = tree.join(format!("{directory}"));
+        fs::create_dir_all(&directory).unwrap();
+        for file in 0..50 {
+            fs::write(directory.join(format!("{file}")), format!("{file}")).unwrap();
+        }
+    }
+    let sparse = fs::File::create(tree.join("sparse")).unwrap();
+    sparse.set_len(10 << 30).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"end", (10 << 30) - 3).unwrap();
+    std::os::unix::fs::symlink("0/1", tree.join("link")).unwrap();
+    fs::hard_link(tree.join("0/2"), tree.join("hard")).unwrap();
+    let copy_in = format!("{}:/root/in", tree.display());
+    let copy_out = format!("/root/in:{}", dir.path().join("back").display());
+    let options = ["--copy-in", &copy_in, "--copy-out", &copy_out];
+    // Also where the command fails.
+    let finished = run(
+        &options,
+        &["sh", "-c", "find /root/in -type f | wc -l; exit 3"],
+    )
+    .output();
+    assert_eq!(finished.code(), Some(3), "{finished:?}");
+    assert_eq!(finished.stdout.trim(), "1002", "{finished:?}");
+    let back = dir.path().join("back");
+    let same = std::process::Command::new("diff")
+        .args(["-r", "--no-dereference"])
+        .args([tree.join("0"), back.join("0")])
+        .status()
+        .unwrap();
+    assert!(same.success());
+    let found = fs::metadata(back.join("sparse")).unwrap();
+    assert_eq!(found.len(), 10 << 30);
+    assert!(found.blocks() < 100, "{} blocks", found.blocks());
+    assert_eq!(fs::metadata(back.join("hard")).unwrap().nlink(), 2);
+    assert_eq!(
+        fs::read_link(back.join("link")).unwrap(),
+        std::path::Path::new("0/1")
+    );
+}
