@@ -36,7 +36,13 @@ impl Look {
         let place = place_of(&device.device, name);
         remove(&place);
         fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
-        match filesystem(&device.device, device.kind, options, &place, modules) {
+        // Whoever asks later when a file was read must not be told of us.
+        let options: Vec<_> = options
+            .iter()
+            .cloned()
+            .chain(["noatime".to_owned()])
+            .collect();
+        match filesystem(&device.device, device.kind, &options, &place, modules) {
             Ok(read_only) => Ok(Self {
                 place,
                 read_only,
@@ -80,8 +86,13 @@ pub fn take(device: &str, target: &Path, read_only: bool) -> bool {
         return false;
     }
     let _ = fs::remove_dir(&place);
-    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-    if read_only && mount(none, target, none, flags, none).is_err() {
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+    let flags = match read_only {
+        true => flags | MsFlags::MS_RDONLY,
+        // Times of access count again, as the kernel has it by default.
+        false => flags | MsFlags::MS_RELATIME,
+    };
+    if mount(none, target, none, flags, none).is_err() {
         unmount(target);
         return false;
     }

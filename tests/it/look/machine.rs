@@ -96,6 +96,9 @@ fn system(dir: &Path) -> PathBuf {
             ("efi/.keep", ""),
         ],
     );
+    // As long as nobody reads it.
+    let fstab = root.join("etc/fstab");
+    run("touch", &["-d", "2000-01-02T03:04:05Z", path(&fstab)]);
     tree(&root);
     let options = [
         "-q",
@@ -195,6 +198,8 @@ fn a_system_shows_all_that_it_holds_and_stays_as_it_was() {
     };
     assert_eq!(entry("/tree/dir")["mode"], "1751");
     assert_eq!(entry("/tree/B")["links"], 2);
+    // That we read it ourselves before is not to be seen.
+    assert_eq!(entry("/etc/fstab")["accessed"], "2000-01-02T03:04:05Z");
     assert_eq!(
         entry("/tree/B")["modified"],
         "2001-02-03T04:05:06.123456789Z"
