@@ -184,7 +184,7 @@ pub enum Step {
 impl Trouble {
     /// One that the system reported.
     pub fn of(step: Step, what: impl fmt::Display, errno: i32) -> Self {
-        let why = std::io::Error::from_raw_os_error(errno);
+        let why = nix::errno::Errno::from_raw(errno).desc();
         Self {
             step,
             errno: Some(errno),

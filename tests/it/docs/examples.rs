@@ -55,7 +55,7 @@ fn check(place: &str, calls: &[Vec<String>], at_least: usize) {
 }
 
 /// The lines typed in fenced blocks: those behind `$ `, joined where they end in `\`.
-fn fenced(text: &str) -> Vec<String> {
+pub fn fenced(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut inside = false;
     let mut continued = false;

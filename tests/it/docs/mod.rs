@@ -5,6 +5,7 @@ mod completions;
 mod examples;
 mod help;
 mod man;
+mod run;
 mod usage;
 
 use std::process::Command;
