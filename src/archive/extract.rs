@@ -263,7 +263,7 @@ impl<P: Place> Extractor<'_, P> {
             let stay = AtFlags::AT_SYMLINK_NOFOLLOW;
             fchownat(parent, name, Some(uid), Some(gid), stay)?;
         }
-        set_attributes(parent, name, member, |key| self.takes(key))?;
+        let attributes = set_attributes(parent, name, member, |key| self.takes(key));
         if member.kind != Kind::Link {
             // What was just made is no link.
             fchmodat(
@@ -275,7 +275,8 @@ impl<P: Place> Extractor<'_, P> {
         }
         let stay = UtimensatFlags::NoFollowSymlink;
         utimensat(parent, name, &TimeSpec::UTIME_OMIT, &time(member), stay)?;
-        Ok(())
+        // A file system without attributes is no reason to leave out the rest.
+        Ok(attributes?)
     }
 
     /// A member's name below the place: `/` and `.` mean nothing, `..` is refused.

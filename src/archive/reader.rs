@@ -49,6 +49,8 @@ impl<R: Read> Reader<R> {
     pub fn next(&mut self) -> Result<Option<Member>, ArchiveError> {
         self.skip()?;
         let mut extended = Extended::default();
+        // Several headers may be about one member, but no more than one may hold.
+        let mut room = MAX_EXTENDED as u64;
         loop {
             let mut block = [0; BLOCK];
             self.exactly(&mut block)?;
@@ -59,7 +61,8 @@ impl<R: Read> Reader<R> {
             let size = number(&block[124..136])?;
             match block[156] {
                 b'x' => {
-                    let records = self.payload(size, MAX_EXTENDED as u64, "an extended header")?;
+                    let records = self.payload(size, room, "an extended header")?;
+                    room -= size;
                     extended.read(&records)?;
                 }
                 // Of all members: nothing that we need.

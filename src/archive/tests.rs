@@ -126,3 +126,22 @@ fn lengths_that_are_stated_are_not_believed() {
     assert_eq!(reader.next().unwrap().unwrap().size, u64::MAX >> 2);
     assert!(matches!(reader.next(), Err(ArchiveError::Torn)));
 }
+
+#[test]
+fn headers_that_never_come_to_their_member_do_not_grow() {
+    let mut member = Member::new(b"a".to_vec(), Kind::Directory);
+    let value = vec![1; 1 << 20];
+    member.attributes = vec![(b"user.a".to_vec(), value)];
+    let mut whole = Vec::new();
+    begin(&mut whole, &member).unwrap();
+    // What is before the member's own header.
+    let extended = &whole[..whole.len() - BLOCK];
+    let twice = [extended, &whole].concat();
+    let found = Reader::new(&twice[..]).next().unwrap().unwrap();
+    assert_eq!(found.attributes.len(), 2);
+    let endless = [extended.repeat(9), whole.clone()].concat();
+    assert!(matches!(
+        Reader::new(&endless[..]).next(),
+        Err(ArchiveError::TooLarge("an extended header"))
+    ));
+}

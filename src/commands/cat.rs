@@ -45,7 +45,9 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
                 let mut complete = true;
                 for place in &places {
                     match print(&inside.session, ROOT, &place.path, &mut results).await {
-                        Err(Trouble::Guest(SessionError::Refused(trouble))) if !inside.in_use => {
+                        Err(Trouble::Guest(SessionError::Refused(trouble)))
+                            if !(inside.in_use && inside::is_torn_read(&trouble)) =>
+                        {
                             tracing::error!("{trouble}");
                             complete = false;
                         }

@@ -37,6 +37,7 @@ impl ImagePathError {
     /// What should have been typed.
     pub fn mend(&self) -> Option<String> {
         let example = match self {
+            Self::NoPath(words) if words.is_empty() => "disk.qcow2:/etc/os-release".to_owned(),
             Self::NoPath(words) => format!("{}:/etc/os-release", words.to_string_lossy()),
             Self::NoImage(words) => format!("disk.qcow2{}", words.to_string_lossy()),
         };
@@ -183,6 +184,8 @@ mod tests {
         let mend = error.mend().unwrap();
         assert_eq!(mend, "IMAGE:PATH, such as ./a:b:/etc/os-release");
         assert!(matches!(parse("a", &[]), Err(ImagePathError::NoPath(_))));
+        let mend = parse("", &[]).unwrap_err().mend().unwrap();
+        assert_eq!(mend, "IMAGE:PATH, such as disk.qcow2:/etc/os-release");
         let error = parse(":/etc", &[]).unwrap_err();
         assert_eq!(error.to_string(), "\":/etc\" names a path and no image");
         let whole = ImagePath::parse(OsStr::new("a"), |_| false).unwrap();

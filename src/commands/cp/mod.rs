@@ -87,7 +87,7 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
                         false => copy(inside, source, args, several).await,
                     };
                     match copied {
-                        Err(failure) if !inside.in_use && is_of_a_file(&failure) => {
+                        Err(failure) if is_of_a_file(&failure, inside.in_use) => {
                             tracing::error!("{:#}", failure.error);
                             complete = false;
                         }
@@ -137,10 +137,12 @@ fn open(directory: &Path) -> Result<Beneath, Failure> {
     })
 }
 
-/// Whether a failure is about one file, so that others may well be copied.
-fn is_of_a_file(failure: &Failure) -> bool {
+/// Whether a failure is about one file, so that others may well be copied. What may be torn,
+/// because the image is in use, is about all of them.
+fn is_of_a_file(failure: &Failure, in_use: bool) -> bool {
     match failure.error.downcast_ref::<SessionError>() {
-        Some(error) => matches!(error, SessionError::Refused(_)),
+        Some(SessionError::Refused(trouble)) => !(in_use && inside::is_torn_read(trouble)),
+        Some(_) => false,
         None => failure.error.downcast_ref::<NotWhole>().is_some(),
     }
 }

@@ -13,11 +13,13 @@ use std::future::Future;
 use std::path::Path;
 
 use anyhow::Context;
+use nix::errno::Errno;
 
 use super::{Failure, Voice};
 use crate::guest::boot::ROOT;
 use crate::guest::session::{Session, SessionError};
 use crate::guest::wire::disks::{Root, Survey};
+use crate::guest::wire::{Step, Trouble};
 use crate::sys;
 pub use camp::Camp;
 pub use options::Options;
@@ -126,13 +128,14 @@ pub async fn look<T>(
 
 /// Whether an image that changed while it was read would explain a failure.
 fn is_torn(failure: &Failure) -> bool {
-    use crate::guest::wire::Step;
-    use nix::errno::Errno;
-    let torn = [Errno::EIO, Errno::EUCLEAN, Errno::EBADMSG].map(|errno| Some(errno as i32));
     match failure.error.downcast_ref::<SessionError>() {
-        Some(SessionError::Refused(trouble)) => {
-            trouble.step == Step::Disk || torn.contains(&trouble.errno)
-        }
+        Some(SessionError::Refused(trouble)) => is_torn_read(trouble),
         _ => false,
     }
+}
+
+/// The same of what the agent could not do.
+pub fn is_torn_read(trouble: &Trouble) -> bool {
+    let torn = [Errno::EIO, Errno::EUCLEAN, Errno::EBADMSG].map(|errno| Some(errno as i32));
+    trouble.step == Step::Disk || torn.contains(&trouble.errno)
 }

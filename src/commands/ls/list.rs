@@ -8,6 +8,7 @@ use super::names::Names;
 use super::records::Record;
 use crate::commands::Failure;
 use crate::commands::image_path::ImagePath;
+use crate::commands::inside::is_torn_read;
 use crate::commands::results::Results;
 use crate::guest::session::{Session, SessionError};
 use crate::guest::wire::{At, ByteString, Entry, FileKind};
@@ -240,8 +241,9 @@ impl<'a> Lister<'a> {
 
     /// Says what could not be looked at, and goes on, unless that is of no use.
     fn trouble(&mut self, error: SessionError) -> Result<(), Failure> {
-        if self.in_use || !matches!(error, SessionError::Refused(_)) {
-            return Err(error.into());
+        match &error {
+            SessionError::Refused(trouble) if !(self.in_use && is_torn_read(trouble)) => {}
+            _ => return Err(error.into()),
         }
         tracing::error!("{error}");
         self.complete = false;

@@ -216,3 +216,19 @@ fn what_gives_power_is_taken_on_only_where_that_is_wanted() {
     let missing = Beneath::at(&dir.path().join("missing")).map(drop);
     assert_eq!(missing, Err(Errno::ENOENT));
 }
+
+#[test]
+fn an_attribute_that_cannot_be_set_costs_no_other_property() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = member("file", Kind::File, Path::new(""));
+    (file.mode, file.modified) = (0o641, (1_000_000_000, 7));
+    // Over Linux's own limit.
+    file.attributes = vec![(b"user.large".to_vec(), vec![1; 65537])];
+    let place = Beneath::at(dir.path()).unwrap();
+    let extracted = extract(&place, &Policy::default(), &stream(&[file])[..]).unwrap();
+    let first = extracted.first;
+    assert_eq!(first, Some((b"file".to_vec(), Errno::E2BIG)));
+    let found = fs::metadata(dir.path().join("file")).unwrap();
+    assert_eq!(found.permissions().mode() & 0o7777, 0o641);
+    assert_eq!((found.mtime(), found.mtime_nsec()), (1_000_000_000, 7));
+}

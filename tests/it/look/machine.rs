@@ -242,6 +242,17 @@ fn a_system_shows_all_that_it_holds_and_stays_as_it_was() {
     nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_OFD_SETLK(&lock)).unwrap();
     let done = bivouac("df", &["-P", "2", "--csv", path(&image), path(&data)]);
     assert_eq!(done.code(), Some(0), "{done:?}");
+    // What is not there is no torn read: it is told, and the rest is shown.
+    let place = |place: &str| format!("{}:{place}", path(&data));
+    for command in ["cat", "ls"] {
+        let both = bivouac(command, &[&place("/nope"), &place("/file")]);
+        assert_eq!(both.code(), Some(1), "{both:?}");
+        assert!(
+            both.stderr.contains("error: /nope: No such file"),
+            "{both:?}"
+        );
+        assert!(!both.stdout.is_empty(), "{both:?}");
+    }
     let column = |number: usize| {
         let lines = done.stdout.lines().skip(1);
         lines
