@@ -184,7 +184,9 @@ pub enum Step {
 impl Trouble {
     /// One that the system reported.
     pub fn of(step: Step, what: impl fmt::Display, errno: i32) -> Self {
-        let why = nix::errno::Errno::from_raw(errno).desc();
+        // The system's words, without the number that Rust puts behind them.
+        let why = std::io::Error::from_raw_os_error(errno).to_string();
+        let why = why.split(" (os error").next().unwrap_or(&why);
         Self {
             step,
             errno: Some(errno),

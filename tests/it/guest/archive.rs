@@ -323,7 +323,7 @@ async fn no_stream_writes_outside_the_root() {
         ("/absolute/new", Kind::File, "x"),
     ]);
     let error = unpack(&session, &root, "base", &hostile).await.unwrap_err();
-    let text = "../up: Invalid cross-device link (os error 18) (and 4 more)";
+    let text = "../up: Invalid cross-device link (and 4 more)";
     assert_eq!(error, text);
     assert_eq!(fs::read_to_string(outside).unwrap(), "untouched");
     let mut beside: Vec<_> = fs::read_dir(top.path())
@@ -350,8 +350,5 @@ async fn what_is_no_tar_stream_is_told() {
     let error = |result: Result<u64, String>| result.unwrap_err();
     assert_eq!(error(noise), "not a tar stream: a header with a wrong sum");
     assert_eq!(error(cut), "the tar stream ends too early");
-    assert_eq!(
-        error(none),
-        "no/such: No such file or directory (os error 2)"
-    );
+    assert_eq!(error(none), "no/such: No such file or directory");
 }
