@@ -128,7 +128,13 @@ impl Packer<'_> {
             return self.begin(&member);
         }
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        match openat(directory, name, flags | OFlag::O_CLOEXEC, Mode::empty()) {
+        let flags = flags | OFlag::O_CLOEXEC;
+        // That we read it is nothing that the file need tell; whose it is not may not say so.
+        let opened = match openat(directory, name, flags | OFlag::O_NOATIME, Mode::empty()) {
+            Err(Errno::EPERM) => openat(directory, name, flags, Mode::empty()),
+            result => result,
+        };
+        match opened {
             Ok(file) => self.file(file.into(), member),
             Err(errno) => self.note(trouble_of(&member, errno)),
         }

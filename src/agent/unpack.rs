@@ -2,7 +2,7 @@
 //! of it; `..` in a member's name is refused.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -53,10 +53,12 @@ pub fn unpack(
         privileges: true,
         only: None,
     };
-    let extracted = extract(&place, &policy, data)
+    // A header of 512 bytes is not worth a call, of which the writer would learn each time.
+    let mut data = BufReader::with_capacity(64 << 10, data);
+    let extracted = extract(&place, &policy, &mut data)
         .map_err(|error| Trouble::new(Step::Tar, error.to_string()))?;
     // Writers fill the stream behind its end.
-    io::copy(&mut { data }.take(1 << 20), &mut io::sink())
+    io::copy(&mut data.take(1 << 20), &mut io::sink())
         .map_err(|error| Trouble::of(Step::Process, "the pipe", errno_of(&error) as i32))?;
     match extracted.first {
         None => Ok(extracted.members),

@@ -1,12 +1,16 @@
 //! A file's bytes as a member's data, with its holes.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 
 use super::{MAX_SEGMENTS, Member, padding};
+
+/// How much of a file is copied at once.
+pub(super) const BUFFER: usize = 64 << 10;
 
 /// Writes the data of a member whose headers are written. What the file lacks of it, because it
 /// has shrunk or cannot be read to its end, is zeros, so that the stream stays one, and is told
@@ -14,18 +18,12 @@ use super::{MAX_SEGMENTS, Member, padding};
 ///
 /// # Errors
 /// What writing says.
-pub fn data(out: &mut impl Write, mut file: &File, member: &Member) -> io::Result<io::Result<()>> {
+pub fn data(out: &mut impl Write, file: &File, member: &Member) -> io::Result<io::Result<()>> {
     let whole = [(0, member.size)];
     let segments = member.segments.as_deref().unwrap_or(&whole);
     let mut trouble = Ok(());
     for &(offset, length) in segments {
-        let copied = match file.seek(SeekFrom::Start(offset)) {
-            Ok(_) => copy(&mut file.take(length), out)?,
-            Err(error) => Copied {
-                written: 0,
-                error: Some(error),
-            },
-        };
+        let copied = copy(file, offset, length, out)?;
         if let Some(error) = copied.error {
             trouble = Err(error);
         }
@@ -41,12 +39,15 @@ struct Copied {
     error: Option<io::Error>,
 }
 
-/// Copies to the end; errors of the two sides are told apart.
-fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<Copied> {
-    let mut buffer = vec![0; 64 << 10];
+/// Copies a part of a file, or as much of it as there is; errors of the two sides are told apart.
+fn copy(from: &File, offset: u64, length: u64, to: &mut impl Write) -> io::Result<Copied> {
+    // Small files are many: no more is set aside than they fill.
+    let room = usize::try_from(length).unwrap_or(BUFFER).min(BUFFER);
+    let mut buffer = vec![0; room];
     let mut written = 0;
-    loop {
-        match from.read(&mut buffer) {
+    while written < length {
+        let most = usize::try_from(length - written).unwrap_or(room).min(room);
+        match from.read_at(&mut buffer[..most], offset + written) {
             Ok(0) => break,
             Ok(n) => {
                 to.write_all(&buffer[..n])?;

@@ -14,28 +14,19 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{
-    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, futimens, makedev, mkdirat,
-    mknodat, utimensat,
+    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, futimens, makedev,
+    mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
 
 use super::attributes::{errno_of, set_attributes};
+use super::data::BUFFER;
+use super::place::{PLACE, Place};
 use super::{ArchiveError, Kind, Member, Reader};
 
 /// What a new directory may be until its own mode is set, in the end.
 const WRITABLE: Mode = Mode::S_IRWXU;
-
-const PLACE: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
-
-/// A directory that files are made below.
-pub trait Place {
-    /// Opens a directory below it; an empty path is itself.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn open(&self, below: &Path, flags: OFlag) -> Result<OwnedFd, Errno>;
-}
 
 /// What of a member's properties is taken on.
 #[derive(Clone, Debug, Default)]
@@ -150,33 +141,31 @@ impl<P: Place> Extractor<'_, P> {
         if is_device && !self.policy.privileges {
             return Err(Errno::EPERM.into());
         }
-        match unlinkat(parent, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno.into()),
-        }
         let name = name.as_c_str();
         let device = makedev(member.device.0.into(), member.device.1.into());
         let node = |kind, device| mknodat(parent, name, kind, Mode::S_IRUSR, device);
         match member.kind {
             Kind::File => {
                 let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-                let file = openat(parent, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
-                fill(&file.into(), member, reader)?;
+                let own = self.mode(member) & (Mode::S_IRWXU | Mode::S_IRWXG | Mode::S_IRWXO);
+                let file: File = anew(parent, name, || openat(parent, name, flags, own))?.into();
+                fill(&file, member, reader)?;
+                return self.properties_of_file(member, &file, parent, name);
             }
             Kind::HardLink => {
                 let target = self.relative(&member.target)?;
                 let last = target.file_name().ok_or(Errno::EINVAL)?;
                 let above = self.place.open(target.parent().unwrap_or(&target), PLACE)?;
-                linkat(&above, last, parent, name, AtFlags::empty())?;
-                return Ok(());
+                let link = || linkat(&above, last, parent, name, AtFlags::empty());
+                return Ok(anew(parent, name, link)?);
             }
             Kind::Link => {
                 let target = CString::new(member.target.clone()).map_err(|_| Errno::EINVAL)?;
-                symlinkat(target.as_c_str(), parent, name)?;
+                anew(parent, name, || symlinkat(target.as_c_str(), parent, name))?;
             }
-            Kind::Character => node(SFlag::S_IFCHR, device)?,
-            Kind::Block => node(SFlag::S_IFBLK, device)?,
-            Kind::Fifo => node(SFlag::S_IFIFO, 0)?,
+            Kind::Character => anew(parent, name, || node(SFlag::S_IFCHR, device))?,
+            Kind::Block => anew(parent, name, || node(SFlag::S_IFBLK, device))?,
+            Kind::Fifo => anew(parent, name, || node(SFlag::S_IFIFO, 0))?,
             Kind::Directory => {}
         }
         self.properties(member, parent, name)
@@ -250,7 +239,7 @@ impl<P: Place> Extractor<'_, P> {
         let directory = self.place.open(path, flags)?;
         if self.policy.owners {
             let (uid, gid) = last.owner;
-            nix::unistd::fchown(&directory, Some(uid), Some(gid))?;
+            fchown(&directory, Some(uid), Some(gid))?;
         }
         fchmod(&directory, last.mode)?;
         futimens(&directory, &TimeSpec::UTIME_OMIT, &last.modified)
@@ -276,6 +265,29 @@ impl<P: Place> Extractor<'_, P> {
         let stay = UtimensatFlags::NoFollowSymlink;
         utimensat(parent, name, &TimeSpec::UTIME_OMIT, &time(member), stay)?;
         // A file system without attributes is no reason to leave out the rest.
+        Ok(attributes?)
+    }
+
+    /// The same for a file that is open, whose way need not be looked up again for each; and its
+    /// mode only where it was not made with it: each change is one for the file system's journal.
+    fn properties_of_file(
+        &self,
+        member: &Member,
+        file: &File,
+        parent: &OwnedFd,
+        name: &CStr,
+    ) -> Result<(), Failed> {
+        if self.policy.owners {
+            let (uid, gid) = owner(member);
+            fchown(file, Some(uid), Some(gid))?;
+        }
+        let attributes = set_attributes(parent, name, member, |key| self.takes(key));
+        let mode = self.mode(member);
+        if fstat(file)?.st_mode & 0o7777 != mode.bits() {
+            fchmod(file, mode)?;
+        }
+        futimens(file, &TimeSpec::UTIME_OMIT, &time(member))?;
+        // As above.
         Ok(attributes?)
     }
 
@@ -318,6 +330,17 @@ impl<P: Place> Extractor<'_, P> {
     }
 }
 
+/// Makes something in the place of what has its name, if that is no directory.
+fn anew<T>(parent: &OwnedFd, name: &CStr, make: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+    match make() {
+        Err(Errno::EEXIST) => {
+            unlinkat(parent, name, UnlinkatFlags::NoRemoveDir)?;
+            make()
+        }
+        result => result,
+    }
+}
+
 fn owner(member: &Member) -> (Uid, Gid) {
     (Uid::from_raw(member.uid), Gid::from_raw(member.gid))
 }
@@ -330,7 +353,8 @@ fn time(member: &Member) -> TimeSpec {
 fn fill<R: Read>(file: &File, member: &Member, reader: &mut Reader<R>) -> Result<(), Failed> {
     let whole = [(0, member.size)];
     let segments = member.segments.as_deref().unwrap_or(&whole);
-    let mut buffer = vec![0; 64 << 10];
+    let room = usize::try_from(member.data()).unwrap_or(BUFFER);
+    let mut buffer = vec![0; room.min(BUFFER)];
     for &(offset, length) in segments {
         let mut done = 0;
         while done < length {
@@ -347,29 +371,4 @@ fn fill<R: Read>(file: &File, member: &Member, reader: &mut Reader<R>) -> Result
             .map_err(|error| errno_of(&error))?;
     }
     Ok(())
-}
-
-/// A directory of this host's. No link below it is followed at all, whoever made it.
-#[derive(Debug)]
-pub struct Beneath(OwnedFd);
-
-impl Beneath {
-    /// The one at a path, whose own links are the user's and are followed.
-    ///
-    /// # Errors
-    /// It is no directory.
-    pub fn at(path: &Path) -> Result<Self, Errno> {
-        nix::fcntl::open(path, PLACE | OFlag::O_CLOEXEC, Mode::empty()).map(Self)
-    }
-}
-
-impl Place for Beneath {
-    fn open(&self, below: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
-        let stay = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mut here = openat(&self.0, ".", PLACE | stay, Mode::empty())?;
-        for part in below.components() {
-            here = openat(&here, part.as_os_str(), PLACE | stay, Mode::empty())?;
-        }
-        openat(&here, ".", flags | stay, Mode::empty())
-    }
 }

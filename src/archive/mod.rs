@@ -19,6 +19,7 @@ mod collect;
 mod data;
 mod extract;
 mod member;
+mod place;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -31,8 +32,9 @@ use thiserror::Error;
 pub use attributes::{attributes, path_of};
 pub use collect::{Collected, collect};
 pub use data::{data, segments};
-pub use extract::{Beneath, Extracted, Place, Policy, extract};
+pub use extract::{Extracted, Policy, extract};
 pub use member::{Attributes, Kind, Member};
+pub use place::{Beneath, Place};
 pub use reader::Reader;
 pub use writer::{begin, end, padding};
 

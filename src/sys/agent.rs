@@ -216,12 +216,10 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
 /// # Errors
 /// What llistxattr(2) says; ENOTSUP where the filesystem has none.
 pub fn attribute_names(path: &CStr) -> io::Result<Vec<u8>> {
-    // The kernel's own limit (XATTR_LIST_MAX).
-    let mut names = vec![0_u8; 65_536];
     // SAFETY: the path ends in NUL and the kernel writes at most `len` bytes.
-    let size = unsafe { libc::llistxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len()) };
-    names.truncate(Errno::result(size)? as usize);
-    Ok(names)
+    roomy(|names| unsafe {
+        libc::llistxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len())
+    })
 }
 
 /// The value of an extended attribute of a file, links not followed.
@@ -229,19 +227,30 @@ pub fn attribute_names(path: &CStr) -> io::Result<Vec<u8>> {
 /// # Errors
 /// What lgetxattr(2) says.
 pub fn attribute(path: &CStr, name: &CStr) -> io::Result<Vec<u8>> {
-    // The kernel's own limit (XATTR_SIZE_MAX).
-    let mut value = vec![0_u8; 65_536];
     // SAFETY: both strings end in NUL and the kernel writes at most `len` bytes.
-    let size = unsafe {
+    roomy(|value| unsafe {
         libc::lgetxattr(
             path.as_ptr(),
             name.as_ptr(),
             value.as_mut_ptr().cast(),
             value.len(),
         )
+    })
+}
+
+/// What a call writes: most have little to say, and the kernel itself sets aside as much room as
+/// it is offered, so it is offered its own limit (XATTR_LIST_MAX, XATTR_SIZE_MAX) only if it asks.
+fn roomy(mut call: impl FnMut(&mut [u8]) -> libc::ssize_t) -> io::Result<Vec<u8>> {
+    let mut room = vec![0_u8; 512];
+    let size = match Errno::result(call(&mut room)) {
+        Err(Errno::ERANGE) => {
+            room = vec![0_u8; 65_536];
+            Errno::result(call(&mut room))?
+        }
+        result => result?,
     };
-    value.truncate(Errno::result(size)? as usize);
-    Ok(value)
+    room.truncate(size as usize);
+    Ok(room)
 }
 
 /// Sets an extended attribute of a file, links not followed.
