@@ -8,3 +8,4 @@ pub mod images;
 pub mod pty;
 pub mod residue;
 pub mod script;
+pub mod trees;

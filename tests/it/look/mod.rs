@@ -5,4 +5,5 @@ mod forms;
 mod images;
 mod local;
 mod machine;
+mod many;
 mod space;
