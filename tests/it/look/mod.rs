@@ -3,6 +3,7 @@
 
 mod forms;
 mod images;
+mod kill;
 mod local;
 mod machine;
 mod many;
