@@ -1,5 +1,6 @@
 //! `bivouac chroot`: commands in the root of an image, each in a machine of its own.
 
+mod anyone;
 mod kill;
 mod statuses;
 mod streams;
