@@ -266,11 +266,20 @@ impl Run<'_> {
         {
             let said: String = tail.iter().map(|line| format!("\n  {line}")).collect();
             let seconds = length.as_secs_f64();
-            failure = Failure::with_mend(
-                anyhow!(
-                    "the guest's agent did not answer within {seconds} s; its console said last:{said}"
+            let port = self.assembled.plan.agent.as_ref();
+            let (agent, mend) = match port.is_some_and(|port| port.name == PORT) {
+                true => (
+                    "the QEMU guest agent",
+                    "a longer --boot-timeout, or an image that has and starts qemu-guest-agent",
                 ),
-                "a longer --boot-timeout, or --console-log FILE to see what keeps it",
+                false => (
+                    "the guest's agent",
+                    "a longer --boot-timeout, or --console-log FILE to see what keeps it",
+                ),
+            };
+            failure = Failure::with_mend(
+                anyhow!("{agent} did not answer within {seconds} s; its console said last:{said}"),
+                mend,
             );
         }
         let status = match &end {

@@ -8,6 +8,7 @@ mod ends;
 mod identical;
 mod inherited;
 mod kill;
+mod qga;
 mod seeding;
 mod space;
 mod statuses;
