@@ -91,11 +91,11 @@ fn the_qemu_guest_agent_runs_a_command_with_its_streams_and_status() {
 
 #[test]
 fn an_image_whose_qemu_guest_agent_never_answers_is_told_apart() {
-    let options = ["--boot-timeout", "12"];
+    let options = ["--boot-timeout", "4"];
     let finished = run(&guest("box.qcow2"), &options, &["true"], "");
     assert_eq!(finished.code(), Some(124), "{finished:?}");
     let said = &finished.stderr;
-    let expected = "the QEMU guest agent did not answer within 12 s";
+    let expected = "the QEMU guest agent did not answer within 4 s";
     assert!(said.contains(expected), "{finished:?}");
     let mend = "mend: a longer --boot-timeout, or an image that has";
     assert!(said.contains(mend), "{finished:?}");
