@@ -65,7 +65,7 @@ impl TemplateError {
             Self::Store(error) => error.mend(),
             Self::Boot(error) => error.mend(),
             Self::Drive(error) => error.mend(),
-            _ => Some("--no-template boots the appliance instead".to_owned()),
+            _ => None,
         }
     }
 

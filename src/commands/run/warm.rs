@@ -16,7 +16,7 @@ use crate::machine::plan::{Firmware, Network, Saving};
 use crate::machine::{Channels, Holdings, Machine};
 use crate::template::TemplateError;
 use crate::template::key::Key;
-use crate::template::obtain::{Obtained, blame, obtain};
+use crate::template::obtain::{Obtained, blame, keep, obtain};
 use crate::template::restore::{Template, awake, restored};
 use crate::template::store::Store;
 
@@ -63,15 +63,28 @@ pub async fn start(
     }
 }
 
-async fn attempt(
+/// A template, and where it is.
+#[derive(Debug)]
+pub struct Place {
+    /// The template.
+    pub template: Template,
+    /// Its key.
+    pub key: Key,
+    store: Store,
+}
+
+/// The template of the machine of `assembled`: found in the store, else built.
+///
+/// # Errors
+/// The outer: what would keep the machine from booting, too. The inner: why there is none.
+pub async fn template(
     assembled: &mut Assembled,
     channels: Channels,
     args: &Args,
     watch: &mut Watch,
-    output: Option<mpsc::Sender<Vec<u8>>>,
     voice: &dyn Voice,
     facts: &mut Facts,
-) -> Result<Result<Warmed, TemplateError>, Failure> {
+) -> Result<Result<Place, TemplateError>, Failure> {
     let (store, key) = match find(assembled, args) {
         Ok(found) => found,
         Err(error) => return Ok(Err(error)),
@@ -91,7 +104,7 @@ async fn attempt(
             let built = saved::build(assembled, channels, args, watch, voice, facts).await?;
             let most = args.guest.template.templates_max;
             voice.status("keeping the template");
-            match crate::template::obtain::keep(&store, building, &key, built, most) {
+            match keep(&store, building, &key, built, most) {
                 Ok(made) => Template::Made(made),
                 Err(error) => return Ok(Err(error)),
             }
@@ -99,6 +112,31 @@ async fn attempt(
         Err(error) => return Ok(Err(error)),
     };
     facts.phases.mark("template");
+    Ok(Ok(Place {
+        template,
+        key,
+        store,
+    }))
+}
+
+async fn attempt(
+    assembled: &mut Assembled,
+    channels: Channels,
+    args: &Args,
+    watch: &mut Watch,
+    output: Option<mpsc::Sender<Vec<u8>>>,
+    voice: &dyn Voice,
+    facts: &mut Facts,
+) -> Result<Result<Warmed, TemplateError>, Failure> {
+    let found = template(assembled, channels, args, watch, voice, facts).await?;
+    let Place {
+        template,
+        key,
+        store,
+    } = match found {
+        Ok(place) => place,
+        Err(error) => return Ok(Err(error)),
+    };
     let restoring = restore(assembled, args, &template, output, facts);
     let restored = match watch.before(restoring).await {
         Ok(restored) => restored,
