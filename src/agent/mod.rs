@@ -15,6 +15,7 @@ mod account;
 mod child;
 pub mod disks;
 mod files;
+mod identity;
 mod init;
 mod job;
 mod pack;

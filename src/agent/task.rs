@@ -94,6 +94,9 @@ impl Conversation {
                 Some(Answer::Done)
             }),
             Op::Stat { .. } | Op::ReadLink { .. } | Op::StatFs { .. } => files::look(&op).map(Some),
+            Op::Identify(identity) => {
+                super::identity::identify(identity, &self.port).map(|()| Some(Answer::Done))
+            }
             Op::SetClock { .. } | Op::AddEntropy { .. } | Op::Sync => {
                 system::set(&op, &self.port).map(Some)
             }

@@ -1,15 +1,23 @@
 //! `bivouac template`: the saved machines that make the second start fast.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use clap::ValueHint;
 use serde::Serialize;
 
-use super::inside::{self, options::ApplianceArgs};
+use super::exec::CommandArgs;
+use super::inside::{self, options::TemplateArgs};
+use super::run::guest::{GuestArgs, Via, WaitFor};
+use super::run::options::{Conduct, Hardware, OverlayArgs, QemuArgs};
+use super::run::{self, warm};
 use super::{Failure, Voice, accelerator, watch::Watch};
 use crate::commands::{units, verdict};
-use crate::guest::boot::Settings;
+use crate::guest::boot::{DEFAULT_MEMORY_MIB, Settings};
 use crate::host::{kernel, qemu};
+use crate::image::Format;
+use crate::image::chain::Stated;
 use crate::machine::drives::Drives;
 use crate::machine::overlay::Place;
 use crate::template::appliance::get;
@@ -46,20 +54,46 @@ pub enum Action {
     },
     /// Remove every template that no machine uses, and what builders that were killed left
     Prune,
-    /// Build the template of the appliance now, where there is none
+    /// Build a template now, where there is none: of IMAGE, as `run --warm IMAGE` would with the
+    /// same options, or of the appliance
     Build(Box<BuildArgs>),
 }
 
-/// Which appliance, and what all templates may take.
+/// The machine that is saved, and what all templates may take.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BuildArgs {
+    /// The disk image to boot; without it the template is the appliance's
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub image: Option<PathBuf>,
+    /// Format of IMAGE, where its content and name do not tell
+    #[arg(long, value_name = "FORMAT", requires = "image")]
+    pub format: Option<Format>,
+    /// The next layer below IMAGE, top down; `none` ends the chain there (repeatable)
+    #[arg(long, value_name = "FORMAT:PATH|none", requires = "image",
+          value_parser = crate::commands::chain::stated())]
+    pub backing: Vec<Stated>,
+    /// How far the guest's init is to be before it is saved
+    #[arg(long, value_enum, default_value = "multi-user", value_name = "STAGE")]
+    pub wait_for: WaitFor,
+    /// End after TIME (90, 90s, 5m, 2h); exit status 124
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    pub timeout: Option<Duration>,
+    /// The appliance's kernel; default the newest of /boot that has modules
+    #[arg(long, env = "BIVOUAC_KERNEL", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub seed_kernel: Option<PathBuf>,
     /// How much the templates may take on disk
     #[arg(long, env = "BIVOUAC_TEMPLATES_MAX", value_name = "SIZE", default_value = "4G",
           value_parser = units::parse_size)]
     pub templates_max: u64,
-    /// The appliance.
+    /// The machine.
     #[command(flatten)]
-    pub appliance: ApplianceArgs,
+    pub hardware: Hardware,
+    /// Overlays.
+    #[command(flatten)]
+    pub overlay: OverlayArgs,
+    /// QEMU.
+    #[command(flatten)]
+    pub qemu: QemuArgs,
 }
 
 /// What came of it.
@@ -141,6 +175,7 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Report, Failure> {
             }
             Ok(Report::Done(done))
         }
+        Action::Build(args) if args.image.is_some() => build_image(args, voice),
         Action::Build(args) => build(&store, args, voice),
     }
 }
@@ -173,31 +208,91 @@ fn remove(store: &Store, names: &[String]) -> Result<Report, Failure> {
 
 fn build(store: &Store, args: &BuildArgs, voice: &dyn Voice) -> Result<Report, Failure> {
     let most = args.templates_max;
-    let args = &args.appliance;
+    let timeout = args.timeout;
+    let hardware = &args.hardware;
+    let kernel = hardware.kernel.as_ref().or(args.seed_kernel.as_ref());
     let settings = Settings {
-        qemu: qemu::find(args.qemu.as_deref())?,
-        accelerator: accelerator::choose(args.accel)?.accelerator,
-        memory_mib: args.memory,
-        cpus: args.cpus,
-        kernel: kernel::find(args.kernel.as_deref())?,
+        qemu: qemu::find(args.qemu.qemu.as_deref())?,
+        accelerator: accelerator::choose(hardware.accel)?.accelerator,
+        memory_mib: hardware.memory.unwrap_or(DEFAULT_MEMORY_MIB),
+        cpus: hardware.cpus.unwrap_or(1),
+        kernel: kernel::find(kernel.map(PathBuf::as_path))?,
     };
     inside::block_on(async {
-        let mut watch = Watch::new(None)?;
+        let mut watch = Watch::new(timeout)?;
         // For one disk, as every command has that looks into an image.
         let key = Key::of_appliance(&settings, 1).map_err(anyhow::Error::from)?;
         voice.status("building the template of the appliance");
         let built = watch.before(get(&settings, store, &key, 1, most)).await;
         voice.clear_status();
-        let name = key.name();
         match built {
-            Ok(built) => Ok(Report::Done(vec![match built? {
-                Template::Stored(_) => format!("{name} is there"),
-                Template::Made(_) => format!("built {name}"),
-            }])),
+            Ok(built) => done(store, &key, &built?),
             Err(end) => {
                 let none = Drives::new(Place::Memory);
                 Err(verdict::failure(&end, &[], &none, None))
             }
         }
     })
+}
+
+/// What was done; why a template is not kept was said already.
+fn done(store: &Store, key: &Key, template: &Template) -> Result<Report, Failure> {
+    let name = key.name();
+    let said = match template {
+        Template::Stored(_) => format!("{name} is there"),
+        Template::Made(_) if store.find(key)?.is_some() => format!("built {name}"),
+        Template::Made(_) => return Err(anyhow::anyhow!("the template is not kept").into()),
+    };
+    Ok(Report::Done(vec![said]))
+}
+
+/// As `run --warm` with the same options, but for the machine that would be restored from it.
+fn build_image(args: &BuildArgs, voice: &dyn Voice) -> Result<Report, Failure> {
+    let args = args.of_a_run();
+    let mut report = run::report::Report::open(&args, Instant::now())?;
+    let facts = &mut report.facts;
+    let (mut assembled, channels) = run::assemble::assemble(&args, facts)?;
+    inside::block_on(async {
+        let mut watch = Watch::new(args.conduct.timeout)?;
+        let built = warm::template(&mut assembled, channels, &args, &mut watch, voice, facts).await;
+        voice.clear_status();
+        let place = built??;
+        done(&Store::open()?, &place.key, &place.template)
+    })
+}
+
+impl BuildArgs {
+    fn of_a_run(&self) -> run::Args {
+        run::Args {
+            image: self.image.clone(),
+            format: self.format,
+            backing: self.backing.clone(),
+            hardware: self.hardware.clone(),
+            overlay: self.overlay.clone(),
+            conduct: Conduct {
+                console_log: None,
+                timeout: self.timeout,
+                boot_timeout: None,
+                report: None,
+                dry_run: false,
+            },
+            guest: GuestArgs {
+                command: Vec::new(),
+                run: CommandArgs::default(),
+                via: Via::Auto,
+                wait_for: self.wait_for,
+                copy_in: Vec::new(),
+                copy_out: Vec::new(),
+                warm: true,
+                hostname: None,
+                new_machine_id: false,
+                seed_kernel: self.seed_kernel.clone(),
+                template: TemplateArgs {
+                    no_template: false,
+                    templates_max: self.templates_max,
+                },
+            },
+            qemu: self.qemu.clone(),
+        }
+    }
 }

@@ -195,6 +195,7 @@ pub fn nominal_plan(settings: &Settings, vacant_disks: usize) -> Plan {
             memory: ChildFd(6),
             use_of_memory: UseOfMemory::Shared,
             vacant_disks,
+            generation_id: false,
         }),
         ..plan(settings, Vec::new(), ends)
     }

@@ -33,6 +33,25 @@ impl Chain {
         &self.layers[0]
     }
 
+    /// Puts one more layer on top: the overlay at `path` over this chain, which we made.
+    ///
+    /// # Errors
+    /// It is no qcow2 image.
+    pub fn put_on_top(&mut self, path: &Path) -> Result<(), ChainError> {
+        let place = Place {
+            path: absolute(path),
+            named_by: None,
+        };
+        let opened = Opened::open(&place)?;
+        let head = opened.head().map_err(|source| ChainError::Read {
+            place: place.clone(),
+            source,
+        })?;
+        let layer = Layer::read(opened, &head, Format::Qcow2, Evidence::Flag, &place)?;
+        self.layers.insert(0, layer);
+        Ok(())
+    }
+
     /// The size in bytes of the disk that a guest sees: the top's, rounded up to 512.
     pub fn virtual_size(&self) -> u64 {
         self.top().virtual_size().next_multiple_of(512)

@@ -120,6 +120,10 @@ fn machine_args(args: &mut Args, plan: &Plan) {
     args.opt("-action", format!("reboot={reboot},panic=none"));
     args.opt("-boot", "strict=on");
     args.opt("-device", "pvpanic");
+    if plan.saving.is_some_and(|saving| saving.generation_id) {
+        // QEMU draws a new one for each process, also for one that restores a machine.
+        args.opt("-device", "vmgenid,guid=auto,id=generation");
+    }
     args.opt("-object", "rng-builtin,id=rng0");
     args.pci_device("rng", "virtio-rng-pci,rng=rng0".to_owned());
 }

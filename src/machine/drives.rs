@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::overlay::{Overlay, Place};
 use super::plan::{ChildFd, Disk, Layer};
 use crate::image::chain::Chain;
+use crate::image::error::ChainError;
 use crate::image::opened::Kind;
 
 /// Why a drive cannot be had, or can no longer be trusted.
@@ -22,6 +23,9 @@ pub enum DriveError {
         #[source]
         source: io::Error,
     },
+    /// What was to be a layer is none.
+    #[error(transparent)]
+    Layer(#[from] Box<ChainError>),
     /// The header is not the one that was checked.
     #[error("{}: its header was changed while QEMU opened it", path.display())]
     HeaderChanged {
@@ -44,7 +48,7 @@ impl DriveError {
     pub fn mend(&self) -> Option<String> {
         match self {
             Self::HeaderChanged { .. } => Some("run it again once nobody writes to it".to_owned()),
-            Self::Overlay { .. } | Self::Header { .. } => None,
+            Self::Overlay { .. } | Self::Header { .. } | Self::Layer(_) => None,
         }
     }
 }
@@ -57,6 +61,8 @@ pub struct Drives {
     chains: Vec<Chain>,
     overlays: Vec<Overlay>,
     sizes: Vec<u64>,
+    /// Which of the chains is each disk's.
+    of_disks: Vec<usize>,
 }
 
 impl Drives {
@@ -67,6 +73,7 @@ impl Drives {
             chains: Vec::new(),
             overlays: Vec::new(),
             sizes: Vec::new(),
+            of_disks: Vec::new(),
         }
     }
 
@@ -77,13 +84,10 @@ impl Drives {
         chain: Chain,
         serial: Option<String>,
     ) -> Result<Disk, DriveError> {
-        let (top, size) = (chain.top(), chain.virtual_size());
-        let overlay = Overlay::create(name, &self.place, size, top.path(), top.format()).map_err(
-            |source| DriveError::Overlay {
-                place: self.place.name(),
-                source,
-            },
-        )?;
+        let (overlay, size) = (
+            new_overlay(name, &self.place, &chain)?,
+            chain.virtual_size(),
+        );
         let disk = Disk {
             overlay: overlay.fd(),
             layers: layers(&chain),
@@ -91,8 +95,29 @@ impl Drives {
         };
         self.overlays.push(overlay);
         self.sizes.push(size);
+        self.of_disks.push(self.chains.len());
         self.chains.push(chain);
         Ok(disk)
+    }
+
+    /// Puts one more layer between each disk and its overlay, which is made anew: `saved` are the
+    /// overlays of an earlier machine with the same disks. Gives the overlay and the layers of
+    /// each disk.
+    ///
+    /// # Errors
+    /// One of them is no overlay, or a new one cannot be made.
+    pub fn stack(&mut self, saved: &[PathBuf]) -> Result<Vec<(ChildFd, Vec<Layer>)>, DriveError> {
+        let mut stacked = Vec::new();
+        for (path, (overlay, at)) in saved
+            .iter()
+            .zip(self.overlays.iter_mut().zip(&self.of_disks))
+        {
+            let chain = &mut self.chains[*at];
+            chain.put_on_top(path).map_err(Box::new)?;
+            *overlay = new_overlay(overlay.name(), &self.place, chain)?;
+            stacked.push((overlay.fd(), layers(chain)));
+        }
+        Ok(stacked)
     }
 
     /// The top of `chain`, for a device that only reads.
@@ -147,6 +172,16 @@ impl Drives {
         }
         Ok(())
     }
+}
+
+/// An overlay over all of `chain`.
+fn new_overlay(name: &str, place: &Place, chain: &Chain) -> Result<Overlay, DriveError> {
+    let (top, size) = (chain.top(), chain.virtual_size());
+    let made = Overlay::create(name, place, size, top.path(), top.format());
+    made.map_err(|source| DriveError::Overlay {
+        place: place.name(),
+        source,
+    })
 }
 
 fn layers(chain: &Chain) -> Vec<Layer> {

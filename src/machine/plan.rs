@@ -67,6 +67,45 @@ pub struct Plan {
     pub extra: Vec<OsString>,
 }
 
+impl Plan {
+    /// The same with made up numbers for all that is inherited, to be saved: what it has in
+    /// common with every other machine that can be restored from what it saves. The host's ends
+    /// of its network are no part of that.
+    pub fn nominal(&self) -> Self {
+        let mut numbers = (3..).map(ChildFd);
+        let mut next = || numbers.next().unwrap_or(ChildFd(0));
+        let mut plan = self.clone();
+        (plan.qmp, plan.console) = (next(), next());
+        if let Some(port) = &mut plan.agent {
+            port.fd = next();
+        }
+        let mut firmware = match &mut plan.firmware {
+            Firmware::Uefi { code, vars } => Some((code, vars)),
+            Firmware::Bios | Firmware::File(_) => None,
+        };
+        let vars = firmware.iter_mut().map(|(_, vars)| &mut **vars);
+        for disk in plan.disks.iter_mut().chain(vars) {
+            disk.overlay = next();
+            disk.layers.iter_mut().for_each(|layer| layer.fd = next());
+        }
+        let code = firmware.into_iter().map(|(code, _)| code);
+        plan.cdroms
+            .iter_mut()
+            .chain(code)
+            .for_each(|layer| layer.fd = next());
+        if let Network::User { publish } = &mut plan.network {
+            publish.clear();
+        }
+        plan.saving = Some(Saving {
+            memory: next(),
+            use_of_memory: UseOfMemory::Shared,
+            vacant_disks: 0,
+            generation_id: true,
+        });
+        plan
+    }
+}
+
 /// What a machine has that is saved or restored. Its devices are at fixed places, so that both
 /// have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +117,9 @@ pub struct Saving {
     /// How many disks without a byte it has, on [`Bus::Virtio`]. A machine that is restored may
     /// have real ones in their place, and grows them ([`super::Machine::grow_disk`]).
     pub vacant_disks: usize,
+    /// Whether the guest is told by a VM generation id that it is another machine than before
+    /// (Microsoft's "Virtual Machine Generation ID"; QEMU's vmgenid).
+    pub generation_id: bool,
 }
 
 /// How a machine's memory is mapped.
@@ -114,6 +156,11 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
+    /// Whether QEMU is to use KVM where it can.
+    pub fn may_be_kvm(self) -> bool {
+        self != Self::Tcg
+    }
+
     /// The value of `-machine accel=`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -146,15 +146,15 @@ impl Machine {
         .map(drop)
     }
 
-    /// The machine type that an alias such as `q35` stands for: `pc-q35-7.2`.
+    /// The machine type that a name such as `q35` stands for: `pc-q35-7.2`.
     ///
     /// # Errors
     /// QEMU's.
-    pub async fn type_of_alias(&mut self, alias: &str) -> Result<Option<String>, StartError> {
+    pub async fn type_of(&mut self, name: &str) -> Result<Option<String>, StartError> {
         let machines = self.ask(QueryMachines {}).await?;
         let found = machines
             .into_iter()
-            .find(|machine| machine.alias.as_deref() == Some(alias));
+            .find(|machine| machine.name == name || machine.alias.as_deref() == Some(name));
         Ok(found.map(|machine| machine.name))
     }
 

@@ -194,6 +194,35 @@ pub fn add_entropy(device: impl AsFd, bytes: &[u8]) -> io::Result<()> {
     done(unsafe { libc::ioctl(fd, RNDRESEEDCRNG) })
 }
 
+/// Sets the hardware address of a network interface (netdevice(7), SIOCSIFHWADDR). `socket` is
+/// any socket of the internet's.
+///
+/// # Errors
+/// What the ioctl says: EBUSY where the device must be down for that.
+pub fn set_hardware_address(socket: impl AsFd, name: &CStr, address: [u8; 6]) -> io::Result<()> {
+    // SAFETY: all zero is a valid ifreq: an empty name and no address.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let name = name.to_bytes();
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+    }
+    let signed = |byte: u8| libc::c_char::from_ne_bytes([byte]);
+    for (to, from) in request.ifr_name.iter_mut().zip(name) {
+        *to = signed(*from);
+    }
+    let mut data = [0; 14];
+    for (to, from) in data.iter_mut().zip(address) {
+        *to = signed(from);
+    }
+    request.ifr_ifru.ifru_hwaddr = libc::sockaddr {
+        sa_family: libc::ARPHRD_ETHER,
+        sa_data: data,
+    };
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the kernel reads one ifreq, which is live.
+    done(unsafe { libc::ioctl(fd, libc::SIOCSIFHWADDR, &raw const request) })
+}
+
 fn done(result: libc::c_int) -> io::Result<()> {
     Errno::result(result).map(drop).map_err(io::Error::from)
 }

@@ -4,21 +4,15 @@
 //! the image's in their place, and learns that they have grown. So nothing of any image is ever in
 //! a template, no bus is searched after the restore, and one template serves all images.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
-
-use super::error::{OTHERS_BUILD, TemplateError};
+use super::error::TemplateError;
 use super::key::Key;
+use super::obtain::{Obtained, blame, keep, obtain};
 use super::restore::{Template, restore};
-use super::saved::{Made, build};
-use super::store::{Building, Saved, Store, StoreError, Stored, Turn};
+use super::saved::build;
+use super::store::Store;
 use crate::guest::boot::{self, Appliance, BootError, Settings};
 use crate::machine::drives::Drives;
 use crate::machine::plan::Disk;
-
-/// How often it is looked whether another process that builds the template is done.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// An appliance with disks, and the template that it was restored from.
 #[derive(Debug)]
@@ -100,25 +94,13 @@ async fn restored(
             template: Some(template),
         }),
         Err(error) => {
-            if let Template::Stored(stored) = template {
-                match &error {
-                    TemplateError::Saving(why) => store.mark_unusable(&stored, &why.to_string()),
-                    TemplateError::Agent(why) => store.mark_unusable(&stored, &why.to_string()),
-                    TemplateError::Memory(_) => {
-                        drop(stored);
-                        // Else the next one finds it damaged again.
-                        let _ = store.remove(&key.name());
-                    }
-                    _ => {}
-                }
-            }
+            blame(&store, &key, template, &error);
             Err(error)
         }
     }
 }
 
-/// The template of the appliance with `disks` disks: from the store, else built. Where another
-/// process builds it, that is waited for.
+/// The template of the appliance with `disks` disks: from the store, else built.
 ///
 /// # Errors
 /// It cannot be had.
@@ -129,68 +111,11 @@ pub async fn get(
     disks: usize,
     most: u64,
 ) -> Result<Template, TemplateError> {
-    let deadline = Instant::now() + OTHERS_BUILD;
-    loop {
-        if let Some(stored) = found(store, key)? {
-            return Ok(Template::Stored(stored.into()));
+    match obtain(store, key).await? {
+        Obtained::Stored(stored) => Ok(Template::Stored(stored)),
+        Obtained::Ours(building) => {
+            let made = build(settings, disks).await;
+            keep(store, building, key, made, most).map(Template::Made)
         }
-        match store.begin(key)? {
-            Turn::Ours(building) => {
-                // It may have been published between the two looks.
-                if let Some(stored) = found(store, key)? {
-                    return Ok(Template::Stored(stored.into()));
-                }
-                let made = match build(settings, disks).await {
-                    Ok(made) => made,
-                    Err(error) => {
-                        if let TemplateError::Saving(_) | TemplateError::NoMachineType = &error {
-                            building.give_up(&error.to_string())?;
-                        }
-                        return Err(error);
-                    }
-                };
-                keep(store, building, key, &made, most);
-                return Ok(Template::Made(made));
-            }
-            Turn::Others if Instant::now() < deadline => tokio::time::sleep(LOOK).await,
-            Turn::Others => return Err(TemplateError::Others),
-        }
-    }
-}
-
-/// What the store has. One that is damaged is said, and built again.
-fn found(store: &Store, key: &Key) -> Result<Option<Stored>, StoreError> {
-    match store.find(key) {
-        Err(error @ (StoreError::Damaged { .. } | StoreError::Io { .. })) => {
-            tracing::warn!("{:#}; it is made again", anyhow::Error::from(error));
-            Ok(None)
-        }
-        found => found,
-    }
-}
-
-/// Publishes it. That this cannot be is no reason not to use it.
-fn keep(store: &Store, building: Building, key: &Key, made: &Made, most: u64) {
-    let saved = Saved {
-        memory: &made.memory,
-        state: &made.state,
-        machine: &made.machine,
-        qemu: made.qemu,
-    };
-    let kept = (saved.bytes().map_err(TemplateError::from)).and_then(|bytes| {
-        if bytes > most {
-            let (bytes, most) = (bytes >> 20, most >> 20);
-            tracing::warn!(
-                "the template is not kept: it takes {bytes} MiB, and {most} MiB are allowed \
-                 (BIVOUAC_TEMPLATES_MAX)"
-            );
-            return Ok(());
-        }
-        building.publish(key, &saved)?;
-        Ok(store.shrink(most)?)
-    });
-    if let Err(error) = kept {
-        let error = anyhow::Error::from(error);
-        tracing::warn!("the template is not kept: {error:#}");
     }
 }

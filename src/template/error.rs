@@ -27,7 +27,7 @@ pub enum TemplateError {
     #[error(transparent)]
     Saving(#[from] SavingError),
     /// The agent.
-    #[error("the appliance's agent")]
+    #[error("the saved machine's agent")]
     Agent(#[from] SessionError),
     /// An image changed meanwhile.
     #[error(transparent)]
@@ -35,9 +35,15 @@ pub enum TemplateError {
     /// What QEMU said it would do, it did not.
     #[error("QEMU has no machine type with the alias {MACHINE}")]
     NoMachineType,
-    /// The memory's file does not have its digest.
-    #[error("the template {} is damaged: its memory", .0.display())]
-    Memory(PathBuf),
+    /// A file of it does not have its digest.
+    #[error("the template {} is damaged", .0.display())]
+    Damaged(PathBuf),
+    /// Such a machine is not saved.
+    #[error("no template can be made: {0}")]
+    Unfit(String),
+    /// QEMU chose another accelerator than was asked for.
+    #[error("QEMU does not use the accelerator of the template")]
+    Accelerator,
     /// Another process has been building it for too long.
     #[error("another process has been building the template for {} s", OTHERS_BUILD.as_secs())]
     Others,
@@ -59,7 +65,7 @@ impl TemplateError {
             Self::Store(error) => error.mend(),
             Self::Boot(error) => error.mend(),
             Self::Drive(error) => error.mend(),
-            _ => Some("--no-template boots the appliance instead".to_owned()),
+            _ => None,
         }
     }
 
@@ -67,7 +73,7 @@ impl TemplateError {
     pub(super) fn is_worth_a_word(&self) -> bool {
         match self {
             Self::Store(error) => !matches!(error, StoreError::Unusable { .. }),
-            Self::Memory(_) | Self::Others | Self::Io(_) => true,
+            Self::Damaged(_) | Self::Others | Self::Io(_) => true,
             _ => false,
         }
     }

@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use super::digest;
 use super::memory::Identity;
 use crate::guest::boot::{self, Settings};
-use crate::machine::plan::{Accelerator, Firmware};
+use crate::image::chain::Chain;
+use crate::machine::plan::{Accelerator, Firmware, Plan};
 
 /// A template's key, in clear.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
-    /// What sort of machine: `appliance`.
+    /// What sort of machine: `appliance` or `image`.
     pub kind: String,
     /// This program's version.
     pub bivouac: String,
@@ -41,6 +42,10 @@ pub struct Key {
     pub processor: String,
     /// The host's kernel, as `uname -rv` tells it.
     pub host: String,
+    /// Every layer of every image of the machine's, and which state of it.
+    pub layers: Vec<Described>,
+    /// How far its boot had come when it was saved.
+    pub stage: Option<String>,
 }
 
 /// A file that a template was made with.
@@ -81,28 +86,72 @@ impl Key {
         if let Some(modules) = &settings.kernel.modules {
             kernel.push(Described::of(&modules.join("modules.dep"))?);
         }
+        let key = Self::of_plan("appliance", &plan)?;
+        Ok(Self {
+            firmware,
+            kernel,
+            ..key
+        })
+    }
+
+    /// The key of the machine of `plan`, which boots an image whose layers, and all others that
+    /// it has, are `chains`, to `stage`.
+    ///
+    /// # Errors
+    /// One of the files that it is made of cannot be looked at.
+    pub fn of_image(plan: &Plan, chains: &[Chain], stage: &str) -> io::Result<Self> {
+        let plan = plan.nominal();
+        let firmware = match &plan.firmware {
+            Firmware::File(path) => Some(Described::of(path)?),
+            Firmware::Bios | Firmware::Uefi { .. } => None,
+        };
+        let direct = plan.kernel.iter();
+        let direct = direct.flat_map(|direct| direct.initrd.iter().chain([&direct.kernel]));
+        let kernel = direct.map(|path| Described::of(path));
+        let mut layers = Vec::new();
+        for layer in chains.iter().flat_map(Chain::layers) {
+            let file = fs::File::from(layer.fd().try_clone_to_owned()?);
+            layers.push(Described {
+                path: layer.path().to_owned(),
+                identity: Identity::of(&file)?,
+            });
+        }
+        let key = Self::of_plan("image", &plan)?;
+        Ok(Self {
+            firmware,
+            kernel: kernel.collect::<io::Result<_>>()?,
+            layers,
+            stage: Some(stage.to_owned()),
+            ..key
+        })
+    }
+
+    /// What every machine has.
+    fn of_plan(kind: &str, plan: &Plan) -> io::Result<Self> {
         let own = Path::new("/proc/self/exe");
-        let arguments = crate::machine::args::argv(&plan);
+        let arguments = crate::machine::args::argv(plan);
         let words = arguments.iter().map(|word| word.to_string_lossy());
         let system = nix::sys::utsname::uname()?;
         let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
         Ok(Self {
-            kind: "appliance".to_owned(),
+            kind: kind.to_owned(),
             bivouac: env!("CARGO_PKG_VERSION").to_owned(),
             program: Described::of_file(&fs::read_link(own)?, own)?,
-            qemu: Described::of(&settings.qemu)?,
-            firmware,
-            kernel,
+            qemu: Described::of(&plan.qemu)?,
+            firmware: None,
+            kernel: Vec::new(),
             arguments: words.map(|word| word.into_owned()).collect(),
-            accelerator: match settings.accelerator {
+            accelerator: match plan.accelerator {
                 // Only where it was seen to run a guest.
                 Accelerator::Kvm | Accelerator::KvmThenTcg => "kvm".to_owned(),
                 Accelerator::Tcg => "tcg".to_owned(),
             },
-            memory_mib: settings.memory_mib,
-            cpus: settings.cpus,
+            memory_mib: plan.memory_mib,
+            cpus: plan.cpus,
             processor: processor()?,
             host: format!("{} {}", text(system.release()), text(system.version())),
+            layers: Vec::new(),
+            stage: None,
         })
     }
 

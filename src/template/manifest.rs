@@ -11,7 +11,7 @@ use crate::machine::plan::UseOfMemory;
 /// The first word of every manifest.
 const MAGIC: &str = "bivouac-template";
 /// The version of what a template's directory holds.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 /// A template's manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,17 @@ pub struct Manifest {
     pub memory_digest: String,
     /// The digest of the state of everything else.
     pub state_digest: String,
+    /// The machine's overlays, in the order of its disks; none where its disks were vacant.
+    pub overlays: Vec<Kept>,
+}
+
+/// An overlay that is part of a template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its file as it was when it was written.
+    pub identity: Identity,
+    /// Its digest.
+    pub digest: String,
 }
 
 impl Manifest {

@@ -14,6 +14,7 @@ pub mod error;
 pub mod key;
 pub mod manifest;
 pub mod memory;
+pub mod obtain;
 pub mod restore;
 pub mod saved;
 pub mod store;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -12,10 +13,11 @@ use super::memory;
 use super::saved::{Made, holdings};
 use super::store::Stored;
 use crate::guest::boot::{self, Appliance, Ends, Settings};
+use crate::guest::session::Session;
 use crate::machine::args::argv;
 use crate::machine::drives::Drives;
 use crate::machine::plan::{ChildFd, Disk, Plan, Saving, UseOfMemory};
-use crate::machine::{Channels, Machine};
+use crate::machine::{Channels, Holdings, Machine};
 
 /// How long a restored agent may take to answer: 30 ms, were it alone.
 const AWAKE: Duration = Duration::from_secs(60);
@@ -44,6 +46,42 @@ impl Template {
         }
     }
 
+    /// The overlays of its disks, by names under which this process can open them.
+    pub fn overlays(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Stored(stored) => stored.overlays.iter().map(|one| one.0.clone()).collect(),
+            Self::Made(made) => {
+                let by_number = |file: &File| format!("/proc/self/fd/{}", file.as_raw_fd()).into();
+                made.overlays.iter().map(by_number).collect()
+            }
+        }
+    }
+
+    /// Whether its files have their digests, found out by a thread of its own while QEMU starts.
+    /// None where this was seen already.
+    fn check(&self) -> io::Result<Option<oneshot::Receiver<io::Result<bool>>>> {
+        let Self::Stored(stored) = self else {
+            return Ok(None);
+        };
+        if stored.is_known_as_whole() {
+            return Ok(None);
+        }
+        let manifest = &stored.manifest;
+        let mut files = vec![(stored.memory.try_clone()?, manifest.memory_digest.clone())];
+        for ((_, file), kept) in stored.overlays.iter().zip(&manifest.overlays) {
+            files.push((file.try_clone()?, kept.digest.clone()));
+        }
+        let (send, receive) = oneshot::channel();
+        std::thread::Builder::new().spawn(move || {
+            let whole = files.iter().try_fold(true, |whole, (file, digest)| {
+                Ok(whole && memory::digest(file)? == *digest)
+            });
+            // Nobody waits for it any more where the restore has failed.
+            let _ = send.send(whole);
+        })?;
+        Ok(Some(receive))
+    }
+
     fn machine(&self) -> (&str, (u64, u64, u64)) {
         match self {
             Self::Stored(stored) => (&stored.manifest.machine, stored.manifest.qemu),
@@ -61,53 +99,67 @@ pub(super) async fn restore(
     max_write: Option<u64>,
 ) -> Result<Appliance, TemplateError> {
     let count = disks.len();
-    let digest = match template {
-        Template::Stored(stored) => Some(digest(stored.memory.try_clone()?)?),
-        Template::Made(_) => None,
-    };
-    let (name, version) = template.machine();
-    let memory = template.memory();
     let channels = Channels::new(true)?;
-    let ends = Ends::of(&channels);
-    let plan = Plan {
-        machine: name.to_owned(),
-        saving: Some(Saving {
-            memory: ChildFd(memory.as_raw_fd()),
-            use_of_memory: UseOfMemory::of_a_clone((version.0, version.1)),
-            vacant_disks: disks.len(),
-        }),
-        ..boot::plan(settings, disks, ends)
+    let plan = boot::plan(settings, disks, Ends::of(&channels));
+    let saving = |memory, use_of_memory| Saving {
+        memory,
+        use_of_memory,
+        vacant_disks: count,
+        generation_id: false,
     };
-    let mut files = drives.files();
-    files.push(memory.as_fd());
-    let holdings = holdings(channels, files, max_write);
-    let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), holdings).await?;
-    drives.check_headers()?;
-    machine.restore(template.state()).await?;
-    if let (Some(digest), Template::Stored(stored)) = (digest, template) {
-        // Its thread ends with an answer.
-        let digest = digest.await.map_err(io::Error::other)??;
-        if digest != stored.manifest.memory_digest {
-            return Err(TemplateError::Memory(stored.path.clone()));
-        }
-    }
+    let holdings = holdings(channels, drives.files(), max_write);
+    let mut machine = restored(plan, saving, template, drives, holdings).await?;
     machine.cont().await?;
     for (index, bytes) in drives.disk_sizes().iter().enumerate().take(count) {
         machine.grow_disk(index, *bytes).await?;
     }
-    let session = boot::greet(&mut machine, AWAKE).await?;
-    // Before anything else is asked of it: its clones would draw the same random numbers.
-    tokio::try_join!(session.add_entropy(), session.set_clock())?;
+    let session = awake(&mut machine).await?;
     tracing::debug!("the appliance is restored from its template");
     Ok(Appliance { machine, session })
 }
 
-/// The digest of a file, made by a thread of its own while QEMU starts.
-fn digest(file: File) -> io::Result<oneshot::Receiver<io::Result<String>>> {
-    let (send, receive) = oneshot::channel();
-    std::thread::Builder::new().spawn(move || {
-        // Nobody waits for it any more where the restore has failed.
-        let _ = send.send(memory::digest(&file));
-    })?;
-    Ok(receive)
+/// A saved machine whose processors stand still: a clone with devices as in `plan`, where the
+/// image's disks may be in place of vacant ones.
+///
+/// # Errors
+/// It cannot be restored, or the template is damaged.
+pub async fn restored<'a>(
+    mut plan: Plan,
+    saving: impl FnOnce(ChildFd, UseOfMemory) -> Saving,
+    template: &'a Template,
+    drives: &Drives,
+    mut holdings: Holdings<'a>,
+) -> Result<Machine, TemplateError> {
+    let is_whole = template.check()?;
+    let (name, version) = template.machine();
+    let memory = template.memory();
+    plan.machine = name.to_owned();
+    plan.saving = Some(saving(
+        ChildFd(memory.as_raw_fd()),
+        UseOfMemory::of_a_clone((version.0, version.1)),
+    ));
+    holdings.files.push(memory.as_fd());
+    let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), holdings).await?;
+    drives.check_headers()?;
+    machine.restore(template.state()).await?;
+    if let (Some(is_whole), Template::Stored(stored)) = (is_whole, template) {
+        // Its thread ends with an answer.
+        if !is_whole.await.map_err(io::Error::other)?? {
+            return Err(TemplateError::Damaged(stored.path.clone()));
+        }
+        stored.mark_whole();
+    }
+    Ok(machine)
+}
+
+/// The agent of a restored machine that runs, with random numbers of its own and this host's
+/// time.
+///
+/// # Errors
+/// It does not answer.
+pub async fn awake(machine: &mut Machine) -> Result<Session, TemplateError> {
+    let session = boot::greet(machine, AWAKE).await?;
+    // Before anything else is asked of it: its clones would draw the same random numbers.
+    tokio::try_join!(session.add_entropy(), session.set_clock())?;
+    Ok(session)
 }

@@ -29,6 +29,8 @@ pub struct Made {
     pub(super) machine: String,
     /// QEMU's version.
     pub(super) qemu: (u64, u64, u64),
+    /// Its overlays. Nobody writes to them any more.
+    pub(super) overlays: Vec<File>,
 }
 
 /// Boots an appliance with vacant disks, and saves it.
@@ -42,6 +44,7 @@ pub(super) async fn build(settings: &Settings, disks: usize) -> Result<Made, Tem
             memory: ChildFd(memory.as_raw_fd()),
             use_of_memory: UseOfMemory::Shared,
             vacant_disks: disks,
+            generation_id: false,
         }),
         ..boot::plan(settings, Vec::new(), ends)
     };
@@ -54,18 +57,37 @@ pub(super) async fn build(settings: &Settings, disks: usize) -> Result<Made, Tem
     // Its code and what it reads are in memory then.
     session.survey(0).await?;
     // The session stays: a port whose other end is closed is not idle.
+    let made = save(machine, MACHINE, memory, Vec::new()).await;
+    drop(session);
+    made
+}
+
+/// Saves a machine of the type `named` that is ready, whose memory is the file `memory`, with
+/// its overlays, and ends it.
+///
+/// # Errors
+/// It cannot be saved.
+pub async fn save(
+    mut machine: Machine,
+    named: &str,
+    memory: File,
+    overlays: Vec<File>,
+) -> Result<Made, TemplateError> {
     tokio::time::sleep(SETTLE).await;
-    let versioned = machine.type_of_alias(MACHINE).await?;
+    let versioned = match machine.type_of(named).await? {
+        Some(versioned) => versioned,
+        None => return Err(TemplateError::NoMachineType),
+    };
     let state = machine.save().await?;
     let qemu = machine.version().numbers;
     machine.stop(Duration::ZERO).await?;
-    drop(session);
     memory::seal(&memory)?;
     Ok(Made {
         memory,
         state,
-        machine: versioned.ok_or(TemplateError::NoMachineType)?,
+        machine: versioned,
         qemu,
+        overlays,
     })
 }
 

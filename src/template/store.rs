@@ -8,6 +8,7 @@
 
 mod building;
 mod locks;
+mod whole;
 
 use std::env;
 use std::fs::{self, DirBuilder, File};
@@ -28,6 +29,10 @@ const LOCK: &str = "lock";
 const MANIFEST: &str = "manifest";
 const MEMORY: &str = "memory";
 const STATE: &str = "state";
+/// An overlay of the machine's, by the number of its disk.
+fn overlay_name(index: usize) -> String {
+    format!("overlay-{index}")
+}
 /// Left by a template that could not be restored: why.
 const UNUSABLE: &str = "unusable";
 
@@ -124,6 +129,8 @@ pub struct Stored {
     pub state: Vec<u8>,
     /// Its directory.
     pub path: PathBuf,
+    /// Its overlays, not yet compared with their digests either.
+    pub overlays: Vec<(PathBuf, File)>,
     _lock: Flock<File>,
 }
 
@@ -234,6 +241,15 @@ impl Store {
         if Identity::of(&memory).map_err(failed("reading", &place))? != manifest.memory {
             return Err(damaged("its memory"));
         }
+        let mut overlays = Vec::new();
+        for (index, kept) in manifest.overlays.iter().enumerate() {
+            let place = path.join(overlay_name(index));
+            let file = File::open(&place).map_err(failed("opening", &place))?;
+            if Identity::of(&file).map_err(failed("reading", &place))? != kept.identity {
+                return Err(damaged("an overlay"));
+            }
+            overlays.push((place, file));
+        }
         // The least recently used goes first. A store that cannot be written loses none.
         if let Ok(directory) = File::open(&path) {
             let _ = directory.set_modified(SystemTime::now());
@@ -243,6 +259,7 @@ impl Store {
             memory,
             state,
             path,
+            overlays,
             _lock: lock,
         }))
     }

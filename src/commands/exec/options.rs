@@ -9,7 +9,7 @@ use crate::guest::session::Command;
 use crate::guest::wire::{ByteString, User};
 
 /// What `chroot` and `run` take for the command.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Command")]
 pub struct CommandArgs {
     /// Give the command a terminal

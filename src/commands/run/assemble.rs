@@ -48,6 +48,13 @@ impl Assembled {
         Ok(log.context("--console-log")?)
     }
 
+    /// Gives the machine other channels.
+    pub fn connect(&mut self, channels: &Channels) {
+        self.plan.qmp = channels.qmp_fd();
+        self.plan.console = channels.console_fd();
+        self.plan.agent = channels.agent_fd();
+    }
+
     /// QEMU's command, quoted for a shell.
     pub fn command_line(&self) -> String {
         let program = self.plan.qemu.as_os_str().to_owned();
@@ -97,14 +104,14 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
 
     let accelerator = hardware::accelerator(args.hardware.accel, facts)?;
     facts.phases.mark("kvm-check");
-    let channels = Channels::new(args.guest.is_wanted()?).context("making QEMU's channels")?;
+    let channels = Channels::new(args.guest.has_agent()?).context("making QEMU's channels")?;
     let plan = Plan {
         qemu,
         machine,
         accelerator,
         cpu: args.hardware.cpu.clone(),
         cpus: args.hardware.cpus.unwrap_or_else(hardware::default_cpus),
-        memory_mib: args.hardware.memory,
+        memory_mib: args.hardware.memory.unwrap_or(hardware::MEMORY_MIB),
         firmware,
         bus: args.hardware.bus,
         disks,

@@ -12,8 +12,9 @@ use anyhow::Context;
 use super::assemble::Assembled;
 use super::options::Args;
 use super::report::Facts;
-use super::{Finished, report};
+use super::{Finished, report, warm};
 use crate::commands::signals::Signals;
+use crate::commands::watch::Watch;
 use crate::commands::{Failure, Voice};
 use crate::machine::console::{Sighting, Sinks};
 use crate::machine::end::End;
@@ -59,7 +60,7 @@ impl Deadlines {
 
 /// Starts the machine, serves it until it ends, and says what came of it.
 pub async fn conduct(
-    assembled: &Assembled,
+    assembled: &mut Assembled,
     channels: Channels,
     args: &Args,
     mut terminal: Option<Terminal>,
@@ -72,26 +73,50 @@ pub async fn conduct(
     facts.phases.mark("prepared");
 
     let (output, written) = stdio::output().context("starting a thread for the output")?;
+    let mut warmed = Err(channels);
+    if args.guest.warm
+        && let Err(channels) = warmed
+    {
+        let mut watch = Watch::new(args.conduct.timeout)?;
+        let (watch, output) = (&mut watch, Some(output.clone()));
+        warmed = warm::start(assembled, channels, args, watch, output, voice, facts).await?;
+    }
     let (to_guest, input, keys) =
         inputs(terminal.is_some()).context("starting a thread for the input")?;
-    let holdings = Holdings {
-        channels,
-        files: assembled.drives.files(),
-        max_file_size: assembled.max_write,
-        sinks: Sinks {
-            output: Some(output),
-            log: assembled.console_log()?,
-        },
-        input,
+    let begun = match warmed {
+        Ok(warmed) => {
+            deadlines.boot = None;
+            // The machine has its own.
+            drop(output);
+            tokio::task::spawn_local(pass_on(input, warmed.to_guest));
+            if let Some(to_guest) = &to_guest {
+                // What its console showed before, nobody sees: this makes it show its prompt.
+                let _ = to_guest.try_send(b"\n".to_vec());
+            }
+            // Dropped with the run.
+            Ok((warmed.machine, Some((warmed.session, warmed.template))))
+        }
+        Err(channels) => {
+            let holdings = Holdings {
+                channels,
+                files: assembled.drives.files(),
+                max_file_size: assembled.max_write,
+                sinks: Sinks {
+                    output: Some(output),
+                    log: assembled.console_log()?,
+                },
+                input,
+            };
+            // Dropping the start half way kills QEMU.
+            tokio::select! {
+                machine = start(assembled, holdings, facts) => Ok((machine?, None)),
+                signal = signals.next_ending() => Err(End::Signalled(signal as i32)),
+                end = deadlines.passed() => Err(end),
+            }
+        }
     };
-    // Dropping the start half way kills QEMU.
-    let stopped = tokio::select! {
-        machine = start(assembled, holdings, facts) => Ok(machine?),
-        signal = signals.next_ending() => Err(End::Signalled(signal as i32)),
-        end = deadlines.passed() => Err(end),
-    };
-    let mut machine = match stopped {
-        Ok(machine) => machine,
+    let (mut machine, _kept) = match begun {
+        Ok(begun) => begun,
         Err(end) => {
             voice.clear_status();
             return Ok(report::finished(end, Vec::new(), assembled));
@@ -124,6 +149,15 @@ pub async fn conduct(
     let copied = all_written(&end, written, &mut signals, &deadlines).await;
     copied.context("writing standard output")?;
     Ok(report::finished(end, tail, assembled))
+}
+
+/// The user's input, to a machine that was restored before there was any.
+async fn pass_on(mut input: Chunks, to_guest: mpsc::Sender<Vec<u8>>) {
+    while let Some(bytes) = input.recv().await {
+        if to_guest.send(bytes).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Starts QEMU, reads back what it uses, and lets the CPUs run.

@@ -4,36 +4,25 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
-use tokio::net::UnixStream;
+use anyhow::Context;
 use tokio::sync::mpsc;
 
 use super::assemble::Assembled;
 use super::guest::{Via, WaitFor};
 use super::options::Args;
+use super::ready::Run;
 use super::report::Facts;
-use super::{Finished, conduct, copies, qga, seeding};
+use super::warm::Warmed;
+use super::{Finished, conduct, copies, qga, seeding, warm};
 use crate::commands::exec::{self, Ended, Streams};
 use crate::commands::watch::Watch;
 use crate::commands::{Failure, Voice, verdict};
 use crate::exit::Status;
 use crate::guest;
 use crate::guest::qga::{PORT, Qga};
-use crate::guest::session::{Command, Session, SessionError};
+use crate::guest::session::Session;
 use crate::machine::console::Sinks;
-use crate::machine::end::End;
-use crate::machine::{Channels, Holdings, Machine, stdio};
-
-/// How long a guest may take to boot where nobody said: with KVM a minute is much, and one
-/// that is emulated takes ten times as long and more.
-const BOOT: Duration = Duration::from_secs(300);
-const EMULATED_BOOT: Duration = Duration::from_secs(1800);
-
-/// How long a machine's end may follow that of its agent.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-
-/// How often systemd is asked whether it is done.
-const ASK: Duration = Duration::from_millis(500);
+use crate::machine::{Channels, Holdings, stdio};
 
 /// Does all of it.
 ///
@@ -49,6 +38,33 @@ pub async fn course(
 ) -> Result<Finished, Failure> {
     let mut watch = Watch::new(args.conduct.timeout)?;
     facts.phases.mark("prepared");
+    let output = match tracing::enabled!(tracing::Level::DEBUG) {
+        true => Some(stdio::error_output().context("the console's output")?.0),
+        false => None,
+    };
+    let mut channels = channels;
+    if args.guest.warm {
+        let (watch, output) = (&mut watch, output.clone());
+        match warm::start(assembled, channels, args, watch, output, voice, facts).await? {
+            Ok(warmed) => {
+                let Warmed {
+                    machine,
+                    session,
+                    to_guest: _nobody_types,
+                    template: _in_use,
+                } = warmed;
+                let mut run = Run {
+                    machine,
+                    watch,
+                    assembled,
+                    args,
+                };
+                let finished = run.command(session, streams, voice, facts).await;
+                return run.over(finished, voice, facts).await;
+            }
+            Err(fresh) => channels = fresh,
+        }
+    }
     let seeded = match args.guest.via {
         Via::Qga => false,
         _ => seeding::seed(assembled, &args.guest, &mut watch, facts, voice).await?,
@@ -70,10 +86,7 @@ pub async fn course(
         files: assembled.drives.files(),
         max_file_size: assembled.max_write,
         sinks: Sinks {
-            output: match tracing::enabled!(tracing::Level::DEBUG) {
-                true => Some(stdio::error_output().context("the console's output")?.0),
-                false => None,
-            },
+            output,
             log: assembled.console_log()?,
         },
         // Nobody types at its console.
@@ -85,7 +98,7 @@ pub async fn course(
     let mut run = match started {
         Ok(machine) => Run {
             machine: machine?,
-            watch,
+            watch: &mut watch,
             assembled,
             args,
         },
@@ -98,19 +111,7 @@ pub async fn course(
         None => run.by_our_agent(streams, voice, facts).await,
         Some(command) => run.by_theirs(command, voice, facts).await,
     };
-    voice.clear_status();
-    facts.phases.mark("ended");
-    let stopped = run.machine.stop(Duration::ZERO).await;
-    let finished = finished?;
-    stopped.context("ending QEMU")?;
-    Ok(finished)
-}
-
-struct Run<'a> {
-    machine: Machine,
-    watch: Watch,
-    assembled: &'a Assembled,
-    args: &'a Args,
+    run.over(finished, voice, facts).await
 }
 
 impl Run<'_> {
@@ -121,19 +122,24 @@ impl Run<'_> {
         facts: &mut Facts,
     ) -> Result<Finished, Failure> {
         let whole = self.args.guest.wait_for == WaitFor::Running;
-        // The other clock is the one that counts.
-        let length = self.patience(facts) + LAST_WORDS;
-        let connected = self.ready(facts, async |port| {
-            let session = Session::connect(port, length).await?;
-            if whole {
-                idle(&session).await?;
-            }
-            Ok::<_, SessionError>(session)
-        });
-        let session = match connected.await? {
+        let session = match self.our_agent(whole, facts).await? {
             Ok(session) => session,
             Err(end) => return Ok(self.ended(end)),
         };
+        if let Some(identity) = self.args.guest.identity()? {
+            session.identify(identity).await?;
+        }
+        self.command(session, streams, voice, facts).await
+    }
+
+    /// Runs the command by an agent that is ready.
+    async fn command(
+        &mut self,
+        session: Session,
+        streams: Streams,
+        voice: &dyn Voice,
+        facts: &mut Facts,
+    ) -> Result<Finished, Failure> {
         voice.clear_status();
         let guest = &self.args.guest;
         let copying = copies::all_in(&session, &guest.copy_in);
@@ -148,7 +154,7 @@ impl Run<'_> {
         let mut command = guest.run.command(&argv);
         // As after a login: what the agent was started with is the init's business.
         command.clear_env = true;
-        let (watch, machine) = (&mut self.watch, &mut self.machine);
+        let (watch, machine) = (&mut *self.watch, &mut self.machine);
         let ended = exec::conduct(watch, machine, &session, command, streams, voice).await?;
         let ended = match ended {
             Ended::Command(end) => end,
@@ -180,6 +186,21 @@ impl Run<'_> {
         }
     }
 
+    /// The machine is of no use any more.
+    async fn over(
+        &mut self,
+        finished: Result<Finished, Failure>,
+        voice: &dyn Voice,
+        facts: &mut Facts,
+    ) -> Result<Finished, Failure> {
+        voice.clear_status();
+        facts.phases.mark("ended");
+        let stopped = self.machine.stop(Duration::ZERO).await;
+        let finished = finished?;
+        stopped.context("ending QEMU")?;
+        Ok(finished)
+    }
+
     async fn by_theirs(
         &mut self,
         command: guest::qga::Command,
@@ -205,119 +226,5 @@ impl Run<'_> {
             Err(failure) => failure.status.code(),
         });
         ran.map(|status| Finished::Commanded { status })
-    }
-
-    /// How long the guest may take to boot.
-    fn patience(&self, facts: &Facts) -> Duration {
-        let emulated = facts.accelerator.used == Some("tcg");
-        let length = self.args.conduct.boot_timeout;
-        length.unwrap_or(if emulated { EMULATED_BOOT } else { BOOT })
-    }
-
-    /// Waits until an agent answers.
-    async fn ready<T, E: Into<Failure>>(
-        &mut self,
-        facts: &mut Facts,
-        connect: impl AsyncFnOnce(UnixStream) -> Result<T, E>,
-    ) -> Result<Result<T, End>, Failure> {
-        let length = self.patience(facts);
-        let Some(port) = self.machine.take_agent() else {
-            return Err(anyhow!("the machine has no port for an agent").into());
-        };
-        let waiting = tokio::time::timeout(length, connect(port));
-        let ready = match self.watch.during(&mut self.machine, waiting).await? {
-            Ok(ready) => ready,
-            Err(end) => return Ok(Err(end)),
-        };
-        match ready {
-            Ok(Ok(agent)) => {
-                // Its boot may have wanted a reset; under a command it is the end.
-                if self.assembled.plan.reboot {
-                    self.machine.forbid_reset().await?;
-                }
-                facts.phases.mark("ready");
-                Ok(Ok(agent))
-            }
-            Err(_) => Ok(Err(End::TimedOut {
-                option: "--boot-timeout",
-                length,
-            })),
-            // The machine's own end says more than that its port is closed.
-            Ok(Err(error)) => {
-                let ended = std::future::pending::<()>();
-                let ended = self.watch.during(&mut self.machine, ended);
-                match tokio::time::timeout(LAST_WORDS, ended).await {
-                    Ok(Ok(Err(end))) => Ok(Err(end)),
-                    _ => Err(error.into()),
-                }
-            }
-        }
-    }
-
-    /// The machine ended, or was told to, before the command did.
-    fn ended(&self, end: End) -> Finished {
-        let tail = self.machine.console_tail();
-        let (drives, max_write) = (&self.assembled.drives, self.assembled.max_write);
-        let mut failure = verdict::failure(&end, &tail, drives, max_write);
-        if let End::TimedOut {
-            option: "--boot-timeout",
-            length,
-        } = &end
-        {
-            let said: String = tail.iter().map(|line| format!("\n  {line}")).collect();
-            let seconds = length.as_secs_f64();
-            let port = self.assembled.plan.agent.as_ref();
-            let (agent, mend) = match port.is_some_and(|port| port.name == PORT) {
-                true => (
-                    "the QEMU guest agent",
-                    "a longer --boot-timeout, or an image that has and starts qemu-guest-agent",
-                ),
-                false => (
-                    "the guest's agent",
-                    "a longer --boot-timeout, or --console-log FILE to see what keeps it",
-                ),
-            };
-            failure = Failure::with_mend(
-                anyhow!("{agent} did not answer within {seconds} s; its console said last:{said}"),
-                mend,
-            );
-        }
-        let status = match &end {
-            End::Left => Status::Success,
-            End::TimedOut { .. } => Status::TimedOut,
-            _ => failure.status,
-        };
-        let is_told = matches!(end, End::Left | End::Signalled(_));
-        Finished::Ran {
-            status,
-            message: (!is_told).then(|| format!("{:#}", failure.error)),
-            mend: failure.mend,
-            end,
-            tail,
-        }
-    }
-}
-
-/// Waits until systemd has nothing more to start; other inits are where they will be.
-async fn idle(session: &Session) -> Result<(), SessionError> {
-    loop {
-        let command = Command {
-            argv: ["systemctl", "is-system-running"].map(Into::into).into(),
-            ..Command::default()
-        };
-        let mut exec = session.exec(command).await?;
-        exec.stdin = None;
-        let mut state = Vec::new();
-        if let Some(stdout) = exec.stdout.take() {
-            use tokio::io::AsyncReadExt;
-            let mut few = stdout.take(100);
-            // What it could not say, it says the next time.
-            let _ = few.read_to_end(&mut state).await;
-        }
-        exec.wait().await?;
-        match state.trim_ascii() {
-            b"initializing" | b"starting" => tokio::time::sleep(ASK).await,
-            _ => return Ok(()),
-        }
     }
 }

@@ -11,6 +11,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use crate::commands::Failure;
 use crate::commands::exec::CommandArgs;
 use crate::commands::inside::options::TemplateArgs;
+use crate::guest::session::random;
+use crate::guest::wire::Identity;
 use crate::guest::wire::seed::Stage;
 
 /// A command in the booted guest.
@@ -35,6 +37,16 @@ pub struct GuestArgs {
     /// Copy a file or tree out of it afterwards, also if it failed (repeatable)
     #[arg(long, value_name = "SRC:DST", value_parser = copy_out())]
     pub copy_out: Vec<Copy>,
+    /// Restore the machine as it was saved when it had booted, instead of booting it; the first
+    /// such run boots it, and saves it
+    #[arg(long)]
+    pub warm: bool,
+    /// The guest's host name
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    pub hostname: Option<String>,
+    /// Give the guest a machine-id of its own
+    #[arg(long)]
+    pub new_machine_id: bool,
     /// The kernel of the appliance that prepares the overlay; default the newest of /boot that
     /// has modules
     #[arg(long, env = "BIVOUAC_KERNEL", value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -58,6 +70,8 @@ impl GuestArgs {
             ("--env", !run.env.is_empty()),
             ("--copy-in", !self.copy_in.is_empty()),
             ("--copy-out", !self.copy_out.is_empty()),
+            ("--hostname", self.hostname.is_some() && !self.warm),
+            ("--new-machine-id", self.new_machine_id && !self.warm),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((option, _)) if !wanted => Err(Failure::with_mend(
@@ -66,6 +80,32 @@ impl GuestArgs {
             )),
             _ => Ok(wanted),
         }
+    }
+
+    /// Whether the machine has a port for an agent.
+    ///
+    /// # Errors
+    /// As [`GuestArgs::is_wanted`].
+    pub fn has_agent(&self) -> Result<bool, Failure> {
+        Ok(self.is_wanted()? || self.warm)
+    }
+
+    /// What is to tell the guest apart; none where nothing was asked for.
+    ///
+    /// # Errors
+    /// This host has no random numbers.
+    pub fn identity(&self) -> Result<Option<Identity>, Failure> {
+        if self.hostname.is_none() && !self.new_machine_id {
+            return Ok(None);
+        }
+        Ok(Some(Identity {
+            hostname: self.hostname.clone(),
+            machine_id: match self.new_machine_id {
+                true => Some(machine_id(random()?)),
+                false => None,
+            },
+            hardware_address: None,
+        }))
     }
 
     /// The command, or the user's shell in the guest.
@@ -77,6 +117,28 @@ impl GuestArgs {
                 .into(),
             false => self.command.clone(),
         }
+    }
+}
+
+/// A random id in the form of machine-id(5): a UUID of version 4 without its dashes.
+fn machine_id(mut bytes: [u8; 16]) -> String {
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// hostname(7): labels of letters, digits and hyphens; 64 bytes in Linux.
+fn host_name(text: &str) -> Result<String, &'static str> {
+    let fits = |label: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(plain)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    match text.len() <= 64 && text.split('.').all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err("not a host name of letters, digits, hyphens and dots"),
     }
 }
 
@@ -189,6 +251,19 @@ mod tests {
             let error = parsed(&[wrong]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ValueValidation, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_host_name_is_one() {
+        for right in ["a", "web-1.example.org", "1"] {
+            assert_eq!(host_name(right), Ok(right.to_owned()));
+        }
+        let long = "a".repeat(64);
+        for wrong in ["", "-a", "a-", "a..b", "a b", "ä", "a_b", &long] {
+            assert!(host_name(wrong).is_err(), "{wrong}");
+        }
+        let id = machine_id([0xff; 16]);
+        assert_eq!(id, "ffffffffffff4fffbfffffffffffffff");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use super::report::Facts;
 use crate::commands::{Failure, accelerator};
 use crate::machine::plan::{Accelerator, Bus, DirectKernel, Network, Plan};
 
+/// The memory of a machine of which nobody said.
+pub const MEMORY_MIB: u64 = 2048;
+
 /// `q35`, but a machine with an IDE controller where that is wanted.
 pub fn machine_type(args: &Args) -> Result<String, Failure> {
     let ide = args.hardware.bus == Bus::Ide;

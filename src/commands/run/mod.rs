@@ -14,8 +14,11 @@ pub mod guest;
 pub mod hardware;
 pub mod options;
 pub mod qga;
+pub mod ready;
 pub mod report;
+pub mod saved;
 pub mod seeding;
+pub mod warm;
 pub mod written;
 
 use std::time::Instant;
@@ -57,6 +60,21 @@ pub enum Finished {
 }
 
 impl Finished {
+    /// The same as a reason why something else was not done.
+    fn into_failure(self) -> Failure {
+        let status = self.status();
+        let (message, mend) = match self {
+            Self::Ran { message, mend, .. } => (message, mend),
+            Self::Planned(_) | Self::Commanded { .. } => (None, None),
+        };
+        let error = anyhow::anyhow!(message.unwrap_or_else(|| "the machine ended".to_owned()));
+        Failure {
+            error,
+            mend,
+            status,
+        }
+    }
+
     /// The exit status.
     pub fn status(&self) -> Status {
         match self {
@@ -98,7 +116,8 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Finished, Failure> {
                         course::course(assembled, channels, args, streams, voice, facts).await
                     }
                     None => {
-                        conduct::conduct(&assembled, channels, args, terminal, voice, facts).await
+                        conduct::conduct(&mut assembled, channels, args, terminal, voice, facts)
+                            .await
                     }
                 }
             });

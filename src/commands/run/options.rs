@@ -59,9 +59,9 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Machine")]
 pub struct Hardware {
-    /// Guest memory, in MiB or with a suffix (512M, 2G)
-    #[arg(long, short, value_name = "SIZE", default_value = "2G", value_parser = crate::commands::units::parse_memory)]
-    pub memory: u64,
+    /// Guest memory, in MiB or with a suffix (512M, 2G); default 2G
+    #[arg(long, short, value_name = "SIZE", value_parser = crate::commands::units::parse_memory)]
+    pub memory: Option<u64>,
     /// Virtual CPUs; default 2, or 1 where the host has no more
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub cpus: Option<u32>,

@@ -29,6 +29,8 @@ pub fn command(args: &Args, input: Vec<u8>) -> Result<Command, Failure> {
         ("--workdir", run.workdir.is_some()),
         ("--copy-in", !guest.copy_in.is_empty()),
         ("--copy-out", !guest.copy_out.is_empty()),
+        ("--hostname", guest.hostname.is_some()),
+        ("--new-machine-id", guest.new_machine_id),
     ];
     if let Some((option, _)) = asked.iter().find(|(_, asked)| *asked) {
         return Err(Failure::with_mend(

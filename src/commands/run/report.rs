@@ -28,6 +28,8 @@ pub struct Facts {
     pub qemu: Option<PathBuf>,
     /// QEMU's version, from its greeting.
     pub qemu_version: Option<String>,
+    /// With `--warm`: `restored` from the store, or `built` by this run; null otherwise.
+    pub template: Option<&'static str>,
     /// When each phase was over.
     pub phases: Phases,
     /// The status of the command in the guest, once it has ended.
@@ -81,6 +83,7 @@ impl Phases {
     pub fn mark(&mut self, phase: &'static str) {
         let elapsed = self.started.elapsed();
         tracing::debug!("{phase} after {:.1} ms", elapsed.as_secs_f64() * 1e3);
+        self.marks.retain(|(earlier, _)| *earlier != phase);
         self.marks.push((phase, elapsed));
     }
 }
@@ -181,6 +184,7 @@ impl Report {
                 accelerator: AcceleratorFacts::default(),
                 qemu: None,
                 qemu_version: None,
+                template: None,
                 phases: Phases {
                     started,
                     marks: Vec::new(),

@@ -101,7 +101,10 @@ fn noise(seen: &Seen) -> SessionError {
 }
 
 /// Bytes that nobody can guess.
-pub(super) fn random<const N: usize>() -> Result<[u8; N], SessionError> {
+///
+/// # Errors
+/// There is no /dev/urandom.
+pub fn random<const N: usize>() -> Result<[u8; N], SessionError> {
     let mut bytes = [0; N];
     File::open("/dev/urandom")
         .and_then(|mut device| device.read_exact(&mut bytes))

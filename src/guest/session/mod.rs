@@ -24,9 +24,10 @@ use tokio::sync::{mpsc, oneshot};
 pub use error::SessionError;
 pub use exec::{Command, Exec, ExecEnd, Stdio};
 pub use files::{Entries, Unpacking};
+pub use hello::random;
 pub use stream::{StreamReader, StreamWriter};
 
-use crate::guest::wire::{Answer, ByteString, Op, StreamId, Trouble};
+use crate::guest::wire::{Answer, ByteString, Identity, Op, StreamId, Trouble};
 use owner::{Ask, Errand, Fate};
 use stream::Gate;
 
@@ -104,6 +105,14 @@ impl Session {
         let bytes = hello::random::<256>()?.to_vec();
         let bytes = ByteString(bytes);
         self.done(Op::AddEntropy { bytes }).await
+    }
+
+    /// Gives the guest a name, a machine id or a hardware address of its own.
+    ///
+    /// # Errors
+    /// The agent may not or cannot, or the session ends.
+    pub async fn identify(&self, identity: Identity) -> Result<(), SessionError> {
+        self.done(Op::Identify(identity)).await
     }
 
     /// Writes everything in the guest to its disks.

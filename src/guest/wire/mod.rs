@@ -67,7 +67,7 @@ pub use frame::{Frame, StreamId, put_control, put_credit, put_data, put_end, put
 pub use message::{
     Answer, ExecEnd, FromAgent, Hello, Nonce, Notice, Reply, Speaker, Step, Trouble, parse,
 };
-pub use request::{At, Exec, Op, Request, User, WindowSize};
+pub use request::{At, Exec, Identity, Op, Request, User, WindowSize};
 pub use window::{ReceiveWindow, SendWindow};
 
 /// The version of this language. Both ends must speak the same.

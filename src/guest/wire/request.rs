@@ -142,12 +142,26 @@ pub enum Op {
         /// 1 to 4096 bytes of the host's.
         bytes: ByteString,
     },
+    /// Tells this machine apart from others that were made from the same image or template.
+    Identify(Identity),
     /// sync(2).
     Sync,
     /// Powers the machine off, after sync(2). Answered before it happens.
     PowerOff,
     /// Resets the machine, after sync(2). Answered before it happens.
     Reboot,
+}
+
+/// What tells a machine apart. What is none stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// sethostname(2) and /etc/hostname.
+    pub hostname: Option<String>,
+    /// /etc/machine-id (machine-id(5)): 32 hexadecimal digits.
+    pub machine_id: Option<String>,
+    /// The hardware address of the first network device. Where there are several, the others get
+    /// those that follow.
+    pub hardware_address: Option<[u8; 6]>,
 }
 
 /// A path below a root: no link leads out of the root, and an absolute one starts at it.

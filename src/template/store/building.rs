@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::Flock;
 
-use super::{LOCK, MANIFEST, MEMORY, NEW, STATE, Store, StoreError, UNUSABLE, failed, locks};
+use super::{
+    LOCK, MANIFEST, MEMORY, NEW, STATE, Store, StoreError, UNUSABLE, failed, locks, overlay_name,
+};
 use crate::template::digest;
 use crate::template::key::Key;
-use crate::template::manifest::Manifest;
+use crate::template::manifest::{Kept, Manifest};
 use crate::template::memory::{self, Identity};
 
 /// Whose turn it is to build a template.
@@ -44,6 +46,8 @@ pub struct Saved<'a> {
     pub machine: &'a str,
     /// QEMU's version.
     pub qemu: (u64, u64, u64),
+    /// Its overlays, which nobody writes to any more.
+    pub overlays: &'a [File],
 }
 
 impl Saved<'_> {
@@ -52,7 +56,11 @@ impl Saved<'_> {
     /// # Errors
     /// What fstat(2) says.
     pub fn bytes(&self) -> io::Result<u64> {
-        Ok(self.memory.metadata()?.blocks() * 512 + self.state.len() as u64)
+        let mut bytes = self.state.len() as u64;
+        for file in self.overlays.iter().chain([self.memory]) {
+            bytes += file.metadata()?.blocks() * 512;
+        }
+        Ok(bytes)
     }
 }
 
@@ -94,9 +102,7 @@ impl Store {
 impl Building {
     /// Takes away what a builder that was killed left.
     fn clear(&self) {
-        for name in [MANIFEST, MEMORY, STATE, UNUSABLE] {
-            let _ = fs::remove_file(self.path.join(name));
-        }
+        remove_all_but_lock(&self.path);
     }
 
     /// Writes the template and gives it its name. One of that name that is damaged makes room.
@@ -125,6 +131,13 @@ impl Building {
         let (mut to, path) = file(STATE, 0o600)?;
         to.write_all(saved.state)
             .map_err(failed("writing", &path))?;
+        let mut overlays = Vec::new();
+        for (index, overlay) in saved.overlays.iter().enumerate() {
+            let (to, path) = file(&overlay_name(index), 0o400)?;
+            let digest = memory::copy(overlay, &to).map_err(failed("writing", &path))?;
+            let identity = Identity::of(&to).map_err(failed("writing", &path))?;
+            overlays.push(Kept { identity, digest });
+        }
         let manifest = Manifest {
             key: key.clone(),
             machine: saved.machine.to_owned(),
@@ -132,6 +145,7 @@ impl Building {
             memory: identity,
             memory_digest,
             state_digest: digest::of(saved.state),
+            overlays,
         };
         let (mut to, path) = file(MANIFEST, 0o600)?;
         let text = manifest.to_text();
@@ -170,11 +184,18 @@ impl Drop for Building {
     }
 }
 
+fn remove_all_but_lock(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_name() != LOCK {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn remove(path: &Path) {
     // The lock last: whoever waits for it then finds that its file has no name.
-    for name in [MANIFEST, MEMORY, STATE, UNUSABLE, LOCK] {
-        let _ = fs::remove_file(path.join(name));
-    }
+    remove_all_but_lock(path);
+    let _ = fs::remove_file(path.join(LOCK));
     if let Err(error) = fs::remove_dir(path) {
         tracing::debug!("{}: {error}", path.display());
     }

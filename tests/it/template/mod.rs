@@ -55,6 +55,7 @@ fn publish(store: &Store, key: &Key, kib: u64) {
         state: b"the state",
         machine: "pc-q35-7.2",
         qemu: (7, 2, 22),
+        overlays: &[],
     };
     begin(store, key).publish(key, &saved).unwrap();
 }

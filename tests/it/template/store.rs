@@ -219,6 +219,7 @@ fn a_store_that_is_full_or_read_only_says_so_and_keeps_nothing_half() {
         state: b"",
         machine: "q35",
         qemu: (7, 2, 0),
+        overlays: &[],
     };
     let full = begin(&store, &key(256)).publish(&key(256), &saved);
     let left = names(dir.path());
