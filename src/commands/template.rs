@@ -12,6 +12,7 @@ use crate::guest::boot::Settings;
 use crate::host::{kernel, qemu};
 use crate::machine::drives::Drives;
 use crate::machine::overlay::Place;
+use crate::machine::phases::Phases;
 use crate::template::appliance::get;
 use crate::template::key::Key;
 use crate::template::restore::Template;
@@ -180,6 +181,7 @@ fn build(store: &Store, args: &BuildArgs, voice: &dyn Voice) -> Result<Report, F
         memory_mib: args.memory,
         cpus: args.cpus,
         kernel: kernel::find(args.kernel.as_deref())?,
+        phases: Phases::default(),
     };
     inside::block_on(async {
         let mut watch = Watch::new(None)?;

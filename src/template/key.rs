@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::digest;
 use super::memory::Identity;
 use crate::guest::boot::{self, Settings};
-use crate::machine::plan::{Accelerator, Firmware};
+use crate::machine::plan::Firmware;
 
 /// A template's key, in clear.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +72,7 @@ impl Key {
     /// # Errors
     /// One of the files that it is made of is not there.
     pub fn of_appliance(settings: &Settings, disks: usize) -> io::Result<Self> {
+        let settings = &settings.with_one_accelerator();
         let plan = boot::nominal_plan(settings, disks);
         let firmware = match &plan.firmware {
             Firmware::File(path) => Some(Described::of(path)?),
@@ -94,11 +95,7 @@ impl Key {
             firmware,
             kernel,
             arguments: words.map(|word| word.into_owned()).collect(),
-            accelerator: match settings.accelerator {
-                // Only where it was seen to run a guest.
-                Accelerator::Kvm | Accelerator::KvmThenTcg => "kvm".to_owned(),
-                Accelerator::Tcg => "tcg".to_owned(),
-            },
+            accelerator: settings.accelerator.as_str().to_owned(),
             memory_mib: settings.memory_mib,
             cpus: settings.cpus,
             processor: processor()?,

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -30,6 +31,14 @@ pub enum Template {
 }
 
 impl Template {
+    /// Where it is, if it is in the store.
+    pub fn directory(&self) -> Option<PathBuf> {
+        match self {
+            Self::Stored(stored) => Some(stored.path.clone()),
+            Self::Made(_) => None,
+        }
+    }
+
     fn memory(&self) -> &File {
         match self {
             Self::Stored(stored) => &stored.memory,
@@ -60,6 +69,7 @@ pub(super) async fn restore(
     disks: Vec<Disk>,
     max_write: Option<u64>,
 ) -> Result<Appliance, TemplateError> {
+    let settings = &settings.with_one_accelerator();
     let count = disks.len();
     let digest = match template {
         Template::Stored(stored) => Some(digest(stored.memory.try_clone()?)?),
@@ -81,9 +91,13 @@ pub(super) async fn restore(
     let mut files = drives.files();
     files.push(memory.as_fd());
     let holdings = holdings(channels, files, max_write);
+    let phases = &settings.phases;
     let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), holdings).await?;
+    phases.mark_at("spawned", machine.spawned());
+    phases.mark("greeted");
     drives.check_headers()?;
     machine.restore(template.state()).await?;
+    phases.mark("restored");
     if let (Some(digest), Template::Stored(stored)) = (digest, template) {
         // Its thread ends with an answer.
         let digest = digest.await.map_err(io::Error::other)??;
@@ -91,13 +105,18 @@ pub(super) async fn restore(
             return Err(TemplateError::Memory(stored.path.clone()));
         }
     }
+    phases.mark("checked");
     machine.cont().await?;
+    phases.mark("running");
     for (index, bytes) in drives.disk_sizes().iter().enumerate().take(count) {
         machine.grow_disk(index, *bytes).await?;
     }
+    phases.mark("disks");
     let session = boot::greet(&mut machine, AWAKE).await?;
+    phases.mark("agent");
     // Before anything else is asked of it: its clones would draw the same random numbers.
     tokio::try_join!(session.add_entropy(), session.set_clock())?;
+    phases.mark("clock");
     tracing::debug!("the appliance is restored from its template");
     Ok(Appliance { machine, session })
 }
