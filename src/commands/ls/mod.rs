@@ -1,6 +1,6 @@
 //! `bivouac ls`: what is in an image's directories.
 //!
-//! [`list`] goes through them, [`long`] shows entries to people and [`records`] to programs,
+//! [`list`] goes through them, [`tree`] brings many at once, [`long`] shows entries to people and [`records`] to programs,
 //! [`names`] knows who is who in the image.
 
 pub mod list;
@@ -9,6 +9,7 @@ pub mod names;
 pub mod records;
 #[cfg(test)]
 mod tests;
+pub mod tree;
 
 use std::ffi::OsString;
 use std::time::{SystemTime, UNIX_EPOCH};
