@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
-    Failure, Voice, cat, chain, chroot, cp, df, doctor, inspect, ls, run, tail, template,
+    Failure, Voice, cat, chain, chroot, cp, df, doctor, inside, inspect, ls, run, tail, template,
 };
 use crate::exit::Status;
 use output::Output;
@@ -82,13 +82,17 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
             output.finished(&finished)?;
             Ok(finished.status())
         }
-        Command::Chroot(args) => chroot::run(&args, output),
-        Command::Ls(args) => ls::run(&args, output),
-        Command::Cat(args) => cat::run(&args, output),
-        Command::Cp(args) => cp::run(&args, output),
-        Command::Df(args) => df::run(&args, output),
-        Command::Tail(args) => tail::run(&args, output),
-        Command::Inspect(args) => inspect::run(&args, output),
+        Command::Chroot(args) => {
+            inside::reported("chroot", &args.options, || chroot::run(&args, output))
+        }
+        Command::Ls(args) => inside::reported("ls", &args.options, || ls::run(&args, output)),
+        Command::Cat(args) => inside::reported("cat", &args.options, || cat::run(&args, output)),
+        Command::Cp(args) => inside::reported("cp", &args.options, || cp::run(&args, output)),
+        Command::Df(args) => inside::reported("df", &args.options, || df::run(&args, output)),
+        Command::Tail(args) => inside::reported("tail", &args.options, || tail::run(&args, output)),
+        Command::Inspect(args) => {
+            inside::reported("inspect", &args.options, || inspect::run(&args, output))
+        }
         Command::Chain(args) => {
             let report = chain::run(&args)?;
             output.result(&report, args.json)?;

@@ -15,6 +15,7 @@ pub mod image_path;
 pub mod inside;
 pub mod inspect;
 pub mod ls;
+pub mod report;
 pub mod results;
 pub mod run;
 pub mod signals;

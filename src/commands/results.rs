@@ -13,6 +13,7 @@ use super::watch::Watch;
 use super::{Failure, inside};
 use crate::exit::Status;
 use crate::image::printable::Escaper;
+use crate::machine::phases::Phases;
 use crate::machine::stdio::{self, Written};
 
 /// Where a command's results go.
@@ -26,6 +27,8 @@ pub struct Results {
     held: bool,
     /// Something may have been written.
     told: bool,
+    /// Where the first of the results is to be noted.
+    phases: Option<Phases>,
 }
 
 /// Nothing more can be written: the reader has gone, or there is no room. [`Results::finish`]
@@ -85,6 +88,7 @@ impl Results {
             escaper: is_terminal.then(Escaper::default),
             held: false,
             told: false,
+            phases: None,
         }
     }
 
@@ -111,6 +115,11 @@ impl Results {
         Ok(())
     }
 
+    /// The first of the results that come now is noted in `phases`.
+    pub fn mark(&mut self, phases: &Phases) {
+        self.phases = Some(phases.clone());
+    }
+
     /// Whether a person reads it.
     pub fn is_terminal(&self) -> bool {
         self.escaper.is_some()
@@ -121,6 +130,9 @@ impl Results {
     /// # Errors
     /// Nothing more can be written.
     pub async fn put(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+        if let Some(phases) = self.phases.take_if(|_| !bytes.is_empty()) {
+            phases.mark_first("first-output");
+        }
         match &mut self.escaper {
             Some(escaper) => escaper.take(bytes, &mut self.pending),
             None => self.pending.extend_from_slice(bytes),

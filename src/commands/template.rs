@@ -20,6 +20,7 @@ use crate::image::Format;
 use crate::image::chain::Stated;
 use crate::machine::drives::Drives;
 use crate::machine::overlay::Place;
+use crate::machine::phases::Phases;
 use crate::template::appliance::get;
 use crate::template::key::Key;
 use crate::template::restore::Template;
@@ -217,6 +218,7 @@ fn build(store: &Store, args: &BuildArgs, voice: &dyn Voice) -> Result<Report, F
         memory_mib: hardware.memory.unwrap_or(DEFAULT_MEMORY_MIB),
         cpus: hardware.cpus.unwrap_or(1),
         kernel: kernel::find(kernel.map(PathBuf::as_path))?,
+        phases: Phases::default(),
     };
     inside::block_on(async {
         let mut watch = Watch::new(timeout)?;

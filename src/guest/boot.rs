@@ -14,6 +14,7 @@ use crate::machine::args::argv;
 use crate::machine::console::Sinks;
 use crate::machine::drives::{DriveError, Drives};
 use crate::machine::end::End;
+use crate::machine::phases::Phases;
 use crate::machine::plan::{
     AGENT_PORT, Accelerator, AgentPort, Bus, ChildFd, DirectKernel, Disk, Display, Firmware,
     Network, Plan, Saving, UseOfMemory,
@@ -43,6 +44,23 @@ pub struct Settings {
     pub cpus: u32,
     /// The kernel, with its modules.
     pub kernel: Kernel,
+    /// Where it is taken down what took how long.
+    pub phases: Phases,
+}
+
+impl Settings {
+    /// The same with one accelerator and no other: QEMU would restore a machine that KVM ran
+    /// where only emulation is left, and the other way round.
+    pub fn with_one_accelerator(&self) -> Self {
+        Self {
+            accelerator: match self.accelerator {
+                // Only where it was seen to run a guest.
+                Accelerator::Kvm | Accelerator::KvmThenTcg => Accelerator::Kvm,
+                Accelerator::Tcg => Accelerator::Tcg,
+            },
+            ..self.clone()
+        }
+    }
 }
 
 /// A machine that runs the appliance, and the session with its agent.
@@ -152,7 +170,7 @@ pub fn plan(settings: &Settings, disks: Vec<Disk>, ends: Ends) -> Plan {
         qemu: settings.qemu.clone(),
         machine: MACHINE.to_owned(),
         accelerator: settings.accelerator,
-        cpu: "max".to_owned(),
+        cpu: processor(settings.accelerator).to_owned(),
         cpus: settings.cpus,
         memory_mib: settings.memory_mib,
         firmware: match qboot(&settings.qemu) {
@@ -201,6 +219,17 @@ pub fn nominal_plan(settings: &Settings, vacant_disks: usize) -> Plan {
     }
 }
 
+/// What the kernel uses where it is there, and what takes longer than doing without where each
+/// instruction is emulated: copies and clearings byte by byte (erms, fsrm), a fifth level of page
+/// tables (la57), and the ends of translated blocks that come with each copy to or from a program
+/// (smap) or with each switch (pku). None of it is in a level of x86-64 that programs are made for.
+fn processor(accelerator: Accelerator) -> &'static str {
+    match accelerator {
+        Accelerator::Tcg => "max,erms=off,fsrm=off,la57=off,smap=off,pku=off",
+        Accelerator::Kvm | Accelerator::KvmThenTcg => "max",
+    }
+}
+
 /// A firmware that does nothing but start a kernel, 0.3 s faster than SeaBIOS where all is
 /// emulated. It comes with QEMU, and lies where QEMU's other files do.
 fn qboot(qemu: &Path) -> Option<PathBuf> {
@@ -223,6 +252,7 @@ pub async fn boot(
     max_write: Option<u64>,
 ) -> Result<Appliance, BootError> {
     let made = appliance::make(&settings.kernel)?;
+    settings.phases.mark("initramfs");
     let channels = Channels::new(true)?;
     let ends = Ends::of(&channels).with_kernel(&made.kernel, &made.initramfs);
     let plan = plan(settings, disks, ends);
@@ -240,9 +270,13 @@ pub async fn boot(
         input: mpsc::channel(1).1,
     };
     let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), holdings).await?;
+    settings.phases.mark_at("spawned", machine.spawned());
+    settings.phases.mark("greeted");
     drives.check_headers()?;
     machine.cont().await?;
+    settings.phases.mark("running");
     let session = wait_for_agent(&mut machine).await?;
+    settings.phases.mark("agent");
     Ok(Appliance { machine, session })
 }
 

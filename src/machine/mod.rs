@@ -3,7 +3,8 @@
 //! [`plan`] is data, [`args`] and [`blockdev`] turn it into QEMU's words, [`overlay`] makes
 //! the unlinked files that take every write, [`process`] starts and reaps QEMU, [`qmp`] and
 //! [`console`] talk with it, [`saving`] is how a machine is saved and restored, [`terminal`] and
-//! [`stdio`] are the user's end. [`Machine`] binds them together.
+//! [`stdio`] are the user's end, [`phases`] tells how long all of it took. [`Machine`] binds them
+//! together.
 
 pub mod args;
 pub mod blockdev;
@@ -12,6 +13,7 @@ pub mod console;
 pub mod drives;
 pub mod end;
 pub mod overlay;
+pub mod phases;
 pub mod plan;
 pub mod process;
 pub mod qmp;
@@ -81,6 +83,7 @@ pub struct Machine {
     agent: Option<UnixStream>,
     /// When QEMU is killed, once the guest has ended.
     deadline: Option<Instant>,
+    spawned: std::time::Instant,
 }
 
 /// What a running machine has to tell.
@@ -108,6 +111,7 @@ impl Machine {
         };
         let mut process = Process::spawn(&program, args, &holdings.files, inherited)
             .map_err(|source| StartError::Spawn { program, source })?;
+        let spawned = std::time::Instant::now();
         tracing::debug!("QEMU has process id {:?}", process.id());
 
         let (read, write) = UnixStream::from_std(ours.console)?.into_split();
@@ -132,12 +136,18 @@ impl Machine {
             tail,
             guest_end: None,
             deadline: None,
+            spawned,
         })
     }
 
     /// QEMU's version.
     pub fn version(&self) -> &Version {
         &self.qmp.version
+    }
+
+    /// When QEMU had been started, before it said anything.
+    pub fn spawned(&self) -> std::time::Instant {
+        self.spawned
     }
 
     /// QEMU's process id, until it was reaped.

@@ -88,6 +88,10 @@ async fn restored(
     let store = Store::open()?;
     let key = Key::of_appliance(settings, disks.len())?;
     let template = get(settings, &store, &key, disks.len(), most).await?;
+    settings.phases.mark(match template {
+        Template::Stored(_) => "template",
+        Template::Made(_) => "built",
+    });
     match restore(settings, &template, drives, disks.to_vec(), max_write).await {
         Ok(appliance) => Ok(Started {
             appliance,

@@ -77,6 +77,7 @@ impl Key {
     /// # Errors
     /// One of the files that it is made of is not there.
     pub fn of_appliance(settings: &Settings, disks: usize) -> io::Result<Self> {
+        let settings = &settings.with_one_accelerator();
         let plan = boot::nominal_plan(settings, disks);
         let firmware = match &plan.firmware {
             Firmware::File(path) => Some(Described::of(path)?),

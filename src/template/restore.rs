@@ -16,6 +16,7 @@ use crate::guest::boot::{self, Appliance, Ends, Settings};
 use crate::guest::session::Session;
 use crate::machine::args::argv;
 use crate::machine::drives::Drives;
+use crate::machine::phases::Phases;
 use crate::machine::plan::{ChildFd, Disk, Plan, Saving, UseOfMemory};
 use crate::machine::{Channels, Holdings, Machine};
 
@@ -32,6 +33,14 @@ pub enum Template {
 }
 
 impl Template {
+    /// Where it is, if it is in the store.
+    pub fn directory(&self) -> Option<PathBuf> {
+        match self {
+            Self::Stored(stored) => Some(stored.path.clone()),
+            Self::Made(_) => None,
+        }
+    }
+
     fn memory(&self) -> &File {
         match self {
             Self::Stored(stored) => &stored.memory,
@@ -98,6 +107,7 @@ pub(super) async fn restore(
     disks: Vec<Disk>,
     max_write: Option<u64>,
 ) -> Result<Appliance, TemplateError> {
+    let settings = &settings.with_one_accelerator();
     let count = disks.len();
     let channels = Channels::new(true)?;
     let plan = boot::plan(settings, disks, Ends::of(&channels));
@@ -107,13 +117,16 @@ pub(super) async fn restore(
         vacant_disks: count,
         generation_id: false,
     };
+    let phases = &settings.phases;
     let holdings = holdings(channels, drives.files(), max_write);
-    let mut machine = restored(plan, saving, template, drives, holdings).await?;
+    let mut machine = restored(plan, saving, template, drives, holdings, phases).await?;
     machine.cont().await?;
+    phases.mark("running");
     for (index, bytes) in drives.disk_sizes().iter().enumerate().take(count) {
         machine.grow_disk(index, *bytes).await?;
     }
-    let session = awake(&mut machine).await?;
+    phases.mark("disks");
+    let session = awake(&mut machine, phases).await?;
     tracing::debug!("the appliance is restored from its template");
     Ok(Appliance { machine, session })
 }
@@ -129,6 +142,7 @@ pub async fn restored<'a>(
     template: &'a Template,
     drives: &Drives,
     mut holdings: Holdings<'a>,
+    phases: &Phases,
 ) -> Result<Machine, TemplateError> {
     let is_whole = template.check()?;
     let (name, version) = template.machine();
@@ -140,8 +154,11 @@ pub async fn restored<'a>(
     ));
     holdings.files.push(memory.as_fd());
     let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), holdings).await?;
+    phases.mark_at("spawned", machine.spawned());
+    phases.mark("greeted");
     drives.check_headers()?;
     machine.restore(template.state()).await?;
+    phases.mark("restored");
     if let (Some(is_whole), Template::Stored(stored)) = (is_whole, template) {
         // Its thread ends with an answer.
         if !is_whole.await.map_err(io::Error::other)?? {
@@ -149,6 +166,7 @@ pub async fn restored<'a>(
         }
         stored.mark_whole();
     }
+    phases.mark("checked");
     Ok(machine)
 }
 
@@ -157,9 +175,11 @@ pub async fn restored<'a>(
 ///
 /// # Errors
 /// It does not answer.
-pub async fn awake(machine: &mut Machine) -> Result<Session, TemplateError> {
+pub async fn awake(machine: &mut Machine, phases: &Phases) -> Result<Session, TemplateError> {
     let session = boot::greet(machine, AWAKE).await?;
+    phases.mark("agent");
     // Before anything else is asked of it: its clones would draw the same random numbers.
     tokio::try_join!(session.add_entropy(), session.set_clock())?;
+    phases.mark("clock");
     Ok(session)
 }

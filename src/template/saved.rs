@@ -35,6 +35,7 @@ pub struct Made {
 
 /// Boots an appliance with vacant disks, and saves it.
 pub(super) async fn build(settings: &Settings, disks: usize) -> Result<Made, TemplateError> {
+    let settings = &settings.with_one_accelerator();
     let from = appliance::make(&settings.kernel).map_err(BootError::from)?;
     let memory = memory::new(settings.memory_mib)?;
     let channels = Channels::new(true)?;

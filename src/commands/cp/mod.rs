@@ -79,6 +79,7 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
             complete &= inside::look(&options, &image, voice, async |inside| {
                 let mut results = results.lock().await;
                 results.begin(inside.in_use)?;
+                results.mark(&inside.phases);
                 inside.enter(true, false).await?;
                 let mut complete = true;
                 for source in &sources {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use super::report::{Journal, LookFacts};
 use super::{Inside, Options};
+use crate::commands::report::{AcceleratorFacts, LayerFacts};
 use crate::commands::watch::Watch;
 use crate::commands::{Failure, Voice, accelerator, drives, verdict};
 use crate::exit::Status;
@@ -34,6 +36,9 @@ pub struct Camp {
     pub watch: Watch,
     drives: Drives,
     max_write: Option<u64>,
+    facts: LookFacts,
+    /// None where no report is wanted.
+    journal: Option<Journal>,
     /// Not removed while it is in use.
     template: Option<Template>,
 }
@@ -61,12 +66,31 @@ impl Camp {
             false => drives::resolve(&request)?,
         };
         let disk = drives.disk("disk0", chain, None)?;
+        let phases = options.journal.phases();
+        phases.mark("image");
+        let chosen = accelerator::choose(options.appliance.accel)?;
+        phases.mark("kvm-check");
         let settings = Settings {
             qemu,
-            accelerator: accelerator::choose(options.appliance.accel)?.accelerator,
+            accelerator: chosen.accelerator,
             memory_mib: options.appliance.memory,
             cpus: options.appliance.cpus,
             kernel: kernel::find(options.appliance.kernel.as_deref())?,
+            phases: phases.clone(),
+        };
+        let mut facts = LookFacts {
+            image: image.to_owned(),
+            accelerator: AcceleratorFacts {
+                asked: options.appliance.accel.as_str(),
+                kvm: chosen.kvm,
+                used: None,
+            },
+            qemu: settings.qemu.clone(),
+            qemu_version: None,
+            template: None,
+            phases,
+            overlays: Vec::new(),
+            layers: LayerFacts::before(drives.chains()),
         };
         let max_write = options.overlay.max_write;
         voice.status(&format!("looking into {}", image.display()));
@@ -76,13 +100,25 @@ impl Camp {
         let started = watch.before(starting).await;
         voice.clear_status();
         let Started {
-            appliance: Appliance { machine, session },
+            appliance:
+                Appliance {
+                    mut machine,
+                    session,
+                },
             template,
         } = match started {
             Ok(started) => started?,
             Err(end) => return Err(verdict::failure(&end, &[], &drives, max_write)),
         };
+        facts.template = template.as_ref().and_then(Template::directory);
+        if options.report.is_some() {
+            facts.qemu_version = Some(machine.version().to_string());
+            let uses_kvm = machine.uses_kvm().await?;
+            facts.accelerator.used = Some(if uses_kvm { "kvm" } else { "tcg" });
+        }
         Ok(Self {
+            journal: options.report.as_ref().map(|_| options.journal.clone()),
+            facts,
             machine,
             session,
             watch,
@@ -109,6 +145,7 @@ impl Camp {
             Ok(session.survey(disks).await?)
         };
         let survey = self.work(looking).await?;
+        self.facts.phases.mark("survey");
         for remark in &survey.remarks {
             tracing::debug!("{remark}");
         }
@@ -116,6 +153,7 @@ impl Camp {
             session,
             survey,
             in_use: self.in_use(),
+            phases: self.facts.phases.clone(),
             wanted: options.root.clone(),
         })
     }
@@ -162,6 +200,11 @@ impl Camp {
     /// QEMU cannot be reaped.
     pub async fn strike(mut self) -> Result<(), Failure> {
         let stopped = self.machine.stop(Duration::ZERO).await;
+        self.facts.phases.mark("ended");
+        if let Some(journal) = &self.journal {
+            self.facts.after(&self.drives);
+            journal.add(self.facts);
+        }
         Ok(stopped.context("ending QEMU")?)
     }
 }

@@ -3,10 +3,12 @@
 //! inside a machine.
 //!
 //! [`options`] is what was typed, [`Camp`] the machine with its disks and all that may end it,
-//! [`Inside`] what the work of a command sees of it, and [`roots`] which root is meant.
+//! [`Inside`] what the work of a command sees of it, [`roots`] which root is meant, and [`report`]
+//! what is told of all that.
 
 mod camp;
 pub mod options;
+pub mod report;
 pub mod roots;
 
 use std::future::Future;
@@ -20,9 +22,11 @@ use crate::guest::boot::ROOT;
 use crate::guest::session::{Session, SessionError};
 use crate::guest::wire::disks::{Root, Survey};
 use crate::guest::wire::{Step, Trouble};
+use crate::machine::phases::Phases;
 use crate::sys;
 pub use camp::Camp;
 pub use options::Options;
+pub use report::reported;
 pub use roots::name_of;
 
 /// How often an operation is tried on an image that somebody else writes to.
@@ -37,6 +41,8 @@ pub struct Inside {
     pub survey: Survey,
     /// Another process writes to the image.
     pub in_use: bool,
+    /// When each step was over.
+    pub phases: Phases,
     wanted: Option<String>,
 }
 
@@ -71,7 +77,9 @@ impl Inside {
             .session
             .mount(&root.mounts, ROOT, read_only, for_commands))
         .await;
-        for failed in mounted? {
+        let failed = mounted?;
+        self.phases.mark_first("mounted");
+        for failed in failed {
             tracing::warn!("not mounted: {failed}");
         }
         Ok(root)
@@ -112,7 +120,11 @@ pub async fn look<T>(
         let inside = camp.inside(options).await;
         let in_use = camp.in_use();
         let result = match inside {
-            Ok(inside) => camp.work(work(&inside)).await,
+            Ok(inside) => {
+                let done = camp.work(work(&inside)).await;
+                inside.phases.mark("done");
+                done
+            }
             Err(failure) => Err(failure),
         };
         camp.strike().await?;

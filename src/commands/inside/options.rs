@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::ValueHint;
 
+use super::report::Journal;
 use crate::commands::run::options::OverlayArgs;
 use crate::commands::{Failure, accelerator, units};
 use crate::image::Format;
@@ -28,6 +29,12 @@ pub struct Options {
     /// End after TIME (90, 90s, 5m, 2h); exit status 124
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
     pub timeout: Option<Duration>,
+    /// Write the verdict, phases and layers to FILE as JSON
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
+    /// What the report will tell.
+    #[arg(skip)]
+    pub journal: Journal,
     /// The image was opened before: what is odd about it was said then.
     #[arg(skip)]
     pub again: bool,

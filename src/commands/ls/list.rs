@@ -1,11 +1,12 @@
 //! The listing itself: one directory after the other, each sorted, as GNU ls goes through a
-//! tree. Only one directory is held in memory, and the names of those that wait, but a few are
-//! asked for ahead: each costs the way to the guest and back.
+//! tree. A directory is held in memory while it is shown, the names of those that wait, and of a
+//! [`Tree`] as much as comes at once.
 
 use super::Form;
 use super::long::{self, Style};
 use super::names::Names;
 use super::records::Record;
+use super::tree::Tree;
 use crate::commands::Failure;
 use crate::commands::image_path::ImagePath;
 use crate::commands::inside::is_torn_read;
@@ -15,8 +16,8 @@ use crate::guest::wire::{At, ByteString, Entry, FileKind};
 
 /// How many entries a directory may have: what a guest sends must end somewhere.
 const MOST: usize = 1_000_000;
-/// How many directories are asked for before it is their turn.
-const AHEAD: usize = 8;
+/// How many entries are held before it is their turn to be shown.
+const AT_ONCE: usize = 20_000;
 /// As much of passwd and group as is read.
 const ACCOUNTS: u64 = 1 << 20;
 
@@ -36,8 +37,6 @@ pub struct Wanted {
     /// Seconds since 1970.
     pub now: i64,
 }
-
-type Listed = tokio::task::JoinHandle<Result<Vec<Entry>, SessionError>>;
 
 /// Lists places below one root.
 pub struct Lister<'a> {
@@ -129,16 +128,14 @@ impl<'a> Lister<'a> {
     }
 
     async fn directory(&mut self, image: &ByteString, path: &[u8]) -> Result<(), Failure> {
-        let mut stack: Vec<(Vec<u8>, Option<Listed>)> = vec![(path.to_vec(), None)];
-        let mut asked = 0;
-        while let Some((path, listed)) = stack.pop() {
-            let listed = match listed {
-                Some(listed) => {
-                    asked -= 1;
-                    listed.await.map_err(anyhow::Error::from)?
-                }
-                None => collect(self.session.clone(), self.at(&path), self.wanted.all).await,
-            };
+        let mut tree = Tree::default();
+        let mut stack = vec![path.to_vec()];
+        while let Some(path) = stack.pop() {
+            if self.wanted.recursive && !tree.has(&path) {
+                tree.grow(self.session, self.at(&path), AT_ONCE).await?;
+            }
+            let all = self.wanted.all;
+            let listed = collect(self.session, self.at(&path), all, tree.take(&path)).await;
             let entries = match listed {
                 Ok(entries) => entries,
                 Err(error) => {
@@ -151,14 +148,7 @@ impl<'a> Lister<'a> {
             self.show(image, &path, &entries).await?;
             if self.wanted.recursive {
                 let below = entries.iter().rev().filter(|entry| is_below(entry));
-                stack.extend(below.map(|entry| (join(&path, &entry.path.0), None)));
-            }
-            for (path, listed) in stack.iter_mut().rev().take(AHEAD) {
-                if asked < 2 * AHEAD && listed.is_none() {
-                    let (session, at) = (self.session.clone(), place(self.root, path));
-                    *listed = Some(tokio::spawn(collect(session, at, self.wanted.all)));
-                    asked += 1;
-                }
+                stack.extend(below.map(|entry| join(&path, &entry.path.0)));
             }
         }
         Ok(())
@@ -252,8 +242,13 @@ impl<'a> Lister<'a> {
 }
 
 /// The entries of a directory, unsorted, with the two that lead to itself and up where `all` are
-/// wanted.
-async fn collect(session: Session, at: At, all: bool) -> Result<Vec<Entry>, SessionError> {
+/// wanted; the others are asked for where they are not yet `known`.
+async fn collect(
+    session: &Session,
+    at: At,
+    all: bool,
+    known: Option<Vec<Entry>>,
+) -> Result<Vec<Entry>, SessionError> {
     let mut entries = Vec::new();
     for name in [".", ".."].into_iter().filter(|_| all) {
         let path = ByteString(join(&at.path.0, name.as_bytes()));
@@ -264,6 +259,10 @@ async fn collect(session: Session, at: At, all: bool) -> Result<Vec<Entry>, Sess
             link: None,
             trouble: None,
         });
+    }
+    if let Some(known) = known {
+        entries.extend(known);
+        return Ok(entries);
     }
     let mut listed = session.list(at).await?;
     while let Some(entry) = listed.next().await? {
@@ -294,7 +293,7 @@ fn place(root: &str, path: &[u8]) -> At {
 }
 
 /// A name behind its directory; an empty directory is none.
-fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     match directory {
         b"" => name.to_vec(),
         directory if directory.ends_with(b"/") => [directory, name].concat(),

@@ -1,6 +1,6 @@
 //! `bivouac ls`: what is in an image's directories.
 //!
-//! [`list`] goes through them, [`long`] shows entries to people and [`records`] to programs,
+//! [`list`] goes through them, [`tree`] brings many at once, [`long`] shows entries to people and [`records`] to programs,
 //! [`names`] knows who is who in the image.
 
 pub mod list;
@@ -9,6 +9,7 @@ pub mod names;
 pub mod records;
 #[cfg(test)]
 mod tests;
+pub mod tree;
 
 use std::ffi::OsString;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -104,6 +105,7 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
             complete &= inside::look(&options, image, voice, async |inside| {
                 let mut results = results.lock().await;
                 results.begin(inside.in_use)?;
+                results.mark(&inside.phases);
                 inside.enter(true, false).await?;
                 let (session, first) = (&inside.session, number == 0);
                 let lister = Lister::new(session, ROOT, wanted, &mut results, inside.in_use, first);

@@ -1,23 +1,19 @@
 //! What is said of a run: the message for people, and the verdict as JSON for programs.
 
-use std::fs::File;
-use std::io::{Seek, Write};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::Context;
 use serde::Serialize;
 
 use super::Finished;
 use super::assemble::Assembled;
 use super::options::Args;
-use super::written;
+use crate::commands::report::{self, AcceleratorFacts, LayerFacts, OverlayFacts, Paper};
 use crate::commands::{Failure, verdict};
 use crate::exit::Status;
-use crate::image::Format;
 use crate::image::chain::Chain;
-use crate::image::opened::Identity;
 use crate::machine::end::End;
+use crate::machine::phases::Phases;
 
 /// What is learnt in the course of a run.
 #[derive(Debug, Serialize)]
@@ -40,112 +36,29 @@ pub struct Facts {
     pub layers: Vec<LayerFacts>,
 }
 
-/// The accelerator of a run.
-#[derive(Debug, Default, Serialize)]
-pub struct AcceleratorFacts {
-    /// What was asked for.
-    pub asked: &'static str,
-    /// What the KVM check found; null where it was not made.
-    pub kvm: Option<&'static str>,
-    /// What QEMU says it uses.
-    pub used: Option<&'static str>,
-}
-
-/// What was written to one disk.
-#[derive(Debug, Serialize)]
-pub struct OverlayFacts {
-    /// The disk's node name.
-    pub disk: String,
-    /// Bytes that the overlay took at the end.
-    pub bytes: u64,
-}
-
-/// One layer's identity, before and after the run.
-#[derive(Debug, Serialize)]
-pub struct LayerFacts {
-    path: PathBuf,
-    format: Format,
-    before: Identity,
-    after: Option<Identity>,
-    unchanged: Option<bool>,
-    in_use: bool,
-}
-
-/// Moments of a run, in milliseconds since its start.
-#[derive(Debug)]
-pub struct Phases {
-    started: Instant,
-    marks: Vec<(&'static str, Duration)>,
-}
-
-impl Phases {
-    /// `phase` is over now.
-    pub fn mark(&mut self, phase: &'static str) {
-        let elapsed = self.started.elapsed();
-        tracing::debug!("{phase} after {:.1} ms", elapsed.as_secs_f64() * 1e3);
-        self.marks.retain(|(earlier, _)| *earlier != phase);
-        self.marks.push((phase, elapsed));
-    }
-}
-
-impl Serialize for Phases {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(
-            self.marks
-                .iter()
-                .map(|(phase, elapsed)| (phase, (elapsed.as_secs_f64() * 1e6).round() / 1e3)),
-        )
-    }
-}
-
 impl Facts {
     /// Takes down the layers of `chains` as they are now.
     pub fn layers_before(&mut self, chains: &[Chain]) {
-        self.layers = chains
-            .iter()
-            .flat_map(Chain::layers)
-            .map(|layer| LayerFacts {
-                path: layer.path().to_owned(),
-                format: layer.format(),
-                before: layer.identity(),
-                after: None,
-                unchanged: None,
-                in_use: layer.in_use(),
-            })
-            .collect();
+        self.layers = LayerFacts::before(chains);
     }
 
     /// Compares the layers with what they were, and measures the overlays.
     pub fn after(&mut self, assembled: &Assembled) {
-        let layers = assembled.drives.chains().iter().flat_map(Chain::layers);
-        for (facts, layer) in self.layers.iter_mut().zip(layers) {
-            facts.after = layer.identity_now().ok();
-            facts.unchanged = facts.after.as_ref().map(|after| *after == facts.before);
-            if facts.unchanged == Some(false) {
-                tracing::warn!(
-                    "{} was changed by another process during the run",
-                    layer.path().display()
-                );
-            }
+        LayerFacts::after(&mut self.layers, assembled.drives.chains());
+        for path in self.layers.iter().filter_map(LayerFacts::changed) {
+            tracing::warn!(
+                "{} was changed by another process during the run",
+                path.display()
+            );
         }
-        self.overlays = assembled
-            .drives
-            .overlays()
-            .iter()
-            .map(|overlay| OverlayFacts {
-                disk: overlay.name().to_owned(),
-                bytes: overlay.allocated().unwrap_or(0),
-            })
-            .collect();
+        self.overlays = report::overlays(&assembled.drives);
     }
 }
 
 /// The report of a run, and the file that it goes to.
 #[derive(Debug)]
 pub struct Report {
-    file: Option<File>,
-    /// The file keeps what is written, and can be written anew; a pipe gets the end alone.
-    replaceable: bool,
+    paper: Paper,
     image: Option<PathBuf>,
     /// What is learnt on the way.
     pub facts: Facts,
@@ -173,28 +86,21 @@ impl Report {
     /// Opens the report's file, so that a path that cannot be written fails at once. Until
     /// the run has ended it says that it has not.
     pub fn open(args: &Args, started: Instant) -> Result<Self, Failure> {
-        let path = args.conduct.report.as_deref();
-        let file = path.map(written::report).transpose()?;
-        let is_regular = |file: &File| file.metadata().is_ok_and(|metadata| metadata.is_file());
         let mut report = Self {
-            replaceable: file.as_ref().is_some_and(is_regular),
-            file,
+            paper: Paper::open(args.conduct.report.as_deref())?,
             image: args.image.clone(),
             facts: Facts {
                 accelerator: AcceleratorFacts::default(),
                 qemu: None,
                 qemu_version: None,
                 template: None,
-                phases: Phases {
-                    started,
-                    marks: Vec::new(),
-                },
+                phases: Phases::since(started),
                 command: None,
                 overlays: Vec::new(),
                 layers: Vec::new(),
             },
         };
-        if report.replaceable {
+        if report.paper.is_replaceable() {
             report.write(Verdict {
                 status: Status::Failed.code(),
                 end: "unfinished",
@@ -244,25 +150,12 @@ impl Report {
     }
 
     fn write(&mut self, verdict: Verdict<'_>) -> Result<(), Failure> {
-        let Some(file) = &mut self.file else {
-            return Ok(());
-        };
-        let document = Document {
+        self.paper.write(&Document {
             bivouac: env!("CARGO_PKG_VERSION"),
             image: self.image.as_ref(),
             verdict,
             facts: &self.facts,
-        };
-        let mut text = serde_json::to_vec_pretty(&document).context("writing the report")?;
-        text.push(b'\n');
-        if self.replaceable {
-            // Over the earlier one.
-            file.rewind()
-                .and_then(|()| file.set_len(0))
-                .context("writing the report")?;
-        }
-        file.write_all(&text).context("writing the report")?;
-        Ok(())
+        })
     }
 }
 

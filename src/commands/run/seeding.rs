@@ -13,6 +13,7 @@ use crate::guest::boot::{Appliance, DEFAULT_MEMORY_MIB, Settings};
 use crate::guest::seed::{self, Seeded};
 use crate::host::kernel;
 use crate::machine::end::End;
+use crate::machine::phases::Phases;
 use crate::template::appliance::{self as template, Started};
 
 /// It mounts, and copies one file, and has as much as one that looks into images, so that both have
@@ -82,6 +83,7 @@ async fn appliance(
         memory_mib: MEMORY_MIB,
         cpus: 1,
         kernel: kernel::find(args.seed_kernel.as_deref())?,
+        phases: Phases::default(),
     };
     let (drives, max_write) = (&assembled.drives, assembled.max_write);
     let disks = assembled.plan.disks.clone();

@@ -215,8 +215,7 @@ async fn restore(
     };
     let (plan, drives) = (assembled.plan.clone(), &assembled.drives);
     let has_network = plan.network != Network::None;
-    let mut machine = restored(plan, saving, template, drives, holdings).await?;
-    facts.phases.mark("restored");
+    let mut machine = restored(plan, saving, template, drives, holdings, &facts.phases).await?;
     facts.qemu_version = Some(machine.version().to_string());
     let uses_kvm = machine.uses_kvm().await?;
     facts.accelerator.used = Some(if uses_kvm { "kvm" } else { "tcg" });
@@ -224,7 +223,7 @@ async fn restore(
         return Err(TemplateError::Accelerator);
     }
     machine.cont().await?;
-    let session = awake(&mut machine).await?;
+    let session = awake(&mut machine, &facts.phases).await?;
     // Every clone had the same address when it was saved.
     let mut identity = args.guest.identity().map_err(|failure| {
         TemplateError::Io(std::io::Error::other(format!("{:#}", failure.error)))

@@ -11,10 +11,12 @@ use bivouac::commands::cat;
 use bivouac::commands::image_path::ImagePath;
 use bivouac::commands::ls::Form;
 use bivouac::commands::ls::list::{Lister, Wanted};
+use bivouac::commands::ls::tree::Tree;
 use bivouac::commands::results::Results;
 use bivouac::exit::Status;
 use bivouac::guest::inspect::facts::facts;
 use bivouac::guest::inspect::view::View;
+use bivouac::guest::wire::At;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::appliance::made::{run, write_files};
@@ -280,4 +282,48 @@ async fn an_alpine_like_tree_shows_what_it_is_and_an_empty_one_nothing() {
     let view = View::new(&session, empty.path().to_str().unwrap(), true);
     let found = facts(view).await.unwrap();
     insta::assert_json_snapshot!("empty", found);
+}
+
+#[tokio::test]
+async fn a_tree_that_comes_at_once_has_whole_directories_only() {
+    let dir = tempfile::tempdir().unwrap();
+    tree(dir.path());
+    let (_agent, session) = Agent::with_session().await;
+    let root = dir.path().to_str().unwrap();
+    let at = |path: &str| At {
+        root: root.into(),
+        path: path.into(),
+    };
+    let directories = run("find", &[root, "-type", "d", "-printf", "/%P\n"]);
+    let mut cut = 0;
+    for at_most in [0, 1, 7, 50, 120, 1000] {
+        let mut grown = Tree::default();
+        grown.grow(&session, at("/"), at_most).await.unwrap();
+        let mut held = 0;
+        for directory in directories.lines() {
+            let Some(mut entries) = grown.take(directory.as_bytes()) else {
+                cut += 1;
+                assert_ne!(at_most, 1000, "{directory}");
+                continue;
+            };
+            held += entries.len();
+            let mut listed = session.list(at(directory)).await.unwrap();
+            let mut expected = Vec::new();
+            while let Some(entry) = listed.next().await.unwrap() {
+                expected.push(entry);
+            }
+            for entries in [&mut entries, &mut expected] {
+                entries.sort_by(|one, other| one.path.cmp(&other.path));
+            }
+            assert_eq!(entries, expected, "{directory} of {at_most}");
+        }
+        assert!(held <= at_most);
+    }
+    assert!(cut > 100, "{cut}");
+    // What cannot be walked through is left to be asked for.
+    let mut grown = Tree::default();
+    for path in ["/B", "/nowhere"] {
+        grown.grow(&session, at(path), 10).await.unwrap();
+        assert!(!grown.has(path.as_bytes()));
+    }
 }

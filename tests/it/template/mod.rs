@@ -3,6 +3,7 @@
 mod clones;
 mod damage;
 mod killed;
+mod many;
 mod store;
 
 use std::fs::File;
@@ -27,6 +28,7 @@ fn settings(memory_mib: u64) -> Settings {
         memory_mib,
         cpus: 1,
         kernel: kernel::find(None).unwrap(),
+        phases: Default::default(),
     }
 }
 

@@ -284,6 +284,26 @@ fn each_thing_that_a_template_is_made_of_is_in_its_key() {
             ..own.clone()
         }),
     );
+    // QEMU is asked for one accelerator alone, and so uses what the key says or ends.
+    for (asked, used) in [
+        (bivouac::machine::plan::Accelerator::Tcg, "tcg"),
+        (bivouac::machine::plan::Accelerator::KvmThenTcg, "kvm"),
+        (kvm, "kvm"),
+    ] {
+        let settings = Settings {
+            accelerator: asked,
+            ..own.clone()
+        };
+        let key = Key::of_appliance(&settings, 1).unwrap();
+        assert_eq!(key.accelerator, used);
+        let machine = format!("accel={used},");
+        let named = |word: &&String| word.contains("accel=");
+        let words: Vec<_> = key.arguments.iter().filter(named).collect();
+        assert!(
+            words.len() == 1 && words[0].contains(&machine),
+            "{asked:?}: {words:?}"
+        );
+    }
     is_new("disks", Key::of_appliance(&own, 2).unwrap().name());
     for path in ["qemu", "kernel", "modules/modules.dep"] {
         let path = dir.path().join(path);
