@@ -4,6 +4,7 @@ mod clones;
 mod damage;
 mod killed;
 mod store;
+mod warm;
 
 use std::fs::File;
 use std::io::Write;
