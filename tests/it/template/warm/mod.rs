@@ -3,6 +3,7 @@
 mod cold;
 mod damaged;
 mod distinct;
+mod keys;
 mod killed;
 mod restored;
 

@@ -68,7 +68,7 @@ fn writes_are_a_clones_own(camp: &Camp) {
     let script = "echo changed > /etc/hostname; touch /root/mine; \
          mib=$(awk '/^MemAvailable/ { print int($2 / 1024) - 30 }' /proc/meminfo); \
          mount -t tmpfs -o size=100% none /tmp; \
-         head -c ${mib}M /dev/zero | tr '\\0' x > /tmp/full; stat -c %s /tmp/full; \
+         dd if=/dev/zero bs=1M count=$mib 2>/dev/null | tr '\\0' x > /tmp/full; stat -c %s /tmp/full; \
          rm /tmp/full; dd if=/dev/urandom of=/root/full bs=1M 2>/dev/null; sync; \
          stat -c %s /root/full; df / | tail -1";
     let told = camp.tell(&[], script);
