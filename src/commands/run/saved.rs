@@ -88,10 +88,13 @@ pub async fn build(
         input: mpsc::channel(1).1,
     };
     let starting = conduct::start(assembled, holdings, facts);
-    let machine = match watch.before(starting).await {
+    let mut machine = match watch.before(starting).await {
         Ok(machine) => machine?,
         Err(end) => return Err(verdict::failure(&end, &[], &assembled.drives, None)),
     };
+    if let Err(error) = machine.may_be_saved().await {
+        return Ok(Err(error.into()));
+    }
     if (facts.accelerator.used == Some("kvm")) != assembled.plan.accelerator.may_be_kvm() {
         return Ok(Err(TemplateError::Accelerator));
     }

@@ -1,8 +1,10 @@
 //! A builder that is ended at any instant leaves nothing that is used.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use super::Camp;
 use crate::env::bivouac::{PATIENCE, children};
@@ -60,13 +62,26 @@ fn an_image_whose_building_is_cut_short_is_built_anew() {
             assert_eq!(finished.code(), Some(7), "{moment:?}: {finished:?}");
             assert_eq!(template_is, "restored", "{moment:?}");
             assert_eq!(finished.stderr, "", "{moment:?}");
-            std::fs::remove_dir_all(template).unwrap();
+            fs::remove_dir_all(template).unwrap();
         }
     }
-    let (finished, template) = camp.reported(&[], "exit 7");
-    assert_eq!(finished.code(), Some(7), "{finished:?}");
-    assert_eq!(template, "built");
-    assert_eq!(finished.stderr, "", "{finished:?}");
+    // Two at once: one builds it, for both.
+    let reports = ["one", "other"].map(|name| camp.path(name));
+    let both = reports.each_ref().map(|path| {
+        let report = format!("--report={}", path.display());
+        camp.warm(&[&report], "cat /etc/hostname; exit 7").start()
+    });
+    for running in both {
+        let finished = running.wait();
+        assert_eq!(finished.code(), Some(7), "{finished:?}");
+        assert_eq!((&*finished.stdout, &*finished.stderr), ("box\n", ""));
+    }
+    let mut templates = reports.map(|path| {
+        let report: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        report["template"].as_str().unwrap().to_owned()
+    });
+    templates.sort();
+    assert_eq!(templates, ["built", "restored"]);
     assert_eq!(camp.names().len(), 2, "{:?}", camp.names());
     assert_eq!(camp.untouched(), before);
     super::damaged::checks(&camp);
