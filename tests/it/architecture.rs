@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "template", "guest", "machine", "host", "image", "archive", "sys", "exit",
         ],
     ),
-    ("template", &["guest", "machine", "host"]),
+    ("template", &["guest", "machine", "host", "image"]),
     ("agent", &["guest", "archive", "sys"]),
     ("guest", &["machine", "host", "image", "sys", "exit"]),
     ("machine", &["image", "host", "sys", "exit"]),

@@ -34,7 +34,6 @@ fn an_image_whose_building_is_cut_short_is_built_anew() {
         (SIGKILL, Started(1000)),
         (SIGINT, Started(2500)),
         (SIGKILL, Started(4000)),
-        (SIGKILL, Written(50)),
         (SIGKILL, Written(300)),
     ];
     for (signal, moment) in instants {
