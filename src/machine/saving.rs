@@ -67,6 +67,21 @@ struct MachineType {
 }
 
 impl Machine {
+    /// Whether QEMU can save each of its devices. Known before any guest has run.
+    ///
+    /// # Errors
+    /// Which it cannot.
+    pub async fn may_be_saved(&mut self) -> Result<(), SavingError> {
+        let info: MigrationInfo = self.ask(qapi::qmp::query_migrate {}).await?;
+        match info.blocked_reasons {
+            Some(reasons) if !reasons.is_empty() => Err(SavingError::Failed {
+                what: "save",
+                why: reasons.join(", "),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Stops the CPUs and gives the state of everything but the memory, whose file then holds
     /// what it held at that moment. The machine is of no use afterwards.
     ///

@@ -10,6 +10,7 @@ use super::key::Key;
 use super::restore::Template;
 use super::saved::Made;
 use super::store::{Building, Saved, Store, StoreError, Stored, Turn};
+use crate::guest::session::SessionError;
 
 /// How often it is looked whether another process that builds the template is done.
 const LOOK: Duration = Duration::from_millis(20);
@@ -113,6 +114,8 @@ pub fn blame(store: &Store, key: &Key, template: Template, error: &TemplateError
     };
     match error {
         TemplateError::Saving(why) => store.mark_unusable(&stored, &why.to_string()),
+        // What was asked of this clone alone, such as a name that it cannot write down.
+        TemplateError::Agent(SessionError::Refused(_)) => {}
         TemplateError::Agent(why) => store.mark_unusable(&stored, &why.to_string()),
         TemplateError::Damaged(_) => {
             drop(stored);

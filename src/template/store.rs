@@ -68,8 +68,8 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    /// QEMU could not restore a template, not long ago.
-    #[error("the template {} could not be restored before: {why}", path.display())]
+    /// QEMU could not save the machine, or not restore it, not long ago.
+    #[error("the template {} could not be made or restored before: {why}", path.display())]
     Unusable {
         /// Its directory.
         path: PathBuf,

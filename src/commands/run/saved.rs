@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::assemble::Assembled;
 use super::conduct;
-use super::guest::WaitFor;
+use super::guest::{Via, WaitFor};
 use super::options::Args;
 use super::ready::Run;
 use super::report::Facts;
@@ -33,8 +33,15 @@ const MOST_BUSY: Duration = Duration::from_secs(60);
 const WATCHED: Duration = Duration::from_millis(500);
 const QUIET: Duration = Duration::from_millis(75);
 
-/// Why a machine with these images cannot be saved: that an image has changed could not be told.
-pub fn unfit(chains: &[Chain]) -> Option<String> {
+/// Why a machine with these images cannot be saved: that something in it has changed could not
+/// be told, or nobody in it could tell its clones apart.
+pub fn unfit(chains: &[Chain], args: &Args) -> Option<String> {
+    if args.guest.via == Via::Qga {
+        return Some("the QEMU guest agent cannot tell clones apart".to_owned());
+    }
+    if !args.qemu.qemu_arg.is_empty() {
+        return Some("--qemu-arg may name files, whose changes would not be seen".to_owned());
+    }
     let layers = || chains.iter().flat_map(Chain::layers);
     let why = |path: &std::path::Path, why| Some(format!("{} {why}", path.display()));
     if let Some(device) = layers().find(|layer| layer.kind() == Kind::BlockDevice) {
@@ -81,10 +88,13 @@ pub async fn build(
         input: mpsc::channel(1).1,
     };
     let starting = conduct::start(assembled, holdings, facts);
-    let machine = match watch.before(starting).await {
+    let mut machine = match watch.before(starting).await {
         Ok(machine) => machine?,
         Err(end) => return Err(verdict::failure(&end, &[], &assembled.drives, None)),
     };
+    if let Err(error) = machine.may_be_saved().await {
+        return Ok(Err(error.into()));
+    }
     if (facts.accelerator.used == Some("kvm")) != assembled.plan.accelerator.may_be_kvm() {
         return Ok(Err(TemplateError::Accelerator));
     }

@@ -56,6 +56,7 @@ pub async fn start(
             voice.clear_status();
             let error = anyhow::Error::from(error);
             tracing::warn!("{error:#}; the machine is booted");
+            facts.template = None;
             let (fresh, channels) = assemble(args, facts)?;
             *assembled = fresh;
             Ok(Err(channels))
@@ -159,7 +160,7 @@ async fn attempt(
 /// The store, and the key of the machine.
 fn find(assembled: &Assembled, args: &Args) -> Result<(Store, Key), TemplateError> {
     let chains = assembled.drives.chains();
-    if let Some(why) = saved::unfit(chains) {
+    if let Some(why) = saved::unfit(chains, args) {
         return Err(TemplateError::Unfit(why));
     }
     let stage = match args.guest.wait_for {

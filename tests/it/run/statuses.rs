@@ -28,8 +28,15 @@ fn ends(script: &str, status: i32, said: &str) -> Finished {
 #[test]
 fn a_commands_own_end_is_the_runs() {
     let before = sha256(&guest("box.qcow2"));
-    let finished = ends("echo out; echo err >&2; hostname; exit 7", 7, "err\n");
-    assert_eq!(finished.stdout.lines().next(), Some("out"), "{finished:?}");
+    let options = ["--hostname", "web-1", "--new-machine-id"];
+    let script = "echo out; echo err >&2; hostname; cat /etc/hostname; ls /etc/machine-id; exit 7";
+    let finished = run(&options, &["sh", "-c", script]).output();
+    assert_eq!(finished.code(), Some(7), "{finished:?}");
+    assert_eq!(finished.stdout, "out\nweb-1\nweb-1\n", "{finished:?}");
+    assert!(finished.stderr.starts_with("err\n"), "{finished:?}");
+    // Where there was none, nobody reads it.
+    let said = "/etc/machine-id: No such file";
+    assert!(finished.stderr.contains(said), "{finished:?}");
     ends("exit 255", 255, "");
     ends("kill -TERM $$", 128 + 15, "");
     ends("kill -KILL $$", 128 + 9, "");

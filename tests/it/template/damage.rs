@@ -79,7 +79,9 @@ fn damage_of_any_sort_is_a_cold_start_with_a_word_and_the_next_one_is_warm_again
     assert!(was_booted(&finished), "{finished:?}");
     let again = look(home);
     assert!(
-        again.stderr.contains("could not be restored before"),
+        again
+            .stderr
+            .contains("could not be made or restored before"),
         "{again:?}"
     );
     assert_eq!(again.stderr.matches("QEMU has process id").count(), 1);

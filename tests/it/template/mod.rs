@@ -5,6 +5,7 @@ mod damage;
 mod killed;
 mod many;
 mod store;
+mod warm;
 
 use std::fs::File;
 use std::io::Write;
