@@ -74,10 +74,12 @@ fn a_booted_debian_runs_a_command_with_its_streams_apart_and_its_status_is_ours(
 
 #[test]
 fn a_booted_debian_runs_a_command_by_the_qemu_guest_agent() {
+    let image = guest("debian12.raw");
+    let before = sha256(&image);
     let mut running = Bivouac::run()
         .args(["--memory", "1G", "--timeout", "20m", "--via", "qga"])
         .args(["--env", "A=b c"])
-        .arg(guest("debian12.qcow2"))
+        .arg(&image)
         .args(["--", "sh", "-c", "cat; echo \"$A\"; echo err >&2; exit 7"])
         .start();
     running.type_in("typed\n");
@@ -86,4 +88,5 @@ fn a_booted_debian_runs_a_command_by_the_qemu_guest_agent() {
     assert_eq!(finished.code(), Some(7), "{finished:?}");
     assert_eq!(finished.stdout, "typed\nb c\n");
     assert_eq!(finished.stderr, "err\n");
+    assert_eq!(sha256(&image), before);
 }
