@@ -1,14 +1,12 @@
 //! `bivouac ls`: what is in an image's directories.
 //!
-//! [`list`] goes through them, [`tree`] brings many at once, [`long`] shows entries to people and [`records`] to programs,
-//! [`names`] knows who is who in the image.
+//! [`list`] goes through them, [`tree`] brings many at once, [`long`] shows entries to people and
+//! [`records`] to programs, [`names`] knows who is who in the image.
 
 pub mod list;
 pub mod long;
 pub mod names;
 pub mod records;
-#[cfg(test)]
-mod tests;
 pub mod tree;
 
 use std::ffi::OsString;
