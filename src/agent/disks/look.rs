@@ -17,13 +17,13 @@ const PLACE: &str = "/run/bivouac-survey";
 pub struct Look {
     /// Where.
     pub place: PathBuf,
-    /// It could not be mounted for writing.
-    pub read_only: bool,
     kept: bool,
 }
 
 impl Look {
-    /// Mounts a device; `name` tells several looks at one device apart.
+    /// Mounts a device, for reading: less is done then, and XFS tells the space as it is without
+    /// what it sets aside for writers. A journal is replayed all the same. `name` tells several
+    /// looks at one device apart.
     ///
     /// # Errors
     /// One sentence.
@@ -36,18 +36,9 @@ impl Look {
         let place = place_of(&device.device, name);
         remove(&place);
         fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
-        // Whoever asks later when a file was read must not be told of us.
-        let options: Vec<_> = options
-            .iter()
-            .cloned()
-            .chain(["noatime".to_owned()])
-            .collect();
+        let options: Vec<_> = options.iter().cloned().chain(["ro".to_owned()]).collect();
         match filesystem(&device.device, device.kind, &options, &place, modules) {
-            Ok(read_only) => Ok(Self {
-                place,
-                read_only,
-                kept: false,
-            }),
+            Ok(()) => Ok(Self { place, kept: false }),
             Err(error) => {
                 let _ = fs::remove_dir(&place);
                 Err(format!("{}: {}", device.device, chain(&error)))
@@ -72,8 +63,8 @@ impl Drop for Look {
 /// The name of a look that may be kept.
 pub const ROOT: &str = "root";
 
-/// Moves the kept mount of `device` to `target`, where there is one. It was mounted for writing:
-/// with `read_only` nothing can be written through the new place.
+/// Moves the kept mount of `device` to `target`, where there is one: it is for writing then,
+/// unless `read_only`.
 pub fn take(device: &str, target: &Path, read_only: bool) -> bool {
     let place = place_of(device, ROOT);
     if !place.exists() {
@@ -86,13 +77,8 @@ pub fn take(device: &str, target: &Path, read_only: bool) -> bool {
         return false;
     }
     let _ = fs::remove_dir(&place);
-    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
-    let flags = match read_only {
-        true => flags | MsFlags::MS_RDONLY,
-        // Times of access count again, as the kernel has it by default.
-        false => flags | MsFlags::MS_RELATIME,
-    };
-    if mount(none, target, none, flags, none).is_err() {
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RELATIME;
+    if !read_only && mount(none, target, none, flags, none).is_err() {
         unmount(target);
         return false;
     }

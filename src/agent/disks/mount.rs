@@ -75,8 +75,8 @@ pub enum MountError {
     Place(String, #[source] io::Error),
 }
 
-/// Mounts a filesystem: for writing, because its journal is to be replayed and writes land in
-/// an overlay; where that fails, for reading. Says whether it came to that.
+/// Mounts a filesystem: for writing, unless the options say `ro`; where that fails, for reading.
+/// Its journal is replayed either way: that too lands in an overlay.
 ///
 /// # Errors
 /// See [`MountError`].
@@ -86,7 +86,7 @@ pub fn filesystem(
     options: &[String],
     target: &Path,
     modules: &mut Modules,
-) -> Result<bool, MountError> {
+) -> Result<(), MountError> {
     if drivers(kind).is_empty() {
         return Err(MountError::NoFilesystem(kind));
     }
@@ -108,7 +108,7 @@ pub fn filesystem(
     for driver in drivers(kind) {
         for (flags, data) in &tries {
             match mount(Some(device), target, Some(*driver), *flags, Some(&**data)) {
-                Ok(()) => return Ok(flags.contains(MsFlags::MS_RDONLY)),
+                Ok(()) => return Ok(()),
                 Err(Errno::ENODEV) => break,
                 Err(error) => failed = error,
             }
@@ -191,7 +191,7 @@ fn top(
         return Ok(());
     }
     look::release(source);
-    filesystem(source, kind, options, target, modules).map(drop)
+    filesystem(source, kind, options, target, modules)
 }
 
 fn below(planned: &Mount, root: &Path, modules: &mut Modules) -> Result<(), MountError> {
@@ -202,7 +202,7 @@ fn below(planned: &Mount, root: &Path, modules: &mut Modules) -> Result<(), Moun
     match planned.kind {
         Some(kind) => {
             look::release(&planned.source);
-            filesystem(&planned.source, kind, &planned.options, &target, modules).map(drop)
+            filesystem(&planned.source, kind, &planned.options, &target, modules)
         }
         None => {
             let source = inside

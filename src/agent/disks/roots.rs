@@ -21,7 +21,6 @@ const MOST: usize = 256;
 struct Found {
     device: Known,
     subvolume: Option<String>,
-    read_only: bool,
     os: System,
     fstab: Vec<Entry>,
 }
@@ -61,9 +60,6 @@ fn root(found: Found, known: &[Known]) -> Root {
     if let Some(name) = &found.subvolume {
         options.push(format!("subvol={name}"));
     }
-    if found.read_only {
-        options.push("ro".into());
-    }
     let own = Mount {
         source: found.device.device.clone(),
         target: "/".into(),
@@ -94,15 +90,10 @@ fn one(
 ) -> Option<Found> {
     let look = noted(Look::at(device, options, look::ROOT, modules), remarks)?;
     let (os, fstab) = Inside::at(&look.place).ok()?.system()?;
-    let read_only = look.read_only;
-    if !read_only {
-        look.keep();
-    }
+    look.keep();
     Some(Found {
         device: device.clone(),
         subvolume: subvolume.map(str::to_owned),
-        // Those that know no writing are so without being told.
-        read_only: read_only && !matches!(device.kind, Kind::Squashfs | Kind::Erofs),
         os,
         fstab,
     })
@@ -133,7 +124,6 @@ fn btrfs(device: &Known, modules: &mut Modules, remarks: &mut Vec<String>) -> Ve
         Some(Found {
             device: device.clone(),
             subvolume: name,
-            read_only: default.read_only,
             os,
             fstab,
         })

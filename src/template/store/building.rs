@@ -10,6 +10,7 @@ use nix::fcntl::Flock;
 
 use super::{
     LOCK, MANIFEST, MEMORY, NEW, STATE, Store, StoreError, UNUSABLE, failed, locks, overlay_name,
+    whole,
 };
 use crate::template::digest;
 use crate::template::key::Key;
@@ -151,6 +152,8 @@ impl Building {
         let text = manifest.to_text();
         to.write_all(text.as_bytes())
             .map_err(failed("writing", &path))?;
+        // The digests are of what was just written.
+        whole::write(&self.path, &text);
         self.give_name()
     }
 
