@@ -1,7 +1,9 @@
 //! The mark of a template whose digests were compared. To read all of a machine's memory at each
 //! restore would take longer than the restore.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::Stored;
@@ -29,7 +31,13 @@ impl Stored {
 pub(super) fn write(directory: &Path, manifest: &str) {
     let place = directory.join(WHOLE);
     if let Some(mark) = mark(manifest)
-        && let Err(error) = fs::write(&place, mark)
+        && let Err(error) = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&place)
+            .and_then(|mut file| file.write_all(mark.as_bytes()))
     {
         tracing::debug!("{}: {error}", place.display());
     }
