@@ -5,9 +5,11 @@ use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::port::Port;
@@ -54,8 +56,33 @@ fn replace(path: &Path, text: &str, create: bool) -> io::Result<()> {
     match opened {
         Ok(mut file) => writeln!(file, "{text}"),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !create => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => cover(path, text),
         Err(error) => Err(error),
     }
+}
+
+/// On a file system that is mounted for reading only: a file of ours over it, as systemd does
+/// with a machine id of its own. Where there is none, nobody reads it.
+fn cover(path: &Path, text: &str) -> io::Result<()> {
+    let (true, Some(name)) = (path.exists(), path.file_name()) else {
+        return Ok(());
+    };
+    let mut last = Ok(());
+    // In memory, in every system that has devices.
+    for place in ["/run", "/dev"] {
+        let ours = Path::new(place).join("bivouac-identity");
+        last = fs::create_dir_all(&ours).and_then(|()| {
+            let file = ours.join(name);
+            fs::write(&file, format!("{text}\n"))?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
+            let none = None::<&Path>;
+            Ok(mount(Some(&file), path, none, MsFlags::MS_BIND, none)?)
+        });
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
 }
 
 fn set_addresses(first: [u8; 6]) -> io::Result<()> {

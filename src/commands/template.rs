@@ -1,5 +1,6 @@
 //! `bivouac template`: the saved machines that make the second start fast.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -181,30 +182,38 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Report, Failure> {
     }
 }
 
+/// All names are looked up before anything is removed.
 fn remove(store: &Store, names: &[String]) -> Result<Report, Failure> {
     let all = store.list()?;
-    let mut done = Vec::new();
-    for wanted in names {
-        let mut found = all.iter().filter(|one| one.name.starts_with(&**wanted));
-        let name = match (found.next(), found.next()) {
-            (Some(one), None) => &one.name,
+    let mut wanted = BTreeSet::new();
+    for name in names {
+        let is_it = |one: &&Listed| !name.is_empty() && one.name.starts_with(&**name);
+        let mut found = all.iter().filter(is_it);
+        match (found.next(), found.next()) {
+            (Some(one), None) => wanted.insert(&*one.name),
             (first, _) => {
                 let what = if first.is_some() { "several" } else { "no" };
                 return Err(Failure::with_mend(
-                    anyhow::anyhow!("{wanted:?} is the beginning of {what} templates"),
+                    anyhow::anyhow!("{name:?} is the beginning of {what} templates"),
                     "a name that `bivouac template ls` shows",
                 ));
             }
         };
-        if !store.remove(name)? {
-            return Err(Failure::with_mend(
-                anyhow::anyhow!("the template {name} is in use"),
-                "remove it when the machine that uses it has ended",
-            ));
-        }
-        done.push(format!("removed {name}"));
     }
-    Ok(Report::Done(done))
+    let (mut done, mut in_use) = (Vec::new(), Vec::new());
+    for name in wanted {
+        match store.remove(name)? {
+            true => done.push(format!("removed {name}")),
+            false => in_use.push(name),
+        }
+    }
+    match in_use.is_empty() {
+        true => Ok(Report::Done(done)),
+        false => Err(Failure::with_mend(
+            anyhow::anyhow!("in use: {}", in_use.join(", ")),
+            "remove it when the machine that uses it has ended",
+        )),
+    }
 }
 
 fn build(store: &Store, args: &BuildArgs, voice: &dyn Voice) -> Result<Report, Failure> {

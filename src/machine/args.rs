@@ -35,7 +35,7 @@ pub fn argv(plan: &Plan) -> Vec<OsString> {
     for (index, cdrom) in plan.cdroms.iter().enumerate() {
         cdrom_args(&mut args, plan, index, cdrom);
     }
-    network_args(&mut args, &plan.network);
+    network_args(&mut args, plan);
     display_args(&mut args, &plan.display);
     args.words.extend(plan.extra.iter().cloned());
     args.words
@@ -258,11 +258,20 @@ fn cdrom_args(args: &mut Args, plan: &Plan, index: usize, cdrom: &Layer) {
     );
 }
 
-fn network_args(args: &mut Args, network: &Network) {
-    let Network::User { publish } = network else {
+/// The user-mode network of a machine that is saved. It has leased the guest's address to a
+/// hardware address that no clone has, and would give each another one, to which no published port
+/// leads: so it is taken from its hub before the machine is saved, and clones bring new ones.
+pub const NETWORK_BEHIND_A_HUB: &str = "user0";
+
+fn network_args(args: &mut Args, plan: &Plan) {
+    let Network::User { publish } = &plan.network else {
         return;
     };
-    let mut netdev = "user,id=net0".to_owned();
+    let id = match plan.saving {
+        Some(_) => NETWORK_BEHIND_A_HUB,
+        None => "net0",
+    };
+    let mut netdev = format!("user,id={id}");
     for forward in publish {
         netdev.push_str(&format!(
             ",hostfwd=tcp:{}:{}-:{}",
@@ -270,6 +279,10 @@ fn network_args(args: &mut Args, network: &Network) {
         ));
     }
     args.opt("-netdev", netdev);
+    if plan.saving.is_some() {
+        args.opt("-netdev", format!("hubport,id=port0,hubid=0,netdev={id}"));
+        args.opt("-netdev", "hubport,id=net0,hubid=0");
+    }
     // No option ROM: nobody boots from this network, and loading it takes time.
     args.pci_device(
         "net0-device",

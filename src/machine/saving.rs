@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use super::args::NETWORK_BEHIND_A_HUB;
 use super::{Machine, StartError};
 
 /// What QEMU calls the channel.
@@ -142,6 +143,20 @@ impl Machine {
             .await
             .map_err(|_| SavingError::Silent { what: "restore" })?;
         loaded
+    }
+
+    /// Stops the CPUs and takes the network away, what it knows of the guest included. The guest
+    /// keeps its device, whose link stays up.
+    ///
+    /// # Errors
+    /// QEMU's.
+    pub async fn leave_network(&mut self) -> Result<(), SavingError> {
+        self.pause().await?;
+        self.ask(qapi::qmp::netdev_del {
+            id: NETWORK_BEHIND_A_HUB.to_owned(),
+        })
+        .await?;
+        Ok(())
     }
 
     /// Tells the guest that the disk `index`, of which it knew nothing but that it was vacant,

@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 use super::error::TemplateError;
 use super::memory;
 use crate::guest::appliance;
-use crate::guest::boot::{self, BootError, Ends, MACHINE, Settings};
+use crate::guest::boot::{self, BootError, Ends, Settings};
 use crate::machine::args::argv;
 use crate::machine::console::Sinks;
-use crate::machine::plan::{ChildFd, Plan, Saving, UseOfMemory};
+use crate::machine::plan::{ChildFd, Network, Plan, Saving, UseOfMemory};
 use crate::machine::{Channels, Holdings, Machine};
 
 /// How long the guest gets to end what it does after its last answer, before it is saved.
@@ -58,27 +58,30 @@ pub(super) async fn build(settings: &Settings, disks: usize) -> Result<Made, Tem
     // Its code and what it reads are in memory then.
     session.survey(0).await?;
     // The session stays: a port whose other end is closed is not idle.
-    let made = save(machine, MACHINE, memory, Vec::new()).await;
+    let made = save(machine, &plan, memory, Vec::new()).await;
     drop(session);
     made
 }
 
-/// Saves a machine of the type `named` that is ready, whose memory is the file `memory`, with
-/// its overlays, and ends it.
+/// Saves a machine of this plan that is ready, whose memory is the file `memory`, with
+/// its overlays, and ends it. What its network knows of it is not saved, if it has one.
 ///
 /// # Errors
 /// It cannot be saved.
 pub async fn save(
     mut machine: Machine,
-    named: &str,
+    plan: &Plan,
     memory: File,
     overlays: Vec<File>,
 ) -> Result<Made, TemplateError> {
     tokio::time::sleep(SETTLE).await;
-    let versioned = match machine.type_of(named).await? {
+    let versioned = match machine.type_of(&plan.machine).await? {
         Some(versioned) => versioned,
         None => return Err(TemplateError::NoMachineType),
     };
+    if plan.network != Network::None {
+        machine.leave_network().await?;
+    }
     let state = machine.save().await?;
     let qemu = machine.version().numbers;
     machine.stop(Duration::ZERO).await?;

@@ -306,8 +306,12 @@ impl Store {
     /// It cannot be removed.
     pub fn remove(&self, name: &str) -> Result<bool, StoreError> {
         let path = self.directory.join(name);
-        let Some(lock) = locks::exclusive(&path).map_err(failed("locking", &path))? else {
-            return Ok(false);
+        let lock = match locks::exclusive(&path) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Ok(false),
+            // Somebody else was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(failed("locking", &path)(error)),
         };
         // First out of sight, at once; then piece by piece.
         let hidden = self.directory.join(format!("{OLD}{name}"));

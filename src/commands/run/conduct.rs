@@ -67,7 +67,8 @@ pub async fn conduct(
     voice: &dyn Voice,
     facts: &mut Facts,
 ) -> Result<Finished, Failure> {
-    let mut signals = Signals::listen().context("listening for signals")?;
+    // One listener for all of it: what was heeded once is not to be heeded again.
+    let mut watch = Watch::new(args.conduct.timeout)?;
     let mut deadlines = Deadlines::of(args);
     voice.status(assembled.headline());
     facts.phases.mark("prepared");
@@ -77,10 +78,12 @@ pub async fn conduct(
     if args.guest.warm
         && let Err(channels) = warmed
     {
-        let mut watch = Watch::new(args.conduct.timeout)?;
         let (watch, output) = (&mut watch, Some(output.clone()));
         warmed = warm::start(assembled, channels, args, watch, output, voice, facts).await?;
+        // What came before was another boot.
+        deadlines.boot = Deadlines::of(args).boot;
     }
+    let mut signals = watch.signals;
     let (to_guest, input, keys) =
         inputs(terminal.is_some()).context("starting a thread for the input")?;
     let begun = match warmed {

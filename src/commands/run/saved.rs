@@ -127,7 +127,7 @@ pub async fn build(
     let overlays = assembled.drives.overlays().iter();
     let overlays = overlays.map(|overlay| overlay.as_fd().try_clone_to_owned().map(Into::into));
     let overlays = overlays.collect::<Result<_, _>>().context("the overlays")?;
-    let saving = save(run.machine, &assembled.plan.machine, memory, overlays);
+    let saving = save(run.machine, &assembled.plan, memory, overlays);
     let made = match run.watch.before(saving).await {
         Ok(made) => made,
         Err(end) => return Err(verdict::failure(&end, &[], &assembled.drives, None)),

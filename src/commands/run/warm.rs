@@ -55,6 +55,14 @@ pub async fn start(
         Err(error) => {
             voice.clear_status();
             let error = anyhow::Error::from(error);
+            // Without a command no agent is put into a machine that boots, who could tell it.
+            if !args.guest.is_wanted()? && args.guest.identity()?.is_some() {
+                return Err(Failure::with_mend(
+                    error
+                        .context("--hostname and --new-machine-id want a machine that is restored"),
+                    "-- CMD or --tty, with which a machine that boots is told them too",
+                ));
+            }
             tracing::warn!("{error:#}; the machine is booted");
             facts.template = None;
             let (fresh, channels) = assemble(args, facts)?;
@@ -101,12 +109,14 @@ pub async fn template(
             Template::Stored(stored)
         }
         Ok(Obtained::Ours(building)) => {
-            facts.template = Some("built");
             let built = saved::build(assembled, channels, args, watch, voice, facts).await?;
             let most = args.guest.template.templates_max;
             voice.status("keeping the template");
             match keep(&store, building, &key, built, most) {
-                Ok(made) => Template::Made(made),
+                Ok(made) => {
+                    facts.template = Some("built");
+                    Template::Made(made)
+                }
                 Err(error) => return Ok(Err(error)),
             }
         }

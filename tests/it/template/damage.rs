@@ -21,7 +21,7 @@ fn look(home: &Path) -> Finished {
 }
 
 /// As if the damage had always been there: what only the disk's own decay can do.
-fn say_it_is_whole(template: &Path, change: impl FnOnce(&mut Manifest)) {
+pub fn say_it_is_whole(template: &Path, change: impl FnOnce(&mut Manifest)) {
     let path = template.join("manifest");
     let mut manifest = Manifest::from_text(&fs::read_to_string(&path).unwrap()).unwrap();
     change(&mut manifest);

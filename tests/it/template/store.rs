@@ -10,7 +10,8 @@ use bivouac::template::key::Key;
 use bivouac::template::memory;
 use bivouac::template::store::{Saved, Store, StoreError, Turn};
 
-use super::{begin, flip, key, publish, settings};
+use super::{begin, flip, key, publish, settings, templates};
+use crate::env::bivouac::Bivouac;
 
 fn open(dir: &Path) -> Store {
     Store::open_at(&dir.join("templates")).unwrap()
@@ -170,6 +171,43 @@ fn the_least_recently_used_makes_room_and_one_in_use_stays() {
     drop(used);
     assert!(store.remove(&key(768).name()).unwrap());
     assert!(names(dir.path()).is_empty());
+    // Somebody else may be faster: it is gone.
+    assert!(store.remove(&key(768).name()).unwrap());
+}
+
+#[test]
+fn templates_are_removed_by_the_beginnings_of_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_at(&templates(dir.path())).unwrap();
+    for memory_mib in [256, 512, 768] {
+        publish(&store, &key(memory_mib), 4);
+    }
+    let [first, second, third] = [256, 512, 768].map(|memory_mib| key(memory_mib).name());
+    let remove = |names: &[&str]| {
+        let run = Bivouac::new().args(["template", "rm"]).args(names);
+        let finished = run.env("XDG_CACHE_HOME", dir.path()).output();
+        let left = store.list().unwrap().len();
+        (finished.code(), finished.stderr, left)
+    };
+    let no = "is the beginning of no templates";
+    for wrong in ["nosuch", ""] {
+        let (code, said, left) = remove(&[&first, wrong]);
+        assert_eq!((code, left), (Some(125), 3), "{said}");
+        assert!(said.contains(no), "{said}");
+    }
+    let (code, said, left) = remove(&[&first, &first[..12]]);
+    assert_eq!((code, left), (Some(0), 2), "{said}");
+    assert_eq!(
+        said.matches(&format!("removed {first}")).count(),
+        1,
+        "{said}"
+    );
+    // The one in use keeps no other from being removed.
+    let used = store.find(&key(512)).unwrap().unwrap();
+    let (code, said, left) = remove(&[&second, &third]);
+    assert_eq!((code, left), (Some(125), 1), "{said}");
+    assert!(said.contains(&format!("in use: {second}")), "{said}");
+    drop(used);
 }
 
 #[test]

@@ -2,16 +2,25 @@
 
 use serde_json::Value;
 
-use super::{Camp, as_if_written};
+use super::{Camp, INITTAB, MACHINE_ID, as_if_written};
 use crate::env::images::LoopDevice;
 
 #[test]
 fn what_cannot_be_saved_is_booted_and_it_is_said_why() {
-    let camp = Camp::new();
+    let read_only = format!("{INITTAB}::sysinit:/bin/mount -o remount,ro /\n");
+    let camp = Camp::started_by(&read_only);
     let nvme = ["--bus", "nvme"];
-    let (finished, template) = camp.reported(&nvme, "cat /etc/hostname; exit 7");
+    let named = [&nvme[..], &["--hostname", "web-1", "--new-machine-id"]].concat();
+    let script = "hostname; cat /etc/hostname /etc/machine-id; touch /mine 2>/dev/null || exit 7";
+    let (finished, template) = camp.reported(&named, script);
     assert_eq!(finished.code(), Some(7), "{finished:?}");
-    assert_eq!(finished.stdout, "box\n", "{finished:?}");
+    // Also where nobody can write these files.
+    let lines: Vec<_> = finished.stdout.lines().collect();
+    assert_eq!(lines[..2], ["web-1", "web-1"], "{finished:?}");
+    assert!(
+        lines[2].len() == 32 && lines[2] != MACHINE_ID,
+        "{finished:?}"
+    );
     let said = |said: &str| finished.stderr.contains(said);
     assert!(
         said("QEMU could not save the machine: non-migratable device"),
@@ -35,6 +44,12 @@ fn what_cannot_be_saved_is_booted_and_it_is_said_why() {
         &nvme,
         "could not be made or restored before: QEMU could not save",
     );
+    // Nobody could tell a machine its name that boots for its console.
+    let named = ["--warm", "--net", "user", "--hostname", "web-1"];
+    let finished = camp.run(&[&named[..], &nvme].concat()).output();
+    assert_eq!(finished.code(), Some(125), "{finished:?}");
+    let said = "--hostname and --new-machine-id want a machine that is restored: the template";
+    assert!(finished.stderr.contains(said), "{finished:?}");
     let looped = LoopDevice::of(&camp.image());
     let device = format!("--disk={},format=raw", looped.path().display());
     says(

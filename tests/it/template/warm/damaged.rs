@@ -3,11 +3,12 @@
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use bivouac::template::manifest::Manifest;
+use bivouac::template::digest;
 use bivouac::template::memory::Identity;
 use serde_json::Value;
 
 use super::Camp;
+use crate::template::damage::say_it_is_whole;
 use crate::template::{flip, templates};
 
 /// One run, which answers whatever the store is like: what its report says of the template.
@@ -35,16 +36,36 @@ pub fn checks(camp: &Camp) {
     assert_eq!(answers(camp, said), "built");
     assert_eq!(answers(camp, ""), "restored");
 
-    // One byte of it, as only a disk's own decay can change it: every time is as it was.
+    // A byte of the memory, and its time tells.
+    flip(&camp.template().join("memory"), 20 << 20);
+    let said = "is damaged: its memory; it is made again";
+    assert_eq!(answers(camp, said), "built");
+
+    // A state that QEMU refuses is not tried again.
+    let template = camp.template();
+    let mut state = fs::read(template.join("state")).unwrap();
+    state.truncate(state.len() / 2);
+    fs::write(template.join("state"), &state).unwrap();
+    say_it_is_whole(&template, |manifest| {
+        manifest.state_digest = digest::of(&state)
+    });
+    assert_eq!(answers(camp, "; the machine is booted"), Value::Null);
+    let finished = camp.warm(&["--timeout", "2"], "true").output();
+    let said = "could not be made or restored before: ";
+    assert!(finished.stderr.contains(said), "{finished:?}");
+    fs::remove_dir_all(template).unwrap();
+    assert_eq!(answers(camp, ""), "built");
+
+    // One byte of the overlay, as only a disk's own decay can change it: every time is as it was.
     let template = camp.template();
     let overlay = template.join("overlay-0");
     fs::set_permissions(&overlay, Permissions::from_mode(0o600)).unwrap();
     let size = fs::metadata(&overlay).unwrap().size();
     flip(&overlay, size / 2);
-    let path = template.join("manifest");
-    let mut manifest = Manifest::from_text(&fs::read_to_string(&path).unwrap()).unwrap();
-    manifest.overlays[0].identity = Identity::of(&File::open(&overlay).unwrap()).unwrap();
-    fs::write(&path, manifest.to_text()).unwrap();
+    let identity = Identity::of(&File::open(&overlay).unwrap()).unwrap();
+    say_it_is_whole(&template, |manifest| {
+        manifest.overlays[0].identity = identity;
+    });
     // It is not read at each restore; after this host was booted it is.
     fs::remove_file(template.join("whole")).unwrap();
     assert_eq!(

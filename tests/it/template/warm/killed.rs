@@ -25,8 +25,9 @@ fn an_image_whose_building_is_cut_short_is_built_anew() {
     let camp = Camp::new();
     let before = camp.untouched();
     // While the appliance is built first; its template is kept.
-    let finished = camp.warm(&["--timeout", "1"], "true").output();
+    let (finished, template) = camp.reported(&["--timeout", "1"], "true");
     assert_eq!(finished.code(), Some(124), "{finished:?}");
+    assert_eq!(template, Value::Null);
     camp.is_clean(&[]);
     let instants = [
         (SIGINT, Started(300)),

@@ -25,12 +25,13 @@ use crate::env::bivouac::{Bivouac, Finished};
 use crate::env::guests::{guest, tiny};
 use crate::env::residue::{alive, files, sha256};
 
-/// A shell on the console, a network that is up, a host name, all before it is saved.
+/// A shell on the console, a network that is up and has leased an address, a host name, all before it is saved.
 const INITTAB: &str = "::sysinit:/bin/mount -t proc proc /proc
 ::sysinit:/bin/mount -t devtmpfs dev /dev
 ::sysinit:/bin/mount -t sysfs sysfs /sys
 ::sysinit:/bin/hostname -F /etc/hostname
 ::sysinit:/bin/ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
+::sysinit:/bin/busybox udhcpc -n -q -i eth0 -s /bin/true
 ttyS0::respawn:-/bin/sh
 ";
 
@@ -42,10 +43,14 @@ struct Camp(tempfile::TempDir);
 
 impl Camp {
     fn new() -> Self {
+        Self::started_by(INITTAB)
+    }
+
+    fn started_by(inittab: &str) -> Self {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let camp = Self(dir);
         fs::create_dir(camp.path("tmp")).unwrap();
-        fs::write(camp.path("inittab"), INITTAB).unwrap();
+        fs::write(camp.path("inittab"), inittab).unwrap();
         fs::write(camp.path("machine-id"), format!("{MACHINE_ID}\n")).unwrap();
         let mut copy = Command::new("cp");
         copy.arg("--sparse=always").arg(guest("box.raw"));
