@@ -45,12 +45,12 @@ pub fn wants_emergency() -> bool {
 /// The last word about the target counts.
 fn asks_for_emergency(told: &str) -> bool {
     let words = told.split_ascii_whitespace();
-    let targets = words.filter_map(|word| match word {
+    let mut targets = words.filter_map(|word| match word {
         "emergency" | "-b" => Some("emergency.target"),
         "single" | "rescue" | "s" | "S" | "1" => Some("rescue.target"),
         word => word.strip_prefix("systemd.unit="),
     });
-    targets.last() == Some("emergency.target")
+    targets.next_back() == Some("emergency.target")
 }
 
 /// Whether this agent may change the machine.

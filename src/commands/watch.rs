@@ -17,7 +17,7 @@ use crate::sys;
 
 /// How long after its console asked for somebody a guest may still come up by itself: its agent
 /// may be started at the same moment, and knows more.
-const GRACE: Duration = Duration::from_secs(15);
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Watches over one machine's work.
 #[derive(Debug)]

@@ -100,6 +100,8 @@ fn systemd(image: &Image, stage: Stage) -> Vec<Piece> {
         Stage::Basic => "basic.target",
         Stage::MultiUser => "basic.target multi-user.target",
     };
+    // The most that there is of rescue mode, which pulls in neither of them.
+    let after = format!("sysinit.target rescue.target {after}");
     let unit = |description: &str, order: &str, argument: &str, target: &str| {
         format!(
             "\

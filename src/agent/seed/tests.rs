@@ -64,7 +64,7 @@ fn systemd_gets_a_unit_that_every_boot_target_wants_and_none_waits_for() {
     assert_eq!(seeding.init, Init::Systemd);
     assert!(!seeding.cloud_init);
     let unit = read(&dir, "etc/systemd/system/bivouac-agent.service");
-    assert!(unit.contains("\nAfter=basic.target multi-user.target\n"));
+    assert!(unit.contains("\nAfter=sysinit.target rescue.target basic.target multi-user.target\n"));
     assert!(unit.contains(&format!("\nExecStart={PROGRAM}\n")));
     assert!(unit.contains("\nDefaultDependencies=no\n"));
     for (target, unit) in [
@@ -96,7 +96,10 @@ fn systemd_gets_a_unit_that_every_boot_target_wants_and_none_waits_for() {
         .path()
         .join("etc/systemd/system/bivouac-agent.service");
     let unit = fs::read_to_string(unit).unwrap();
-    assert!(unit.contains("\nAfter=basic.target\n"), "{unit}");
+    assert!(
+        unit.contains("\nAfter=sysinit.target rescue.target basic.target\n"),
+        "{unit}"
+    );
 }
 
 #[test]
