@@ -14,7 +14,7 @@ pub enum Status {
     Guest(u8),
     /// 1: the command worked and its answer is "no" (`doctor` where `run` could not work).
     Negative,
-    /// 122: the guest crashed: a panic, an unexpected reset or power-off.
+    /// 122: the guest crashed: a panic, an unexpected reset or power-off, a boot that it gave up.
     GuestCrashed,
     /// 123: QEMU died.
     QemuDied,

@@ -54,6 +54,7 @@ pub fn is_wanted() -> bool {
 /// The whole agent. As process 1 it does not return: it powers the machine off.
 ///
 /// `--fd N` makes it speak over a descriptor that it was started with, in place of the port.
+/// `--emergency` is what a unit of emergency mode says.
 pub fn main() -> ExitCode {
     let first = std::process::id() == 1;
     if first {
@@ -87,8 +88,18 @@ pub fn main() -> ExitCode {
 fn open(args: impl Iterator<Item = OsString>) -> io::Result<Port> {
     // Whatever it was started with is no command's business.
     crate::sys::close_on_exec_from(3)?;
-    let mut args = args.skip_while(|arg| arg != "--fd").skip(1);
-    let told = args.next().and_then(|number| number.to_str()?.parse().ok());
+    let args: Vec<OsString> = args.collect();
+    let mut after = args.iter().skip_while(|arg| *arg != "--fd").skip(1);
+    let told = after
+        .next()
+        .and_then(|number| number.to_str()?.parse().ok());
+    let mut port = connect(told)?;
+    let is_emergency = args.iter().any(|arg| arg == "--emergency");
+    port.is_emergency = is_emergency && !system::wants_emergency();
+    Ok(port)
+}
+
+fn connect(told: Option<i32>) -> io::Result<Port> {
     match told {
         // A socket's end is for good.
         Some(number) => {

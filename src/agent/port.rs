@@ -90,6 +90,8 @@ pub struct Port {
     pub patience: Duration,
     /// It is the port of a guest, and not any descriptor.
     pub is_of_guest: bool,
+    /// The guest's init gave up its boot, and started the agent in emergency mode.
+    pub is_emergency: bool,
 }
 
 impl Port {
@@ -108,6 +110,7 @@ impl Port {
             scratch: vec![0; 64 << 10],
             patience,
             is_of_guest,
+            is_emergency: false,
         })
     }
 

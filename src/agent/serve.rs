@@ -246,6 +246,7 @@ impl Conversation {
             protocol: PROTOCOL,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             nonce: hello.nonce,
+            emergency: self.port.is_emergency,
         });
     }
 

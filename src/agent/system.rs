@@ -35,6 +35,24 @@ impl Power {
     }
 }
 
+/// Whether the emergency mode of systemd is what the kernel's command line asks for
+/// (kernel-command-line(7)); else it is what came of a boot that failed.
+pub fn wants_emergency() -> bool {
+    let told = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    asks_for_emergency(&told)
+}
+
+/// The last word about the target counts.
+fn asks_for_emergency(told: &str) -> bool {
+    let words = told.split_ascii_whitespace();
+    let mut targets = words.filter_map(|word| match word {
+        "emergency" | "-b" => Some("emergency.target"),
+        "single" | "rescue" | "s" | "S" | "1" => Some("rescue.target"),
+        word => word.strip_prefix("systemd.unit="),
+    });
+    targets.next_back() == Some("emergency.target")
+}
+
 /// Whether this agent may change the machine.
 ///
 /// # Errors
@@ -90,4 +108,29 @@ pub fn set(op: &Op, port: &Port) -> Result<Answer, Trouble> {
         _ => nix::unistd::sync(),
     }
     Ok(Answer::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn emergency_mode_is_wanted_where_the_command_line_says_so_last() {
+        for told in [
+            "ro quiet emergency\n",
+            "-b ro",
+            "systemd.unit=rescue.target systemd.unit=emergency.target",
+        ] {
+            assert!(asks_for_emergency(told), "{told}");
+        }
+        for told in [
+            "",
+            "ro root=LABEL=emergency quiet",
+            "emergency=no rd.emergency",
+            "emergency single",
+            "emergency systemd.unit=multi-user.target",
+        ] {
+            assert!(!asks_for_emergency(told), "{told}");
+        }
+    }
 }

@@ -29,6 +29,10 @@ pub fn said(
             };
             (Some(message), None)
         }
+        End::GaveUp { how } => (
+            Some(format!("the guest did not boot: {how}")),
+            Some("what its console tells of; a disk that it misses is given by --disk".to_owned()),
+        ),
         End::QemuDied { how, output } => {
             let mut message = format!("QEMU died: {how}");
             if !output.is_empty() {

@@ -9,10 +9,15 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Failure;
 use super::signals::Signals;
+use crate::machine::console::Sighting;
 use crate::machine::end::End;
 use crate::machine::terminal::Terminal;
 use crate::machine::{Machine, News};
 use crate::sys;
+
+/// How long after its console asked for somebody a guest may still come up by itself: its agent
+/// may be started at the same moment, and knows more.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Watches over one machine's work.
 #[derive(Debug)]
@@ -61,15 +66,43 @@ impl Watch {
         machine: &mut Machine,
         work: impl Future<Output = T>,
     ) -> Result<Result<T, End>, Failure> {
+        self.conduct(machine, work, false).await
+    }
+
+    /// [`Watch::during`], for the boot of a guest at whose console nobody types: where it asks for
+    /// somebody there, that is its end, unless the work is done soon after.
+    ///
+    /// # Errors
+    /// As [`Watch::during`].
+    pub async fn during_boot<T>(
+        &mut self,
+        machine: &mut Machine,
+        work: impl Future<Output = T>,
+    ) -> Result<Result<T, End>, Failure> {
+        self.conduct(machine, work, true).await
+    }
+
+    async fn conduct<T>(
+        &mut self,
+        machine: &mut Machine,
+        work: impl Future<Output = T>,
+        is_boot: bool,
+    ) -> Result<Result<T, End>, Failure> {
         let mut work = std::pin::pin!(work);
+        let mut asked: Option<(Instant, End)> = None;
         loop {
             tokio::select! {
                 // What the work has found counts, also where the machine ends at that moment.
                 biased;
                 done = &mut work => return Ok(Ok(done)),
                 news = machine.next() => {
-                    if let News::Ended(end) = news.context("running the machine")? {
-                        return Ok(Err(end));
+                    match news.context("running the machine")? {
+                        News::Ended(end) => return Ok(Err(end)),
+                        News::Console(Sighting::Stuck(how)) if is_boot => {
+                            let end = End::GaveUp { how };
+                            asked.get_or_insert_with(|| (Instant::now() + GRACE, end));
+                        }
+                        News::Console(_) => {}
                     }
                 }
                 signal = self.signals.next() => match signal {
@@ -81,6 +114,7 @@ impl Watch {
                     signal => return Ok(Err(End::Signalled(signal as i32))),
                 },
                 end = timed_out(self.deadline) => return Ok(Err(end)),
+                end = given_up(asked.clone()) => return Ok(Err(end)),
             }
         }
     }
@@ -114,6 +148,16 @@ impl Watch {
             signal = self.signals.next_ending() => return Ok(Some(End::Signalled(signal as i32))),
         }
         Ok(None)
+    }
+}
+
+async fn given_up(asked: Option<(Instant, End)>) -> End {
+    match asked {
+        Some((at, end)) => {
+            sleep_until(at).await;
+            end
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The serial port's host end: everything the guest prints is copied to where it was asked
-//! for, its last lines are kept for an error, and two things are recognised in it: a kernel
-//! panic and a login prompt. Knows nothing of QEMU or of terminals.
+//! for, its last lines are kept for an error, and three things are recognised in it: a kernel
+//! panic, a login prompt, and a boot that has stopped for a person to mend it. Knows nothing of QEMU or of terminals.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -24,6 +24,8 @@ pub enum Sighting {
     Panic,
     /// A line that ends in `login:`.
     Login,
+    /// A prompt of what is started where a boot fails; why, in words.
+    Stuck(&'static str),
     /// Our copy can no longer be written: its reader has gone, or a disk is full.
     OutputClosed,
 }
@@ -94,6 +96,7 @@ pub struct Tail {
     lines: VecDeque<Vec<u8>>,
     current: Vec<u8>,
     login_seen: bool,
+    stuck_seen: bool,
 }
 
 impl Tail {
@@ -118,6 +121,12 @@ impl Tail {
         if !self.login_seen && is_login_prompt(&self.current) {
             self.login_seen = true;
             seen.push(Sighting::Login);
+        }
+        if !self.stuck_seen
+            && let Some(why) = stuck(&self.current)
+        {
+            self.stuck_seen = true;
+            seen.push(Sighting::Stuck(why));
         }
         seen
     }
@@ -156,6 +165,28 @@ fn is_panic(line: &[u8]) -> bool {
 /// getty's prompt: `NAME login:` with nothing behind it.
 fn is_login_prompt(line: &[u8]) -> bool {
     line.trim_ascii_end().ends_with(b"login:")
+}
+
+/// The whole prompts of those who wait for a person: the shells of initramfs-tools and dracut, and
+/// sulogin(8) of util-linux and of sysvinit.
+const STUCK: [(&str, &str); 5] = [
+    ("(initramfs)", "its initramfs stopped, with a shell"),
+    ("dracut:/#", "its initramfs stopped, with a shell"),
+    ("Give root password for login:", SULOGIN),
+    ("(or press Control-D to continue):", SULOGIN),
+    ("(or type Control-D to continue):", SULOGIN),
+];
+const SULOGIN: &str = "its init asks at the console for somebody to mend it";
+
+/// Such a prompt is a line that nobody has ended, and all of it: a log says other words besides.
+/// A shell may colour it.
+fn stuck(line: &[u8]) -> Option<&'static str> {
+    if line.is_empty() || line.len() > 80 {
+        return None;
+    }
+    let line = printable(line);
+    let found = STUCK.iter().find(|(prompt, _)| line.trim() == *prompt);
+    found.map(|(_, why)| *why)
 }
 
 /// `bytes` without escape sequences and control characters.
@@ -216,6 +247,27 @@ mod tests {
         assert_eq!(tail.take(b"\r\ndebian12 lo"), []);
         assert_eq!(tail.take(b"gin: "), [Sighting::Login]);
         assert_eq!(tail.take(b"\r\ndebian12 login: "), []);
+    }
+
+    #[test]
+    fn a_boot_that_waits_for_a_person_is_seen_once_by_its_prompt() {
+        for prompt in [
+            "(initramfs) ",
+            "\x1b[?2004hdracut:/# ",
+            "Press Enter for maintenance\r\n(or press Control-D to continue): ",
+        ] {
+            let mut tail = Tail::default();
+            let seen = tail.take(format!("words\r\n{prompt}").as_bytes());
+            assert!(matches!(seen[..], [Sighting::Stuck(_)]), "{prompt}");
+            assert_eq!(tail.take(format!("\r\n{prompt}").as_bytes()), []);
+        }
+        for line in [
+            "echo '(initramfs) '",
+            "(initramfs) is the prompt of a shell",
+            "[   12.0] dracut:/# ",
+        ] {
+            assert_eq!(Tail::default().take(line.as_bytes()), []);
+        }
     }
 
     #[test]

@@ -45,6 +45,11 @@ pub enum End {
     Panicked,
     /// The user closed it: Ctrl-A X, or the window.
     Left,
+    /// The guest's boot stopped for somebody to mend it.
+    GaveUp {
+        /// Where it stopped, in words.
+        how: &'static str,
+    },
     /// A write to an overlay failed on the host.
     WriteFailed {
         /// The node that failed.
@@ -77,7 +82,7 @@ impl End {
     pub fn status(&self) -> Status {
         match self {
             Self::PoweredOff | Self::Left => Status::Success,
-            Self::Reset | Self::Panicked => Status::GuestCrashed,
+            Self::Reset | Self::Panicked | Self::GaveUp { .. } => Status::GuestCrashed,
             Self::WriteFailed { .. } => Status::Failed,
             Self::QemuDied { .. } => Status::QemuDied,
             Self::TimedOut { .. } => Status::TimedOut,
@@ -92,6 +97,7 @@ impl End {
             Self::Reset => "reset",
             Self::Panicked => "panicked",
             Self::Left => "left",
+            Self::GaveUp { .. } => "gave-up",
             Self::WriteFailed { .. } => "write-failed",
             Self::QemuDied { .. } => "qemu-died",
             Self::TimedOut { .. } => "timed-out",

@@ -71,7 +71,7 @@ fn runlevels(image: &Image) -> Vec<String> {
 /// What has to be written for it, besides the program.
 pub fn pieces(image: &Image, init: Init, stage: Stage) -> Vec<Piece> {
     match init {
-        Init::Systemd => systemd(stage),
+        Init::Systemd => systemd(image, stage),
         Init::OpenRc => openrc(image, stage),
         Init::SysVInit => sysvinit(image, stage),
         // Lines are obeyed in turn, and this one is behind those that wait for the runlevel.
@@ -86,49 +86,101 @@ fn line(text: String) -> Piece {
 }
 
 const UNIT: &str = "bivouac-agent.service";
+const EMERGENCY_UNIT: &str = "bivouac-emergency.service";
 const UNITS: &str = "/etc/systemd/system";
 
 /// Without default dependencies, a target that wants the unit does not wait for it, and so no
 /// order can run in a circle: the unit waits for the target, and that is all.
-fn systemd(stage: Stage) -> Vec<Piece> {
+///
+/// Where the boot fails, emergency mode takes every ordinary service out of the queue, and starts
+/// the agent with word of it: else this one would still be started, as though all were well. Who
+/// boots to rescue mode has asked for it.
+fn systemd(image: &Image, stage: Stage) -> Vec<Piece> {
     let after = match stage {
         Stage::Basic => "basic.target",
         Stage::MultiUser => "basic.target multi-user.target",
     };
-    let unit = format!(
-        "\
+    // The most that there is of rescue mode, which pulls in neither of them.
+    let after = format!("sysinit.target rescue.target {after}");
+    let unit = |description: &str, order: &str, argument: &str, target: &str| {
+        format!(
+            "\
 [Unit]
-Description=The agent of bivouac
+Description={description}
 DefaultDependencies=no
-After={after}
+{order}
 Conflicts=shutdown.target
 Before=shutdown.target
 
 [Service]
-ExecStart={PROGRAM}
+ExecStart={PROGRAM}{argument}
 StandardInput=null
 StandardError=journal+console
 TasksMax=infinity
 
 [Install]
-WantedBy=multi-user.target
+WantedBy={target}
 "
+        )
+    };
+    let order = format!("After={after}\nConflicts=emergency.target");
+    let usual = unit("The agent of bivouac", &order, "", "multi-user.target");
+    let emergency = unit(
+        "The agent of bivouac in emergency mode",
+        "Conflicts=rescue.target",
+        " --emergency",
+        "emergency.target",
     );
-    let path = format!("{UNITS}/{UNIT}");
+    let path = |unit: &str| format!("{UNITS}/{unit}");
     let mut pieces = vec![
-        Piece::text(&path, unit),
+        Piece::text(path(UNIT), usual),
+        Piece::text(path(EMERGENCY_UNIT), emergency),
         // The first boot of an image may set every unit as its presets say, and those of
         // Fedora's family say: disabled.
         Piece::text(
             "/etc/systemd/system-preset/00-bivouac.preset",
-            format!("enable {UNIT}\n"),
+            format!("enable {UNIT}\nenable {EMERGENCY_UNIT}\n"),
         ),
     ];
     // Whichever target the image boots to; one that is not multi-user need not pull that in.
-    for target in ["multi-user.target", "default.target"] {
-        pieces.push(Piece::link(format!("{UNITS}/{target}.wants/{UNIT}"), &path));
+    for (target, unit) in [
+        ("multi-user.target", UNIT),
+        ("default.target", UNIT),
+        ("rescue.target", UNIT),
+        ("emergency.target", EMERGENCY_UNIT),
+    ] {
+        pieces.push(Piece::link(
+            format!("{UNITS}/{target}.wants/{unit}"),
+            path(unit),
+        ));
     }
+    pieces.extend(first_boot(image));
     pieces
+}
+
+/// What asks a person at the console how a new system is to be, before anything else is started,
+/// and what it is without its questions. Nobody types there.
+const QUESTIONS: [(&str, &str); 2] = [
+    ("systemd-firstboot.service", "/usr/bin/systemd-firstboot"),
+    (
+        "systemd-homed-firstboot.service",
+        "/usr/bin/homectl firstboot",
+    ),
+];
+
+fn first_boot(image: &Image) -> impl Iterator<Item = Piece> {
+    let is_there = |unit: &str| {
+        let places = ["/usr/lib/systemd/system", "/lib/systemd/system"];
+        let mut places = places.iter();
+        places.any(|place| image.has(&format!("{place}/{unit}")))
+    };
+    let asked = QUESTIONS.iter().filter(move |(unit, _)| is_there(unit));
+    asked.map(|(unit, command)| {
+        Piece::text(
+            format!("{UNITS}/{unit}.d/bivouac.conf"),
+            format!("[Service]\nExecStart=\nExecStart={command}\nStandardInput=null\n"),
+        )
+    })
 }
 
 fn script(image: &Image, text: String) -> Piece {

@@ -59,27 +59,47 @@ fn systemd_gets_a_unit_that_every_boot_target_wants_and_none_waits_for() {
         ("lib", "->usr/lib"),
         ("sbin/init", "->/lib/systemd/systemd"),
         ("etc/init.d/README", ""),
+        ("usr/lib/systemd/system/systemd-firstboot.service", ""),
     ]);
     assert_eq!(seeding.init, Init::Systemd);
     assert!(!seeding.cloud_init);
     let unit = read(&dir, "etc/systemd/system/bivouac-agent.service");
-    assert!(unit.contains("\nAfter=basic.target multi-user.target\n"));
+    assert!(unit.contains("\nAfter=sysinit.target rescue.target basic.target multi-user.target\n"));
     assert!(unit.contains(&format!("\nExecStart={PROGRAM}\n")));
     assert!(unit.contains("\nDefaultDependencies=no\n"));
-    for target in ["multi-user", "default"] {
-        let wants = format!("etc/systemd/system/{target}.target.wants/bivouac-agent.service");
-        assert_eq!(
-            link(&dir, &wants),
-            "/etc/systemd/system/bivouac-agent.service"
-        );
+    for (target, unit) in [
+        ("multi-user", "bivouac-agent"),
+        ("default", "bivouac-agent"),
+        ("rescue", "bivouac-agent"),
+        ("emergency", "bivouac-emergency"),
+    ] {
+        let unit = format!("{unit}.service");
+        let wants = format!("etc/systemd/system/{target}.target.wants/{unit}");
+        assert_eq!(link(&dir, &wants), format!("/etc/systemd/system/{unit}"));
     }
+    // A boot that failed is told apart from one that is done.
+    assert!(unit.contains("\nConflicts=emergency.target\n"));
+    let emergency = read(&dir, "etc/systemd/system/bivouac-emergency.service");
+    assert!(emergency.contains(&format!("\nExecStart={PROGRAM} --emergency\n")));
+    assert!(!emergency.contains("After="), "{emergency}");
+    // Nobody answers questions at the console; what asks none is left alone.
+    let quiet = read(
+        &dir,
+        "etc/systemd/system/systemd-firstboot.service.d/bivouac.conf",
+    );
+    assert!(quiet.contains("\nExecStart=\nExecStart=/usr/bin/systemd-firstboot\n"));
+    let homed = "etc/systemd/system/systemd-homed-firstboot.service.d";
+    assert!(!dir.path().join(homed).exists());
     let early = tree(&[("usr/lib/systemd/systemd", "")]);
     seeded(early.path(), Stage::Basic).unwrap();
     let unit = early
         .path()
         .join("etc/systemd/system/bivouac-agent.service");
     let unit = fs::read_to_string(unit).unwrap();
-    assert!(unit.contains("\nAfter=basic.target\n"), "{unit}");
+    assert!(
+        unit.contains("\nAfter=sysinit.target rescue.target basic.target\n"),
+        "{unit}"
+    );
 }
 
 #[test]

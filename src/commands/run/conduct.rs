@@ -296,7 +296,8 @@ impl Session<'_> {
                 deadlines.boot = None;
             }
             Sighting::OutputClosed => return Some(End::Signalled(SIGPIPE)),
-            Sighting::Panic => {}
+            // Somebody may well be there.
+            Sighting::Panic | Sighting::Stuck(_) => {}
         }
         None
     }

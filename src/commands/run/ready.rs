@@ -28,6 +28,9 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How often systemd is asked whether it is done.
 const ASK: Duration = Duration::from_millis(500);
 
+/// What its agent tells of a guest whose boot failed.
+const EMERGENCY: &str = "its init is in emergency mode";
+
 /// A machine that was started for a command.
 #[derive(Debug)]
 pub struct Run<'a> {
@@ -61,14 +64,17 @@ impl Run<'_> {
     ) -> Result<Result<Session, End>, Failure> {
         // The other clock is the one that counts.
         let length = self.patience(facts) + LAST_WORDS;
-        self.ready(facts, async |port| {
+        let ready = self.ready(facts, async |port| {
             let session = Session::connect(port, length).await?;
-            if whole {
+            if whole && !session.is_emergency() {
                 idle(&session).await?;
             }
             Ok::<_, SessionError>(session)
+        });
+        Ok(match ready.await? {
+            Ok(session) if session.is_emergency() => Err(End::GaveUp { how: EMERGENCY }),
+            ready => ready,
         })
-        .await
     }
 
     /// Waits until an agent answers; or gives the end that came before.
@@ -85,7 +91,7 @@ impl Run<'_> {
             return Err(anyhow!("the machine has no port for an agent").into());
         };
         let waiting = tokio::time::timeout(length, connect(port));
-        let ready = match self.watch.during(&mut self.machine, waiting).await? {
+        let ready = match self.watch.during_boot(&mut self.machine, waiting).await? {
             Ok(ready) => ready,
             Err(end) => return Ok(Err(end)),
         };

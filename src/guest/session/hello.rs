@@ -18,20 +18,29 @@ const NOISE: u64 = 16 << 20;
 /// How many answers to others are waded through.
 const STALE: u64 = 1000;
 
-/// Says hello. Gives the stream with the decoder that may hold what followed, and the agent's
-/// program version, escaped.
+/// Says hello. Gives the stream with the decoder that may hold what followed, and what the agent
+/// said of itself.
 pub(super) async fn exchange(
     mut stream: UnixStream,
     deadline: Duration,
-) -> Result<(UnixStream, Decoder, String), SessionError> {
+) -> Result<(UnixStream, Decoder, Agent), SessionError> {
     let mut seen = Seen::default();
     let found = tokio::time::timeout(deadline, converse(&mut stream, &mut seen)).await;
-    let (decoder, program) = found.unwrap_or(Err(SessionError::Silent {
+    let (decoder, agent) = found.unwrap_or(Err(SessionError::Silent {
         deadline,
         skipped: seen.skipped,
         stale: seen.stale,
     }))?;
-    Ok((stream, decoder, program))
+    Ok((stream, decoder, agent))
+}
+
+/// What an agent says of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Agent {
+    /// Its program version, escaped.
+    pub program: String,
+    /// It was started in the emergency mode of the guest's init.
+    pub is_emergency: bool,
 }
 
 /// What came that was no answer.
@@ -44,12 +53,13 @@ struct Seen {
 async fn converse(
     stream: &mut UnixStream,
     seen: &mut Seen,
-) -> Result<(Decoder, String), SessionError> {
+) -> Result<(Decoder, Agent), SessionError> {
     let ours = Hello {
         from: Speaker::Host,
         protocol: PROTOCOL,
         program: env!("CARGO_PKG_VERSION").to_owned(),
         nonce: Nonce(random()?),
+        emergency: false,
     };
     let mut words = Vec::new();
     put_hello(&mut words, &ours)?;
@@ -84,7 +94,11 @@ async fn converse(
                 });
             }
             let program = theirs.program.chars().take(40);
-            return Ok((decoder, program.flat_map(char::escape_debug).collect()));
+            let agent = Agent {
+                program: program.flat_map(char::escape_debug).collect(),
+                is_emergency: theirs.emergency,
+            };
+            return Ok((decoder, agent));
         }
         seen.skipped = decoder.skipped();
         if seen.skipped > NOISE {

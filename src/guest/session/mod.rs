@@ -28,6 +28,7 @@ pub use hello::random;
 pub use stream::{StreamReader, StreamWriter};
 
 use crate::guest::wire::{Answer, ByteString, Identity, Op, StreamId, Trouble};
+use hello::Agent;
 use owner::{Ask, Errand, Fate};
 use stream::Gate;
 
@@ -38,7 +39,7 @@ pub struct Session {
     errands: mpsc::UnboundedSender<Errand>,
     fate: Arc<Fate>,
     last: Arc<Last>,
-    program: Arc<str>,
+    agent: Arc<Agent>,
 }
 
 /// The numbers given last.
@@ -57,7 +58,7 @@ impl Session {
     /// # Errors
     /// No answer, or one in another version of the protocol.
     pub async fn connect(stream: UnixStream, deadline: Duration) -> Result<Self, SessionError> {
-        let (stream, decoder, program) = hello::exchange(stream, deadline).await?;
+        let (stream, decoder, agent) = hello::exchange(stream, deadline).await?;
         let (errands, queue) = mpsc::unbounded_channel();
         let fate = Arc::new(Fate::default());
         tokio::spawn(owner::own(stream, decoder, queue, Arc::clone(&fate)));
@@ -65,13 +66,19 @@ impl Session {
             errands,
             fate,
             last: Arc::default(),
-            program: program.into(),
+            agent: Arc::new(agent),
         })
     }
 
     /// The agent's program version, escaped.
     pub fn program(&self) -> &str {
-        &self.program
+        &self.agent.program
+    }
+
+    /// Whether the guest's init gave up its boot: the agent says that it was started in
+    /// emergency mode.
+    pub fn is_emergency(&self) -> bool {
+        self.agent.is_emergency
     }
 
     /// Waits until the session is over, and tells why. Whoever holds a session never sees it end

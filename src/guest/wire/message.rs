@@ -44,6 +44,9 @@ pub struct Hello {
     pub program: String,
     /// The host's, repeated by the agent.
     pub nonce: Nonce,
+    /// Of the agent's: the guest's init gave up its boot, and started it in emergency mode.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emergency: bool,
 }
 
 /// Anything the agent says after its hello.

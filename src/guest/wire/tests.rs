@@ -9,6 +9,7 @@ fn hello_with(nonce: u8) -> Hello {
         protocol: PROTOCOL,
         program: "0.1.0".to_owned(),
         nonce: Nonce([nonce; 16]),
+        emergency: false,
     }
 }
 

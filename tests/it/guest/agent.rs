@@ -41,6 +41,7 @@ impl Rude {
             protocol: PROTOCOL,
             program: "test".to_owned(),
             nonce: Nonce([3; 16]),
+            emergency: false,
         };
         let mut bytes = Vec::new();
         put_hello(&mut bytes, &hello).unwrap();

@@ -279,6 +279,7 @@ async fn every_violation_ends_the_session_with_its_name() {
                     protocol: PROTOCOL,
                     program: String::new(),
                     nonce: Nonce([1; 16]),
+                    emergency: false,
                 },
             )
             .unwrap()

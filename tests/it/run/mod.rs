@@ -12,6 +12,7 @@ mod qga;
 mod seeding;
 mod space;
 mod statuses;
+mod stuck;
 mod terminal;
 mod traced;
 mod written;
