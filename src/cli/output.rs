@@ -14,7 +14,6 @@ use tracing::span;
 use crate::commands::run::Finished;
 use crate::commands::{Failure, Voice};
 use crate::exit::Status;
-use crate::image::printable::is_unprintable;
 
 /// Whether a status line stands on the terminal. Global, because the log is.
 static STATUS_SHOWN: AtomicBool = AtomicBool::new(false);
@@ -156,12 +155,13 @@ fn print_lines(text: &str) {
     let _ = stderr.write_all(text.as_bytes());
 }
 
-/// `text` with its control characters escaped, and with marks that turn the writing round: a file's name, an image's header or QEMU may have
-/// put them there, and a terminal obeys them.
+/// `text` with its control characters escaped, and marks that turn the writing round: a file's
+/// name, an image's header or QEMU may have put them there, and a terminal obeys them.
 fn shown(text: &str) -> String {
-    let show = |c: char| match is_unprintable(c) && c != '\t' {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
+    let plain = |c: char| matches!(c, '\t' | '\'' | '"' | '\\') || c.escape_debug().count() == 1;
+    let show = |c: char| match plain(c) {
+        true => c.to_string(),
+        false => c.escape_default().to_string(),
     };
     text.chars().map(show).collect()
 }

@@ -69,7 +69,7 @@ pub fn shell_word(word: impl AsRef<OsStr>) -> String {
 }
 
 /// Whether a terminal would not simply draw this character (controls, bidirectional marks).
-pub fn is_unprintable(character: char) -> bool {
+fn is_unprintable(character: char) -> bool {
     !matches!(character, '\'' | '"' | '\\') && character.escape_debug().count() > 1
 }
 
