@@ -15,7 +15,8 @@ use super::streams::{Input, Output};
 use super::system::Power;
 use super::task::Task;
 use crate::guest::wire::{
-    ExecEnd, Frame, FromAgent, Hello, Notice, PROTOCOL, Speaker, StreamId, WireError,
+    ExecEnd, Frame, FromAgent, Hello, Notice, PROTOCOL, Reply, Speaker, Step, StreamId, Trouble,
+    WireError,
 };
 use crate::sys::Reaped;
 
@@ -297,10 +298,30 @@ impl Conversation {
         self.greeted = false;
     }
 
-    /// Sends a message. One over the cap cannot be: the agent's own are small.
+    /// Sends a message. A hostile disk can make one longer than may be; the host waits for it, so
+    /// then it is told that instead.
     pub(super) fn say(&mut self, message: &FromAgent) {
-        if let Err(error) = self.port.control(message) {
-            super::init::tell(&format!("not sent: {error}"));
-        }
+        let Err(error) = self.port.control(message) else {
+            return;
+        };
+        super::init::tell(&format!("not sent: {error}"));
+        let why = Trouble::new(Step::Request, "the answer to it is too long to be sent");
+        let instead = match message {
+            FromAgent::Reply(Reply { id, .. }) => FromAgent::Reply(Reply {
+                id: *id,
+                result: Err(why),
+            }),
+            FromAgent::Notice(Notice::Broken { stream, .. }) => FromAgent::Notice(Notice::Broken {
+                stream: *stream,
+                trouble: why,
+            }),
+            FromAgent::Notice(Notice::Unpacked { id, .. }) => FromAgent::Notice(Notice::Unpacked {
+                id: *id,
+                result: Err(why),
+            }),
+            // These two are short.
+            FromAgent::Notice(Notice::Ended { .. } | Notice::Violation { .. }) => return,
+        };
+        let _ = self.port.control(&instead);
     }
 }

@@ -54,20 +54,27 @@ pub fn attributes(directory: impl AsFd, name: &CStr) -> Result<Attributes, Errno
     Ok(attributes)
 }
 
-/// Sets those attributes of a member that are wanted.
+/// Sets those attributes of a member that are wanted, of a file that is open in any way.
 pub(super) fn set_attributes(
-    directory: impl AsFd,
-    name: &CStr,
+    file: impl AsFd,
     member: &Member,
     wanted: impl Fn(&[u8]) -> bool,
 ) -> Result<(), Errno> {
     if member.attributes.is_empty() {
         return Ok(());
     }
-    let path = path_of(directory, name)?;
+    let path = by_number(file);
     for (key, value) in member.attributes.iter().filter(|(key, _)| wanted(key)) {
         let key = CString::new(key.clone()).map_err(|_| Errno::EINVAL)?;
-        crate::sys::set_attribute(&path, &key, value).map_err(|error| errno_of(&error))?;
+        let set = crate::sys::set_attribute_by_number(&path, &key, value);
+        set.map_err(|error| errno_of(&error))?;
     }
     Ok(())
+}
+
+/// The path that leads to an open file, and to nothing else while it is open.
+pub(super) fn by_number(file: impl AsFd) -> CString {
+    let number = file.as_fd().as_raw_fd();
+    // Digits have no NUL.
+    CString::new(format!("/proc/self/fd/{number}")).unwrap_or_default()
 }

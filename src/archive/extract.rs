@@ -2,7 +2,6 @@
 //! leads out of the directory, links that are made are never followed, and nothing is written
 //! through what is there, which may be a link or another name of a file.
 
-use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{
     FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, futimens, makedev,
     mkdirat, mknodat, utimensat,
@@ -20,13 +19,24 @@ use nix::sys::stat::{
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
 
-use super::attributes::{errno_of, set_attributes};
+use super::attributes::{by_number, errno_of, set_attributes};
 use super::data::BUFFER;
-use super::place::{PLACE, Place};
+use super::directories::{Directories, Last};
+use super::place::{PLACE, Place, enter};
 use super::{ArchiveError, Kind, Member, Reader};
 
 /// What a new directory may be until its own mode is set, in the end.
 const WRITABLE: Mode = Mode::S_IRWXU;
+
+/// What a new file may be until it is whole: nobody else is to see or to run a part of it.
+const UNFINISHED: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
+
+/// How many names a member's path may have. The agent walks 400 deep; what is much longer is only
+/// made to keep us busy.
+const DEEPEST: usize = 512;
+
+/// As much of a member's name is kept to tell of it.
+const TOLD: usize = 4096;
 
 /// What of a member's properties is taken on.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +63,8 @@ pub struct Extracted {
 impl Extracted {
     fn note(&mut self, name: &[u8], errno: Errno) {
         self.troubles += 1;
-        self.first.get_or_insert_with(|| (name.to_vec(), errno));
+        let told = &name[..name.len().min(TOLD)];
+        self.first.get_or_insert_with(|| (told.to_vec(), errno));
     }
 }
 
@@ -70,7 +81,7 @@ pub fn extract<P: Place, R: Read>(
         place,
         policy,
         parent: None,
-        directories: BTreeMap::new(),
+        directories: Directories::default(),
     };
     let mut reader = Reader::new(stream);
     let mut extracted = Extracted::default();
@@ -81,13 +92,11 @@ pub fn extract<P: Place, R: Read>(
             Err(Failed::Member(errno)) => extracted.note(&member.path, errno),
             Err(Failed::Stream(error)) => return Err(error),
         }
+        let finished = extractor.directories.too_many();
+        extractor.finish(finished, &mut extracted);
     }
-    // Those within before those that hold them.
-    for (path, last) in extractor.directories.iter().rev() {
-        if let Err(errno) = extractor.finish_directory(path, last) {
-            extracted.note(path.as_os_str().as_bytes(), errno);
-        }
-    }
+    let finished = extractor.directories.all();
+    extractor.finish(finished, &mut extracted);
     Ok(extracted)
 }
 
@@ -107,16 +116,8 @@ struct Extractor<'a, P> {
     policy: &'a Policy,
     /// The directory that was written to last, by its path.
     parent: Option<(PathBuf, OwnedFd)>,
-    /// What gets its owner, mode and time in the end, when nothing is put into it any more. No
-    /// more of them than there are directories.
-    directories: BTreeMap<PathBuf, Last>,
-}
-
-/// What a directory gets in the end.
-struct Last {
-    owner: (Uid, Gid),
-    mode: Mode,
-    modified: TimeSpec,
+    /// What gets its owner, mode and time in the end, when nothing is put into it any more.
+    directories: Directories,
 }
 
 impl<P: Place> Extractor<'_, P> {
@@ -124,18 +125,21 @@ impl<P: Place> Extractor<'_, P> {
         let path = self.relative(&member.path)?;
         let Some(name) = path.file_name() else {
             let top = self.place.open(&path, PLACE)?;
-            return Ok(self.later(member, path, &top, c".")?);
+            return Ok(self.later(member, path, &top)?);
         };
         let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
         let above = path.parent().map(PathBuf::from).unwrap_or_default();
-        self.enter(above)?;
+        if self.parent.as_ref().is_none_or(|(path, _)| *path != above) {
+            let opened = enter(self.place, &above)?;
+            self.parent = Some((above, opened));
+        }
         let Some((_, parent)) = &self.parent else {
             return Err(Errno::ENOENT.into());
         };
         if member.kind == Kind::Directory {
             self.directory(&path, &name)?;
             let itself = self.place.open(&path, PLACE)?;
-            return Ok(self.later(member, path, &itself, c".")?);
+            return Ok(self.later(member, path, &itself)?);
         }
         let is_device = matches!(member.kind, Kind::Character | Kind::Block);
         if is_device && !self.policy.privileges {
@@ -143,14 +147,13 @@ impl<P: Place> Extractor<'_, P> {
         }
         let name = name.as_c_str();
         let device = makedev(member.device.0.into(), member.device.1.into());
-        let node = |kind, device| mknodat(parent, name, kind, Mode::S_IRUSR, device);
-        match member.kind {
+        let kind = match member.kind {
             Kind::File => {
                 let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-                let own = self.mode(member) & (Mode::S_IRWXU | Mode::S_IRWXG | Mode::S_IRWXO);
-                let file: File = anew(parent, name, || openat(parent, name, flags, own))?.into();
+                let make = || openat(parent, name, flags, UNFINISHED);
+                let file: File = anew(parent, name, make)?.into();
                 fill(&file, member, reader)?;
-                return self.properties_of_file(member, &file, parent, name);
+                return self.properties_of_file(member, &file);
             }
             Kind::HardLink => {
                 let target = self.relative(&member.target)?;
@@ -162,42 +165,17 @@ impl<P: Place> Extractor<'_, P> {
             Kind::Link => {
                 let target = CString::new(member.target.clone()).map_err(|_| Errno::EINVAL)?;
                 anew(parent, name, || symlinkat(target.as_c_str(), parent, name))?;
+                return self.properties(member, SFlag::S_IFLNK, parent, name);
             }
-            Kind::Character => anew(parent, name, || node(SFlag::S_IFCHR, device))?,
-            Kind::Block => anew(parent, name, || node(SFlag::S_IFBLK, device))?,
-            Kind::Fifo => anew(parent, name, || node(SFlag::S_IFIFO, 0))?,
-            Kind::Directory => {}
-        }
-        self.properties(member, parent, name)
-    }
-
-    /// Opens the directory above a member, and makes what is missing of it.
-    fn enter(&mut self, above: PathBuf) -> Result<(), Errno> {
-        if self.parent.as_ref().is_some_and(|(path, _)| *path == above) {
-            return Ok(());
-        }
-        let look = |path: &PathBuf| self.place.open(path, PLACE);
-        let directory = match look(&above) {
-            Err(Errno::ENOENT) => {
-                let mut path = PathBuf::new();
-                let mut directory = look(&path)?;
-                for name in above.components() {
-                    path.push(name);
-                    directory = match look(&path) {
-                        Err(Errno::ENOENT) => {
-                            let name = name.as_os_str();
-                            mkdirat(&directory, name, Mode::from_bits_truncate(0o755))?;
-                            look(&path)?
-                        }
-                        result => result?,
-                    };
-                }
-                directory
-            }
-            result => result?,
+            Kind::Character => SFlag::S_IFCHR,
+            Kind::Block => SFlag::S_IFBLK,
+            // A directory was made above.
+            Kind::Fifo | Kind::Directory => SFlag::S_IFIFO,
         };
-        self.parent = Some((above, directory));
-        Ok(())
+        anew(parent, name, || {
+            mknodat(parent, name, kind, Mode::S_IRUSR, device)
+        })?;
+        self.properties(member, kind, parent, name)
     }
 
     /// Makes a directory; one that is there stays, also behind a link that is there.
@@ -218,20 +196,23 @@ impl<P: Place> Extractor<'_, P> {
     }
 
     /// Notes what a directory gets in the end, and gives it the rest.
-    fn later(
-        &mut self,
-        member: &Member,
-        path: PathBuf,
-        directory: &OwnedFd,
-        name: &CStr,
-    ) -> Result<(), Errno> {
+    fn later(&mut self, member: &Member, path: PathBuf, itself: &OwnedFd) -> Result<(), Errno> {
         let last = Last {
             owner: owner(member),
             mode: self.mode(member),
             modified: time(member),
         };
-        self.directories.insert(path, last);
-        set_attributes(directory, name, member, |key| self.takes(key))
+        self.directories.put(path, last);
+        set_attributes(itself, member, |key| self.takes(key))
+    }
+
+    /// Gives directories what they get in the end.
+    fn finish(&self, directories: Vec<(PathBuf, Last)>, extracted: &mut Extracted) {
+        for (path, last) in directories {
+            if let Err(errno) = self.finish_directory(&path, &last) {
+                extracted.note(path.as_os_str().as_bytes(), errno);
+            }
+        }
     }
 
     fn finish_directory(&self, path: &Path, last: &Last) -> Result<(), Errno> {
@@ -245,22 +226,30 @@ impl<P: Place> Extractor<'_, P> {
         futimens(&directory, &TimeSpec::UTIME_OMIT, &last.modified)
     }
 
-    /// Owner, attributes, mode and time, in the order in which one does not undo another.
-    fn properties(&self, member: &Member, parent: &OwnedFd, name: &CStr) -> Result<(), Failed> {
+    /// Owner, attributes, mode and time, in the order in which one does not undo another, of what
+    /// was just made and cannot be opened for writing. Another user may have put something else
+    /// in its place meanwhile, which must not get what this one was to get.
+    fn properties(
+        &self,
+        member: &Member,
+        kind: SFlag,
+        parent: &OwnedFd,
+        name: &CStr,
+    ) -> Result<(), Failed> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let itself = openat(parent, name, flags, Mode::empty())?;
+        if SFlag::from_bits_truncate(fstat(&itself)?.st_mode) & SFlag::S_IFMT != kind {
+            return Err(Errno::ESTALE.into());
+        }
         if self.policy.owners {
             let (uid, gid) = owner(member);
-            let stay = AtFlags::AT_SYMLINK_NOFOLLOW;
-            fchownat(parent, name, Some(uid), Some(gid), stay)?;
+            fchownat(&itself, c"", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)?;
         }
-        let attributes = set_attributes(parent, name, member, |key| self.takes(key));
+        let attributes = set_attributes(&itself, member, |key| self.takes(key));
         if member.kind != Kind::Link {
-            // What was just made is no link.
-            fchmodat(
-                parent,
-                name,
-                self.mode(member),
-                FchmodatFlags::FollowSymlink,
-            )?;
+            // By its number: fchmod(2) takes no descriptor that is a place only.
+            let follow = FchmodatFlags::FollowSymlink;
+            fchmodat(AT_FDCWD, &*by_number(&itself), self.mode(member), follow)?;
         }
         let stay = UtimensatFlags::NoFollowSymlink;
         utimensat(parent, name, &TimeSpec::UTIME_OMIT, &time(member), stay)?;
@@ -268,24 +257,15 @@ impl<P: Place> Extractor<'_, P> {
         Ok(attributes?)
     }
 
-    /// The same for a file that is open, whose way need not be looked up again for each; and its
-    /// mode only where it was not made with it: each change is one for the file system's journal.
-    fn properties_of_file(
-        &self,
-        member: &Member,
-        file: &File,
-        parent: &OwnedFd,
-        name: &CStr,
-    ) -> Result<(), Failed> {
+    /// The same for a file that is open. Its mode comes last but for its time: until then it may
+    /// be written, which attributes of the user's need.
+    fn properties_of_file(&self, member: &Member, file: &File) -> Result<(), Failed> {
         if self.policy.owners {
             let (uid, gid) = owner(member);
             fchown(file, Some(uid), Some(gid))?;
         }
-        let attributes = set_attributes(parent, name, member, |key| self.takes(key));
-        let mode = self.mode(member);
-        if fstat(file)?.st_mode & 0o7777 != mode.bits() {
-            fchmod(file, mode)?;
-        }
+        let attributes = set_attributes(file, member, |key| self.takes(key));
+        fchmod(file, self.mode(member))?;
         futimens(file, &TimeSpec::UTIME_OMIT, &time(member))?;
         // As above.
         Ok(attributes?)
@@ -301,6 +281,9 @@ impl<P: Place> Extractor<'_, P> {
                 b".." => return Err(Errno::EXDEV),
                 part => parts.push(part),
             }
+        }
+        if parts.len() > DEEPEST {
+            return Err(Errno::ENAMETOOLONG);
         }
         if let Some(only) = &self.policy.only
             && parts.first() != Some(&only.as_slice())

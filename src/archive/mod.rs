@@ -17,6 +17,7 @@
 mod attributes;
 mod collect;
 mod data;
+mod directories;
 mod extract;
 mod member;
 mod place;

@@ -278,6 +278,10 @@ impl Extended {
                 b"GNU.sparse.major" => self.sparse_version.0 = Some(number()?),
                 b"GNU.sparse.minor" => self.sparse_version.1 = Some(number()?),
                 b"GNU.sparse.realsize" => self.real_size = Some(number()?),
+                // Of 0.0 and 0.1, which say no version: their data is not where it belongs.
+                b"GNU.sparse.size" | b"GNU.sparse.map" => {
+                    self.sparse_version.0.get_or_insert(0);
+                }
                 key => {
                     if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                         self.attributes.push((name.to_owned(), value.to_owned()));

@@ -155,12 +155,13 @@ fn print_lines(text: &str) {
     let _ = stderr.write_all(text.as_bytes());
 }
 
-/// `text` with its control characters escaped: a file's name, an image's header or QEMU may have
-/// put them there, and a terminal obeys them.
+/// `text` with its control characters escaped, and marks that turn the writing round: a file's
+/// name, an image's header or QEMU may have put them there, and a terminal obeys them.
 fn shown(text: &str) -> String {
-    let show = |c: char| match c.is_control() && c != '\t' {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
+    let plain = |c: char| matches!(c, '\t' | '\'' | '"' | '\\') || c.escape_debug().count() == 1;
+    let show = |c: char| match plain(c) {
+        true => c.to_string(),
+        false => c.escape_default().to_string(),
     };
     text.chars().map(show).collect()
 }

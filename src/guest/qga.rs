@@ -21,6 +21,9 @@ pub const PORT: &str = "org.qemu.guest_agent.0";
 /// GUEST_EXEC_MAX_OUTPUT), in base64 here.
 const MOST_LINE: u64 = 64 << 20;
 
+/// How many commas, colons and brackets a line may have. The agent's answers have ten or so.
+const MOST_PARTS: usize = 4096;
+
 /// The most input that a command gets: the agent takes it within one message.
 pub const MOST_INPUT: u64 = 8 << 20;
 
@@ -112,7 +115,7 @@ impl Qga {
             let line = self.line().await?;
             let begin = line.iter().rposition(|byte| *byte == 0xff);
             let line = &line[begin.map_or(0, |at| at + 1)..];
-            let answer: Option<Value> = serde_json::from_slice(line).ok();
+            let answer = parse(line);
             if answer.is_some_and(|answer| answer["return"] == id) {
                 return Ok(());
             }
@@ -136,8 +139,8 @@ impl Qga {
         self.stream.write_all(line.as_bytes()).await?;
         loop {
             let line = self.line().await?;
-            let mut answer: Value = serde_json::from_slice(&line)
-                .map_err(|_| QgaError::Nonsense("a line that is no JSON"))?;
+            let not = || QgaError::Nonsense("a line that is no JSON, or of too many parts");
+            let mut answer = parse(&line).ok_or_else(not)?;
             if let Some(why) = answer["error"]["desc"].as_str() {
                 return Err(QgaError::Refused(why.chars().take(1000).collect()));
             }
@@ -183,6 +186,16 @@ impl Qga {
     }
 }
 
+/// A line as JSON. Its strings may be long, but its parts are few: each takes many times the memory
+/// of its text.
+fn parse(line: &[u8]) -> Option<Value> {
+    let parts = line.iter().filter(|byte| b",:[{".contains(byte));
+    match parts.take(MOST_PARTS).count() {
+        MOST_PARTS => None,
+        _ => serde_json::from_slice(line).ok(),
+    }
+}
+
 fn finished(state: &Value) -> Result<Finished, QgaError> {
     let bytes = |name: &str| match state[name].as_str() {
         Some(text) => STANDARD
@@ -205,6 +218,14 @@ fn finished(state: &Value) -> Result<Finished, QgaError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_of_many_parts_is_none_and_one_of_long_strings_is() {
+        let nested = format!("{{\"return\": [{}0]}}", "0,".repeat(MOST_PARTS));
+        assert_eq!(parse(nested.as_bytes()), None);
+        let long = format!("{{\"return\": \"{}\"}}", "x".repeat(1 << 20));
+        assert!(parse(long.as_bytes()).is_some());
+    }
 
     /// An agent that says these lines, one for each that it is told, after some noise.
     async fn told(answers: &[&str]) -> (Qga, tokio::task::JoinHandle<Vec<String>>) {

@@ -298,3 +298,22 @@ pub fn set_attribute(path: &CStr, name: &CStr, value: &[u8]) -> io::Result<()> {
         )
     })
 }
+
+/// Sets an extended attribute of a file that is open in any way, as a place only for instance,
+/// by the path of its number below /proc. That is a link, and what it leads to is never followed
+/// further.
+///
+/// # Errors
+/// What setxattr(2) says.
+pub fn set_attribute_by_number(path: &CStr, name: &CStr, value: &[u8]) -> io::Result<()> {
+    // SAFETY: as above.
+    done(unsafe {
+        libc::setxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    })
+}

@@ -16,6 +16,8 @@ use crate::guest::wire::disks::System;
 
 /// Larger is no fstab, and no os-release.
 const LIMIT: u64 = 256 * 1024;
+/// In characters.
+const LONGEST_NAME: usize = 500;
 
 /// A directory that is, or may be, an image's root.
 #[derive(Debug)]
@@ -86,6 +88,11 @@ impl Inside {
             },
             (None, None) => return None,
         };
+        let os = System {
+            id: os.id.map(short),
+            version: os.version.map(short),
+            name: os.name.map(short),
+        };
         Some((os, fstab::parse(&fstab.unwrap_or_default())))
     }
 
@@ -100,6 +107,11 @@ impl Inside {
     pub fn directory(&self) -> &OwnedFd {
         &self.directory
     }
+}
+
+/// As much of a system's name as anyone reads.
+fn short(text: String) -> String {
+    text.chars().take(LONGEST_NAME).collect()
 }
 
 /// os-release(5): assignments as a shell has them, without expansions.

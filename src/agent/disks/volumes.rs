@@ -137,6 +137,12 @@ fn groups(physical: &[(String, sysfs::Node)], remarks: &mut Vec<String>) -> Vec<
             remarks.push(format!("{}: its LVM metadata is broken", node.device()));
             continue;
         };
+        if group.more > 0 {
+            let (device, more) = (node.device(), group.more);
+            remarks.push(format!(
+                "{device}: {more} LVM volumes were left out: too many"
+            ));
+        }
         match groups.iter_mut().find(|other| other.id == group.id) {
             Some(other) if other.sequence >= group.sequence => {}
             Some(other) => *other = group,

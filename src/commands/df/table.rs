@@ -136,6 +136,8 @@ pub fn table(spaces: &[Space], human: bool) -> Vec<u8> {
     let mut out = String::new();
     for row in &rows {
         for (column, (text, width)) in row.iter().zip(&widths).enumerate() {
+            // A wider column than this is a panic of format!.
+            let width = (*width).min(usize::from(u16::MAX));
             let cell = match column {
                 0 | 1 => format!("{text:<width$}"),
                 _ => format!(" {text:>width$}"),
@@ -207,5 +209,26 @@ mod tests {
                 prop_assert!(!table.contains('\x1b'));
             }
         }
+    }
+
+    #[test]
+    fn a_device_with_an_endless_name_breaks_no_table() {
+        let space = Space {
+            image: "a".into(),
+            device: "x".repeat(70_000),
+            kind: "ext4",
+            uuid: None,
+            label: None,
+            device_size: 0,
+            size: None,
+            used: None,
+            available: None,
+            inodes: None,
+            inodes_used: None,
+            in_use: false,
+            error: None,
+        };
+        let table = String::from_utf8(table(&[space], true)).unwrap();
+        assert_eq!(table.lines().count(), 2);
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::commands::Failure;
-use crate::guest::session::{Exec, StreamReader, StreamWriter};
+use crate::guest::session::{Exec, SessionError, StreamReader, StreamWriter};
 use crate::machine::stdio::{self, Written};
 use crate::machine::terminal::{Escapes, Key};
 
@@ -163,7 +163,14 @@ async fn drain(mut from: StreamReader, to: mpsc::Sender<Vec<u8>>) {
                 }
             }
             Err(error) => {
-                tracing::debug!("the command's output: {error}");
+                match SessionError::of_stream(error) {
+                    // The command may end well, and who reads this must know all the same.
+                    SessionError::Refused(why) => {
+                        tracing::warn!("the command's output is not whole: {why}");
+                    }
+                    // Whoever waits for the command is told.
+                    error => tracing::debug!("the command's output: {error}"),
+                }
                 return;
             }
         }

@@ -3,6 +3,7 @@
 //! [`Tree`] as much as comes at once.
 
 use super::Form;
+use super::held::Room;
 use super::long::{self, Style};
 use super::names::Names;
 use super::records::Record;
@@ -14,8 +15,6 @@ use crate::commands::results::Results;
 use crate::guest::session::{Session, SessionError};
 use crate::guest::wire::{At, ByteString, Entry, FileKind};
 
-/// How many entries a directory may have: what a guest sends must end somewhere.
-const MOST: usize = 1_000_000;
 /// How many entries are held before it is their turn to be shown.
 const AT_ONCE: usize = 20_000;
 /// As much of passwd and group as is read.
@@ -130,7 +129,10 @@ impl<'a> Lister<'a> {
     async fn directory(&mut self, image: &ByteString, path: &[u8]) -> Result<(), Failure> {
         let mut tree = Tree::default();
         let mut stack = vec![path.to_vec()];
+        let mut waiting = Room::default();
+        waiting.take_text(path.len())?;
         while let Some(path) = stack.pop() {
+            waiting.give_text(path.len());
             if self.wanted.recursive && !tree.has(&path) {
                 tree.grow(self.session, self.at(&path), AT_ONCE).await?;
             }
@@ -147,8 +149,11 @@ impl<'a> Lister<'a> {
             self.header(image, &path, &entries).await?;
             self.show(image, &path, &entries).await?;
             if self.wanted.recursive {
-                let below = entries.iter().rev().filter(|entry| is_below(entry));
-                stack.extend(below.map(|entry| join(&path, &entry.path.0)));
+                for entry in entries.iter().rev().filter(|entry| is_below(entry)) {
+                    let below = join(&path, &entry.path.0);
+                    waiting.take_text(below.len())?;
+                    stack.push(below);
+                }
             }
         }
         Ok(())
@@ -265,15 +270,11 @@ async fn collect(
         return Ok(entries);
     }
     let mut listed = session.list(at).await?;
+    let mut room = Room::default();
     while let Some(entry) = listed.next().await? {
-        if entries.len() == MOST {
-            let why = crate::guest::wire::WireError::OutOfOrder(format!(
-                "more than {MOST} entries of one directory"
-            ));
-            return Err(why.into());
-        }
-        // A name is a name: what has a slash would lead elsewhere.
-        if !entry.path.0.contains(&b'/') {
+        room.take(&entry)?;
+        // A name is a name: what has a slash, or is none, would lead elsewhere.
+        if !entry.path.0.is_empty() && !entry.path.0.contains(&b'/') {
             entries.push(entry);
         }
     }

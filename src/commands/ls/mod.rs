@@ -3,6 +3,7 @@
 //! [`list`] goes through them, [`tree`] brings many at once, [`long`] shows entries to people and
 //! [`records`] to programs, [`names`] knows who is who in the image.
 
+pub mod held;
 pub mod list;
 pub mod long;
 pub mod names;

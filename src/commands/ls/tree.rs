@@ -8,6 +8,9 @@ use super::list::join;
 use crate::guest::session::{Session, SessionError};
 use crate::guest::wire::{At, ByteString, Entry, FileKind};
 
+/// How many bytes of names come at once.
+const MOST_TEXT: usize = 32 << 20;
+
 /// Directories by their paths, each with all of its entries.
 #[derive(Debug, Default)]
 pub struct Tree {
@@ -69,10 +72,11 @@ impl Growing {
         at_most: usize,
     ) -> Result<(), SessionError> {
         let mut entries = session.walk(at, false).await?;
-        let mut count = 0;
+        let (mut count, mut text) = (0, 0);
         while let Some(entry) = entries.next().await? {
             count += 1;
-            if count > at_most {
+            text += entry.weight();
+            if count > at_most || text > MOST_TEXT {
                 self.tear_above(&entry.path.0);
                 break;
             }

@@ -146,7 +146,8 @@ async fn again(
     };
     found.shown = Some(Shown {
         inode: stat.inode,
-        bytes: offset + found.bytes.len() as u64,
+        // The guest may claim any size.
+        bytes: offset.saturating_add(found.bytes.len() as u64),
     });
     Ok(found)
 }
@@ -164,9 +165,38 @@ async fn end_of(
         // What is longer than may be read is shown from there on.
         let is_whole = offset == 0 || length >= MOST;
         if let Some(last) = last_lines(&bytes, lines, is_whole) {
-            let offset = offset + (bytes.len() - last.len()) as u64;
+            let offset = offset.saturating_add((bytes.len() - last.len()) as u64);
             return Ok((last.to_vec(), offset));
         }
         length *= 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::wire::{FileKind, Stat};
+
+    #[tokio::test]
+    async fn no_size_that_a_guest_claims_is_too_much() {
+        let stat = Stat {
+            kind: FileKind::File,
+            mode: 0o644,
+            links: 1,
+            uid: 0,
+            gid: 0,
+            size: u64::MAX,
+            blocks: 8,
+            modified: (0, 0),
+            accessed: (0, 0),
+            changed: (0, 0),
+            device: 1,
+            inode: 1,
+            special: None,
+        };
+        // More than there can be behind that.
+        let read = async |_| Ok(b"line\n".repeat(20_000));
+        let (last, offset) = end_of(&stat, 2, read).await.unwrap();
+        assert_eq!((&last[..], offset), (&b"line\nline\n"[..], u64::MAX));
     }
 }

@@ -6,8 +6,9 @@ use nix::errno::Errno;
 use crate::guest::session::{Session, SessionError};
 use crate::guest::wire::{At, ByteString, Entry, Stat};
 
-/// How many entries of one directory are looked at.
+/// How many entries of one directory are looked at, and how many bytes of names.
 const MOST: usize = 100_000;
+const MOST_TEXT: usize = 32 << 20;
 
 /// A mounted root.
 #[derive(Clone, Copy, Debug)]
@@ -130,9 +131,10 @@ impl<'a> View<'a> {
         let Some(mut listed) = self.there(self.session.list(self.at(path)).await)? else {
             return Ok(Vec::new());
         };
-        let mut entries = Vec::new();
+        let (mut entries, mut text) = (Vec::new(), 0);
         while let Some(Some(entry)) = self.there(listed.next().await)? {
-            if entries.len() == MOST {
+            text += entry.weight();
+            if entries.len() == MOST || text > MOST_TEXT {
                 break;
             }
             entries.push(entry);

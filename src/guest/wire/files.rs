@@ -72,6 +72,16 @@ pub struct Entry {
     pub trouble: Option<Trouble>,
 }
 
+impl Entry {
+    /// How many bytes of text it holds: what is kept of a list must end somewhere, and the number
+    /// of its entries alone says little.
+    pub fn weight(&self) -> usize {
+        let link = self.link.as_ref().map_or(0, |link| link.0.len());
+        let trouble = self.trouble.as_ref().map_or(0, |said| said.text.len());
+        self.path.0.len() + link + trouble
+    }
+}
+
 /// statvfs(3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileSystem {

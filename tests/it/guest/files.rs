@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use bivouac::guest::session::{Session, SessionError};
-use bivouac::guest::wire::{ByteString, Entry, FileKind};
+use bivouac::guest::wire::{ByteString, Entry, FileKind, MAX_CONTROL};
 use tokio::io::AsyncReadExt;
 
 use super::{Agent, at};
@@ -245,4 +245,17 @@ async fn a_host_computer_is_not_powered_off_by_an_agent_without_a_port() {
         assert_eq!(result.unwrap_err().errno(), Some(1));
     }
     session.sync().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_too_long_to_be_sent_is_told_and_not_waited_for() {
+    let (_agent, session) = Agent::with_session().await;
+    // In JSON six bytes each: the request just fits, and the answer repeats it with more words.
+    let overhead = r#"{"id":1,"op":{"stat":{"at":{"root":"/","path":""},"follow":true}}}"#;
+    let path = "\u{1}".repeat((MAX_CONTROL - overhead.len()) / 6);
+    let stat = session.stat(at(Path::new("/"), &path), true);
+    let error = tokio::time::timeout(super::DEADLINE, stat).await.unwrap();
+    let error = error.unwrap_err().to_string();
+    assert_eq!(error, "the answer to it is too long to be sent");
+    assert!(session.stat(at(Path::new("/"), "/"), true).await.is_ok());
 }

@@ -10,6 +10,7 @@ mod hostile;
 mod memory;
 mod terminal;
 mod transfer;
+mod unpack;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;

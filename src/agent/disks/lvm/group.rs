@@ -1,6 +1,8 @@
 //! From a volume group's metadata to the tables of its logical volumes. Pure: which device
 //! bears which physical volume is told by the caller.
 
+use std::collections::HashMap;
+
 use super::config::{self, Node};
 
 /// A volume group.
@@ -14,6 +16,8 @@ pub struct Group {
     pub sequence: u64,
     /// The visible ones.
     pub volumes: Vec<Logical>,
+    /// How many visible ones there are besides: too many to be looked at.
+    pub more: usize,
 }
 
 /// A logical volume.
@@ -42,6 +46,10 @@ pub struct Segment {
 
 /// More is no group that anyone made, but text that was made to be long.
 const MOST_SEGMENTS: usize = 65_536;
+/// As many volumes are mapped. Each costs time, and room in the answer.
+const MOST_VOLUMES: usize = 512;
+/// LVM makes no more of a segment (lvcreate(8), --stripes).
+const MOST_STRIPES: usize = 128;
 
 /// The group in a physical volume's metadata.
 pub fn parse(text: &str) -> Option<Group> {
@@ -61,7 +69,9 @@ pub fn parse(text: &str) -> Option<Group> {
         name: safe(name)?.to_owned(),
         id: group.text("id")?.to_owned(),
         sequence: group.number("seqno").unwrap_or_default(),
+        more: visible.clone().count().saturating_sub(MOST_VOLUMES),
         volumes: visible
+            .take(MOST_VOLUMES)
             .filter_map(|(name, volume)| {
                 Some(Logical {
                     name: safe(name)?.to_owned(),
@@ -85,26 +95,26 @@ fn safe(name: &str) -> Option<&str> {
 }
 
 struct Physical<'a> {
-    name: &'a str,
     id: &'a str,
     /// The sector of its first extent.
     first: u64,
 }
 
-fn physical_volumes(group: &Node) -> Option<Vec<Physical<'_>>> {
+/// By their names within the text, which may have many.
+type ByName<'a> = HashMap<&'a str, Physical<'a>>;
+
+fn physical_volumes(group: &Node) -> Option<ByName<'_>> {
     let entries = group.get("physical_volumes")?.entries().iter();
     entries
         .map(|(name, volume)| {
-            Some(Physical {
-                name,
-                id: volume.text("id")?,
-                first: volume.number("pe_start")?,
-            })
+            let id = volume.text("id")?;
+            let first = volume.number("pe_start")?;
+            Some((&**name, Physical { id, first }))
         })
         .collect()
 }
 
-fn segments(volume: &Node, extent: u64, physical: &[Physical]) -> Result<Vec<Segment>, String> {
+fn segments(volume: &Node, extent: u64, physical: &ByName) -> Result<Vec<Segment>, String> {
     let parts = volume.entries().iter();
     let parts = parts
         .filter(|(name, node)| name.starts_with("segment") && matches!(node, Node::Section(_)));
@@ -130,7 +140,7 @@ fn segments(volume: &Node, extent: u64, physical: &[Physical]) -> Result<Vec<Seg
     }
 }
 
-fn segment(part: &Node, extent: u64, physical: &[Physical]) -> Result<Segment, String> {
+fn segment(part: &Node, extent: u64, physical: &ByName) -> Result<Segment, String> {
     let kind = part.text("type").unwrap_or_default();
     // One stripe is what others call linear.
     if !matches!(kind, "striped" | "linear") {
@@ -147,11 +157,13 @@ fn segment(part: &Node, extent: u64, physical: &[Physical]) -> Result<Segment, S
     start.checked_add(length).ok_or_else(broken)?;
     let mut stripes = Vec::new();
     for pair in part.list("stripes").chunks(2) {
+        if stripes.len() == MOST_STRIPES {
+            return Err(broken());
+        }
         let [Node::Text(name), Node::Number(first)] = pair else {
             return Err(broken());
         };
-        let volume = physical.iter().find(|volume| volume.name == name);
-        let volume = volume.ok_or_else(broken)?;
+        let volume = physical.get(&**name).ok_or_else(broken)?;
         let first = u64::try_from(*first).ok();
         let at = first
             .and_then(|first| first.checked_mul(extent)?.checked_add(volume.first))

@@ -147,3 +147,33 @@ fn nesting_has_an_end() {
     assert_eq!(config::parse(&deep), None);
     assert!(config::parse("a { b { c = 1 } }").is_some());
 }
+
+#[test]
+fn text_that_was_made_to_be_long_is_cut_and_soon() {
+    let mut text = String::from("g {\nid = \"g\"\nextent_size = 8\nphysical_volumes {\n");
+    for number in 0..40_000 {
+        text += &format!("p{number} {{\nid = \"{number}\"\npe_start = 8\n}}\n");
+    }
+    text += "}\nlogical_volumes {\n";
+    for number in 0..600 {
+        text += &format!("v{number} {{\nid = \"v\"\nstatus = [\"VISIBLE\"]\n");
+        for part in 0..100 {
+            let (name, start) = (39_999 - part, part * 2);
+            text += &format!(
+                "segment{part} {{\nstart_extent = {start}\nextent_count = 2\ntype = \"striped\"\n\
+                 stripes = [\"p{name}\", 0]\n}}\n"
+            );
+        }
+        text += "}\n";
+    }
+    text += "wide {\nid = \"w\"\nstatus = [\"VISIBLE\"]\n}\n}\n}\n";
+    let group = parse(&text).unwrap();
+    assert_eq!((group.volumes.len(), group.more), (512, 89));
+    assert_eq!(group.volumes[511].segments.as_ref().unwrap().len(), 100);
+    let stripes = "\"pv0\", 0, ".repeat(129);
+    let wide = TEXT.replace("\"pv1\", 4", &stripes);
+    assert_ne!(wide, TEXT);
+    let root = |text: &str| parse(text).unwrap().volumes[0].segments.clone();
+    assert!(root(TEXT).is_ok());
+    assert_eq!(root(&wide).unwrap_err(), "its metadata is broken");
+}

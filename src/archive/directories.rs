@@ -1,0 +1,126 @@
+//! Directories that wait for their owner, mode and time: something may still be put into them.
+//! A stream has no end that could be relied on, so there is one to how many wait.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::Mode;
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid};
+
+/// How much memory they may take, in bytes: half a million of them with paths of common lengths.
+const MOST: usize = 64 << 20;
+
+/// What one of them takes besides its path.
+const EACH: usize = 64;
+
+/// What a directory gets in the end.
+pub(super) struct Last {
+    pub(super) owner: (Uid, Gid),
+    pub(super) mode: Mode,
+    pub(super) modified: TimeSpec,
+}
+
+/// Those that wait.
+pub(super) struct Directories {
+    waiting: BTreeMap<PathBuf, Last>,
+    taken: usize,
+    most: usize,
+    /// The one that came last.
+    current: PathBuf,
+}
+
+impl Default for Directories {
+    fn default() -> Self {
+        Self::up_to(MOST)
+    }
+}
+
+impl Directories {
+    fn up_to(most: usize) -> Self {
+        Self {
+            waiting: BTreeMap::new(),
+            taken: 0,
+            most,
+            current: PathBuf::new(),
+        }
+    }
+
+    /// One more, or the same anew.
+    pub(super) fn put(&mut self, path: PathBuf, last: Last) {
+        self.current.clone_from(&path);
+        let taken = size(&path);
+        if self.waiting.insert(path, last).is_none() {
+            self.taken += taken;
+        }
+    }
+
+    /// Where there are too many: those that need wait no longer, because writers go through a
+    /// tree and have left them. None else, as most often.
+    pub(super) fn too_many(&mut self) -> Vec<(PathBuf, Last)> {
+        if self.taken <= self.most {
+            return Vec::new();
+        }
+        let all = std::mem::take(&mut self.waiting);
+        let entered = |path: &PathBuf| self.current.starts_with(path);
+        let (stay, go) = all.into_iter().partition(|(path, _)| entered(path));
+        self.waiting = stay;
+        self.taken = self.waiting.keys().map(|path| size(path)).sum();
+        inner_first(go)
+    }
+
+    /// All of them, at the end.
+    pub(super) fn all(&mut self) -> Vec<(PathBuf, Last)> {
+        self.taken = 0;
+        inner_first(std::mem::take(&mut self.waiting))
+    }
+}
+
+fn size(path: &Path) -> usize {
+    path.as_os_str().len() + EACH
+}
+
+/// Those within before those that hold them.
+fn inner_first(directories: BTreeMap<PathBuf, Last>) -> Vec<(PathBuf, Last)> {
+    directories.into_iter().rev().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn last() -> Last {
+        Last {
+            owner: (Uid::from_raw(0), Gid::from_raw(0)),
+            mode: Mode::empty(),
+            modified: TimeSpec::UTIME_OMIT,
+        }
+    }
+
+    #[test]
+    fn those_that_were_left_do_not_wait_for_ever() {
+        let mut directories = Directories::up_to(10_000);
+        let mut finished = 0;
+        let long = "x".repeat(200);
+        for number in 0..300 {
+            directories.put("top".into(), last());
+            directories.put(format!("top/{number}-{long}").into(), last());
+            let left = directories.too_many();
+            if finished == 0 && !left.is_empty() {
+                // Of those that were entered, none.
+                let newest = format!("top/{number}-{long}");
+                assert!(left.iter().all(|(path, _)| *path != Path::new("top")));
+                assert!(left.iter().all(|(path, _)| *path != Path::new(&newest)));
+            }
+            finished += left.len();
+            assert!(directories.taken <= 10_000);
+        }
+        let rest = directories.all();
+        assert_eq!(
+            rest.last().map(|(path, _)| path.as_path()),
+            Some(Path::new("top"))
+        );
+        assert!(finished > 200);
+        assert_eq!(finished + rest.len(), 301);
+    }
+}
