@@ -28,7 +28,8 @@ pub fn pieces(image: &Image) -> Vec<Piece> {
         }
     }
     let is_local = |source: &String| LOCAL.contains(&source.as_str());
-    if sources.is_some_and(|sources| sources.iter().all(is_local)) {
+    let asks = sources.as_deref().is_none_or(is_identified);
+    if sources.is_some_and(|sources| sources.iter().all(is_local)) || asks && identifies(image) {
         return Vec::new();
     }
     // To an image that was booted before, nothing has changed: cloud-init does most of its work
@@ -51,6 +52,22 @@ pub fn pieces(image: &Image) -> Vec<Piece> {
             "datasource_list: [ NoCloud, None ]\n",
         ),
     ]
+}
+
+/// Whether its generator for systemd asks ds-identify which sources there are. Where none is
+/// found, cloud-init is not started at all: that is ds-identify's policy on this processor,
+/// unless it is told another. A source of ours would start it, for a minute and more.
+fn identifies(image: &Image) -> bool {
+    let has =
+        |path: &str| image.has(&format!("/usr/lib/{path}")) || image.has(&format!("/lib/{path}"));
+    has("cloud-init/ds-identify")
+        && has("systemd/system-generators/cloud-init-generator")
+        && !image.has("/etc/cloud/ds-identify.cfg")
+}
+
+/// Whether ds-identify looks for these sources. A single one is taken unasked.
+fn is_identified(sources: &[String]) -> bool {
+    !matches!(sources, [_]) && !matches!(sources, [_, last] if last == "None")
 }
 
 /// The sources that a file of its configuration lists, in either of YAML's ways.

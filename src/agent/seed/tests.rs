@@ -268,6 +268,21 @@ fn cloud_init_gets_a_source_where_it_would_look_on_the_network() {
         let (_, seeding) = seeded_within(&[systemd, config, without]);
         assert!(!seeding.cloud_init, "{without:?}");
     }
+    // Nor where it does not start unless it finds something; a single source is not looked for.
+    for (sources, is_seeded) in [
+        ("", false),
+        ("datasource_list: [ NoCloud, Ec2, None ]\n", false),
+        ("datasource_list: [ Ec2 ]\n", true),
+        ("datasource_list: [ Ec2, None ]\n", true),
+    ] {
+        let (_, seeding) = seeded_within(&[
+            systemd,
+            ("etc/cloud/cloud.cfg", sources),
+            ("usr/lib/cloud-init/ds-identify", ""),
+            ("usr/lib/systemd/system-generators/cloud-init-generator", ""),
+        ]);
+        assert_eq!(seeding.cloud_init, is_seeded, "{sources}");
+    }
     // What the image calls its instance is no YAML of ours.
     let (dir, _) = seeded_within(&[
         systemd,
