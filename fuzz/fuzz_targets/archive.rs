@@ -13,11 +13,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// The directory that scripts/fuzz makes in memory.
+/// The directory that scripts/fuzz makes in memory, with something beside the destination.
 fn directory() -> &'static PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
-        let directory = std::env::var_os("FUZZ_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        // One of its own: what others do in a shared one would look like a finding.
+        let directory = PathBuf::from(std::env::var_os("FUZZ_DIR").expect("scripts/fuzz sets it"));
         fs::create_dir(directory.join("outside")).expect("a place outside");
         fs::write(directory.join("outside/file"), "kept").expect("a file outside");
         symlink("file", directory.join("outside/link")).expect("a link outside");
