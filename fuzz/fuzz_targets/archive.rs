@@ -13,11 +13,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// The directory that scripts/fuzz makes in memory.
+/// The directory that scripts/fuzz makes in memory, with something beside the destination.
 fn directory() -> &'static PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
-        let directory = std::env::var_os("FUZZ_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        // One of its own: what others do in a shared one would look like a finding.
+        let directory = PathBuf::from(std::env::var_os("FUZZ_DIR").expect("scripts/fuzz sets it"));
         fs::create_dir(directory.join("outside")).expect("a place outside");
         fs::write(directory.join("outside/file"), "kept").expect("a file outside");
         symlink("file", directory.join("outside/link")).expect("a link outside");
@@ -30,7 +31,13 @@ fn outside(directory: &Path) -> String {
     let mut seen = fs::read_to_string(directory.join("outside/file")).unwrap_or_default();
     for name in ["outside", "outside/file", "outside/link"] {
         let found = fs::symlink_metadata(directory.join(name)).expect("it is still there");
-        let properties = (found.ino(), found.mode(), found.nlink(), found.uid(), found.gid());
+        let properties = (
+            found.ino(),
+            found.mode(),
+            found.nlink(),
+            found.uid(),
+            found.gid(),
+        );
         let times = (found.mtime(), found.mtime_nsec(), found.size());
         seen += &format!("{properties:?} {times:?}");
     }
@@ -64,7 +71,11 @@ fn read(data: &[u8]) -> Result<u64, ArchiveError> {
         assert!(!member.path.contains(&0) && !member.target.contains(&0));
         assert!(member.mode <= 0o7777);
         assert!(member.kind == Kind::File || member.size == 0);
-        let held: usize = member.attributes.iter().map(|(k, v)| k.len() + v.len()).sum();
+        let held: usize = member
+            .attributes
+            .iter()
+            .map(|(k, v)| k.len() + v.len())
+            .sum();
         assert!(held <= MAX_EXTENDED && member.path.len() <= MAX_EXTENDED);
         let mut end = 0;
         for (offset, length) in member.segments.iter().flatten() {
@@ -89,7 +100,10 @@ fn check(directory: &Path, policy: &Policy) {
         let found = fs::symlink_metadata(&path).expect("it is there");
         let kind = found.file_type();
         if !policy.privileges {
-            assert!(!kind.is_block_device() && !kind.is_char_device(), "{path:?}");
+            assert!(
+                !kind.is_block_device() && !kind.is_char_device(),
+                "{path:?}"
+            );
             assert_eq!(found.mode() & 0o6000, 0, "{path:?} is set-id");
         }
         if !policy.owners {
