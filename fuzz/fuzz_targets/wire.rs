@@ -32,11 +32,15 @@ fuzz_target!(|data: &[u8]| {
         protocol: PROTOCOL,
         program: "fuzz".to_owned(),
         nonce: Nonce([7; 16]),
+        emergency: false,
     };
     put_hello(&mut lead, &hello).expect("a short hello");
     let step = usize::from(data.first().copied().unwrap_or_default()) + 1;
     let (found, error) = decode(&[], data, step);
-    assert!(error.is_none() || !found.is_empty(), "nothing is an error before a hello");
+    assert!(
+        error.is_none() || !found.is_empty(),
+        "nothing is an error before a hello"
+    );
     let cut = decode(&lead, data, step);
     assert_eq!(cut, decode(&lead, data, lead.len() + data.len()));
     // What was understood is written as it was read.
@@ -49,7 +53,12 @@ fuzz_target!(|data: &[u8]| {
             let _ = parse::<Entry>("entry", json);
         }
     }
-    if !cut.0.iter().skip(1).any(|frame| matches!(frame, Frame::Hello(_))) {
+    if !cut
+        .0
+        .iter()
+        .skip(1)
+        .any(|frame| matches!(frame, Frame::Hello(_)))
+    {
         assert!(again[lead.len()..] == data[..again.len() - lead.len()]);
     }
 });
