@@ -12,7 +12,7 @@ use super::exec::CommandArgs;
 use super::inside::{self, options::TemplateArgs};
 use super::run::guest::{GuestArgs, Via, WaitFor};
 use super::run::options::{Conduct, Hardware, OverlayArgs, QemuArgs};
-use super::run::{self, warm};
+use super::run::{self, warm::Attempt};
 use super::{Failure, Voice, accelerator, watch::Watch};
 use crate::commands::{units, verdict};
 use crate::guest::boot::{DEFAULT_MEMORY_MIB, Settings};
@@ -265,7 +265,14 @@ fn build_image(args: &BuildArgs, voice: &dyn Voice) -> Result<Report, Failure> {
     let (mut assembled, channels) = run::assemble::assemble(&args, facts)?;
     inside::block_on(async {
         let mut watch = Watch::new(args.conduct.timeout)?;
-        let built = warm::template(&mut assembled, channels, &args, &mut watch, voice, facts).await;
+        let mut attempt = Attempt {
+            assembled: &mut assembled,
+            args: &args,
+            watch: &mut watch,
+            voice,
+            facts,
+        };
+        let built = attempt.template(channels).await;
         voice.clear_status();
         let place = built??;
         done(&Store::open()?, &place.key, &place.template)

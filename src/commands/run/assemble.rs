@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use tokio::sync::mpsc;
 
 use super::hardware;
 use super::options::Args;
@@ -17,10 +18,11 @@ use crate::host::qemu;
 use crate::image::Format;
 use crate::image::chain::Request;
 use crate::image::printable::shell_line;
-use crate::machine::Channels;
 use crate::machine::args::argv;
+use crate::machine::console::Sinks;
 use crate::machine::drives::Drives;
 use crate::machine::plan::{Firmware, Plan};
+use crate::machine::{Channels, Holdings};
 
 /// A machine ready to be started, with all that it holds open.
 #[derive(Debug)]
@@ -46,6 +48,22 @@ impl Assembled {
     pub fn console_log(&self) -> Result<Option<File>, Failure> {
         let log = self.console_log.as_ref().map(File::try_clone).transpose();
         Ok(log.context("--console-log")?)
+    }
+
+    /// What QEMU is started with besides its arguments.
+    pub fn holdings(
+        &self,
+        channels: Channels,
+        sinks: Sinks,
+        input: mpsc::Receiver<Vec<u8>>,
+    ) -> Holdings<'_> {
+        Holdings {
+            channels,
+            files: self.drives.files(),
+            max_file_size: self.max_write,
+            sinks,
+            input,
+        }
     }
 
     /// Gives the machine other channels.

@@ -12,7 +12,8 @@ use anyhow::Context;
 use super::assemble::Assembled;
 use super::options::Args;
 use super::report::Facts;
-use super::{Finished, report, warm};
+use super::warm::Attempt;
+use super::{Finished, report};
 use crate::commands::signals::Signals;
 use crate::commands::watch::Watch;
 use crate::commands::{Failure, Voice};
@@ -74,15 +75,22 @@ pub async fn conduct(
     facts.phases.mark("prepared");
 
     let (output, written) = stdio::output().context("starting a thread for the output")?;
-    let mut warmed = Err(channels);
-    if args.guest.warm
-        && let Err(channels) = warmed
-    {
-        let (watch, output) = (&mut watch, Some(output.clone()));
-        warmed = warm::start(assembled, channels, args, watch, output, voice, facts).await?;
-        // What came before was another boot.
-        deadlines.boot = Deadlines::of(args).boot;
-    }
+    let warmed = match args.guest.warm {
+        true => {
+            let mut attempt = Attempt {
+                assembled,
+                args,
+                watch: &mut watch,
+                voice,
+                facts,
+            };
+            let started = attempt.start(channels, Some(output.clone())).await?;
+            // What came before was another boot.
+            deadlines.boot = Deadlines::of(args).boot;
+            started
+        }
+        false => Err(channels),
+    };
     let mut signals = watch.signals;
     let (to_guest, input, keys) =
         inputs(terminal.is_some()).context("starting a thread for the input")?;
@@ -100,16 +108,11 @@ pub async fn conduct(
             Ok((warmed.machine, Some((warmed.session, warmed.template))))
         }
         Err(channels) => {
-            let holdings = Holdings {
-                channels,
-                files: assembled.drives.files(),
-                max_file_size: assembled.max_write,
-                sinks: Sinks {
-                    output: Some(output),
-                    log: assembled.console_log()?,
-                },
-                input,
+            let sinks = Sinks {
+                output: Some(output),
+                log: assembled.console_log()?,
             };
+            let holdings = assembled.holdings(channels, sinks, input);
             // Dropping the start half way kills QEMU.
             tokio::select! {
                 machine = start(assembled, holdings, facts) => Ok((machine?, None)),

@@ -12,8 +12,8 @@ use super::guest::{Via, WaitFor};
 use super::options::Args;
 use super::ready::Run;
 use super::report::Facts;
-use super::warm::Warmed;
-use super::{Finished, conduct, copies, qga, seeding, warm};
+use super::warm::{Attempt, Warmed};
+use super::{Finished, conduct, copies, qga, seeding};
 use crate::commands::exec::{self, Ended, Streams};
 use crate::commands::watch::Watch;
 use crate::commands::{Failure, Voice, verdict};
@@ -22,7 +22,7 @@ use crate::guest;
 use crate::guest::qga::{PORT, Qga};
 use crate::guest::session::Session;
 use crate::machine::console::Sinks;
-use crate::machine::{Channels, Holdings, stdio};
+use crate::machine::{Channels, stdio};
 
 /// Does all of it.
 ///
@@ -44,8 +44,14 @@ pub async fn course(
     };
     let mut channels = channels;
     if args.guest.warm {
-        let (watch, output) = (&mut watch, output.clone());
-        match warm::start(assembled, channels, args, watch, output, voice, facts).await? {
+        let mut attempt = Attempt {
+            assembled,
+            args,
+            watch: &mut watch,
+            voice,
+            facts,
+        };
+        match attempt.start(channels, output.clone()).await? {
             Ok(warmed) => {
                 let Warmed {
                     machine,
@@ -55,7 +61,7 @@ pub async fn course(
                 } = warmed;
                 let mut run = Run {
                     machine,
-                    watch,
+                    watch: &mut watch,
                     assembled,
                     args,
                 };
@@ -81,17 +87,12 @@ pub async fn course(
         }
     }
     voice.status(assembled.headline());
-    let holdings = Holdings {
-        channels,
-        files: assembled.drives.files(),
-        max_file_size: assembled.max_write,
-        sinks: Sinks {
-            output,
-            log: assembled.console_log()?,
-        },
-        // Nobody types at its console.
-        input: mpsc::channel(1).1,
+    let sinks = Sinks {
+        output,
+        log: assembled.console_log()?,
     };
+    // Nobody types at its console.
+    let holdings = assembled.holdings(channels, sinks, mpsc::channel(1).1);
     let started = watch
         .before(conduct::start(assembled, holdings, facts))
         .await;

@@ -19,9 +19,9 @@ use crate::commands::{Failure, Voice, verdict};
 use crate::guest::session::{Command, Session, SessionError};
 use crate::image::chain::Chain;
 use crate::image::opened::Kind;
+use crate::machine::Channels;
 use crate::machine::console::Sinks;
 use crate::machine::plan::{ChildFd, Saving, UseOfMemory};
-use crate::machine::{Channels, Holdings};
 use crate::template::TemplateError;
 use crate::template::memory;
 use crate::template::saved::{Made, save};
@@ -78,15 +78,8 @@ pub async fn build(
         vacant_disks: 0,
         generation_id: true,
     });
-    let mut files = assembled.drives.files();
-    files.push(memory.as_fd());
-    let holdings = Holdings {
-        channels,
-        files,
-        max_file_size: assembled.max_write,
-        sinks: Sinks::default(),
-        input: mpsc::channel(1).1,
-    };
+    let mut holdings = assembled.holdings(channels, Sinks::default(), mpsc::channel(1).1);
+    holdings.files.push(memory.as_fd());
     let starting = conduct::start(assembled, holdings, facts);
     let mut machine = match watch.before(starting).await {
         Ok(machine) => machine?,

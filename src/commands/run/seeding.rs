@@ -98,7 +98,7 @@ async fn appliance(
         failure
     };
     let most = args.template.templates_max;
-    let starting = template::start_unless(
+    let starting = template::start(
         args.template.no_template,
         &settings,
         most,

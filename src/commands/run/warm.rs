@@ -11,9 +11,11 @@ use super::saved;
 use crate::commands::watch::Watch;
 use crate::commands::{Failure, Voice, verdict};
 use crate::guest::session::{Session, random};
+use crate::guest::wire::Identity;
 use crate::machine::console::Sinks;
+use crate::machine::end::End;
 use crate::machine::plan::{Firmware, Network, Saving};
-use crate::machine::{Channels, Holdings, Machine};
+use crate::machine::{Channels, Machine};
 use crate::template::TemplateError;
 use crate::template::key::Key;
 use crate::template::obtain::{Obtained, blame, keep, obtain};
@@ -36,42 +38,6 @@ pub struct Warmed {
 /// What `--warm` comes to: a machine, or new channels for one that has to be booted.
 pub type Start = Result<Warmed, Channels>;
 
-/// Restores the machine of `assembled`, whose console goes to `output`. Where that cannot be,
-/// `assembled` is as new, and says why.
-///
-/// # Errors
-/// What would keep the machine from booting, too.
-pub async fn start(
-    assembled: &mut Assembled,
-    channels: Channels,
-    args: &Args,
-    watch: &mut Watch,
-    output: Option<mpsc::Sender<Vec<u8>>>,
-    voice: &dyn Voice,
-    facts: &mut Facts,
-) -> Result<Start, Failure> {
-    match attempt(assembled, channels, args, watch, output, voice, facts).await? {
-        Ok(warmed) => Ok(Ok(warmed)),
-        Err(error) => {
-            voice.clear_status();
-            let error = anyhow::Error::from(error);
-            // Without a command no agent is put into a machine that boots, who could tell it.
-            if !args.guest.is_wanted()? && args.guest.identity()?.is_some() {
-                return Err(Failure::with_mend(
-                    error
-                        .context("--hostname and --new-machine-id want a machine that is restored"),
-                    "-- CMD or --tty, with which a machine that boots is told them too",
-                ));
-            }
-            tracing::warn!("{error:#}; the machine is booted");
-            facts.template = None;
-            let (fresh, channels) = assemble(args, facts)?;
-            *assembled = fresh;
-            Ok(Err(channels))
-        }
-    }
-}
-
 /// A template, and where it is.
 #[derive(Debug)]
 pub struct Place {
@@ -82,89 +48,148 @@ pub struct Place {
     store: Store,
 }
 
-/// The template of the machine of `assembled`: found in the store, else built.
-///
-/// # Errors
-/// The outer: what would keep the machine from booting, too. The inner: why there is none.
-pub async fn template(
-    assembled: &mut Assembled,
-    channels: Channels,
-    args: &Args,
-    watch: &mut Watch,
-    voice: &dyn Voice,
-    facts: &mut Facts,
-) -> Result<Result<Place, TemplateError>, Failure> {
-    let (store, key) = match find(assembled, args) {
-        Ok(found) => found,
-        Err(error) => return Ok(Err(error)),
-    };
-    let obtained = match watch.before(obtain(&store, &key)).await {
-        Ok(obtained) => obtained,
-        Err(end) => return Err(verdict::failure(&end, &[], &assembled.drives, None)),
-    };
-    let template = match obtained {
-        Ok(Obtained::Stored(stored)) => {
-            facts.template = Some("restored");
-            drop(channels);
-            Template::Stored(stored)
-        }
-        Ok(Obtained::Ours(building)) => {
-            let built = saved::build(assembled, channels, args, watch, voice, facts).await?;
-            let most = args.guest.template.templates_max;
-            voice.status("keeping the template");
-            match keep(&store, building, &key, built, most) {
-                Ok(made) => {
-                    facts.template = Some("built");
-                    Template::Made(made)
-                }
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        Err(error) => return Ok(Err(error)),
-    };
-    facts.phases.mark("template");
-    Ok(Ok(Place {
-        template,
-        key,
-        store,
-    }))
+/// A start by `--warm`.
+pub struct Attempt<'a> {
+    /// The machine that is wanted.
+    pub assembled: &'a mut Assembled,
+    /// What was typed.
+    pub args: &'a Args,
+    /// What may cut it short.
+    pub watch: &'a mut Watch,
+    /// Who says how far it is.
+    pub voice: &'a dyn Voice,
+    /// What the report tells.
+    pub facts: &'a mut Facts,
 }
 
-async fn attempt(
-    assembled: &mut Assembled,
-    channels: Channels,
-    args: &Args,
-    watch: &mut Watch,
-    output: Option<mpsc::Sender<Vec<u8>>>,
-    voice: &dyn Voice,
-    facts: &mut Facts,
-) -> Result<Result<Warmed, TemplateError>, Failure> {
-    let found = template(assembled, channels, args, watch, voice, facts).await?;
-    let Place {
-        template,
-        key,
-        store,
-    } = match found {
-        Ok(place) => place,
-        Err(error) => return Ok(Err(error)),
-    };
-    let restoring = restore(assembled, args, &template, output, facts);
-    let restored = match watch.before(restoring).await {
-        Ok(restored) => restored,
-        Err(end) => return Err(verdict::failure(&end, &[], &assembled.drives, None)),
-    };
-    Ok(match restored {
-        Ok((machine, session, to_guest)) => Ok(Warmed {
+impl Attempt<'_> {
+    /// Restores the machine, whose console goes to `output`. Where that cannot be, the machine is
+    /// as new, and it is said why.
+    ///
+    /// # Errors
+    /// What would keep the machine from booting, too.
+    pub async fn start(
+        &mut self,
+        channels: Channels,
+        output: Option<mpsc::Sender<Vec<u8>>>,
+    ) -> Result<Start, Failure> {
+        match self.warmed(channels, output).await? {
+            Ok(warmed) => Ok(Ok(warmed)),
+            Err(error) => {
+                self.voice.clear_status();
+                let error = anyhow::Error::from(error);
+                // Without a command no agent is put into a machine that boots, who could tell it.
+                if !self.args.guest.is_wanted()? && self.args.guest.identity()?.is_some() {
+                    return Err(Failure::with_mend(
+                        error.context(
+                            "--hostname and --new-machine-id want a machine that is restored",
+                        ),
+                        "-- CMD or --tty, with which a machine that boots is told them too",
+                    ));
+                }
+                tracing::warn!("{error:#}; the machine is booted");
+                self.facts.template = None;
+                let (fresh, channels) = assemble(self.args, self.facts)?;
+                *self.assembled = fresh;
+                Ok(Err(channels))
+            }
+        }
+    }
+
+    /// The template of the machine: found in the store, else built.
+    ///
+    /// # Errors
+    /// The outer: what would keep the machine from booting, too. The inner: why there is none.
+    pub async fn template(
+        &mut self,
+        channels: Channels,
+    ) -> Result<Result<Place, TemplateError>, Failure> {
+        let (store, key) = match find(self.assembled, self.args) {
+            Ok(found) => found,
+            Err(error) => return Ok(Err(error)),
+        };
+        let obtained = match self.watch.before(obtain(&store, &key)).await {
+            Ok(obtained) => obtained,
+            Err(end) => return Err(self.cut_short(&end)),
+        };
+        let template = match obtained {
+            Ok(Obtained::Stored(stored)) => {
+                self.facts.template = Some("restored");
+                Template::Stored(stored)
+            }
+            Ok(Obtained::Ours(building)) => {
+                let Self {
+                    assembled,
+                    args,
+                    watch,
+                    voice,
+                    facts,
+                } = self;
+                let built = saved::build(assembled, channels, args, watch, *voice, facts).await?;
+                let most = args.guest.template.templates_max;
+                voice.status("keeping the template");
+                match keep(&store, building, &key, built, most) {
+                    Ok(made) => {
+                        facts.template = Some("built");
+                        Template::Made(made)
+                    }
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+            Err(error) => return Ok(Err(error)),
+        };
+        self.facts.phases.mark("template");
+        Ok(Ok(Place {
+            template,
+            key,
+            store,
+        }))
+    }
+
+    async fn warmed(
+        &mut self,
+        channels: Channels,
+        output: Option<mpsc::Sender<Vec<u8>>>,
+    ) -> Result<Result<Warmed, TemplateError>, Failure> {
+        let Place {
+            template,
+            key,
+            store,
+        } = match self.template(channels).await? {
+            Ok(place) => place,
+            Err(error) => return Ok(Err(error)),
+        };
+        let sinks = Sinks {
+            output,
+            log: self.assembled.console_log()?,
+        };
+        let mut identity = self.args.guest.identity()?;
+        if self.assembled.plan.network != Network::None {
+            // Every clone had the same address when it was saved.
+            let [a, b, c] = random()?;
+            identity.get_or_insert_default().hardware_address = Some([0x52, 0x54, 0, a, b, c]);
+        }
+        let (assembled, args) = (&mut *self.assembled, self.args);
+        let restoring = restore(assembled, args, &template, sinks, identity, self.facts);
+        let (machine, session, to_guest) = match self.watch.before(restoring).await {
+            Ok(Ok(restored)) => restored,
+            Ok(Err(error)) => {
+                blame(&store, &key, template, &error);
+                return Ok(Err(error));
+            }
+            Err(end) => return Err(self.cut_short(&end)),
+        };
+        Ok(Ok(Warmed {
             machine,
             session,
             to_guest,
             template,
-        }),
-        Err(error) => {
-            blame(&store, &key, template, &error);
-            Err(error)
-        }
-    })
+        }))
+    }
+
+    fn cut_short(&self, end: &End) -> Failure {
+        verdict::failure(end, &[], &self.assembled.drives, None)
+    }
 }
 
 /// The store, and the key of the machine.
@@ -188,12 +213,10 @@ async fn restore(
     assembled: &mut Assembled,
     args: &Args,
     template: &Template,
-    output: Option<mpsc::Sender<Vec<u8>>>,
+    sinks: Sinks,
+    identity: Option<Identity>,
     facts: &mut Facts,
 ) -> Result<Restored, TemplateError> {
-    let console_log = assembled.console_log().map_err(|failure| {
-        TemplateError::Io(std::io::Error::other(format!("{:#}", failure.error)))
-    })?;
     let channels = Channels::new(true)?;
     assembled.connect(&channels);
     let saved = template.overlays();
@@ -208,16 +231,7 @@ async fn restore(
     }
     facts.layers_before(assembled.drives.chains());
     let (to_guest, input) = mpsc::channel(64);
-    let holdings = Holdings {
-        channels,
-        files: assembled.drives.files(),
-        max_file_size: assembled.max_write,
-        sinks: Sinks {
-            output,
-            log: console_log,
-        },
-        input,
-    };
+    let holdings = assembled.holdings(channels, sinks, input);
     let saving = |memory, use_of_memory| Saving {
         memory,
         use_of_memory,
@@ -225,7 +239,6 @@ async fn restore(
         generation_id: true,
     };
     let (plan, drives) = (assembled.plan.clone(), &assembled.drives);
-    let has_network = plan.network != Network::None;
     let mut machine = restored(plan, saving, template, drives, holdings, &facts.phases).await?;
     facts.qemu_version = Some(machine.version().to_string());
     let uses_kvm = machine.uses_kvm().await?;
@@ -235,14 +248,6 @@ async fn restore(
     }
     machine.cont().await?;
     let session = awake(&mut machine, &facts.phases).await?;
-    // Every clone had the same address when it was saved.
-    let mut identity = args.guest.identity().map_err(|failure| {
-        TemplateError::Io(std::io::Error::other(format!("{:#}", failure.error)))
-    })?;
-    if has_network {
-        let [a, b, c] = random()?;
-        identity.get_or_insert_default().hardware_address = Some([0x52, 0x54, 0, a, b, c]);
-    }
     if let Some(identity) = identity {
         session.identify(identity).await?;
     }
