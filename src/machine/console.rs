@@ -1,6 +1,7 @@
 //! The serial port's host end: everything the guest prints is copied to where it was asked
 //! for, its last lines are kept for an error, and three things are recognised in it: a kernel
-//! panic, a login prompt, and a boot that has stopped for a person to mend it. Knows nothing of QEMU or of terminals.
+//! panic, a login prompt, and a boot that has stopped for a person to mend it. Knows nothing of
+//! QEMU or of terminals.
 
 use std::collections::VecDeque;
 use std::fs::File;

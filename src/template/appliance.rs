@@ -24,43 +24,13 @@ pub struct Started {
 }
 
 /// Starts an appliance with `disks`, all that are among `drives`: restored from its template,
-/// which is built first where there is none; booted where that cannot be. The store may take
-/// `most` bytes. One that was restored has this host's clock, and random numbers of its own.
+/// which is built first where there is none; booted where that cannot be, or `no_template` is
+/// wanted. The store may take `most` bytes. One that was restored has this host's clock, and
+/// random numbers of its own.
 ///
 /// # Errors
 /// See [`BootError`]: of booting, at last.
 pub async fn start(
-    settings: &Settings,
-    most: u64,
-    drives: &Drives,
-    disks: Vec<Disk>,
-    max_write: Option<u64>,
-) -> Result<Started, BootError> {
-    match restored(settings, most, drives, &disks, max_write).await {
-        Ok(started) => return Ok(started),
-        Err(error) => {
-            let error = anyhow::Error::from(error);
-            match error
-                .downcast_ref()
-                .is_some_and(TemplateError::is_worth_a_word)
-            {
-                true => tracing::warn!("{error:#}; the appliance is booted"),
-                false => tracing::debug!("{error:#}; the appliance is booted"),
-            }
-        }
-    }
-    let appliance = boot::boot(settings, drives, disks, max_write).await?;
-    Ok(Started {
-        appliance,
-        template: None,
-    })
-}
-
-/// [`start`], or a plain boot where no template is wanted.
-///
-/// # Errors
-/// See [`BootError`].
-pub async fn start_unless(
     no_template: bool,
     settings: &Settings,
     most: u64,
@@ -69,7 +39,17 @@ pub async fn start_unless(
     max_write: Option<u64>,
 ) -> Result<Started, BootError> {
     if !no_template {
-        return start(settings, most, drives, disks, max_write).await;
+        match restored(settings, most, drives, &disks, max_write).await {
+            Ok(started) => return Ok(started),
+            Err(error) => {
+                let is_worth_a_word = error.is_worth_a_word();
+                let error = anyhow::Error::from(error);
+                match is_worth_a_word {
+                    true => tracing::warn!("{error:#}; the appliance is booted"),
+                    false => tracing::debug!("{error:#}; the appliance is booted"),
+                }
+            }
+        }
     }
     let appliance = boot::boot(settings, drives, disks, max_write).await?;
     Ok(Started {

@@ -96,7 +96,7 @@ impl Camp {
         voice.status(&format!("looking into {}", image.display()));
         let most = options.template.templates_max;
         let (cold, disks) = (options.template.no_template, vec![disk]);
-        let starting = template::start_unless(cold, &settings, most, &drives, disks, max_write);
+        let starting = template::start(cold, &settings, most, &drives, disks, max_write);
         let started = watch.before(starting).await;
         voice.clear_status();
         let Started {
