@@ -118,19 +118,13 @@ pub async fn spaces(inside: &Inside) -> Result<Vec<Space>, Failure> {
     let mut spaces = Vec::new();
     for found in filesystems(&inside.survey) {
         let mut space = Space {
-            image: "".into(),
             device: found.device.to_owned(),
             kind: found.content.kind.name(),
             uuid: found.content.uuid.clone(),
             label: found.content.label.clone(),
             device_size: found.bytes,
-            size: None,
-            used: None,
-            available: None,
-            inodes: None,
-            inodes_used: None,
             in_use: inside.in_use,
-            error: None,
+            ..Space::default()
         };
         let mount = Mount {
             source: found.device.to_owned(),

@@ -24,7 +24,7 @@ pub const COLUMNS: [&str; 13] = [
 ];
 
 /// One filesystem of an image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Space {
     /// As it was typed.
     pub image: ByteString,
@@ -217,16 +217,7 @@ mod tests {
             image: "a".into(),
             device: "x".repeat(70_000),
             kind: "ext4",
-            uuid: None,
-            label: None,
-            device_size: 0,
-            size: None,
-            used: None,
-            available: None,
-            inodes: None,
-            inodes_used: None,
-            in_use: false,
-            error: None,
+            ..Space::default()
         };
         let table = String::from_utf8(table(&[space], true)).unwrap();
         assert_eq!(table.lines().count(), 2);

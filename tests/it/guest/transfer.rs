@@ -87,7 +87,7 @@ async fn what_cannot_be_copied_is_told_and_the_rest_is_copied() {
 }
 
 /// A stream of members, each file with four bytes of data.
-fn stream(members: &[Member]) -> Vec<u8> {
+pub(super) fn stream(members: &[Member]) -> Vec<u8> {
     let mut stream = Vec::new();
     for member in members {
         begin(&mut stream, member).unwrap();

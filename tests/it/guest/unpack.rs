@@ -8,25 +8,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use bivouac::archive::{Beneath, Kind, Member, Place, Policy, begin, end, extract, padding};
+use bivouac::archive::{Beneath, Kind, Member, Place, Policy, extract};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+
+use super::transfer::stream;
 
 fn member(path: &str, kind: Kind, size: u64) -> Member {
     let mut member = Member::new(path.into(), kind);
     member.size = size;
     member
-}
-
-fn stream(members: &[Member]) -> Vec<u8> {
-    let mut stream = Vec::new();
-    for member in members {
-        begin(&mut stream, member).unwrap();
-        stream.extend(vec![b'x'; member.data() as usize]);
-        stream.extend(padding(member.data()));
-    }
-    end(&mut stream).unwrap();
-    stream
 }
 
 /// A stream that looks, before each of its pieces, at what a file may be by then.

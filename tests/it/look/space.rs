@@ -21,13 +21,7 @@ fn space(device: &str, kind: &'static str, blocks: u64, free: u64) -> Space {
         uuid: Some("1234-ABCD".to_owned()),
         label: Some("a,\x1b[2J".to_owned()),
         device_size: blocks * 4096,
-        size: None,
-        used: None,
-        available: None,
-        inodes: None,
-        inodes_used: None,
-        in_use: false,
-        error: None,
+        ..Space::default()
     };
     space.fill(&FileSystem {
         block_size: 4096,
