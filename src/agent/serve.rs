@@ -224,10 +224,15 @@ impl Conversation {
                 }
             }
             Frame::Stop(id) => {
-                if self.output(id, kind)?.is_some() {
+                if let Some(output) = self.output(id, kind)? {
+                    let job = output.is_job.then_some(output.task);
                     // Its process gets SIGPIPE, as from any reader that left.
                     self.outputs.remove(&id);
                     self.port.end(id);
+                    // But a job may have much to do before it writes again, and is for nothing.
+                    if let Some(job) = job.and_then(|id| self.tasks.remove(&id)) {
+                        job.kill();
+                    }
                 }
             }
         }
