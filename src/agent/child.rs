@@ -16,7 +16,7 @@ use nix::unistd::{
 
 use super::account::Account;
 use super::resolve::Root;
-use crate::guest::wire::{ByteString, ErrorStage, Exec, RemoteError, User};
+use crate::guest::wire::{ByteString, Command, ErrorStage, RemoteError, User};
 
 /// Where programs are looked for when nobody says so.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -35,42 +35,45 @@ pub struct Ends {
 }
 
 /// Turns this process into the command. Returns only where that failed.
-pub fn execute(exec: &Exec, ends: &Ends) -> RemoteError {
-    match attempt(exec, ends) {
+pub fn execute(command: &Command, ends: &Ends) -> RemoteError {
+    match attempt(command, ends) {
         Ok(never) => match never {},
         Err(error) => error,
     }
 }
 
-fn attempt(exec: &Exec, ends: &Ends) -> Result<Infallible, RemoteError> {
+fn attempt(command: &Command, ends: &Ends) -> Result<Infallible, RemoteError> {
     session(ends)
         .map_err(|errno| RemoteError::of(ErrorStage::Process, "a session", errno as i32))?;
     umask(Mode::from_bits_truncate(0o022));
-    let root_path = exec.root.as_ref().map_or(Path::new("/"), |r| r.as_path());
+    let root_path = command
+        .root
+        .as_ref()
+        .map_or(Path::new("/"), |r| r.as_path());
     let root = Root::open(root_path)?;
     let own = User::Id {
         uid: getuid().as_raw(),
         gid: None,
     };
-    let account = Account::look_up(&root, exec.user.as_ref().unwrap_or(&own))?;
-    if exec.root.is_some() {
+    let account = Account::look_up(&root, command.user.as_ref().unwrap_or(&own))?;
+    if command.root.is_some() {
         let failed = |errno| RemoteError::of(ErrorStage::Root, root_path.display(), errno as i32);
         // Not by its path again: what was looked at is what is entered.
         nix::unistd::fchdir(&root).map_err(failed)?;
         chroot(".").map_err(failed)?;
         chdir("/").map_err(failed)?;
     }
-    if exec.user.is_some() {
+    if command.user.is_some() {
         become_user(&account).map_err(|errno| {
             let name = account.name.as_deref().unwrap_or("this user");
             RemoteError::of(ErrorStage::User, name, errno as i32)
         })?;
     }
-    enter_workdir(exec, &account)?;
-    let variables = variables(exec, &account);
-    let words = exec.argv.iter().map(|word| c_string(&word.0));
+    enter_workdir(command, &account)?;
+    let variables = variables(command, &account);
+    let words = command.argv.iter().map(|word| c_string(&word.0));
     let argv = words.collect::<Result<Vec<_>, _>>()?;
-    let program = exec.argv.first().map_or(&b""[..], |word| &word.0);
+    let program = command.argv.first().map_or(&b""[..], |word| &word.0);
     run(program, &argv, &variables)
 }
 
@@ -94,8 +97,8 @@ fn become_user(account: &Account) -> Result<(), Errno> {
     setuid(account.uid)
 }
 
-fn enter_workdir(exec: &Exec, account: &Account) -> Result<(), RemoteError> {
-    match &exec.workdir {
+fn enter_workdir(command: &Command, account: &Account) -> Result<(), RemoteError> {
+    match &command.workdir {
         Some(told) => chdir(told.as_path()).map_err(|errno| {
             RemoteError::of(ErrorStage::Workdir, told.as_path().display(), errno as i32)
         }),
@@ -107,8 +110,8 @@ fn enter_workdir(exec: &Exec, account: &Account) -> Result<(), RemoteError> {
 }
 
 /// The command's environment: the agent's unless cleared, the user's, and what was told.
-fn variables(exec: &Exec, account: &Account) -> Vec<(OsString, OsString)> {
-    let mut variables: Vec<(OsString, OsString)> = match exec.clear_env {
+fn variables(command: &Command, account: &Account) -> Vec<(OsString, OsString)> {
+    let mut variables: Vec<(OsString, OsString)> = match command.clear_env {
         true => Vec::new(),
         false => std::env::vars_os().collect(),
     };
@@ -121,14 +124,14 @@ fn variables(exec: &Exec, account: &Account) -> Vec<(OsString, OsString)> {
     ];
     for (name, value) in of_user {
         let has = variables.iter().any(|(known, _)| known == name);
-        if !has || exec.user.is_some() {
+        if !has || command.user.is_some() {
             set(&mut variables, name.into(), value);
         }
     }
     if !variables.iter().any(|(name, _)| name == "PATH") {
         set(&mut variables, "PATH".into(), PATH.into());
     }
-    for (name, value) in &exec.env {
+    for (name, value) in &command.env {
         let (name, value) = (name.0.clone(), value.0.clone());
         set(
             &mut variables,

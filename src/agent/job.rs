@@ -54,9 +54,9 @@ pub fn run(op: &Operation, data: &File, status: &Status) {
                 *for_commands,
             ));
         }
-        Operation::Seed { at, stage } => {
+        Operation::Inject { at, stage } => {
             let seeded = seed::seed(at.as_path(), *stage);
-            return status.tell(&seeded.map(Response::Seeded));
+            return status.tell(&seeded.map(Response::Injected));
         }
         _ => Err(RemoteError::new(ErrorStage::Request, "not a job")),
     };

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::child::{self, Ends};
 use super::job;
-use crate::guest::wire::{ErrorStage, Exec, Operation, RemoteError, WindowSize};
+use crate::guest::wire::{Command, ErrorStage, Operation, RemoteError, WindowSize};
 
 /// What a pipe holds; fewer turns between the child and the loop.
 const PIPE: i32 = 256 << 10;
@@ -55,23 +55,23 @@ impl Status {
     }
 }
 
-/// Starts a command.
+/// Starts a command. `wanted` says which of stdin, stdout and stderr lead to the host.
 ///
 /// # Errors
 /// There are no descriptors, processes or terminals left. What fails in the child comes over
 /// the status pipe.
-pub fn command(exec: &Exec) -> Result<Spawned, RemoteError> {
+pub fn command(command: &Command, wanted: [bool; 3]) -> Result<Spawned, RemoteError> {
     let failed = |errno: Errno| RemoteError::of(ErrorStage::Process, "a pipe", errno as i32);
     let (status, told) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
     let mut ours = [None, None, None];
     let mut terminal = None;
-    let ends = match exec.pty {
+    let ends = match command.pty {
         Some(size) => {
             let (master, slave) = open_terminal(size).map_err(|errno| {
                 RemoteError::of(ErrorStage::Process, "a terminal", errno as i32)
             })?;
             let copy = |file: &File| file.try_clone().map_err(|error| failed(errno_of(&error)));
-            if exec.stdin.is_some() {
+            if wanted[0] {
                 ours[0] = Some(copy(&master)?);
             }
             ours[1] = Some(copy(&master)?);
@@ -84,13 +84,9 @@ pub fn command(exec: &Exec) -> Result<Spawned, RemoteError> {
             }
         }
         None => {
-            let [stdin, stdout, stderr] = [
-                (exec.stdin.is_some(), false),
-                (exec.stdout.is_some(), true),
-                (exec.stderr.is_some(), true),
-            ]
-            .map(|(wanted, to_us)| end(wanted, to_us).map_err(failed));
-            let (stdin, stdout, stderr) = (stdin?, stdout?, stderr?);
+            let stdin = end(wanted[0], false).map_err(failed)?;
+            let stdout = end(wanted[1], true).map_err(failed)?;
+            let stderr = end(wanted[2], true).map_err(failed)?;
             ours = [stdin.0, stdout.0, stderr.0];
             Ends {
                 stdin: stdin.1,
@@ -102,7 +98,7 @@ pub fn command(exec: &Exec) -> Result<Spawned, RemoteError> {
     };
     let told = Status(told.into());
     let pid = crate::sys::fork_child(|| {
-        told.tell(&Err::<(), _>(child::execute(exec, &ends)));
+        told.tell(&Err::<(), _>(child::execute(command, &ends)));
         1
     })
     .map_err(|error| RemoteError::of(ErrorStage::Process, "a process", errno_of(&error) as i32))?;

@@ -56,15 +56,15 @@ impl Conversation {
     pub(super) fn request(&mut self, json: &[u8]) -> Result<(), WireError> {
         let Request { id, op } = parse("request", json)?;
         let result = match &op {
-            Operation::Exec(exec) => {
-                let streams = [exec.stdin, exec.stdout, exec.stderr];
-                self.number(&streams)?;
-                match exec.pty.is_some() && (exec.stdout.is_none() || exec.stderr.is_some()) {
+            Operation::Exec { command, streams } => {
+                self.number(streams)?;
+                let wanted = streams.map(|stream| stream.is_some());
+                match command.pty.is_some() && (!wanted[1] || wanted[2]) {
                     true => Err(RemoteError::new(
                         ErrorStage::Request,
                         "a terminal has one output, stdout",
                     )),
-                    false => self.start(id, streams, || process::command(exec)),
+                    false => self.start(id, *streams, || process::command(command, wanted)),
                 }
             }
             Operation::List { out, .. }
@@ -83,7 +83,7 @@ impl Conversation {
             Operation::Survey { .. }
             | Operation::Warm
             | Operation::Mount { .. }
-            | Operation::Seed { .. } => self.start(id, [None; 3], || process::job(&op)),
+            | Operation::Inject { .. } => self.start(id, [None; 3], || process::job(&op)),
             Operation::Unmount { at } => {
                 disks::mount::unmount(at.as_path());
                 Ok(Some(Response::Done))

@@ -49,5 +49,5 @@ async fn one(session: &Session, root: &Root, stage: Stage) -> Result<Seeding, Se
     for failed in session.mount(&root.mounts, ROOT, false, false).await? {
         tracing::debug!("not mounted: {failed}");
     }
-    session.seed(ROOT, stage).await
+    session.inject(ROOT, stage).await
 }

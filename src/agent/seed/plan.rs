@@ -94,9 +94,9 @@ const ORDINARY: [&str; 4] = ["/usr/bin/env", "/usr/bin/ls", "/bin/ls", "/usr/bin
 /// Decides.
 ///
 /// # Errors
-/// Nothing in the image could start `program`, with [`ErrorStage::Seed`].
+/// Nothing in the image could start `program`, with [`ErrorStage::Inject`].
 pub fn plan(image: &Image, program: &File, stage: Stage) -> Result<Plan, RemoteError> {
-    let none = |text| Err(RemoteError::new(ErrorStage::Seed, text));
+    let none = |text| Err(RemoteError::new(ErrorStage::Inject, text));
     let Some(init) = init::find(image) else {
         return none("no init that bivouac knows (systemd, OpenRC, sysvinit, BusyBox)");
     };

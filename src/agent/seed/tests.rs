@@ -186,9 +186,9 @@ fn what_could_not_start_the_agent_is_refused_before_anything_is_written() {
         error
     };
     let error = refused(&[("etc/os-release", "ID=data")]);
-    assert_eq!(error.step, ErrorStage::Seed);
+    assert_eq!(error.step, ErrorStage::Inject);
     let error = refused(&[("sbin/init", "runit")]);
-    assert_eq!(error.step, ErrorStage::Seed);
+    assert_eq!(error.step, ErrorStage::Inject);
 
     // A system of 32 bits, and this program of 64.
     let dir = tree(&[

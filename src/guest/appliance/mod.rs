@@ -5,13 +5,13 @@
 //! and when, [`unpack`] makes one loadable, [`program`] is this program, [`cpio`] the archive.
 //! [`make`] does it all, in children.
 
+mod build;
 pub mod cpio;
 pub mod error;
-pub mod groups;
-mod made;
-pub mod program;
-pub mod tree;
-pub mod unpack;
+pub mod module_index;
+pub mod module_sets;
+pub mod modules;
+pub mod self_elf;
 pub mod vmlinux;
 
 use std::collections::HashSet;
@@ -24,10 +24,10 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::guest::wire::disks::{MODULES, MODULES_LIST};
 use crate::host::kernel::Kernel;
+pub use build::{KernelAndInitrd, make};
 use cpio::Archive;
 pub use error::ApplianceError;
-pub use made::{Made, make};
-use tree::Tree;
+use module_index::ModuleIndex;
 
 /// The appliance's kernel command line, each word of which is there for a reason.
 ///
@@ -81,7 +81,7 @@ pub struct Initramfs {
 /// # Errors
 /// See [`ApplianceError`].
 pub fn initramfs(kernel: &Kernel) -> Result<Initramfs, ApplianceError> {
-    initramfs_with(kernel, &program::own().map_err(ApplianceError::Program)?)
+    initramfs_with(kernel, &self_elf::own().map_err(ApplianceError::Program)?)
 }
 
 /// [`initramfs`] with another program, as it will be in the archive.
@@ -129,8 +129,8 @@ fn loadable(kernel: &Kernel) -> Result<Loadable, ApplianceError> {
         return Err(ApplianceError::NoModules { image });
     };
     let failed = |(path, source)| ApplianceError::Module { path, source };
-    let tree = Tree::read(directory).map_err(failed)?;
-    let chosen = groups::choose(&tree).map_err(|module| ApplianceError::NoVirtio {
+    let index = ModuleIndex::read(directory).map_err(failed)?;
+    let chosen = module_sets::choose(&index).map_err(|module| ApplianceError::NoVirtio {
         modules: directory.clone(),
         module,
     })?;
@@ -138,12 +138,12 @@ fn loadable(kernel: &Kernel) -> Result<Loadable, ApplianceError> {
     let mut files = Vec::new();
     let mut there = HashSet::new();
     for module in chosen {
-        let name = format!("{}.ko", tree::name_of(&module.file));
+        let name = format!("{}.ko", module_index::name_of(&module.file));
         list.push_str(&format!("{} {name}\n", module.group));
         if there.insert(name.clone()) {
-            let path = tree.directory().join(&module.file);
+            let path = index.directory().join(&module.file);
             let content = fs::read(&path)
-                .and_then(|file| unpack::unpack(&module.file, file))
+                .and_then(|file| modules::unpack(&module.file, file))
                 .map_err(|error| failed((path, error)))?;
             files.push((name, content));
         }

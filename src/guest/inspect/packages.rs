@@ -128,15 +128,15 @@ async fn ask_rpm(view: View<'_>) -> Result<Option<u64>, SessionError> {
         env: vec![("LC_ALL".into(), "C".into())],
         workdir: Some("/".into()),
         root: Some(view.root().into()),
-        stdio: Stdio {
-            stdin: false,
-            stdout: true,
-            stderr: false,
-        },
         ..Command::default()
     };
+    let stdio = Stdio {
+        stdin: false,
+        stdout: true,
+        stderr: false,
+    };
     let asking = async {
-        let mut exec = match view.session().exec(command).await {
+        let mut exec = match view.session().exec_with(command, stdio).await {
             Ok(exec) => exec,
             Err(SessionError::Refused(_)) => return Ok(None),
             Err(error) => return Err(error),

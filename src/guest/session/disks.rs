@@ -1,27 +1,19 @@
-//! The disks of the guest: what is on them, and mounting it.
+//! The disks of the guest: what is on them, mounting it, and injecting the agent.
 
 use super::{Session, SessionError};
 use crate::guest::wire::disks::{Mount, Survey};
 use crate::guest::wire::seed::{Seeding, Stage};
-use crate::guest::wire::{ByteString, Operation, Response};
+use crate::guest::wire::{ByteString, Operation};
 
 impl Session {
-    /// Looks at every disk of the appliance, once `disks` of them are there.
-    ///
-    /// # Errors
-    /// The session ends. What is wrong with a disk is among the survey's warnings.
+    /// Inspects every disk of the appliance, once it has `disks` of them. Problems with a disk are
+    /// among the survey's warnings.
     pub async fn survey(&self, disks: usize) -> Result<Survey, SessionError> {
-        match self.ask(Operation::Survey { disks }).await? {
-            Response::Survey(survey) => Ok(*survey),
-            _ => Err(SessionError::Over),
-        }
+        self.request(Operation::Survey { disks }).await
     }
 
-    /// Mounts a plan at a directory of the guest, which is made where it is missing. Gives one
-    /// sentence for each mount besides the root that failed.
-    ///
-    /// # Errors
-    /// The root cannot be mounted, or the session ends.
+    /// Mounts filesystems at a directory of the guest, which is created if missing. Fails if the
+    /// root cannot be mounted. Returns one sentence for each other mount that failed.
     pub async fn mount(
         &self,
         mounts: &[Mount],
@@ -29,45 +21,30 @@ impl Session {
         read_only: bool,
         for_commands: bool,
     ) -> Result<Vec<String>, SessionError> {
-        let op = Operation::Mount {
+        self.request(Operation::Mount {
             mounts: mounts.to_vec(),
-            at: ByteString(at.into()),
+            at: at.into(),
             read_only,
             for_commands,
-        };
-        match self.ask(op).await? {
-            Response::Mounted { failed } => Ok(failed),
-            _ => Err(SessionError::Over),
-        }
+        })
+        .await
     }
 
-    /// Has the appliance do ahead what it can: it is about to be saved.
-    ///
-    /// # Errors
-    /// The session ends.
+    /// Has the appliance do ahead of time what it can, because it is about to be saved.
     pub async fn warm(&self) -> Result<(), SessionError> {
-        self.ask(Operation::Warm).await.map(drop)
+        self.request(Operation::Warm).await
     }
 
-    /// Takes away what is mounted at a directory of the guest, and below it.
-    ///
-    /// # Errors
-    /// The session ends.
+    /// Unmounts everything at and below a directory of the guest.
     pub async fn unmount(&self, at: &str) -> Result<(), SessionError> {
-        let at = ByteString(at.into());
-        self.ask(Operation::Unmount { at }).await.map(drop)
+        let at = ByteString::from(at);
+        self.request(Operation::Unmount { at }).await
     }
 
-    /// Puts the agent into the root that is mounted at a directory of the guest.
-    ///
-    /// # Errors
-    /// Nothing in it could start the agent ([`crate::guest::wire::ErrorStage::Seed`]), it cannot be
-    /// written to, or the session ends.
-    pub async fn seed(&self, at: &str, stage: Stage) -> Result<Seeding, SessionError> {
-        let at = ByteString(at.into());
-        match self.ask(Operation::Seed { at, stage }).await? {
-            Response::Seeded(seeding) => Ok(seeding),
-            _ => Err(SessionError::Over),
-        }
+    /// Injects the agent into the root that is mounted at a directory of the guest. If nothing in
+    /// it could start the agent, the error is [`crate::guest::wire::ErrorStage::Inject`].
+    pub async fn inject(&self, at: &str, stage: Stage) -> Result<Seeding, SessionError> {
+        let at = ByteString::from(at);
+        self.request(Operation::Inject { at, stage }).await
     }
 }

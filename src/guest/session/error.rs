@@ -11,46 +11,40 @@ use crate::guest::wire::{PROTOCOL, RemoteError, WireError};
 /// Why a request failed. All but [`SessionError::Refused`] end the session.
 #[derive(Clone, Debug, Error)]
 pub enum SessionError {
-    /// The agent could not do it; the session goes on.
+    /// The agent could not do it. The session goes on.
     #[error("{0}")]
     Refused(RemoteError),
-    /// No fresh answer to the hello.
-    #[error("the guest's agent did not answer within {deadline:?}{}", seen(*skipped, *stale))]
+    /// No fresh answer to the hello in time.
+    #[error("no response from the guest agent within {deadline:?}{}", seen(*skipped, *stale))]
+    #[allow(missing_docs, reason = "as for Noise")]
     Silent {
-        /// How long it was waited for.
         deadline: Duration,
-        /// How many bytes came that were no hello.
         skipped: u64,
-        /// How many hellos came that answered somebody else.
         stale: u64,
     },
     /// Nothing but noise instead of a hello.
-    #[error("the guest's agent is not to be heard{}", seen(*skipped, *stale))]
+    #[error("no response from the guest agent{}", seen(*skipped, *stale))]
     Noise {
-        /// How many bytes came.
+        /// How many bytes arrived that were no hello.
         skipped: u64,
-        /// How many hellos came that answered somebody else.
+        /// How many hellos arrived with another nonce.
         stale: u64,
     },
-    /// It speaks another version of the protocol.
+    /// The agent has another version of the protocol.
     #[error(
         "the agent in the guest (bivouac {}) speaks protocol {theirs}, and this bivouac {PROTOCOL}",
         program.escape_debug()
     )]
-    Version {
-        /// The agent's.
-        theirs: u32,
-        /// Its program version.
-        program: String,
-    },
-    /// It broke the protocol.
+    #[allow(missing_docs, reason = "the message says it")]
+    Version { theirs: u32, program: String },
+    /// The agent broke the protocol.
     #[error("the guest broke the protocol: it sent {0}")]
     Violation(#[from] WireError),
-    /// It says that we did.
-    #[error("the guest's agent ended the session: {}", .0.escape_debug())]
+    /// The agent claims that the host broke the protocol.
+    #[error("the guest agent ended the session: {}", .0.escape_debug())]
     Dismissed(String),
     /// The channel is closed: the machine ended, or its agent did.
-    #[error("the guest's end of the session is closed")]
+    #[error("the guest closed the session")]
     Closed,
     /// The session was ended from here.
     #[error("the session is over")]
@@ -69,7 +63,15 @@ impl SessionError {
         }
     }
 
-    /// The system's error number, of what the agent could not do.
+    /// The error of a socket, which has several for a closed other end.
+    pub(super) fn of_channel(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Self::Closed,
+            _ => Self::Channel(Arc::new(error)),
+        }
+    }
+
+    /// The system's error number, if the agent's system reported the error.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Refused(error) => error.errno,
@@ -92,10 +94,10 @@ impl From<SessionError> for io::Error {
 fn seen(skipped: u64, stale: u64) -> String {
     match (skipped, stale) {
         (0, 0) => String::new(),
-        (skipped, 0) => format!(" ({skipped} bytes came that are no hello)"),
-        (0, stale) => format!(" ({stale} hellos came with another nonce)"),
+        (skipped, 0) => format!(" (received {skipped} bytes that are no hello)"),
+        (0, stale) => format!(" (received {stale} hellos with another nonce)"),
         (skipped, stale) => format!(
-            " ({stale} hellos came with another nonce, and {skipped} bytes that are no hello)"
+            " (received {stale} hellos with another nonce, and {skipped} bytes that are no hello)"
         ),
     }
 }

@@ -1,174 +1,130 @@
-//! Files in the guest. Paths go in as bytes; what comes back is a stranger's claim.
+//! Files in the guest. Everything that the guest returns is untrusted.
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::sync::oneshot;
 
 use super::Session;
 use super::error::SessionError;
+use super::messages::{Answer, Attached, Opened, OpenedFile};
 use super::stream::{StreamReader, StreamWriter};
 use crate::guest::wire::{
-    ByteString, Entry, FileSystem, MAX_LINE, Operation, PathAt, RemoteError, Response, Stat,
-    StreamId, TarOptions, parse,
+    ByteString, Entry, FileSystem, MAX_LINE, Operation, PathAt, RemoteError, Stat, StreamId,
+    TarOptions, WireError, parse,
 };
 
 impl Session {
-    /// stat(2) within a root; with `follow` false, lstat(2).
-    ///
-    /// # Errors
-    /// What the system says there, or the session ends.
+    /// stat(2), or lstat(2) without `follow`.
     pub async fn stat(&self, at: PathAt, follow: bool) -> Result<Stat, SessionError> {
-        match self.ask(Operation::Stat { at, follow }).await? {
-            Response::Stat(stat) => Ok(stat),
-            _ => Err(SessionError::Over),
-        }
+        self.request(Operation::Stat { at, follow }).await
     }
 
-    /// Where a symbolic link leads.
-    ///
-    /// # Errors
-    /// As for `stat`; EINVAL where it is none.
+    /// The target of a symbolic link. Fails with EINVAL if it is none.
     pub async fn read_link(&self, at: PathAt) -> Result<ByteString, SessionError> {
-        match self.ask(Operation::ReadLink { at }).await? {
-            Response::Link(target) => Ok(target),
-            _ => Err(SessionError::Over),
-        }
+        self.request(Operation::ReadLink { at }).await
     }
 
     /// The filesystem that a path is on.
-    ///
-    /// # Errors
-    /// As for `stat`.
     pub async fn statfs(&self, at: PathAt) -> Result<FileSystem, SessionError> {
-        match self.ask(Operation::StatFs { at }).await? {
-            Response::FileSystem(filesystem) => Ok(filesystem),
-            _ => Err(SessionError::Over),
-        }
+        self.request(Operation::StatFs { at }).await
     }
 
     /// The entries of a directory, unsorted.
-    ///
-    /// # Errors
-    /// It cannot be opened, or the session ends.
     pub async fn list(&self, at: PathAt) -> Result<Entries, SessionError> {
-        let (_, reader) = self.open(|out| Operation::List { at, out }).await?;
+        let (Opened, reader) = self.open(|out| Operation::List { at, out }).await?;
         Ok(Entries::new(reader))
     }
 
-    /// A place and everything below it; see [`Operation::Walk`].
-    ///
-    /// # Errors
-    /// As for `list`.
+    /// A file and everything below it; see [`Operation::Walk`].
     pub async fn walk(&self, at: PathAt, one_file_system: bool) -> Result<Entries, SessionError> {
-        let op = |out| Operation::Walk {
+        let walk = |out| Operation::Walk {
             at,
             one_file_system,
             out,
         };
-        let (_, reader) = self.open(op).await?;
+        let (Opened, reader) = self.open(walk).await?;
         Ok(Entries::new(reader))
     }
 
-    /// The bytes of a file or block device from `offset` on, and what stat(2) says of it. They
-    /// may be more or fewer than its size.
-    ///
-    /// # Errors
-    /// It cannot be opened, or the session ends. What fails later, the stream says.
+    /// The bytes of a file or block device from `offset` on, and its stat(2). There may be more
+    /// or fewer bytes than its size. The stream reports errors that occur later.
     pub async fn read(
         &self,
         at: PathAt,
         offset: u64,
         length: Option<u64>,
     ) -> Result<(Stat, StreamReader), SessionError> {
-        let op = |out| Operation::Read {
+        let read = |out| Operation::Read {
             at,
             offset,
             length,
             out,
         };
-        match self.open(op).await? {
-            (Some(stat), reader) => Ok((stat, reader)),
-            (None, _) => Err(SessionError::Over),
-        }
+        let (OpenedFile(stat), reader) = self.open(read).await?;
+        Ok((stat, reader))
     }
 
-    /// A file's bytes, no more than `most`: what is behind them is left.
-    ///
-    /// # Errors
-    /// As for `read`, and what fails later.
-    pub async fn read_all(&self, at: PathAt, most: u64) -> Result<Vec<u8>, SessionError> {
-        self.read_from(at, 0, most).await
+    /// The first `limit` bytes of a file, or all if it has fewer.
+    pub async fn read_all(&self, at: PathAt, limit: u64) -> Result<Vec<u8>, SessionError> {
+        self.read_from(at, 0, limit).await
     }
 
-    /// The same, from `offset` on.
-    ///
-    /// # Errors
-    /// As for `read_all`.
+    /// At most `limit` bytes of a file, from `offset` on.
     pub async fn read_from(
         &self,
         at: PathAt,
         offset: u64,
-        most: u64,
+        limit: u64,
     ) -> Result<Vec<u8>, SessionError> {
-        let (_, stream) = self.read(at, offset, Some(most)).await?;
+        let (_, stream) = self.read(at, offset, Some(limit)).await?;
         let mut bytes = Vec::new();
-        let read = stream.take(most).read_to_end(&mut bytes).await;
+        let read = stream.take(limit).read_to_end(&mut bytes).await;
         read.map_err(SessionError::of_stream)?;
         Ok(bytes)
     }
 
     /// A file or tree as a tar stream in pax format.
-    ///
-    /// # Errors
-    /// As for `read`.
     pub async fn tar_out(
         &self,
         at: PathAt,
         options: TarOptions,
     ) -> Result<StreamReader, SessionError> {
-        let op = |out| Operation::TarOut { at, options, out };
-        Ok(self.open(op).await?.1)
+        let tar = |out| Operation::TarOut { at, options, out };
+        let (Opened, reader) = self.open(tar).await?;
+        Ok(reader)
     }
 
     /// Unpacks a tar stream below a directory: write it to the first, end it, and wait for the
     /// second.
-    ///
-    /// # Errors
-    /// The directory is not there, or the session ends.
     pub async fn tar_in(
         &self,
         at: PathAt,
         options: TarOptions,
     ) -> Result<(StreamWriter, Unpacking), SessionError> {
-        let (input, gate, writer) = self.writer()?;
-        let op = Operation::TarIn { at, options, input };
-        let (done, end) = oneshot::channel();
-        let (_, result) = self
-            .send(op, |ask| {
-                ask.writer = Some((input, gate));
-                ask.unpack = Some(done);
-            })
-            .await;
-        result?;
+        let mut attached = Attached::default();
+        let writer = self.writer(&mut attached)?;
+        let (sender, end) = oneshot::channel();
+        attached.unpack = Some(sender);
+        let input = writer.id;
+        let tar = Operation::TarIn { at, options, input };
+        let Opened = self.send(self.next_id(), tar, attached).await?;
         let session = self.clone();
         Ok((writer, Unpacking { end, session }))
     }
 
-    async fn open(
+    /// Sends a request for a stream from the guest.
+    async fn open<A: Answer>(
         &self,
-        op: impl FnOnce(StreamId) -> Operation,
-    ) -> Result<(Option<Stat>, StreamReader), SessionError> {
-        let (id, sender, reader) = self.reader()?;
-        let (_, result) = self
-            .send(op(id), |ask| ask.readers.push((id, sender)))
-            .await;
-        match result? {
-            Response::Opened { stat } => Ok((stat, reader)),
-            _ => Err(SessionError::Over),
-        }
+        operation: impl FnOnce(StreamId) -> Operation,
+    ) -> Result<(A, StreamReader), SessionError> {
+        let mut attached = Attached::default();
+        let reader = self.reader(&mut attached)?;
+        let operation = operation(reader.id);
+        let answer = self.send(self.next_id(), operation, attached).await?;
+        Ok((answer, reader))
     }
 }
 
-/// Entries, one after the other, in constant memory.
+/// A stream of entries, read in constant memory.
 #[derive(Debug)]
 pub struct Entries {
     lines: BufReader<StreamReader>,
@@ -183,10 +139,7 @@ impl Entries {
         }
     }
 
-    /// The next entry; none at the end.
-    ///
-    /// # Errors
-    /// The walk failed, an entry is malformed or too long, or the session ended.
+    /// The next entry, or `None` at the end. A malformed or overlong entry is an error.
     pub async fn next(&mut self) -> Result<Option<Entry>, SessionError> {
         self.line.clear();
         let mut limited = (&mut self.lines).take(MAX_LINE as u64);
@@ -197,13 +150,13 @@ impl Entries {
             None if self.line.is_empty() => Ok(None),
             None => {
                 let what = format!("an entry of {} bytes or more", self.line.len());
-                Err(crate::guest::wire::WireError::OutOfOrder(what).into())
+                Err(WireError::OutOfOrder(what).into())
             }
         }
     }
 }
 
-/// A tar stream that is being unpacked.
+/// A tar stream that is being unpacked in the guest.
 #[derive(Debug)]
 pub struct Unpacking {
     end: oneshot::Receiver<Result<u64, RemoteError>>,
@@ -211,15 +164,11 @@ pub struct Unpacking {
 }
 
 impl Unpacking {
-    /// Waits for the end, and gives the number of entries.
-    ///
-    /// # Errors
-    /// What could not be unpacked, or the session ended.
+    /// Waits for the end. Returns the number of entries.
     pub async fn wait(self) -> Result<u64, SessionError> {
         match self.end.await {
-            Ok(Ok(count)) => Ok(count),
-            Ok(Err(error)) => Err(SessionError::Refused(error)),
-            Err(_) => Err(self.session.fate.why()),
+            Ok(result) => result.map_err(SessionError::Refused),
+            Err(_) => Err(self.session.reason.get()),
         }
     }
 }

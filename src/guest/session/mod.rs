@@ -1,17 +1,18 @@
-//! The host's end of a conversation: hello, then requests, each an async function.
+//! The host's end of a conversation: the handshake, then requests, each an async function.
 //!
-//! One task (`owner`) owns the socket; a [`Session`] and the streams it gives only pass
-//! errands to it, so any of them may be dropped at any time. The guest is hostile: what it
-//! sends must fit what was asked, is capped, and never makes this side grow. A guest that
-//! breaks the protocol ends the session, and everything that waits gets the reason. Only the
-//! hello has a deadline: how long a command or a file may take is the caller's to say.
+//! One task (`actor`) owns the socket. A [`Session`] and its streams only send it commands, so
+//! any of them may be dropped at any time. The guest is untrusted: what it sends must fit what
+//! was asked, is capped, and never makes this side grow. A guest that breaks the protocol ends
+//! the session, and everything that waits gets the reason. Only the handshake has a deadline; how
+//! long a command or a file may take is up to the caller.
 
+mod actor;
 mod disks;
 mod error;
 mod exec;
 mod files;
-mod hello;
-mod owner;
+mod handshake;
+mod messages;
 mod stream;
 
 use std::sync::Arc;
@@ -19,25 +20,25 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+pub use crate::guest::wire::{Command, ExecEnd};
 pub use error::SessionError;
-pub use exec::{Command, Exec, ExecEnd, Stdio};
+pub use exec::{Exec, Stdio};
 pub use files::{Entries, Unpacking};
-pub use hello::random;
+pub(crate) use handshake::random;
 pub use stream::{StreamReader, StreamWriter};
 
-use crate::guest::wire::{ByteString, CloneIdentity, Operation, RemoteError, Response, StreamId};
-use hello::Agent;
-use owner::{Ask, Errand, Fate};
-use stream::Gate;
+use crate::guest::wire::{ByteString, CloneIdentity, ErrorStage, Operation, RemoteError, StreamId};
+use handshake::Agent;
+use messages::{ActorCommand, Answer, Attached, CloseReason, PendingRequest, SharedSendWindow};
 
 /// A conversation with an agent. Clones share it; it ends when the last of them and of its
 /// streams is dropped.
 #[derive(Clone, Debug)]
 pub struct Session {
-    errands: mpsc::UnboundedSender<Errand>,
-    fate: Arc<Fate>,
+    actor: mpsc::UnboundedSender<ActorCommand>,
+    reason: Arc<CloseReason>,
     last: Arc<Last>,
     agent: Arc<Agent>,
 }
@@ -50,21 +51,16 @@ struct Last {
 }
 
 impl Session {
-    /// Says hello and waits for a fresh answer, no longer than `deadline`. Bytes of an earlier
-    /// conversation are skipped.
-    ///
-    /// Needs a tokio runtime, of which one thread is enough.
-    ///
-    /// # Errors
-    /// No answer, or one in another version of the protocol.
+    /// Says hello, and waits for a fresh answer until `deadline` has passed. Bytes of an earlier
+    /// conversation are skipped. Needs a tokio runtime; one thread is enough.
     pub async fn connect(stream: UnixStream, deadline: Duration) -> Result<Self, SessionError> {
-        let (stream, decoder, agent) = hello::exchange(stream, deadline).await?;
-        let (errands, queue) = mpsc::unbounded_channel();
-        let fate = Arc::new(Fate::default());
-        tokio::spawn(owner::own(stream, decoder, queue, Arc::clone(&fate)));
+        let (stream, decoder, agent) = handshake::exchange(stream, deadline).await?;
+        let (actor, commands) = mpsc::unbounded_channel();
+        let reason = Arc::new(CloseReason::default());
+        tokio::spawn(actor::run(stream, decoder, commands, Arc::clone(&reason)));
         Ok(Self {
-            errands,
-            fate,
+            actor,
+            reason,
             last: Arc::default(),
             agent: Arc::new(agent),
         })
@@ -75,150 +71,131 @@ impl Session {
         &self.agent.program
     }
 
-    /// Whether the guest's init gave up its boot: the agent says that it was started in
-    /// emergency mode.
+    /// Whether the guest's boot failed, so that its init started the agent in emergency mode.
     pub fn is_emergency(&self) -> bool {
         self.agent.is_emergency
     }
 
-    /// Waits until the session is over, and tells why. Whoever holds a session never sees it end
-    /// by itself but by the guest's doing.
+    /// Waits until the guest ends the session, and returns why.
     pub async fn ended(&self) -> SessionError {
-        self.errands.closed().await;
-        self.fate.why()
+        self.actor.closed().await;
+        self.reason.get()
     }
 
-    /// Sets the guest's clock to this host's, as it is now.
-    ///
-    /// # Errors
-    /// The agent may not, or the session ends.
+    /// Sets the guest's clock to this host's.
     pub async fn set_clock(&self) -> Result<(), SessionError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.unwrap_or_default();
-        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let nanoseconds = now.subsec_nanos();
-        self.done(Operation::SetClock {
-            seconds,
-            nanoseconds,
+        self.request(Operation::SetClock {
+            seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+            nanoseconds: now.subsec_nanos(),
         })
         .await
     }
 
-    /// Mixes 256 bytes of this host's random numbers into the guest's.
-    ///
-    /// # Errors
-    /// The agent may not, or the session ends.
+    /// Mixes 256 random bytes of this host into the guest's random pool.
     pub async fn add_entropy(&self) -> Result<(), SessionError> {
-        let bytes = hello::random::<256>()?.to_vec();
-        let bytes = ByteString(bytes);
-        self.done(Operation::AddEntropy { bytes }).await
+        let bytes = ByteString(random::<256>()?.to_vec());
+        self.request(Operation::AddEntropy { bytes }).await
     }
 
-    /// Gives the guest a name, a machine id or a hardware address of its own.
-    ///
-    /// # Errors
-    /// The agent may not or cannot, or the session ends.
+    /// Gives the guest a host name, a machine id or a hardware address of its own.
     pub async fn identify(&self, identity: CloneIdentity) -> Result<(), SessionError> {
-        self.done(Operation::Identify(identity)).await
+        self.request(Operation::Identify(identity)).await
     }
 
     /// Writes everything in the guest to its disks.
-    ///
-    /// # Errors
-    /// The session ends.
     pub async fn sync(&self) -> Result<(), SessionError> {
-        self.done(Operation::Sync).await
+        self.request(Operation::Sync).await
     }
 
-    /// Powers the guest off, at once and without its init system. The machine's end follows.
-    ///
-    /// # Errors
-    /// The agent may not. That the session ends is none: the power may be faster than words.
+    /// Powers the guest off at once, without its init system. The machine's end follows, and may
+    /// be faster than the agent's answer.
     pub async fn shutdown(&self) -> Result<(), SessionError> {
-        match self.done(Operation::PowerOff).await {
-            Err(SessionError::Closed) => Ok(()),
-            result => result,
-        }
+        self.last_request(Operation::PowerOff).await
     }
 
     /// Resets the guest in the same way.
-    ///
-    /// # Errors
-    /// As for [`Session::shutdown`].
     pub async fn reboot(&self) -> Result<(), SessionError> {
-        match self.done(Operation::Reboot).await {
+        self.last_request(Operation::Reboot).await
+    }
+
+    async fn last_request(&self, operation: Operation) -> Result<(), SessionError> {
+        match self.request(operation).await {
             Err(SessionError::Closed) => Ok(()),
             result => result,
         }
     }
 
-    async fn done(&self, op: Operation) -> Result<(), SessionError> {
-        self.ask(op).await.map(drop)
+    /// Sends a request without streams.
+    async fn request<A: Answer>(&self, operation: Operation) -> Result<A, SessionError> {
+        self.send(self.next_id(), operation, Attached::default())
+            .await
     }
 
-    /// Asks for what has no stream.
-    async fn ask(&self, op: Operation) -> Result<Response, SessionError> {
-        self.send(op, |_| ()).await.1
+    /// A number for the next request.
+    fn next_id(&self) -> u64 {
+        self.last.request.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Sends a request; `add` fills in what it needs besides. Gives its id too.
-    async fn send(
+    /// Sends a request, and waits for its answer.
+    async fn send<A: Answer>(
         &self,
-        op: Operation,
-        add: impl FnOnce(&mut Ask),
-    ) -> (u64, Result<Response, SessionError>) {
-        let id = self.last.request.fetch_add(1, Ordering::Relaxed) + 1;
-        let (answer, waiting) = oneshot::channel();
-        let mut ask = Ask::new(id, op, answer);
-        add(&mut ask);
-        if self.errands.send(Errand::Ask(Box::new(ask))).is_err() {
-            return (id, Err(self.fate.why()));
+        id: u64,
+        operation: Operation,
+        attached: Attached,
+    ) -> Result<A, SessionError> {
+        let (pending, answer) = PendingRequest::new(id, operation, attached)
+            .map_err(|error| invalid(error.to_string()))?;
+        let command = ActorCommand::Request(Box::new(pending));
+        // Dropped if the session is over; so is the sender of the answer.
+        let _ = self.actor.send(command);
+        match answer.await {
+            Ok(result) => result.map_err(SessionError::Refused),
+            Err(_) => Err(self.reason.get()),
         }
-        let result = match waiting.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(SessionError::Refused(error)),
-            Err(_) => Err(self.fate.why()),
-        };
-        (id, result)
     }
 
     /// The next number of a stream to the agent (odd) or from it (even).
-    fn number(&self, to_agent: bool) -> Result<StreamId, SessionError> {
-        // Two steps at a time keep the parity of whatever comes next simple: 2n+1 and 2n+2.
+    fn stream_id(&self, to_agent: bool) -> Result<StreamId, SessionError> {
+        // A pair for each stream, so that the parity is free to choose: 2n+1 and 2n+2.
         let pair = self.last.stream.fetch_add(2, Ordering::Relaxed);
         let number = pair.checked_add(if to_agent { 1 } else { 2 });
-        number.and_then(StreamId::new).ok_or_else(|| {
-            let text = "all stream numbers of this session are used up";
-            SessionError::Refused(RemoteError::new(
-                crate::guest::wire::ErrorStage::Request,
-                text,
-            ))
+        let id = number.and_then(StreamId::new);
+        id.ok_or_else(|| invalid("all stream numbers of this session are used up"))
+    }
+
+    /// A stream from the guest; its other end is attached to the request.
+    fn reader(&self, attached: &mut Attached) -> Result<StreamReader, SessionError> {
+        let id = self.stream_id(false)?;
+        let (sender, incoming) = mpsc::unbounded_channel();
+        attached.readers.push((id, sender));
+        Ok(StreamReader {
+            id,
+            incoming,
+            actor: self.actor.clone(),
+            reason: Arc::clone(&self.reason),
+            current: (Vec::new(), 0),
+            over: false,
         })
     }
 
-    /// A stream from the guest: its number, the owner's end and ours.
-    fn reader(
-        &self,
-    ) -> Result<
-        (
-            StreamId,
-            mpsc::UnboundedSender<stream::Arrival>,
-            StreamReader,
-        ),
-        SessionError,
-    > {
-        let id = self.number(false)?;
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let (errands, fate) = (self.errands.clone(), Arc::clone(&self.fate));
-        Ok((id, sender, StreamReader::new(id, receiver, errands, fate)))
+    /// A stream to the guest; its other end is attached to the request.
+    fn writer(&self, attached: &mut Attached) -> Result<StreamWriter, SessionError> {
+        let id = self.stream_id(true)?;
+        let window = Arc::new(SharedSendWindow::default());
+        attached.writer = Some((id, Arc::clone(&window)));
+        Ok(StreamWriter {
+            id,
+            window,
+            actor: self.actor.clone(),
+            reason: Arc::clone(&self.reason),
+            ended: false,
+        })
     }
+}
 
-    /// A stream to the guest: its number, the owner's end and ours.
-    fn writer(&self) -> Result<(StreamId, Arc<Gate>, StreamWriter), SessionError> {
-        let id = self.number(true)?;
-        let gate = Arc::new(Gate::default());
-        let (errands, fate) = (self.errands.clone(), Arc::clone(&self.fate));
-        let writer = StreamWriter::new(id, Arc::clone(&gate), errands, fate);
-        Ok((id, gate, writer))
-    }
+/// A request that cannot be sent.
+fn invalid(text: impl Into<String>) -> SessionError {
+    SessionError::Refused(RemoteError::new(ErrorStage::Request, text))
 }

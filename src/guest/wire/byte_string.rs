@@ -1,4 +1,4 @@
-//! Names and arguments are bytes on Linux, and JSON knows only text.
+//! Names and arguments are bytes on Linux, but JSON has only text.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -8,18 +8,18 @@ use std::path::Path;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Bytes that are mostly text. In JSON: a string where they are UTF-8, else an array of
-/// numbers. Never printed raw: `Display` and `Debug` escape.
+/// Bytes that are mostly text. In JSON: a string if they are UTF-8, else an array of numbers.
+/// `Display` and `Debug` escape.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteString(pub Vec<u8>);
 
 impl ByteString {
-    /// As a path.
+    /// The bytes as a path.
     pub fn as_path(&self) -> &Path {
         Path::new(self.as_os_str())
     }
 
-    /// As the system's string.
+    /// The bytes as the system's string.
     pub fn as_os_str(&self) -> &OsStr {
         OsStr::from_bytes(&self.0)
     }

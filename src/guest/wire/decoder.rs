@@ -1,18 +1,18 @@
-//! Bytes to frames. Holds no more than one frame and what was pushed last: memory is taken for
-//! bytes that have come, never for a length that was stated.
+//! Bytes to frames. Holds no more than one frame and what was pushed last: memory is allocated
+//! for bytes that arrived, never for a length that was announced.
 
 use super::frame::{CONTROL, CREDIT, DATA, END, HELLO, STOP};
 use super::{
     Frame, HEADER, Hello, MAX_CONTROL, MAX_DATA, MAX_HELLO, PREAMBLE, StreamId, WireError, parse,
 };
 
-/// Takes bytes in pieces of any size and gives frames.
+/// Takes bytes in pieces of any size and returns frames.
 #[derive(Debug)]
 pub struct Decoder {
     buffer: Vec<u8>,
     /// Where in `buffer` the next frame begins.
     start: usize,
-    /// No hello yet: what is not one is skipped.
+    /// Waiting for a hello: everything else is skipped.
     seeking: bool,
     skipped: u64,
     failed: Option<WireError>,
@@ -25,7 +25,7 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// A decoder that waits for a hello.
+    /// A decoder that is waiting for a hello.
     pub fn new() -> Self {
         Self {
             buffer: Vec::new(),
@@ -36,8 +36,8 @@ impl Decoder {
         }
     }
 
-    /// Takes bytes. Call [`Decoder::next`] until it has no more before pushing again: what is
-    /// pushed is kept.
+    /// Takes bytes. Call [`Decoder::next`] until it has no more before pushing again: the decoder
+    /// keeps all that is pushed.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.failed.is_some() {
             return;
@@ -47,10 +47,8 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole frame; none where more bytes are needed. After an error, only the error.
-    ///
-    /// # Errors
-    /// What is wrong with the bytes; never while a hello is awaited.
+    /// The next complete frame; `None` if more bytes are needed. An error repeats on every further
+    /// call. There is none while waiting for a hello.
     // Not an iterator: `None` is not its end.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Frame>, WireError> {
@@ -78,22 +76,22 @@ impl Decoder {
         }
     }
 
-    /// Forgets everything and waits for a hello: the other end hung up.
+    /// Drops everything and waits for a hello. For when the other end hung up.
     pub fn reset(&mut self) {
         *self = Self::new();
     }
 
-    /// Skips until the next hello, from the next byte on: the one that came was not for us.
+    /// Skips to the next hello. For when the one that arrived had another receiver.
     pub fn seek_again(&mut self) {
         self.seeking = true;
     }
 
-    /// How many bytes were not part of a hello while one was awaited.
+    /// How many bytes were skipped while waiting for a hello.
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// How many bytes are held.
+    /// How many bytes it holds.
     pub fn held(&self) -> usize {
         self.buffer.len() - self.start
     }
@@ -136,10 +134,10 @@ impl Header {
         })
     }
 
-    /// Checks it against the table.
+    /// Checks it against the parent module's table.
     fn check(&self) -> Result<(), WireError> {
         let (kind, length) = (self.kind, self.length as u32);
-        let (least, most) = match kind {
+        let (min, max) = match kind {
             HELLO => (1, MAX_HELLO),
             CONTROL => (1, MAX_CONTROL),
             DATA => (1, MAX_DATA),
@@ -147,15 +145,15 @@ impl Header {
             CREDIT => (4, 4),
             _ => return Err(WireError::Kind(kind)),
         };
-        if self.length > most && most > 4 {
-            let limit = most;
+        if self.length > max && max > 4 {
+            let limit = max;
             return Err(WireError::Oversized {
                 kind,
                 length,
                 limit,
             });
         }
-        if !(least..=most).contains(&self.length) {
+        if !(min..=max).contains(&self.length) {
             return Err(WireError::Length { kind, length });
         }
         if (self.stream == 0) != matches!(kind, HELLO | CONTROL) {
@@ -219,8 +217,8 @@ fn hello(bytes: &[u8]) -> Result<Option<(Frame, usize)>, WireError> {
     header.check()?;
     let end = HEADER + header.length;
     let payload = &rest[HEADER..rest.len().min(end)];
-    // UTF-8 has no such byte. So this hello was torn, and another preamble may begin here: it
-    // must not be waited for until the length is reached.
+    // UTF-8 has no such byte: this hello was torn, and another preamble may begin here. Waiting
+    // for the announced length would swallow it.
     if payload.contains(&PREAMBLE[0]) {
         return Err(WireError::Preamble);
     }

@@ -1,23 +1,23 @@
-//! The survey of a machine's disks, and the plan of mounting a system that is on them: what
-//! host and agent both know of disks. Plain data; deciding is the agent's.
+//! The survey of a machine's disks, and how to mount a system that is on them. Plain data: the
+//! agent decides.
 //!
-//! Everything that an image holds is untrusted: labels and names are text that the agent made
-//! valid UTF-8 (what was not is replaced), still with any control character that was in it.
+//! Labels and names are untrusted. The agent replaces what is not UTF-8; control characters
+//! remain.
 
 use serde::{Deserialize, Serialize};
 
 /// The appliance's directory of kernel modules.
 pub const MODULES: &str = "/modules";
-/// What is in it: one line a module, `GROUP FILE`, in load order within a group. The group
-/// `base` is what talks with the host; a filesystem's group bears its kind's name.
+/// Its table of contents: one line a module, `SET FILE`, in load order within a set. The set
+/// `base` is for devices; a filesystem's set is named after its kind.
 pub const MODULES_LIST: &str = "/modules/list";
 
 /// Everything that was found on the disks of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survey {
-    /// In the order in which the kernel found them.
+    /// In the kernel's order.
     pub disks: Vec<Disk>,
-    /// What is made of partitions or disks: LVM volumes and MD arrays.
+    /// LVM volumes and MD arrays.
     pub volumes: Vec<Volume>,
     /// Every root filesystem of an operating system.
     pub roots: Vec<Root>,
@@ -26,12 +26,13 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Every filesystem, each with its device, in the order of the disks; those of volumes last.
+    /// Every filesystem with its device, in the order of the disks; those of volumes last.
     pub fn filesystems(&self) -> Vec<(&str, &Content)> {
         let disks = self.disks.iter().flat_map(|disk| {
-            let whole = (disk.partitions.is_empty()).then_some((&*disk.device, &disk.content));
+            let unpartitioned =
+                (disk.partitions.is_empty()).then_some((&*disk.device, &disk.content));
             let partitions = (disk.partitions.iter()).map(|part| (&*part.device, &part.content));
-            whole.into_iter().chain(partitions)
+            unpartitioned.into_iter().chain(partitions)
         });
         let volumes = (self.volumes.iter()).map(|volume| (&*volume.device, &volume.content));
         let all = disks.chain(volumes);
@@ -43,86 +44,81 @@ impl Survey {
 
 /// A disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "fields whose names say it all")]
 pub struct Disk {
-    /// Its node in the guest, such as `/dev/vda`.
+    /// Device node in the guest, such as `/dev/vda`.
     pub device: String,
-    /// Its size.
     pub bytes: u64,
-    /// The serial number that it was given.
+    /// The serial number that QEMU gave it.
     pub serial: Option<String>,
-    /// Its partition table.
     pub table: Option<Table>,
-    /// What is on the disk as a whole, beside or instead of partitions.
+    /// What is on the unpartitioned disk.
     pub content: Option<Content>,
-    /// Its partitions by number.
     pub partitions: Vec<Partition>,
 }
 
 /// A partition table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
-    /// Which sort.
+    #[allow(missing_docs, reason = "the type says it")]
     pub kind: TableKind,
     /// The disk's GUID, or the eight hexadecimal digits of an MBR.
     pub id: String,
 }
 
-/// The sorts of partition tables.
+/// The format of a partition table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum TableKind {
-    /// GUID partition table.
     Gpt,
-    /// Master boot record.
     Mbr,
 }
 
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "fields whose names say it all")]
 pub struct Partition {
-    /// Its number, from 1.
+    /// From 1.
     pub number: u32,
-    /// Its node.
+    /// Device node in the guest.
     pub device: String,
-    /// Where it begins on its disk, in bytes.
+    /// Offset on the disk, in bytes.
     pub start: u64,
-    /// Its size.
     pub bytes: u64,
-    /// Its type: a GUID in lower case, or `0x83`.
+    /// The type: a GUID in lower case, or `0x83`.
     pub kind: Option<String>,
-    /// Its name; GPT only.
+    /// GPT only.
     pub label: Option<String>,
-    /// What `PARTUUID=` names.
+    /// As in `PARTUUID=`.
     pub uuid: Option<String>,
-    /// What is on it.
     pub content: Option<Content>,
 }
 
-/// A block device that the agent made of others.
+/// A block device that the agent assembled from others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "fields whose names say it all")]
 pub struct Volume {
-    /// Its node, such as `/dev/mapper/vg-root`.
+    /// Device node in the guest, such as `/dev/mapper/vg-root`.
     pub device: String,
-    /// The LVM group, or `md` for an array.
+    /// The LVM volume group, or `md` for an array.
     pub group: String,
-    /// Its name there.
+    /// The name within the group.
     pub name: String,
-    /// Its size.
     pub bytes: u64,
-    /// Why there is no such node after all.
+    /// Why it could not be assembled; the node does not exist then.
     pub problem: Option<String>,
-    /// What is on it.
     pub content: Option<Content>,
 }
 
 /// What a superblock says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
-    /// The sort.
+    #[allow(missing_docs, reason = "the type says it")]
     pub kind: Kind,
-    /// As `UUID=` names it.
+    /// As in `UUID=`.
     pub uuid: Option<String>,
-    /// As `LABEL=` names it.
+    /// As in `LABEL=`.
     pub label: Option<String>,
 }
 
@@ -145,16 +141,16 @@ pub enum Kind {
     Erofs,
     F2fs,
     Swap,
-    /// Encrypted by LUKS, version 1 or 2: said, never opened.
+    /// Encrypted by LUKS, version 1 or 2. Reported, never opened.
     Luks,
-    /// A physical volume of LVM.
+    /// An LVM physical volume.
     Lvm,
     /// A member of an MD array.
     Md,
 }
 
 impl Kind {
-    /// Its name, as it is shown.
+    /// The name to show.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ext2 => "ext2",
@@ -177,7 +173,7 @@ impl Kind {
         }
     }
 
-    /// Whether it can be mounted, where the kernel has its driver.
+    /// Whether it can be mounted, given the driver.
     pub fn is_filesystem(self) -> bool {
         !matches!(self, Self::Swap | Self::Luks | Self::Lvm | Self::Md)
     }
@@ -186,22 +182,22 @@ impl Kind {
 /// A root filesystem of an operating system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {
-    /// The node that it is on.
+    /// The device node that it is on.
     pub device: String,
-    /// The filesystem.
+    /// Its filesystem.
     pub kind: Kind,
-    /// The btrfs subvolume, by its path from the top; `None` is the default one.
+    /// The path of the btrfs subvolume; `None` is the default one.
     pub subvolume: Option<String>,
-    /// What os-release says.
+    /// From os-release.
     pub os: System,
-    /// What to mount for it, the root first, each after what it is mounted on.
+    /// What to mount, the root first, each after what it is mounted on.
     pub mounts: Vec<Mount>,
-    /// What fstab asks for and the plan leaves out.
+    /// What fstab asks for and `mounts` does not have.
     pub left_out: Vec<SkippedMount>,
 }
 
 impl Root {
-    /// A filesystem without an operating system, alone.
+    /// A single filesystem, without an operating system.
     pub fn alone(device: &str, kind: Kind) -> Self {
         Self {
             device: device.to_owned(),
@@ -219,36 +215,36 @@ impl Root {
     }
 }
 
-/// What an operating system says of itself.
+/// The identification of an operating system, in os-release's terms.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct System {
     /// `ID`, such as `debian`.
     pub id: Option<String>,
     /// `VERSION_ID`.
     pub version: Option<String>,
-    /// `PRETTY_NAME`, or the first line of `redhat-release` or the like.
+    /// `PRETTY_NAME`, or the first line of `redhat-release` and the like.
     pub name: Option<String>,
 }
 
-/// One mount of a plan.
+/// One filesystem to mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
-    /// A node in the guest; for a bind mount, a path below the root.
+    /// A device node in the guest; for a bind mount, a path below the root.
     pub source: String,
-    /// Where, from the image's root: `/` first.
+    /// Path from the image's root.
     pub target: String,
     /// The filesystem; `None` for a bind mount.
     pub kind: Option<Kind>,
-    /// As in fstab, less those that mean something to init alone.
+    /// As in fstab, without those that only concern init.
     pub options: Vec<String>,
 }
 
-/// A line of fstab that is not in the plan.
+/// A line of fstab that is not mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedMount {
-    /// Its first field.
+    /// The first field.
     pub source: String,
-    /// Its second.
+    /// The second field.
     pub target: String,
     /// Why, such as `swap`.
     pub reason: String,

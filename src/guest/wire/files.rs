@@ -1,38 +1,31 @@
-//! What the agent tells about files. On the host these are claims of a stranger: to be shown
-//! (escaped) and compared, never to be opened, created or allocated by.
+//! What the agent reports about files. On the host this is untrusted: show it (escaped) and
+//! compare it, but never open, create or allocate anything by it.
 
 use serde::{Deserialize, Serialize};
 
 use super::{ByteString, RemoteError};
 
-/// What kind of file it is.
+/// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum FileKind {
-    /// A regular file.
     File,
-    /// A directory.
     Directory,
-    /// A symbolic link.
     Link,
-    /// A block device.
     Block,
-    /// A character device.
     Character,
-    /// A FIFO.
     Fifo,
-    /// A socket.
     Socket,
-    /// None of these.
     Other,
 }
 
-/// stat(2).
+/// The result of stat(2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stat {
-    /// From st_mode.
+    /// The type bits of st_mode.
     pub kind: FileKind,
-    /// The permission bits, set-id and sticky bits included.
+    /// The permission bits of st_mode, set-id and sticky bits included.
     pub mode: u32,
     /// st_nlink.
     pub links: u64,
@@ -54,38 +47,38 @@ pub struct Stat {
     pub device: u64,
     /// st_ino.
     pub inode: u64,
-    /// Major and minor number, of a device file.
+    /// Major and minor number of a device file.
     pub special: Option<(u64, u64)>,
 }
 
 /// One line, in JSON, of the stream that `List` and `Walk` fill.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The name in its directory; for a walk, relative to where it began, and empty for the
+    /// The name in its directory. For a walk: relative to where it began, and empty for that
     /// place itself.
     pub path: ByteString,
-    /// lstat(2), where it worked.
+    /// The result of lstat(2), if it succeeded.
     pub stat: Option<Stat>,
-    /// Where a symbolic link leads.
+    /// The target of a symbolic link.
     pub link: Option<ByteString>,
-    /// What went wrong with this entry: it, or what is below it, could not be looked at.
+    /// Why this entry, or what is below it, could not be read.
     pub error: Option<RemoteError>,
 }
 
 impl Entry {
-    /// How many bytes of text it holds: what is kept of a list must end somewhere, and the number
-    /// of its entries alone says little.
+    /// How many bytes of text it holds. Limits on lists count this, because the number of entries
+    /// says little about the memory they take.
     pub fn weight(&self) -> usize {
         let link = self.link.as_ref().map_or(0, |link| link.0.len());
-        let error = self.error.as_ref().map_or(0, |said| said.text.len());
+        let error = self.error.as_ref().map_or(0, |error| error.text.len());
         self.path.0.len() + link + error
     }
 }
 
-/// statvfs(3).
+/// The result of statvfs(3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileSystem {
-    /// f_frsize, in bytes: the unit of what follows.
+    /// f_frsize, in bytes: the unit of the block counts.
     pub block_size: u64,
     /// f_blocks.
     pub blocks: u64,
@@ -101,13 +94,13 @@ pub struct FileSystem {
     pub magic: u64,
 }
 
-/// What of a tree goes into, or out of, a tar stream.
+/// Options of packing and unpacking a tar stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TarOptions {
     /// Stay on one filesystem.
     pub one_file_system: bool,
-    /// Coming in: owners as they stand in the stream, rather than the agent's.
+    /// Unpacking: restore owners from the stream instead of using the agent's.
     pub owners: bool,
-    /// The name of the top entry, where it is not its own.
+    /// The name of the top entry. Default: its own.
     pub name: Option<ByteString>,
 }

@@ -1,4 +1,4 @@
-//! Frames, and how each is written. The table is in the module above.
+//! Frames, and how each is written. The parent module has the table.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -14,13 +14,13 @@ pub(super) const END: u8 = 4;
 pub(super) const CREDIT: u8 = 5;
 pub(super) const STOP: u8 = 6;
 
-/// The number of a stream; the host gives it.
+/// The number of a stream, chosen by the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StreamId(pub NonZeroU32);
 
 impl StreamId {
-    /// None for 0.
+    /// `None` for 0.
     pub fn new(number: u32) -> Option<Self> {
         NonZeroU32::new(number).map(Self)
     }
@@ -37,7 +37,7 @@ impl fmt::Display for StreamId {
     }
 }
 
-/// One frame, as the decoder gives it.
+/// One frame, as the decoder returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// A conversation begins.
@@ -46,19 +46,17 @@ pub enum Frame {
     Control(Vec<u8>),
     /// Bytes of a stream, at least one.
     Data(StreamId, Vec<u8>),
-    /// The stream's end-of-file.
+    /// End-of-file of a stream.
     End(StreamId),
-    /// So many more bytes of the stream are welcome.
+    /// The writer may send that many more bytes.
     Credit(StreamId, u32),
-    /// The stream's reader wants no more.
+    /// The reader wants no more.
     Stop(StreamId),
 }
 
 impl Frame {
-    /// Writes the frame. Data longer than [`MAX_DATA`] becomes several.
-    ///
-    /// # Errors
-    /// A hello or a control message over its cap.
+    /// Writes the frame. Data longer than [`MAX_DATA`] becomes several frames; a hello or control
+    /// message over its cap is an error.
     pub fn put(&self, out: &mut Vec<u8>) -> Result<(), WireError> {
         match self {
             Self::Hello(hello) => put_hello(out, hello)?,
@@ -71,7 +69,7 @@ impl Frame {
         Ok(())
     }
 
-    /// The number of its kind.
+    /// The kind's number in the table.
     pub fn kind(&self) -> u8 {
         match self {
             Self::Hello(_) => HELLO,
@@ -85,16 +83,13 @@ impl Frame {
 }
 
 fn header(out: &mut Vec<u8>, length: usize, kind: u8, stream: u32) {
-    // Every caller has capped the length.
+    // Every caller capped the length.
     out.extend_from_slice(&(length as u32).to_le_bytes());
     out.push(kind);
     out.extend_from_slice(&stream.to_le_bytes());
 }
 
-/// Writes a hello, its preamble first.
-///
-/// # Errors
-/// A program version so long that the hello is over its cap.
+/// Writes a hello after its preamble. Fails if the program version makes it exceed its cap.
 pub fn put_hello(out: &mut Vec<u8>, hello: &Hello) -> Result<(), WireError> {
     let json = serde_json::to_vec(hello).map_err(|error| WireError::json("hello", &error))?;
     capped(HELLO, json.len(), super::MAX_HELLO)?;
@@ -104,10 +99,7 @@ pub fn put_hello(out: &mut Vec<u8>, hello: &Hello) -> Result<(), WireError> {
     Ok(())
 }
 
-/// Writes a message.
-///
-/// # Errors
-/// A message that is over the cap.
+/// Writes a message. Fails if it exceeds the cap.
 pub fn put_control<M: Serialize>(out: &mut Vec<u8>, message: &M) -> Result<(), WireError> {
     let json = serde_json::to_vec(message).map_err(|error| WireError::json("message", &error))?;
     put_json(out, &json)
@@ -131,7 +123,7 @@ fn capped(kind: u8, length: usize, limit: usize) -> Result<(), WireError> {
     }
 }
 
-/// Writes data, in as many frames as it takes: none for no bytes.
+/// Writes data in as many frames as needed; none for no bytes.
 pub fn put_data(out: &mut Vec<u8>, stream: StreamId, bytes: &[u8]) {
     for part in bytes.chunks(MAX_DATA) {
         header(out, part.len(), DATA, stream.0.get());
@@ -139,18 +131,18 @@ pub fn put_data(out: &mut Vec<u8>, stream: StreamId, bytes: &[u8]) {
     }
 }
 
-/// Writes a stream's end-of-file.
+/// Writes the end-of-file of a stream.
 pub fn put_end(out: &mut Vec<u8>, stream: StreamId) {
     header(out, 0, END, stream.0.get());
 }
 
-/// Writes that so many more bytes are welcome.
+/// Writes a credit of `bytes`.
 pub fn put_credit(out: &mut Vec<u8>, stream: StreamId, bytes: u32) {
     header(out, 4, CREDIT, stream.0.get());
     out.extend_from_slice(&bytes.to_le_bytes());
 }
 
-/// Writes that no more of a stream is wanted.
+/// Writes that a stream's reader wants no more.
 pub fn put_stop(out: &mut Vec<u8>, stream: StreamId) {
     header(out, 0, STOP, stream.0.get());
 }

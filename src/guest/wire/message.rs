@@ -1,5 +1,5 @@
-//! What control frames say, but for the host's requests. JSON, so that a conversation can be
-//! read.
+//! The messages of control frames, except the host's requests. They are JSON, so that people
+//! can read a recorded conversation.
 
 use std::fmt;
 
@@ -8,27 +8,24 @@ use serde::{Deserialize, Serialize};
 
 use super::disks::Survey;
 use super::seed::Seeding;
-use super::{ByteString, FileSystem, Stat, StreamId, WireError};
+use super::{ByteString, ExecEnd, FileSystem, Stat, StreamId, WireError};
 
-/// Reads a message; `what` names it in the error.
-///
-/// # Errors
-/// What is wrong with the JSON. serde_json refuses to nest deeper than 128 levels.
+/// Reads a message; `what` names it in the error. serde_json refuses to nest deeper than 128
+/// levels.
 pub fn parse<M: DeserializeOwned>(what: &'static str, json: &[u8]) -> Result<M, WireError> {
     serde_json::from_slice(json).map_err(|error| WireError::json(what, &error))
 }
 
-/// Who speaks: so that an echo of one's own hello is no answer.
+/// The sender of a hello, so that an echo of one's own is not taken for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Role {
-    /// bivouac.
     Host,
-    /// The program in the guest.
     Agent,
 }
 
-/// A number used once, by which an answer is known to be fresh.
+/// A number used once, which shows that an answer is fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Nonce(pub [u8; 16]);
@@ -36,94 +33,81 @@ pub struct Nonce(pub [u8; 16]);
 /// The first message of each side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// Who speaks.
+    /// The sender.
     pub from: Role,
-    /// [`super::PROTOCOL`] as the speaker has it.
+    /// The sender's [`super::PROTOCOL`].
     pub protocol: u32,
-    /// The speaker's program version.
+    /// The sender's program version.
     pub program: String,
-    /// The host's, repeated by the agent.
+    /// Chosen by the host, repeated by the agent.
     pub nonce: Nonce,
-    /// Of the agent's: the guest's init gave up its boot, and started it in emergency mode.
+    /// From the agent: the guest's boot failed, and its init started the agent in emergency
+    /// mode.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub emergency: bool,
 }
 
-/// Anything the agent says after its hello.
+/// Everything that the agent sends after its hello.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the types say it")]
 pub enum AgentMessage {
-    /// The answer to a request.
     Reply(Reply),
-    /// News.
     Notice(Notice),
 }
 
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
-    /// The request's.
+    /// The id of the request.
     pub id: u64,
-    /// How it went.
+    /// What it gave, or why it failed.
     pub result: Result<Response, RemoteError>,
 }
 
-/// What a request gave.
+/// What a successful request gave. [`super::Operation`] says which belongs to which.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the types say it")]
 pub enum Response {
-    /// It is done.
     Done,
-    /// The command runs: its program was executed.
+    /// The program was executed; its process id in the guest.
     Started {
-        /// Its process id in the guest.
         pid: i32,
     },
-    /// The stream is open.
+    /// The stream is open. `Read` also gives the file's `stat`.
     Opened {
-        /// For `Read`: what of the file.
         stat: Option<Stat>,
     },
-    /// For `Stat`.
     Stat(Stat),
-    /// For `ReadLink`.
     Link(ByteString),
-    /// For `StatFs`.
     FileSystem(FileSystem),
-    /// For `Survey`.
     Survey(Box<Survey>),
-    /// For `Mount`: the root is mounted.
+    /// The root is mounted. `failed` has one sentence for each other mount that failed.
     Mounted {
-        /// What of the other mounts failed, one sentence each.
         failed: Vec<String>,
     },
-    /// For `Seed`.
-    Seeded(Seeding),
+    Injected(Seeding),
 }
 
-/// What the agent says unasked.
+/// What the agent sends unasked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "fields whose names say it all")]
 pub enum Notice {
-    /// A command ended. Its streams end by themselves.
+    /// A command ended. Its streams end on their own.
     Ended {
         /// The id of its request.
         exec: u64,
-        /// How.
         end: ExecEnd,
     },
-    /// A stream of the agent's broke off; it has no `end`.
+    /// A stream from the agent broke off. This takes the place of its `end`.
     Broken {
-        /// Which.
         stream: StreamId,
-        /// Why.
         error: RemoteError,
     },
-    /// The host broke the protocol, in the agent's eyes; the conversation is over.
-    Violation {
-        /// How.
-        text: String,
-    },
+    /// The host broke the protocol, as the agent sees it. The conversation is over.
+    Violation { text: String },
     /// A `TarIn` is over.
     Unpacked {
         /// The id of its request.
@@ -133,36 +117,26 @@ pub enum Notice {
     },
 }
 
-/// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ExecEnd {
-    /// With this status.
-    Exited(u8),
-    /// By this signal.
-    Signalled(i32),
-}
-
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteError {
-    /// At what.
+    /// The part of the request that failed.
     pub step: ErrorStage,
-    /// The system's error number, where it was the system's.
+    /// The system's error number, if the system reported the error.
     pub errno: Option<i32>,
-    /// In words, the name concerned included. Not escaped: the agent is not trusted to.
+    /// A sentence that names the object concerned. Untrusted, and not escaped.
     pub text: String,
 }
 
-/// At what a request failed.
+/// The part of a request that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorStage {
-    /// The request itself makes no sense.
+    /// The request itself is invalid.
     Request,
     /// The root directory.
     Root,
-    /// The user or a group is not known, or may not be taken on.
+    /// A user or group is unknown, or may not be switched to.
     User,
     /// The working directory.
     Workdir,
@@ -174,20 +148,20 @@ pub enum ErrorStage {
     Process,
     /// A file.
     File,
-    /// The tar stream is not one.
+    /// The tar stream is malformed.
     Tar,
-    /// A disk, or a filesystem that is to be mounted.
+    /// A disk, or a filesystem to mount.
     Disk,
-    /// Nothing in the image that could start the agent.
-    Seed,
-    /// The clock, the random numbers, the power.
+    /// The image has nothing that could start the agent.
+    Inject,
+    /// The clock, the random pool, the power.
     System,
 }
 
 impl RemoteError {
-    /// One that the system reported.
+    /// An error that the system reported: `what: the text of errno`.
     pub fn of(step: ErrorStage, what: impl fmt::Display, errno: i32) -> Self {
-        // The system's words, without the number that Rust puts behind them.
+        // Rust appends the number, which is noise here.
         let why = std::io::Error::from_raw_os_error(errno).to_string();
         let why = why.split(" (os error").next().unwrap_or(&why);
         Self {
@@ -197,7 +171,7 @@ impl RemoteError {
         }
     }
 
-    /// One of ours.
+    /// An error that the system did not report.
     pub fn new(step: ErrorStage, text: impl Into<String>) -> Self {
         Self {
             step,
@@ -208,7 +182,7 @@ impl RemoteError {
 }
 
 impl fmt::Display for RemoteError {
-    /// Escaped, and of bounded length.
+    /// The text, escaped and cut to 1000 characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = |c: char| match c {
             '"' | '\'' | '\\' => c.to_string(),

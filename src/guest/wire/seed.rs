@@ -1,14 +1,14 @@
-//! Seeding: putting the agent into an image's root, so that the image's own init starts it.
+//! Injection: putting the agent into an image's root, so that the image's own init starts it.
 
 use serde::{Deserialize, Serialize};
 
-/// How far the image's init is to be before it starts the agent.
+/// The point of the image's boot at which its init starts the agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// File systems are mounted and devices are there: systemd's `basic.target`.
+    /// Filesystems are mounted and devices exist: systemd's `basic.target`.
     Basic,
-    /// Every service was started: systemd's `multi-user.target`, or the last of the runlevel.
+    /// Every service was started: systemd's `multi-user.target`, or the end of the runlevel.
     #[default]
     MultiUser,
 }
@@ -21,7 +21,7 @@ pub enum Init {
     Systemd,
     /// OpenRC: a script in the runlevel `default`.
     OpenRc,
-    /// sysvinit, or Upstart in its place: a script, linked into the runlevels 2 to 5.
+    /// sysvinit or Upstart: a script, linked into the runlevels 2 to 5.
     SysVInit,
     /// sysvinit, by a line of its inittab.
     SysVInittab,
@@ -30,7 +30,7 @@ pub enum Init {
 }
 
 impl Init {
-    /// Its name.
+    /// The name to show.
     pub fn name(self) -> &'static str {
         match self {
             Self::Systemd => "systemd",
@@ -41,15 +41,15 @@ impl Init {
     }
 }
 
-/// What was done.
+/// The result of an injection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seeding {
     /// What will start the agent.
     pub init: Init,
-    /// The files bear SELinux labels, as the image's own do.
+    /// The files bear SELinux labels, because the image's own files do.
     pub labelled: bool,
-    /// cloud-init got an empty source of data, because it would have looked for one on the network.
+    /// cloud-init was given an empty data source: it would have searched the network for one.
     pub cloud_init: bool,
-    /// Every file and link that was made or changed, from the image's root.
+    /// Every file and link that was created or changed, relative to the image's root.
     pub written: Vec<String>,
 }

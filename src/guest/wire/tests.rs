@@ -166,12 +166,12 @@ fn what_the_table_does_not_have_is_refused_by_name() {
         (
             &[1, 0, 1, 0, 3],
             id,
-            "a frame of kind 3 with 65537 bytes, where 65536 are the most",
+            "a frame of kind 3 with 65537 bytes, more than the limit of 65536",
         ),
         (
             &[1, 0, 16, 0, 2],
             none,
-            "a frame of kind 2 with 1048577 bytes, where 1048576 are the most",
+            "a frame of kind 2 with 1048577 bytes, more than the limit of 1048576",
         ),
         (&[0, 0, 0, 0, 9], id, "a frame of unknown kind 9"),
         (&[0, 0, 0, 0, 0], none, "a frame of unknown kind 0"),

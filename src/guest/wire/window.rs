@@ -1,4 +1,4 @@
-//! How much of a stream may be under way: the same count on both sides.
+//! Flow control: how much of a stream may be in flight. Both sides keep the same count.
 
 use super::{StreamId, WINDOW, WireError};
 
@@ -18,17 +18,13 @@ impl SendWindow {
         self.0 as usize
     }
 
-    /// Notes that `bytes` are sent, no more than are left.
+    /// Records that `bytes` were sent, no more than are left.
     pub fn sent(&mut self, bytes: usize) {
-        self.0 = self
-            .0
-            .saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.0 = self.0.saturating_sub(bytes);
     }
 
-    /// Takes a credit.
-    ///
-    /// # Errors
-    /// More credit than the window has room for: the reader makes it up.
+    /// Adds a credit. More than the window has room for is an error: the reader never had it.
     pub fn credited(&mut self, stream: StreamId, credit: u32) -> Result<(), WireError> {
         match self.0.checked_add(credit) {
             Some(sum) if sum <= WINDOW && credit > 0 => {
@@ -40,7 +36,7 @@ impl SendWindow {
     }
 }
 
-/// The reader's side: how many bytes may still come, and how many were read since the last
+/// The reader's side: how many bytes may still arrive, and how many were read since the last
 /// credit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiveWindow {
@@ -56,10 +52,7 @@ impl Default for ReceiveWindow {
 }
 
 impl ReceiveWindow {
-    /// Notes that `bytes` have come.
-    ///
-    /// # Errors
-    /// More than was credited.
+    /// Records that `bytes` arrived. More than was credited is an error.
     pub fn received(&mut self, stream: StreamId, bytes: usize) -> Result<(), WireError> {
         let left = u32::try_from(bytes)
             .ok()
@@ -68,13 +61,11 @@ impl ReceiveWindow {
         Ok(())
     }
 
-    /// Notes that `bytes` of what came were read, and gives the credit that is now due: a
-    /// quarter of a window or more at a time.
+    /// Records that `bytes` of what arrived were read. Returns the credit that is now due, once
+    /// it is a quarter of a window or more.
     pub fn read(&mut self, bytes: usize) -> Option<u32> {
-        self.read = self
-            .read
-            .saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX))
-            .min(WINDOW - self.left);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.read = self.read.saturating_add(bytes).min(WINDOW - self.left);
         if self.read < WINDOW / 4 {
             return None;
         }

@@ -6,14 +6,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use bivouac::guest::appliance::{ApplianceError, boot_image, initramfs_with, program, vmlinux};
+use bivouac::guest::appliance::{ApplianceError, boot_image, initramfs_with, self_elf, vmlinux};
 use bivouac::host::kernel::{self, Kernel};
 
 use super::made::run;
 
 fn bytes(kernel: &Kernel) -> Vec<u8> {
     let init = File::open(env!("CARGO_BIN_EXE_bivouac")).unwrap();
-    let init = program::mapped_part(&init).unwrap();
+    let init = self_elf::mapped_part(&init).unwrap();
     let made = initramfs_with(kernel, &init).unwrap();
     let mut bytes = vec![0; made.size as usize];
     made.file.read_exact_at(&mut bytes, 0).unwrap();
@@ -133,18 +133,18 @@ fn a_kernel_without_virtio_is_refused_with_a_mend() {
 #[test]
 fn a_program_that_is_not_static_is_refused() {
     let shell = File::open("/bin/sh").unwrap();
-    let error = program::mapped_part(&shell).unwrap_err();
+    let error = self_elf::mapped_part(&shell).unwrap_err();
     assert!(error.to_string().contains("statically"), "{error}");
     let mut text = tempfile::tempfile().unwrap();
     std::io::Write::write_all(&mut text, &[b'x'; 100]).unwrap();
-    assert!(program::mapped_part(&text).is_err());
+    assert!(self_elf::mapped_part(&text).is_err());
     let mut itself = Vec::new();
     File::open(env!("CARGO_BIN_EXE_bivouac"))
         .unwrap()
         .read_to_end(&mut itself)
         .unwrap();
     let own = File::open(env!("CARGO_BIN_EXE_bivouac")).unwrap();
-    assert!(program::mapped_part(&own).unwrap().len() <= itself.len());
+    assert!(self_elf::mapped_part(&own).unwrap().len() <= itself.len());
 }
 
 #[test]

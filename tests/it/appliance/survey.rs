@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bivouac::guest::appliance::{COMMAND_LINE, boot_image, initramfs_with, program};
+use bivouac::guest::appliance::{COMMAND_LINE, boot_image, initramfs_with, self_elf};
 use bivouac::host::kernel;
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ use crate::env::bivouac::Bivouac;
 fn survey(dir: &Path, disks: &[PathBuf]) -> Value {
     let kernel = kernel::find(None).unwrap();
     let init = fs::File::open(env!("CARGO_BIN_EXE_bivouac")).unwrap();
-    let mut made = initramfs_with(&kernel, &program::mapped_part(&init).unwrap()).unwrap();
+    let mut made = initramfs_with(&kernel, &self_elf::mapped_part(&init).unwrap()).unwrap();
     let (initrd, image) = (dir.join("initramfs"), dir.join("kernel"));
     let mut kernel = boot_image(&kernel).unwrap();
     for (memory, path) in [(&mut made.file, &initrd), (&mut kernel, &image)] {

@@ -71,7 +71,7 @@ async fn a_host_that_breaks_the_protocol_is_told_and_may_begin_again() {
         (&b"\x09\0\0\0\x09\0\0\0\0"[..], "a frame of unknown kind 9"),
         (
             b"\x02\0\0\0\x02\0\0\0\0{}",
-            "a request that cannot be understood: missing field `id`",
+            "a malformed request: missing field `id`",
         ),
         (&wrong_direction, "a new stream 3, out of order"),
         (

@@ -339,7 +339,7 @@ async fn torn_frames_are_waited_for_and_then_the_end_is_told() {
         )
     };
     let (errors, ()) = tokio::join!(work, other);
-    let text = "the guest's end of the session is closed".to_owned();
+    let text = "the guest closed the session".to_owned();
     assert_eq!(errors, (text.clone(), text));
 }
 

@@ -1,4 +1,4 @@
-//! The first words: ours with a fresh nonce, and the agent's that repeat it.
+//! The exchange of hellos: ours with a fresh nonce, and the agent's, which repeats it.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,17 +9,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::error::SessionError;
-use super::owner::lost;
 use crate::guest::wire::{Decoder, Frame, Hello, Nonce, PROTOCOL, Role, WireError, put_hello};
 
-/// How many bytes of noise are waded through. A port's stale bytes are a buffer or two.
-const NOISE: u64 = 16 << 20;
+/// How many bytes of noise are skipped. A port's stale bytes are a buffer or two.
+const MAX_NOISE: u64 = 16 << 20;
 
-/// How many answers to others are waded through.
-const STALE: u64 = 1000;
+/// How many hellos with another nonce are skipped.
+const MAX_STALE: u64 = 1000;
 
-/// Says hello. Gives the stream with the decoder that may hold what followed, and what the agent
-/// said of itself.
+/// Says hello. Returns the stream, the decoder (which may hold bytes that followed), and what
+/// the agent says about itself.
 pub(super) async fn exchange(
     mut stream: UnixStream,
     deadline: Duration,
@@ -34,20 +33,32 @@ pub(super) async fn exchange(
     Ok((stream, decoder, agent))
 }
 
-/// What an agent says of itself.
+/// What an agent says about itself.
 #[derive(Clone, Debug)]
 pub(super) struct Agent {
     /// Its program version, escaped.
     pub program: String,
-    /// It was started in the emergency mode of the guest's init.
+    /// The guest's init started it in emergency mode.
     pub is_emergency: bool,
 }
 
-/// What came that was no answer.
+/// What arrived before the answer.
 #[derive(Default)]
 struct Seen {
     skipped: u64,
     stale: u64,
+}
+
+impl Seen {
+    fn check(&self) -> Result<(), SessionError> {
+        if self.skipped <= MAX_NOISE && self.stale <= MAX_STALE {
+            return Ok(());
+        }
+        Err(SessionError::Noise {
+            skipped: self.skipped,
+            stale: self.stale,
+        })
+    }
 }
 
 async fn converse(
@@ -61,9 +72,10 @@ async fn converse(
         nonce: Nonce(random()?),
         emergency: false,
     };
-    let mut words = Vec::new();
-    put_hello(&mut words, &ours)?;
-    stream.write_all(&words).await.map_err(lost)?;
+    let mut bytes = Vec::new();
+    put_hello(&mut bytes, &ours)?;
+    let lost = SessionError::of_channel;
+    stream.write_all(&bytes).await.map_err(lost)?;
     let mut decoder = Decoder::new();
     let mut buffer = vec![0; 4096];
     loop {
@@ -74,50 +86,37 @@ async fn converse(
         decoder.push(&buffer[..n]);
         while let Some(frame) = decoder.next()? {
             let Frame::Hello(theirs) = frame else {
-                return Err(
-                    WireError::OutOfOrder(format!("a frame of kind {}", frame.kind())).into(),
-                );
+                let what = format!("a frame of kind {}", frame.kind());
+                return Err(WireError::OutOfOrder(what).into());
             };
-            if theirs.from != Role::Agent || theirs.nonce != ours.nonce {
-                // An answer to an earlier host, or our own words come back.
-                seen.stale += 1;
-                decoder.seek_again();
-                if seen.stale > STALE {
-                    return Err(noise(seen));
-                }
-                continue;
+            if theirs.from == Role::Agent && theirs.nonce == ours.nonce {
+                return Ok((decoder, accept(theirs)?));
             }
-            if theirs.protocol != PROTOCOL {
-                return Err(SessionError::Version {
-                    theirs: theirs.protocol,
-                    program: theirs.program.chars().take(40).collect(),
-                });
-            }
-            let program = theirs.program.chars().take(40);
-            let agent = Agent {
-                program: program.flat_map(char::escape_debug).collect(),
-                is_emergency: theirs.emergency,
-            };
-            return Ok((decoder, agent));
+            // The answer to an earlier host, or an echo of our own hello.
+            seen.stale += 1;
+            decoder.seek_again();
+            seen.check()?;
         }
         seen.skipped = decoder.skipped();
-        if seen.skipped > NOISE {
-            return Err(noise(seen));
-        }
+        seen.check()?;
     }
 }
 
-fn noise(seen: &Seen) -> SessionError {
-    SessionError::Noise {
-        skipped: seen.skipped,
-        stale: seen.stale,
+fn accept(hello: Hello) -> Result<Agent, SessionError> {
+    let program = hello.program.chars().take(40);
+    if hello.protocol != PROTOCOL {
+        return Err(SessionError::Version {
+            theirs: hello.protocol,
+            program: program.collect(),
+        });
     }
+    Ok(Agent {
+        program: program.flat_map(char::escape_debug).collect(),
+        is_emergency: hello.emergency,
+    })
 }
 
-/// Bytes that nobody can guess.
-///
-/// # Errors
-/// There is no /dev/urandom.
+/// Unpredictable bytes from /dev/urandom.
 pub fn random<const N: usize>() -> Result<[u8; N], SessionError> {
     let mut bytes = [0; N];
     File::open("/dev/urandom")

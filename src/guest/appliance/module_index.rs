@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The indexes of a directory `/lib/modules/RELEASE`.
 #[derive(Debug, Default)]
-pub struct Tree {
+pub struct ModuleIndex {
     directory: PathBuf,
     /// Name to its file, relative to the directory, and the files that it needs.
     files: HashMap<String, (String, Vec<String>)>,
@@ -19,7 +19,7 @@ pub struct Tree {
     aliases: HashMap<String, Vec<String>>,
 }
 
-impl Tree {
+impl ModuleIndex {
     /// Reads `modules.dep`, and `modules.builtin`, `modules.softdep` and `modules.alias` where
     /// they exist.
     ///
@@ -149,8 +149,8 @@ pub fn name_of(file: &str) -> String {
 mod tests {
     use super::*;
 
-    fn tree() -> Tree {
-        Tree::parse(
+    fn tree() -> ModuleIndex {
+        ModuleIndex::parse(
             "kernel/fs/btrfs/btrfs.ko: kernel/crypto/xor.ko kernel/lib/libcrc32c.ko\n\
              kernel/crypto/xor.ko:\n\
              kernel/lib/libcrc32c.ko.xz:\n\

@@ -2,11 +2,11 @@
 //! other one when something of that kind is met, because loading costs time (btrfs alone
 //! measures its checksums for half a second) and most images need one or two.
 
-use super::tree::Tree;
+use super::module_index::ModuleIndex;
 
 /// Modules that are loaded together.
 #[derive(Clone, Copy, Debug)]
-pub struct Group {
+pub struct ModuleSet {
     /// As the list in the appliance has it; for filesystems, the kind's name.
     pub name: &'static str,
     /// Without these there is no appliance.
@@ -18,7 +18,7 @@ pub struct Group {
     pub beside: &'static [&'static str],
 }
 
-const fn wanted(name: &'static str, wanted: &'static [&'static str]) -> Group {
+const fn wanted(name: &'static str, wanted: &'static [&'static str]) -> ModuleSet {
     with(name, wanted, &[])
 }
 
@@ -26,8 +26,8 @@ const fn with(
     name: &'static str,
     wanted: &'static [&'static str],
     beside: &'static [&'static str],
-) -> Group {
-    Group {
+) -> ModuleSet {
+    ModuleSet {
         name,
         required: &[],
         wanted,
@@ -36,8 +36,8 @@ const fn with(
 }
 
 /// Every group. What a module needs to be loaded, depmod knows.
-pub const GROUPS: [Group; 20] = [
-    Group {
+pub const SETS: [ModuleSet; 20] = [
+    ModuleSet {
         name: "base",
         required: &["virtio_pci", "virtio_console", "virtio_blk"],
         wanted: &[],
@@ -83,9 +83,9 @@ pub struct Chosen {
 ///
 /// # Errors
 /// The name of a required module that the kernel lacks.
-pub fn choose(tree: &Tree) -> Result<Vec<Chosen>, &'static str> {
+pub fn choose(tree: &ModuleIndex) -> Result<Vec<Chosen>, &'static str> {
     let mut chosen = Vec::new();
-    for group in GROUPS {
+    for group in SETS {
         if let Some(missing) = group.required.iter().find(|name| !tree.has(name)) {
             return Err(missing);
         }

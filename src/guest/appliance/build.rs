@@ -16,7 +16,7 @@ use crate::sys;
 
 /// What QEMU starts the appliance with, as `-kernel /proc/self/fd/N` and `-initrd` likewise.
 #[derive(Debug)]
-pub struct Made {
+pub struct KernelAndInitrd {
     /// A sealed memfd, or the host's own file.
     pub kernel: File,
     /// A sealed memfd.
@@ -28,14 +28,14 @@ pub struct Made {
 ///
 /// # Errors
 /// See [`ApplianceError`].
-pub fn make(kernel: &Kernel) -> Result<Made, ApplianceError> {
+pub fn make(kernel: &Kernel) -> Result<KernelAndInitrd, ApplianceError> {
     let image = || boot_image(kernel);
     let archive = || initramfs(kernel).map(|made| made.file);
     let (first, second) = (
         Making::start(c"bivouac-kernel", image)?,
         Making::start(c"bivouac-initramfs", archive)?,
     );
-    Ok(Made {
+    Ok(KernelAndInitrd {
         kernel: first.map_or_else(image, |making| making.finish(image))?,
         initramfs: second.map_or_else(archive, |making| making.finish(archive))?,
     })

@@ -1,0 +1,227 @@
+//! What a [`super::Session`] and its streams exchange with the actor.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::SessionError;
+use crate::guest::wire::disks::Survey;
+use crate::guest::wire::seed::Seeding;
+use crate::guest::wire::{
+    ByteString, ExecEnd, FileSystem, MAX_DATA, Operation, RemoteError, Request, Response,
+    SendWindow, Stat, StreamId, WireError, put_control,
+};
+
+/// What the actor is asked to do. The queue is bounded by what fills it: data by the windows,
+/// credits and ends by the data, requests by bivouac itself.
+#[derive(Debug)]
+pub(super) enum ActorCommand {
+    Request(Box<PendingRequest>),
+    /// Data on a stream to the guest, within its window.
+    Data(StreamId, Vec<u8>),
+    /// The end of a stream to the guest.
+    End(StreamId),
+    /// That many bytes of a stream from the guest were read.
+    Read(StreamId, usize),
+    /// No more of a stream from the guest is wanted.
+    Stop(StreamId),
+}
+
+/// Passes the answer on, and returns whether the caller still waits for it.
+type Complete = dyn FnOnce(Result<Response, RemoteError>) -> Result<bool, WireError> + Send;
+
+/// A request that has no answer yet.
+pub(super) struct PendingRequest {
+    pub id: u64,
+    /// The request as bytes, to be written.
+    pub frame: Vec<u8>,
+    attached: Attached,
+    complete: Box<Complete>,
+}
+
+/// What begins to exist when a request succeeds.
+#[derive(Debug, Default)]
+pub(super) struct Attached {
+    pub readers: Vec<(StreamId, mpsc::UnboundedSender<Incoming>)>,
+    pub writer: Option<(StreamId, Arc<SharedSendWindow>)>,
+    pub exec: Option<oneshot::Sender<ExecEnd>>,
+    pub unpack: Option<oneshot::Sender<Result<u64, RemoteError>>>,
+}
+
+impl PendingRequest {
+    /// A request, and where its answer arrives. Fails if the request is over the protocol's cap,
+    /// as with too many arguments.
+    pub(super) fn new<A: Answer>(
+        id: u64,
+        op: Operation,
+        attached: Attached,
+    ) -> Result<(Self, oneshot::Receiver<Result<A, RemoteError>>), WireError> {
+        let mut frame = Vec::new();
+        put_control(&mut frame, &Request { id, op })?;
+        let (sender, receiver) = oneshot::channel();
+        let complete = |result: Result<Response, RemoteError>| {
+            let answer = match result {
+                Ok(response) => Ok(A::from_response(response).ok_or_else(|| {
+                    WireError::OutOfOrder("an answer to something else".to_owned())
+                })?),
+                Err(error) => Err(error),
+            };
+            Ok(sender.send(answer).is_ok())
+        };
+        let pending = Self {
+            id,
+            frame,
+            attached,
+            complete: Box::new(complete),
+        };
+        Ok((pending, receiver))
+    }
+
+    /// Passes the answer on. Returns whether the caller still waited for it, and what is attached
+    /// to the request. A response of the wrong type is an error.
+    pub(super) fn complete(
+        self,
+        result: Result<Response, RemoteError>,
+    ) -> Result<(bool, Attached), WireError> {
+        Ok(((self.complete)(result)?, self.attached))
+    }
+}
+
+impl std::fmt::Debug for PendingRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PendingRequest")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The type of the answer to a request.
+pub(super) trait Answer: Send + Sized + 'static {
+    /// `None` for a response that belongs to another type of request.
+    fn from_response(response: Response) -> Option<Self>;
+}
+
+/// The program of a command was executed; its process id.
+pub(super) struct Started(pub i32);
+/// A stream is open.
+pub(super) struct Opened;
+/// A file is open, and its stream with it.
+pub(super) struct OpenedFile(pub Stat);
+
+macro_rules! answers {
+    ($($type:ty: $response:pat => $value:expr;)*) => {
+        $(impl Answer for $type {
+            fn from_response(response: Response) -> Option<Self> {
+                match response {
+                    $response => Some($value),
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+
+answers! {
+    (): Response::Done => ();
+    Started: Response::Started { pid } => Started(pid);
+    Opened: Response::Opened { .. } => Opened;
+    OpenedFile: Response::Opened { stat: Some(stat) } => OpenedFile(stat);
+    Stat: Response::Stat(stat) => stat;
+    ByteString: Response::Link(target) => target;
+    FileSystem: Response::FileSystem(filesystem) => filesystem;
+    Survey: Response::Survey(survey) => *survey;
+    Vec<String>: Response::Mounted { failed } => failed;
+    Seeding: Response::Injected(seeding) => seeding;
+}
+
+/// Why the session ended, for everything that still waits on it.
+#[derive(Debug, Default)]
+pub(super) struct CloseReason(Mutex<Option<SessionError>>);
+
+impl CloseReason {
+    pub(super) fn get(&self) -> SessionError {
+        self.lock().clone().unwrap_or(SessionError::Over)
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    /// The first reason stays.
+    pub(super) fn set(&self, error: SessionError) {
+        self.lock().get_or_insert(error);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<SessionError>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the actor passes to a [`super::StreamReader`]. The data never exceeds a window: the actor
+/// refuses a guest that sends more.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    Data(Vec<u8>),
+    End,
+    Broken(RemoteError),
+}
+
+/// A [`SendWindow`] that a [`super::StreamWriter`] shares with the actor.
+#[derive(Debug, Default)]
+pub(super) struct SharedSendWindow(Mutex<SendState>);
+
+#[derive(Debug, Default)]
+struct SendState {
+    window: SendWindow,
+    /// The guest wants no more, or the session is over.
+    closed: bool,
+    waiting: Option<Waker>,
+}
+
+impl SharedSendWindow {
+    fn lock(&self) -> MutexGuard<'_, SendState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up to `wanted` bytes from the window, as soon as it has any. `None` once closed.
+    pub(super) fn poll_take(
+        &self,
+        wanted: usize,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<usize>> {
+        let mut state = self.lock();
+        if state.closed {
+            return Poll::Ready(None);
+        }
+        let taken = wanted.min(state.window.left()).min(MAX_DATA);
+        if taken == 0 && wanted > 0 {
+            state.waiting = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        state.window.sent(taken);
+        Poll::Ready(Some(taken))
+    }
+
+    pub(super) fn credited(&self, stream: StreamId, credit: u32) -> Result<(), WireError> {
+        let mut state = self.lock();
+        state.window.credited(stream, credit)?;
+        if let Some(waiting) = state.waiting.take() {
+            waiting.wake();
+        }
+        Ok(())
+    }
+
+    /// From now on nothing can be written.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        if let Some(waiting) = state.waiting.take() {
+            waiting.wake();
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+}
