@@ -1,37 +1,37 @@
-//! Every exit status of bivouac, once. Nothing here ends the process: `main` returns it.
+//! Every exit status of bivouac. Nothing here ends the process: `main` returns the status.
 
 use std::process::ExitCode;
 
-/// How a command of bivouac ended, as its caller sees it.
+/// How a command of bivouac ended.
 ///
-/// The numbers follow `timeout(1)`, `env(1)` and `docker run`: what belongs to bivouac lies
-/// between 122 and 127, so that a guest command's own small statuses pass through unchanged.
+/// The numbers follow `timeout(1)`, `env(1)` and `docker run`: bivouac's own statuses are 122 to
+/// 127, so that the small statuses of a guest command pass through unambiguously.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// 0: the guest ended by itself and said so.
+    /// 0: the guest shut down cleanly, or the command worked.
     Success,
-    /// The guest command's own status, passed through.
+    /// The guest command's own status.
     Guest(u8),
-    /// 1: the command worked and its answer is "no" (`doctor` where `run` could not work).
+    /// 1: the command worked and its answer is "no" (`doctor` if `run` could not work).
     Negative,
-    /// 122: the guest crashed: a panic, an unexpected reset or power-off, a boot that it gave up.
+    /// 122: the guest crashed: a panic, an unexpected reset or power-off, a failed boot.
     GuestCrashed,
     /// 123: QEMU died.
     QemuDied,
-    /// 124: a time-out of ours ran out.
+    /// 124: a timeout of bivouac expired.
     TimedOut,
     /// 125: bivouac failed: bad arguments, bad image, no QEMU, no space.
     Failed,
-    /// 126: the guest's command was found and could not be invoked.
+    /// 126: the guest's command was found and could not be executed.
     NotInvocable,
     /// 127: the guest's command was not found.
     NotFound,
-    /// 128+N: ended by signal N.
+    /// 128+N: killed by signal N.
     Signalled(i32),
 }
 
 impl Status {
-    /// The number that the process exits with.
+    /// The exit status of the process.
     pub fn code(self) -> u8 {
         match self {
             Self::Success => 0,

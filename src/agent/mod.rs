@@ -86,26 +86,24 @@ pub fn main() -> ExitCode {
 
 /// The channel to the host.
 fn open(args: impl Iterator<Item = OsString>) -> io::Result<Port> {
-    // Whatever it was started with is no command's business.
-    crate::sys::close_on_exec_from(3)?;
     let args: Vec<OsString> = args.collect();
     let mut after = args.iter().skip_while(|arg| *arg != "--fd").skip(1);
-    let told = after
+    let number = after
         .next()
         .and_then(|number| number.to_str()?.parse().ok());
-    let mut port = connect(told)?;
+    let inherited = number.map(crate::sys::inherited).transpose()?;
+    // Commands do not inherit the other descriptors that the agent was started with.
+    crate::sys::close_on_exec_from(3)?;
+    let mut port = connect(inherited)?;
     let is_emergency = args.iter().any(|arg| arg == "--emergency");
     port.is_emergency = is_emergency && !system::wants_emergency();
     Ok(port)
 }
 
-fn connect(told: Option<i32>) -> io::Result<Port> {
-    match told {
+fn connect(inherited: Option<OwnedFd>) -> io::Result<Port> {
+    match inherited {
         // A socket's end is for good.
-        Some(number) => {
-            let descriptor: OwnedFd = crate::sys::inherited(number)?;
-            Port::new(descriptor.into(), false, Duration::ZERO)
-        }
+        Some(descriptor) => Port::new(descriptor.into(), false, Duration::ZERO),
         None => {
             if std::process::id() != 1 {
                 port::load_driver();

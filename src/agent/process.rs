@@ -124,9 +124,9 @@ pub fn job(op: &Operation) -> Result<Spawned, RemoteError> {
     let (status, told) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
     let (data, theirs) = end(true, !matches!(op, Operation::TarIn { .. })).map_err(failed)?;
     let told = Status(told.into());
-    let pid = crate::sys::fork_child(|| {
-        // The pipes of commands above all: an end held here would keep them from ending.
-        crate::sys::keep_only_open([theirs.as_fd(), told.0.as_fd()]);
+    // No others, the pipes of commands above all: an end held here would keep them from ending.
+    let keep = [theirs.as_fd(), told.0.as_fd()];
+    let pid = crate::sys::fork_child_keeping(keep, || {
         job::run(op, &theirs, &told);
         0
     })

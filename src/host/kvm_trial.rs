@@ -41,12 +41,12 @@ const CODE: u64 = 0x1000;
 /// Below 4 GiB and away from the page: where old Intel processors keep what real mode needs.
 const TSS: usize = 0xfffb_d000;
 /// `again: dec cx; jnz again; hlt`, in 16-bit code; the rest of the page is `hlt` as well.
-static LOOP: sys::Page = {
+static LOOP: sys::GuestPage = {
     let mut page = [0xf4; 4096];
     page[0] = 0x49;
     page[1] = 0x75;
     page[2] = 0xfd;
-    sys::Page(page)
+    sys::GuestPage(page)
 };
 
 /// How the trial went, where a VM ran at all.

@@ -112,7 +112,10 @@ impl Guard {
     fn start(tty: OwnedFd, original: Termios, raw: Termios) -> io::Result<Self> {
         let (watch, leash) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         let (watch, leash) = (io::PipeReader::from(watch), io::PipeWriter::from(leash));
-        let pid = sys::fork_and_run(|| watch_over(watch, tty, &original, &raw))?;
+        let pid = sys::fork_child_keeping([watch.as_fd(), tty.as_fd()], || {
+            watch_over(&watch, &tty, &original, &raw);
+            0
+        })?;
         Ok(Self { leash, pid })
     }
 
@@ -124,19 +127,18 @@ impl Guard {
 }
 
 /// The guard's whole life.
-fn watch_over(mut watch: io::PipeReader, tty: OwnedFd, original: &Termios, raw: &Termios) {
+fn watch_over(mut watch: &io::PipeReader, tty: &OwnedFd, original: &Termios, raw: &Termios) {
     // Out of the foreground group: neither Ctrl-C nor a stop of the job reaches the guard,
     // and the terminal is not its own, so that changing it cannot stop it (SIGTTOU).
     let _ = nix::unistd::setsid();
-    sys::keep_only_open([watch.as_fd(), tty.as_fd()]);
     let mut word = [0];
     let told = matches!(watch.read(&mut word), Ok(1));
     if told {
         return;
     }
     // Only where it still is as we left it: a shell may have taken the terminal meanwhile.
-    if termios::tcgetattr(&tty).is_ok_and(|now| now == *raw) {
-        let _ = termios::tcsetattr(&tty, SetArg::TCSANOW, original);
+    if termios::tcgetattr(tty).is_ok_and(|now| now == *raw) {
+        let _ = termios::tcsetattr(tty, SetArg::TCSANOW, original);
         give_back(tty.as_fd());
     }
 }

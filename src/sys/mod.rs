@@ -1,17 +1,26 @@
-//! The only `unsafe` of the project: what nix, tokio and the standard library lack.
-//!
-//! Each function here is safe to call, or says what its one caller must see to; what makes it
-//! so stands beside the block. Nothing here decides anything: it asks, lends or sets, and
-//! returns what the kernel said.
+//! The only `unsafe` code of the project: what nix, tokio and the standard library lack. Every
+//! function is safe to call. Nothing here decides anything: it passes a request to the kernel
+//! and returns the result. Every `io::Result` here holds the system's error.
 
 mod agent;
 mod device_mapper;
+mod fork;
 mod host;
 mod process;
 mod raid;
+mod xattr;
 
 pub use agent::*;
 pub use device_mapper::*;
+pub use fork::*;
 pub use host::*;
 pub use process::*;
 pub use raid::*;
+pub use xattr::*;
+
+/// The result of a system call that returns nothing else.
+fn done(result: nix::libc::c_int) -> std::io::Result<()> {
+    nix::errno::Errno::result(result)
+        .map(drop)
+        .map_err(std::io::Error::from)
+}

@@ -1,0 +1,93 @@
+//! Extended attributes (xattr(7)).
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::libc;
+
+use super::done;
+
+/// The names of the extended attributes of a file, links not followed; each ends in NUL. ENOTSUP
+/// if the filesystem has none.
+pub fn attribute_names(path: &CStr) -> io::Result<Vec<u8>> {
+    // SAFETY: the path ends in NUL and the kernel writes at most `len` bytes.
+    with_buffer(|names| unsafe {
+        libc::llistxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len())
+    })
+}
+
+/// The value of an extended attribute of a file, links not followed.
+pub fn attribute(path: &CStr, name: &CStr) -> io::Result<Vec<u8>> {
+    // SAFETY: both strings end in NUL and the kernel writes at most `len` bytes.
+    with_buffer(|value| unsafe {
+        libc::lgetxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    })
+}
+
+/// The value of an extended attribute of a file, links followed; `None` if it cannot be read.
+pub fn extended_attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    let name = CString::new(name).ok()?;
+    // SAFETY: both strings end in NUL and the kernel writes at most `len` bytes.
+    let value = with_buffer(|value| unsafe {
+        libc::getxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    });
+    value.ok()
+}
+
+/// What `call` writes into a buffer. Most values are short, and the kernel allocates as much as
+/// it is offered: its own limit (XATTR_LIST_MAX, XATTR_SIZE_MAX) only if it asks for that.
+fn with_buffer(mut call: impl FnMut(&mut [u8]) -> libc::ssize_t) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0_u8; 512];
+    let size = match Errno::result(call(&mut buffer)) {
+        Err(Errno::ERANGE) => {
+            buffer = vec![0_u8; 65_536];
+            Errno::result(call(&mut buffer))?
+        }
+        result => result?,
+    };
+    buffer.truncate(size as usize);
+    Ok(buffer)
+}
+
+/// Sets an extended attribute of a file, links not followed.
+pub fn set_attribute(path: &CStr, name: &CStr, value: &[u8]) -> io::Result<()> {
+    // SAFETY: both strings end in NUL and the kernel reads `len` bytes of the value.
+    done(unsafe {
+        libc::lsetxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    })
+}
+
+/// Sets an extended attribute of an open file (O_PATH will do) by its path `/proc/self/fd/N`.
+/// That link is followed; one that it points to is not.
+pub fn set_attribute_by_number(path: &CStr, name: &CStr, value: &[u8]) -> io::Result<()> {
+    // SAFETY: as above.
+    done(unsafe {
+        libc::setxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    })
+}
