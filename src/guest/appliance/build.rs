@@ -1,5 +1,5 @@
-//! Kernel and initramfs, each made by a child of this process: unpacking a kernel takes 100 MB
-//! that the launcher would not give back, and two processors make both in the time of one.
+//! Builds kernel and initramfs, each in a child process: unpacking a kernel takes 100 MB that this
+//! process would not give back, and two processors build both in the time of one.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -14,42 +14,38 @@ use super::{ApplianceError, boot_image, initramfs, memory_file, sealed};
 use crate::host::kernel::Kernel;
 use crate::sys;
 
-/// What QEMU starts the appliance with, as `-kernel /proc/self/fd/N` and `-initrd` likewise.
+/// What QEMU starts the appliance with, as `-kernel` and `-initrd /proc/self/fd/N`.
 #[derive(Debug)]
-pub struct KernelAndInitrd {
+pub(crate) struct KernelAndInitrd {
     /// A sealed memfd, or the host's own file.
     pub kernel: File,
     /// A sealed memfd.
     pub initramfs: File,
 }
 
-/// Makes both. Best on the main thread while there is no other: else no child can be forked, and
-/// this process does it all.
-///
-/// # Errors
-/// See [`ApplianceError`].
-pub fn make(kernel: &Kernel) -> Result<KernelAndInitrd, ApplianceError> {
+/// Builds both. If this process has more than one thread it cannot fork, and does it all itself.
+pub(crate) fn make(kernel: &Kernel) -> Result<KernelAndInitrd, ApplianceError> {
     let image = || boot_image(kernel);
     let archive = || initramfs(kernel).map(|made| made.file);
     let (first, second) = (
-        Making::start(c"bivouac-kernel", image)?,
-        Making::start(c"bivouac-initramfs", archive)?,
+        ChildBuild::start(c"bivouac-kernel", image)?,
+        ChildBuild::start(c"bivouac-initramfs", archive)?,
     );
     Ok(KernelAndInitrd {
-        kernel: first.map_or_else(image, |making| making.finish(image))?,
-        initramfs: second.map_or_else(archive, |making| making.finish(archive))?,
+        kernel: first.map_or_else(image, |build| build.finish(image))?,
+        initramfs: second.map_or_else(archive, |build| build.finish(archive))?,
     })
 }
 
-/// A file that a child makes.
+/// A file that a child process writes.
 #[derive(Debug)]
-struct Making {
+struct ChildBuild {
     file: File,
     child: Pid,
 }
 
-impl Making {
-    /// None where no child can be forked.
+impl ChildBuild {
+    /// `None` if no child can be forked.
     fn start(
         name: &CStr,
         make: impl FnOnce() -> Result<File, ApplianceError>,
@@ -57,7 +53,7 @@ impl Making {
         let file = memory_file(name)?;
         let parent = nix::unistd::getpid();
         let forked = sys::fork_child(|| {
-            // It ends with this process, also where that has just ended.
+            // The child ends with this process, even if that has just ended.
             let _ = set_pdeathsig(Signal::SIGKILL);
             if nix::unistd::getppid() != parent {
                 return 1;
@@ -70,7 +66,7 @@ impl Making {
         Ok(forked.ok().map(|child| Self { file, child }))
     }
 
-    /// What it made; what fails there fails in `again` too, which tells why.
+    /// The file. If the child failed, `again` fails too, and says why.
     fn finish(
         self,
         again: impl FnOnce() -> Result<File, ApplianceError>,
@@ -82,7 +78,7 @@ impl Making {
     }
 }
 
-/// The whole of `from`, whose offset may stand anywhere.
+/// Copies all of `from`, from its beginning.
 fn copy(from: &File, mut to: &File) -> io::Result<()> {
     let mut from = from;
     io::Seek::rewind(&mut from)?;

@@ -1,14 +1,15 @@
-//! Writes a cpio archive of the kind "newc", which is what the kernel unpacks as its first root
-//! filesystem (Documentation/driver-api/early-userspace/buffer-format.rst). The same entries
-//! give the same bytes: no time, user or number of this host is in it.
+//! Writes a cpio archive in the format "newc", which the kernel unpacks as its first root
+//! filesystem (Documentation/driver-api/early-userspace/buffer-format.rst). Reproducible: it holds
+//! no time, user or inode number of this host.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
-/// An archive that grows on `out`.
+/// An archive that is being written to `out`.
 #[derive(Debug)]
-pub struct Archive<W> {
+pub(super) struct Archive<W> {
     out: W,
-    /// The kernel takes files of the same number and more than one link for hard links.
+    /// Numbers the entries: the kernel takes files with the same number and several links for hard
+    /// links.
     entries: u32,
     written: u64,
 }
@@ -21,8 +22,7 @@ const REGULAR: u32 = 0o100_000;
 const TRAILER: &str = "TRAILER!!!";
 
 impl<W: Write> Archive<W> {
-    /// An empty one.
-    pub fn new(out: W) -> Self {
+    pub(super) fn new(out: W) -> Self {
         Self {
             out,
             entries: 0,
@@ -30,19 +30,12 @@ impl<W: Write> Archive<W> {
         }
     }
 
-    /// A directory. Its parents must have come before.
-    ///
-    /// # Errors
-    /// What writing says; so with the others.
-    pub fn directory(&mut self, name: &str, permissions: u32) -> io::Result<()> {
+    /// Adds a directory. Its parents must be there already.
+    pub(super) fn directory(&mut self, name: &str, permissions: u32) -> io::Result<()> {
         self.entry(name, DIRECTORY | permissions, (0, 0), 0)
     }
 
-    /// A character device.
-    ///
-    /// # Errors
-    /// What writing says.
-    pub fn character_device(
+    pub(super) fn character_device(
         &mut self,
         name: &str,
         permissions: u32,
@@ -51,40 +44,18 @@ impl<W: Write> Archive<W> {
         self.entry(name, CHARACTER_DEVICE | permissions, (major, minor), 0)
     }
 
-    /// A file with this content.
-    ///
-    /// # Errors
-    /// What writing says, and InvalidInput for content of 4 GiB and more.
-    pub fn file(&mut self, name: &str, permissions: u32, content: &[u8]) -> io::Result<()> {
-        self.file_from(name, permissions, content.len() as u64, content)
-    }
-
-    /// A file with the next `size` bytes of `content`.
-    ///
-    /// # Errors
-    /// UnexpectedEof where `content` ends before; else as [`Archive::file`].
-    pub fn file_from(
-        &mut self,
-        name: &str,
-        permissions: u32,
-        size: u64,
-        content: impl Read,
-    ) -> io::Result<()> {
-        let short = u32::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
-        self.entry(name, REGULAR | permissions, (0, 0), short)?;
-        if io::copy(&mut content.take(size), &mut self.out)? != size {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.written += size;
+    /// Adds a file. InvalidInput if it has 4 GiB or more.
+    pub(super) fn file(&mut self, name: &str, permissions: u32, content: &[u8]) -> io::Result<()> {
+        let size = u32::try_from(content.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        self.entry(name, REGULAR | permissions, (0, 0), size)?;
+        self.out.write_all(content)?;
+        self.written += u64::from(size);
         self.pad()
     }
 
-    /// Ends the archive; gives back what it was written to, and its size in bytes.
-    ///
-    /// # Errors
-    /// What writing says.
-    pub fn finish(mut self) -> io::Result<(W, u64)> {
-        // The trailer's own number is zero, as cpio(1) writes it.
+    /// Ends the archive. Returns `out` and the archive's size in bytes.
+    pub(super) fn finish(mut self) -> io::Result<(W, u64)> {
+        // cpio(1) writes 0 as the trailer's number.
         self.entries = 0;
         self.header(TRAILER, 0, 1, (0, 0), 0)?;
         self.out.flush()?;
@@ -133,7 +104,7 @@ impl<W: Write> Archive<W> {
         self.pad()
     }
 
-    /// Headers with their names, and contents, each end at a multiple of 4.
+    /// A header with its name, and a content, each end at a multiple of 4.
     fn pad(&mut self) -> io::Result<()> {
         let excess = self.written % 4;
         if excess != 0 {
@@ -174,13 +145,6 @@ mod tests {
             "00000000TRAILER!!!\0\0\0\0",
         );
         assert_eq!(String::from_utf8(bytes).unwrap(), expected);
-    }
-
-    #[test]
-    fn content_that_is_shorter_than_said_is_an_error() {
-        let mut archive = Archive::new(Vec::new());
-        let error = archive.file_from("a", 0o644, 9, &b"short"[..]).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

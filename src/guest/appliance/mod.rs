@@ -1,16 +1,16 @@
-//! The appliance: a kernel, and an initramfs that is made on the fly and holds this very
-//! program and the modules that it may need. Starts nothing, and writes to memory alone.
+//! The appliance: a kernel of this host, and an initramfs built on the fly with this program as
+//! its init and the kernel modules it may need. Starts nothing, and writes only to memory.
 //!
-//! [`vmlinux`] is the kernel, unpacked. [`tree`] knows its modules, [`groups`] which are wanted
-//! and when, [`unpack`] makes one loadable, [`program`] is this program, [`cpio`] the archive.
-//! [`make`] does it all, in children.
+//! [`vmlinux`] is the unpacked kernel. `module_index` knows its modules, `module_sets` which are
+//! wanted and when, `modules` unpacks them. [`self_elf`] is this program, `cpio` the archive.
+//! `build` does it all, in child processes.
 
 mod build;
-pub mod cpio;
-pub mod error;
-pub mod module_index;
-pub mod module_sets;
-pub mod modules;
+mod cpio;
+mod error;
+mod module_index;
+mod module_sets;
+mod modules;
 pub mod self_elf;
 pub mod vmlinux;
 
@@ -24,30 +24,27 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::guest::wire::disks::{MODULES, MODULES_LIST};
 use crate::host::kernel::Kernel;
-pub use build::{KernelAndInitrd, make};
+pub(crate) use build::make;
 use cpio::Archive;
 pub use error::ApplianceError;
 use module_index::ModuleIndex;
 
-/// The appliance's kernel command line, each word of which is there for a reason.
+/// The appliance's kernel command line.
 ///
-/// - `quiet`: errors and worse still reach the console, which is slow where it is emulated.
-/// - `cryptomgr.notests`, `8250.nr_uarts=1`: less to try out.
+/// - `quiet`: only errors reach the console, which is slow under emulation.
+/// - `cryptomgr.notests`, `8250.nr_uarts=1`: fewer self-tests and probes.
 /// - `tsc=reliable`, `no_timer_check`: the clocks are QEMU's, and need no calibration.
-/// - `mitigations=off`: within the appliance nothing is kept secret from anything.
+/// - `mitigations=off`: the appliance keeps no secrets from its own processes.
 /// - `random.trust_cpu=on`: nothing waits for entropy.
-/// - `init_on_alloc=0`, `lsm=`, `audit=0`, `cgroup_disable=memory`: no memory is cleared twice, and
-///   nobody is asked or told about each file and page; there is one user here, and one work.
+/// - `init_on_alloc=0`, `lsm=`, `audit=0`, `cgroup_disable=memory`: no accounting and no checks for
+///   each file and page. There is only one user.
 /// - `rcupdate.rcu_expedited=1`: mounts and unmounts do not wait for the next tick.
 pub const COMMAND_LINE: &str = "console=ttyS0 quiet cryptomgr.notests 8250.nr_uarts=1 \
      tsc=reliable no_timer_check mitigations=off random.trust_cpu=on \
      init_on_alloc=0 lsm= audit=0 cgroup_disable=memory rcupdate.rcu_expedited=1";
 
-/// The kernel to boot: a sealed memfd with it unpacked, or its own file where that cannot be.
-/// QEMU takes either as `-kernel /proc/self/fd/N`.
-///
-/// # Errors
-/// See [`ApplianceError`].
+/// The kernel to boot: a sealed memfd with the unpacked kernel, or the kernel's own file if it
+/// cannot be unpacked. QEMU takes either as `-kernel /proc/self/fd/N`.
 pub fn boot_image(kernel: &Kernel) -> Result<File, ApplianceError> {
     let failed = |source| ApplianceError::Kernel {
         path: kernel.image.clone(),
@@ -69,33 +66,24 @@ pub fn boot_image(kernel: &Kernel) -> Result<File, ApplianceError> {
 pub struct Initramfs {
     /// A sealed memfd. QEMU takes it as `-initrd /proc/self/fd/N`.
     pub file: File,
-    /// Its size in bytes.
+    /// In bytes.
     pub size: u64,
-    /// How many modules are in it.
-    pub modules: usize,
 }
 
-/// An initramfs for `kernel` with this process's own program as its init. The same kernel and
-/// the same program give the same bytes.
-///
-/// # Errors
-/// See [`ApplianceError`].
-pub fn initramfs(kernel: &Kernel) -> Result<Initramfs, ApplianceError> {
+/// An initramfs for `kernel` with this program as its init. Reproducible: the same kernel and
+/// program give the same bytes.
+fn initramfs(kernel: &Kernel) -> Result<Initramfs, ApplianceError> {
     initramfs_with(kernel, &self_elf::own().map_err(ApplianceError::Program)?)
 }
 
-/// [`initramfs`] with another program, as it will be in the archive.
-///
-/// # Errors
-/// See [`ApplianceError`].
+/// An initramfs for `kernel` with the program `init`.
 pub fn initramfs_with(kernel: &Kernel, init: &[u8]) -> Result<Initramfs, ApplianceError> {
-    let modules = loadable(kernel)?;
+    let modules = unpacked_modules(kernel)?;
     let file = memory_file(c"bivouac-initramfs")?;
     let (file, size) = write(file, init, &modules).map_err(ApplianceError::Memory)?;
     Ok(Initramfs {
         file: sealed(file)?,
         size,
-        modules: modules.files.len(),
     })
 }
 
@@ -104,7 +92,7 @@ fn memory_file(name: &CStr) -> Result<File, ApplianceError> {
     memfd_create(name, flags).map(File::from).map_err(memory)
 }
 
-/// Whoever holds it next only reads it.
+/// Makes a memfd immutable.
 fn sealed(file: File) -> Result<File, ApplianceError> {
     let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).map_err(memory)?;
@@ -115,32 +103,32 @@ fn memory(error: nix::errno::Errno) -> ApplianceError {
     ApplianceError::Memory(error.into())
 }
 
-/// Modules that are ready to be written.
-struct Loadable {
-    /// One line a module: its group and its file's name, in load order.
+/// Unpacked modules.
+struct Modules {
+    /// The content of [`MODULES_LIST`].
     list: String,
-    /// Name, such as `xfs.ko`, and content.
+    /// Names, such as `xfs.ko`, and contents.
     files: Vec<(String, Vec<u8>)>,
 }
 
-fn loadable(kernel: &Kernel) -> Result<Loadable, ApplianceError> {
+fn unpacked_modules(kernel: &Kernel) -> Result<Modules, ApplianceError> {
     let Some(directory) = &kernel.modules else {
         let image = kernel.image.clone();
         return Err(ApplianceError::NoModules { image });
     };
     let failed = |(path, source)| ApplianceError::Module { path, source };
     let index = ModuleIndex::read(directory).map_err(failed)?;
-    let chosen = module_sets::choose(&index).map_err(|module| ApplianceError::NoVirtio {
+    let selected = module_sets::select(&index).map_err(|module| ApplianceError::NoVirtio {
         modules: directory.clone(),
         module,
     })?;
     let mut list = String::new();
     let mut files = Vec::new();
-    let mut there = HashSet::new();
-    for module in chosen {
+    let mut names = HashSet::new();
+    for module in selected {
         let name = format!("{}.ko", module_index::name_of(&module.file));
-        list.push_str(&format!("{} {name}\n", module.group));
-        if there.insert(name.clone()) {
+        list.push_str(&format!("{} {name}\n", module.set));
+        if names.insert(name.clone()) {
             let path = index.directory().join(&module.file);
             let content = fs::read(&path)
                 .and_then(|file| modules::unpack(&module.file, file))
@@ -148,15 +136,15 @@ fn loadable(kernel: &Kernel) -> Result<Loadable, ApplianceError> {
             files.push((name, content));
         }
     }
-    Ok(Loadable { list, files })
+    Ok(Modules { list, files })
 }
 
-fn write(out: File, init: &[u8], modules: &Loadable) -> io::Result<(File, u64)> {
+fn write(out: File, init: &[u8], modules: &Modules) -> io::Result<(File, u64)> {
     let mut archive = Archive::new(out);
     for directory in ["dev", "proc", "sys", "run", "tmp", "sysroot", name(MODULES)] {
         archive.directory(directory, 0o755)?;
     }
-    // The kernel opens it as init's standard streams, before anything is mounted.
+    // The kernel opens it as init's standard streams before anything is mounted.
     archive.character_device("dev/console", 0o600, (5, 1))?;
     archive.file("init", 0o755, init)?;
     archive.file(name(MODULES_LIST), 0o644, modules.list.as_bytes())?;
@@ -166,7 +154,7 @@ fn write(out: File, init: &[u8], modules: &Loadable) -> io::Result<(File, u64)> 
     archive.finish()
 }
 
-/// A path as an archive has it.
+/// A path as the archive has it.
 fn name(path: &str) -> &str {
     path.trim_start_matches('/')
 }

@@ -1,31 +1,28 @@
-//! The modules of one kernel, as depmod(8) describes them: which there are, which are built
-//! in, and what each needs before itself. Reads the directory's indexes; opens no module.
+//! The modules of one kernel, as depmod(8) describes them: which exist, which are built in, and
+//! what each depends on. Reads the directory's index files; opens no module.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The indexes of a directory `/lib/modules/RELEASE`.
+/// The index files of a directory `/lib/modules/RELEASE`.
 #[derive(Debug, Default)]
-pub struct ModuleIndex {
+pub(super) struct ModuleIndex {
     directory: PathBuf,
     /// Name to its file, relative to the directory, and the files that it needs.
     files: HashMap<String, (String, Vec<String>)>,
     built_in: HashSet<String>,
-    /// Name to the names, or aliases, that it wants before itself where they exist.
+    /// Name to the names, or aliases, to load before it if they exist.
     soft: HashMap<String, Vec<String>>,
-    /// Alias to names; wildcards are left out.
+    /// Alias to names, without wildcards.
     aliases: HashMap<String, Vec<String>>,
 }
 
 impl ModuleIndex {
-    /// Reads `modules.dep`, and `modules.builtin`, `modules.softdep` and `modules.alias` where
-    /// they exist.
-    ///
-    /// # Errors
-    /// The file, and what reading it said.
-    pub fn read(directory: &Path) -> Result<Self, (PathBuf, io::Error)> {
+    /// Reads `modules.dep`, and `modules.builtin`, `modules.softdep` and `modules.alias` if they
+    /// exist. The error has the file that could not be read.
+    pub(super) fn read(directory: &Path) -> Result<Self, (PathBuf, io::Error)> {
         let text = |name: &str| {
             let path = directory.join(name);
             fs::read_to_string(&path).map_err(|error| (path, error))
@@ -34,26 +31,27 @@ impl ModuleIndex {
             Err((_, error)) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             text => text,
         };
-        let mut tree = Self::parse(
+        let mut index = Self::parse(
             &text("modules.dep")?,
             &optional("modules.builtin")?,
             &optional("modules.softdep")?,
             &optional("modules.alias")?,
         );
-        tree.directory = directory.to_owned();
-        Ok(tree)
+        index.directory = directory.to_owned();
+        Ok(index)
     }
 
     fn parse(dep: &str, builtin: &str, softdep: &str, alias: &str) -> Self {
-        let mut tree = Self::default();
+        let mut index = Self::default();
         for line in dep.lines() {
             if let Some((file, needs)) = line.split_once(':') {
                 let needs = needs.split_whitespace().map(str::to_owned).collect();
-                tree.files
+                index
+                    .files
                     .insert(name_of(file), (file.trim().to_owned(), needs));
             }
         }
-        tree.built_in = builtin.lines().map(name_of).collect();
+        index.built_in = builtin.lines().map(name_of).collect();
         // `softdep NAME pre: A B post: C`; a word before `pre:` counts as pre (modprobe.d(5)).
         for line in softdep.lines() {
             let mut words = line.split_whitespace();
@@ -65,9 +63,9 @@ impl ModuleIndex {
             };
             let before = words.take_while(|word| *word != "post:");
             let before = before.filter(|word| *word != "pre:").map(canonical);
-            tree.soft.entry(name).or_default().extend(before);
+            index.soft.entry(name).or_default().extend(before);
         }
-        // Devices' aliases have colons and wildcards. What a softdep can name has neither.
+        // Aliases of devices have colons and wildcards. What a softdep can name has neither.
         for line in alias.lines() {
             let Some(line) = line.strip_prefix("alias ") else {
                 continue;
@@ -75,27 +73,26 @@ impl ModuleIndex {
             if let Some((alias, name)) = line.split_once(' ')
                 && !alias.contains([':', '*', '['])
             {
-                let names = tree.aliases.entry(canonical(alias)).or_default();
+                let names = index.aliases.entry(canonical(alias)).or_default();
                 names.push(canonical(name));
             }
         }
-        tree
+        index
     }
 
-    /// Where the modules are.
-    pub fn directory(&self) -> &Path {
+    pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Whether the kernel has this module, in itself or as a file.
-    pub fn has(&self, name: &str) -> bool {
+    /// Whether the kernel has this module, built in or as a file.
+    pub(super) fn has(&self, name: &str) -> bool {
         let name = canonical(name);
         self.built_in.contains(&name) || self.files.contains_key(&name)
     }
 
-    /// The files to load for these modules, in an order in which each comes after what it
-    /// needs. Modules that are built in, or that do not exist, add nothing.
-    pub fn load_order<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    /// The files to load for these modules, each after its dependencies. Modules that are built
+    /// in, or do not exist, add nothing.
+    pub(super) fn load_order<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
         let mut order = Vec::new();
         let mut seen = HashSet::new();
         for name in names {
@@ -105,7 +102,7 @@ impl ModuleIndex {
     }
 
     fn visit(&self, name: &str, order: &mut Vec<String>, seen: &mut HashSet<String>) {
-        // Marked first: a soft dependency may lead in a circle.
+        // Marked first: soft dependencies may be circular.
         if self.built_in.contains(name) || !seen.insert(name.to_owned()) {
             return;
         }
@@ -115,7 +112,7 @@ impl ModuleIndex {
         let Some((file, needs)) = self.files.get(name) else {
             return;
         };
-        // depmod writes the nearest first, so the last is loaded first.
+        // depmod writes the nearest dependency first, so the last is loaded first.
         for need in needs.iter().rev() {
             self.visit(&name_of(need), order, seen);
         }
@@ -134,13 +131,13 @@ impl ModuleIndex {
     }
 }
 
-/// The kernel takes `-` and `_` in names for the same.
+/// The kernel treats `-` and `_` in names as the same.
 fn canonical(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// The module's name in its file's: `kernel/fs/xfs/xfs.ko.zst` is `xfs`.
-pub fn name_of(file: &str) -> String {
+/// The module's name from its file's: `kernel/fs/xfs/xfs.ko.zst` is `xfs`.
+pub(super) fn name_of(file: &str) -> String {
     let base = file.trim().rsplit('/').next().unwrap_or_default();
     canonical(base.split(".ko").next().unwrap_or_default())
 }
@@ -149,7 +146,7 @@ pub fn name_of(file: &str) -> String {
 mod tests {
     use super::*;
 
-    fn tree() -> ModuleIndex {
+    fn index() -> ModuleIndex {
         ModuleIndex::parse(
             "kernel/fs/btrfs/btrfs.ko: kernel/crypto/xor.ko kernel/lib/libcrc32c.ko\n\
              kernel/crypto/xor.ko:\n\
@@ -168,7 +165,7 @@ mod tests {
     #[test]
     fn what_a_module_needs_comes_before_it_soft_needs_by_alias_too() {
         assert_eq!(
-            tree().load_order(["btrfs"]),
+            index().load_order(["btrfs"]),
             [
                 "kernel/crypto/xxhash_generic.ko",
                 "kernel/arch/crc32c-intel.ko",
@@ -178,15 +175,15 @@ mod tests {
             ]
         );
         assert_eq!(
-            tree().load_order(["c", "a"]),
+            index().load_order(["c", "a"]),
             ["kernel/c.ko", "kernel/b.ko", "kernel/a.ko"]
         );
     }
 
     #[test]
     fn what_is_built_in_or_missing_adds_nothing() {
-        assert!(tree().load_order(["ext4", "zfs"]).is_empty());
-        assert!(tree().has("ext4") && tree().has("crc32c-intel") && !tree().has("zfs"));
+        assert!(index().load_order(["ext4", "zfs"]).is_empty());
+        assert!(index().has("ext4") && index().has("crc32c-intel") && !index().has("zfs"));
     }
 
     #[test]

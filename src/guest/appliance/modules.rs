@@ -1,24 +1,22 @@
-//! A module's file as the kernel takes it: decompressed, and without its signature.
+//! A kernel module as the appliance loads it: decompressed, and without its signature.
 //!
-//! The guest would do either at a tenth of the speed where it is emulated. All three decoders
-//! are pure Rust: they only ever read this host's own modules.
+//! An emulated guest would do both at a tenth of the speed. The three decoders only ever read this
+//! host's own modules.
 
 use std::io::{self, Read};
 
-/// Larger than any module that this program asks for; debug information is never there.
+/// In bytes. Larger than any module that the appliance takes: they have no debug information.
 const LARGEST: u64 = 256 << 20;
 
-/// How a file ends, and what it is.
+/// The end of a signed module.
 const MARKER: &[u8] = b"~Module signature appended~\n";
 /// `struct module_signature` (include/linux/module_signature.h): three bytes of kinds, two of
 /// lengths, three of padding, and the length of the signature, big-endian.
 const SIGNATURE_INFORMATION: usize = 12;
 
 /// The module in `file`, whose name says how it is compressed: `.ko`, `.gz`, `.xz` or `.zst`.
-///
-/// # Errors
-/// What the decoder says; InvalidData for a module that is none.
-pub fn unpack(name: &str, file: Vec<u8>) -> io::Result<Vec<u8>> {
+/// InvalidData if it is no module.
+pub(super) fn unpack(name: &str, file: Vec<u8>) -> io::Result<Vec<u8>> {
     let bytes = &file[..];
     let mut module = match name.rsplit('.').next() {
         Some("gz") => read(flate2::read::GzDecoder::new(bytes))?,
@@ -46,22 +44,22 @@ fn read(from: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// How long the module is without the signature that is appended to it. An unsigned module
-/// loads as well, unless the kernel enforces signatures, which only a command line of the
-/// host's would tell it to; and the guest need not do RSA for each.
+/// The length of the module without its appended signature. An unsigned module loads as well: the
+/// kernel enforces signatures only if its command line says so. The guest then saves an RSA
+/// check for each.
 fn unsigned_length(module: &[u8]) -> usize {
-    let whole = module.len();
+    let full = module.len();
     let Some(before) = module.strip_suffix(MARKER) else {
-        return whole;
+        return full;
     };
     let Some(size) = before
         .last_chunk::<4>()
         .map(|size| u32::from_be_bytes(*size))
     else {
-        return whole;
+        return full;
     };
     let appended = SIGNATURE_INFORMATION + size as usize;
-    before.len().checked_sub(appended).unwrap_or(whole)
+    before.len().checked_sub(appended).unwrap_or(full)
 }
 
 #[cfg(test)]

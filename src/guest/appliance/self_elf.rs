@@ -1,11 +1,11 @@
-//! This program as the appliance's `/init`: what the kernel maps of it, and nothing else.
-//! Symbols and debug information stay here; a guest that is emulated would copy them slowly.
+//! This program as the appliance's `/init`, reduced to the part that the kernel maps. Symbols and
+//! debug information are cut off, because an emulated guest would copy them slowly.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Where the fields are in an ELF header of 64 bits (elf(5)).
+/// Offsets of fields in a 64-bit ELF header (elf(5)), and its size.
 const HEADER: usize = 64;
 const PROGRAM_HEADERS_AT: usize = 32;
 const SECTION_HEADERS_AT: usize = 40;
@@ -15,22 +15,17 @@ const SECTION_COUNT: usize = 60;
 const SECTION_NAMES: usize = 62;
 /// The size of a program header.
 const SEGMENT: usize = 56;
-/// A segment that is mapped, and one that names the program's interpreter.
+/// A segment that is mapped, and the name of the dynamic linker.
 const PT_LOAD: u32 = 1;
 const PT_INTERP: u32 = 3;
 
-/// The program of this process, even where its file has been replaced since it was started.
-///
-/// # Errors
-/// See [`mapped_part`].
-pub fn own() -> io::Result<Vec<u8>> {
+/// The program of this process, even if its file was replaced since it started.
+pub(super) fn own() -> io::Result<Vec<u8>> {
     mapped_part(&File::open("/proc/self/exe")?)
 }
 
-/// The part of a statically linked program that the kernel maps.
-///
-/// # Errors
-/// InvalidData where it is no such program: in the appliance there is no other file.
+/// The part of a statically linked program that the kernel maps. InvalidData for any other
+/// program: it would not run in the appliance, which has no libraries.
 pub fn mapped_part(program: &File) -> io::Result<Vec<u8>> {
     let mut header = [0; HEADER];
     program.read_exact_at(&mut header, 0)?;
@@ -60,7 +55,7 @@ pub fn mapped_part(program: &File) -> io::Result<Vec<u8>> {
     let end = end.min(program.metadata()?.len());
     let mut bytes = vec![0; usize::try_from(end).map_err(|_| invalid("too large"))?];
     program.read_exact_at(&mut bytes, 0)?;
-    // The table of sections is cut off.
+    // The section table is cut off.
     bytes[SECTION_HEADERS_AT..SECTION_HEADERS_AT + 8].fill(0);
     bytes[SECTION_COUNT..SECTION_NAMES + 2].fill(0);
     Ok(bytes)

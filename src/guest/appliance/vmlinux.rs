@@ -1,24 +1,20 @@
-//! The kernel as the appliance boots it: unpacked here, where that can be done, because a guest
-//! that is emulated takes seconds for what takes this host half of one. QEMU starts an
-//! unpacked kernel that has a PVH entry (CONFIG_PVH, as distributions' kernels have) without a
-//! boot protocol of its own (docs/pvh in QEMU, hw/i386/x86.c).
+//! The kernel as the appliance boots it: unpacked by the host if possible, because that takes the
+//! host half a second and an emulated guest several. QEMU boots an unpacked kernel by its PVH entry
+//! (CONFIG_PVH, which distributions' kernels have; hw/i386/x86.c in QEMU).
 
 use std::fs::File;
 use std::io::{self, Read};
 
-/// The largest kernel that is unpacked, in bytes. Distributions' have 50 to 90 million.
+/// The largest unpacked kernel, in bytes. Those of distributions have 50 to 90 million.
 const LARGEST: u64 = 512 << 20;
-/// Where a bzImage says what it holds (Documentation/arch/x86/boot.rst).
+/// Offsets of fields in a bzImage (Documentation/arch/x86/boot.rst).
 const SETUP_SECTORS_AT: usize = 0x1f1;
 const MAGIC_AT: usize = 0x202;
 const PAYLOAD_AT: usize = 0x248;
 const PAYLOAD_LENGTH_AT: usize = 0x24c;
 
-/// The kernel in `image`, unpacked; `None` where it is packed in a way that is not known here
-/// (LZ4, LZO, bzip2 and LZMA are not), or has no PVH entry. It is then booted as it is.
-///
-/// # Errors
-/// What reading `image` says.
+/// The unpacked kernel in `image`. `None` if it has no PVH entry, or is compressed other than by
+/// gzip, xz or zstd: QEMU must then boot `image` itself.
 pub fn unpacked(mut image: &File) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     io::Seek::rewind(&mut image)?;
@@ -38,7 +34,7 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
         let bytes = image.get(at..)?.first_chunk()?;
         Some(u32::from_le_bytes(*bytes) as usize)
     };
-    // Four where it says zero, for kernels of long ago.
+    // Old kernels have 0, which means 4.
     let sectors = match *image.get(SETUP_SECTORS_AT)? {
         0 => 4,
         sectors => usize::from(sectors),
@@ -47,7 +43,7 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
     image.get(at..)?.get(..field(PAYLOAD_LENGTH_AT)?)
 }
 
-/// The kernel's build appends the unpacked size to all but gzip, which ends with it anyway.
+/// The payload ends with its unpacked size: the kernel's build appends it, and gzip has its own.
 fn unpack(payload: &[u8]) -> Option<Vec<u8>> {
     let (packed, size) = payload.split_last_chunk::<4>()?;
     let size = u64::from(u32::from_le_bytes(*size));
@@ -74,8 +70,8 @@ fn read(from: impl Read, size: u64, to: &mut Vec<u8>) -> Option<()> {
     (read as u64 == size).then_some(())
 }
 
-/// Whether this is an ELF file with the note XEN_ELFNOTE_PHYS32_ENTRY: the owner's name of four
-/// bytes, then a type of 18, then `Xen`.
+/// Whether this is an ELF file with the note XEN_ELFNOTE_PHYS32_ENTRY: type 18, then the owner's
+/// name `Xen`.
 fn is_startable(kernel: &[u8]) -> bool {
     const TYPE_AND_NAME: &[u8] = b"\x12\0\0\0Xen\0";
     const NOTE: u32 = 4;
