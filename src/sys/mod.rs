@@ -10,12 +10,12 @@ mod process;
 mod raid;
 mod xattr;
 
-pub use agent::*;
-pub use device_mapper::*;
-pub use fork::*;
-pub use host::*;
-pub use process::*;
-pub use raid::*;
+pub(crate) use agent::*;
+pub(crate) use device_mapper::*;
+pub(crate) use fork::*;
+pub(crate) use host::*;
+pub(crate) use process::*;
+pub(crate) use raid::*;
 pub use xattr::*;
 
 /// The result of a system call that returns nothing else.

@@ -8,13 +8,13 @@ use crate::guest::wire::{ByteString, Operation};
 impl Session {
     /// Inspects every disk of the appliance, once it has `disks` of them. Problems with a disk are
     /// among the survey's warnings.
-    pub async fn survey(&self, disks: usize) -> Result<Survey, SessionError> {
+    pub(crate) async fn survey(&self, disks: usize) -> Result<Survey, SessionError> {
         self.request(Operation::Survey { disks }).await
     }
 
     /// Mounts filesystems at a directory of the guest, which is created if missing. Fails if the
     /// root cannot be mounted. Returns one sentence for each other mount that failed.
-    pub async fn mount(
+    pub(crate) async fn mount(
         &self,
         mounts: &[Mount],
         at: &str,
@@ -31,19 +31,19 @@ impl Session {
     }
 
     /// Has the appliance do ahead of time what it can, because it is about to be saved.
-    pub async fn warm(&self) -> Result<(), SessionError> {
+    pub(crate) async fn warm(&self) -> Result<(), SessionError> {
         self.request(Operation::Warm).await
     }
 
     /// Unmounts everything at and below a directory of the guest.
-    pub async fn unmount(&self, at: &str) -> Result<(), SessionError> {
+    pub(crate) async fn unmount(&self, at: &str) -> Result<(), SessionError> {
         let at = ByteString::from(at);
         self.request(Operation::Unmount { at }).await
     }
 
     /// Injects the agent into the root that is mounted at a directory of the guest. If nothing in
     /// it could start the agent, the error is [`crate::guest::wire::ErrorStage::Inject`].
-    pub async fn inject(&self, at: &str, stage: Stage) -> Result<Seeding, SessionError> {
+    pub(crate) async fn inject(&self, at: &str, stage: Stage) -> Result<Seeding, SessionError> {
         let at = ByteString::from(at);
         self.request(Operation::Inject { at, stage }).await
     }

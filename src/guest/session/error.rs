@@ -56,7 +56,7 @@ pub enum SessionError {
 
 impl SessionError {
     /// The reason within an error of a stream.
-    pub fn of_stream(error: io::Error) -> Self {
+    pub(crate) fn of_stream(error: io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(reason) => reason,
             Err(error) => Self::Channel(Arc::new(error)),

@@ -64,12 +64,12 @@ impl Session {
     }
 
     /// The first `limit` bytes of a file, or all if it has fewer.
-    pub async fn read_all(&self, at: PathAt, limit: u64) -> Result<Vec<u8>, SessionError> {
+    pub(crate) async fn read_all(&self, at: PathAt, limit: u64) -> Result<Vec<u8>, SessionError> {
         self.read_from(at, 0, limit).await
     }
 
     /// At most `limit` bytes of a file, from `offset` on.
-    pub async fn read_from(
+    pub(crate) async fn read_from(
         &self,
         at: PathAt,
         offset: u64,

@@ -220,8 +220,4 @@ impl SharedSendWindow {
             waiting.wake();
         }
     }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.lock().closed
-    }
 }

@@ -72,7 +72,7 @@ impl Session {
     }
 
     /// Whether the guest's boot failed, so that its init started the agent in emergency mode.
-    pub fn is_emergency(&self) -> bool {
+    pub(crate) fn is_emergency(&self) -> bool {
         self.agent.is_emergency
     }
 
@@ -94,13 +94,13 @@ impl Session {
     }
 
     /// Mixes 256 random bytes of this host into the guest's random pool.
-    pub async fn add_entropy(&self) -> Result<(), SessionError> {
+    pub(crate) async fn add_entropy(&self) -> Result<(), SessionError> {
         let bytes = ByteString(random::<256>()?.to_vec());
         self.request(Operation::AddEntropy { bytes }).await
     }
 
     /// Gives the guest a host name, a machine id or a hardware address of its own.
-    pub async fn identify(&self, identity: CloneIdentity) -> Result<(), SessionError> {
+    pub(crate) async fn identify(&self, identity: CloneIdentity) -> Result<(), SessionError> {
         self.request(Operation::Identify(identity)).await
     }
 

@@ -77,11 +77,6 @@ pub struct StreamWriter {
 }
 
 impl StreamWriter {
-    /// Whether the guest said that it reads no more.
-    pub fn is_closed(&self) -> bool {
-        self.window.is_closed()
-    }
-
     fn end(&mut self) {
         if !std::mem::replace(&mut self.ended, true) {
             let _ = self.actor.send(ActorCommand::End(self.id));
