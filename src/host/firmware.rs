@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::distribution::{self, Package};
+use super::install_hint::{self, Package};
 
 /// Firmware in two flash images: the code, and a template for the variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub enum FirmwareError {
 impl FirmwareError {
     /// The command or the flag that helps.
     pub fn mend(&self) -> Option<String> {
-        let install = distribution::install(Package::Uefi);
+        let install = install_hint::command_for(Package::Uefi);
         Some(format!(
             "{install}, or name the firmware's file with --firmware PATH"
         ))

@@ -6,8 +6,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::distribution::{self, Package};
-use super::release::Release;
+use super::install_hint::{self, Package};
+use super::kernel_version::KernelVersion;
 
 /// A kernel that can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl KernelError {
             Self::Unreadable { path, .. } => unreadable_mend(path),
             Self::NotFound { .. } => format!(
                 "{}, or name a kernel with --kernel FILE",
-                distribution::install(Package::Kernel)
+                install_hint::command_for(Package::Kernel)
             ),
         })
     }
@@ -154,7 +154,7 @@ fn named(path: &Path, root: &Path) -> Result<Kernel, KernelError> {
 }
 
 /// Each kernel with modules: release, image, modules. A name that is no UTF-8 is none of ours.
-fn candidates(root: &Path) -> Vec<(Release, PathBuf, PathBuf)> {
+fn candidates(root: &Path) -> Vec<(KernelVersion, PathBuf, PathBuf)> {
     let names = |directory: &Path| {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         entries
@@ -165,7 +165,7 @@ fn candidates(root: &Path) -> Vec<(Release, PathBuf, PathBuf)> {
     let in_boot = names(&boot).into_iter().filter_map(|name| {
         let release = name.strip_prefix("vmlinuz-")?;
         Some((
-            Release::new(release),
+            KernelVersion::new(release),
             boot.join(&name),
             modules_of(root, release)?,
         ))
@@ -177,7 +177,7 @@ fn candidates(root: &Path) -> Vec<(Release, PathBuf, PathBuf)> {
             let image = modules.join("vmlinuz");
             image
                 .exists()
-                .then(|| (Release::new(release), image, modules))
+                .then(|| (KernelVersion::new(release), image, modules))
         });
     in_boot.chain(beside_modules).collect()
 }

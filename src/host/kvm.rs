@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::{accounts, acl, kvm_trial};
+use super::{accounts, acl, kvm_probe};
 
 /// The device that QEMU opens.
 pub const DEVICE: &str = "/dev/kvm";
@@ -33,7 +33,7 @@ pub enum Kvm {
     /// Another hypervisor holds the processor's virtualisation (EBUSY).
     Busy,
     /// It opens and creates a VM, but emulates what runs in it.
-    Crawls {
+    TooSlow {
         /// The processor time spent until the wait was given up, 2 to 5 ms.
         elapsed: Duration,
         /// How many times slower than the bare processor, measured over that time.
@@ -42,7 +42,7 @@ pub enum Kvm {
     /// The file is something else than KVM.
     NotKvm,
     /// A step failed as it never should.
-    Odd {
+    Unexpected {
         /// The system call or the ioctl request.
         step: &'static str,
         /// What the kernel said.
@@ -68,7 +68,7 @@ pub enum Denial {
 }
 
 /// Tries the host's KVM. Costs some 3 ms of processor time where the answer is
-/// [`Kvm::Crawls`] (1 ms to make a VM, 2 ms of waiting, at most 5), and under 1 ms elsewhere. Leaves no descriptor, signal or
+/// [`Kvm::TooSlow`] (1 ms to make a VM, 2 ms of waiting, at most 5), and under 1 ms elsewhere. Leaves no descriptor, signal or
 /// handler; the VM is closed by a thread of its own. May be called from any thread.
 pub fn check() -> Kvm {
     check_at(Path::new(DEVICE))
@@ -76,30 +76,30 @@ pub fn check() -> Kvm {
 
 /// [`check`] for a device of another name.
 pub fn check_at(device: &Path) -> Kvm {
-    use kvm_trial::Failed;
-    match kvm_trial::run(device, kvm_trial::ITERATIONS) {
-        Ok(pace) if pace.keeps_up => Kvm::Works {
-            elapsed: pace.elapsed,
+    use kvm_probe::Failed;
+    match kvm_probe::run(device, kvm_probe::ITERATIONS) {
+        Ok(timing) if timing.keeps_up => Kvm::Works {
+            elapsed: timing.elapsed,
         },
-        Ok(pace) => Kvm::Crawls {
-            elapsed: pace.elapsed,
-            factor: pace.factor(),
+        Ok(timing) => Kvm::TooSlow {
+            elapsed: timing.elapsed,
+            factor: timing.factor(),
         },
         Err(Failed::Open(Errno::ENOENT)) => Kvm::Absent,
         Err(Failed::Open(Errno::ENODEV | Errno::ENXIO)) => Kvm::NoHardware,
         Err(Failed::Open(Errno::EPERM)) => Kvm::Forbidden,
         Err(Failed::Open(Errno::EACCES)) => Kvm::Denied(denial(device)),
-        Err(Failed::Open(errno)) => Kvm::Odd {
+        Err(Failed::Open(errno)) => Kvm::Unexpected {
             step: "open",
             errno,
         },
         Err(Failed::CreateVm(Errno::EBUSY)) => Kvm::Busy,
-        Err(Failed::CreateVm(errno)) => Kvm::Odd {
+        Err(Failed::CreateVm(errno)) => Kvm::Unexpected {
             step: "KVM_CREATE_VM",
             errno,
         },
         Err(Failed::NotKvm) => Kvm::NotKvm,
-        Err(Failed::Step(step, errno)) => Kvm::Odd { step, errno },
+        Err(Failed::Step(step, errno)) => Kvm::Unexpected { step, errno },
     }
 }
 
@@ -127,7 +127,7 @@ impl Kvm {
     }
 
     /// A word for reports and JSON.
-    pub fn word(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Works { .. } => "works",
             Self::Absent => "absent",
@@ -135,9 +135,9 @@ impl Kvm {
             Self::Forbidden => "forbidden",
             Self::Denied(_) => "denied",
             Self::Busy => "busy",
-            Self::Crawls { .. } => "crawls",
+            Self::TooSlow { .. } => "crawls",
             Self::NotKvm => "not-kvm",
-            Self::Odd { .. } => "odd",
+            Self::Unexpected { .. } => "odd",
         }
     }
 
@@ -153,13 +153,13 @@ impl Kvm {
             }
             Self::Denied(denial) => denial.mend(),
             Self::Busy => "stop the other hypervisor (VirtualBox, VMware) or its machines".into(),
-            Self::Crawls { .. } => {
+            Self::TooSlow { .. } => {
                 "on a virtual host ask for nested virtualisation, or use bare metal".into()
             }
             Self::NotKvm => "`sudo rm /dev/kvm && sudo mknod -m 660 /dev/kvm c 10 232 && sudo \
                              chgrp kvm /dev/kvm`"
                 .into(),
-            Self::Odd { .. } => "see `dmesg | grep -i kvm`".into(),
+            Self::Unexpected { .. } => "see `dmesg | grep -i kvm`".into(),
         })
     }
 }
@@ -216,13 +216,13 @@ impl fmt::Display for Kvm {
             Self::Forbidden => write!(f, "the control group of this process forbids {DEVICE}"),
             Self::Denied(denial) => write!(f, "{DEVICE} may not be opened: {denial}"),
             Self::Busy => write!(f, "KVM is busy: another hypervisor uses the processor"),
-            Self::Crawls { factor, .. } => write!(
+            Self::TooSlow { factor, .. } => write!(
                 f,
                 "KVM cannot run guests here: about {} times slower than the bare processor",
                 two_digits(*factor)
             ),
             Self::NotKvm => write!(f, "{DEVICE} is not KVM"),
-            Self::Odd { step, errno } => write!(f, "KVM fails: {step}: {}", errno.desc()),
+            Self::Unexpected { step, errno } => write!(f, "KVM fails: {step}: {}", errno.desc()),
         }
     }
 }

@@ -5,22 +5,22 @@
 //! Each error and each negative answer has a `mend`: the command or the flag that helps.
 //!
 //! In reading order: [`qemu`] finds the emulator, and [`probe`] asks it what it can do, in a
-//! [`conversation`]; [`kvm`] says whether KVM runs guests, by a [`kvm_trial`] that an [`alarm`]
+//! [`conversation`]; [`kvm`] says whether KVM runs guests, by a [`kvm_probe`] that an [`alarm`]
 //! cuts short, and explains a refusal by [`acl`] and [`accounts`]; [`scratch`] is where overlays
-//! go, on a [`filesystem`]; [`kernel`] finds the appliance's, the newest [`release`];
-//! [`firmware`] finds UEFI; [`distribution`] knows how what is missing is installed.
+//! go, on a [`filesystem`]; [`kernel`] finds the appliance's, the newest [`kernel_version`];
+//! [`firmware`] finds UEFI; [`install_hint`] knows how what is missing is installed.
 
 pub mod accounts;
 pub mod acl;
 pub mod alarm;
 pub mod conversation;
-pub mod distribution;
 pub mod filesystem;
 pub mod firmware;
+pub mod install_hint;
 pub mod kernel;
+pub mod kernel_version;
 pub mod kvm;
-pub mod kvm_trial;
+pub mod kvm_probe;
 pub mod probe;
 pub mod qemu;
-pub mod release;
 pub mod scratch;

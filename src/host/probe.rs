@@ -17,7 +17,7 @@ pub use super::conversation::ProbeError;
 pub const OLDEST: (u64, u64) = (6, 2);
 /// A device that a run may ask for.
 #[derive(Clone, Copy, Debug)]
-pub struct Need {
+pub struct Requirement {
     /// Its name in QEMU.
     pub name: &'static str,
     /// The option or the feature that asks for it.
@@ -27,7 +27,7 @@ pub struct Need {
 }
 
 /// Every device that a run may ask for.
-pub const DEVICES: &[Need] = &[
+pub const DEVICES: &[Requirement] = &[
     need("virtio-blk-pci", "--bus virtio", true),
     need("virtio-rng-pci", "entropy", true),
     need("virtio-serial-pci", "the agent's channel", false),
@@ -42,8 +42,8 @@ pub const DEVICES: &[Need] = &[
     need("virtio-net-pci", "--net user", false),
 ];
 
-const fn need(name: &'static str, used_for: &'static str, always: bool) -> Need {
-    Need {
+const fn need(name: &'static str, used_for: &'static str, always: bool) -> Requirement {
+    Requirement {
         name,
         used_for,
         always,
@@ -53,7 +53,7 @@ const fn need(name: &'static str, used_for: &'static str, always: bool) -> Need 
 const DEADLINE: Duration = Duration::from_secs(10);
 /// What was learnt.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Abilities {
+pub struct Capabilities {
     /// The emulator.
     pub path: PathBuf,
     /// Its version: major, minor, micro.
@@ -72,7 +72,7 @@ pub struct Abilities {
 ///
 /// # Errors
 /// It does not start, or does not talk.
-pub fn ask(path: &Path) -> Result<Abilities, ProbeError> {
+pub fn ask(path: &Path) -> Result<Capabilities, ProbeError> {
     ask_within(path, DEADLINE)
 }
 
@@ -80,7 +80,7 @@ pub fn ask(path: &Path) -> Result<Abilities, ProbeError> {
 ///
 /// # Errors
 /// As [`ask`].
-pub fn ask_within(path: &Path, patience: Duration) -> Result<Abilities, ProbeError> {
+pub fn ask_within(path: &Path, patience: Duration) -> Result<Capabilities, ProbeError> {
     let mut conversation = Conversation::open(path, patience)?;
     let path = path.to_owned();
     match questions(&mut conversation, &path) {
@@ -98,7 +98,7 @@ pub fn ask_within(path: &Path, patience: Duration) -> Result<Abilities, ProbeErr
     }
 }
 
-fn questions(qemu: &mut Conversation, path: &Path) -> io::Result<Abilities> {
+fn questions(qemu: &mut Conversation, path: &Path) -> io::Result<Capabilities> {
     qemu.receive()?;
     qemu.execute("qmp_capabilities", json!({}))?;
     let version = qemu.execute("query-version", json!({}))?;
@@ -112,7 +112,7 @@ fn questions(qemu: &mut Conversation, path: &Path) -> io::Result<Abilities> {
         .iter()
         .map(|need| need.name)
         .filter(|name| !types.contains(name));
-    Ok(Abilities {
+    Ok(Capabilities {
         path: path.to_owned(),
         version: (number("major"), number("minor"), number("micro")),
         package: version["package"]

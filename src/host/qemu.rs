@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::AccessFlags;
 
-use super::distribution::{self, Package};
+use super::install_hint::{self, Package};
 
 /// The name that distributions give to the emulator.
 pub const NAME: &str = "qemu-system-x86_64";
@@ -37,7 +37,7 @@ impl QemuError {
             Self::NotFound => {
                 format!(
                     "{}, or name it with --qemu PATH",
-                    distribution::install(Package::Qemu)
+                    install_hint::command_for(Package::Qemu)
                 )
             }
             Self::NotInPath(_) | Self::Missing(_) | Self::NotExecutable(_) => {

@@ -18,7 +18,7 @@ pub const DEFAULT: &str = "/var/tmp";
 
 /// Who chose the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChosenBy {
+pub enum Source {
     /// `--overlay-dir`
     Flag,
     /// `$TMPDIR`
@@ -29,7 +29,7 @@ pub enum ChosenBy {
 
 /// How a file without a name is made there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum TempFileMethod {
     /// O_TMPFILE: it never has a name.
     Unnamed,
     /// The filesystem lacks that: it has a name for an instant, and is unlinked before its
@@ -41,8 +41,8 @@ pub enum Way {
 #[derive(Clone, Debug)]
 pub struct Scratch {
     directory: PathBuf,
-    chosen_by: ChosenBy,
-    way: Way,
+    chosen_by: Source,
+    method: TempFileMethod,
 }
 
 /// Why a directory takes no overlay.
@@ -54,7 +54,7 @@ pub enum ScratchError {
         /// The directory.
         path: PathBuf,
         /// Who chose it.
-        chosen_by: ChosenBy,
+        chosen_by: Source,
     },
     /// ENOTDIR
     #[error("the overlay directory {} is not a directory", path.display())]
@@ -62,7 +62,7 @@ pub enum ScratchError {
         /// What is no directory.
         path: PathBuf,
         /// Who chose it.
-        chosen_by: ChosenBy,
+        chosen_by: Source,
     },
     /// EACCES
     #[error("the overlay directory {} may not be written to", path.display())]
@@ -70,7 +70,7 @@ pub enum ScratchError {
         /// The directory.
         path: PathBuf,
         /// Who chose it.
-        chosen_by: ChosenBy,
+        chosen_by: Source,
     },
     /// EROFS
     #[error("the overlay directory {} is on a read-only filesystem", path.display())]
@@ -78,7 +78,7 @@ pub enum ScratchError {
         /// The directory.
         path: PathBuf,
         /// Who chose it.
-        chosen_by: ChosenBy,
+        chosen_by: Source,
     },
     /// Anything else, such as no inode or no quota left.
     #[error("no overlay can be made in {}", path.display())]
@@ -86,7 +86,7 @@ pub enum ScratchError {
         /// The directory.
         path: PathBuf,
         /// Who chose it.
-        chosen_by: ChosenBy,
+        chosen_by: Source,
         /// The reason.
         #[source]
         source: io::Error,
@@ -102,19 +102,19 @@ impl ScratchError {
         | Self::ReadOnly { chosen_by, .. }
         | Self::Other { chosen_by, .. }) = self;
         Some(match (self, chosen_by) {
-            (Self::Missing { path, .. }, ChosenBy::Flag) => {
+            (Self::Missing { path, .. }, Source::Flag) => {
                 format!(
                     "`mkdir {}`, or name another with --overlay-dir",
                     path.display()
                 )
             }
-            (_, ChosenBy::Flag) => {
+            (_, Source::Flag) => {
                 format!("name another with --overlay-dir, or leave it out for {DEFAULT}")
             }
-            (_, ChosenBy::Environment) => {
+            (_, Source::Environment) => {
                 "it is what $TMPDIR says: name another with --overlay-dir".into()
             }
-            (_, ChosenBy::Default) => {
+            (_, Source::Default) => {
                 "name one with --overlay-dir, or keep it in memory with --overlay memory".into()
             }
         })
@@ -143,15 +143,15 @@ impl Scratch {
             .filter(|value| !value.is_empty())
             .map(PathBuf::from);
         let (path, chosen_by) = match (explicit, environment) {
-            (Some(path), _) => (path.to_owned(), ChosenBy::Flag),
-            (None, Some(path)) => (path, ChosenBy::Environment),
-            (None, None) => (PathBuf::from(DEFAULT), ChosenBy::Default),
+            (Some(path), _) => (path.to_owned(), Source::Flag),
+            (None, Some(path)) => (path, Source::Environment),
+            (None, None) => (PathBuf::from(DEFAULT), Source::Default),
         };
         match make_in(&path) {
-            Ok((_, way)) => Ok(Self {
+            Ok((_, method)) => Ok(Self {
                 directory: path,
                 chosen_by,
-                way,
+                method,
             }),
             // By kind: tempfile wraps what the kernel said.
             Err(source) => Err(match source.kind() {
@@ -174,13 +174,13 @@ impl Scratch {
     }
 
     /// Who chose it.
-    pub fn chosen_by(&self) -> ChosenBy {
+    pub fn chosen_by(&self) -> Source {
         self.chosen_by
     }
 
     /// How its files are made.
-    pub fn way(&self) -> Way {
-        self.way
+    pub fn method(&self) -> TempFileMethod {
+        self.method
     }
 
     /// A new empty file that has no name: open for reading and writing, close-on-exec, 0600.
@@ -221,7 +221,7 @@ pub fn memory_file(name: &CStr) -> io::Result<File> {
 }
 
 /// O_EXCL keeps even a process that gets the descriptor from linking the file into a directory.
-fn make_in(directory: &Path) -> io::Result<(File, Way)> {
+fn make_in(directory: &Path) -> io::Result<(File, TempFileMethod)> {
     let unnamed = File::options()
         .read(true)
         .write(true)
@@ -229,11 +229,11 @@ fn make_in(directory: &Path) -> io::Result<(File, Way)> {
         .custom_flags(libc::O_TMPFILE | libc::O_EXCL | libc::O_CLOEXEC)
         .open(directory);
     match unnamed {
-        Ok(file) => Ok((file, Way::Unnamed)),
+        Ok(file) => Ok((file, TempFileMethod::Unnamed)),
         Err(error) => match error.raw_os_error() {
             // ISDIR and NOENT: kernels and filesystems that take the flag for O_DIRECTORY.
             Some(libc::EOPNOTSUPP | libc::EISDIR | libc::ENOENT) => {
-                make_and_unlink(directory).map(|file| (file, Way::Unlinked))
+                make_and_unlink(directory).map(|file| (file, TempFileMethod::Unlinked))
             }
             _ => Err(error),
         },

@@ -7,15 +7,15 @@ use serde_json::Value;
 
 use crate::host::conversation::SANDBOX;
 
-use super::blockdev::{disk_nodes, layer_node, vacant_node};
-use super::plan::{Bus, ChildFd, Disk, Display, Firmware, Layer, Network, Plan, UseOfMemory};
+use super::blockdev::{disk_nodes, layer_node, placeholder_node};
+use super::plan::{Bus, ChildFd, Disk, Display, Firmware, Layer, MemoryMapping, Network, Plan};
 
 /// QEMU's arguments for `plan`, without the program's name.
 pub fn argv(plan: &Plan) -> Vec<OsString> {
     let mut args = Args {
         // The first that is free on either machine type: 0 is the host bridge, 1 the bridge to
         // ISA (pc) or free (q35).
-        next_slot: plan.saving.map(|_| 2),
+        next_slot: plan.snapshot.map(|_| 2),
         ..Args::default()
     };
     machine_args(&mut args, plan);
@@ -27,9 +27,11 @@ pub fn argv(plan: &Plan) -> Vec<OsString> {
         args.disk(&format!("disk{index}"), disk);
         disk_args(&mut args, plan.bus, index, disk.serial.as_deref());
     }
-    let vacant = plan.saving.map_or(0, |saving| saving.vacant_disks);
-    for index in plan.disks.len()..vacant {
-        args.blockdev(&vacant_node(&format!("disk{index}")));
+    let placeholders = plan
+        .snapshot
+        .map_or(0, |snapshot| snapshot.placeholder_disks);
+    for index in plan.disks.len()..placeholders {
+        args.blockdev(&placeholder_node(&format!("disk{index}")));
         disk_args(&mut args, plan.bus, index, None);
     }
     for (index, cdrom) in plan.cdroms.iter().enumerate() {
@@ -105,7 +107,7 @@ fn machine_args(args: &mut Args, plan: &Plan) {
         // SeaBIOS and boot loaders then use the serial port for their screen.
         machine.push_str(",graphics=off");
     }
-    if plan.saving.is_some() {
+    if plan.snapshot.is_some() {
         machine.push_str(",memory-backend=memory");
     }
     args.opt("-machine", machine);
@@ -120,7 +122,7 @@ fn machine_args(args: &mut Args, plan: &Plan) {
     args.opt("-action", format!("reboot={reboot},panic=none"));
     args.opt("-boot", "strict=on");
     args.opt("-device", "pvpanic");
-    if plan.saving.is_some_and(|saving| saving.generation_id) {
+    if plan.snapshot.is_some_and(|snapshot| snapshot.generation_id) {
         // QEMU draws a new one for each process, also for one that restores a machine.
         args.opt("-device", "vmgenid,guid=auto,id=generation");
     }
@@ -131,20 +133,22 @@ fn machine_args(args: &mut Args, plan: &Plan) {
 /// The memory as a file, by a descriptor: since QEMU 8.1 the memory of a machine that is saved
 /// is left out of its state only where it is a named file, as a memfd's number is not.
 fn memory_args(args: &mut Args, plan: &Plan) {
-    let Some(saving) = plan.saving else { return };
-    let mapping = match saving.use_of_memory {
-        UseOfMemory::Shared => "share=on",
-        UseOfMemory::CopyOnWrite => "share=off",
-        UseOfMemory::CopyOnWriteReadOnly => "share=off,readonly=on,rom=off",
+    let Some(snapshot) = plan.snapshot else {
+        return;
+    };
+    let mapping = match snapshot.mapping {
+        MemoryMapping::Shared => "share=on",
+        MemoryMapping::CopyOnWrite => "share=off",
+        MemoryMapping::CopyOnWriteReadOnly => "share=off,readonly=on,rom=off",
     };
     args.opt(
         "-object",
         format!(
             "memory-backend-file,id=memory,size={}M,mem-path=/proc/self/fd/{},{mapping}",
-            plan.memory_mib, saving.memory.0
+            plan.memory_mib, snapshot.memory.0
         ),
     );
-    if saving.use_of_memory != UseOfMemory::Shared {
+    if snapshot.mapping != MemoryMapping::Shared {
         args.opt("-incoming", "defer");
     }
 }
@@ -267,7 +271,7 @@ fn network_args(args: &mut Args, plan: &Plan) {
     let Network::User { publish } = &plan.network else {
         return;
     };
-    let id = match plan.saving {
+    let id = match plan.snapshot {
         Some(_) => NETWORK_BEHIND_A_HUB,
         None => "net0",
     };
@@ -279,7 +283,7 @@ fn network_args(args: &mut Args, plan: &Plan) {
         ));
     }
     args.opt("-netdev", netdev);
-    if plan.saving.is_some() {
+    if plan.snapshot.is_some() {
         args.opt("-netdev", format!("hubport,id=port0,hubid=0,netdev={id}"));
         args.opt("-netdev", "hubport,id=net0,hubid=0");
     }

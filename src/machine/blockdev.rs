@@ -55,7 +55,7 @@ pub fn layer_node(name: &str, layer: &Layer, backing: Value) -> Value {
 }
 
 /// A disk without a byte, in whose place a real one may come.
-pub fn vacant_node(name: &str) -> Value {
+pub fn placeholder_node(name: &str) -> Value {
     json!({ "driver": "null-co", "node-name": name, "size": 0, "read-zeroes": true })
 }
 

@@ -18,7 +18,7 @@ const LINE_MAX: usize = 512;
 
 /// Something recognised in the guest's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sighting {
+pub enum ConsoleEvent {
     /// The first byte of all.
     FirstByte,
     /// The kernel says that it panicked.
@@ -45,7 +45,7 @@ pub struct Sinks {
 pub async fn pump(
     mut port: OwnedReadHalf,
     mut sinks: Sinks,
-    sightings: mpsc::UnboundedSender<Sighting>,
+    console_events: mpsc::UnboundedSender<ConsoleEvent>,
     tail: std::rc::Rc<std::cell::RefCell<Tail>>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
@@ -60,7 +60,7 @@ pub async fn pump(
         };
         let bytes = &buffer[..n];
         if std::mem::take(&mut first) {
-            let _ = sightings.send(Sighting::FirstByte);
+            let _ = console_events.send(ConsoleEvent::FirstByte);
         }
         if let Some(log) = &mut sinks.log {
             log.write_all(bytes).map_err(|error| {
@@ -71,10 +71,10 @@ pub async fn pump(
             && output.send(bytes.to_vec()).await.is_err()
         {
             sinks.output = None;
-            let _ = sightings.send(Sighting::OutputClosed);
+            let _ = console_events.send(ConsoleEvent::OutputClosed);
         }
-        for sighting in tail.borrow_mut().take(bytes) {
-            let _ = sightings.send(sighting);
+        for event in tail.borrow_mut().take(bytes) {
+            let _ = console_events.send(event);
         }
     }
 }
@@ -102,7 +102,7 @@ pub struct Tail {
 
 impl Tail {
     /// Takes in `bytes` and says what it recognised in them.
-    pub fn take(&mut self, bytes: &[u8]) -> Vec<Sighting> {
+    pub fn take(&mut self, bytes: &[u8]) -> Vec<ConsoleEvent> {
         let mut seen = Vec::new();
         for &byte in bytes {
             if byte != b'\n' {
@@ -112,7 +112,7 @@ impl Tail {
                 continue;
             }
             if is_panic(&self.current) {
-                seen.push(Sighting::Panic);
+                seen.push(ConsoleEvent::Panic);
             }
             self.lines.push_back(std::mem::take(&mut self.current));
             if self.lines.len() > TAIL_LINES {
@@ -121,13 +121,13 @@ impl Tail {
         }
         if !self.login_seen && is_login_prompt(&self.current) {
             self.login_seen = true;
-            seen.push(Sighting::Login);
+            seen.push(ConsoleEvent::Login);
         }
         if !self.stuck_seen
             && let Some(why) = stuck(&self.current)
         {
             self.stuck_seen = true;
-            seen.push(Sighting::Stuck(why));
+            seen.push(ConsoleEvent::Stuck(why));
         }
         seen
     }
@@ -230,7 +230,7 @@ mod tests {
         ] {
             assert_eq!(
                 Tail::default().take(format!("x\n{line}\r\n").as_bytes()),
-                [Sighting::Panic]
+                [ConsoleEvent::Panic]
             );
         }
         for line in [
@@ -246,7 +246,7 @@ mod tests {
     fn a_login_prompt_is_seen_once_though_it_comes_in_pieces() {
         let mut tail = Tail::default();
         assert_eq!(tail.take(b"\r\ndebian12 lo"), []);
-        assert_eq!(tail.take(b"gin: "), [Sighting::Login]);
+        assert_eq!(tail.take(b"gin: "), [ConsoleEvent::Login]);
         assert_eq!(tail.take(b"\r\ndebian12 login: "), []);
     }
 
@@ -259,7 +259,7 @@ mod tests {
         ] {
             let mut tail = Tail::default();
             let seen = tail.take(format!("words\r\n{prompt}").as_bytes());
-            assert!(matches!(seen[..], [Sighting::Stuck(_)]), "{prompt}");
+            assert!(matches!(seen[..], [ConsoleEvent::Stuck(_)]), "{prompt}");
             assert_eq!(tail.take(format!("\r\n{prompt}").as_bytes()), []);
         }
         for line in [

@@ -106,7 +106,10 @@ impl Drives {
     ///
     /// # Errors
     /// One of them is no overlay, or a new one cannot be made.
-    pub fn stack(&mut self, saved: &[PathBuf]) -> Result<Vec<(ChildFd, Vec<Layer>)>, DriveError> {
+    pub fn push_layer(
+        &mut self,
+        saved: &[PathBuf],
+    ) -> Result<Vec<(ChildFd, Vec<Layer>)>, DriveError> {
         let mut stacked = Vec::new();
         for (path, (overlay, at)) in saved
             .iter()

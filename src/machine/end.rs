@@ -10,7 +10,7 @@ use crate::exit::Status;
 
 /// What was seen of the guest's end before QEMU's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GuestEnd {
+pub enum GuestExit {
     /// SHUTDOWN, guest-shutdown.
     PoweredOff,
     /// SHUTDOWN, guest-reset: a reboot, or a triple fault.
@@ -44,9 +44,9 @@ pub enum End {
     /// The guest's kernel panicked.
     Panicked,
     /// The user closed it: Ctrl-A X, or the window.
-    Left,
+    UserQuit,
     /// The guest's boot stopped for somebody to mend it.
-    GaveUp {
+    BootFailed {
         /// Where it stopped, in words.
         how: &'static str,
     },
@@ -81,8 +81,8 @@ impl End {
     /// The exit status of a run that ended so.
     pub fn status(&self) -> Status {
         match self {
-            Self::PoweredOff | Self::Left => Status::Success,
-            Self::Reset | Self::Panicked | Self::GaveUp { .. } => Status::GuestCrashed,
+            Self::PoweredOff | Self::UserQuit => Status::Success,
+            Self::Reset | Self::Panicked | Self::BootFailed { .. } => Status::GuestCrashed,
             Self::WriteFailed { .. } => Status::Failed,
             Self::QemuDied { .. } => Status::QemuDied,
             Self::TimedOut { .. } => Status::TimedOut,
@@ -91,13 +91,13 @@ impl End {
     }
 
     /// One word for the report.
-    pub fn word(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::PoweredOff => "powered-off",
             Self::Reset => "reset",
             Self::Panicked => "panicked",
-            Self::Left => "left",
-            Self::GaveUp { .. } => "gave-up",
+            Self::UserQuit => "left",
+            Self::BootFailed { .. } => "gave-up",
             Self::WriteFailed { .. } => "write-failed",
             Self::QemuDied { .. } => "qemu-died",
             Self::TimedOut { .. } => "timed-out",
@@ -107,20 +107,20 @@ impl End {
 }
 
 /// What `event` says of the guest's end, if anything.
-pub fn of_event(event: &Event) -> Option<GuestEnd> {
+pub fn of_event(event: &Event) -> Option<GuestExit> {
     Some(match event {
         Event::SHUTDOWN { data, .. } => match data.reason {
-            ShutdownCause::guest_shutdown => GuestEnd::PoweredOff,
-            ShutdownCause::guest_reset => GuestEnd::Reset,
-            ShutdownCause::guest_panic => GuestEnd::Panicked,
-            ShutdownCause::host_ui => GuestEnd::WindowClosed,
-            _ => GuestEnd::Ended,
+            ShutdownCause::guest_shutdown => GuestExit::PoweredOff,
+            ShutdownCause::guest_reset => GuestExit::Reset,
+            ShutdownCause::guest_panic => GuestExit::Panicked,
+            ShutdownCause::host_ui => GuestExit::WindowClosed,
+            _ => GuestExit::Ended,
         },
-        Event::GUEST_PANICKED { .. } => GuestEnd::Panicked,
+        Event::GUEST_PANICKED { .. } => GuestExit::Panicked,
         Event::BLOCK_IO_ERROR { data, .. }
             if matches!(data.action, qapi::qmp::BlockErrorAction::stop) =>
         {
-            GuestEnd::WriteFailed {
+            GuestExit::WriteFailed {
                 // `device` is empty for a node made by -blockdev.
                 node: data
                     .node_name
@@ -135,12 +135,12 @@ pub fn of_event(event: &Event) -> Option<GuestEnd> {
 }
 
 /// The verdict on a QEMU that ended with `status` after `seen`.
-pub fn end_of(status: ExitStatus, seen: Option<GuestEnd>, output: String) -> End {
+pub fn end_of(status: ExitStatus, seen: Option<GuestExit>, output: String) -> End {
     match seen {
-        Some(GuestEnd::PoweredOff) => End::PoweredOff,
-        Some(GuestEnd::Reset) => End::Reset,
-        Some(GuestEnd::Panicked) => End::Panicked,
-        Some(GuestEnd::WriteFailed {
+        Some(GuestExit::PoweredOff) => End::PoweredOff,
+        Some(GuestExit::Reset) => End::Reset,
+        Some(GuestExit::Panicked) => End::Panicked,
+        Some(GuestExit::WriteFailed {
             node,
             no_space,
             reason,
@@ -149,13 +149,13 @@ pub fn end_of(status: ExitStatus, seen: Option<GuestEnd>, output: String) -> End
             no_space,
             reason,
         },
-        Some(GuestEnd::QmpLost(why)) => End::QemuDied { how: why, output },
-        Some(GuestEnd::WindowClosed) => End::Left,
-        Some(GuestEnd::Ended) if status.success() => End::QemuDied {
+        Some(GuestExit::QmpLost(why)) => End::QemuDied { how: why, output },
+        Some(GuestExit::WindowClosed) => End::UserQuit,
+        Some(GuestExit::Ended) if status.success() => End::QemuDied {
             how: "ended by a signal from outside".into(),
             output,
         },
-        Some(GuestEnd::Ended) | None => End::QemuDied {
+        Some(GuestExit::Ended) | None => End::QemuDied {
             how: describe(status),
             output,
         },
@@ -185,18 +185,18 @@ mod tests {
     #[test]
     fn the_verdict_is_success_only_where_the_guest_powered_off_or_the_user_left() {
         let end = |status, seen| end_of(status, seen, String::new()).status().code();
-        assert_eq!(end(exited(0), Some(GuestEnd::PoweredOff)), 0);
-        assert_eq!(end(exited(0), Some(GuestEnd::WindowClosed)), 0);
-        assert_eq!(end(exited(0), Some(GuestEnd::Ended)), 123);
+        assert_eq!(end(exited(0), Some(GuestExit::PoweredOff)), 0);
+        assert_eq!(end(exited(0), Some(GuestExit::WindowClosed)), 0);
+        assert_eq!(end(exited(0), Some(GuestExit::Ended)), 123);
         assert_eq!(end(exited(0), None), 123);
-        assert_eq!(end(exited(0), Some(GuestEnd::Reset)), 122);
-        assert_eq!(end(ExitStatus::from_raw(9), Some(GuestEnd::Panicked)), 122);
+        assert_eq!(end(exited(0), Some(GuestExit::Reset)), 122);
+        assert_eq!(end(ExitStatus::from_raw(9), Some(GuestExit::Panicked)), 122);
         assert_eq!(end(ExitStatus::from_raw(9), None), 123);
         assert_eq!(end(exited(1), None), 123);
         assert_eq!(
             end(
                 ExitStatus::from_raw(11),
-                Some(GuestEnd::QmpLost("x".into()))
+                Some(GuestExit::QmpLost("x".into()))
             ),
             123
         );

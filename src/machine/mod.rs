@@ -17,11 +17,11 @@ pub mod phases;
 pub mod plan;
 pub mod process;
 pub mod qmp;
-pub mod saving;
-pub mod scrub;
+pub mod snapshot;
 pub mod start;
 pub mod stdio;
 pub mod terminal;
+pub mod terminal_filter;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -37,12 +37,12 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub use channels::Channels;
-use console::{Sighting, Sinks, Tail};
-use end::{End, GuestEnd, end_of};
+use console::{ConsoleEvent, Sinks, Tail};
+use end::{End, GuestExit, end_of};
 use process::{Inherited, Process};
 use qmp::{Events, Qmp, QmpError, Version};
 pub use start::StartError;
-use start::{gone, greet};
+use start::{exited_early, handshake};
 
 /// How long an answer to a QMP command may take before the machine is given up.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
@@ -55,7 +55,7 @@ const PANIC_DRAIN: Duration = Duration::from_millis(300);
 
 /// What a machine is started with besides its arguments.
 #[derive(Debug)]
-pub struct Holdings<'a> {
+pub struct HeldResources<'a> {
     /// QMP and console.
     pub channels: Channels,
     /// Layers, overlays and flash: the caller keeps them, QEMU inherits them.
@@ -74,11 +74,11 @@ pub struct Machine {
     process: Process,
     qmp: Qmp,
     events: Events,
-    sightings: mpsc::UnboundedReceiver<Sighting>,
+    console_events: mpsc::UnboundedReceiver<ConsoleEvent>,
     /// None once it was read to its end.
     console: Option<tokio::task::JoinHandle<io::Result<()>>>,
     tail: Rc<RefCell<Tail>>,
-    guest_end: Option<GuestEnd>,
+    guest_end: Option<GuestExit>,
     /// Our end of the agent's port, until somebody takes it.
     agent: Option<UnixStream>,
     /// When QEMU is killed, once the guest has ended.
@@ -88,11 +88,11 @@ pub struct Machine {
 
 /// What a running machine has to tell.
 #[derive(Debug)]
-pub enum News {
+pub enum MachineEvent {
     /// The machine has ended; QEMU is reaped.
     Ended(End),
     /// Something was seen on the console. A panic arrives as an end instead.
-    Console(Sighting),
+    Console(ConsoleEvent),
 }
 
 impl Machine {
@@ -102,11 +102,14 @@ impl Machine {
     pub async fn start(
         program: PathBuf,
         args: &[OsString],
-        holdings: Holdings<'_>,
+        holdings: HeldResources<'_>,
     ) -> Result<Self, StartError> {
-        let Channels { ours, theirs } = holdings.channels;
+        let Channels {
+            parent_ends,
+            child_ends,
+        } = holdings.channels;
         let inherited = Inherited {
-            fds: theirs.into_fds(),
+            fds: child_ends.into_fds(),
             max_file_size: holdings.max_file_size,
         };
         let mut process = Process::spawn(&program, args, &holdings.files, inherited)
@@ -114,24 +117,24 @@ impl Machine {
         let spawned = std::time::Instant::now();
         tracing::debug!("QEMU has process id {:?}", process.id());
 
-        let (read, write) = UnixStream::from_std(ours.console)?.into_split();
-        let (sightings_tx, sightings) = mpsc::unbounded_channel();
+        let (read, write) = UnixStream::from_std(parent_ends.console)?.into_split();
+        let (console_events_tx, console_events) = mpsc::unbounded_channel();
         let tail = Rc::new(RefCell::new(Tail::default()));
         let console = tokio::task::spawn_local(console::pump(
             read,
             holdings.sinks,
-            sightings_tx,
+            console_events_tx,
             Rc::clone(&tail),
         ));
         tokio::task::spawn_local(console::feed(write, holdings.input));
 
-        let (qmp, events) = greet(&mut process, UnixStream::from_std(ours.qmp)?).await?;
+        let (qmp, events) = handshake(&mut process, UnixStream::from_std(parent_ends.qmp)?).await?;
         Ok(Self {
-            agent: ours.agent.map(UnixStream::from_std).transpose()?,
+            agent: parent_ends.agent.map(UnixStream::from_std).transpose()?,
             process,
             qmp,
             events,
-            sightings,
+            console_events,
             console: Some(console),
             tail,
             guest_end: None,
@@ -207,7 +210,7 @@ impl Machine {
         let executed = self.qmp.execute_with(command, descriptor);
         match tokio::time::timeout(ANSWER_DEADLINE, executed).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(QmpError::Closed)) => Err(gone(&mut self.process).await),
+            Ok(Err(QmpError::Closed)) => Err(exited_early(&mut self.process).await),
             Ok(Err(error)) => Err(StartError::Qmp {
                 error,
                 output: self.process.tail(),
@@ -219,22 +222,22 @@ impl Machine {
     }
 
     /// The next thing of note. May be dropped and called again; not after an end.
-    pub async fn next(&mut self) -> io::Result<News> {
+    pub async fn next(&mut self) -> io::Result<MachineEvent> {
         while self.guest_end.is_none() {
             tokio::select! {
                 biased;
-                Some(event) = self.events.recv() => self.heed(event),
-                sighting = self.sightings.recv(), if self.console.is_some() => match sighting {
-                    Some(Sighting::Panic) => self.note(GuestEnd::Panicked),
-                    Some(other) => return Ok(News::Console(other)),
+                Some(event) = self.events.recv() => self.handle_event(event),
+                event = self.console_events.recv(), if self.console.is_some() => match event {
+                    Some(ConsoleEvent::Panic) => self.record(GuestExit::Panicked),
+                    Some(other) => return Ok(MachineEvent::Console(other)),
                     None => self.console_ended().await?,
                 },
                 status = self.process.wait() => return self.conclude(status?).await,
             }
         }
         let patience = match &self.guest_end {
-            Some(GuestEnd::Panicked) => PANIC_DRAIN,
-            Some(GuestEnd::WriteFailed { .. } | GuestEnd::QmpLost(_)) => Duration::ZERO,
+            Some(GuestExit::Panicked) => PANIC_DRAIN,
+            Some(GuestExit::WriteFailed { .. } | GuestExit::QmpLost(_)) => Duration::ZERO,
             _ => EXIT_PATIENCE,
         };
         // Kept over calls, so that whoever drops this future does not prolong the end.
@@ -257,16 +260,16 @@ impl Machine {
     }
 
     /// QEMU is gone: what it and the guest said last decides.
-    async fn conclude(&mut self, status: ExitStatus) -> io::Result<News> {
+    async fn conclude(&mut self, status: ExitStatus) -> io::Result<MachineEvent> {
         // To the end of the connection, which has come: another task still reads what QEMU
         // said before it ended.
         let deadline = Instant::now() + EXIT_PATIENCE;
         while let Ok(Some(event)) = tokio::time::timeout_at(deadline, self.events.recv()).await {
-            self.heed(event);
+            self.handle_event(event);
         }
         self.drain_console(EXIT_PATIENCE).await;
         let end = end_of(status, self.guest_end.clone(), self.process.tail());
-        Ok(News::Ended(end))
+        Ok(MachineEvent::Ended(end))
     }
 
     /// Ends the machine at once. QEMU is reaped when this returns; whoever reads our output has
@@ -277,23 +280,23 @@ impl Machine {
         Ok(())
     }
 
-    fn heed(&mut self, event: Result<qapi::qmp::Event, QmpError>) {
+    fn handle_event(&mut self, event: Result<qapi::qmp::Event, QmpError>) {
         match event {
             Ok(event) => {
                 if let Some(end) = end::of_event(&event) {
-                    self.note(end);
+                    self.record(end);
                 }
             }
             // QEMU talks nonsense, or its connection broke: nothing can be steered.
-            Err(error) => self.note(GuestEnd::QmpLost(error.to_string())),
+            Err(error) => self.record(GuestExit::QmpLost(error.to_string())),
         }
     }
 
     /// What is seen first is the cause, with two exceptions: a panic explains the reset or the
     /// power-off that came of it, and anything explains a lost connection.
-    fn note(&mut self, end: GuestEnd) {
+    fn record(&mut self, end: GuestExit) {
         match (&self.guest_end, &end) {
-            (None | Some(GuestEnd::QmpLost(_)), _) | (_, GuestEnd::Panicked) => {
+            (None | Some(GuestExit::QmpLost(_)), _) | (_, GuestExit::Panicked) => {
                 self.guest_end = Some(end);
             }
             _ => {}
@@ -311,9 +314,9 @@ impl Machine {
             }
             self.console = None;
         }
-        while let Ok(sighting) = self.sightings.try_recv() {
-            if sighting == Sighting::Panic {
-                self.note(GuestEnd::Panicked);
+        while let Ok(event) = self.console_events.try_recv() {
+            if event == ConsoleEvent::Panic {
+                self.record(GuestExit::Panicked);
             }
         }
     }

@@ -62,7 +62,7 @@ pub struct Plan {
     /// sees as the virtio-serial port [`AGENT_PORT`].
     pub agent: Option<AgentPort>,
     /// Whether it can be saved, or is restored from what was.
-    pub saving: Option<Saving>,
+    pub snapshot: Option<SnapshotConfig>,
     /// The user's own arguments, last.
     pub extra: Vec<OsString>,
 }
@@ -96,10 +96,10 @@ impl Plan {
         if let Network::User { publish } = &mut plan.network {
             publish.clear();
         }
-        plan.saving = Some(Saving {
+        plan.snapshot = Some(SnapshotConfig {
             memory: next(),
-            use_of_memory: UseOfMemory::Shared,
-            vacant_disks: 0,
+            mapping: MemoryMapping::Shared,
+            placeholder_disks: 0,
             generation_id: true,
         });
         plan
@@ -109,14 +109,14 @@ impl Plan {
 /// What a machine has that is saved or restored. Its devices are at fixed places, so that both
 /// have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Saving {
+pub struct SnapshotConfig {
     /// The file that is the guest's memory, as large as that.
     pub memory: ChildFd,
     /// What may become of the file.
-    pub use_of_memory: UseOfMemory,
+    pub mapping: MemoryMapping,
     /// How many disks without a byte it has, on [`Bus::Virtio`]. A machine that is restored may
     /// have real ones in their place, and grows them ([`super::Machine::grow_disk`]).
-    pub vacant_disks: usize,
+    pub placeholder_disks: usize,
     /// Whether the guest is told by a VM generation id that it is another machine than before
     /// (Microsoft's "Virtual Machine Generation ID"; QEMU's vmgenid).
     pub generation_id: bool,
@@ -124,7 +124,7 @@ pub struct Saving {
 
 /// How a machine's memory is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UseOfMemory {
+pub enum MemoryMapping {
     /// The machine writes to it, to be saved: the file holds its memory then.
     Shared,
     /// The machine is restored from it and keeps its writes to itself. QEMU opens the file for
@@ -134,9 +134,9 @@ pub enum UseOfMemory {
     CopyOnWriteReadOnly,
 }
 
-impl UseOfMemory {
+impl MemoryMapping {
     /// What QEMU of this version (major, minor) knows best for a clone.
-    pub fn of_a_clone((major, minor): (u64, u64)) -> Self {
+    pub fn for_clone((major, minor): (u64, u64)) -> Self {
         match (major, minor) >= (8, 2) {
             true => Self::CopyOnWriteReadOnly,
             false => Self::CopyOnWrite,

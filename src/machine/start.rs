@@ -73,7 +73,7 @@ fn quoted(output: &str) -> String {
 }
 
 /// Waits for the greeting and negotiates, unless QEMU ends or stays silent.
-pub(super) async fn greet(
+pub(super) async fn handshake(
     process: &mut Process,
     socket: UnixStream,
 ) -> Result<(Qmp, Events), StartError> {
@@ -88,7 +88,7 @@ pub(super) async fn greet(
     };
     match opened {
         Ok(session) => Ok(session),
-        Err(QmpError::Closed) => Err(gone(process).await),
+        Err(QmpError::Closed) => Err(exited_early(process).await),
         Err(error) => {
             process.kill().await?;
             Err(StartError::Qmp {
@@ -100,7 +100,7 @@ pub(super) async fn greet(
 }
 
 /// QMP was closed: QEMU has ended or is about to.
-pub(super) async fn gone(process: &mut Process) -> StartError {
+pub(super) async fn exited_early(process: &mut Process) -> StartError {
     match process.wait_or_kill(Instant::now() + EXIT_PATIENCE).await {
         Ok(status) => ended_early(process, status),
         Err(error) => error.into(),

@@ -7,7 +7,7 @@ use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::scrub::Scrub;
+use super::terminal_filter::TerminalFilter;
 
 /// Chunks of standard input; the channel closes at its end.
 pub fn input() -> io::Result<mpsc::Receiver<Vec<u8>>> {
@@ -32,12 +32,12 @@ pub fn input() -> io::Result<mpsc::Receiver<Vec<u8>>> {
 }
 
 /// Tells when all that was sent is written, or why it could not be.
-pub type Written = oneshot::Receiver<io::Result<()>>;
+pub type FlushHandle = oneshot::Receiver<io::Result<()>>;
 
-/// A channel whose chunks are written to standard output, scrubbed where it is a terminal.
+/// A channel whose chunks are written to standard output, filtered where it is a terminal.
 /// Sending fails once nothing more can be written. The second value tells when all that was
 /// sent is written, or why it could not be.
-pub fn output() -> io::Result<(mpsc::Sender<Vec<u8>>, Written)> {
+pub fn output() -> io::Result<(mpsc::Sender<Vec<u8>>, FlushHandle)> {
     // Not locked for the thread's life: a panic's message must still come out.
     to(io::stdout())
 }
@@ -48,21 +48,21 @@ pub fn output_is_terminal() -> bool {
 }
 
 /// As [`output`], to standard error.
-pub fn error_output() -> io::Result<(mpsc::Sender<Vec<u8>>, Written)> {
+pub fn error_output() -> io::Result<(mpsc::Sender<Vec<u8>>, FlushHandle)> {
     to(io::stderr())
 }
 
 fn to(
     mut sink: impl Write + IsTerminal + Send + 'static,
-) -> io::Result<(mpsc::Sender<Vec<u8>>, Written)> {
+) -> io::Result<(mpsc::Sender<Vec<u8>>, FlushHandle)> {
     let (send, mut receive) = mpsc::channel::<Vec<u8>>(16);
     let (finished, done) = oneshot::channel();
     thread::Builder::new().spawn(move || {
-        let mut scrub = sink.is_terminal().then(Scrub::default);
+        let mut filter = sink.is_terminal().then(TerminalFilter::default);
         let mut write = |bytes: &[u8]| sink.write_all(bytes).and_then(|()| sink.flush());
         while let Some(bytes) = receive.blocking_recv() {
-            let bytes = match &mut scrub {
-                Some(scrub) => scrub.take(&bytes),
+            let bytes = match &mut filter {
+                Some(filter) => filter.take(&bytes),
                 None => bytes,
             };
             if let Err(error) = write(&bytes) {
@@ -71,7 +71,7 @@ fn to(
                 return;
             }
         }
-        let rest = scrub.map(|mut scrub| scrub.rest()).unwrap_or_default();
+        let rest = filter.map(|mut filter| filter.rest()).unwrap_or_default();
         let _ = finished.send(write(&rest));
     })?;
     Ok((send, done))

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::termios::{self, SetArg, Termios};
 use nix::unistd::{Pid, getpgrp};
 
-use super::scrub::GIVE_BACK;
+use super::terminal_filter::GIVE_BACK;
 use crate::sys;
 
 /// A terminal on standard input and output, with its settings as they were found.

@@ -126,12 +126,12 @@ fn output_is_the_only_place_that_prints_but_for_the_guests_console() {
 
 #[test]
 fn one_owner_for_qmp() {
-    // mod.rs and saving.rs name the commands, end.rs the events; none holds a session.
+    // mod.rs and snapshot.rs name the commands, end.rs the events; none holds a session.
     let home = [
         "src/machine/qmp.rs",
         "src/machine/end.rs",
         "src/machine/mod.rs",
-        "src/machine/saving.rs",
+        "src/machine/snapshot.rs",
     ];
     only_in(&home, &["qapi"]);
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-mod findings;
+mod checks;
 
 use super::Failure;
 use crate::exit::Status;
@@ -34,20 +34,20 @@ pub struct Args {
 
 /// What was found, in the order in which a run needs it.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct Diagnosis {
     /// Whether `bivouac run` can work here: no finding is a failure.
     pub works: bool,
     /// The findings.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Check>,
 }
 
 /// One thing that was tried.
 #[derive(Debug, Serialize)]
-pub struct Finding {
+pub struct Check {
     /// What it is about: `qemu`, `devices`, `network`, `kvm`, `overlay`, `kernel` or `uefi`.
     pub about: &'static str,
     /// How it stands.
-    pub verdict: Verdict,
+    pub verdict: CheckStatus,
     /// One line.
     pub text: String,
     /// What would better it; one line.
@@ -58,7 +58,7 @@ pub struct Finding {
 /// How a thing stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum CheckStatus {
     /// As it should be.
     Ok,
     /// `run` works, but slower or with less.
@@ -67,11 +67,11 @@ pub enum Verdict {
     Fail,
 }
 
-impl Report {
-    fn new(findings: Vec<Finding>) -> Self {
+impl Diagnosis {
+    fn new(findings: Vec<Check>) -> Self {
         let works = findings
             .iter()
-            .all(|finding| finding.verdict != Verdict::Fail);
+            .all(|finding| finding.verdict != CheckStatus::Fail);
         Self { works, findings }
     }
 
@@ -84,10 +84,10 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Diagnosis {
     /// A line each, and the mend on the next, indented.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Finding {
+        for Check {
             verdict,
             text,
             mend,
@@ -95,9 +95,9 @@ impl fmt::Display for Report {
         } in &self.findings
         {
             let word = match verdict {
-                Verdict::Ok => "ok",
-                Verdict::Warn => "warn",
-                Verdict::Fail => "fail",
+                CheckStatus::Ok => "ok",
+                CheckStatus::Warn => "warn",
+                CheckStatus::Fail => "fail",
             };
             writeln!(f, "{word:<4}  {text}")?;
             if let Some(mend) = mend {
@@ -112,11 +112,11 @@ impl fmt::Display for Report {
 ///
 /// # Errors
 /// None: what fails is a finding.
-pub fn run(args: &Args) -> Result<Report, Failure> {
-    let mut found = findings::qemu(args);
-    found.push(findings::kvm(&kvm::check()));
-    found.push(findings::overlay(args));
-    found.push(findings::kernel(args));
-    found.push(findings::uefi());
-    Ok(Report::new(found))
+pub fn run(args: &Args) -> Result<Diagnosis, Failure> {
+    let mut found = checks::qemu(args);
+    found.push(checks::kvm(&kvm::check()));
+    found.push(checks::overlay(args));
+    found.push(checks::kernel(args));
+    found.push(checks::uefi());
+    Ok(Diagnosis::new(found))
 }

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use bivouac::host::scratch::{ChosenBy, Scratch, Way, memory_file};
+use bivouac::host::scratch::{Scratch, Source, TempFileMethod, memory_file};
 
 use super::Namespace;
 
@@ -45,16 +45,16 @@ fn the_flag_comes_before_tmpdir_and_tmpdir_before_var_tmp() {
     let (flag, variable) = (flag.path(), variable.path());
     assert_eq!(
         choose(Some(flag), Some(variable)),
-        (flag.to_owned(), ChosenBy::Flag)
+        (flag.to_owned(), Source::Flag)
     );
     assert_eq!(
         choose(None, Some(variable)),
-        (variable.to_owned(), ChosenBy::Environment)
+        (variable.to_owned(), Source::Environment)
     );
-    assert_eq!(choose(None, None), ("/var/tmp".into(), ChosenBy::Default));
+    assert_eq!(choose(None, None), ("/var/tmp".into(), Source::Default));
     assert_eq!(
         choose(None, Some(Path::new(""))),
-        ("/var/tmp".into(), ChosenBy::Default)
+        ("/var/tmp".into(), Source::Default)
     );
 }
 
@@ -130,7 +130,7 @@ fn a_full_filesystem_is_told_in_the_kernels_words() {
 #[test]
 fn this_hosts_var_tmp_takes_unnamed_files_and_knows_its_space() {
     let scratch = Scratch::choose_from(None, None).expect("a scratch");
-    assert_eq!(scratch.way(), Way::Unnamed);
+    assert_eq!(scratch.method(), TempFileMethod::Unnamed);
     let space = scratch.space().expect("its space");
     assert!(space.free <= space.size && space.size > 0, "{space:?}");
 }

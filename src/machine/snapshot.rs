@@ -27,7 +27,7 @@ const LARGEST: u64 = 256 << 20;
 
 /// Why a machine was not saved or restored.
 #[derive(Debug, thiserror::Error)]
-pub enum SavingError {
+pub enum SnapshotError {
     /// QEMU refused, or has ended: its own words.
     #[error(transparent)]
     Qemu(#[from] StartError),
@@ -72,10 +72,10 @@ impl Machine {
     ///
     /// # Errors
     /// Which it cannot.
-    pub async fn may_be_saved(&mut self) -> Result<(), SavingError> {
+    pub async fn snapshot_allowed(&mut self) -> Result<(), SnapshotError> {
         let info: MigrationInfo = self.ask(qapi::qmp::query_migrate {}).await?;
         match info.blocked_reasons {
-            Some(reasons) if !reasons.is_empty() => Err(SavingError::Failed {
+            Some(reasons) if !reasons.is_empty() => Err(SnapshotError::Failed {
                 what: "save",
                 why: reasons.join(", "),
             }),
@@ -87,8 +87,8 @@ impl Machine {
     /// what it held at that moment. The machine is of no use afterwards.
     ///
     /// # Errors
-    /// See [`SavingError`].
-    pub async fn save(&mut self) -> Result<Vec<u8>, SavingError> {
+    /// See [`SnapshotError`].
+    pub async fn save(&mut self) -> Result<Vec<u8>, SnapshotError> {
         let mut ours = self.state_channel().await?;
         self.pause().await?;
         self.without_memory().await?;
@@ -112,7 +112,7 @@ impl Machine {
         let both = async { tokio::try_join!(migrate, read) };
         tokio::time::timeout(DEADLINE, both)
             .await
-            .map_err(|_| SavingError::Silent { what: "save" })??;
+            .map_err(|_| SnapshotError::Silent { what: "save" })??;
         Ok(state)
     }
 
@@ -120,8 +120,8 @@ impl Machine {
     /// not run. Its CPUs stay stopped.
     ///
     /// # Errors
-    /// See [`SavingError`]. QEMU has ended then, or is of no use.
-    pub async fn restore(&mut self, state: &[u8]) -> Result<(), SavingError> {
+    /// See [`SnapshotError`]. QEMU has ended then, or is of no use.
+    pub async fn restore(&mut self, state: &[u8]) -> Result<(), SnapshotError> {
         let mut ours = self.state_channel().await?;
         self.without_memory().await?;
         let write = async {
@@ -141,7 +141,7 @@ impl Machine {
         let both = async { tokio::join!(write, load) };
         let ((), loaded) = tokio::time::timeout(DEADLINE, both)
             .await
-            .map_err(|_| SavingError::Silent { what: "restore" })?;
+            .map_err(|_| SnapshotError::Silent { what: "restore" })?;
         loaded
     }
 
@@ -150,7 +150,7 @@ impl Machine {
     ///
     /// # Errors
     /// QEMU's.
-    pub async fn leave_network(&mut self) -> Result<(), SavingError> {
+    pub async fn leave_network(&mut self) -> Result<(), SnapshotError> {
         self.pause().await?;
         self.ask(qapi::qmp::netdev_del {
             id: NETWORK_BEHIND_A_HUB.to_owned(),
@@ -159,7 +159,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Tells the guest that the disk `index`, of which it knew nothing but that it was vacant,
+    /// Tells the guest that the disk `index`, a placeholder until now,
     /// has `bytes` bytes. To be called once the CPUs run: before that its node is inactive.
     ///
     /// # Errors
@@ -189,7 +189,7 @@ impl Machine {
     }
 
     /// A channel to QEMU, which holds its end under the name [`CHANNEL`].
-    async fn state_channel(&mut self) -> Result<UnixStream, SavingError> {
+    async fn state_channel(&mut self) -> Result<UnixStream, SnapshotError> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let getfd = qapi::qmp::getfd {
@@ -212,14 +212,14 @@ impl Machine {
     }
 
     /// Waits until it is done or has failed.
-    async fn settled(&mut self, what: &'static str) -> Result<(), SavingError> {
+    async fn settled(&mut self, what: &'static str) -> Result<(), SnapshotError> {
         loop {
             let info: MigrationInfo = self.ask(qapi::qmp::query_migrate {}).await?;
             match info.status {
                 Some(MigrationStatus::completed) => return Ok(()),
                 Some(status @ (MigrationStatus::failed | MigrationStatus::cancelled)) => {
                     let why = info.error_desc.unwrap_or_else(|| format!("{status:?}"));
-                    return Err(SavingError::Failed { what, why });
+                    return Err(SnapshotError::Failed { what, why });
                 }
                 _ => tokio::time::sleep(LOOK).await,
             }

@@ -14,12 +14,12 @@ pub const GIVE_BACK: &[u8] =
 
 /// Takes the two sequences out of a stream.
 #[derive(Debug, Default)]
-pub struct Scrub {
+pub struct TerminalFilter {
     /// The beginning of what may become one of them.
     held: Vec<u8>,
 }
 
-impl Scrub {
+impl TerminalFilter {
     /// What of `bytes`, and of what was held back before, the terminal should get.
     pub fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len() + self.held.len());
@@ -48,21 +48,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn scrubbed(chunks: &[&[u8]]) -> Vec<u8> {
-        let mut scrub = Scrub::default();
-        let mut out: Vec<u8> = chunks.iter().flat_map(|chunk| scrub.take(chunk)).collect();
-        out.extend(scrub.rest());
+    fn filtered(chunks: &[&[u8]]) -> Vec<u8> {
+        let mut filter = TerminalFilter::default();
+        let mut out: Vec<u8> = chunks.iter().flat_map(|chunk| filter.take(chunk)).collect();
+        out.extend(filter.rest());
         out
     }
 
     #[test]
     fn the_two_sequences_are_taken_out_and_nothing_else() {
         assert_eq!(
-            scrubbed(&[b"\x1bc\x1b[?7l\x1b[2JSeaBIOS"]),
+            filtered(&[b"\x1bc\x1b[?7l\x1b[2JSeaBIOS"]),
             b"\x1b[2JSeaBIOS"
         );
         assert_eq!(
-            scrubbed(&[b"a\x1b[?7h\x1b[7l\x1b\x1bcb\x1b"]),
+            filtered(&[b"a\x1b[?7h\x1b[7l\x1b\x1bcb\x1b"]),
             b"a\x1b[?7h\x1b[7l\x1bb\x1b"
         );
     }
@@ -74,12 +74,12 @@ mod tests {
             cut in 0_usize..40,
         ) {
             let cut = cut.min(text.len());
-            prop_assert_eq!(scrubbed(&[&text]), scrubbed(&[&text[..cut], &text[cut..]]));
+            prop_assert_eq!(filtered(&[&text]), filtered(&[&text[..cut], &text[cut..]]));
         }
 
         #[test]
         fn text_without_escapes_passes_unchanged(text in "[^\u{1b}]*") {
-            prop_assert_eq!(scrubbed(&[text.as_bytes()]), text.into_bytes());
+            prop_assert_eq!(filtered(&[text.as_bytes()]), text.into_bytes());
         }
     }
 }

@@ -1,20 +1,20 @@
 //! The findings of `doctor`, each made from what `host` says about one thing.
 
-use super::{Args, Finding, Verdict};
+use super::{Args, Check, CheckStatus};
 use crate::host::filesystem::bytes;
 use crate::host::kvm::Kvm;
-use crate::host::probe::{self, Abilities};
-use crate::host::scratch::{Scratch, Way};
-use crate::host::{self, distribution, firmware};
+use crate::host::probe::{self, Capabilities};
+use crate::host::scratch::{Scratch, TempFileMethod};
+use crate::host::{self, firmware, install_hint};
 
 /// Below this a guest that installs something fills the overlay.
 const LITTLE_SPACE: u64 = 1 << 30;
 
-impl Finding {
+impl Check {
     fn ok(about: &'static str, text: impl Into<String>) -> Self {
         Self {
             about,
-            verdict: Verdict::Ok,
+            verdict: CheckStatus::Ok,
             text: text.into(),
             mend: None,
         }
@@ -23,7 +23,7 @@ impl Finding {
     fn warn(about: &'static str, text: impl Into<String>, mend: Option<String>) -> Self {
         Self {
             about,
-            verdict: Verdict::Warn,
+            verdict: CheckStatus::Warn,
             text: text.into(),
             mend,
         }
@@ -32,7 +32,7 @@ impl Finding {
     fn fail(about: &'static str, text: impl Into<String>, mend: Option<String>) -> Self {
         Self {
             about,
-            verdict: Verdict::Fail,
+            verdict: CheckStatus::Fail,
             text: text.into(),
             mend,
         }
@@ -40,19 +40,19 @@ impl Finding {
 }
 
 /// The emulator, its devices and its networking.
-pub fn qemu(args: &Args) -> Vec<Finding> {
+pub fn qemu(args: &Args) -> Vec<Check> {
     let path = match host::qemu::find(args.qemu.as_deref()) {
         Ok(path) => path,
-        Err(error) => return vec![Finding::fail("qemu", one_line(&error), error.mend())],
+        Err(error) => return vec![Check::fail("qemu", one_line(&error), error.mend())],
     };
     match probe::ask(&path) {
-        Ok(abilities) => judge_qemu(&abilities),
-        Err(error) => vec![Finding::fail("qemu", one_line(&error), error.mend())],
+        Ok(capabilities) => check_qemu_capabilities(&capabilities),
+        Err(error) => vec![Check::fail("qemu", one_line(&error), error.mend())],
     }
 }
 
 /// What a QEMU that answered means for a run.
-fn judge_qemu(found: &Abilities) -> Vec<Finding> {
+fn check_qemu_capabilities(found: &Capabilities) -> Vec<Check> {
     let (major, minor, micro) = found.version;
     let package = match found.package.as_str() {
         "" => String::new(),
@@ -65,25 +65,25 @@ fn judge_qemu(found: &Abilities) -> Vec<Finding> {
     let newer = || {
         Some(format!(
             "install a newer one ({}), and name it with --qemu PATH if it is not the first in PATH",
-            distribution::install(distribution::Package::Qemu)
+            install_hint::command_for(install_hint::Package::Qemu)
         ))
     };
     let mut findings = Vec::new();
     if (major, minor) < probe::OLDEST {
         let (major, minor) = probe::OLDEST;
         let text = format!("{text} is older than {major}.{minor}");
-        findings.push(Finding::fail("qemu", text, newer()));
+        findings.push(Check::fail("qemu", text, newer()));
     } else if found.kvm {
-        findings.push(Finding::ok("qemu", text));
+        findings.push(Check::ok("qemu", text));
     } else {
-        findings.push(Finding::warn(
+        findings.push(Check::warn(
             "qemu",
             format!("{text} was built without KVM"),
             newer(),
         ));
     }
     if found.missing.is_empty() {
-        findings.push(Finding::ok(
+        findings.push(Check::ok(
             "devices",
             "QEMU has every device that run offers",
         ));
@@ -94,13 +94,13 @@ fn judge_qemu(found: &Abilities) -> Vec<Finding> {
     {
         let text = format!("QEMU lacks the device {} ({})", need.name, need.used_for);
         findings.push(match need.always {
-            true => Finding::fail("devices", text, newer()),
-            false => Finding::warn("devices", text, newer()),
+            true => Check::fail("devices", text, newer()),
+            false => Check::warn("devices", text, newer()),
         });
     }
     findings.push(match found.user_network {
-        true => Finding::ok("network", "QEMU has user networking (--net user)"),
-        false => Finding::warn(
+        true => Check::ok("network", "QEMU has user networking (--net user)"),
+        false => Check::warn(
             "network",
             "QEMU lacks user networking (--net user)",
             newer(),
@@ -110,10 +110,10 @@ fn judge_qemu(found: &Abilities) -> Vec<Finding> {
 }
 
 /// Whether KVM runs guests.
-pub fn kvm(found: &Kvm) -> Finding {
+pub fn kvm(found: &Kvm) -> Check {
     match found {
-        Kvm::Works { .. } => Finding::ok("kvm", found.to_string()),
-        _ => Finding::warn(
+        Kvm::Works { .. } => Check::ok("kvm", found.to_string()),
+        _ => Check::warn(
             "kvm",
             format!("{found}; guests are emulated (TCG)"),
             found.mend(),
@@ -122,10 +122,10 @@ pub fn kvm(found: &Kvm) -> Finding {
 }
 
 /// Where overlays go.
-pub fn overlay(args: &Args) -> Finding {
+pub fn overlay(args: &Args) -> Check {
     let scratch = match Scratch::choose(args.overlay_dir.as_deref()) {
         Ok(scratch) => scratch,
-        Err(error) => return Finding::fail("overlay", one_line(&error), error.mend()),
+        Err(error) => return Check::fail("overlay", one_line(&error), error.mend()),
     };
     let directory = scratch.directory().display();
     let another = || Some("name another with --overlay-dir DIR".to_owned());
@@ -133,12 +133,12 @@ pub fn overlay(args: &Args) -> Finding {
         Ok(space) => space,
         Err(error) => {
             let text = format!("the free space of {directory} is not known: {error}");
-            return Finding::warn("overlay", text, another());
+            return Check::warn("overlay", text, another());
         }
     };
-    let way = match scratch.way() {
-        Way::Unnamed => "they never have a name (O_TMPFILE)",
-        Way::Unlinked => "they have a name for an instant, for it lacks O_TMPFILE",
+    let way = match scratch.method() {
+        TempFileMethod::Unnamed => "they never have a name (O_TMPFILE)",
+        TempFileMethod::Unlinked => "they have a name for an instant, for it lacks O_TMPFILE",
     };
     let free = bytes(space.free);
     let text = format!(
@@ -147,47 +147,47 @@ pub fn overlay(args: &Args) -> Finding {
     );
     if let Some(warning) = scratch.warning() {
         let mend = "`--overlay-dir /var/tmp`, if that is a disk".to_owned();
-        Finding::warn("overlay", warning, Some(mend))
+        Check::warn("overlay", warning, Some(mend))
     } else if space.free < LITTLE_SPACE {
-        Finding::warn(
+        Check::warn(
             "overlay",
             format!("{text}; that is little space"),
             another(),
         )
-    } else if scratch.way() == Way::Unlinked {
-        Finding::warn("overlay", text, another())
+    } else if scratch.method() == TempFileMethod::Unlinked {
+        Check::warn("overlay", text, another())
     } else {
-        Finding::ok("overlay", text)
+        Check::ok("overlay", text)
     }
 }
 
 /// The appliance's kernel. A run that only boots an image needs no kernel of ours.
-pub fn kernel(args: &Args) -> Finding {
+pub fn kernel(args: &Args) -> Check {
     match host::kernel::find(args.kernel.as_deref()) {
         Ok(found) => {
             let text = format!("the appliance's kernel is {}", found.image.display());
             match (found.newer_unreadable, found.modules) {
                 (Some(newer), _) => {
                     let text = format!("{text}; the newer {} cannot be read", newer.display());
-                    Finding::warn("kernel", text, Some(host::kernel::unreadable_mend(&newer)))
+                    Check::warn("kernel", text, Some(host::kernel::unreadable_mend(&newer)))
                 }
                 (None, None) => {
                     let release = found.release.as_deref().unwrap_or("its release");
                     let text = format!("{text}, without modules: no /lib/modules/{release}");
-                    Finding::warn("kernel", text, Some(host::kernel::modules_mend()))
+                    Check::warn("kernel", text, Some(host::kernel::modules_mend()))
                 }
-                (None, Some(_)) => Finding::ok("kernel", text),
+                (None, Some(_)) => Check::ok("kernel", text),
             }
         }
-        Err(error) => Finding::warn("kernel", one_line(&error), error.mend()),
+        Err(error) => Check::warn("kernel", one_line(&error), error.mend()),
     }
 }
 
 /// Whether `--firmware uefi` works.
-pub fn uefi() -> Finding {
+pub fn uefi() -> Check {
     match firmware::find_uefi("q35") {
-        Ok(found) => Finding::ok("uefi", format!("UEFI firmware is {}", found.code.display())),
-        Err(error) => Finding::warn("uefi", one_line(&error), error.mend()),
+        Ok(found) => Check::ok("uefi", format!("UEFI firmware is {}", found.code.display())),
+        Err(error) => Check::warn("uefi", one_line(&error), error.mend()),
     }
 }
 
@@ -204,11 +204,11 @@ fn one_line(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Report;
+    use super::super::Diagnosis;
     use super::*;
 
-    fn abilities() -> Abilities {
-        Abilities {
+    fn capabilities() -> Capabilities {
+        Capabilities {
             path: "/opt/qemu".into(),
             version: (7, 2, 22),
             package: "Debian 1:7.2".into(),
@@ -218,8 +218,8 @@ mod tests {
         }
     }
 
-    fn verdicts(found: &Abilities) -> Vec<(&'static str, Verdict)> {
-        judge_qemu(found)
+    fn verdicts(found: &Capabilities) -> Vec<(&'static str, CheckStatus)> {
+        check_qemu_capabilities(found)
             .iter()
             .map(|finding| (finding.about, finding.verdict))
             .collect()
@@ -228,46 +228,46 @@ mod tests {
     #[test]
     fn a_qemu_that_has_everything_is_ok() {
         assert!(
-            verdicts(&abilities())
+            verdicts(&capabilities())
                 .iter()
-                .all(|(_, verdict)| *verdict == Verdict::Ok)
+                .all(|(_, verdict)| *verdict == CheckStatus::Ok)
         );
     }
 
     #[test]
     fn a_qemu_older_than_6_2_fails_and_one_of_6_2_does_not() {
-        let old = Abilities {
+        let old = Capabilities {
             version: (6, 1, 9),
-            ..abilities()
+            ..capabilities()
         };
-        assert_eq!(verdicts(&old)[0], ("qemu", Verdict::Fail));
-        let new = Abilities {
+        assert_eq!(verdicts(&old)[0], ("qemu", CheckStatus::Fail));
+        let new = Capabilities {
             version: (6, 2, 0),
-            ..abilities()
+            ..capabilities()
         };
-        assert_eq!(verdicts(&new)[0], ("qemu", Verdict::Ok));
+        assert_eq!(verdicts(&new)[0], ("qemu", CheckStatus::Ok));
     }
 
     #[test]
     fn a_device_that_every_run_needs_fails_and_one_of_an_option_warns() {
-        let without = |missing| Abilities {
+        let without = |missing| Capabilities {
             missing: vec![missing],
-            ..abilities()
+            ..capabilities()
         };
-        assert!(verdicts(&without("virtio-blk-pci")).contains(&("devices", Verdict::Fail)));
-        assert!(verdicts(&without("nvme")).contains(&("devices", Verdict::Warn)));
-        assert!(!Report::new(judge_qemu(&without("virtio-blk-pci"))).works);
-        assert!(Report::new(judge_qemu(&without("nvme"))).works);
+        assert!(verdicts(&without("virtio-blk-pci")).contains(&("devices", CheckStatus::Fail)));
+        assert!(verdicts(&without("nvme")).contains(&("devices", CheckStatus::Warn)));
+        assert!(!Diagnosis::new(check_qemu_capabilities(&without("virtio-blk-pci"))).works);
+        assert!(Diagnosis::new(check_qemu_capabilities(&without("nvme"))).works);
     }
 
     #[test]
     fn a_qemu_without_kvm_or_user_networking_warns() {
-        let bare = Abilities {
+        let bare = Capabilities {
             kvm: false,
             user_network: false,
-            ..abilities()
+            ..capabilities()
         };
-        assert!(verdicts(&bare).contains(&("qemu", Verdict::Warn)));
-        assert!(verdicts(&bare).contains(&("network", Verdict::Warn)));
+        assert!(verdicts(&bare).contains(&("qemu", CheckStatus::Warn)));
+        assert!(verdicts(&bare).contains(&("network", CheckStatus::Warn)));
     }
 }

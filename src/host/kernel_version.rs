@@ -6,12 +6,12 @@ use std::cmp::{Ordering, Reverse};
 /// candidate for, and of the same version the plainer flavour is the greater (`-amd64` over
 /// `-cloud-amd64`: it has more drivers).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Release {
+pub struct KernelVersion {
     /// As `uname -r` spells it.
     pub name: String,
 }
 
-impl Release {
+impl KernelVersion {
     /// Of any text; text that is no release sorts before all that are.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into() }
@@ -42,7 +42,7 @@ impl Release {
     }
 }
 
-impl Ord for Release {
+impl Ord for KernelVersion {
     fn cmp(&self, other: &Self) -> Ordering {
         let ((mine, my_words), (theirs, their_words)) = (self.key(), other.key());
         let longest = mine.len().max(theirs.len());
@@ -57,7 +57,7 @@ impl Ord for Release {
     }
 }
 
-impl PartialOrd for Release {
+impl PartialOrd for KernelVersion {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
@@ -82,7 +82,11 @@ mod tests {
             "6.12.1+deb13-amd64",
             "6.100.0-1-amd64",
         ];
-        let mut sorted: Vec<Release> = ascending.iter().rev().map(|n| Release::new(*n)).collect();
+        let mut sorted: Vec<KernelVersion> = ascending
+            .iter()
+            .rev()
+            .map(|n| KernelVersion::new(*n))
+            .collect();
         sorted.sort();
         let names: Vec<&str> = sorted.iter().map(|r| r.name.as_str()).collect();
         // "deb13" is a word, so these two differ in flavour only.
@@ -93,7 +97,7 @@ mod tests {
 
     #[test]
     fn six_twelve_and_six_twelve_nought_are_one_version() {
-        assert!(Release::new("6.12.0-rc1-amd64") < Release::new("6.12-amd64"));
-        assert!(Release::new("6.12.0-1-amd64") > Release::new("6.12-amd64"));
+        assert!(KernelVersion::new("6.12.0-rc1-amd64") < KernelVersion::new("6.12-amd64"));
+        assert!(KernelVersion::new("6.12.0-1-amd64") > KernelVersion::new("6.12-amd64"));
     }
 }

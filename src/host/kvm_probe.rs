@@ -51,7 +51,7 @@ static LOOP: sys::Page = {
 
 /// How the trial went, where a VM ran at all.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pace {
+pub struct Timing {
     /// Whether the loop would end within [`LIMIT`].
     pub keeps_up: bool,
     /// The processor time of the loop, or of the part of it that was waited for.
@@ -60,7 +60,7 @@ pub struct Pace {
     pub iterations: u16,
 }
 
-impl Pace {
+impl Timing {
     /// How many times slower than the same loop on the bare processor, measured now (some 50
     /// microseconds); at least 1.
     pub fn factor(&self) -> u32 {
@@ -88,8 +88,8 @@ pub enum Failed {
 ///
 /// # Errors
 /// The step that failed, with the kernel's reason.
-pub fn run(path: &Path, iterations: u16) -> Result<Pace, Failed> {
-    Bench::build(path, iterations.max(1))?.race()
+pub fn run(path: &Path, iterations: u16) -> Result<Timing, Failed> {
+    Bench::build(path, iterations.max(1))?.measure()
 }
 
 /// A VM with one vCPU and one page, ready to run.
@@ -133,7 +133,7 @@ impl Bench {
     }
 
     /// Runs until the halt or the limit.
-    fn race(mut self) -> Result<Pace, Failed> {
+    fn measure(mut self) -> Result<Timing, Failed> {
         let all = self.iterations;
         let mut alarm = Alarm::new().map_err(|e| Failed::Step("timer_create", e))?;
         let start = processor_time();
@@ -146,7 +146,7 @@ impl Bench {
             if halted {
                 // Were the alarm not to interrupt, a crawl would come to its end in one go.
                 let keeps_up = number > 0 || spent <= LIMIT;
-                return Ok(Pace {
+                return Ok(Timing {
                     keeps_up,
                     elapsed: spent,
                     iterations: all,
@@ -163,7 +163,7 @@ impl Bench {
             }
         }
         let keeps_up = whole_loop(spent, done, all) <= LIMIT;
-        Ok(Pace {
+        Ok(Timing {
             keeps_up,
             elapsed: spent,
             iterations: done,
