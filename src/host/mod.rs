@@ -13,7 +13,6 @@
 pub mod accounts;
 pub mod acl;
 pub mod alarm;
-pub mod conversation;
 pub mod filesystem;
 pub mod firmware;
 pub mod install_hint;

@@ -13,6 +13,10 @@ pub const NAME: &str = "qemu-system-x86_64";
 /// Where Red Hat's family hides it, out of PATH.
 pub const HIDDEN: &str = "/usr/libexec/qemu-kvm";
 
+/// The value of `-sandbox` for every QEMU.
+pub(crate) const SANDBOX: &str =
+    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
 /// Why there is no QEMU.
 #[derive(Debug, thiserror::Error)]
 pub enum QemuError {

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use serde_json::Value;
 
-use crate::host::conversation::SANDBOX;
+use crate::host::qemu::SANDBOX;
 
 use super::blockdev::{disk_nodes, layer_node, placeholder_node};
 use super::plan::{Bus, ChildFd, Disk, Display, Firmware, Layer, MemoryMapping, Network, Plan};

@@ -16,7 +16,6 @@ pub mod overlay;
 pub mod phases;
 pub mod plan;
 pub mod process;
-pub mod qmp;
 pub mod snapshot;
 pub mod start;
 pub mod stdio;
@@ -36,11 +35,13 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::qmp::client::{Events, Qmp};
+use crate::qmp::codec::{QmpError, Version};
+
 pub use channels::Channels;
 use console::{ConsoleEvent, Sinks, Tail};
 use end::{End, GuestExit, end_of};
 use process::{Inherited, Process};
-use qmp::{Events, Qmp, QmpError, Version};
 pub use start::StartError;
 use start::{exited_early, handshake};
 

@@ -10,8 +10,9 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::process::Process;
-use super::qmp::{Events, Qmp, QmpError};
 use super::{EXIT_PATIENCE, end};
+use crate::qmp::client::{Events, Qmp};
+use crate::qmp::codec::QmpError;
 
 /// How long QEMU may take to its QMP greeting. It needs 20 to 100 ms; a host that swaps or
 /// loads QEMU from a network file system needs longer.

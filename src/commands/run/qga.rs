@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use super::options::Args;
 use crate::commands::Failure;
 use crate::exit::Status;
-use crate::guest::qga::{Command, Finished, MOST_INPUT, Qga, QgaError};
+use crate::guest::qga::{Command, INPUT_MAX, Qga, QgaError};
 use crate::machine::stdio;
 
 /// Where programs are, for a command whose variables are all told.
@@ -18,8 +18,8 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// # Errors
 /// What it cannot, and input that is too large or cannot be read.
 pub fn command(args: &Args, input: Vec<u8>) -> Result<Command, Failure> {
-    if input.len() as u64 > MOST_INPUT {
-        let most = MOST_INPUT >> 20;
+    if input.len() as u64 > INPUT_MAX {
+        let most = INPUT_MAX >> 20;
         return Err(anyhow!("the QEMU guest agent takes no more than {most} MiB of input").into());
     }
     let (guest, run) = (&args.guest, &args.guest.run);
@@ -72,7 +72,7 @@ pub async fn input() -> Result<Vec<u8>, Failure> {
     let mut chunks = stdio::input().context("starting a thread for the input")?;
     while let Some(chunk) = chunks.recv().await {
         input.extend_from_slice(&chunk);
-        if input.len() as u64 > MOST_INPUT {
+        if input.len() as u64 > INPUT_MAX {
             break;
         }
     }
@@ -85,33 +85,31 @@ pub async fn input() -> Result<Vec<u8>, Failure> {
 /// It cannot be invoked, or the agent fails.
 pub async fn run(qga: &mut Qga, command: Command) -> Result<Status, Failure> {
     let program = command.argv.first().cloned().unwrap_or_default();
-    let finished = qga
-        .run(command)
-        .await
-        .map_err(|error| refused(&program, error))?;
-    let Finished {
-        status,
-        signal,
-        stdout,
-        stderr,
-        truncated,
-    } = finished;
-    for (bytes, sink) in [(stdout, stdio::output()), (stderr, stdio::error_output())] {
+    let ended = qga.run(command).await;
+    let ended = ended.map_err(|error| refused(&program, error))?;
+    let streams = [
+        (ended.out_data, stdio::output()),
+        (ended.err_data, stdio::error_output()),
+    ];
+    for (bytes, sink) in streams {
         let (sink, written) = sink.context("starting a thread for the output")?;
         // A reader that has gone is no error of ours.
-        let _ = sink.send(bytes).await;
+        let _ = sink.send(bytes.unwrap_or_default()).await;
         drop(sink);
         let _ = written.await;
     }
-    if truncated {
+    if ended.out_truncated == Some(true) || ended.err_truncated == Some(true) {
         tracing::warn!(
             "the command wrote more than the QEMU guest agent collects; the rest is lost"
         );
     }
-    Ok(match (status, signal) {
-        (_, Some(signal)) => Status::Guest(Status::Signalled(signal).code()),
-        (status, None) => Status::Guest(status.unwrap_or(Status::Failed.code())),
-    })
+    let signal = ended.signal.and_then(|signal| i32::try_from(signal).ok());
+    Ok(Status::Guest(match (ended.exitcode, signal) {
+        (_, Some(signal)) => Status::Signalled(signal).code(),
+        // A status on Windows has 32 bits; the lowest eight are passed on.
+        (Some(code), None) => code as u8,
+        (None, None) => Status::Failed.code(),
+    }))
 }
 
 /// The agent has no words of its own for a program that is not there, only the system's.

@@ -114,7 +114,7 @@ fn a_program_that_says_something_else_than_qmp_is_told() {
     let text = error
         .to_string()
         .replace(&bin.path().display().to_string(), "BIN");
-    insta::assert_snapshot!(text, @"BIN/qemu does not start: expected value at line 1 column 1");
+    insta::assert_snapshot!(text, @r#"BIN/qemu does not start: QEMU sent something that is not QMP: "hello""#);
 }
 
 #[test]
