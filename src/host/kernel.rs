@@ -1,13 +1,14 @@
 //! The kernel that the appliance boots: this host's own, with its modules. Only finds them;
 //! never loads a module, and reads no more of a kernel than its header.
 
+use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::install_hint::{self, Package};
-use super::kernel_version::KernelVersion;
+use super::kernel_version::sort_key;
 
 /// A kernel that can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,14 +102,14 @@ pub fn find_in(explicit: Option<&Path>, root: &Path) -> Result<Kernel, KernelErr
         return named(path, root);
     }
     let mut candidates = candidates(root);
-    candidates.sort_by(|a, b| b.0.cmp(&a.0));
+    candidates.sort_by_cached_key(|(release, ..)| Reverse(sort_key(release)));
     let mut unreadable = None;
     for (release, image, modules) in candidates {
         match File::open(&image) {
             Ok(_) => {
                 return Ok(Kernel {
                     image,
-                    release: Some(release.name),
+                    release: Some(release),
                     modules: Some(modules),
                     newer_unreadable: unreadable.map(|(path, _)| path),
                 });
@@ -153,32 +154,23 @@ fn named(path: &Path, root: &Path) -> Result<Kernel, KernelError> {
     })
 }
 
-/// Each kernel with modules: release, image, modules. A name that is no UTF-8 is none of ours.
-fn candidates(root: &Path) -> Vec<(KernelVersion, PathBuf, PathBuf)> {
+/// Release, image and modules of each kernel that has modules. Skips names that are not UTF-8.
+fn candidates(root: &Path) -> Vec<(String, PathBuf, PathBuf)> {
     let names = |directory: &Path| {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect::<Vec<_>>()
+        entries.filter_map(|entry| entry.file_name().into_string().ok())
     };
     let boot = root.join("boot");
-    let in_boot = names(&boot).into_iter().filter_map(|name| {
-        let release = name.strip_prefix("vmlinuz-")?;
-        Some((
-            KernelVersion::new(release),
-            boot.join(&name),
-            modules_of(root, release)?,
-        ))
+    let in_boot = names(&boot).filter_map(|name| {
+        let release = name.strip_prefix("vmlinuz-")?.to_owned();
+        let modules = modules_of(root, &release)?;
+        Some((release, boot.join(&name), modules))
     });
-    let beside_modules = names(&root.join("lib/modules"))
-        .into_iter()
-        .filter_map(|release| {
-            let modules = modules_of(root, &release)?;
-            let image = modules.join("vmlinuz");
-            image
-                .exists()
-                .then(|| (KernelVersion::new(release), image, modules))
-        });
+    let beside_modules = names(&root.join("lib/modules")).filter_map(|release| {
+        let modules = modules_of(root, &release)?;
+        let image = modules.join("vmlinuz");
+        image.exists().then_some((release, image, modules))
+    });
     in_boot.chain(beside_modules).collect()
 }
 

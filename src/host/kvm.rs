@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::{accounts, acl, kvm_probe};
+pub use super::acl::DenyReason;
+use super::kvm_probe;
 
 /// The device that QEMU opens.
 pub const DEVICE: &str = "/dev/kvm";
@@ -29,7 +30,7 @@ pub enum Kvm {
     /// The control group forbids the device (EPERM), as in most containers.
     Forbidden,
     /// The device's permissions forbid it (EACCES).
-    Denied(Denial),
+    Denied(DenyReason),
     /// Another hypervisor holds the processor's virtualisation (EBUSY).
     Busy,
     /// It opens and creates a VM, but emulates what runs in it.
@@ -48,23 +49,6 @@ pub enum Kvm {
         /// What the kernel said.
         errno: Errno,
     },
-}
-
-/// Why the permissions forbid it; only a hint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Denial {
-    /// The user is not in this group, which may.
-    NotInGroup(String),
-    /// The user is in this group by `/etc/group`, but logged in before that.
-    LoginTooOld(String),
-    /// The mode lets only others in.
-    Mode,
-    /// This entry of the ACL gives too little, though `ls` may show `rw` for the group.
-    AclEntry(String),
-    /// The mask of the ACL takes away what the entry gives.
-    AclMask(String),
-    /// Mode and ACL allow it.
-    Elsewhere,
 }
 
 /// Tries the host's KVM. Costs some 3 ms of processor time where the answer is
@@ -88,7 +72,7 @@ pub fn check_at(device: &Path) -> Kvm {
         Err(Failed::Open(Errno::ENOENT)) => Kvm::Absent,
         Err(Failed::Open(Errno::ENODEV | Errno::ENXIO)) => Kvm::NoHardware,
         Err(Failed::Open(Errno::EPERM)) => Kvm::Forbidden,
-        Err(Failed::Open(Errno::EACCES)) => Kvm::Denied(denial(device)),
+        Err(Failed::Open(Errno::EACCES)) => Kvm::Denied(DenyReason::of(device)),
         Err(Failed::Open(errno)) => Kvm::Unexpected {
             step: "open",
             errno,
@@ -100,23 +84,6 @@ pub fn check_at(device: &Path) -> Kvm {
         },
         Err(Failed::NotKvm) => Kvm::NotKvm,
         Err(Failed::Step(step, errno)) => Kvm::Unexpected { step, errno },
-    }
-}
-
-fn denial(device: &Path) -> Denial {
-    let Some(permissions) = acl::Permissions::of(device) else {
-        return Denial::Elsewhere;
-    };
-    let asker = acl::Asker::this_process();
-    match permissions.cause(&asker) {
-        acl::Cause::NotInGroup(gid) if accounts::is_listed(asker.uid, gid) => {
-            Denial::LoginTooOld(accounts::group_name(gid))
-        }
-        acl::Cause::NotInGroup(gid) => Denial::NotInGroup(accounts::group_name(gid)),
-        acl::Cause::Entry(entry) => Denial::AclEntry(entry.to_string()),
-        acl::Cause::Mask(entry) => Denial::AclMask(entry.to_string()),
-        acl::Cause::Mode => Denial::Mode,
-        acl::Cause::Elsewhere => Denial::Elsewhere,
     }
 }
 
@@ -151,7 +118,7 @@ impl Kvm {
                  `DeviceAllow=/dev/kvm rw` in the unit"
                     .into()
             }
-            Self::Denied(denial) => denial.mend(),
+            Self::Denied(reason) => reason.mend(),
             Self::Busy => "stop the other hypervisor (VirtualBox, VMware) or its machines".into(),
             Self::TooSlow { .. } => {
                 "on a virtual host ask for nested virtualisation, or use bare metal".into()
@@ -161,27 +128,6 @@ impl Kvm {
                 .into(),
             Self::Unexpected { .. } => "see `dmesg | grep -i kvm`".into(),
         })
-    }
-}
-
-impl Denial {
-    fn mend(&self) -> String {
-        match self {
-            Self::NotInGroup(group) => {
-                format!("`sudo usermod -aG {group} $USER`, and log in again")
-            }
-            Self::LoginTooOld(group) => format!("log in again, or `newgrp {group}` in this shell"),
-            Self::Mode => "`sudo setfacl -m u:$USER:rw /dev/kvm`".into(),
-            Self::AclEntry(entry) | Self::AclMask(entry) => match entry.starts_with("user:") {
-                true => "`sudo setfacl -m u:$USER:rw /dev/kvm`".into(),
-                false => "`sudo setfacl -b /dev/kvm`, or `sudo setfacl -m g::rw /dev/kvm`".into(),
-            },
-            Self::Elsewhere => {
-                "see whether it is mounted nodev (`findmnt -T /dev/kvm`), or a security module \
-                 refuses it (`dmesg | grep -i denied`)"
-                    .into()
-            }
-        }
     }
 }
 
@@ -214,7 +160,7 @@ impl fmt::Display for Kvm {
             Self::Absent => write!(f, "there is no KVM here: {DEVICE} does not exist"),
             Self::NoHardware => write!(f, "there is no KVM here: nothing is behind {DEVICE}"),
             Self::Forbidden => write!(f, "the control group of this process forbids {DEVICE}"),
-            Self::Denied(denial) => write!(f, "{DEVICE} may not be opened: {denial}"),
+            Self::Denied(reason) => write!(f, "{DEVICE} may not be opened: {reason}"),
             Self::Busy => write!(f, "KVM is busy: another hypervisor uses the processor"),
             Self::TooSlow { factor, .. } => write!(
                 f,
@@ -223,21 +169,6 @@ impl fmt::Display for Kvm {
             ),
             Self::NotKvm => write!(f, "{DEVICE} is not KVM"),
             Self::Unexpected { step, errno } => write!(f, "KVM fails: {step}: {}", errno.desc()),
-        }
-    }
-}
-
-impl fmt::Display for Denial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotInGroup(group) => write!(f, "you are not in the group {group}"),
-            Self::LoginTooOld(group) => {
-                write!(f, "you are in the group {group}, but not since this login")
-            }
-            Self::Mode => write!(f, "its mode lets only others in"),
-            Self::AclEntry(entry) => write!(f, "its ACL says `{entry}`"),
-            Self::AclMask(entry) => write!(f, "its ACL is cut down by `{entry}`"),
-            Self::Elsewhere => write!(f, "its mode and ACL allow it, something else does not"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bivouac::host::kvm::{self, DEVICE, Denial, Kvm};
+use bivouac::host::kvm::{self, DEVICE, DenyReason, Kvm};
 use bivouac::host::kvm_probe::{self, LIMIT};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
@@ -239,7 +239,7 @@ fn every_verdict_is_one_line_with_a_mend_unless_it_works() {
         Kvm::Absent,
         Kvm::NoHardware,
         Kvm::Forbidden,
-        Kvm::Denied(Denial::Elsewhere),
+        Kvm::Denied(DenyReason::Elsewhere),
         Kvm::Busy,
         Kvm::TooSlow {
             elapsed: LIMIT,
