@@ -26,17 +26,11 @@ pub struct Alarm {
 
 impl Alarm {
     /// Makes a vCPU one whose `KVM_RUN` it can interrupt, and no other signal can.
-    ///
-    /// # Errors
-    /// What `KVM_SET_SIGNAL_MASK` says.
     pub fn may_interrupt(vcpu: &VcpuFd) -> io::Result<()> {
         sys::let_only_interrupt(vcpu, TICK)
     }
 
     /// One that is not set, for the calling thread; no other may use it.
-    ///
-    /// # Errors
-    /// What the kernel says; only for want of memory.
     pub fn new() -> Result<Self, Errno> {
         let mut mask = SigSet::empty();
         mask.add(TICK);
@@ -56,9 +50,6 @@ impl Alarm {
     }
 
     /// Lets it interrupt once, after that time.
-    ///
-    /// # Errors
-    /// What `timer_settime` says; never for a time that is not 0.
     pub fn set(&mut self, after: Duration) -> Result<(), Errno> {
         let when = Expiration::OneShot(TimeSpec::from_duration(after));
         self.timer

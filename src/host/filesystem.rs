@@ -20,9 +20,6 @@ pub struct Space {
 
 impl Space {
     /// Of the filesystem that `directory` is on, now.
-    ///
-    /// # Errors
-    /// What `statfs` says.
     pub fn of(directory: &Path) -> io::Result<Self> {
         let found = statfs(directory)?;
         let unit = u64::try_from(found.block_size()).unwrap_or(0);

@@ -77,9 +77,6 @@ pub fn descriptor_directories() -> Vec<PathBuf> {
 }
 
 /// [`find_uefi_in`] in this host's [`descriptor_directories`].
-///
-/// # Errors
-/// None fits.
 pub fn find_uefi(machine_type: &str) -> Result<Uefi, FirmwareError> {
     find_uefi_in(machine_type, &descriptor_directories())
 }
@@ -92,9 +89,6 @@ pub fn find_uefi(machine_type: &str) -> Result<Uefi, FirmwareError> {
 /// hides it and offers nothing. What is not readable, or no descriptor, is passed over.
 /// "amd-sev" and the like only say that the firmware *could* run so (Debian's only plain
 /// firmware has it), and do not matter.
-///
-/// # Errors
-/// None fits.
 pub fn find_uefi_in(machine_type: &str, directories: &[PathBuf]) -> Result<Uefi, FirmwareError> {
     let machine = match machine_type {
         "q35" => "pc-q35-0",

@@ -85,18 +85,12 @@ pub fn unreadable_mend(path: &Path) -> String {
 
 /// The kernel that was named (`--kernel` or BIVOUAC_KERNEL), else the newest of this host that
 /// can be read and has modules.
-///
-/// # Errors
-/// See [`KernelError`].
 pub fn find(explicit: Option<&Path>) -> Result<Kernel, KernelError> {
     find_in(explicit, Path::new("/"))
 }
 
 /// [`find`] below another root directory. Looks at `boot/vmlinuz-RELEASE` and, as Fedora and
 /// Arch have it, `lib/modules/RELEASE/vmlinuz`.
-///
-/// # Errors
-/// See [`KernelError`].
 pub fn find_in(explicit: Option<&Path>, root: &Path) -> Result<Kernel, KernelError> {
     if let Some(path) = explicit {
         return named(path, root);

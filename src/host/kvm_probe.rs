@@ -85,9 +85,6 @@ pub enum Failed {
 }
 
 /// Runs the loop, of at least one iteration, in a bare VM of the KVM device at `path`.
-///
-/// # Errors
-/// The step that failed, with the kernel's reason.
 pub fn run(path: &Path, iterations: u16) -> Result<Timing, Failed> {
     Bench::build(path, iterations.max(1))?.measure()
 }

@@ -10,14 +10,14 @@
 //! go, on a [`filesystem`]; [`kernel`] finds the appliance's, the newest [`kernel_version`];
 //! [`firmware`] finds UEFI; [`install_hint`] knows how what is missing is installed.
 
-pub mod accounts;
-pub mod acl;
-pub mod alarm;
-pub mod filesystem;
+mod accounts;
+mod acl;
+mod alarm;
+pub(crate) mod filesystem;
 pub mod firmware;
-pub mod install_hint;
+pub(crate) mod install_hint;
 pub mod kernel;
-pub mod kernel_version;
+mod kernel_version;
 pub mod kvm;
 pub mod kvm_probe;
 pub mod probe;

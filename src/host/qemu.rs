@@ -55,9 +55,6 @@ impl QemuError {
 
 /// Finds QEMU: what was named (`--qemu` or BIVOUAC_QEMU: a path, or a name to look up in PATH);
 /// else [`NAME`] in PATH; else [`HIDDEN`]. A few system calls; nothing is started.
-///
-/// # Errors
-/// What was looked for and not found.
 pub fn find(explicit: Option<&Path>) -> Result<PathBuf, QemuError> {
     find_in(
         explicit,
@@ -67,9 +64,6 @@ pub fn find(explicit: Option<&Path>) -> Result<PathBuf, QemuError> {
 }
 
 /// [`find`] with a PATH and a last resort of one's own.
-///
-/// # Errors
-/// As [`find`].
 pub fn find_in(
     explicit: Option<&Path>,
     search_path: &OsStr,

@@ -1,5 +1,5 @@
 //! The channels between bivouac and QEMU: connected socket pairs, so that nothing has a name.
-//! One end of each is ours; QEMU inherits the other under the number it has here.
+//! QEMU inherits one end of each under the descriptor number that it has here.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -14,7 +14,7 @@ pub struct Channels {
     pub(super) child_ends: ChildEnds,
 }
 
-/// Our ends, non-blocking.
+/// The ends that this process keeps, non-blocking.
 #[derive(Debug)]
 pub(super) struct ParentEnds {
     pub(super) qmp: UnixStream,

@@ -1,4 +1,4 @@
-//! How a machine ended: from QEMU's events and exit status to one verdict. Pure.
+//! How a machine ended, determined from QEMU's events and exit status. Pure.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -8,72 +8,65 @@ use qapi::qmp::{Event, ShutdownCause};
 
 use crate::exit::Status;
 
-/// What was seen of the guest's end before QEMU's.
+/// How the guest ended, as seen before QEMU exited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuestExit {
     /// SHUTDOWN, guest-shutdown.
     PoweredOff,
     /// SHUTDOWN, guest-reset: a reboot, or a triple fault.
     Reset,
-    /// GUEST_PANICKED, or the kernel's own words on the console.
+    /// GUEST_PANICKED, or the kernel's message on the console.
     Panicked,
     /// SHUTDOWN, host-ui: the user closed the machine's window.
     WindowClosed,
-    /// SHUTDOWN, host-signal and the like: somebody else ended QEMU. We never ask it to.
+    /// SHUTDOWN, host-signal and the like: another process ended QEMU. Bivouac never does so.
     Ended,
     /// BLOCK_IO_ERROR on a write; the guest is stopped.
     WriteFailed {
-        /// The node that failed.
         node: String,
-        /// No space on the device, as QEMU tells.
+        /// ENOSPC, according to QEMU.
         no_space: bool,
         /// strerror's text.
         reason: String,
     },
-    /// QMP ended or was not understood.
+    /// The QMP connection was lost or malformed.
     QmpLost(String),
 }
 
 /// How a machine ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The guest powered off.
     PoweredOff,
-    /// The guest asked for a reset, and none was allowed.
+    /// The guest requested a reset, which was not allowed.
     Reset,
-    /// The guest's kernel panicked.
     Panicked,
-    /// The user closed it: Ctrl-A X, or the window.
+    /// Ctrl-A X, or the window was closed.
     UserQuit,
-    /// The guest's boot stopped for somebody to mend it.
+    /// The boot stopped in a maintenance shell.
     BootFailed {
-        /// Where it stopped, in words.
+        /// Where it stopped.
         how: &'static str,
     },
     /// A write to an overlay failed on the host.
     WriteFailed {
-        /// The node that failed.
         node: String,
-        /// No space on the device, as QEMU tells.
+        /// ENOSPC, according to QEMU.
         no_space: bool,
         /// strerror's text.
         reason: String,
     },
-    /// QEMU died under the guest.
     QemuDied {
-        /// Its signal or status, in words.
+        /// Its signal or status.
         how: String,
-        /// What it printed last.
+        /// Its last output.
         output: String,
     },
-    /// A time-out of ours.
     TimedOut {
-        /// The option that set it.
+        /// The option that set the time limit.
         option: &'static str,
-        /// Its length.
         length: std::time::Duration,
     },
-    /// A signal told bivouac to end.
+    /// Bivouac got this signal.
     Signalled(i32),
 }
 
@@ -90,7 +83,7 @@ impl End {
         }
     }
 
-    /// One word for the report.
+    /// The word for the JSON report.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::PoweredOff => "powered-off",
@@ -106,7 +99,7 @@ impl End {
     }
 }
 
-/// What `event` says of the guest's end, if anything.
+/// How the guest ended, if `event` says so.
 pub fn of_event(event: &Event) -> Option<GuestExit> {
     Some(match event {
         Event::SHUTDOWN { data, .. } => match data.reason {
@@ -134,7 +127,7 @@ pub fn of_event(event: &Event) -> Option<GuestExit> {
     })
 }
 
-/// The verdict on a QEMU that ended with `status` after `seen`.
+/// The end of a machine whose QEMU exited with `status` after `seen`.
 pub fn end_of(status: ExitStatus, seen: Option<GuestExit>, output: String) -> End {
     match seen {
         Some(GuestExit::PoweredOff) => End::PoweredOff,
@@ -152,7 +145,7 @@ pub fn end_of(status: ExitStatus, seen: Option<GuestExit>, output: String) -> En
         Some(GuestExit::QmpLost(why)) => End::QemuDied { how: why, output },
         Some(GuestExit::WindowClosed) => End::UserQuit,
         Some(GuestExit::Ended) if status.success() => End::QemuDied {
-            how: "ended by a signal from outside".into(),
+            how: "ended by a signal from another process".into(),
             output,
         },
         Some(GuestExit::Ended) | None => End::QemuDied {

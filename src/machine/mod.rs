@@ -7,20 +7,20 @@
 //! together.
 
 pub mod args;
-pub mod blockdev;
-pub mod channels;
-pub mod console;
-pub mod drives;
-pub mod end;
-pub mod overlay;
-pub mod phases;
+pub(crate) mod blockdev;
+pub(crate) mod channels;
+pub(crate) mod console;
+pub(crate) mod drives;
+pub(crate) mod end;
+pub(crate) mod overlay;
+pub(crate) mod phases;
 pub mod plan;
-pub mod process;
-pub mod snapshot;
-pub mod start;
-pub mod stdio;
-pub mod terminal;
-pub mod terminal_filter;
+pub(crate) mod process;
+pub(crate) mod snapshot;
+pub(crate) mod start;
+pub(crate) mod stdio;
+pub(crate) mod terminal;
+pub(crate) mod terminal_filter;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -38,11 +38,11 @@ use tokio::time::Instant;
 use crate::qmp::client::{Events, Qmp};
 use crate::qmp::codec::{QmpError, Version};
 
-pub use channels::Channels;
+pub(crate) use channels::Channels;
 use console::{ConsoleEvent, Sinks, Tail};
 use end::{End, GuestExit, end_of};
 use process::{Inherited, Process};
-pub use start::StartError;
+pub(crate) use start::StartError;
 use start::{exited_early, handshake};
 
 /// How long an answer to a QMP command may take before the machine is given up.

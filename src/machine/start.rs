@@ -1,5 +1,5 @@
-//! From a QEMU that was just executed to a session with it, and every way in which that can
-//! fail, with QEMU's own words.
+//! From a QEMU that was just executed to a QMP session with it, and every way in which that can fail,
+//! with QEMU's own output.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,53 +14,28 @@ use super::{EXIT_PATIENCE, end};
 use crate::qmp::client::{Events, Qmp};
 use crate::qmp::codec::QmpError;
 
-/// How long QEMU may take to its QMP greeting. It needs 20 to 100 ms; a host that swaps or
-/// loads QEMU from a network file system needs longer.
+/// Time limit until QEMU's QMP greeting. QEMU needs 20 to 100 ms; more on a host that swaps or loads
+/// it from a network filesystem.
 const GREETING_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Why a machine did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The program could not be run at all.
     #[error("starting {}", program.display())]
     Spawn {
-        /// QEMU's path.
         program: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// QEMU refused its arguments, or could not go on.
+    /// QEMU rejected its arguments, or could not continue.
     #[error("QEMU ended before the machine started ({}){}", end::describe(*status), quoted(output))]
-    Refused {
-        /// Its exit status.
-        status: ExitStatus,
-        /// What it printed.
-        output: String,
-    },
-    /// QEMU was killed, or crashed.
+    Refused { status: ExitStatus, output: String },
     #[error("QEMU died while starting: {}{}", end::describe(*status), quoted(output))]
-    Died {
-        /// Its exit status.
-        status: ExitStatus,
-        /// What it printed.
-        output: String,
-    },
-    /// No greeting within the deadline.
+    Died { status: ExitStatus, output: String },
     #[error("QEMU did not answer within {} s{}", GREETING_DEADLINE.as_secs(), quoted(output))]
-    Silent {
-        /// What it printed.
-        output: String,
-    },
-    /// The conversation failed.
+    Silent { output: String },
     #[error("{error}{}", quoted(output))]
-    Qmp {
-        /// What went wrong.
-        error: QmpError,
-        /// What QEMU printed.
-        output: String,
-    },
-    /// Something of ours.
+    Qmp { error: QmpError, output: String },
     #[error("setting up QEMU's channels")]
     Channel(#[from] io::Error),
 }
@@ -73,7 +48,7 @@ fn quoted(output: &str) -> String {
     }
 }
 
-/// Waits for the greeting and negotiates, unless QEMU ends or stays silent.
+/// Opens the QMP session, unless QEMU exits or stays silent.
 pub(super) async fn handshake(
     process: &mut Process,
     socket: UnixStream,
@@ -100,7 +75,7 @@ pub(super) async fn handshake(
     }
 }
 
-/// QMP was closed: QEMU has ended or is about to.
+/// The error for a closed QMP connection: QEMU has exited or is about to.
 pub(super) async fn exited_early(process: &mut Process) -> StartError {
     match process.wait_or_kill(Instant::now() + EXIT_PATIENCE).await {
         Ok(status) => ended_early(process, status),

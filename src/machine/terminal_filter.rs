@@ -1,26 +1,24 @@
-//! What a guest's firmware does to the user's terminal and never undoes, taken out of its
-//! output on the way there. SeaBIOS resets the whole terminal (ESC c, which in some also
-//! clears what scrolled away) and switches line wrap off (ESC [ ? 7 l) whenever it sets a
-//! video mode, and nothing later in a Linux boot switches it on again. Everything else passes
-//! as it is, and only a terminal is spared: a file or a pipe gets every byte.
+//! Removes what a guest's firmware does to the user's terminal and never undoes. SeaBIOS resets the
+//! terminal (ESC c, which in some also clears the scrollback) and turns line wrap off (ESC [ ? 7 l)
+//! whenever it sets a video mode, and nothing later in a Linux boot turns it on again. All other
+//! output passes unchanged, and so does everything that goes to a file or a pipe.
 
 const RESET: &[u8] = b"\x1bc";
 const NO_WRAP: &[u8] = b"\x1b[?7l";
 
-/// Sent when the terminal is given back: wrap, cursor, colours, keys and mouse as a shell
-/// expects them, whatever the guest was doing when it ended.
-pub const GIVE_BACK: &[u8] =
+/// Resets wrap, cursor, colours, keys and mouse to what a shell expects, whatever the guest did.
+pub const RESTORE: &[u8] =
     b"\x1b[?7h\x1b[?25h\x1b[0m\x1b[?1l\x1b>\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l";
 
-/// Takes the two sequences out of a stream.
+/// Removes the two sequences from a stream.
 #[derive(Debug, Default)]
 pub struct TerminalFilter {
-    /// The beginning of what may become one of them.
+    /// The beginning of what may be one of them.
     held: Vec<u8>,
 }
 
 impl TerminalFilter {
-    /// What of `bytes`, and of what was held back before, the terminal should get.
+    /// The bytes for the terminal.
     pub fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len() + self.held.len());
         for &byte in bytes {
@@ -37,7 +35,7 @@ impl TerminalFilter {
         out
     }
 
-    /// What was held back and came to nothing.
+    /// The bytes that are still held, at the end of the stream.
     pub fn rest(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.held)
     }

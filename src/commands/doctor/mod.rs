@@ -109,9 +109,6 @@ impl fmt::Display for Diagnosis {
 }
 
 /// Examines the host. Some 300 ms: QEMU is really started, without a machine.
-///
-/// # Errors
-/// None: what fails is a finding.
 pub fn run(args: &Args) -> Result<Diagnosis, Failure> {
     let mut found = checks::qemu(args);
     found.push(checks::kvm(&kvm::check()));

@@ -14,9 +14,6 @@ use crate::machine::stdio;
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The command, with all that this agent can do for it.
-///
-/// # Errors
-/// What it cannot, and input that is too large or cannot be read.
 pub fn command(args: &Args, input: Vec<u8>) -> Result<Command, Failure> {
     if input.len() as u64 > INPUT_MAX {
         let most = INPUT_MAX >> 20;
@@ -61,9 +58,6 @@ pub fn command(args: &Args, input: Vec<u8>) -> Result<Command, Failure> {
 
 /// All of standard input, which this agent takes in one piece, or more than it takes; none of a
 /// terminal's.
-///
-/// # Errors
-/// No thread can be started.
 pub async fn input() -> Result<Vec<u8>, Failure> {
     let mut input = Vec::new();
     if std::io::stdin().is_terminal() {
@@ -80,9 +74,6 @@ pub async fn input() -> Result<Vec<u8>, Failure> {
 }
 
 /// Runs the command, passes its output on, and gives its status.
-///
-/// # Errors
-/// It cannot be invoked, or the agent fails.
 pub async fn run(qga: &mut Qga, command: Command) -> Result<Status, Failure> {
     let program = command.argv.first().cloned().unwrap_or_default();
     let ended = qga.run(command).await;
