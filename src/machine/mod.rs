@@ -1,10 +1,10 @@
-//! One QEMU process and all it holds, from its plan to its outcome.
+//! One QEMU process and everything that it uses, from its plan to its end.
 //!
-//! [`plan`] is data, [`args`] and [`blockdev`] turn it into QEMU's words, [`overlay`] makes
-//! the unlinked files that take every write, [`process`] starts and reaps QEMU, [`qmp`] and
-//! [`console`] talk with it, [`saving`] is how a machine is saved and restored, [`terminal`] and
-//! [`stdio`] are the user's end, [`phases`] tells how long all of it took. [`Machine`] binds them
-//! together.
+//! [`plan`] is data. [`args`] and [`blockdev`] turn it into QEMU's arguments, [`drives`] and [`overlay`]
+//! hold its images and the unlinked files that take all writes, [`process`] starts and reaps QEMU,
+//! [`start`] opens the QMP session, [`console`] reads the guest's serial port, [`snapshot`] saves and
+//! restores a machine, [`end`] says how it ended, [`phases`] measures. [`terminal`] and [`stdio`] are
+//! the user's end. [`Machine`] joins them.
 
 pub mod args;
 pub(crate) mod blockdev;
@@ -45,61 +45,60 @@ use process::{Inherited, Process};
 pub(crate) use start::StartError;
 use start::{exited_early, handshake};
 
-/// How long an answer to a QMP command may take before the machine is given up.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// Time limit of a QMP command.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long QEMU may take to end by itself after the guest powered off.
-const EXIT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long QEMU may take to exit by itself after the guest powered off.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the console is still read after a panic, so that its trace is whole.
+/// How long the console is still read after a panic, so that its trace is complete.
 const PANIC_DRAIN: Duration = Duration::from_millis(300);
 
 /// What a machine is started with besides its arguments.
 #[derive(Debug)]
 pub struct HeldResources<'a> {
-    /// QMP and console.
+    /// QMP, console and the agent's port.
     pub channels: Channels,
-    /// Layers, overlays and flash: the caller keeps them, QEMU inherits them.
+    /// Layers, overlays and flash. QEMU inherits them, the caller keeps them.
     pub files: Vec<BorrowedFd<'a>>,
-    /// The largest file that QEMU may write, in bytes.
+    /// QEMU's RLIMIT_FSIZE, in bytes.
     pub max_file_size: Option<u64>,
     /// Where the guest's output goes.
     pub sinks: Sinks,
-    /// What the guest's serial port receives.
+    /// Input for the guest's serial port.
     pub input: mpsc::Receiver<Vec<u8>>,
 }
 
-/// A running machine. Dropped, it kills QEMU.
+/// A running machine. Dropping it kills QEMU.
 #[derive(Debug)]
 pub struct Machine {
     process: Process,
     qmp: Qmp,
     events: Events,
     console_events: mpsc::UnboundedReceiver<ConsoleEvent>,
-    /// None once it was read to its end.
+    /// None after its end.
     console: Option<tokio::task::JoinHandle<io::Result<()>>>,
     tail: Rc<RefCell<Tail>>,
     guest_end: Option<GuestExit>,
-    /// Our end of the agent's port, until somebody takes it.
+    /// The host end of the agent's port, until it is taken.
     agent: Option<UnixStream>,
-    /// When QEMU is killed, once the guest has ended.
+    /// When QEMU is killed, if the guest has ended.
     deadline: Option<Instant>,
     spawned: std::time::Instant,
 }
 
-/// What a running machine has to tell.
+/// What [`Machine::next`] returns.
 #[derive(Debug)]
 pub enum MachineEvent {
-    /// The machine has ended; QEMU is reaped.
+    /// The machine has ended and QEMU is reaped.
     Ended(End),
-    /// Something was seen on the console. A panic arrives as an end instead.
+    /// Anything but a panic, which ends the machine.
     Console(ConsoleEvent),
 }
 
 impl Machine {
-    /// Starts QEMU with its CPUs stopped, and drains its console from the first byte on.
-    ///
-    /// Needs a [`tokio::task::LocalSet`] of a current-thread runtime on the main thread.
+    /// Starts QEMU with its CPUs stopped and begins to read its console. Needs a
+    /// [`tokio::task::LocalSet`] of a current-thread runtime on the main thread.
     pub async fn start(
         program: PathBuf,
         args: &[OsString],
@@ -149,46 +148,46 @@ impl Machine {
         &self.qmp.version
     }
 
-    /// When QEMU had been started, before it said anything.
+    /// When QEMU was started, before its greeting.
     pub fn spawned(&self) -> std::time::Instant {
         self.spawned
     }
 
-    /// QEMU's process id, until it was reaped.
+    /// QEMU's process id, until it is reaped.
     pub fn id(&self) -> Option<u32> {
         self.process.id()
     }
 
-    /// The last lines on the console, fit to be printed.
+    /// The last lines on the console, without control characters.
     pub fn console_tail(&self) -> Vec<String> {
         self.tail.borrow().lines()
     }
 
-    /// Our end of the agent's port, once, where the machine has one.
+    /// The host end of the agent's port, once, if the machine has one.
     pub fn take_agent(&mut self) -> Option<UnixStream> {
         self.agent.take()
     }
 
-    /// Whether QEMU runs on KVM, in its own words (`query-kvm`).
+    /// Whether QEMU uses KVM (`query-kvm`).
     pub async fn uses_kvm(&mut self) -> Result<bool, StartError> {
-        self.ask(qapi::qmp::query_kvm {})
+        self.execute(qapi::qmp::query_kvm {})
             .await
             .map(|kvm| kvm.enabled)
     }
 
     /// Lets the CPUs run.
     pub async fn cont(&mut self) -> Result<(), StartError> {
-        self.ask(qapi::qmp::cont {}).await.map(drop)
+        self.execute(qapi::qmp::cont {}).await.map(drop)
     }
 
     /// Stops the CPUs.
     pub async fn pause(&mut self) -> Result<(), StartError> {
-        self.ask(qapi::qmp::stop {}).await.map(drop)
+        self.execute(qapi::qmp::stop {}).await.map(drop)
     }
 
-    /// From here on a reset by the guest ends the machine, whatever it was started with.
+    /// From here on a reset by the guest ends the machine.
     pub async fn forbid_reset(&mut self) -> Result<(), StartError> {
-        self.ask(qapi::qmp::set_action {
+        self.execute(qapi::qmp::set_action {
             reboot: Some(qapi::qmp::RebootAction::shutdown),
             shutdown: None,
             panic: None,
@@ -198,18 +197,18 @@ impl Machine {
         .map(drop)
     }
 
-    async fn ask<C: qapi::Command>(&mut self, command: C) -> Result<C::Ok, StartError> {
-        self.ask_with(command, None).await
+    async fn execute<C: qapi::Command>(&mut self, command: C) -> Result<C::Ok, StartError> {
+        self.execute_with(command, None).await
     }
 
-    /// [`Machine::ask`] with a descriptor for the command.
-    async fn ask_with<C: qapi::Command>(
+    /// [`Machine::execute`] for a command that takes a descriptor.
+    async fn execute_with<C: qapi::Command>(
         &mut self,
         command: C,
         descriptor: Option<OwnedFd>,
     ) -> Result<C::Ok, StartError> {
         let executed = self.qmp.execute_with(command, descriptor);
-        match tokio::time::timeout(ANSWER_DEADLINE, executed).await {
+        match tokio::time::timeout(COMMAND_TIMEOUT, executed).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(QmpError::Closed)) => Err(exited_early(&mut self.process).await),
             Ok(Err(error)) => Err(StartError::Qmp {
@@ -222,7 +221,7 @@ impl Machine {
         }
     }
 
-    /// The next thing of note. May be dropped and called again; not after an end.
+    /// The next event. Cancel-safe; not to be called after the end.
     pub async fn next(&mut self) -> io::Result<MachineEvent> {
         while self.guest_end.is_none() {
             tokio::select! {
@@ -239,9 +238,9 @@ impl Machine {
         let patience = match &self.guest_end {
             Some(GuestExit::Panicked) => PANIC_DRAIN,
             Some(GuestExit::WriteFailed { .. } | GuestExit::QmpLost(_)) => Duration::ZERO,
-            _ => EXIT_PATIENCE,
+            _ => EXIT_TIMEOUT,
         };
-        // Kept over calls, so that whoever drops this future does not prolong the end.
+        // Kept over calls, so that dropping this future does not extend it.
         let deadline = *self
             .deadline
             .get_or_insert_with(|| Instant::now() + patience);
@@ -249,8 +248,8 @@ impl Machine {
         self.conclude(status).await
     }
 
-    /// The console is no longer read: QEMU closed it, or its log cannot be written. A guest
-    /// whose console nobody reads would stall.
+    /// The console is no longer read: QEMU closed it, or its log cannot be written, which is an error
+    /// because the guest would block.
     async fn console_ended(&mut self) -> io::Result<()> {
         let ended = match &mut self.console {
             Some(console) => console.await.unwrap_or(Ok(())),
@@ -260,21 +259,20 @@ impl Machine {
         ended
     }
 
-    /// QEMU is gone: what it and the guest said last decides.
+    /// QEMU has exited: determines the end from its last events and output.
     async fn conclude(&mut self, status: ExitStatus) -> io::Result<MachineEvent> {
-        // To the end of the connection, which has come: another task still reads what QEMU
-        // said before it ended.
-        let deadline = Instant::now() + EXIT_PATIENCE;
+        // To the end of the connection: another task still reads what QEMU sent before it exited.
+        let deadline = Instant::now() + EXIT_TIMEOUT;
         while let Ok(Some(event)) = tokio::time::timeout_at(deadline, self.events.recv()).await {
             self.handle_event(event);
         }
-        self.drain_console(EXIT_PATIENCE).await;
+        self.drain_console(EXIT_TIMEOUT).await;
         let end = end_of(status, self.guest_end.clone(), self.process.tail());
         Ok(MachineEvent::Ended(end))
     }
 
-    /// Ends the machine at once. QEMU is reaped when this returns; whoever reads our output has
-    /// `patience` to take what the guest printed last.
+    /// Ends the machine at once. QEMU is reaped when this returns. A slow reader of the console has
+    /// `patience` to take the last output.
     pub async fn stop(&mut self, patience: Duration) -> io::Result<()> {
         self.process.kill().await?;
         self.drain_console(patience).await;
@@ -288,13 +286,13 @@ impl Machine {
                     self.record(end);
                 }
             }
-            // QEMU talks nonsense, or its connection broke: nothing can be steered.
+            // Without QMP the machine cannot be controlled.
             Err(error) => self.record(GuestExit::QmpLost(error.to_string())),
         }
     }
 
-    /// What is seen first is the cause, with two exceptions: a panic explains the reset or the
-    /// power-off that came of it, and anything explains a lost connection.
+    /// The first is the cause, with two exceptions: a panic explains a reset or power-off, and anything
+    /// explains a lost connection.
     fn record(&mut self, end: GuestExit) {
         match (&self.guest_end, &end) {
             (None | Some(GuestExit::QmpLost(_)), _) | (_, GuestExit::Panicked) => {
@@ -304,8 +302,8 @@ impl Machine {
         }
     }
 
-    /// Reads the console to its end, which has come: QEMU is gone. Bounded all the same,
-    /// because whoever reads our output may not.
+    /// Reads the console to its end after QEMU has exited. Limited, because the reader of our output may
+    /// block.
     async fn drain_console(&mut self, patience: Duration) {
         if let Some(console) = &mut self.console {
             match tokio::time::timeout(patience, console).await {

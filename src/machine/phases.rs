@@ -28,7 +28,7 @@ impl Phases {
     }
 
     /// An empty list with the same start.
-    pub fn anew(&self) -> Self {
+    pub fn fresh(&self) -> Self {
         Self::since(self.started)
     }
 
@@ -77,7 +77,7 @@ mod tests {
         phases.mark_first("two");
         let before = serde_json::to_value(&phases).unwrap();
         phases.mark_first("two");
-        phases.anew().mark("three");
+        phases.fresh().mark("three");
         assert_eq!(serde_json::to_value(&phases).unwrap(), before);
         let (one, two) = (before["one"].as_f64(), before["two"].as_f64());
         assert!(one.unwrap() <= two.unwrap(), "{before}");

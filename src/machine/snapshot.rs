@@ -67,7 +67,7 @@ struct MachineType {
 impl Machine {
     /// Fails if QEMU cannot save one of the machine's devices. May be called before the guest runs.
     pub async fn snapshot_allowed(&mut self) -> Result<(), SnapshotError> {
-        let info: MigrationInfo = self.ask(qapi::qmp::query_migrate {}).await?;
+        let info: MigrationInfo = self.execute(qapi::qmp::query_migrate {}).await?;
         match info.blocked_reasons {
             Some(reasons) if !reasons.is_empty() => Err(SnapshotError::Failed {
                 what: "save",
@@ -91,7 +91,7 @@ impl Machine {
             Ok(())
         };
         let migrate = async {
-            self.ask(qapi::qmp::migrate {
+            self.execute(qapi::qmp::migrate {
                 uri: Some(format!("fd:{CHANNEL}")),
                 channels: None,
                 detach: None,
@@ -118,7 +118,7 @@ impl Machine {
             let _ = ours.shutdown().await;
         };
         let load = async {
-            self.ask(qapi::qmp::migrate_incoming {
+            self.execute(qapi::qmp::migrate_incoming {
                 uri: Some(format!("fd:{CHANNEL}")),
                 channels: None,
                 exit_on_error: None,
@@ -137,7 +137,7 @@ impl Machine {
     /// whose link stays up.
     pub async fn leave_network(&mut self) -> Result<(), SnapshotError> {
         self.pause().await?;
-        self.ask(qapi::qmp::netdev_del {
+        self.execute(qapi::qmp::netdev_del {
             id: NETWORK_BEHIND_A_HUB.to_owned(),
         })
         .await?;
@@ -149,7 +149,7 @@ impl Machine {
     pub async fn grow_disk(&mut self, index: usize, bytes: u64) -> Result<(), StartError> {
         // The node has that size already. Setting it once more makes the device say so to the
         // guest (virtio 1.2, 5.2.5.2: a configuration change).
-        self.ask(qapi::qmp::block_resize {
+        self.execute(qapi::qmp::block_resize {
             device: None,
             node_name: Some(format!("disk{index}")),
             size: i64::try_from(bytes).unwrap_or(i64::MAX),
@@ -160,7 +160,7 @@ impl Machine {
 
     /// The machine type of an alias, such as `pc-q35-7.2` of `q35`.
     pub async fn type_of(&mut self, name: &str) -> Result<Option<String>, StartError> {
-        let machines = self.ask(QueryMachines {}).await?;
+        let machines = self.execute(QueryMachines {}).await?;
         let found = machines
             .into_iter()
             .find(|machine| machine.name == name || machine.alias.as_deref() == Some(name));
@@ -174,13 +174,13 @@ impl Machine {
         let getfd = qapi::qmp::getfd {
             fdname: CHANNEL.to_owned(),
         };
-        self.ask_with(getfd, Some(theirs.into())).await?;
+        self.execute_with(getfd, Some(theirs.into())).await?;
         Ok(UnixStream::from_std(ours)?)
     }
 
     /// Excludes the memory from the state.
     async fn without_memory(&mut self) -> Result<(), StartError> {
-        self.ask(qapi::qmp::migrate_set_capabilities {
+        self.execute(qapi::qmp::migrate_set_capabilities {
             capabilities: vec![MigrationCapabilityStatus {
                 capability: MigrationCapability::x_ignore_shared,
                 state: true,
@@ -193,7 +193,7 @@ impl Machine {
     /// Waits until the migration is completed or has failed.
     async fn settled(&mut self, what: &'static str) -> Result<(), SnapshotError> {
         loop {
-            let info: MigrationInfo = self.ask(qapi::qmp::query_migrate {}).await?;
+            let info: MigrationInfo = self.execute(qapi::qmp::query_migrate {}).await?;
             match info.status {
                 Some(MigrationStatus::completed) => return Ok(()),
                 Some(status @ (MigrationStatus::failed | MigrationStatus::cancelled)) => {

@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::process::Process;
-use super::{EXIT_PATIENCE, end};
+use super::{EXIT_TIMEOUT, end};
 use crate::qmp::client::{Events, Qmp};
 use crate::qmp::codec::QmpError;
 
@@ -77,7 +77,7 @@ pub(super) async fn handshake(
 
 /// The error for a closed QMP connection: QEMU has exited or is about to.
 pub(super) async fn exited_early(process: &mut Process) -> StartError {
-    match process.wait_or_kill(Instant::now() + EXIT_PATIENCE).await {
+    match process.wait_or_kill(Instant::now() + EXIT_TIMEOUT).await {
         Ok(status) => ended_early(process, status),
         Err(error) => error.into(),
     }
