@@ -1,9 +1,9 @@
-//! How software is installed on this host: the command for its distribution, by the fields
-//! `ID` and `ID_LIKE` of os-release(5). Only for hints; never runs anything.
+//! The command that installs a missing package on this host's distribution, which os-release(5) names.
+//! Only for messages; never runs it.
 
 use std::fs;
 
-/// What may be missing.
+/// A package that may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Package {
     /// The emulator for x86_64.
@@ -14,7 +14,7 @@ pub enum Package {
     Kernel,
 }
 
-/// Families that share package names.
+/// Distributions with the same package names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Family {
     Debian,
@@ -25,8 +25,7 @@ enum Family {
     Alpine,
 }
 
-/// The command that installs it here, in back-quotes, or a sentence where the distribution is
-/// none that is known.
+/// The install command in back-quotes, or a sentence if the distribution is unknown.
 pub fn command_for(package: Package) -> String {
     let os_release = fs::read_to_string("/etc/os-release")
         .or_else(|_| fs::read_to_string("/usr/lib/os-release"))
@@ -66,7 +65,7 @@ fn command_on(os_release: &str, package: Package) -> String {
     format!("`{command}`")
 }
 
-/// `ID` first, then the words of `ID_LIKE`, closest first.
+/// By `ID`, then by the words of `ID_LIKE`, closest first.
 fn family(os_release: &str) -> Option<Family> {
     let field = |name: &str| {
         let value = os_release

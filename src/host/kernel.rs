@@ -1,5 +1,5 @@
-//! The kernel that the appliance boots: this host's own, with its modules. Only finds them;
-//! never loads a module, and reads no more of a kernel than its header.
+//! The kernel for the appliance: one of this host's, with its modules. Reads no more of a kernel than its
+//! header.
 
 use std::cmp::Reverse;
 use std::fs::{self, File};
@@ -13,29 +13,29 @@ use super::kernel_version::sort_key;
 /// A kernel that can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
-    /// The image, as QEMU's `-kernel` takes it.
+    /// The image, for QEMU's `-kernel`.
     pub image: PathBuf,
-    /// What `uname -r` will say in it, where that is known.
+    /// Its `uname -r`, if known.
     pub release: Option<String>,
-    /// The directory of its modules; always there unless the kernel was named explicitly.
+    /// The directory of its modules. Only a kernel that was named explicitly may have none.
     pub modules: Option<PathBuf>,
-    /// A newer kernel that was passed over because it cannot be read.
+    /// A newer kernel that was skipped because it cannot be read.
     pub newer_unreadable: Option<PathBuf>,
 }
 
-/// Why there is no kernel.
+/// Why there is no usable kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// The one that was named cannot be opened.
+    /// The one that was named.
     #[error("the kernel {} cannot be read", path.display())]
     Named {
-        /// As it was given.
+        /// As given.
         path: PathBuf,
         /// The reason.
         #[source]
         source: io::Error,
     },
-    /// There are kernels with modules, and none can be read; this is the newest.
+    /// None of the kernels with modules can be read.
     #[error("the kernel {} cannot be read", path.display())]
     Unreadable {
         /// The newest.
@@ -44,10 +44,10 @@ pub enum KernelError {
         #[source]
         source: io::Error,
     },
-    /// There is none that has modules.
+    /// There is no kernel with modules.
     #[error("there is no kernel {}/vmlinuz-* with its modules in /lib/modules", boot.display())]
     NotFound {
-        /// Where it was looked for.
+        /// The directory that was searched.
         boot: PathBuf,
     },
 }
@@ -68,13 +68,14 @@ impl KernelError {
     }
 }
 
-/// For a kernel that was named and has no modules here.
+/// The fix for a named kernel without modules.
 pub fn modules_mend() -> String {
     "name one whose modules are in /lib/modules/RELEASE, or leave --kernel and BIVOUAC_KERNEL out"
         .into()
 }
 
-/// Ubuntu makes its kernels 0600, root's; the second command survives reinstallation.
+/// The fix for a kernel that only root can read, as Ubuntu installs them. The second command survives
+/// reinstallation.
 pub fn unreadable_mend(path: &Path) -> String {
     let path = path.display();
     format!(
@@ -83,14 +84,14 @@ pub fn unreadable_mend(path: &Path) -> String {
     )
 }
 
-/// The kernel that was named (`--kernel` or BIVOUAC_KERNEL), else the newest of this host that
-/// can be read and has modules.
+/// The kernel that was named (`--kernel` or BIVOUAC_KERNEL), else the newest one that can be read and
+/// has modules.
 pub fn find(explicit: Option<&Path>) -> Result<Kernel, KernelError> {
     find_in(explicit, Path::new("/"))
 }
 
-/// [`find`] below another root directory. Looks at `boot/vmlinuz-RELEASE` and, as Fedora and
-/// Arch have it, `lib/modules/RELEASE/vmlinuz`.
+/// [`find`] below another root directory. Looks for `boot/vmlinuz-RELEASE` and, for Fedora and Arch,
+/// `lib/modules/RELEASE/vmlinuz`.
 pub fn find_in(explicit: Option<&Path>, root: &Path) -> Result<Kernel, KernelError> {
     if let Some(path) = explicit {
         return named(path, root);
@@ -173,8 +174,8 @@ fn modules_of(root: &Path, release: &str) -> Option<PathBuf> {
     modules.is_dir().then_some(modules)
 }
 
-/// The release in the header of a bzImage: "HdrS" at 0x202, and at 0x20e the offset, less 0x200,
-/// of a string that starts with it (Documentation/arch/x86/boot.rst).
+/// The release in the header of a bzImage: "HdrS" at 0x202, and at 0x20e the offset minus 0x200 of a
+/// string that starts with it (Documentation/arch/x86/boot.rst).
 fn header_release(file: &File) -> Option<String> {
     let mut header = [0; 0x0e];
     file.read_exact_at(&mut header, 0x202).ok()?;

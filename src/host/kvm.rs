@@ -1,6 +1,6 @@
-//! KVM on this host: absent, denied, busy, or opens but cannot run a guest. Decided by opening
-//! the device and running a guest of seven bytes, never by mode bits; says what would mend it.
-//! Never chooses an accelerator: `machine` does, with this answer.
+//! Whether KVM runs guests on this host, and if not, why and how to fix it. Determined by opening the
+//! device and running a guest of a few instructions, never by mode bits. Does not choose the
+//! accelerator.
 
 use std::fmt;
 use std::path::Path;
@@ -14,51 +14,51 @@ use super::kvm_probe;
 /// The device that QEMU opens.
 pub const DEVICE: &str = "/dev/kvm";
 
-/// What became of the attempt to run a guest under KVM.
+/// The result of running a guest with KVM.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kvm {
     /// It runs guests at the processor's speed.
     Works {
-        /// How long the trial's loop took: microseconds.
+        /// The time of the probe's loop: microseconds.
         elapsed: Duration,
     },
     /// There is no device (ENOENT).
     Absent,
-    /// There is a device and no driver behind it (ENODEV): no virtualisation hardware, or its
-    /// module is not loaded.
+    /// There is no driver behind the device (ENODEV): no virtualisation hardware, or its module is not
+    /// loaded.
     NoHardware,
     /// The control group forbids the device (EPERM), as in most containers.
     Forbidden,
     /// The device's permissions forbid it (EACCES).
     Denied(DenyReason),
-    /// Another hypervisor holds the processor's virtualisation (EBUSY).
+    /// Another hypervisor uses the processor's virtualisation (EBUSY).
     Busy,
-    /// It opens and creates a VM, but emulates what runs in it.
+    /// It creates a VM, but emulates what runs in it.
     TooSlow {
-        /// The processor time spent until the wait was given up, 2 to 5 ms.
+        /// The CPU time until the probe was stopped, 2 to 5 ms.
         elapsed: Duration,
-        /// How many times slower than the bare processor, measured over that time.
+        /// How many times slower than the bare processor.
         factor: u32,
     },
-    /// The file is something else than KVM.
+    /// The file is not KVM.
     NotKvm,
-    /// A step failed as it never should.
+    /// A step failed unexpectedly.
     Unexpected {
         /// The system call or the ioctl request.
         step: &'static str,
-        /// What the kernel said.
+        /// Its error.
         errno: Errno,
     },
 }
 
-/// Tries the host's KVM. Costs some 3 ms of processor time where the answer is
-/// [`Kvm::TooSlow`] (1 ms to make a VM, 2 ms of waiting, at most 5), and under 1 ms elsewhere. Leaves no descriptor, signal or
-/// handler; the VM is closed by a thread of its own. May be called from any thread.
+/// Probes the host's KVM. Takes about 3 ms of CPU time if the result is [`Kvm::TooSlow`] (1 ms to create a
+/// VM, 2 to 5 ms to run it), otherwise less than 1 ms. Leaves no descriptor, signal or handler behind;
+/// another thread closes the VM. May be called from any thread.
 pub fn check() -> Kvm {
     check_at(Path::new(DEVICE))
 }
 
-/// [`check`] for a device of another name.
+/// [`check`] for another device.
 pub fn check_at(device: &Path) -> Kvm {
     use kvm_probe::Failed;
     match kvm_probe::run(device, kvm_probe::ITERATIONS) {
@@ -88,12 +88,12 @@ pub fn check_at(device: &Path) -> Kvm {
 }
 
 impl Kvm {
-    /// Whether guests should run under it.
+    /// Whether guests should use it.
     pub fn works(&self) -> bool {
         matches!(self, Self::Works { .. })
     }
 
-    /// A word for reports and JSON.
+    /// The word for JSON reports.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Works { .. } => "works",
@@ -108,7 +108,7 @@ impl Kvm {
         }
     }
 
-    /// What would make it work, one line; `None` where nothing is amiss, or nothing is known.
+    /// The suggested fix, one line.
     pub fn mend(&self) -> Option<String> {
         Some(match self {
             Self::Works { .. } => return None,
@@ -131,21 +131,21 @@ impl Kvm {
     }
 }
 
-/// Rounded to two significant digits: more would change from run to run.
+/// Rounded to two significant digits: more would change with each run.
 fn two_digits(number: u32) -> u32 {
     let unit = 10_u32.pow(number.max(1).ilog10().saturating_sub(1));
     number.saturating_add(unit / 2) / unit * unit
 }
 
-/// With the processor's flag, only the module is missing; without it, more than that.
+/// With the processor's flag only the module is missing.
 fn load_module() -> String {
     let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let has = |flag| flags.split_whitespace().any(|word| word == flag);
     match (has("vmx"), has("svm")) {
         (true, _) => "`sudo modprobe kvm_intel`".into(),
         (_, true) => "`sudo modprobe kvm_amd`".into(),
-        _ => "switch virtualisation on in the firmware's settings, or on a virtual host ask \
-              for nested virtualisation"
+        _ => "enable virtualisation in the firmware's settings, or on a virtual host ask for \
+              nested virtualisation"
             .into(),
     }
 }
@@ -155,7 +155,7 @@ impl fmt::Display for Kvm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Works { elapsed } => {
-                write!(f, "KVM runs guests (trial: {} us)", elapsed.as_micros())
+                write!(f, "KVM runs guests (probe: {} us)", elapsed.as_micros())
             }
             Self::Absent => write!(f, "there is no KVM here: {DEVICE} does not exist"),
             Self::NoHardware => write!(f, "there is no KVM here: nothing is behind {DEVICE}"),

@@ -1,4 +1,4 @@
-//! The findings of `doctor`, each made from what `host` says about one thing.
+//! The checks of `doctor`, each from what `host` reports about one thing.
 
 use super::{Args, Check, CheckStatus};
 use crate::host::filesystem::bytes;
@@ -11,31 +11,30 @@ use crate::host::{self, firmware, install_hint};
 const LITTLE_SPACE: u64 = 1 << 30;
 
 impl Check {
-    fn ok(about: &'static str, text: impl Into<String>) -> Self {
+    fn new(
+        about: &'static str,
+        status: CheckStatus,
+        text: impl Into<String>,
+        mend: Option<String>,
+    ) -> Self {
         Self {
             about,
-            verdict: CheckStatus::Ok,
+            status,
             text: text.into(),
-            mend: None,
+            mend,
         }
+    }
+
+    fn ok(about: &'static str, text: impl Into<String>) -> Self {
+        Self::new(about, CheckStatus::Ok, text, None)
     }
 
     fn warn(about: &'static str, text: impl Into<String>, mend: Option<String>) -> Self {
-        Self {
-            about,
-            verdict: CheckStatus::Warn,
-            text: text.into(),
-            mend,
-        }
+        Self::new(about, CheckStatus::Warn, text, mend)
     }
 
     fn fail(about: &'static str, text: impl Into<String>, mend: Option<String>) -> Self {
-        Self {
-            about,
-            verdict: CheckStatus::Fail,
-            text: text.into(),
-            mend,
-        }
+        Self::new(about, CheckStatus::Fail, text, mend)
     }
 }
 
@@ -46,67 +45,68 @@ pub fn qemu(args: &Args) -> Vec<Check> {
         Err(error) => return vec![Check::fail("qemu", one_line(&error), error.mend())],
     };
     match probe::ask(&path) {
-        Ok(capabilities) => check_qemu_capabilities(&capabilities),
+        Ok(found) => check_capabilities(&found),
         Err(error) => vec![Check::fail("qemu", one_line(&error), error.mend())],
     }
 }
 
-/// What a QEMU that answered means for a run.
-fn check_qemu_capabilities(found: &Capabilities) -> Vec<Check> {
+/// What the capabilities of a QEMU mean for a run.
+fn check_capabilities(found: &Capabilities) -> Vec<Check> {
+    let mut checks = vec![check_version(found)];
+    if found.missing.is_empty() {
+        checks.push(Check::ok(
+            "devices",
+            "QEMU has every device that run offers",
+        ));
+    }
+    let is_missing = |device: &&probe::Requirement| found.missing.contains(&device.name);
+    checks.extend(probe::DEVICES.iter().filter(is_missing).map(|device| {
+        let text = format!(
+            "QEMU lacks the device {} ({})",
+            device.name, device.used_for
+        );
+        let status = match device.always {
+            true => CheckStatus::Fail,
+            false => CheckStatus::Warn,
+        };
+        Check::new("devices", status, text, another_qemu())
+    }));
+    checks.push(match found.user_network {
+        true => Check::ok("network", "QEMU has user networking (--net user)"),
+        false => Check::warn(
+            "network",
+            "QEMU lacks user networking (--net user)",
+            another_qemu(),
+        ),
+    });
+    checks
+}
+
+fn check_version(found: &Capabilities) -> Check {
     let (major, minor, micro) = found.version;
     let package = match found.package.as_str() {
         "" => String::new(),
         package => format!(" ({package})"),
     };
-    let text = format!(
-        "QEMU {major}.{minor}.{micro}{package} at {}",
-        found.path.display()
-    );
-    let newer = || {
-        Some(format!(
-            "install a newer one ({}), and name it with --qemu PATH if it is not the first in PATH",
-            install_hint::command_for(install_hint::Package::Qemu)
-        ))
-    };
-    let mut findings = Vec::new();
+    let path = found.path.display();
+    let text = format!("QEMU {major}.{minor}.{micro}{package} at {path}");
     if (major, minor) < probe::OLDEST {
         let (major, minor) = probe::OLDEST;
         let text = format!("{text} is older than {major}.{minor}");
-        findings.push(Check::fail("qemu", text, newer()));
+        Check::fail("qemu", text, another_qemu())
     } else if found.kvm {
-        findings.push(Check::ok("qemu", text));
+        Check::ok("qemu", text)
     } else {
-        findings.push(Check::warn(
-            "qemu",
-            format!("{text} was built without KVM"),
-            newer(),
-        ));
+        let text = format!("{text} was built without KVM");
+        Check::warn("qemu", text, another_qemu())
     }
-    if found.missing.is_empty() {
-        findings.push(Check::ok(
-            "devices",
-            "QEMU has every device that run offers",
-        ));
-    }
-    for need in probe::DEVICES
-        .iter()
-        .filter(|need| found.missing.contains(&need.name))
-    {
-        let text = format!("QEMU lacks the device {} ({})", need.name, need.used_for);
-        findings.push(match need.always {
-            true => Check::fail("devices", text, newer()),
-            false => Check::warn("devices", text, newer()),
-        });
-    }
-    findings.push(match found.user_network {
-        true => Check::ok("network", "QEMU has user networking (--net user)"),
-        false => Check::warn(
-            "network",
-            "QEMU lacks user networking (--net user)",
-            newer(),
-        ),
-    });
-    findings
+}
+
+fn another_qemu() -> Option<String> {
+    Some(format!(
+        "install a newer one ({}), and name it with --qemu PATH if it is not the first in PATH",
+        install_hint::command_for(install_hint::Package::Qemu)
+    ))
 }
 
 /// Whether KVM runs guests.
@@ -121,7 +121,7 @@ pub fn kvm(found: &Kvm) -> Check {
     }
 }
 
-/// Where overlays go.
+/// Where overlays are stored.
 pub fn overlay(args: &Args) -> Check {
     let scratch = match Scratch::choose(args.overlay_dir.as_deref()) {
         Ok(scratch) => scratch,
@@ -132,28 +132,22 @@ pub fn overlay(args: &Args) -> Check {
     let space = match scratch.space() {
         Ok(space) => space,
         Err(error) => {
-            let text = format!("the free space of {directory} is not known: {error}");
+            let text = format!("the free space of {directory} is unknown: {error}");
             return Check::warn("overlay", text, another());
         }
     };
-    let way = match scratch.method() {
+    let method = match scratch.method() {
         TempFileMethod::Unnamed => "they never have a name (O_TMPFILE)",
         TempFileMethod::Unlinked => "they have a name for an instant, for it lacks O_TMPFILE",
     };
-    let free = bytes(space.free);
-    let text = format!(
-        "overlays go to {directory} ({}, {free} free); {way}",
-        space.kind
-    );
+    let (kind, free) = (&space.kind, bytes(space.free));
+    let text = format!("overlays go to {directory} ({kind}, {free} free); {method}");
     if let Some(warning) = scratch.warning() {
         let mend = "`--overlay-dir /var/tmp`, if that is a disk".to_owned();
         Check::warn("overlay", warning, Some(mend))
     } else if space.free < LITTLE_SPACE {
-        Check::warn(
-            "overlay",
-            format!("{text}; that is little space"),
-            another(),
-        )
+        let text = format!("{text}; that is little space");
+        Check::warn("overlay", text, another())
     } else if scratch.method() == TempFileMethod::Unlinked {
         Check::warn("overlay", text, another())
     } else {
@@ -161,7 +155,7 @@ pub fn overlay(args: &Args) -> Check {
     }
 }
 
-/// The appliance's kernel. A run that only boots an image needs no kernel of ours.
+/// The appliance's kernel. A run that only boots an image does not need it.
 pub fn kernel(args: &Args) -> Check {
     match host::kernel::find(args.kernel.as_deref()) {
         Ok(found) => {
@@ -218,19 +212,19 @@ mod tests {
         }
     }
 
-    fn verdicts(found: &Capabilities) -> Vec<(&'static str, CheckStatus)> {
-        check_qemu_capabilities(found)
+    fn statuses(found: &Capabilities) -> Vec<(&'static str, CheckStatus)> {
+        check_capabilities(found)
             .iter()
-            .map(|finding| (finding.about, finding.verdict))
+            .map(|check| (check.about, check.status))
             .collect()
     }
 
     #[test]
     fn a_qemu_that_has_everything_is_ok() {
         assert!(
-            verdicts(&capabilities())
+            statuses(&capabilities())
                 .iter()
-                .all(|(_, verdict)| *verdict == CheckStatus::Ok)
+                .all(|(_, status)| *status == CheckStatus::Ok)
         );
     }
 
@@ -240,12 +234,12 @@ mod tests {
             version: (6, 1, 9),
             ..capabilities()
         };
-        assert_eq!(verdicts(&old)[0], ("qemu", CheckStatus::Fail));
+        assert_eq!(statuses(&old)[0], ("qemu", CheckStatus::Fail));
         let new = Capabilities {
             version: (6, 2, 0),
             ..capabilities()
         };
-        assert_eq!(verdicts(&new)[0], ("qemu", CheckStatus::Ok));
+        assert_eq!(statuses(&new)[0], ("qemu", CheckStatus::Ok));
     }
 
     #[test]
@@ -254,10 +248,10 @@ mod tests {
             missing: vec![missing],
             ..capabilities()
         };
-        assert!(verdicts(&without("virtio-blk-pci")).contains(&("devices", CheckStatus::Fail)));
-        assert!(verdicts(&without("nvme")).contains(&("devices", CheckStatus::Warn)));
-        assert!(!Diagnosis::new(check_qemu_capabilities(&without("virtio-blk-pci"))).works);
-        assert!(Diagnosis::new(check_qemu_capabilities(&without("nvme"))).works);
+        assert!(statuses(&without("virtio-blk-pci")).contains(&("devices", CheckStatus::Fail)));
+        assert!(statuses(&without("nvme")).contains(&("devices", CheckStatus::Warn)));
+        assert!(!Diagnosis::new(check_capabilities(&without("virtio-blk-pci"))).works);
+        assert!(Diagnosis::new(check_capabilities(&without("nvme"))).works);
     }
 
     #[test]
@@ -267,7 +261,7 @@ mod tests {
             user_network: false,
             ..capabilities()
         };
-        assert!(verdicts(&bare).contains(&("qemu", CheckStatus::Warn)));
-        assert!(verdicts(&bare).contains(&("network", CheckStatus::Warn)));
+        assert!(statuses(&bare).contains(&("qemu", CheckStatus::Warn)));
+        assert!(statuses(&bare).contains(&("network", CheckStatus::Warn)));
     }
 }

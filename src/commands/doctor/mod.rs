@@ -1,5 +1,5 @@
-//! `bivouac doctor`: what this host can do, what is in the way, and how to mend it. Tries each
-//! thing as a run would, changes nothing, and leaves nothing behind.
+//! `bivouac doctor`: checks what this host can do, what is missing, and how to fix it. Tries each thing
+//! as a run would, changes nothing, and leaves nothing behind.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use super::Failure;
 use crate::exit::Status;
 use crate::host::kvm;
 
-/// What this host can do, what is in the way, and how to mend it
+/// Check what this host can do, what is missing, and how to fix it
 ///
-/// Tries each thing as a run would and changes nothing. Exits with 1 if `bivouac run` could
-/// not work here.
+/// Tries each thing as a run would and changes nothing. Exits with 1 if `bivouac run` cannot work
+/// here.
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
     /// Print the findings as JSON
@@ -32,50 +32,50 @@ pub struct Args {
     pub overlay_dir: Option<PathBuf>,
 }
 
-/// What was found, in the order in which a run needs it.
+/// The result of all checks.
 #[derive(Debug, Serialize)]
 pub struct Diagnosis {
-    /// Whether `bivouac run` can work here: no finding is a failure.
+    /// Whether `bivouac run` can work here: no check failed.
     pub works: bool,
-    /// The findings.
-    pub findings: Vec<Check>,
+    /// In the order in which a run needs them.
+    #[serde(rename = "findings")]
+    pub checks: Vec<Check>,
 }
 
-/// One thing that was tried.
+/// The result of a check.
 #[derive(Debug, Serialize)]
 pub struct Check {
-    /// What it is about: `qemu`, `devices`, `network`, `kvm`, `overlay`, `kernel` or `uefi`.
+    /// `qemu`, `devices`, `network`, `kvm`, `overlay`, `kernel` or `uefi`.
     pub about: &'static str,
-    /// How it stands.
-    pub verdict: CheckStatus,
+    /// The status.
+    #[serde(rename = "verdict")]
+    pub status: CheckStatus,
     /// One line.
     pub text: String,
-    /// What would better it; one line.
+    /// The suggested fix, one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mend: Option<String>,
 }
 
-/// How a thing stands.
+/// The status of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckStatus {
     /// As it should be.
     Ok,
-    /// `run` works, but slower or with less.
+    /// `run` works, but slower or with fewer features.
     Warn,
     /// `run` cannot work.
     Fail,
 }
 
 impl Diagnosis {
-    fn new(findings: Vec<Check>) -> Self {
-        let works = findings
-            .iter()
-            .all(|finding| finding.verdict != CheckStatus::Fail);
-        Self { works, findings }
+    fn new(checks: Vec<Check>) -> Self {
+        let works = checks.iter().all(|check| check.status != CheckStatus::Fail);
+        Self { works, checks }
     }
 
-    /// [`Status::Negative`] where `run` could not work.
+    /// [`Status::Negative`] if `run` cannot work.
     pub fn status(&self) -> Status {
         match self.works {
             true => Status::Success,
@@ -85,22 +85,16 @@ impl Diagnosis {
 }
 
 impl fmt::Display for Diagnosis {
-    /// A line each, and the mend on the next, indented.
+    /// A line for each check, with the suggested fix on the next, indented.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Check {
-            verdict,
-            text,
-            mend,
-            ..
-        } in &self.findings
-        {
-            let word = match verdict {
+        for check in &self.checks {
+            let word = match check.status {
                 CheckStatus::Ok => "ok",
                 CheckStatus::Warn => "warn",
                 CheckStatus::Fail => "fail",
             };
-            writeln!(f, "{word:<4}  {text}")?;
-            if let Some(mend) = mend {
+            writeln!(f, "{word:<4}  {}", check.text)?;
+            if let Some(mend) = &check.mend {
                 writeln!(f, "      mend: {mend}")?;
             }
         }
@@ -108,7 +102,7 @@ impl fmt::Display for Diagnosis {
     }
 }
 
-/// Examines the host. Some 300 ms: QEMU is really started, without a machine.
+/// Checks the host. Takes about 300 ms: QEMU is really started, without a machine.
 pub fn run(args: &Args) -> Result<Diagnosis, Failure> {
     let mut found = checks::qemu(args);
     found.push(checks::kvm(&kvm::check()));

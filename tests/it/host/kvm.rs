@@ -258,7 +258,7 @@ fn every_verdict_is_one_line_with_a_mend_unless_it_works() {
         .map(|verdict| format!("{}: {verdict}", verdict.as_str()))
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
-    works: KVM runs guests (trial: 57 us)
+    works: KVM runs guests (probe: 57 us)
     absent: there is no KVM here: /dev/kvm does not exist
     no-hardware: there is no KVM here: nothing is behind /dev/kvm
     forbidden: the control group of this process forbids /dev/kvm

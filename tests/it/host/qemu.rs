@@ -82,7 +82,7 @@ fn each_way_of_not_finding_it_says_what_was_looked_for() {
     QEMU was not found: no qemu-system-x86_64 in PATH, no /usr/libexec/qemu-kvm
     QEMU was not found: no no-qemu in PATH
     QEMU was not found: /no/qemu does not exist
-    FILE is not a program that may be executed
+    FILE is not executable
     ");
 }
 
