@@ -41,16 +41,13 @@ const STATUS_INTERVAL: (Duration, Duration) =
 /// Why the agent did not run a command.
 #[derive(Debug, Error)]
 pub enum QgaError {
-    /// The channel failed.
     #[error("the channel to the QEMU guest agent")]
     Channel(#[from] std::io::Error),
-    /// The agent closed the channel.
     #[error("the QEMU guest agent closed its channel")]
     Closed,
-    /// It sent something other than a reply to this command.
+    /// The reply to this command cannot be read.
     #[error("the QEMU guest agent sent a malformed reply to {0}")]
     Malformed(&'static str),
-    /// It refused, for this reason.
     #[error("the QEMU guest agent: {}", .0.escape_debug())]
     Refused(String),
 }

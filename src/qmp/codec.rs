@@ -158,3 +158,64 @@ pub fn excerpt(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(120)]);
     format!("{:?}", text.trim_end())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_are_whole_however_they_arrive_and_an_unfinished_one_is_dropped() {
+        let pieces: [&[u8]; 5] = [b"{\"a\":", b"1}\n{}", b"\n", b"\n{\"b\"", b":2}"];
+        let (read, mut write) = tokio::io::duplex(4);
+        let writer = tokio::spawn(async move {
+            for piece in pieces {
+                tokio::io::AsyncWriteExt::write_all(&mut write, piece)
+                    .await
+                    .unwrap();
+            }
+        });
+        let mut lines = Lines::new(read, 100);
+        for expected in [&b"{\"a\":1}"[..], b"{}", b""] {
+            assert_eq!(lines.next().await.unwrap().unwrap(), expected);
+        }
+        assert_eq!(lines.next().await.unwrap(), None);
+        writer.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_line_that_does_not_end_is_an_error() {
+        let endless = vec![b'x'; 100_000];
+        let error = Lines::new(&endless[..], 20_000).next().await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "received a line of more than 20000 bytes"
+        );
+    }
+
+    #[test]
+    fn a_message_is_a_greeting_an_event_or_a_reply_and_nothing_else() {
+        let parse = |text: &str| Message::parse(text.as_bytes());
+        let reply = parse(r#"{"return": 7, "id": 3}"#);
+        assert!(
+            matches!(reply, Some(Message::Reply { id: Some(3), result: Ok(value) }) if value == 7)
+        );
+        let refusal = parse(r#"{"error": {"class": "x", "desc": "no"}}"#);
+        assert!(matches!(refusal,
+            Some(Message::Reply { id: None, result: Err(refusal) }) if refusal.description == "no"));
+        assert!(matches!(
+            parse(r#"{"event": "STOP"}"#),
+            Some(Message::Event { .. })
+        ));
+        for text in [
+            "",
+            "1",
+            "[]",
+            "{}",
+            "{\"QMP\": 7}",
+            "{\"event\": 7}",
+            "\u{0}",
+        ] {
+            assert!(parse(text).is_none(), "{text:?}");
+        }
+    }
+}

@@ -56,8 +56,7 @@ pub fn command(args: &Args, input: Vec<u8>) -> Result<Command, Failure> {
     })
 }
 
-/// All of standard input, which this agent takes in one piece, or more than it takes; none of a
-/// terminal's.
+/// All of standard input, or more than the agent takes. Empty if it is a terminal.
 pub async fn input() -> Result<Vec<u8>, Failure> {
     let mut input = Vec::new();
     if std::io::stdin().is_terminal() {
@@ -84,7 +83,7 @@ pub async fn run(qga: &mut Qga, command: Command) -> Result<Status, Failure> {
     ];
     for (bytes, sink) in streams {
         let (sink, written) = sink.context("starting a thread for the output")?;
-        // A reader that has gone is no error of ours.
+        // It is not an error if the reader has gone.
         let _ = sink.send(bytes.unwrap_or_default()).await;
         drop(sink);
         let _ = written.await;
@@ -103,7 +102,7 @@ pub async fn run(qga: &mut Qga, command: Command) -> Result<Status, Failure> {
     }))
 }
 
-/// The agent has no words of its own for a program that is not there, only the system's.
+/// Only the text of the agent's refusal tells that a program does not exist.
 fn refused(program: &str, error: QgaError) -> Failure {
     let running = format!("running {program:?} in the guest");
     let said = match &error {
