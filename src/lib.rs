@@ -6,6 +6,7 @@
 //! - [`exit`]: every exit status, once.
 //! - [`image`]: a disk image as data: formats, the qcow2 header, layers, the backing chain.
 //! - [`host`]: what this host can do: QEMU, KVM, the kernel, where an overlay may live.
+//! - `qmp`: sessions with QEMU in its own protocol.
 //! - [`machine`]: one QEMU process and all it holds, from plan to outcome.
 //! - [`guest`]: the host's end of a conversation with a guest, its language, and the
 //!   appliance: the guest that we bring along.
@@ -16,7 +17,7 @@
 //! - [`cli`]: the command line; the only place that prints.
 //! - [`sys`]: the only `unsafe`.
 //!
-//! Arrows point one way: cli -> commands -> template -> guest -> machine -> image, host -> sys, and agent
+//! Arrows point one way: cli -> commands -> template -> guest -> machine -> image, host -> qmp -> sys, and agent
 //! meets guest in [`guest::wire`] alone.
 //!
 //! # Invariants
@@ -42,7 +43,7 @@
 //! # Where this departs from the design, and why
 //!
 //! - `qapi` gives the types of QMP, not the session: qapi 0.15's ends at the first event that
-//!   it does not know, such as one of a newer QEMU ([`machine::qmp`]).
+//!   it does not know, such as one of a newer QEMU (`qmp`).
 //! - QEMU is ended by SIGKILL at once, not by `quit` first: a throwaway machine has nothing to
 //!   save, and a stopped QEMU heeds nothing gentler ([`machine::process`]).
 //! - Each command's arguments stand in that command's file, beside what reads them; the `cli`
@@ -65,5 +66,6 @@ pub mod guest;
 pub mod host;
 pub mod image;
 pub mod machine;
+mod qmp;
 pub mod sys;
 pub mod template;

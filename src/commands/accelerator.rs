@@ -25,7 +25,7 @@ pub fn choose(asked: Accelerator) -> Result<Choice, Failure> {
         });
     }
     let kvm = kvm::check();
-    let word = Some(kvm.word());
+    let word = Some(kvm.as_str());
     match (kvm, asked) {
         (Kvm::Works { .. }, _) => Ok(Choice {
             accelerator: asked,

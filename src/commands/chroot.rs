@@ -76,7 +76,7 @@ async fn course(
     let ended = exec::conduct(watch, machine, &inside.session, command, streams, voice).await?;
     match ended {
         Ended::Command(end) => exec::status(&argv[0], end),
-        Ended::Machine(End::Left) => Ok(Status::Success),
+        Ended::Machine(End::UserQuit) => Ok(Status::Success),
         Ended::Machine(end) => Err(camp.cut_short(&end)),
     }
 }

@@ -14,13 +14,13 @@ use super::{Failure, inside};
 use crate::exit::Status;
 use crate::image::printable::Escaper;
 use crate::machine::phases::Phases;
-use crate::machine::stdio::{self, Written};
+use crate::machine::stdio::{self, FlushHandle};
 
 /// Where a command's results go.
 #[derive(Debug)]
 pub struct Results {
     sender: mpsc::Sender<Vec<u8>>,
-    written: Written,
+    written: FlushHandle,
     pending: Vec<u8>,
     escaper: Option<Escaper>,
     /// Nothing is written before all of it is known to be whole.
@@ -80,7 +80,7 @@ impl Results {
     }
 
     /// Results that go elsewhere: to whoever takes what is sent, and tells when it is written.
-    pub fn to(sender: mpsc::Sender<Vec<u8>>, written: Written, is_terminal: bool) -> Self {
+    pub fn to(sender: mpsc::Sender<Vec<u8>>, written: FlushHandle, is_terminal: bool) -> Self {
         Self {
             sender,
             written,

@@ -14,7 +14,7 @@ pub fn said(
     max_write: Option<u64>,
 ) -> (Option<String>, Option<String>) {
     match end {
-        End::PoweredOff | End::Left => (None, None),
+        End::PoweredOff | End::UserQuit => (None, None),
         End::Reset => (
             Some("the guest asked for a reset (a reboot, or a crash of its CPU)".to_owned()),
             Some("--reboot lets it start again".to_owned()),
@@ -29,7 +29,7 @@ pub fn said(
             };
             (Some(message), None)
         }
-        End::GaveUp { how } => (
+        End::BootFailed { how } => (
             Some(format!("the guest did not boot: {how}")),
             Some("what its console tells of; a disk that it misses is given by --disk".to_owned()),
         ),
@@ -58,13 +58,13 @@ pub fn failure(end: &End, tail: &[String], drives: &Drives, max_write: Option<u6
     let (message, mend) = match end {
         End::PoweredOff => (Some("the guest powered off".to_owned()), None),
         End::Reset => (Some("the guest was reset".to_owned()), None),
-        End::Left => (
+        End::UserQuit => (
             Some("the machine was ended from its terminal".to_owned()),
             None,
         ),
         other => said(other, tail, drives, max_write),
     };
-    let mut message = message.unwrap_or_else(|| end.word().to_owned());
+    let mut message = message.unwrap_or_else(|| end.as_str().to_owned());
     let status = match end {
         End::PoweredOff => Status::GuestCrashed,
         other => other.status(),

@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Failure;
 use super::signals::Signals;
-use crate::machine::console::Sighting;
+use crate::machine::console::ConsoleEvent;
 use crate::machine::end::End;
 use crate::machine::terminal::Terminal;
-use crate::machine::{Machine, News};
+use crate::machine::{Machine, MachineEvent};
 use crate::sys;
 
 /// How long after its console asked for somebody a guest may still come up by itself: its agent
@@ -97,12 +97,12 @@ impl Watch {
                 done = &mut work => return Ok(Ok(done)),
                 news = machine.next() => {
                     match news.context("running the machine")? {
-                        News::Ended(end) => return Ok(Err(end)),
-                        News::Console(Sighting::Stuck(how)) if is_boot => {
-                            let end = End::GaveUp { how };
+                        MachineEvent::Ended(end) => return Ok(Err(end)),
+                        MachineEvent::Console(ConsoleEvent::Stuck(how)) if is_boot => {
+                            let end = End::BootFailed { how };
                             asked.get_or_insert_with(|| (Instant::now() + GRACE, end));
                         }
-                        News::Console(_) => {}
+                        MachineEvent::Console(_) => {}
                     }
                 }
                 signal = self.signals.next() => match signal {

@@ -17,9 +17,9 @@ use crate::machine::end::End;
 use crate::machine::phases::Phases;
 use crate::machine::plan::{
     AGENT_PORT, Accelerator, AgentPort, Bus, ChildFd, DirectKernel, Disk, Display, Firmware,
-    Network, Plan, Saving, UseOfMemory,
+    MemoryMapping, Network, Plan, SnapshotConfig,
 };
-use crate::machine::{Channels, Holdings, Machine, News, StartError};
+use crate::machine::{Channels, HeldResources, Machine, MachineEvent, StartError};
 
 /// How long the appliance may take until its agent answers. It needs 1 to 5 s; under emulation
 /// on a host with much else to do, ten times that.
@@ -85,7 +85,7 @@ pub enum BootError {
     #[error(transparent)]
     Drive(#[from] DriveError),
     /// The machine ended before its agent answered.
-    #[error("the appliance ended before its agent answered: {}{}", end.word(), quoted(console))]
+    #[error("the appliance ended before its agent answered: {}{}", end.as_str(), quoted(console))]
     Ended {
         /// How.
         end: End,
@@ -191,14 +191,14 @@ pub fn plan(settings: &Settings, disks: Vec<Disk>, ends: Ends) -> Plan {
         qmp: ends.qmp,
         console: ends.console,
         agent: ends.agent,
-        saving: None,
+        snapshot: None,
         extra: Vec::new(),
     }
 }
 
 /// The plan of an appliance that can be saved with so many disks to come, with made up numbers
 /// for all that it inherits: what two such appliances have in common.
-pub fn nominal_plan(settings: &Settings, vacant_disks: usize) -> Plan {
+pub fn nominal_plan(settings: &Settings, placeholder_disks: usize) -> Plan {
     let ends = Ends {
         qmp: ChildFd(3),
         console: ChildFd(4),
@@ -209,10 +209,10 @@ pub fn nominal_plan(settings: &Settings, vacant_disks: usize) -> Plan {
         kernel: Some(("kernel".into(), "initramfs".into())),
     };
     Plan {
-        saving: Some(Saving {
+        snapshot: Some(SnapshotConfig {
             memory: ChildFd(6),
-            use_of_memory: UseOfMemory::Shared,
-            vacant_disks,
+            mapping: MemoryMapping::Shared,
+            placeholder_disks,
             generation_id: false,
         }),
         ..plan(settings, Vec::new(), ends)
@@ -258,7 +258,7 @@ pub async fn boot(
     let plan = plan(settings, disks, ends);
     let mut files: Vec<BorrowedFd<'_>> = drives.files();
     files.extend([made.kernel.as_fd(), made.initramfs.as_fd()]);
-    let holdings = Holdings {
+    let holdings = HeldResources {
         channels,
         files,
         max_file_size: max_write,
@@ -326,7 +326,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Waits for the machine's end. May be dropped and called again.
 async fn ended(machine: &mut Machine) -> std::io::Result<End> {
     loop {
-        if let News::Ended(end) = machine.next().await? {
+        if let MachineEvent::Ended(end) = machine.next().await? {
             return Ok(end);
         }
     }

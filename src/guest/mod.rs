@@ -9,7 +9,7 @@
 pub mod appliance;
 pub mod boot;
 pub mod inspect;
-pub mod qga;
+pub(crate) mod qga;
 pub mod seed;
 pub mod session;
 pub mod wire;

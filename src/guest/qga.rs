@@ -1,227 +1,174 @@
-//! A client of the QEMU guest agent, for images that bring it and that bivouac's own agent
-//! cannot be put into. It runs commands; there are no signals, no terminal and no streams while
-//! a command runs: the agent collects the output and gives it in the end.
+//! A client of the QEMU guest agent, for images that have it and into which bivouac's own agent cannot
+//! be put. It runs commands. The agent collects their output and returns it at the end, so there are
+//! no signals, no terminal and no streams while a command runs.
 //!
-//! The guest is hostile here as well: a line is capped, and of its answer nothing is trusted.
+//! Everything the guest returns is untrusted: lines are limited in length and in structure.
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use qapi::qga::{
+    GuestExecCaptureOutput, GuestExecStatus, guest_exec, guest_exec_status, guest_sync_delimited,
+};
+use serde_json::Value;
 use thiserror::Error;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{sleep, timeout};
 
-/// The port that the agent looks for.
+use crate::qmp::codec::{self, Lines, Message};
+
+/// The port that the agent opens.
 pub const PORT: &str = "org.qemu.guest_agent.0";
 
-/// The longest line that is read: the agent collects up to 16 MiB of each output (qga/commands.c,
-/// GUEST_EXEC_MAX_OUTPUT), in base64 here.
-const MOST_LINE: u64 = 64 << 20;
+/// The longest line accepted, in bytes: the agent collects up to 16 MiB of each output
+/// (qga/commands.c, GUEST_EXEC_MAX_OUTPUT) and sends it in base64.
+const LINE_MAX: usize = 64 << 20;
 
-/// How many commas, colons and brackets a line may have. The agent's answers have ten or so.
-const MOST_PARTS: usize = 4096;
+/// How many commas, colons and brackets a line may have. The agent's replies have about ten.
+const PARTS_MAX: usize = 4096;
 
-/// The most input that a command gets: the agent takes it within one message.
-pub const MOST_INPUT: u64 = 8 << 20;
+/// The largest standard input of a command, in bytes: it is sent in one message.
+pub const INPUT_MAX: u64 = 8 << 20;
 
-/// How often an agent that has not answered yet is greeted again.
-const GREET_AGAIN: Duration = Duration::from_secs(5);
+/// How often `guest-sync-delimited` is repeated until the agent replies.
+const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often the state of a command is asked for, at first and in the end.
-const ASK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+/// The first and the longest pause between two requests for the state of a command.
+const STATUS_INTERVAL: (Duration, Duration) =
+    (Duration::from_millis(10), Duration::from_millis(500));
 
-/// Why the agent did not do what was asked.
+/// Why the agent did not run a command.
 #[derive(Debug, Error)]
 pub enum QgaError {
-    /// The channel failed.
     #[error("the channel to the QEMU guest agent")]
     Channel(#[from] std::io::Error),
-    /// The channel is closed.
-    #[error("the QEMU guest agent's end is closed")]
+    #[error("the QEMU guest agent closed its channel")]
     Closed,
-    /// What it sent is no answer.
-    #[error("the QEMU guest agent sent {0}")]
-    Nonsense(&'static str),
-    /// It refused.
+    /// The reply to this command cannot be read.
+    #[error("the QEMU guest agent sent a malformed reply to {0}")]
+    Malformed(&'static str),
     #[error("the QEMU guest agent: {}", .0.escape_debug())]
     Refused(String),
 }
 
-/// What a command is started with.
+/// A command to run.
 #[derive(Clone, Debug, Default)]
 pub struct Command {
     /// The program and its arguments.
     pub argv: Vec<String>,
-    /// Its variables, `K=V`; those of the agent where there are none.
+    /// Its environment, `K=V`; the agent's if empty.
     pub env: Vec<String>,
-    /// Its whole standard input.
+    /// Its standard input.
     pub input: Vec<u8>,
 }
 
-/// How a command ended, with what it wrote.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Finished {
-    /// Its status, or what the system calls it.
-    pub status: Option<u8>,
-    /// The signal that ended it.
-    pub signal: Option<i32>,
-    /// Its standard output.
-    pub stdout: Vec<u8>,
-    /// Its error output.
-    pub stderr: Vec<u8>,
-    /// It wrote more than the agent collects.
-    pub truncated: bool,
-}
-
-/// A conversation with the agent.
-#[derive(Debug)]
+/// A session with the agent.
 pub struct Qga {
-    stream: BufReader<UnixStream>,
+    lines: Lines<OwnedReadHalf>,
+    write: OwnedWriteHalf,
 }
 
 impl Qga {
-    /// Waits until the agent answers; a caller that will not wait for ever drops this.
-    ///
-    /// # Errors
-    /// The channel fails.
+    /// Waits until the agent replies. There is no time limit: drop the future to give up.
     pub async fn connect(stream: UnixStream) -> Result<Self, QgaError> {
+        let (read, write) = stream.into_split();
         let mut this = Self {
-            stream: BufReader::new(stream),
+            lines: Lines::new(read, LINE_MAX),
+            write,
         };
-        // Of an odd look, so that no stale answer has it.
-        let mut id = u64::from(std::process::id()) << 20 | 0xb1;
+        // A number that no stale reply has.
+        let mut id = i64::from(std::process::id()) << 20 | 0xb1;
         loop {
             id += 1;
-            // Its parser drops whatever came before this byte, and repeats it before its answer.
-            let greeting = json!({"execute": "guest-sync-delimited", "arguments": {"id": id}});
-            let line = [&[0xff][..], greeting.to_string().as_bytes(), b"\n"].concat();
-            let greeted = async {
-                this.stream.write_all(&line).await?;
-                this.answer_to(id).await
-            };
-            match timeout(GREET_AGAIN, greeted).await {
-                Ok(Ok(())) => return Ok(this),
-                Ok(Err(error)) => return Err(error),
-                Err(_) => {}
+            let synced = timeout(SYNC_INTERVAL, this.sync(id)).await;
+            if let Ok(synced) = synced {
+                return synced.map(|()| this);
             }
         }
     }
 
-    async fn answer_to(&mut self, id: u64) -> Result<(), QgaError> {
+    /// The agent's parser drops everything before the byte 0xff, and sends it before its reply.
+    async fn sync(&mut self, id: i64) -> Result<(), QgaError> {
+        let command = codec::encode(guest_sync_delimited { id }, None)?;
+        self.write
+            .write_all(&[&[0xff], &command[..]].concat())
+            .await?;
         loop {
             let line = self.line().await?;
-            let begin = line.iter().rposition(|byte| *byte == 0xff);
-            let line = &line[begin.map_or(0, |at| at + 1)..];
-            let answer = parse(line);
-            if answer.is_some_and(|answer| answer["return"] == id) {
+            let reply = line.rsplit(|byte| *byte == 0xff).next().and_then(parse);
+            if reply.is_some_and(|reply| reply.is_ok_and(|value| value == id)) {
                 return Ok(());
             }
         }
     }
 
     async fn line(&mut self) -> Result<Vec<u8>, QgaError> {
-        let mut line = Vec::new();
-        let mut limited = (&mut self.stream).take(MOST_LINE);
-        limited.read_until(b'\n', &mut line).await?;
-        match line.last() {
-            Some(b'\n') => Ok(line),
-            _ if line.len() as u64 >= MOST_LINE => Err(QgaError::Nonsense("an endless line")),
-            _ => Err(QgaError::Closed),
-        }
+        self.lines.next().await?.ok_or(QgaError::Closed)
     }
 
-    async fn ask(&mut self, command: &str, arguments: Value) -> Result<Value, QgaError> {
-        let mut line = json!({"execute": command, "arguments": arguments}).to_string();
-        line.push('\n');
-        self.stream.write_all(line.as_bytes()).await?;
+    async fn execute<C: qapi::Command>(&mut self, command: C) -> Result<C::Ok, QgaError> {
+        self.write.write_all(&codec::encode(command, None)?).await?;
+        let malformed = QgaError::Malformed(C::NAME);
         loop {
-            let line = self.line().await?;
-            let not = || QgaError::Nonsense("a line that is no JSON, or of too many parts");
-            let mut answer = parse(&line).ok_or_else(not)?;
-            if let Some(why) = answer["error"]["desc"].as_str() {
-                return Err(QgaError::Refused(why.chars().take(1000).collect()));
-            }
-            match answer["return"].take() {
-                Value::Object(found) => return Ok(Value::Object(found)),
-                // A late answer to a greeting.
-                Value::Number(_) => {}
-                _ => return Err(QgaError::Nonsense("an answer without a value")),
-            }
+            return match parse(&self.line().await?) {
+                // A late reply to `guest-sync-delimited`.
+                Some(Ok(Value::Number(_))) => continue,
+                Some(Ok(value)) => serde_json::from_value(value).map_err(|_| malformed),
+                Some(Err(reason)) => Err(QgaError::Refused(reason)),
+                None => Err(malformed),
+            };
         }
     }
 
-    /// Runs a command to its end.
-    ///
-    /// # Errors
-    /// It cannot be started, which the agent's words alone tell, or the conversation fails.
-    pub async fn run(&mut self, command: Command) -> Result<Finished, QgaError> {
+    /// Runs a command until it exits. If it cannot be started, the reason is only in the text of
+    /// [`QgaError::Refused`].
+    pub async fn run(&mut self, command: Command) -> Result<GuestExecStatus, QgaError> {
         let mut argv = command.argv.into_iter();
-        let mut arguments = json!({
-            "path": argv.next().unwrap_or_default(),
-            "arg": argv.collect::<Vec<_>>(),
-            "capture-output": true,
-        });
-        if !command.env.is_empty() {
-            arguments["env"] = json!(command.env);
-        }
-        if !command.input.is_empty() {
-            arguments["input-data"] = json!(STANDARD.encode(command.input));
-        }
-        let started = self.ask("guest-exec", arguments).await?;
-        let pid = started["pid"]
-            .as_i64()
-            .ok_or(QgaError::Nonsense("no process id"))?;
-        let mut pause = ASK.0;
+        let exec = guest_exec {
+            path: argv.next().unwrap_or_default(),
+            arg: Some(argv.collect()),
+            capture_output: Some(GuestExecCaptureOutput::flag(true)),
+            env: Some(command.env).filter(|env| !env.is_empty()),
+            input_data: Some(command.input).filter(|input| !input.is_empty()),
+        };
+        let pid = self.execute(exec).await?.pid;
+        let (mut pause, longest) = STATUS_INTERVAL;
         loop {
-            let state = self.ask("guest-exec-status", json!({"pid": pid})).await?;
-            if state["exited"] == true {
-                return finished(&state);
+            let status = self.execute(guest_exec_status { pid }).await?;
+            if status.exited {
+                return Ok(status);
             }
             sleep(pause).await;
-            pause = (pause * 2).min(ASK.1);
+            pause = (pause * 2).min(longest);
         }
     }
 }
 
-/// A line as JSON. Its strings may be long, but its parts are few: each takes many times the memory
-/// of its text.
-fn parse(line: &[u8]) -> Option<Value> {
+/// The result or the agent's refusal, shortened. None if the line is not a reply, or of so many parts
+/// that its value would take many times the memory of its text.
+fn parse(line: &[u8]) -> Option<Result<Value, String>> {
     let parts = line.iter().filter(|byte| b",:[{".contains(byte));
-    match parts.take(MOST_PARTS).count() {
-        MOST_PARTS => None,
-        _ => serde_json::from_slice(line).ok(),
+    if parts.take(PARTS_MAX).count() == PARTS_MAX {
+        return None;
     }
-}
-
-fn finished(state: &Value) -> Result<Finished, QgaError> {
-    let bytes = |name: &str| match state[name].as_str() {
-        Some(text) => STANDARD
-            .decode(text)
-            .map_err(|_| QgaError::Nonsense("an output that is no base64")),
-        None => Ok(Vec::new()),
-    };
-    let number = |name: &str| state[name].as_i64();
-    let truncated = |name: &str| state[name] == true;
-    Ok(Finished {
-        // On Windows a status has 32 bits; its lowest eight are what we can pass on.
-        status: number("exitcode").map(|code| code as u8),
-        signal: number("signal").and_then(|signal| i32::try_from(signal).ok()),
-        stdout: bytes("out-data")?,
-        stderr: bytes("err-data")?,
-        truncated: truncated("out-truncated") || truncated("err-truncated"),
-    })
+    match Message::parse(line)? {
+        Message::Reply { result, .. } => {
+            Some(result.map_err(|refusal| refusal.description.chars().take(1000).collect()))
+        }
+        Message::Greeting(_) | Message::Event { .. } => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+    use tokio::io::{AsyncBufReadExt, BufReader};
 
     #[test]
     fn an_answer_of_many_parts_is_none_and_one_of_long_strings_is() {
-        let nested = format!("{{\"return\": [{}0]}}", "0,".repeat(MOST_PARTS));
+        let nested = format!("{{\"return\": [{}0]}}", "0,".repeat(PARTS_MAX));
         assert_eq!(parse(nested.as_bytes()), None);
         let long = format!("{{\"return\": \"{}\"}}", "x".repeat(1 << 20));
         assert!(parse(long.as_bytes()).is_some());
@@ -280,14 +227,13 @@ mod tests {
         ])
         .await;
         let finished = qga.run(command()).await.unwrap();
-        let expected = Finished {
-            status: Some(3),
-            signal: None,
-            stdout: b"out".to_vec(),
-            stderr: b"err".to_vec(),
-            truncated: true,
-        };
-        assert_eq!(finished, expected);
+        assert_eq!((finished.exitcode, finished.signal), (Some(3), None));
+        assert_eq!(finished.out_data.unwrap(), b"out");
+        assert_eq!(finished.err_data.unwrap(), b"err");
+        assert_eq!(
+            (finished.out_truncated, finished.err_truncated),
+            (None, Some(true))
+        );
         let heard = agent.await.unwrap();
         let start: Value = serde_json::from_str(&heard[0]).unwrap();
         assert_eq!(
@@ -305,9 +251,9 @@ mod tests {
                 r#"{"error": {"class": "x", "desc": "no\u0007"}}"#,
                 r"no\u{7}",
             ),
-            ("nonsense", "no JSON"),
-            (r#"{"return": {}}"#, "no process id"),
-            (r#"{"return": []}"#, "without a value"),
+            ("nonsense", "malformed reply to guest-exec"),
+            (r#"{"return": {}}"#, "malformed reply to guest-exec"),
+            (r#"{"return": []}"#, "malformed reply to guest-exec"),
         ] {
             let (mut qga, _agent) = told(&[answer]).await;
             let error = qga.run(command()).await.unwrap_err().to_string();

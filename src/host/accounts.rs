@@ -1,22 +1,20 @@
-//! The names of users and groups, and who is in which, as `/etc/passwd` and `/etc/group` tell.
-//!
-//! Only for hints in messages. Never asks NSS: the program is linked statically, and glibc
-//! would have to load its shared modules for that. A name that only LDAP knows is its number.
+//! The names and members of users and groups, read from `/etc/passwd` and `/etc/group` for messages.
+//! Without NSS, whose shared modules a statically linked program cannot load: an account that only
+//! LDAP knows is shown as its number.
 
 use std::path::Path;
 
-/// The name of a group, or its number where the file does not know it.
+/// The name of a group, else its number.
 pub fn group_name(gid: u32) -> String {
     name_in(&read("/etc/group"), gid)
 }
 
-/// The name of a user, or the number.
+/// The name of a user, else the number.
 pub fn user_name(uid: u32) -> String {
     name_in(&read("/etc/passwd"), uid)
 }
 
-/// Whether `/etc/group` lists the user as a member of the group, so that a new login would have
-/// it even if this process has not.
+/// Whether `/etc/group` lists the user as a member of the group, which a new login would then have.
 pub fn is_listed(uid: u32, gid: u32) -> bool {
     is_member(&read("/etc/group"), &user_name(uid), gid)
 }

@@ -1,291 +1,271 @@
-//! Why a file may not be opened for reading and writing: its mode and its POSIX ACL, read only
-//! to explain a refusal that `open` has given already. Never decides whether something opens.
+//! Why a file may not be opened for reading and writing, by its mode and its POSIX ACL. Explains a
+//! refusal that `open` has given already; never decides whether something opens.
 
+use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::accounts;
 use crate::sys;
 
-/// Whom an entry is for; the tags of `acl(5)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tag {
-    /// `user::`, the owner.
-    Owner,
-    /// `user:NAME:`
-    User(u32),
-    /// `group::`, the owning group.
-    Group,
-    /// `group:NAME:`
-    NamedGroup(u32),
-    /// `mask::`, the most that any entry but the owner's and the last gives.
-    Mask,
-    /// `other::`
-    Other,
-}
+// Tags of ACL entries (linux/posix_acl.h).
+const OWNER: u16 = 0x01;
+const USER: u16 = 0x02;
+const OWNING_GROUP: u16 = 0x04;
+const GROUP: u16 = 0x08;
+const MASK: u16 = 0x10;
+const OTHER: u16 = 0x20;
 
-/// One entry: whom, and the three bits `rwx`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Whom it is for.
-    pub tag: Tag,
-    /// The bits, 0 to 7.
-    pub bits: u8,
-}
-
-/// What is asked for: reading and writing.
 const READ_WRITE: u8 = 0o6;
 
-impl Entry {
-    fn gives_all(self) -> bool {
+/// An entry of an ACL, or one of the three parts of a mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AclEntry {
+    tag: u16,
+    /// `rwx`, 0 to 7.
+    bits: u8,
+    /// The user or group of [`USER`] and [`GROUP`].
+    id: u32,
+}
+
+impl AclEntry {
+    fn is_enough(self) -> bool {
         self.bits & READ_WRITE == READ_WRITE
     }
 }
 
-impl std::fmt::Display for Entry {
-    /// As `getfacl` writes it.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.tag {
-            Tag::Owner => write!(f, "user::")?,
-            Tag::User(uid) => write!(f, "user:{}:", accounts::user_name(uid))?,
-            Tag::Group => write!(f, "group::")?,
-            Tag::NamedGroup(gid) => write!(f, "group:{}:", accounts::group_name(gid))?,
-            Tag::Mask => write!(f, "mask::")?,
-            Tag::Other => write!(f, "other::")?,
-        }
-        let bit = |mask, letter| {
-            if self.bits & mask == mask {
-                letter
-            } else {
-                '-'
-            }
+impl fmt::Display for AclEntry {
+    /// As `getfacl` prints it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, name) = match self.tag {
+            OWNER => ("user", String::new()),
+            USER => ("user", accounts::user_name(self.id)),
+            OWNING_GROUP => ("group", String::new()),
+            GROUP => ("group", accounts::group_name(self.id)),
+            MASK => ("mask", String::new()),
+            _ => ("other", String::new()),
         };
-        write!(f, "{}{}{}", bit(4, 'r'), bit(2, 'w'), bit(1, 'x'))
+        let bit = |mask, letter| if self.bits & mask == 0 { '-' } else { letter };
+        let (r, w, x) = (bit(4, 'r'), bit(2, 'w'), bit(1, 'x'));
+        write!(f, "{kind}:{name}:{r}{w}{x}")
     }
 }
 
-/// Reads the value of the extended attribute `system.posix_acl_access`: a version, 2, and then
-/// `{ u16 tag, u16 bits, u32 id }` each, all little-endian (linux/posix_acl_xattr.h).
-/// `None` where the value has another shape.
-pub fn parse(value: &[u8]) -> Option<Vec<Entry>> {
-    let entries = value.strip_prefix(&2_u32.to_le_bytes())?;
-    if entries.len() % 8 != 0 {
-        return None;
-    }
-    entries.chunks_exact(8).map(parse_entry).collect()
-}
-
-fn parse_entry(entry: &[u8]) -> Option<Entry> {
-    let id = u32::from_le_bytes(entry.get(4..8)?.try_into().ok()?);
-    let tag = match u16::from_le_bytes(entry.get(..2)?.try_into().ok()?) {
-        0x01 => Tag::Owner,
-        0x02 => Tag::User(id),
-        0x04 => Tag::Group,
-        0x08 => Tag::NamedGroup(id),
-        0x10 => Tag::Mask,
-        0x20 => Tag::Other,
-        _ => return None,
-    };
-    Some(Entry {
-        tag,
-        bits: *entry.get(2)? & 7,
-    })
-}
-
-/// Who asks.
-#[derive(Clone, Debug)]
-pub struct Asker {
-    /// The effective user.
-    pub uid: u32,
-    /// The effective group and the supplementary ones.
-    pub groups: Vec<u32>,
-}
-
-impl Asker {
-    /// This process.
-    pub fn this_process() -> Self {
-        let mut groups: Vec<u32> = nix::unistd::getgroups()
-            .unwrap_or_default()
-            .iter()
-            .map(|g| g.as_raw())
-            .collect();
-        groups.push(nix::unistd::getegid().as_raw());
-        Self {
-            uid: nix::unistd::geteuid().as_raw(),
-            groups,
-        }
-    }
-}
-
-/// The permissions of a file.
-#[derive(Clone, Debug)]
-pub struct Permissions {
-    /// The owner.
-    pub owner: u32,
-    /// The owning group.
-    pub group: u32,
-    /// Whether `entries` come from an ACL; else they are the three of the mode.
-    pub has_acl: bool,
-    /// The entries.
-    pub entries: Vec<Entry>,
-}
-
-/// Why reading and writing was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The asker is not in the group that may.
+/// Why reading and writing is denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DenyReason {
+    /// The user is not in this group, which has access.
     NotInGroup(u32),
-    /// An entry of the ACL applies to the asker and gives too little.
-    Entry(Entry),
-    /// The entry would do, but the mask takes it away.
-    Mask(Entry),
-    /// There is no ACL, and the mode gives too little to the asker, and to the group as well.
+    /// The user is in this group by `/etc/group`, but logged in before that.
+    LoginTooOld(u32),
+    /// The mode denies it, to the group as well. There is no ACL.
     Mode,
-    /// Mode and ACL allow it: a security module, or a container's rules.
+    /// This entry of the ACL applies and denies it, though `ls` may show `rw` for the group.
+    AclEntry(AclEntry),
+    /// This mask of the ACL denies what the entry that applies allows.
+    AclMask(AclEntry),
+    /// Mode and ACL allow it: a security module, or how the filesystem is mounted.
     Elsewhere,
 }
 
-impl Permissions {
-    /// Those of a file, symbolic links followed; `None` where it cannot be looked at.
-    pub fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
+impl DenyReason {
+    /// Why this process may not open the file at `path`.
+    pub fn of(path: &Path) -> Self {
+        let Ok(metadata) = std::fs::metadata(path) else {
+            return Self::Elsewhere;
+        };
         let acl = sys::extended_attribute(path, "system.posix_acl_access").and_then(|v| parse(&v));
-        Some(Self {
+        let permissions = Permissions {
             owner: metadata.uid(),
             group: metadata.gid(),
             has_acl: acl.is_some(),
             entries: acl.unwrap_or_else(|| of_mode(metadata.mode())),
-        })
+        };
+        let groups = nix::unistd::getgroups().unwrap_or_default();
+        let groups = groups.into_iter().chain([nix::unistd::getegid()]);
+        let subject = Subject {
+            uid: nix::unistd::geteuid().as_raw(),
+            groups: groups.map(|group| group.as_raw()).collect(),
+        };
+        match permissions.reason(&subject) {
+            Self::NotInGroup(gid) if accounts::is_listed(subject.uid, gid) => {
+                Self::LoginTooOld(gid)
+            }
+            reason => reason,
+        }
     }
 
-    /// Follows the access check algorithm of acl(5).
-    pub fn cause(&self, asker: &Asker) -> Cause {
-        let find = |tag| self.entries.iter().copied().find(|e| e.tag == tag);
-        let mask = find(Tag::Mask);
-        let judge = |entry: Entry| match mask {
-            _ if !entry.gives_all() && self.has_acl => Cause::Entry(entry),
-            _ if !entry.gives_all() => Cause::Mode,
-            Some(mask) if !mask.gives_all() => Cause::Mask(mask),
-            _ => Cause::Elsewhere,
-        };
-        if asker.uid == self.owner {
-            return match find(Tag::Owner) {
-                Some(e) if e.gives_all() => Cause::Elsewhere,
-                Some(e) if self.has_acl => Cause::Entry(e),
-                _ => Cause::Mode,
-            };
-        }
-        if let Some(entry) = find(Tag::User(asker.uid)) {
-            return judge(entry);
-        }
-        let group_of = |tag| match tag {
-            Tag::Group => Some(self.group),
-            Tag::NamedGroup(gid) => Some(gid),
-            _ => None,
-        };
-        let mine = |e: &&Entry| group_of(e.tag).is_some_and(|g| asker.groups.contains(&g));
-        let of_my_groups: Vec<Entry> = self.entries.iter().filter(mine).copied().collect();
-        let best = of_my_groups
-            .iter()
-            .find(|e| e.gives_all())
-            .or(of_my_groups.first());
-        if let Some(entry) = best {
-            return judge(*entry);
-        }
-        if find(Tag::Other).is_some_and(Entry::gives_all) {
-            return Cause::Elsewhere;
-        }
-        match find(Tag::Group) {
-            Some(e) if e.gives_all() && mask.is_none_or(Entry::gives_all) => {
-                Cause::NotInGroup(self.group)
+    /// What gives access to `/dev/kvm`.
+    pub fn mend(&self) -> String {
+        match self {
+            Self::NotInGroup(gid) => {
+                let group = accounts::group_name(*gid);
+                format!("`sudo usermod -aG {group} $USER`, and log in again")
             }
-            // Joining the group would not help: the entry or the mask stands in the way.
-            Some(e) => judge(e),
-            None => Cause::Mode,
+            Self::LoginTooOld(gid) => {
+                let group = accounts::group_name(*gid);
+                format!("log in again, or `newgrp {group}` in this shell")
+            }
+            Self::AclEntry(entry) | Self::AclMask(entry) if !matches!(entry.tag, OWNER | USER) => {
+                "`sudo setfacl -b /dev/kvm`, or `sudo setfacl -m g::rw /dev/kvm`".into()
+            }
+            Self::Mode | Self::AclEntry(_) | Self::AclMask(_) => {
+                "`sudo setfacl -m u:$USER:rw /dev/kvm`".into()
+            }
+            Self::Elsewhere => {
+                "see whether it is mounted nodev (`findmnt -T /dev/kvm`), or a security module \
+                 refuses it (`dmesg | grep -i denied`)"
+                    .into()
+            }
         }
     }
 }
 
-fn of_mode(mode: u32) -> Vec<Entry> {
-    let entry = |tag, shift| Entry {
+impl fmt::Display for DenyReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotInGroup(gid) => {
+                write!(f, "you are not in the group {}", accounts::group_name(*gid))
+            }
+            Self::LoginTooOld(gid) => {
+                let group = accounts::group_name(*gid);
+                write!(f, "you are in the group {group}, but not since this login")
+            }
+            Self::Mode => write!(f, "its mode lets only others in"),
+            Self::AclEntry(entry) => write!(f, "its ACL says `{entry}`"),
+            Self::AclMask(entry) => write!(f, "its ACL is cut down by `{entry}`"),
+            Self::Elsewhere => write!(f, "its mode and ACL allow it, something else does not"),
+        }
+    }
+}
+
+/// Parses the extended attribute `system.posix_acl_access`: a version, 2, and then
+/// `{ u16 tag, u16 bits, u32 id }` each, little-endian (linux/posix_acl_xattr.h).
+fn parse(value: &[u8]) -> Option<Vec<AclEntry>> {
+    let entries = value.strip_prefix(&2_u32.to_le_bytes())?;
+    let (entries, []) = entries.as_chunks() else {
+        return None;
+    };
+    let entry = |&[t0, t1, bits, _, i0, i1, i2, i3]: &[u8; 8]| AclEntry {
+        tag: u16::from_le_bytes([t0, t1]),
+        bits: bits & 7,
+        id: u32::from_le_bytes([i0, i1, i2, i3]),
+    };
+    let entries: Vec<_> = entries.iter().map(entry).collect();
+    let tags = [OWNER, USER, OWNING_GROUP, GROUP, MASK, OTHER];
+    let known = entries.iter().all(|entry| tags.contains(&entry.tag));
+    known.then_some(entries)
+}
+
+fn of_mode(mode: u32) -> Vec<AclEntry> {
+    let entry = |(tag, shift)| AclEntry {
         tag,
         bits: (mode >> shift) as u8 & 7,
+        id: 0,
     };
-    vec![
-        entry(Tag::Owner, 6),
-        entry(Tag::Group, 3),
-        entry(Tag::Other, 0),
-    ]
+    [(OWNER, 6), (OWNING_GROUP, 3), (OTHER, 0)]
+        .map(entry)
+        .into()
+}
+
+/// Whose access is checked.
+struct Subject {
+    uid: u32,
+    groups: Vec<u32>,
+}
+
+/// The permissions of a file.
+struct Permissions {
+    owner: u32,
+    group: u32,
+    /// Whether `entries` are those of an ACL; else they are the mode's.
+    has_acl: bool,
+    entries: Vec<AclEntry>,
+}
+
+impl Permissions {
+    /// Follows the access check algorithm of acl(5).
+    fn reason(&self, subject: &Subject) -> DenyReason {
+        let find = |tag| self.entries.iter().copied().find(|entry| entry.tag == tag);
+        let mask = find(MASK).filter(|mask| !mask.is_enough());
+        let denied_by = |entry: AclEntry| match mask {
+            _ if !entry.is_enough() && self.has_acl => DenyReason::AclEntry(entry),
+            _ if !entry.is_enough() => DenyReason::Mode,
+            Some(mask) if entry.tag != OWNER => DenyReason::AclMask(mask),
+            _ => DenyReason::Elsewhere,
+        };
+        let is_mine = |entry: &&AclEntry| match entry.tag {
+            OWNING_GROUP => subject.groups.contains(&self.group),
+            GROUP => subject.groups.contains(&entry.id),
+            _ => false,
+        };
+        let of_user = |entry: &&AclEntry| entry.tag == USER && entry.id == subject.uid;
+        let mut of_groups = self.entries.iter().filter(is_mine);
+        let applies = match subject.uid == self.owner {
+            true => find(OWNER),
+            false => (self.entries.iter().find(of_user))
+                .or_else(|| of_groups.clone().find(|entry| entry.is_enough()))
+                .or_else(|| of_groups.next())
+                .copied(),
+        };
+        match (applies, find(OTHER), find(OWNING_GROUP)) {
+            (Some(entry), _, _) => denied_by(entry),
+            (None, Some(other), _) if other.is_enough() => DenyReason::Elsewhere,
+            (None, _, Some(group)) if group.is_enough() && mask.is_none() => {
+                DenyReason::NotInGroup(self.group)
+            }
+            // Joining the group would not help: its entry or the mask denies it as well.
+            (None, _, Some(group)) => denied_by(group),
+            (None, _, None) => DenyReason::Mode,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn permissions(mode: u32, acl: Option<Vec<Entry>>) -> Permissions {
-        let has_acl = acl.is_some();
-        let entries = acl.unwrap_or_else(|| of_mode(mode));
-        Permissions {
+    const fn entry(tag: u16, bits: u8, id: u32) -> AclEntry {
+        AclEntry { tag, bits, id }
+    }
+
+    /// What a user 1000 in these groups is told of a file of root and group 104.
+    fn reason(groups: &[u32], has_acl: bool, entries: Vec<AclEntry>) -> DenyReason {
+        let permissions = Permissions {
             owner: 0,
             group: 104,
             has_acl,
             entries,
-        }
-    }
-
-    fn acl(user: Option<u8>, group: u8, mask: u8) -> Option<Vec<Entry>> {
-        let mut entries = vec![Entry {
-            tag: Tag::Owner,
-            bits: 6,
-        }];
-        entries.extend(user.map(|bits| Entry {
-            tag: Tag::User(1000),
-            bits,
-        }));
-        entries.push(Entry {
-            tag: Tag::Group,
-            bits: group,
-        });
-        entries.push(Entry {
-            tag: Tag::Mask,
-            bits: mask,
-        });
-        entries.push(Entry {
-            tag: Tag::Other,
-            bits: 0,
-        });
-        Some(entries)
-    }
-
-    fn stranger() -> Asker {
-        Asker {
+        };
+        permissions.reason(&Subject {
             uid: 1000,
-            groups: vec![1000],
-        }
+            groups: groups.to_vec(),
+        })
     }
 
-    fn member() -> Asker {
-        Asker {
-            uid: 1000,
-            groups: vec![1000, 104],
-        }
+    fn acl(user: Option<u8>, group: u8, mask: u8) -> Vec<AclEntry> {
+        let user = user.map(|bits| entry(USER, bits, 1000));
+        let rest = [
+            entry(OWNING_GROUP, group, u32::MAX),
+            entry(MASK, mask, u32::MAX),
+            entry(OTHER, 0, u32::MAX),
+        ];
+        let all = [entry(OWNER, 6, u32::MAX)].into_iter().chain(user);
+        all.chain(rest).collect()
     }
+
+    const STRANGER: &[u32] = &[1000];
+    const MEMBER: &[u32] = &[1000, 104];
 
     #[test]
     fn a_value_of_the_kernel_is_read_entry_by_entry() {
         let mut value = 2_u32.to_le_bytes().to_vec();
-        for (tag, bits, id) in [
-            (1, 6, -1),
-            (2, 4, 1000),
-            (4, 0, -1),
-            (0x10, 6, -1),
-            (0x20, 0, -1),
-        ] {
-            value.extend((tag as u16).to_le_bytes());
-            value.extend((bits as u16).to_le_bytes());
-            value.extend(i32::to_le_bytes(id));
+        for entry in acl(Some(4), 0, 6) {
+            value.extend(entry.tag.to_le_bytes());
+            value.extend(u16::from(entry.bits).to_le_bytes());
+            value.extend(entry.id.to_le_bytes());
         }
-        assert_eq!(parse(&value), acl(Some(4), 0, 6));
+        assert_eq!(parse(&value), Some(acl(Some(4), 0, 6)));
     }
 
     #[test]
@@ -297,70 +277,33 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_lacks_the_group_when_the_group_may() {
-        assert_eq!(
-            permissions(0o660, None).cause(&stranger()),
-            Cause::NotInGroup(104)
-        );
+    fn a_mode_denies_a_stranger_and_joining_the_group_is_proposed_only_where_it_helps() {
+        for (groups, mode, expected) in [
+            (STRANGER, 0o660, DenyReason::NotInGroup(104)),
+            (STRANGER, 0o600, DenyReason::Mode),
+            (STRANGER, 0o666, DenyReason::Elsewhere),
+            (MEMBER, 0o660, DenyReason::Elsewhere),
+        ] {
+            assert_eq!(reason(groups, false, of_mode(mode)), expected, "{mode:o}");
+        }
     }
 
     #[test]
-    fn joining_the_group_is_not_proposed_when_the_group_may_not_either() {
-        assert_eq!(permissions(0o600, None).cause(&stranger()), Cause::Mode);
-        let entry = Entry {
-            tag: Tag::Group,
-            bits: 0,
-        };
-        assert_eq!(
-            permissions(0, acl(None, 0, 6)).cause(&stranger()),
-            Cause::Entry(entry)
-        );
-    }
-
-    #[test]
-    fn the_groups_own_entry_denies_a_member_though_the_mode_shows_the_mask() {
-        let entry = Entry {
-            tag: Tag::Group,
-            bits: 0,
-        };
-        assert_eq!(
-            permissions(0, acl(None, 0, 6)).cause(&member()),
-            Cause::Entry(entry)
-        );
-        assert_eq!(entry.to_string(), "group::---");
-    }
-
-    #[test]
-    fn the_mask_denies_what_the_entry_gives() {
-        let mask = Entry {
-            tag: Tag::Mask,
-            bits: 4,
-        };
-        assert_eq!(
-            permissions(0, acl(Some(6), 6, 4)).cause(&stranger()),
-            Cause::Mask(mask)
-        );
-        assert_eq!(mask.to_string(), "mask::r--");
-    }
-
-    #[test]
-    fn an_entry_for_the_user_wins_over_the_groups() {
-        let entry = Entry {
-            tag: Tag::User(1000),
-            bits: 4,
-        };
-        assert_eq!(
-            permissions(0, acl(Some(4), 6, 6)).cause(&member()),
-            Cause::Entry(entry)
-        );
-    }
-
-    #[test]
-    fn what_mode_and_acl_allow_is_refused_elsewhere() {
-        assert_eq!(
-            permissions(0o666, None).cause(&stranger()),
-            Cause::Elsewhere
-        );
-        assert_eq!(permissions(0o660, None).cause(&member()), Cause::Elsewhere);
+    fn the_entry_or_the_mask_of_an_acl_that_denies_is_named() {
+        let group = DenyReason::AclEntry(entry(OWNING_GROUP, 0, u32::MAX));
+        let mask = DenyReason::AclMask(entry(MASK, 4, u32::MAX));
+        let user = DenyReason::AclEntry(entry(USER, 4, 1000));
+        for (groups, entries, expected) in [
+            // The mode shows the mask, not the group's entry.
+            (MEMBER, acl(None, 0, 6), group),
+            (STRANGER, acl(None, 0, 6), group),
+            (STRANGER, acl(Some(6), 6, 4), mask),
+            // The user's own entry is the one that counts.
+            (MEMBER, acl(Some(4), 6, 6), user),
+        ] {
+            assert_eq!(reason(groups, true, entries), expected);
+        }
+        assert_eq!(group.to_string(), "its ACL says `group::---`");
+        assert_eq!(mask.to_string(), "its ACL is cut down by `mask::r--`");
     }
 }

@@ -1,6 +1,6 @@
-//! An alarm for `KVM_RUN`: a timer whose signal is blocked in the thread and let through inside
-//! `KVM_RUN` alone, which then returns EINTR. So there is no waiting thread and no handler, and
-//! the thread's mask and pending signals are afterwards as they were. Never ends a guest.
+//! A time limit for `KVM_RUN`: a timer whose signal is blocked in the thread and delivered only inside
+//! `KVM_RUN`, which then returns EINTR. This needs no other thread and no handler, and restores the
+//! thread's mask and pending signals.
 
 use std::io;
 use std::time::Duration;
@@ -14,8 +14,7 @@ use nix::time::ClockId;
 
 use crate::sys;
 
-/// Sent by the timer, to this thread only. Nobody sends it from outside, unlike SIGALRM, which
-/// an `alarm` set before exec would.
+/// Sent by the timer, to this thread only. Not SIGALRM, which an `alarm` set before exec may send.
 const TICK: Signal = Signal::SIGVTALRM;
 
 /// A one-shot timer that interrupts this thread's `KVM_RUN` and nothing else.
@@ -25,18 +24,12 @@ pub struct Alarm {
 }
 
 impl Alarm {
-    /// Makes a vCPU one whose `KVM_RUN` it can interrupt, and no other signal can.
-    ///
-    /// # Errors
-    /// What `KVM_SET_SIGNAL_MASK` says.
+    /// Lets the alarm, and no other signal, interrupt `KVM_RUN` of this vCPU.
     pub fn may_interrupt(vcpu: &VcpuFd) -> io::Result<()> {
         sys::let_only_interrupt(vcpu, TICK)
     }
 
-    /// One that is not set, for the calling thread; no other may use it.
-    ///
-    /// # Errors
-    /// What the kernel says; only for want of memory.
+    /// Not set yet. May be used only by the calling thread.
     pub fn new() -> Result<Self, Errno> {
         let mut mask = SigSet::empty();
         mask.add(TICK);
@@ -55,10 +48,7 @@ impl Alarm {
         Ok(alarm)
     }
 
-    /// Lets it interrupt once, after that time.
-    ///
-    /// # Errors
-    /// What `timer_settime` says; never for a time that is not 0.
+    /// Interrupts once, after this time.
     pub fn set(&mut self, after: Duration) -> Result<(), Errno> {
         let when = Expiration::OneShot(TimeSpec::from_duration(after));
         self.timer
@@ -66,7 +56,7 @@ impl Alarm {
             .map_or(Ok(()), |t| t.set(when, TimerSetTimeFlags::empty()))
     }
 
-    /// Takes the signal that interrupted, so that the next run is not interrupted at once.
+    /// Consumes the signal, so that the next `KVM_RUN` is not interrupted at once.
     pub fn clear(&self) {
         sys::take_pending(TICK);
     }

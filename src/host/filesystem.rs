@@ -1,28 +1,25 @@
-//! The filesystem that a directory is on: its kind, its size, and what is free. Only asks.
+//! The filesystem of a directory: its kind, size and free space.
 
 use std::io;
 use std::path::Path;
 
 use nix::sys::statfs::{FsType, Statfs, statfs};
 
-/// What is known about the filesystem.
+/// A filesystem and its space.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Space {
-    /// Its kind in mount(8)'s words, or its number in hexadecimal.
+    /// Its type as mount(8) names it, else its magic number in hexadecimal.
     pub kind: String,
-    /// Whether it is memory, so that what a guest writes takes memory.
+    /// Whether files on it take memory.
     pub memory: bool,
-    /// Its size in bytes.
+    /// In bytes.
     pub size: u64,
-    /// What is free for this user, in bytes.
+    /// Free for this user, in bytes.
     pub free: u64,
 }
 
 impl Space {
-    /// Of the filesystem that `directory` is on, now.
-    ///
-    /// # Errors
-    /// What `statfs` says.
+    /// That of `directory`, now.
     pub fn of(directory: &Path) -> io::Result<Self> {
         let found = statfs(directory)?;
         let unit = u64::try_from(found.block_size()).unwrap_or(0);
@@ -36,7 +33,7 @@ impl Space {
     }
 }
 
-/// Kinds by their magic numbers (statfs(2)).
+/// The type by its magic number (statfs(2)), and whether it is memory.
 fn kind(found: &Statfs) -> (String, bool) {
     const KINDS: [(i64, &str); 16] = [
         (0x0102_1994, "tmpfs"),

@@ -1,5 +1,5 @@
-//! UEFI firmware, by the descriptors that distributions install for it (QEMU's
-//! docs/interop/firmware.json). Reads the descriptors; opens no firmware and writes nothing.
+//! UEFI firmware, found by the descriptors that distributions install (docs/interop/firmware.json in
+//! QEMU's source). Reads the descriptors, not the firmware.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -8,35 +8,35 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::distribution::{self, Package};
+use super::install_hint::{self, Package};
 
-/// Firmware in two flash images: the code, and a template for the variables.
+/// Firmware in two flash images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uefi {
-    /// The code; several machines may share it.
+    /// The code, read-only.
     pub code: PathBuf,
     /// `raw` or `qcow2`.
     pub code_format: String,
-    /// What a new machine's variables are a copy of.
+    /// The template of a new machine's variables.
     pub vars_template: PathBuf,
     /// `raw` or `qcow2`.
     pub vars_format: String,
-    /// The descriptor that names them.
+    /// The descriptor.
     pub descriptor: PathBuf,
 }
 
 /// Why there is no firmware.
 #[derive(Debug, thiserror::Error)]
 pub enum FirmwareError {
-    /// No descriptor fits.
+    /// No descriptor matches.
     #[error("no UEFI firmware for the machine {machine} was found ({looked_at} descriptors in {})",
         listed(.directories))]
     NotFound {
         /// The machine type.
         machine: String,
-        /// How many descriptors there were.
+        /// The number of descriptors.
         looked_at: usize,
-        /// Where.
+        /// Where they were looked for.
         directories: Vec<PathBuf>,
     },
 }
@@ -44,7 +44,7 @@ pub enum FirmwareError {
 impl FirmwareError {
     /// The command or the flag that helps.
     pub fn mend(&self) -> Option<String> {
-        let install = distribution::install(Package::Uefi);
+        let install = install_hint::command_for(Package::Uefi);
         Some(format!(
             "{install}, or name the firmware's file with --firmware PATH"
         ))
@@ -59,9 +59,8 @@ fn listed(paths: &[PathBuf]) -> String {
         .join(", ")
 }
 
-/// Where descriptors are looked for, the distribution's first, so that the later ones hide files
-/// of the same name in the earlier: system, administrator, user (`$XDG_CONFIG_HOME`, else
-/// `~/.config`).
+/// The directories of descriptors: system, administrator, user (`$XDG_CONFIG_HOME`, else `~/.config`).
+/// A file in a later one hides those of the same name in earlier ones.
 pub fn descriptor_directories() -> Vec<PathBuf> {
     let set = |name| {
         std::env::var_os(name)
@@ -77,24 +76,17 @@ pub fn descriptor_directories() -> Vec<PathBuf> {
 }
 
 /// [`find_uefi_in`] in this host's [`descriptor_directories`].
-///
-/// # Errors
-/// None fits.
 pub fn find_uefi(machine_type: &str) -> Result<Uefi, FirmwareError> {
     find_uefi_in(machine_type, &descriptor_directories())
 }
 
-/// The first descriptor, in the order of file names over all directories, that offers UEFI in
-/// split flash for x86_64 and `machine_type` (`pc-q35-7.2`, or the aliases `q35` and `pc`),
-/// without Secure Boot and SMM, and whose two files exist.
+/// The first descriptor, in the order of file names over all directories, of UEFI in split flash for
+/// x86_64 and `machine_type` (`pc-q35-7.2`, or the aliases `q35` and `pc`), without Secure Boot and SMM,
+/// whose two files exist.
 ///
-/// A file in a later directory hides the one of the same name in an earlier; an empty file thus
-/// hides it and offers nothing. What is not readable, or no descriptor, is passed over.
-/// "amd-sev" and the like only say that the firmware *could* run so (Debian's only plain
-/// firmware has it), and do not matter.
-///
-/// # Errors
-/// None fits.
+/// A file in a later directory hides one of the same name in an earlier one; an empty file just hides
+/// it. Unreadable and malformed files are skipped. Features such as "amd-sev" only mean that the
+/// firmware *could* run so (Debian's only plain firmware has it), and are ignored.
 pub fn find_uefi_in(machine_type: &str, directories: &[PathBuf]) -> Result<Uefi, FirmwareError> {
     let machine = match machine_type {
         "q35" => "pc-q35-0",
@@ -122,7 +114,7 @@ pub fn find_uefi_in(machine_type: &str, directories: &[PathBuf]) -> Result<Uefi,
         })
 }
 
-/// The parts of a descriptor that matter here; the schema's names.
+/// The fields of a descriptor that are used.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Descriptor {
@@ -136,7 +128,7 @@ struct Descriptor {
 #[serde(rename_all = "kebab-case")]
 struct Mapping {
     device: String,
-    /// Since QEMU 7.0; before that all were "split".
+    /// Since QEMU 7.0; before that always "split".
     mode: Option<String>,
     executable: Option<FlashFile>,
     nvram_template: Option<FlashFile>,
@@ -154,7 +146,7 @@ struct Target {
     machines: Vec<String>,
 }
 
-/// What rules a firmware out: it would need SMM, or refuse to boot what is not signed.
+/// Features that exclude a firmware: it needs SMM, or refuses unsigned boot loaders.
 const UNWANTED: [&str; 3] = ["requires-smm", "secure-boot", "enrolled-keys"];
 
 fn offer(path: &Path, machine: &str) -> Option<Uefi> {
@@ -187,7 +179,7 @@ fn offer(path: &Path, machine: &str) -> Option<Uefi> {
     })
 }
 
-/// Whether a name fits a pattern in which `*` stands for any text, as `fnmatch` has it.
+/// Whether `name` matches a pattern in which `*` stands for any text, as in fnmatch(3).
 fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else {
@@ -198,7 +190,7 @@ fn matches(pattern: &str, name: &str) -> bool {
         let Some(at) = rest.find(part) else {
             return false;
         };
-        // Of the last part, only the occurrence at the end counts.
+        // For the last part only the occurrence at the end counts.
         ends = rest.ends_with(part);
         rest = &rest[at + part.len()..];
     }

@@ -1,40 +1,41 @@
-//! The kernel that the appliance boots: this host's own, with its modules. Only finds them;
-//! never loads a module, and reads no more of a kernel than its header.
+//! The kernel for the appliance: one of this host's, with its modules. Reads no more of a kernel than its
+//! header.
 
+use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::distribution::{self, Package};
-use super::release::Release;
+use super::install_hint::{self, Package};
+use super::kernel_version::sort_key;
 
 /// A kernel that can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
-    /// The image, as QEMU's `-kernel` takes it.
+    /// The image, for QEMU's `-kernel`.
     pub image: PathBuf,
-    /// What `uname -r` will say in it, where that is known.
+    /// Its `uname -r`, if known.
     pub release: Option<String>,
-    /// The directory of its modules; always there unless the kernel was named explicitly.
+    /// The directory of its modules. Only a kernel that was named explicitly may have none.
     pub modules: Option<PathBuf>,
-    /// A newer kernel that was passed over because it cannot be read.
+    /// A newer kernel that was skipped because it cannot be read.
     pub newer_unreadable: Option<PathBuf>,
 }
 
-/// Why there is no kernel.
+/// Why there is no usable kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// The one that was named cannot be opened.
+    /// The one that was named.
     #[error("the kernel {} cannot be read", path.display())]
     Named {
-        /// As it was given.
+        /// As given.
         path: PathBuf,
         /// The reason.
         #[source]
         source: io::Error,
     },
-    /// There are kernels with modules, and none can be read; this is the newest.
+    /// None of the kernels with modules can be read.
     #[error("the kernel {} cannot be read", path.display())]
     Unreadable {
         /// The newest.
@@ -43,10 +44,10 @@ pub enum KernelError {
         #[source]
         source: io::Error,
     },
-    /// There is none that has modules.
+    /// There is no kernel with modules.
     #[error("there is no kernel {}/vmlinuz-* with its modules in /lib/modules", boot.display())]
     NotFound {
-        /// Where it was looked for.
+        /// The directory that was searched.
         boot: PathBuf,
     },
 }
@@ -61,19 +62,20 @@ impl KernelError {
             Self::Unreadable { path, .. } => unreadable_mend(path),
             Self::NotFound { .. } => format!(
                 "{}, or name a kernel with --kernel FILE",
-                distribution::install(Package::Kernel)
+                install_hint::command_for(Package::Kernel)
             ),
         })
     }
 }
 
-/// For a kernel that was named and has no modules here.
+/// The fix for a named kernel without modules.
 pub fn modules_mend() -> String {
     "name one whose modules are in /lib/modules/RELEASE, or leave --kernel and BIVOUAC_KERNEL out"
         .into()
 }
 
-/// Ubuntu makes its kernels 0600, root's; the second command survives reinstallation.
+/// The fix for a kernel that only root can read, as Ubuntu installs them. The second command survives
+/// reinstallation.
 pub fn unreadable_mend(path: &Path) -> String {
     let path = path.display();
     format!(
@@ -82,33 +84,27 @@ pub fn unreadable_mend(path: &Path) -> String {
     )
 }
 
-/// The kernel that was named (`--kernel` or BIVOUAC_KERNEL), else the newest of this host that
-/// can be read and has modules.
-///
-/// # Errors
-/// See [`KernelError`].
+/// The kernel that was named (`--kernel` or BIVOUAC_KERNEL), else the newest one that can be read and
+/// has modules.
 pub fn find(explicit: Option<&Path>) -> Result<Kernel, KernelError> {
     find_in(explicit, Path::new("/"))
 }
 
-/// [`find`] below another root directory. Looks at `boot/vmlinuz-RELEASE` and, as Fedora and
-/// Arch have it, `lib/modules/RELEASE/vmlinuz`.
-///
-/// # Errors
-/// See [`KernelError`].
+/// [`find`] below another root directory. Looks for `boot/vmlinuz-RELEASE` and, for Fedora and Arch,
+/// `lib/modules/RELEASE/vmlinuz`.
 pub fn find_in(explicit: Option<&Path>, root: &Path) -> Result<Kernel, KernelError> {
     if let Some(path) = explicit {
         return named(path, root);
     }
     let mut candidates = candidates(root);
-    candidates.sort_by(|a, b| b.0.cmp(&a.0));
+    candidates.sort_by_cached_key(|(release, ..)| Reverse(sort_key(release)));
     let mut unreadable = None;
     for (release, image, modules) in candidates {
         match File::open(&image) {
             Ok(_) => {
                 return Ok(Kernel {
                     image,
-                    release: Some(release.name),
+                    release: Some(release),
                     modules: Some(modules),
                     newer_unreadable: unreadable.map(|(path, _)| path),
                 });
@@ -153,32 +149,23 @@ fn named(path: &Path, root: &Path) -> Result<Kernel, KernelError> {
     })
 }
 
-/// Each kernel with modules: release, image, modules. A name that is no UTF-8 is none of ours.
-fn candidates(root: &Path) -> Vec<(Release, PathBuf, PathBuf)> {
+/// Release, image and modules of each kernel that has modules. Skips names that are not UTF-8.
+fn candidates(root: &Path) -> Vec<(String, PathBuf, PathBuf)> {
     let names = |directory: &Path| {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect::<Vec<_>>()
+        entries.filter_map(|entry| entry.file_name().into_string().ok())
     };
     let boot = root.join("boot");
-    let in_boot = names(&boot).into_iter().filter_map(|name| {
-        let release = name.strip_prefix("vmlinuz-")?;
-        Some((
-            Release::new(release),
-            boot.join(&name),
-            modules_of(root, release)?,
-        ))
+    let in_boot = names(&boot).filter_map(|name| {
+        let release = name.strip_prefix("vmlinuz-")?.to_owned();
+        let modules = modules_of(root, &release)?;
+        Some((release, boot.join(&name), modules))
     });
-    let beside_modules = names(&root.join("lib/modules"))
-        .into_iter()
-        .filter_map(|release| {
-            let modules = modules_of(root, &release)?;
-            let image = modules.join("vmlinuz");
-            image
-                .exists()
-                .then(|| (Release::new(release), image, modules))
-        });
+    let beside_modules = names(&root.join("lib/modules")).filter_map(|release| {
+        let modules = modules_of(root, &release)?;
+        let image = modules.join("vmlinuz");
+        image.exists().then_some((release, image, modules))
+    });
     in_boot.chain(beside_modules).collect()
 }
 
@@ -187,8 +174,8 @@ fn modules_of(root: &Path, release: &str) -> Option<PathBuf> {
     modules.is_dir().then_some(modules)
 }
 
-/// The release in the header of a bzImage: "HdrS" at 0x202, and at 0x20e the offset, less 0x200,
-/// of a string that starts with it (Documentation/arch/x86/boot.rst).
+/// The release in the header of a bzImage: "HdrS" at 0x202, and at 0x20e the offset minus 0x200 of a
+/// string that starts with it (Documentation/arch/x86/boot.rst).
 fn header_release(file: &File) -> Option<String> {
     let mut header = [0; 0x0e];
     file.read_exact_at(&mut header, 0x202).ok()?;

@@ -1,6 +1,6 @@
-//! KVM on this host: absent, denied, busy, or opens but cannot run a guest. Decided by opening
-//! the device and running a guest of seven bytes, never by mode bits; says what would mend it.
-//! Never chooses an accelerator: `machine` does, with this answer.
+//! Whether KVM runs guests on this host, and if not, why and how to fix it. Determined by opening the
+//! device and running a guest of a few instructions, never by mode bits. Does not choose the
+//! accelerator.
 
 use std::fmt;
 use std::path::Path;
@@ -8,126 +8,93 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::{accounts, acl, kvm_trial};
+pub use super::acl::DenyReason;
+use super::kvm_probe;
 
 /// The device that QEMU opens.
 pub const DEVICE: &str = "/dev/kvm";
 
-/// What became of the attempt to run a guest under KVM.
+/// The result of running a guest with KVM.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kvm {
     /// It runs guests at the processor's speed.
     Works {
-        /// How long the trial's loop took: microseconds.
+        /// The time of the probe's loop: microseconds.
         elapsed: Duration,
     },
     /// There is no device (ENOENT).
     Absent,
-    /// There is a device and no driver behind it (ENODEV): no virtualisation hardware, or its
-    /// module is not loaded.
+    /// There is no driver behind the device (ENODEV): no virtualisation hardware, or its module is not
+    /// loaded.
     NoHardware,
     /// The control group forbids the device (EPERM), as in most containers.
     Forbidden,
     /// The device's permissions forbid it (EACCES).
-    Denied(Denial),
-    /// Another hypervisor holds the processor's virtualisation (EBUSY).
+    Denied(DenyReason),
+    /// Another hypervisor uses the processor's virtualisation (EBUSY).
     Busy,
-    /// It opens and creates a VM, but emulates what runs in it.
-    Crawls {
-        /// The processor time spent until the wait was given up, 2 to 5 ms.
+    /// It creates a VM, but emulates what runs in it.
+    TooSlow {
+        /// The CPU time until the probe was stopped, 2 to 5 ms.
         elapsed: Duration,
-        /// How many times slower than the bare processor, measured over that time.
+        /// How many times slower than the bare processor.
         factor: u32,
     },
-    /// The file is something else than KVM.
+    /// The file is not KVM.
     NotKvm,
-    /// A step failed as it never should.
-    Odd {
+    /// A step failed unexpectedly.
+    Unexpected {
         /// The system call or the ioctl request.
         step: &'static str,
-        /// What the kernel said.
+        /// Its error.
         errno: Errno,
     },
 }
 
-/// Why the permissions forbid it; only a hint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Denial {
-    /// The user is not in this group, which may.
-    NotInGroup(String),
-    /// The user is in this group by `/etc/group`, but logged in before that.
-    LoginTooOld(String),
-    /// The mode lets only others in.
-    Mode,
-    /// This entry of the ACL gives too little, though `ls` may show `rw` for the group.
-    AclEntry(String),
-    /// The mask of the ACL takes away what the entry gives.
-    AclMask(String),
-    /// Mode and ACL allow it.
-    Elsewhere,
-}
-
-/// Tries the host's KVM. Costs some 3 ms of processor time where the answer is
-/// [`Kvm::Crawls`] (1 ms to make a VM, 2 ms of waiting, at most 5), and under 1 ms elsewhere. Leaves no descriptor, signal or
-/// handler; the VM is closed by a thread of its own. May be called from any thread.
+/// Probes the host's KVM. Takes about 3 ms of CPU time if the result is [`Kvm::TooSlow`] (1 ms to create a
+/// VM, 2 to 5 ms to run it), otherwise less than 1 ms. Leaves no descriptor, signal or handler behind;
+/// another thread closes the VM. May be called from any thread.
 pub fn check() -> Kvm {
     check_at(Path::new(DEVICE))
 }
 
-/// [`check`] for a device of another name.
+/// [`check`] for another device.
 pub fn check_at(device: &Path) -> Kvm {
-    use kvm_trial::Failed;
-    match kvm_trial::run(device, kvm_trial::ITERATIONS) {
-        Ok(pace) if pace.keeps_up => Kvm::Works {
-            elapsed: pace.elapsed,
+    use kvm_probe::Failed;
+    match kvm_probe::run(device, kvm_probe::ITERATIONS) {
+        Ok(timing) if timing.keeps_up => Kvm::Works {
+            elapsed: timing.elapsed,
         },
-        Ok(pace) => Kvm::Crawls {
-            elapsed: pace.elapsed,
-            factor: pace.factor(),
+        Ok(timing) => Kvm::TooSlow {
+            elapsed: timing.elapsed,
+            factor: timing.factor(),
         },
         Err(Failed::Open(Errno::ENOENT)) => Kvm::Absent,
         Err(Failed::Open(Errno::ENODEV | Errno::ENXIO)) => Kvm::NoHardware,
         Err(Failed::Open(Errno::EPERM)) => Kvm::Forbidden,
-        Err(Failed::Open(Errno::EACCES)) => Kvm::Denied(denial(device)),
-        Err(Failed::Open(errno)) => Kvm::Odd {
+        Err(Failed::Open(Errno::EACCES)) => Kvm::Denied(DenyReason::of(device)),
+        Err(Failed::Open(errno)) => Kvm::Unexpected {
             step: "open",
             errno,
         },
         Err(Failed::CreateVm(Errno::EBUSY)) => Kvm::Busy,
-        Err(Failed::CreateVm(errno)) => Kvm::Odd {
+        Err(Failed::CreateVm(errno)) => Kvm::Unexpected {
             step: "KVM_CREATE_VM",
             errno,
         },
         Err(Failed::NotKvm) => Kvm::NotKvm,
-        Err(Failed::Step(step, errno)) => Kvm::Odd { step, errno },
-    }
-}
-
-fn denial(device: &Path) -> Denial {
-    let Some(permissions) = acl::Permissions::of(device) else {
-        return Denial::Elsewhere;
-    };
-    let asker = acl::Asker::this_process();
-    match permissions.cause(&asker) {
-        acl::Cause::NotInGroup(gid) if accounts::is_listed(asker.uid, gid) => {
-            Denial::LoginTooOld(accounts::group_name(gid))
-        }
-        acl::Cause::NotInGroup(gid) => Denial::NotInGroup(accounts::group_name(gid)),
-        acl::Cause::Entry(entry) => Denial::AclEntry(entry.to_string()),
-        acl::Cause::Mask(entry) => Denial::AclMask(entry.to_string()),
-        acl::Cause::Mode => Denial::Mode,
-        acl::Cause::Elsewhere => Denial::Elsewhere,
+        Err(Failed::Step(step, errno)) => Kvm::Unexpected { step, errno },
     }
 }
 
 impl Kvm {
-    /// Whether guests should run under it.
+    /// Whether guests should use it.
     pub fn works(&self) -> bool {
         matches!(self, Self::Works { .. })
     }
 
-    /// A word for reports and JSON.
-    pub fn word(&self) -> &'static str {
+    /// The word for JSON reports.
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Works { .. } => "works",
             Self::Absent => "absent",
@@ -135,13 +102,13 @@ impl Kvm {
             Self::Forbidden => "forbidden",
             Self::Denied(_) => "denied",
             Self::Busy => "busy",
-            Self::Crawls { .. } => "crawls",
+            Self::TooSlow { .. } => "crawls",
             Self::NotKvm => "not-kvm",
-            Self::Odd { .. } => "odd",
+            Self::Unexpected { .. } => "odd",
         }
     }
 
-    /// What would make it work, one line; `None` where nothing is amiss, or nothing is known.
+    /// The suggested fix, one line.
     pub fn mend(&self) -> Option<String> {
         Some(match self {
             Self::Works { .. } => return None,
@@ -151,55 +118,34 @@ impl Kvm {
                  `DeviceAllow=/dev/kvm rw` in the unit"
                     .into()
             }
-            Self::Denied(denial) => denial.mend(),
+            Self::Denied(reason) => reason.mend(),
             Self::Busy => "stop the other hypervisor (VirtualBox, VMware) or its machines".into(),
-            Self::Crawls { .. } => {
+            Self::TooSlow { .. } => {
                 "on a virtual host ask for nested virtualisation, or use bare metal".into()
             }
             Self::NotKvm => "`sudo rm /dev/kvm && sudo mknod -m 660 /dev/kvm c 10 232 && sudo \
                              chgrp kvm /dev/kvm`"
                 .into(),
-            Self::Odd { .. } => "see `dmesg | grep -i kvm`".into(),
+            Self::Unexpected { .. } => "see `dmesg | grep -i kvm`".into(),
         })
     }
 }
 
-impl Denial {
-    fn mend(&self) -> String {
-        match self {
-            Self::NotInGroup(group) => {
-                format!("`sudo usermod -aG {group} $USER`, and log in again")
-            }
-            Self::LoginTooOld(group) => format!("log in again, or `newgrp {group}` in this shell"),
-            Self::Mode => "`sudo setfacl -m u:$USER:rw /dev/kvm`".into(),
-            Self::AclEntry(entry) | Self::AclMask(entry) => match entry.starts_with("user:") {
-                true => "`sudo setfacl -m u:$USER:rw /dev/kvm`".into(),
-                false => "`sudo setfacl -b /dev/kvm`, or `sudo setfacl -m g::rw /dev/kvm`".into(),
-            },
-            Self::Elsewhere => {
-                "see whether it is mounted nodev (`findmnt -T /dev/kvm`), or a security module \
-                 refuses it (`dmesg | grep -i denied`)"
-                    .into()
-            }
-        }
-    }
-}
-
-/// Rounded to two significant digits: more would change from run to run.
+/// Rounded to two significant digits: more would change with each run.
 fn two_digits(number: u32) -> u32 {
     let unit = 10_u32.pow(number.max(1).ilog10().saturating_sub(1));
     number.saturating_add(unit / 2) / unit * unit
 }
 
-/// With the processor's flag, only the module is missing; without it, more than that.
+/// With the processor's flag only the module is missing.
 fn load_module() -> String {
     let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let has = |flag| flags.split_whitespace().any(|word| word == flag);
     match (has("vmx"), has("svm")) {
         (true, _) => "`sudo modprobe kvm_intel`".into(),
         (_, true) => "`sudo modprobe kvm_amd`".into(),
-        _ => "switch virtualisation on in the firmware's settings, or on a virtual host ask \
-              for nested virtualisation"
+        _ => "enable virtualisation in the firmware's settings, or on a virtual host ask for \
+              nested virtualisation"
             .into(),
     }
 }
@@ -209,35 +155,20 @@ impl fmt::Display for Kvm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Works { elapsed } => {
-                write!(f, "KVM runs guests (trial: {} us)", elapsed.as_micros())
+                write!(f, "KVM runs guests (probe: {} us)", elapsed.as_micros())
             }
             Self::Absent => write!(f, "there is no KVM here: {DEVICE} does not exist"),
             Self::NoHardware => write!(f, "there is no KVM here: nothing is behind {DEVICE}"),
             Self::Forbidden => write!(f, "the control group of this process forbids {DEVICE}"),
-            Self::Denied(denial) => write!(f, "{DEVICE} may not be opened: {denial}"),
+            Self::Denied(reason) => write!(f, "{DEVICE} may not be opened: {reason}"),
             Self::Busy => write!(f, "KVM is busy: another hypervisor uses the processor"),
-            Self::Crawls { factor, .. } => write!(
+            Self::TooSlow { factor, .. } => write!(
                 f,
                 "KVM cannot run guests here: about {} times slower than the bare processor",
                 two_digits(*factor)
             ),
             Self::NotKvm => write!(f, "{DEVICE} is not KVM"),
-            Self::Odd { step, errno } => write!(f, "KVM fails: {step}: {}", errno.desc()),
-        }
-    }
-}
-
-impl fmt::Display for Denial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotInGroup(group) => write!(f, "you are not in the group {group}"),
-            Self::LoginTooOld(group) => {
-                write!(f, "you are in the group {group}, but not since this login")
-            }
-            Self::Mode => write!(f, "its mode lets only others in"),
-            Self::AclEntry(entry) => write!(f, "its ACL says `{entry}`"),
-            Self::AclMask(entry) => write!(f, "its ACL is cut down by `{entry}`"),
-            Self::Elsewhere => write!(f, "its mode and ACL allow it, something else does not"),
+            Self::Unexpected { step, errno } => write!(f, "KVM fails: {step}: {}", errno.desc()),
         }
     }
 }

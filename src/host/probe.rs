@@ -1,140 +1,199 @@
 //! What the QEMU that was found can do: starts it without a machine, asks over QMP, and ends it.
-//! For `doctor`; a run never pays for this. QEMU gets no disk, no network and no KVM here, dies
-//! with this process, and is always reaped.
+//! Used by `doctor` only. QEMU gets no disk, no network and no KVM here, dies with this process, and
+//! is always reaped.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
-use super::conversation::Conversation;
-pub use super::conversation::ProbeError;
+use super::qemu::SANDBOX;
+use crate::qmp::client::Qmp;
+use crate::qmp::codec::QmpError;
+use crate::qmp::probe::QmpProbe;
 
-/// The oldest version that is known to do (`x-ignore-shared`, `-add-fd` with block nodes,
-/// `-action`); HARD-CASES were tried on 7.2 and 10.0.
+/// The oldest QEMU that has all that is used: `x-ignore-shared`, `-add-fd` with block nodes,
+/// `-action`.
 pub const OLDEST: (u64, u64) = (6, 2);
-/// A device that a run may ask for.
+
+/// A device that a run may use.
 #[derive(Clone, Copy, Debug)]
-pub struct Need {
-    /// Its name in QEMU.
+pub(crate) struct Requirement {
+    /// QEMU's name for it.
     pub name: &'static str,
-    /// The option or the feature that asks for it.
+    /// The option or feature that needs it.
     pub used_for: &'static str,
-    /// Whether a run without options already does.
+    /// Whether every run needs it.
     pub always: bool,
 }
 
-/// Every device that a run may ask for.
-pub const DEVICES: &[Need] = &[
-    need("virtio-blk-pci", "--bus virtio", true),
-    need("virtio-rng-pci", "entropy", true),
-    need("virtio-serial-pci", "the agent's channel", false),
-    need("pvpanic", "telling a guest's panic", false),
-    need("virtio-scsi-pci", "--bus scsi", false),
-    need("scsi-hd", "--bus scsi", false),
-    need("scsi-cd", "--cdrom with --bus scsi", false),
-    need("nvme", "--bus nvme", false),
-    need("ich9-ahci", "--bus sata, --cdrom", false),
-    need("ide-hd", "--bus sata, --bus ide", false),
-    need("ide-cd", "--cdrom", false),
-    need("virtio-net-pci", "--net user", false),
+/// Every device that a run may use.
+pub(crate) const DEVICES: &[Requirement] = &[
+    device("virtio-blk-pci", "--bus virtio", true),
+    device("virtio-rng-pci", "entropy", true),
+    device("virtio-serial-pci", "the agent's channel", false),
+    device("pvpanic", "reporting a guest's panic", false),
+    device("virtio-scsi-pci", "--bus scsi", false),
+    device("scsi-hd", "--bus scsi", false),
+    device("scsi-cd", "--cdrom with --bus scsi", false),
+    device("nvme", "--bus nvme", false),
+    device("ich9-ahci", "--bus sata, --cdrom", false),
+    device("ide-hd", "--bus sata, --bus ide", false),
+    device("ide-cd", "--cdrom", false),
+    device("virtio-net-pci", "--net user", false),
 ];
 
-const fn need(name: &'static str, used_for: &'static str, always: bool) -> Need {
-    Need {
+const fn device(name: &'static str, used_for: &'static str, always: bool) -> Requirement {
+    Requirement {
         name,
         used_for,
         always,
     }
 }
-/// Everything: QEMU needs 25 ms to its greeting; a host that swaps takes seconds.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// What was learnt.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Abilities {
+
+/// For all commands. QEMU needs 25 ms until its greeting; a host that swaps takes seconds.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a QEMU can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Capabilities {
     /// The emulator.
     pub path: PathBuf,
-    /// Its version: major, minor, micro.
+    /// Major, minor, micro.
     pub version: (u64, u64, u64),
-    /// The distribution's own version, such as `Debian 1:7.2+dfsg-7+deb12u16`; may be empty.
+    /// The distribution's package version, such as `Debian 1:7.2+dfsg-7+deb12u16`; may be empty.
     pub package: String,
     /// Whether it was built with KVM.
     pub kvm: bool,
-    /// Those of [`DEVICES`] that it has not.
+    /// The devices that it lacks of those that a run may use.
     pub missing: Vec<&'static str>,
-    /// Whether `-netdev user` is built in.
+    /// Whether it was built with user networking (libslirp).
     pub user_network: bool,
 }
 
-/// Starts the emulator at `path` without a machine, asks it what it is, and ends it. Some 200 ms.
-///
-/// # Errors
-/// It does not start, or does not talk.
-pub fn ask(path: &Path) -> Result<Abilities, ProbeError> {
-    ask_within(path, DEADLINE)
+/// Why QEMU did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// It could not be started.
+    #[error("{} cannot be started", path.display())]
+    Start {
+        /// The emulator.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// It ended, or what it said is not QMP.
+    #[error("{} does not start: {reason}", path.display())]
+    Ended {
+        /// The emulator.
+        path: PathBuf,
+        /// Its last lines on standard error, else what is wrong with the connection.
+        reason: String,
+    },
+    /// It was silent for too long.
+    #[error("{} did not answer within {} s", path.display(), waited.as_secs_f32())]
+    Silent {
+        /// The emulator.
+        path: PathBuf,
+        /// For how long.
+        waited: Duration,
+    },
 }
 
-/// [`ask`] with less patience.
-///
-/// # Errors
-/// As [`ask`].
-pub fn ask_within(path: &Path, patience: Duration) -> Result<Abilities, ProbeError> {
-    let mut conversation = Conversation::open(path, patience)?;
-    let path = path.to_owned();
-    match questions(&mut conversation, &path) {
-        Ok(abilities) => Ok(abilities),
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(ProbeError::Silent {
-            path,
-            waited: patience,
-        }),
-        Err(error) => {
-            let said = conversation
-                .last_words()
-                .unwrap_or_else(|| error.to_string());
-            Err(ProbeError::Ended { path, said })
+impl ProbeError {
+    /// The command or the flag that helps.
+    pub fn mend(&self) -> Option<String> {
+        match self {
+            Self::Ended { reason, .. } if reason.contains("sandbox") => Some(
+                "this QEMU was built without seccomp: name another with --qemu PATH".to_owned(),
+            ),
+            Self::Start { path, .. } | Self::Ended { path, .. } | Self::Silent { path, .. } => {
+                Some(format!("see what `{} --version` says", path.display()))
+            }
         }
     }
 }
 
-fn questions(qemu: &mut Conversation, path: &Path) -> io::Result<Abilities> {
-    qemu.receive()?;
-    qemu.execute("qmp_capabilities", json!({}))?;
-    let version = qemu.execute("query-version", json!({}))?;
-    let kvm = qemu.execute("query-kvm", json!({}))?;
-    let types = qemu.execute("qom-list-types", json!({ "abstract": false }))?;
-    let schema = qemu.execute("query-qmp-schema", json!({}))?;
-    qemu.quit();
-    let number = |key: &str| version["qemu"][key].as_u64().unwrap_or(0);
-    let types: BTreeSet<&str> = array(&types).filter_map(|t| t["name"].as_str()).collect();
-    let missing = DEVICES
-        .iter()
-        .map(|need| need.name)
-        .filter(|name| !types.contains(name));
-    Ok(Abilities {
+/// Starts the emulator at `path` without a machine, asks what it can do, and ends it. Takes about
+/// 200 ms.
+pub fn ask(path: &Path) -> Result<Capabilities, ProbeError> {
+    ask_within(path, TIMEOUT)
+}
+
+/// [`ask`] with another time limit.
+pub fn ask_within(path: &Path, limit: Duration) -> Result<Capabilities, ProbeError> {
+    const NO_MACHINE: [&str; 7] = [
+        "-machine",
+        "none",
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-S",
+    ];
+    let args = [&NO_MACHINE[..], &["-sandbox", SANDBOX]].concat();
+    let path = path.to_owned();
+    let mut qemu = match QmpProbe::start(&path, &args) {
+        Ok(qemu) => qemu,
+        Err(source) => return Err(ProbeError::Start { path, source }),
+    };
+    match qemu.session(limit, async |qmp| capabilities(qmp, &path).await) {
+        Ok(found) => Ok(found),
+        Err(QmpError::Io(error)) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(ProbeError::Silent {
+                path,
+                waited: limit,
+            })
+        }
+        Err(error) => {
+            let reason = qemu.error_output().unwrap_or_else(|| error.to_string());
+            Err(ProbeError::Ended { path, reason })
+        }
+    }
+}
+
+/// `query-qmp-schema` with an untyped reply: a newer QEMU may have kinds of entries that qapi's type
+/// does not know.
+#[derive(Debug, Serialize)]
+struct QuerySchema {}
+
+impl qapi::Command for QuerySchema {
+    const NAME: &'static str = "query-qmp-schema";
+    const ALLOW_OOB: bool = false;
+    type Ok = Vec<Value>;
+}
+
+async fn capabilities(qmp: &Qmp, path: &Path) -> Result<Capabilities, QmpError> {
+    let kvm = qmp.execute(qapi::qmp::query_kvm {}).await?;
+    let concrete_types = qapi::qmp::qom_list_types {
+        abstract_: Some(false),
+        implements: None,
+    };
+    let types = qmp.execute(concrete_types).await?;
+    let schema = qmp.execute(QuerySchema {}).await?;
+    let types: BTreeSet<&str> = types.iter().map(|object| object.name.as_str()).collect();
+    let names = DEVICES.iter().map(|device| device.name);
+    let package = qmp.version.package.trim().trim_matches(['(', ')']);
+    Ok(Capabilities {
         path: path.to_owned(),
-        version: (number("major"), number("minor"), number("micro")),
-        package: version["package"]
-            .as_str()
-            .unwrap_or_default()
-            .trim_matches(['(', ')'])
-            .into(),
-        kvm: kvm["present"].as_bool().unwrap_or(false),
-        missing: missing.collect(),
+        version: qmp.version.numbers,
+        package: package.to_owned(),
+        kvm: kvm.present,
+        missing: names.filter(|name| !types.contains(name)).collect(),
         user_network: has_user_network(&schema),
     })
 }
 
-fn array(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-/// Whether the schema has `user` among the kinds of `netdev_add`: QEMU without libslirp lacks
-/// it. Names of enumerations are numbers in the schema, so each with `hubport` is looked at.
-fn has_user_network(schema: &Value) -> bool {
-    array(schema).any(|entry| {
-        let has = |kind: &str| array(&entry["values"]).any(|value| value == kind);
-        has("user") && has("hubport")
-    })
+/// Whether `user` is a kind of `netdev_add`. The schema numbers its enumerations instead of naming
+/// them, so any one that has `hubport` is taken.
+fn has_user_network(schema: &[Value]) -> bool {
+    let values = schema.iter().filter_map(|entry| entry["values"].as_array());
+    let has = |values: &[Value], kind: &str| values.iter().any(|value| value == kind);
+    values
+        .into_iter()
+        .any(|values| has(values, "user") && has(values, "hubport"))
 }

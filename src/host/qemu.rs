@@ -1,4 +1,4 @@
-//! Where QEMU's emulator is. Only looks at files; never starts it ([`super::probe`] does).
+//! Finds QEMU's emulator. Never starts it; [`super::probe`] does.
 
 use std::env;
 use std::ffi::OsStr;
@@ -6,27 +6,31 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::AccessFlags;
 
-use super::distribution::{self, Package};
+use super::install_hint::{self, Package};
 
-/// The name that distributions give to the emulator.
+/// The emulator's usual name.
 pub const NAME: &str = "qemu-system-x86_64";
-/// Where Red Hat's family hides it, out of PATH.
+/// Its path on Red Hat's family, outside PATH.
 pub const HIDDEN: &str = "/usr/libexec/qemu-kvm";
+
+/// The value of `-sandbox` for every QEMU.
+pub(crate) const SANDBOX: &str =
+    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
 /// Why there is no QEMU.
 #[derive(Debug, thiserror::Error)]
 pub enum QemuError {
-    /// Nothing was named, and it is in none of the usual places.
+    /// Not in the usual places; none was named.
     #[error("QEMU was not found: no {NAME} in PATH, no {HIDDEN}")]
     NotFound,
-    /// A name without a slash was given, and PATH has no such program.
+    /// The name that was given is not in PATH.
     #[error("QEMU was not found: no {} in PATH", .0.display())]
     NotInPath(PathBuf),
-    /// A path was given, and there is nothing.
+    /// The path that was given does not exist.
     #[error("QEMU was not found: {} does not exist", .0.display())]
     Missing(PathBuf),
-    /// A path was given, and it cannot be executed.
-    #[error("{} is not a program that may be executed", .0.display())]
+    /// The path that was given cannot be executed.
+    #[error("{} is not executable", .0.display())]
     NotExecutable(PathBuf),
 }
 
@@ -37,23 +41,20 @@ impl QemuError {
             Self::NotFound => {
                 format!(
                     "{}, or name it with --qemu PATH",
-                    distribution::install(Package::Qemu)
+                    install_hint::command_for(Package::Qemu)
                 )
             }
             Self::NotInPath(_) | Self::Missing(_) | Self::NotExecutable(_) => {
                 "name QEMU's emulator with --qemu PATH or BIVOUAC_QEMU, or leave that out to \
-                 have it looked for"
+                 search for it"
                     .into()
             }
         })
     }
 }
 
-/// Finds QEMU: what was named (`--qemu` or BIVOUAC_QEMU: a path, or a name to look up in PATH);
-/// else [`NAME`] in PATH; else [`HIDDEN`]. A few system calls; nothing is started.
-///
-/// # Errors
-/// What was looked for and not found.
+/// What was named (`--qemu` or BIVOUAC_QEMU: a path, or a name in PATH), else [`NAME`] in PATH, else
+/// [`HIDDEN`].
 pub fn find(explicit: Option<&Path>) -> Result<PathBuf, QemuError> {
     find_in(
         explicit,
@@ -62,10 +63,7 @@ pub fn find(explicit: Option<&Path>) -> Result<PathBuf, QemuError> {
     )
 }
 
-/// [`find`] with a PATH and a last resort of one's own.
-///
-/// # Errors
-/// As [`find`].
+/// [`find`] with another PATH and last resort.
 pub fn find_in(
     explicit: Option<&Path>,
     search_path: &OsStr,

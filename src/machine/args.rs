@@ -1,21 +1,21 @@
-//! From a [`Plan`] to QEMU's arguments: pure functions, one a device, so that a snapshot of
-//! the result is a whole test. Touches no host.
+//! From a [`Plan`] to QEMU's arguments. Pure functions, one per kind of device, so that a snapshot of
+//! the result is a complete test.
 
 use std::ffi::OsString;
 
 use serde_json::Value;
 
-use crate::host::conversation::SANDBOX;
+use crate::host::qemu::SANDBOX;
 
-use super::blockdev::{disk_nodes, layer_node, vacant_node};
-use super::plan::{Bus, ChildFd, Disk, Display, Firmware, Layer, Network, Plan, UseOfMemory};
+use super::blockdev::{disk_nodes, layer_node, placeholder_node};
+use super::plan::{Bus, ChildFd, Disk, Display, Firmware, Layer, MemoryMapping, Network, Plan};
 
 /// QEMU's arguments for `plan`, without the program's name.
 pub fn argv(plan: &Plan) -> Vec<OsString> {
     let mut args = Args {
-        // The first that is free on either machine type: 0 is the host bridge, 1 the bridge to
-        // ISA (pc) or free (q35).
-        next_slot: plan.saving.map(|_| 2),
+        // The first free one on both machine types: 0 is the host bridge, 1 the ISA bridge (pc) or
+        // free (q35).
+        next_slot: plan.snapshot.map(|_| 2),
         ..Args::default()
     };
     machine_args(&mut args, plan);
@@ -27,9 +27,11 @@ pub fn argv(plan: &Plan) -> Vec<OsString> {
         args.disk(&format!("disk{index}"), disk);
         disk_args(&mut args, plan.bus, index, disk.serial.as_deref());
     }
-    let vacant = plan.saving.map_or(0, |saving| saving.vacant_disks);
-    for index in plan.disks.len()..vacant {
-        args.blockdev(&vacant_node(&format!("disk{index}")));
+    let placeholders = plan
+        .snapshot
+        .map_or(0, |snapshot| snapshot.placeholder_disks);
+    for index in plan.disks.len()..placeholders {
+        args.blockdev(&placeholder_node(&format!("disk{index}")));
         disk_args(&mut args, plan.bus, index, None);
     }
     for (index, cdrom) in plan.cdroms.iter().enumerate() {
@@ -44,7 +46,7 @@ pub fn argv(plan: &Plan) -> Vec<OsString> {
 #[derive(Default)]
 struct Args {
     words: Vec<OsString>,
-    /// The place of the next device on the PCI bus, where places are told.
+    /// The PCI slot of the next device, if slots are explicit.
     next_slot: Option<u8>,
 }
 
@@ -58,8 +60,8 @@ impl Args {
         self.words.push(value.into());
     }
 
-    /// A device on the PCI bus, called `id` where its place is told: a restored machine must
-    /// have it under the same name in the same place.
+    /// A device on the PCI bus, named `id` if slots are explicit: a restored machine must have it under
+    /// the same name in the same slot.
     fn pci_device(&mut self, id: &str, mut device: String) {
         if let Some(slot) = &mut self.next_slot {
             if !device.contains(",id=") {
@@ -75,7 +77,7 @@ impl Args {
         self.opt("-blockdev", node.to_string());
     }
 
-    /// A descriptor as a set of its own. `opaque` is only for people who look.
+    /// A set with one descriptor. `label` is only for people who read the command line.
     fn fd_set(&mut self, fd: ChildFd, label: &str) {
         let label = label.replace(',', ",,");
         self.opt("-add-fd", format!("fd={0},set={0},opaque={label}", fd.0));
@@ -105,7 +107,7 @@ fn machine_args(args: &mut Args, plan: &Plan) {
         // SeaBIOS and boot loaders then use the serial port for their screen.
         machine.push_str(",graphics=off");
     }
-    if plan.saving.is_some() {
+    if plan.snapshot.is_some() {
         machine.push_str(",memory-backend=memory");
     }
     args.opt("-machine", machine);
@@ -113,38 +115,40 @@ fn machine_args(args: &mut Args, plan: &Plan) {
     args.opt("-cpu", &plan.cpu);
     args.opt("-smp", plan.cpus.to_string());
     args.opt("-m", format!("{}M", plan.memory_mib));
-    // The CPUs wait until the console is being drained and QMP has been asked what is used.
+    // The CPUs wait until the console is read and QMP has told which accelerator is used.
     args.flag("-S");
     let reboot = if plan.reboot { "reset" } else { "shutdown" };
-    // A panic is reported and left running for a moment, so that its trace is whole.
+    // A panic is reported and keeps running for a moment, so that its trace is complete.
     args.opt("-action", format!("reboot={reboot},panic=none"));
     args.opt("-boot", "strict=on");
     args.opt("-device", "pvpanic");
-    if plan.saving.is_some_and(|saving| saving.generation_id) {
-        // QEMU draws a new one for each process, also for one that restores a machine.
+    if plan.snapshot.is_some_and(|snapshot| snapshot.generation_id) {
+        // QEMU generates a new one in each process, also in one that restores a machine.
         args.opt("-device", "vmgenid,guid=auto,id=generation");
     }
     args.opt("-object", "rng-builtin,id=rng0");
     args.pci_device("rng", "virtio-rng-pci,rng=rng0".to_owned());
 }
 
-/// The memory as a file, by a descriptor: since QEMU 8.1 the memory of a machine that is saved
-/// is left out of its state only where it is a named file, as a memfd's number is not.
+/// The memory as a file, by its descriptor's path: since QEMU 8.1 the memory is left out of a saved
+/// state only if it is a file with a path, which `memory-backend-memfd` is not.
 fn memory_args(args: &mut Args, plan: &Plan) {
-    let Some(saving) = plan.saving else { return };
-    let mapping = match saving.use_of_memory {
-        UseOfMemory::Shared => "share=on",
-        UseOfMemory::CopyOnWrite => "share=off",
-        UseOfMemory::CopyOnWriteReadOnly => "share=off,readonly=on,rom=off",
+    let Some(snapshot) = plan.snapshot else {
+        return;
+    };
+    let mapping = match snapshot.mapping {
+        MemoryMapping::Shared => "share=on",
+        MemoryMapping::CopyOnWrite => "share=off",
+        MemoryMapping::CopyOnWriteReadOnly => "share=off,readonly=on,rom=off",
     };
     args.opt(
         "-object",
         format!(
             "memory-backend-file,id=memory,size={}M,mem-path=/proc/self/fd/{},{mapping}",
-            plan.memory_mib, saving.memory.0
+            plan.memory_mib, snapshot.memory.0
         ),
     );
-    if saving.use_of_memory != UseOfMemory::Shared {
+    if snapshot.mapping != MemoryMapping::Shared {
         args.opt("-incoming", "defer");
     }
 }
@@ -204,7 +208,7 @@ fn controller_args(args: &mut Args, plan: &Plan) {
     }
 }
 
-/// Number 0 is QEMU's own for `-kernel`.
+/// QEMU uses 0 for `-kernel`.
 fn boot_index(slot: usize) -> usize {
     slot + 1
 }
@@ -224,11 +228,11 @@ fn disk_args(args: &mut Args, bus: Bus, index: usize, serial: Option<&str>) {
     );
     match (serial, bus) {
         (Some(serial), _) => device.push_str(&format!(",serial={serial}")),
-        // nvme refuses to start without one.
+        // nvme requires one.
         (None, Bus::Nvme) => device.push_str(&format!(",serial=bivouac{index}")),
         (None, _) => {}
     }
-    // The machine stops at the first write that fails on the host, and says why.
+    // The machine stops at the first write that fails on the host, and QEMU reports the reason.
     if bus != Bus::Nvme {
         device.push_str(",werror=stop,rerror=report");
     }
@@ -258,16 +262,16 @@ fn cdrom_args(args: &mut Args, plan: &Plan, index: usize, cdrom: &Layer) {
     );
 }
 
-/// The user-mode network of a machine that is saved. It has leased the guest's address to a
-/// hardware address that no clone has, and would give each another one, to which no published port
-/// leads: so it is taken from its hub before the machine is saved, and clones bring new ones.
+/// The user-mode network of a machine that is saved. It has leased the guest's address to a MAC address
+/// that no clone has, and would lease clones another address, to which no published port leads. So it
+/// is removed from its hub before the machine is saved, and clones have a new one.
 pub const NETWORK_BEHIND_A_HUB: &str = "user0";
 
 fn network_args(args: &mut Args, plan: &Plan) {
     let Network::User { publish } = &plan.network else {
         return;
     };
-    let id = match plan.saving {
+    let id = match plan.snapshot {
         Some(_) => NETWORK_BEHIND_A_HUB,
         None => "net0",
     };
@@ -279,11 +283,11 @@ fn network_args(args: &mut Args, plan: &Plan) {
         ));
     }
     args.opt("-netdev", netdev);
-    if plan.saving.is_some() {
+    if plan.snapshot.is_some() {
         args.opt("-netdev", format!("hubport,id=port0,hubid=0,netdev={id}"));
         args.opt("-netdev", "hubport,id=net0,hubid=0");
     }
-    // No option ROM: nobody boots from this network, and loading it takes time.
+    // No option ROM: machines do not boot from the network, and loading it takes time.
     args.pci_device(
         "net0-device",
         "virtio-net-pci,netdev=net0,romfile=".to_owned(),

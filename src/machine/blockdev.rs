@@ -1,5 +1,5 @@
-//! Block nodes as JSON: every node names its driver, every backing is explicit to the end,
-//! and every file is a descriptor set. Pure functions.
+//! Block nodes as JSON. Every node names its driver, every backing is explicit, and every file is a
+//! descriptor set. Pure functions.
 
 use serde_json::{Map, Value, json};
 
@@ -12,8 +12,8 @@ pub fn fd_set(fd: ChildFd) -> String {
     format!("/dev/fdset/{}", fd.0)
 }
 
-/// The nodes of `disk`, base first, so that each one names only nodes before it. The last
-/// is the disk itself and is called `name`.
+/// The nodes of `disk`, base first, so that each refers only to nodes before it. The last one is the
+/// overlay, named `name`.
 pub fn disk_nodes(name: &str, disk: &Disk) -> Vec<Value> {
     let mut nodes = Vec::with_capacity(disk.layers.len() + 1);
     let mut backing = Value::Null;
@@ -46,16 +46,16 @@ pub fn layer_node(name: &str, layer: &Layer, backing: Value) -> Value {
             "locking": "off",
         }),
     );
-    // Formats without backing files do not know the key; for the others it is always
-    // written, null at the base, else QEMU would follow the header.
+    // Formats without backing files do not have the key. For the others it is always written, null
+    // at the base; otherwise QEMU would follow the header.
     if has_backing(layer.format) {
         node.insert("backing".into(), backing);
     }
     Value::Object(node)
 }
 
-/// A disk without a byte, in whose place a real one may come.
-pub fn vacant_node(name: &str) -> Value {
+/// A disk of size 0, which a restored machine may replace by a real one.
+pub fn placeholder_node(name: &str) -> Value {
     json!({ "driver": "null-co", "node-name": name, "size": 0, "read-zeroes": true })
 }
 
@@ -63,8 +63,8 @@ fn has_backing(format: Format) -> bool {
     matches!(format, Format::Qcow2 | Format::Qed | Format::Vmdk)
 }
 
-/// The overlay that takes every write. Flushes are ignored on purpose: it dies with the
-/// machine and needs no durability, so the guest's fsync costs nothing.
+/// The overlay that takes all writes. Flushes are ignored on purpose: it is lost with the machine, so
+/// the guest's fsync need not cost anything.
 fn overlay_node(name: &str, overlay: ChildFd, backing: Value) -> Value {
     json!({
         "driver": "qcow2",

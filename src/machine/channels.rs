@@ -1,5 +1,5 @@
 //! The channels between bivouac and QEMU: connected socket pairs, so that nothing has a name.
-//! One end of each is ours; QEMU inherits the other under the number it has here.
+//! QEMU inherits one end of each under the descriptor number that it has here.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,28 +10,28 @@ use super::plan::{AGENT_PORT, AgentPort, ChildFd};
 /// Both ends of every channel, before QEMU is started.
 #[derive(Debug)]
 pub struct Channels {
-    pub(super) ours: Ours,
-    pub(super) theirs: Theirs,
+    pub(super) parent_ends: ParentEnds,
+    pub(super) child_ends: ChildEnds,
 }
 
-/// Our ends, non-blocking.
+/// The ends that this process keeps, non-blocking.
 #[derive(Debug)]
-pub(super) struct Ours {
+pub(super) struct ParentEnds {
     pub(super) qmp: UnixStream,
     pub(super) console: UnixStream,
     pub(super) agent: Option<UnixStream>,
 }
 
-/// The ends that QEMU inherits. Ours are closed once it runs, so that its end is an
+/// The ends that QEMU inherits. They are closed here once it runs, so that its end is an
 /// end-of-file for us.
 #[derive(Debug)]
-pub(super) struct Theirs {
+pub(super) struct ChildEnds {
     qmp: OwnedFd,
     console: OwnedFd,
     agent: Option<OwnedFd>,
 }
 
-impl Theirs {
+impl ChildEnds {
     pub(super) fn into_fds(self) -> Vec<OwnedFd> {
         let both = [self.qmp, self.console];
         both.into_iter().chain(self.agent).collect()
@@ -48,12 +48,12 @@ impl Channels {
             false => (None, None),
         };
         Ok(Self {
-            ours: Ours {
+            parent_ends: ParentEnds {
                 qmp,
                 console,
                 agent,
             },
-            theirs: Theirs {
+            child_ends: ChildEnds {
                 qmp: their_qmp,
                 console: their_console,
                 agent: their_agent,
@@ -63,17 +63,17 @@ impl Channels {
 
     /// The number of QEMU's end of QMP.
     pub fn qmp_fd(&self) -> ChildFd {
-        ChildFd(self.theirs.qmp.as_raw_fd())
+        ChildFd(self.child_ends.qmp.as_raw_fd())
     }
 
     /// The number of QEMU's end of the serial port.
     pub fn console_fd(&self) -> ChildFd {
-        ChildFd(self.theirs.console.as_raw_fd())
+        ChildFd(self.child_ends.console.as_raw_fd())
     }
 
     /// QEMU's end of the agent's port, under the name that bivouac's own agent looks for.
     pub fn agent_fd(&self) -> Option<AgentPort> {
-        self.theirs.agent.as_ref().map(|fd| AgentPort {
+        self.child_ends.agent.as_ref().map(|fd| AgentPort {
             fd: ChildFd(fd.as_raw_fd()),
             name: AGENT_PORT,
         })

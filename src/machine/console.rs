@@ -1,7 +1,6 @@
-//! The serial port's host end: everything the guest prints is copied to where it was asked
-//! for, its last lines are kept for an error, and three things are recognised in it: a kernel
-//! panic, a login prompt, and a boot that has stopped for a person to mend it. Knows nothing of
-//! QEMU or of terminals.
+//! The host end of the guest's serial port: copies the output to its destinations, keeps the last
+//! lines for an error message, and detects a kernel panic, a login prompt, and a boot that has
+//! stopped in a maintenance shell. Knows nothing of QEMU or terminals.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -13,39 +12,36 @@ use tokio::sync::mpsc;
 
 /// How many lines are kept for an error message.
 const TAIL_LINES: usize = 25;
-/// A longer line is cut, in bytes: a guest may never end one.
+/// Longer lines are cut, in bytes: a guest may never end one.
 const LINE_MAX: usize = 512;
 
-/// Something recognised in the guest's output.
+/// Something detected in the guest's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sighting {
-    /// The first byte of all.
+pub enum ConsoleEvent {
     FirstByte,
-    /// The kernel says that it panicked.
     Panic,
     /// A line that ends in `login:`.
     Login,
-    /// A prompt of what is started where a boot fails; why, in words.
+    /// The prompt of a maintenance shell. The text says why the boot stopped.
     Stuck(&'static str),
-    /// Our copy can no longer be written: its reader has gone, or a disk is full.
+    /// The copy for standard output cannot be written: its reader has gone, or a disk is full.
     OutputClosed,
 }
 
 /// Where the guest's output goes besides the tail.
 #[derive(Debug, Default)]
 pub struct Sinks {
-    /// Chunks for standard output; waits where it is full, so that a slow reader slows the
-    /// guest and memory stays bounded.
+    /// Chunks for standard output. The channel is bounded: a slow reader slows the guest down.
     pub output: Option<mpsc::Sender<Vec<u8>>>,
     /// A file that gets every byte.
     pub log: Option<File>,
 }
 
-/// Copies until the guest's end of the port is closed. Gives back what was kept.
+/// Copies until the guest's end of the port is closed.
 pub async fn pump(
     mut port: OwnedReadHalf,
     mut sinks: Sinks,
-    sightings: mpsc::UnboundedSender<Sighting>,
+    console_events: mpsc::UnboundedSender<ConsoleEvent>,
     tail: std::rc::Rc<std::cell::RefCell<Tail>>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
@@ -60,7 +56,7 @@ pub async fn pump(
         };
         let bytes = &buffer[..n];
         if std::mem::take(&mut first) {
-            let _ = sightings.send(Sighting::FirstByte);
+            let _ = console_events.send(ConsoleEvent::FirstByte);
         }
         if let Some(log) = &mut sinks.log {
             log.write_all(bytes).map_err(|error| {
@@ -71,15 +67,15 @@ pub async fn pump(
             && output.send(bytes.to_vec()).await.is_err()
         {
             sinks.output = None;
-            let _ = sightings.send(Sighting::OutputClosed);
+            let _ = console_events.send(ConsoleEvent::OutputClosed);
         }
-        for sighting in tail.borrow_mut().take(bytes) {
-            let _ = sightings.send(sighting);
+        for event in tail.borrow_mut().take(bytes) {
+            let _ = console_events.send(event);
         }
     }
 }
 
-/// Feeds the guest's input from a channel until either side ends.
+/// Writes the guest's input from a channel until either side closes.
 pub async fn feed(mut port: OwnedWriteHalf, mut input: mpsc::Receiver<Vec<u8>>) {
     use tokio::io::AsyncWriteExt;
     while let Some(bytes) = input.recv().await {
@@ -87,7 +83,7 @@ pub async fn feed(mut port: OwnedWriteHalf, mut input: mpsc::Receiver<Vec<u8>>) 
             return;
         }
     }
-    // The port stays open for the guest: an end of our input is not an end of its line.
+    // The end of the input does not hang up the guest's line.
     port.forget();
 }
 
@@ -101,8 +97,8 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Takes in `bytes` and says what it recognised in them.
-    pub fn take(&mut self, bytes: &[u8]) -> Vec<Sighting> {
+    /// Appends `bytes` and returns what was detected in them.
+    pub fn take(&mut self, bytes: &[u8]) -> Vec<ConsoleEvent> {
         let mut seen = Vec::new();
         for &byte in bytes {
             if byte != b'\n' {
@@ -112,7 +108,7 @@ impl Tail {
                 continue;
             }
             if is_panic(&self.current) {
-                seen.push(Sighting::Panic);
+                seen.push(ConsoleEvent::Panic);
             }
             self.lines.push_back(std::mem::take(&mut self.current));
             if self.lines.len() > TAIL_LINES {
@@ -121,18 +117,18 @@ impl Tail {
         }
         if !self.login_seen && is_login_prompt(&self.current) {
             self.login_seen = true;
-            seen.push(Sighting::Login);
+            seen.push(ConsoleEvent::Login);
         }
         if !self.stuck_seen
             && let Some(why) = stuck(&self.current)
         {
             self.stuck_seen = true;
-            seen.push(Sighting::Stuck(why));
+            seen.push(ConsoleEvent::Stuck(why));
         }
         seen
     }
 
-    /// The lines, fit to be printed: no control character of the guest's reaches a terminal.
+    /// The lines without control characters, safe to print to a terminal.
     pub fn lines(&self) -> Vec<String> {
         self.lines
             .iter()
@@ -143,8 +139,9 @@ impl Tail {
     }
 }
 
-/// `Kernel panic - not syncing` at the beginning of a line, after the kernel's own level, time
-/// stamp and, with CONFIG_PRINTK_CALLER, thread or CPU (kernel/panic.c, print_prefix). Text further on in a line is a person's or a log's.
+/// `Kernel panic - not syncing` at the beginning of a line, after the kernel's level, time stamp and,
+/// with CONFIG_PRINTK_CALLER, thread or CPU (kernel/panic.c, print_prefix). Further on in a line it
+/// is quoted text.
 fn is_panic(line: &[u8]) -> bool {
     let mut rest = line;
     if let Some(after) = rest.strip_prefix(b"<")
@@ -163,13 +160,13 @@ fn is_panic(line: &[u8]) -> bool {
     rest.starts_with(b"Kernel panic - not syncing")
 }
 
-/// getty's prompt: `NAME login:` with nothing behind it.
+/// getty's prompt, `NAME login:`, at the end of the output.
 fn is_login_prompt(line: &[u8]) -> bool {
     line.trim_ascii_end().ends_with(b"login:")
 }
 
-/// The whole prompts of those who wait for a person: the shells of initramfs-tools and dracut, and
-/// sulogin(8) of util-linux and of sysvinit.
+/// The complete prompts of maintenance shells: those of initramfs-tools and dracut, and sulogin(8) of
+/// util-linux and sysvinit.
 const STUCK: [(&str, &str); 5] = [
     ("(initramfs)", "its initramfs stopped, with a shell"),
     ("dracut:/#", "its initramfs stopped, with a shell"),
@@ -177,10 +174,10 @@ const STUCK: [(&str, &str); 5] = [
     ("(or press Control-D to continue):", SULOGIN),
     ("(or type Control-D to continue):", SULOGIN),
 ];
-const SULOGIN: &str = "its init asks at the console for somebody to mend it";
+const SULOGIN: &str = "its init waits at the console for maintenance";
 
-/// Such a prompt is a line that nobody has ended, and all of it: a log says other words besides.
-/// A shell may colour it.
+/// Why the boot stopped, if `line` is one of these prompts: an unfinished line with no other text.
+/// It may contain escape sequences.
 fn stuck(line: &[u8]) -> Option<&'static str> {
     if line.is_empty() || line.len() > 80 {
         return None;
@@ -230,7 +227,7 @@ mod tests {
         ] {
             assert_eq!(
                 Tail::default().take(format!("x\n{line}\r\n").as_bytes()),
-                [Sighting::Panic]
+                [ConsoleEvent::Panic]
             );
         }
         for line in [
@@ -246,7 +243,7 @@ mod tests {
     fn a_login_prompt_is_seen_once_though_it_comes_in_pieces() {
         let mut tail = Tail::default();
         assert_eq!(tail.take(b"\r\ndebian12 lo"), []);
-        assert_eq!(tail.take(b"gin: "), [Sighting::Login]);
+        assert_eq!(tail.take(b"gin: "), [ConsoleEvent::Login]);
         assert_eq!(tail.take(b"\r\ndebian12 login: "), []);
     }
 
@@ -259,7 +256,7 @@ mod tests {
         ] {
             let mut tail = Tail::default();
             let seen = tail.take(format!("words\r\n{prompt}").as_bytes());
-            assert!(matches!(seen[..], [Sighting::Stuck(_)]), "{prompt}");
+            assert!(matches!(seen[..], [ConsoleEvent::Stuck(_)]), "{prompt}");
             assert_eq!(tail.take(format!("\r\n{prompt}").as_bytes()), []);
         }
         for line in [

@@ -1,5 +1,5 @@
-//! Everything that a machine's block devices hold open: the images' layers, read-only, and an
-//! overlay for each disk that the guest may write.
+//! The files behind a machine's block devices: the layers of the images, read-only, and an overlay
+//! for each disk that the guest may write to.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -11,43 +11,36 @@ use crate::image::chain::Chain;
 use crate::image::error::ChainError;
 use crate::image::opened::Kind;
 
-/// Why a drive cannot be had, or can no longer be trusted.
+/// Why a drive cannot be opened or used.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
     /// The overlay could not be made.
     #[error("making an overlay in {}", place.display())]
     Overlay {
-        /// Where.
         place: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// What was to be a layer is none.
+    /// A saved overlay cannot be used as a layer.
     #[error(transparent)]
     Layer(#[from] Box<ChainError>),
-    /// The header is not the one that was checked.
     #[error("{}: its header was changed while QEMU opened it", path.display())]
-    HeaderChanged {
-        /// The layer.
-        path: PathBuf,
-    },
-    /// The header cannot be read any more.
+    HeaderChanged { path: PathBuf },
     #[error("reading {} again", path.display())]
     Header {
-        /// The layer.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
 impl DriveError {
-    /// What helps.
+    /// The suggested fix.
     pub fn mend(&self) -> Option<String> {
         match self {
-            Self::HeaderChanged { .. } => Some("run it again once nobody writes to it".to_owned()),
+            Self::HeaderChanged { .. } => {
+                Some("run it again when no other process writes to it".to_owned())
+            }
             Self::Overlay { .. } | Self::Header { .. } | Self::Layer(_) => None,
         }
     }
@@ -56,17 +49,15 @@ impl DriveError {
 /// The drives of one machine.
 #[derive(Debug)]
 pub struct Drives {
-    /// Where the overlays are.
     pub place: Place,
     chains: Vec<Chain>,
     overlays: Vec<Overlay>,
     sizes: Vec<u64>,
-    /// Which of the chains is each disk's.
+    /// For each disk, the index of its chain.
     of_disks: Vec<usize>,
 }
 
 impl Drives {
-    /// None yet.
     pub fn new(place: Place) -> Self {
         Self {
             place,
@@ -77,7 +68,7 @@ impl Drives {
         }
     }
 
-    /// A throwaway disk over `chain`; its node is called `name`.
+    /// Adds a disk with an overlay over `chain`. `name` is that of its node.
     pub fn disk(
         &mut self,
         name: &str,
@@ -100,13 +91,12 @@ impl Drives {
         Ok(disk)
     }
 
-    /// Puts one more layer between each disk and its overlay, which is made anew: `saved` are the
-    /// overlays of an earlier machine with the same disks. Gives the overlay and the layers of
-    /// each disk.
-    ///
-    /// # Errors
-    /// One of them is no overlay, or a new one cannot be made.
-    pub fn stack(&mut self, saved: &[PathBuf]) -> Result<Vec<(ChildFd, Vec<Layer>)>, DriveError> {
+    /// Adds one more layer on top of each disk and replaces its overlay by an empty one. `saved` are
+    /// the overlays of an earlier machine with the same disks. Returns each disk's overlay and layers.
+    pub fn push_layer(
+        &mut self,
+        saved: &[PathBuf],
+    ) -> Result<Vec<(ChildFd, Vec<Layer>)>, DriveError> {
         let mut stacked = Vec::new();
         for (path, (overlay, at)) in saved
             .iter()
@@ -120,29 +110,28 @@ impl Drives {
         Ok(stacked)
     }
 
-    /// The top of `chain`, for a device that only reads.
+    /// Adds the top layer of `chain` for a read-only device.
     pub fn read_only(&mut self, chain: Chain) -> Layer {
         let layer = layers(&chain).remove(0);
         self.chains.push(chain);
         layer
     }
 
-    /// Every image.
     pub fn chains(&self) -> &[Chain] {
         &self.chains
     }
 
-    /// Every overlay, in the order of the disks.
+    /// In the order of the disks.
     pub fn overlays(&self) -> &[Overlay] {
         &self.overlays
     }
 
-    /// The bytes of every disk, in the same order.
+    /// In bytes, in the order of the disks.
     pub fn disk_sizes(&self) -> &[u64] {
         &self.sizes
     }
 
-    /// What QEMU inherits.
+    /// The descriptors that QEMU inherits.
     pub fn files(&self) -> Vec<BorrowedFd<'_>> {
         let layers = self
             .chains
@@ -154,8 +143,8 @@ impl Drives {
             .collect()
     }
 
-    /// Refuses an image whose header is not the one that was checked. To be asked once QEMU
-    /// has opened every layer, before any guest runs.
+    /// Fails if a layer's header is not the one that was checked. Call it when QEMU has opened every
+    /// layer, before the guest runs.
     pub fn check_headers(&self) -> Result<(), DriveError> {
         for layer in self.chains.iter().flat_map(Chain::layers) {
             let path = || layer.path().to_owned();

@@ -1,4 +1,4 @@
-//! How a machine ended: from QEMU's events and exit status to one verdict. Pure.
+//! How a machine ended, determined from QEMU's events and exit status. Pure.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -8,72 +8,65 @@ use qapi::qmp::{Event, ShutdownCause};
 
 use crate::exit::Status;
 
-/// What was seen of the guest's end before QEMU's.
+/// How the guest ended, as seen before QEMU exited.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GuestEnd {
+pub enum GuestExit {
     /// SHUTDOWN, guest-shutdown.
     PoweredOff,
     /// SHUTDOWN, guest-reset: a reboot, or a triple fault.
     Reset,
-    /// GUEST_PANICKED, or the kernel's own words on the console.
+    /// GUEST_PANICKED, or the kernel's message on the console.
     Panicked,
     /// SHUTDOWN, host-ui: the user closed the machine's window.
     WindowClosed,
-    /// SHUTDOWN, host-signal and the like: somebody else ended QEMU. We never ask it to.
+    /// SHUTDOWN, host-signal and the like: another process ended QEMU. Bivouac never does so.
     Ended,
     /// BLOCK_IO_ERROR on a write; the guest is stopped.
     WriteFailed {
-        /// The node that failed.
         node: String,
-        /// No space on the device, as QEMU tells.
+        /// ENOSPC, according to QEMU.
         no_space: bool,
         /// strerror's text.
         reason: String,
     },
-    /// QMP ended or was not understood.
+    /// The QMP connection was lost or malformed.
     QmpLost(String),
 }
 
 /// How a machine ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The guest powered off.
     PoweredOff,
-    /// The guest asked for a reset, and none was allowed.
+    /// The guest requested a reset, which was not allowed.
     Reset,
-    /// The guest's kernel panicked.
     Panicked,
-    /// The user closed it: Ctrl-A X, or the window.
-    Left,
-    /// The guest's boot stopped for somebody to mend it.
-    GaveUp {
-        /// Where it stopped, in words.
+    /// Ctrl-A X, or the window was closed.
+    UserQuit,
+    /// The boot stopped in a maintenance shell.
+    BootFailed {
+        /// Where it stopped.
         how: &'static str,
     },
     /// A write to an overlay failed on the host.
     WriteFailed {
-        /// The node that failed.
         node: String,
-        /// No space on the device, as QEMU tells.
+        /// ENOSPC, according to QEMU.
         no_space: bool,
         /// strerror's text.
         reason: String,
     },
-    /// QEMU died under the guest.
     QemuDied {
-        /// Its signal or status, in words.
+        /// Its signal or status.
         how: String,
-        /// What it printed last.
+        /// Its last output.
         output: String,
     },
-    /// A time-out of ours.
     TimedOut {
-        /// The option that set it.
+        /// The option that set the time limit.
         option: &'static str,
-        /// Its length.
         length: std::time::Duration,
     },
-    /// A signal told bivouac to end.
+    /// Bivouac got this signal.
     Signalled(i32),
 }
 
@@ -81,8 +74,8 @@ impl End {
     /// The exit status of a run that ended so.
     pub fn status(&self) -> Status {
         match self {
-            Self::PoweredOff | Self::Left => Status::Success,
-            Self::Reset | Self::Panicked | Self::GaveUp { .. } => Status::GuestCrashed,
+            Self::PoweredOff | Self::UserQuit => Status::Success,
+            Self::Reset | Self::Panicked | Self::BootFailed { .. } => Status::GuestCrashed,
             Self::WriteFailed { .. } => Status::Failed,
             Self::QemuDied { .. } => Status::QemuDied,
             Self::TimedOut { .. } => Status::TimedOut,
@@ -90,14 +83,14 @@ impl End {
         }
     }
 
-    /// One word for the report.
-    pub fn word(&self) -> &'static str {
+    /// The word for the JSON report.
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::PoweredOff => "powered-off",
             Self::Reset => "reset",
             Self::Panicked => "panicked",
-            Self::Left => "left",
-            Self::GaveUp { .. } => "gave-up",
+            Self::UserQuit => "left",
+            Self::BootFailed { .. } => "gave-up",
             Self::WriteFailed { .. } => "write-failed",
             Self::QemuDied { .. } => "qemu-died",
             Self::TimedOut { .. } => "timed-out",
@@ -106,21 +99,21 @@ impl End {
     }
 }
 
-/// What `event` says of the guest's end, if anything.
-pub fn of_event(event: &Event) -> Option<GuestEnd> {
+/// How the guest ended, if `event` says so.
+pub fn of_event(event: &Event) -> Option<GuestExit> {
     Some(match event {
         Event::SHUTDOWN { data, .. } => match data.reason {
-            ShutdownCause::guest_shutdown => GuestEnd::PoweredOff,
-            ShutdownCause::guest_reset => GuestEnd::Reset,
-            ShutdownCause::guest_panic => GuestEnd::Panicked,
-            ShutdownCause::host_ui => GuestEnd::WindowClosed,
-            _ => GuestEnd::Ended,
+            ShutdownCause::guest_shutdown => GuestExit::PoweredOff,
+            ShutdownCause::guest_reset => GuestExit::Reset,
+            ShutdownCause::guest_panic => GuestExit::Panicked,
+            ShutdownCause::host_ui => GuestExit::WindowClosed,
+            _ => GuestExit::Ended,
         },
-        Event::GUEST_PANICKED { .. } => GuestEnd::Panicked,
+        Event::GUEST_PANICKED { .. } => GuestExit::Panicked,
         Event::BLOCK_IO_ERROR { data, .. }
             if matches!(data.action, qapi::qmp::BlockErrorAction::stop) =>
         {
-            GuestEnd::WriteFailed {
+            GuestExit::WriteFailed {
                 // `device` is empty for a node made by -blockdev.
                 node: data
                     .node_name
@@ -134,13 +127,13 @@ pub fn of_event(event: &Event) -> Option<GuestEnd> {
     })
 }
 
-/// The verdict on a QEMU that ended with `status` after `seen`.
-pub fn end_of(status: ExitStatus, seen: Option<GuestEnd>, output: String) -> End {
+/// The end of a machine whose QEMU exited with `status` after `seen`.
+pub fn end_of(status: ExitStatus, seen: Option<GuestExit>, output: String) -> End {
     match seen {
-        Some(GuestEnd::PoweredOff) => End::PoweredOff,
-        Some(GuestEnd::Reset) => End::Reset,
-        Some(GuestEnd::Panicked) => End::Panicked,
-        Some(GuestEnd::WriteFailed {
+        Some(GuestExit::PoweredOff) => End::PoweredOff,
+        Some(GuestExit::Reset) => End::Reset,
+        Some(GuestExit::Panicked) => End::Panicked,
+        Some(GuestExit::WriteFailed {
             node,
             no_space,
             reason,
@@ -149,13 +142,13 @@ pub fn end_of(status: ExitStatus, seen: Option<GuestEnd>, output: String) -> End
             no_space,
             reason,
         },
-        Some(GuestEnd::QmpLost(why)) => End::QemuDied { how: why, output },
-        Some(GuestEnd::WindowClosed) => End::Left,
-        Some(GuestEnd::Ended) if status.success() => End::QemuDied {
-            how: "ended by a signal from outside".into(),
+        Some(GuestExit::QmpLost(why)) => End::QemuDied { how: why, output },
+        Some(GuestExit::WindowClosed) => End::UserQuit,
+        Some(GuestExit::Ended) if status.success() => End::QemuDied {
+            how: "ended by a signal from another process".into(),
             output,
         },
-        Some(GuestEnd::Ended) | None => End::QemuDied {
+        Some(GuestExit::Ended) | None => End::QemuDied {
             how: describe(status),
             output,
         },
@@ -185,18 +178,18 @@ mod tests {
     #[test]
     fn the_verdict_is_success_only_where_the_guest_powered_off_or_the_user_left() {
         let end = |status, seen| end_of(status, seen, String::new()).status().code();
-        assert_eq!(end(exited(0), Some(GuestEnd::PoweredOff)), 0);
-        assert_eq!(end(exited(0), Some(GuestEnd::WindowClosed)), 0);
-        assert_eq!(end(exited(0), Some(GuestEnd::Ended)), 123);
+        assert_eq!(end(exited(0), Some(GuestExit::PoweredOff)), 0);
+        assert_eq!(end(exited(0), Some(GuestExit::WindowClosed)), 0);
+        assert_eq!(end(exited(0), Some(GuestExit::Ended)), 123);
         assert_eq!(end(exited(0), None), 123);
-        assert_eq!(end(exited(0), Some(GuestEnd::Reset)), 122);
-        assert_eq!(end(ExitStatus::from_raw(9), Some(GuestEnd::Panicked)), 122);
+        assert_eq!(end(exited(0), Some(GuestExit::Reset)), 122);
+        assert_eq!(end(ExitStatus::from_raw(9), Some(GuestExit::Panicked)), 122);
         assert_eq!(end(ExitStatus::from_raw(9), None), 123);
         assert_eq!(end(exited(1), None), 123);
         assert_eq!(
             end(
                 ExitStatus::from_raw(11),
-                Some(GuestEnd::QmpLost("x".into()))
+                Some(GuestExit::QmpLost("x".into()))
             ),
             123
         );

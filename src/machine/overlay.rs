@@ -1,5 +1,5 @@
-//! The unlinked file that takes every write of the guest. It is made here, before QEMU runs,
-//! with no helper process, and it never has a name; closing it gives its space back.
+//! The unlinked file that takes all writes of the guest. It is created here, before QEMU runs and
+//! without a helper process; closing it frees its space.
 
 use std::fs::File;
 use std::io;
@@ -16,14 +16,12 @@ use crate::image::qcow2::{EmptyOverlay, Geometry};
 /// Where overlays are kept.
 #[derive(Debug)]
 pub enum Place {
-    /// In a directory, unlinked.
     Directory(Scratch),
-    /// In memory.
     Memory,
 }
 
 impl Place {
-    /// A word for messages: the directory, or `memory`.
+    /// For messages: the directory, or `memory`.
     pub fn name(&self) -> PathBuf {
         match self {
             Self::Directory(scratch) => scratch.directory().to_owned(),
@@ -54,8 +52,8 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// A new overlay called `name`, of `virtual_size` bytes, a multiple of 512, over the image at `backing`
-    /// of the given format. Its header records both, though QEMU is told them anyway.
+    /// Creates an overlay over the image at `backing`. `virtual_size` is in bytes, a multiple of 512.
+    /// Its header records the backing file and format, although QEMU is given them explicitly.
     pub fn create(
         name: &str,
         place: &Place,
@@ -80,17 +78,17 @@ impl Overlay {
         })
     }
 
-    /// Its node's name.
+    /// The name of its block node.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The number under which QEMU inherits it.
+    /// The descriptor number that QEMU inherits.
     pub fn fd(&self) -> ChildFd {
         ChildFd(self.file.as_raw_fd())
     }
 
-    /// Bytes that it takes now on its filesystem or in memory.
+    /// The space that it takes now on its filesystem or in memory, in bytes.
     pub fn allocated(&self) -> io::Result<u64> {
         // st_blocks counts units of 512 bytes whatever the filesystem's block size (stat(2)).
         self.file.metadata().map(|metadata| metadata.blocks() * 512)

@@ -1,4 +1,4 @@
-//! When each step of a machine's life was over.
+//! When each phase of a machine's life ended, for reports.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
-/// Moments in milliseconds since a start. Clones write to the same list.
+/// Serializes as milliseconds since a start. Clones share one list.
 #[derive(Clone, Debug)]
 pub struct Phases {
     started: Instant,
@@ -14,14 +14,12 @@ pub struct Phases {
 }
 
 impl Default for Phases {
-    /// None yet, since now.
     fn default() -> Self {
         Self::since(Instant::now())
     }
 }
 
 impl Phases {
-    /// None yet, since then.
     pub fn since(started: Instant) -> Self {
         Self {
             started,
@@ -29,27 +27,26 @@ impl Phases {
         }
     }
 
-    /// Another list of moments since the same start.
-    pub fn anew(&self) -> Self {
+    /// An empty list with the same start.
+    pub fn fresh(&self) -> Self {
         Self::since(self.started)
     }
 
-    /// `phase` is over now.
+    /// `phase` ends now.
     pub fn mark(&self, phase: &'static str) {
         self.mark_at(phase, Instant::now());
     }
 
-    /// `phase` was over then.
     pub fn mark_at(&self, phase: &'static str, moment: Instant) {
         let elapsed = moment.saturating_duration_since(self.started);
         tracing::debug!("{phase} after {:.1} ms", elapsed.as_secs_f64() * 1e3);
         let mut marks = self.marks.borrow_mut();
-        // Of a step that was done again, the last time counts.
+        // If a phase is repeated, the last time counts.
         marks.retain(|(earlier, _)| *earlier != phase);
         marks.push((phase, elapsed));
     }
 
-    /// [`Phases::mark`], unless that was so before.
+    /// [`Phases::mark`], unless `phase` has been marked.
     pub fn mark_first(&self, phase: &'static str) {
         let known = (self.marks.borrow().iter()).any(|(marked, _)| *marked == phase);
         if !known {
@@ -80,7 +77,7 @@ mod tests {
         phases.mark_first("two");
         let before = serde_json::to_value(&phases).unwrap();
         phases.mark_first("two");
-        phases.anew().mark("three");
+        phases.fresh().mark("three");
         assert_eq!(serde_json::to_value(&phases).unwrap(), before);
         let (one, two) = (before["one"].as_f64(), before["two"].as_f64());
         assert!(one.unwrap() <= two.unwrap(), "{before}");

@@ -1,5 +1,7 @@
-//! A machine as plain data: what `args` turns into QEMU's command line. Nothing here touches
-//! the host; descriptors appear as numbers that the child will inherit.
+//! A machine as plain data, which `args` turns into QEMU's command line. Nothing here touches the host:
+//! descriptors are the numbers that QEMU will inherit.
+
+#![allow(missing_docs)]
 
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
@@ -19,7 +21,7 @@ pub const AGENT_PORT: &str = "org.bivouac.agent.0";
 pub struct AgentPort {
     /// A connected socket.
     pub fd: ChildFd,
-    /// By which the guest finds it.
+    /// The port's name in the guest.
     pub name: &'static str,
 }
 
@@ -30,17 +32,14 @@ pub struct Plan {
     pub qemu: PathBuf,
     /// Machine type, such as `q35` or `pc`.
     pub machine: String,
-    /// Accelerators in the order in which QEMU tries them.
     pub accelerator: Accelerator,
-    /// CPU model; `max` fits both accelerators.
+    /// CPU model; `max` works with both accelerators.
     pub cpu: String,
     /// Number of virtual CPUs, 1 or more.
     pub cpus: u32,
     /// Guest memory in MiB.
     pub memory_mib: u64,
-    /// What runs first.
     pub firmware: Firmware,
-    /// Where disks are attached.
     pub bus: Bus,
     /// Disks in boot order.
     pub disks: Vec<Disk>,
@@ -48,29 +47,25 @@ pub struct Plan {
     pub cdroms: Vec<Layer>,
     /// A kernel that QEMU loads itself.
     pub kernel: Option<DirectKernel>,
-    /// The guest's network.
     pub network: Network,
-    /// Where the guest's screen is shown.
     pub display: Display,
-    /// Whether a reset by the guest starts it again, instead of ending the machine.
+    /// Whether a reset by the guest reboots it instead of ending the machine.
     pub reboot: bool,
-    /// QMP's end for QEMU: a connected socket.
+    /// A connected socket for QMP.
     pub qmp: ChildFd,
-    /// The serial port's end for QEMU: a connected socket.
+    /// A connected socket for the serial port.
     pub console: ChildFd,
-    /// The agent's end for QEMU, where there is an agent: a connected socket, which the guest
-    /// sees as the virtio-serial port [`AGENT_PORT`].
+    /// A virtio-serial port for an agent in the guest.
     pub agent: Option<AgentPort>,
-    /// Whether it can be saved, or is restored from what was.
-    pub saving: Option<Saving>,
-    /// The user's own arguments, last.
+    /// Set for a machine that is saved, or restored from a snapshot.
+    pub snapshot: Option<SnapshotConfig>,
+    /// The user's own QEMU arguments, which come last.
     pub extra: Vec<OsString>,
 }
 
 impl Plan {
-    /// The same with made up numbers for all that is inherited, to be saved: what it has in
-    /// common with every other machine that can be restored from what it saves. The host's ends
-    /// of its network are no part of that.
+    /// The same plan, to be saved, with nominal descriptor numbers and without published ports: equal
+    /// for all machines that can be restored from its snapshot.
     pub fn nominal(&self) -> Self {
         let mut numbers = (3..).map(ChildFd);
         let mut next = || numbers.next().unwrap_or(ChildFd(0));
@@ -96,47 +91,44 @@ impl Plan {
         if let Network::User { publish } = &mut plan.network {
             publish.clear();
         }
-        plan.saving = Some(Saving {
+        plan.snapshot = Some(SnapshotConfig {
             memory: next(),
-            use_of_memory: UseOfMemory::Shared,
-            vacant_disks: 0,
+            mapping: MemoryMapping::Shared,
+            placeholder_disks: 0,
             generation_id: true,
         });
         plan
     }
 }
 
-/// What a machine has that is saved or restored. Its devices are at fixed places, so that both
-/// have the same.
+/// A machine that is saved or restored. Its devices are in fixed PCI slots, so that both have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Saving {
-    /// The file that is the guest's memory, as large as that.
+pub struct SnapshotConfig {
+    /// The file of the guest's memory, of the same size.
     pub memory: ChildFd,
-    /// What may become of the file.
-    pub use_of_memory: UseOfMemory,
-    /// How many disks without a byte it has, on [`Bus::Virtio`]. A machine that is restored may
-    /// have real ones in their place, and grows them ([`super::Machine::grow_disk`]).
-    pub vacant_disks: usize,
-    /// Whether the guest is told by a VM generation id that it is another machine than before
-    /// (Microsoft's "Virtual Machine Generation ID"; QEMU's vmgenid).
+    pub mapping: MemoryMapping,
+    /// How many disks of size 0 it has, on [`Bus::Virtio`]. A restored machine may have real ones in
+    /// their place and grows them ([`super::Machine::grow_disk`]).
+    pub placeholder_disks: usize,
+    /// Whether it has a VM generation ID, which tells the guest that it was cloned (QEMU's vmgenid).
     pub generation_id: bool,
 }
 
 /// How a machine's memory is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UseOfMemory {
-    /// The machine writes to it, to be saved: the file holds its memory then.
+pub enum MemoryMapping {
+    /// The machine is saved: it writes to the file.
     Shared,
-    /// The machine is restored from it and keeps its writes to itself. QEMU opens the file for
-    /// writing all the same; all that versions before 8.2 know.
+    /// The machine is restored, its writes are private. QEMU opens the file for writing nevertheless;
+    /// for versions before 8.2.
     CopyOnWrite,
-    /// The same with a file that is opened for reading only, from QEMU 8.2 on.
+    /// The same with a file that is opened read-only, since QEMU 8.2.
     CopyOnWriteReadOnly,
 }
 
-impl UseOfMemory {
-    /// What QEMU of this version (major, minor) knows best for a clone.
-    pub fn of_a_clone((major, minor): (u64, u64)) -> Self {
+impl MemoryMapping {
+    /// The best mapping for a clone that QEMU of this version (major, minor) supports.
+    pub fn for_clone((major, minor): (u64, u64)) -> Self {
         match (major, minor) >= (8, 2) {
             true => Self::CopyOnWriteReadOnly,
             false => Self::CopyOnWrite,
@@ -156,7 +148,7 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
-    /// Whether QEMU is to use KVM where it can.
+    /// Whether QEMU may use KVM.
     pub fn may_be_kvm(self) -> bool {
         self != Self::Tcg
     }
@@ -176,13 +168,13 @@ impl Accelerator {
 pub enum Firmware {
     /// QEMU's own default, SeaBIOS.
     Bios,
-    /// A firmware image for `-bios`.
+    /// An image for `-bios`.
     File(PathBuf),
     /// UEFI in two flash chips.
     Uefi {
-        /// The program, read-only.
+        /// Read-only.
         code: Layer,
-        /// The variable store, throwaway like a disk.
+        /// The variable store; writes are lost like a disk's.
         vars: Disk,
     },
 }
@@ -202,14 +194,14 @@ pub enum Bus {
     Nvme,
 }
 
-/// One disk: an overlay that takes the writes over read-only layers.
+/// A disk: an overlay that takes all writes, over read-only layers.
 #[derive(Clone, Debug)]
 pub struct Disk {
     /// The unlinked overlay, opened read-write.
     pub overlay: ChildFd,
     /// Top first; never empty.
     pub layers: Vec<Layer>,
-    /// Serial number that the guest sees.
+    /// The serial number that the guest sees.
     pub serial: Option<String>,
 }
 
@@ -218,11 +210,11 @@ pub struct Disk {
 pub struct Layer {
     /// Opened O_RDONLY.
     pub fd: ChildFd,
-    /// Told to QEMU, which never guesses.
+    /// Given to QEMU explicitly: it never probes.
     pub format: Format,
     /// A block device rather than a regular file.
     pub block_device: bool,
-    /// For people who read the command line: the file's path.
+    /// The file's path, for people who read the command line.
     pub label: String,
 }
 
@@ -240,20 +232,20 @@ pub struct DirectKernel {
 /// The guest's network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Network {
-    /// No network device at all.
+    /// No network device.
     None,
     /// QEMU's user-mode network.
     User {
-        /// TCP ports of the host that lead into the guest.
+        /// Forwarded ports.
         publish: Vec<Publish>,
     },
 }
 
-/// A TCP port of the host that leads to a port of the guest.
+/// A TCP port of the host that is forwarded to the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
-    /// Address of the host; loopback by default. QEMU 7.2 and 10.0 forward no IPv6 address
-    /// (net/slirp.c, slirp_hostfwd: inet_aton).
+    /// Address of the host. QEMU 7.2 and 10.0 do not forward IPv6 (net/slirp.c, slirp_hostfwd:
+    /// inet_aton).
     pub address: Ipv4Addr,
     /// Port of the host.
     pub host: u16,
@@ -264,7 +256,7 @@ pub struct Publish {
 /// Where the guest's screen is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Display {
-    /// Nowhere; the firmware and boot loader use the serial port.
+    /// Not at all; firmware and boot loader use the serial port.
     None,
     /// A window.
     Gtk,

@@ -1,5 +1,5 @@
-//! The QEMU process: started so that it cannot outlive us, reaped, and its last words kept.
-//! Knows nothing of QMP or of disks.
+//! The QEMU process: started so that it cannot outlive this process, reaped, and the end of its output
+//! kept. Knows nothing of QMP or disks.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ use crate::sys::ChildSetup;
 /// How much of QEMU's output is kept for an error message, in bytes.
 const TAIL: usize = 8 * 1024;
 
-/// A running QEMU, or one that has ended and was reaped.
+/// A QEMU that runs, or has exited and was reaped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -27,12 +27,12 @@ pub struct Process {
     tail: VecDeque<u8>,
 }
 
-/// What QEMU is started with besides its arguments.
+/// What QEMU inherits.
 #[derive(Debug)]
 pub struct Inherited {
-    /// The descriptors that it gets, under the numbers they have in this process.
+    /// Descriptors, under the numbers that they have in this process.
     pub fds: Vec<OwnedFd>,
-    /// The largest file that it may write, in bytes.
+    /// RLIMIT_FSIZE, in bytes.
     pub max_file_size: Option<u64>,
 }
 
@@ -70,13 +70,12 @@ impl Process {
         })
     }
 
-    /// QEMU's process id, until it was reaped.
+    /// QEMU's process id, until it is reaped.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Waits until QEMU ends, keeping the end of what it prints. May be dropped and called
-    /// again.
+    /// Waits until QEMU exits and keeps the end of its output. Cancel-safe.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         let mut buffer = [0; 4096];
         let mut open = true;
@@ -89,16 +88,16 @@ impl Process {
                 },
             }
         };
-        // What it printed last is still in the pipe. Not read to the end: a process that
-        // inherited the pipe could hold it open.
+        // The last output is still in the pipe. Not read to the end: a process that inherited the
+        // pipe could hold it open.
         while let Ok(n @ 1..) = self.output.try_read(&mut buffer) {
             keep(&mut self.tail, &buffer[..n]);
         }
         Ok(status)
     }
 
-    /// Waits for QEMU's own end until `deadline`; then kills it. Either way it is reaped when
-    /// this returns. May be dropped and called again.
+    /// Waits for QEMU to exit until `deadline`, then kills it. It is reaped when this returns.
+    /// Cancel-safe.
     pub async fn wait_or_kill(&mut self, deadline: Instant) -> io::Result<ExitStatus> {
         match tokio::time::timeout_at(deadline, self.wait()).await {
             Ok(status) => status,
@@ -106,10 +105,10 @@ impl Process {
         }
     }
 
-    /// Kills QEMU and reaps it. SIGKILL at once: a throwaway machine has nothing to save, no
-    /// file of it has a name, and a stopped or stuck QEMU heeds nothing gentler.
+    /// Kills QEMU and reaps it. SIGKILL at once: the machine has nothing to save, none of its files
+    /// has a name, and a stopped or hung QEMU ignores gentler signals.
     pub async fn kill(&mut self) -> io::Result<ExitStatus> {
-        // Fails only where it has already been reaped.
+        // Fails only if it has already been reaped.
         let _ = self.child.start_kill();
         self.wait().await
     }

@@ -1,5 +1,5 @@
-//! From a QEMU that was just executed to a session with it, and every way in which that can
-//! fail, with QEMU's own words.
+//! From a QEMU that was just executed to a QMP session with it, and every way in which that can fail,
+//! with QEMU's own output.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,56 +10,32 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::process::Process;
-use super::qmp::{Events, Qmp, QmpError};
-use super::{EXIT_PATIENCE, end};
+use super::{EXIT_TIMEOUT, end};
+use crate::qmp::client::{Events, Qmp};
+use crate::qmp::codec::QmpError;
 
-/// How long QEMU may take to its QMP greeting. It needs 20 to 100 ms; a host that swaps or
-/// loads QEMU from a network file system needs longer.
+/// Time limit until QEMU's QMP greeting. QEMU needs 20 to 100 ms; more on a host that swaps or loads
+/// it from a network filesystem.
 const GREETING_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Why a machine did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The program could not be run at all.
     #[error("starting {}", program.display())]
     Spawn {
-        /// QEMU's path.
         program: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// QEMU refused its arguments, or could not go on.
+    /// QEMU rejected its arguments, or could not continue.
     #[error("QEMU ended before the machine started ({}){}", end::describe(*status), quoted(output))]
-    Refused {
-        /// Its exit status.
-        status: ExitStatus,
-        /// What it printed.
-        output: String,
-    },
-    /// QEMU was killed, or crashed.
+    Refused { status: ExitStatus, output: String },
     #[error("QEMU died while starting: {}{}", end::describe(*status), quoted(output))]
-    Died {
-        /// Its exit status.
-        status: ExitStatus,
-        /// What it printed.
-        output: String,
-    },
-    /// No greeting within the deadline.
+    Died { status: ExitStatus, output: String },
     #[error("QEMU did not answer within {} s{}", GREETING_DEADLINE.as_secs(), quoted(output))]
-    Silent {
-        /// What it printed.
-        output: String,
-    },
-    /// The conversation failed.
+    Silent { output: String },
     #[error("{error}{}", quoted(output))]
-    Qmp {
-        /// What went wrong.
-        error: QmpError,
-        /// What QEMU printed.
-        output: String,
-    },
-    /// Something of ours.
+    Qmp { error: QmpError, output: String },
     #[error("setting up QEMU's channels")]
     Channel(#[from] io::Error),
 }
@@ -72,8 +48,8 @@ fn quoted(output: &str) -> String {
     }
 }
 
-/// Waits for the greeting and negotiates, unless QEMU ends or stays silent.
-pub(super) async fn greet(
+/// Opens the QMP session, unless QEMU exits or stays silent.
+pub(super) async fn handshake(
     process: &mut Process,
     socket: UnixStream,
 ) -> Result<(Qmp, Events), StartError> {
@@ -88,7 +64,7 @@ pub(super) async fn greet(
     };
     match opened {
         Ok(session) => Ok(session),
-        Err(QmpError::Closed) => Err(gone(process).await),
+        Err(QmpError::Closed) => Err(exited_early(process).await),
         Err(error) => {
             process.kill().await?;
             Err(StartError::Qmp {
@@ -99,9 +75,9 @@ pub(super) async fn greet(
     }
 }
 
-/// QMP was closed: QEMU has ended or is about to.
-pub(super) async fn gone(process: &mut Process) -> StartError {
-    match process.wait_or_kill(Instant::now() + EXIT_PATIENCE).await {
+/// The error for a closed QMP connection: QEMU has exited or is about to.
+pub(super) async fn exited_early(process: &mut Process) -> StartError {
+    match process.wait_or_kill(Instant::now() + EXIT_TIMEOUT).await {
         Ok(status) => ended_early(process, status),
         Err(error) => error.into(),
     }

@@ -1,15 +1,15 @@
-//! Standard input and output as channels. A thread of its own for each, because a read or
-//! write there may block for as long as the user pleases, and signals and time-outs must be
-//! heeded meanwhile. The threads end with the process.
+//! Standard input and output as channels. Each has its own thread, because a read or write may block
+//! for as long as the user likes, while signals and timeouts must be handled. The threads end with
+//! the process.
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::scrub::Scrub;
+use super::terminal_filter::TerminalFilter;
 
-/// Chunks of standard input; the channel closes at its end.
+/// Chunks of standard input. The channel closes at its end.
 pub fn input() -> io::Result<mpsc::Receiver<Vec<u8>>> {
     let (send, receive) = mpsc::channel(4);
     thread::Builder::new().spawn(move || {
@@ -31,47 +31,45 @@ pub fn input() -> io::Result<mpsc::Receiver<Vec<u8>>> {
     Ok(receive)
 }
 
-/// Tells when all that was sent is written, or why it could not be.
-pub type Written = oneshot::Receiver<io::Result<()>>;
+/// Resolves when everything that was sent is written, or to the error.
+pub type FlushHandle = oneshot::Receiver<io::Result<()>>;
 
-/// A channel whose chunks are written to standard output, scrubbed where it is a terminal.
-/// Sending fails once nothing more can be written. The second value tells when all that was
-/// sent is written, or why it could not be.
-pub fn output() -> io::Result<(mpsc::Sender<Vec<u8>>, Written)> {
+/// A channel whose chunks are written to standard output, by way of [`TerminalFilter`] if it is a
+/// terminal. Sending fails when nothing more can be written.
+pub fn output() -> io::Result<(mpsc::Sender<Vec<u8>>, FlushHandle)> {
     // Not locked for the thread's life: a panic's message must still come out.
     to(io::stdout())
 }
 
-/// Whether a person reads standard output.
 pub fn output_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// As [`output`], to standard error.
-pub fn error_output() -> io::Result<(mpsc::Sender<Vec<u8>>, Written)> {
+/// [`output`] for standard error.
+pub fn error_output() -> io::Result<(mpsc::Sender<Vec<u8>>, FlushHandle)> {
     to(io::stderr())
 }
 
 fn to(
     mut sink: impl Write + IsTerminal + Send + 'static,
-) -> io::Result<(mpsc::Sender<Vec<u8>>, Written)> {
+) -> io::Result<(mpsc::Sender<Vec<u8>>, FlushHandle)> {
     let (send, mut receive) = mpsc::channel::<Vec<u8>>(16);
     let (finished, done) = oneshot::channel();
     thread::Builder::new().spawn(move || {
-        let mut scrub = sink.is_terminal().then(Scrub::default);
+        let mut filter = sink.is_terminal().then(TerminalFilter::default);
         let mut write = |bytes: &[u8]| sink.write_all(bytes).and_then(|()| sink.flush());
         while let Some(bytes) = receive.blocking_recv() {
-            let bytes = match &mut scrub {
-                Some(scrub) => scrub.take(&bytes),
+            let bytes = match &mut filter {
+                Some(filter) => filter.take(&bytes),
                 None => bytes,
             };
             if let Err(error) = write(&bytes) {
-                // Before `receive` is dropped and the sender learns that something is wrong.
+                // Before `receive` is dropped and the sender sees an error.
                 let _ = finished.send(Err(error));
                 return;
             }
         }
-        let rest = scrub.map(|mut scrub| scrub.rest()).unwrap_or_default();
+        let rest = filter.map(|mut filter| filter.rest()).unwrap_or_default();
         let _ = finished.send(write(&rest));
     })?;
     Ok((send, done))

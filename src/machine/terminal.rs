@@ -1,5 +1,5 @@
-//! The user's terminal: raw while the guest has it, and restored on every way out, even when
-//! bivouac is killed with SIGKILL: a guard process waits for our end. Knows nothing of guests.
+//! The user's terminal: raw while the guest has it, and restored on every exit. A guard process
+//! restores it even when bivouac is killed by SIGKILL. Knows nothing of guests.
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::termios::{self, SetArg, Termios};
 use nix::unistd::{Pid, getpgrp};
 
-use super::scrub::GIVE_BACK;
+use super::terminal_filter;
 use crate::sys;
 
 /// A terminal on standard input and output, with its settings as they were found.
@@ -23,13 +23,13 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Whether standard input and output both are a terminal.
+    /// Whether standard input and output are both a terminal.
     pub fn is_there() -> bool {
         io::stdin().is_terminal() && io::stdout().is_terminal()
     }
 
-    /// The user's terminal, where standard input and output both are one; nothing changes
-    /// yet. Forks the guard, so call it before any thread is started.
+    /// The user's terminal, if standard input and output are one and in the foreground. Changes
+    /// nothing yet. Forks the guard, so call it before any thread is started.
     pub fn open() -> io::Result<Option<Self>> {
         let stdin = io::stdin();
         if !Self::is_there() {
@@ -51,22 +51,22 @@ impl Terminal {
         }))
     }
 
-    /// Every key goes to the guest from here on.
+    /// From here on every key goes to the guest.
     pub fn make_raw(&mut self) -> io::Result<()> {
-        // Not TCSADRAIN, here as below: it waits for ever where the terminal is stopped.
+        // Here and below not TCSADRAIN: it blocks while the terminal is stopped.
         termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &self.raw)?;
         self.is_raw = true;
         Ok(())
     }
 
-    /// As it was found. Does nothing where it is so already. Whether the terminal takes output;
-    /// one that is stopped, or whose connection hangs, would make a write wait for ever.
+    /// Restores the settings if they were changed. Returns whether the terminal takes output: on one
+    /// that is stopped, or whose connection hangs, a write would block.
     pub fn restore(&mut self) -> bool {
         if self.is_raw {
-            // Nothing can be done where the terminal has gone.
+            // Fails if the terminal has gone.
             let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &self.original);
             self.is_raw = false;
-            return give_back(io::stdout().as_fd());
+            return reset(io::stdout().as_fd());
         }
         true
     }
@@ -79,10 +79,9 @@ impl Drop for Terminal {
     }
 }
 
-/// Whether the terminal is ours to use. In the background it is not: the settings there are those
-/// of the shell's line editor, and must not be taken for the ones to give back. So we stop, as
-/// any program that reads from its terminal, until `fg`. Where nothing stops us, nobody could
-/// ever bring us to the foreground.
+/// Whether this process is in the foreground. In the background the settings are those of the shell's
+/// line editor and must not be saved as the ones to restore. So it stops until `fg`, as any program
+/// that reads from its terminal does. If it is not stopped, nothing can bring it to the foreground.
 fn in_foreground(tty: BorrowedFd<'_>) -> bool {
     let background = || nix::unistd::tcgetpgrp(tty).is_ok_and(|group| group != getpgrp());
     // `bg` continues without giving the terminal.
@@ -93,15 +92,16 @@ fn in_foreground(tty: BorrowedFd<'_>) -> bool {
     !background()
 }
 
-/// What a guest may have done to the terminal besides its settings is undone, unless that would
-/// have to wait for longer than a terminal takes that is being read.
-fn give_back(tty: BorrowedFd<'_>) -> bool {
+/// Undoes what a guest may have done to the terminal besides its settings. Waits no longer than a
+/// terminal that is being read needs.
+fn reset(tty: BorrowedFd<'_>) -> bool {
     let mut asked = [PollFd::new(tty, PollFlags::POLLOUT)];
-    matches!(poll(&mut asked, 200_u8), Ok(1..)) && nix::unistd::write(tty, GIVE_BACK).is_ok()
+    matches!(poll(&mut asked, 200_u8), Ok(1..))
+        && nix::unistd::write(tty, terminal_filter::RESTORE).is_ok()
 }
 
-/// A process that does nothing but wait for the end of ours. If that comes without a word,
-/// it gives the terminal its settings back. It never outlives us by more than that.
+/// A process that waits for the end of this one, and then restores the terminal unless it was told
+/// not to.
 #[derive(Debug)]
 struct Guard {
     leash: io::PipeWriter,
@@ -119,51 +119,49 @@ impl Guard {
         Ok(Self { leash, pid })
     }
 
-    /// The terminal is in order: end without touching it.
+    /// Lets the guard exit without touching the terminal.
     fn stand_down(&mut self) {
         let _ = self.leash.write_all(b"q");
         let _ = nix::sys::wait::waitpid(self.pid, None);
     }
 }
 
-/// The guard's whole life.
 fn watch_over(mut watch: &io::PipeReader, tty: &OwnedFd, original: &Termios, raw: &Termios) {
-    // Out of the foreground group: neither Ctrl-C nor a stop of the job reaches the guard,
-    // and the terminal is not its own, so that changing it cannot stop it (SIGTTOU).
+    // A session of its own: neither Ctrl-C nor a stop of the job reaches the guard, and changing
+    // the terminal cannot stop it (SIGTTOU).
     let _ = nix::unistd::setsid();
     let mut word = [0];
     let told = matches!(watch.read(&mut word), Ok(1));
     if told {
         return;
     }
-    // Only where it still is as we left it: a shell may have taken the terminal meanwhile.
+    // Only if the settings are still ours: a shell may have changed them meanwhile.
     if termios::tcgetattr(tty).is_ok_and(|now| now == *raw) {
         let _ = termios::tcsetattr(tty, SetArg::TCSANOW, original);
-        give_back(tty.as_fd());
+        reset(tty.as_fd());
     }
 }
 
-/// What a key sequence asks for.
+/// The meaning of a key sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// Bytes for the guest.
+    /// Input for the guest.
     Pass(Vec<u8>),
-    /// Ctrl-A X: end the machine.
+    /// Ctrl-A X: quit.
     Leave,
-    /// Ctrl-A H: say what the keys are.
+    /// Ctrl-A H: print [`HELP`].
     Help,
     /// Ctrl-A Z: stop bivouac and the guest, as Ctrl-Z would.
     Suspend,
 }
 
-/// What Ctrl-A H prints.
 pub const HELP: &str = "\
 Ctrl-A X  end the machine and leave
 Ctrl-A Z  stop the machine and go back to the shell (fg continues it)
 Ctrl-A A  send Ctrl-A to the guest
 Ctrl-A H  this help";
 
-/// Finds the Ctrl-A sequences in what is typed.
+/// Finds the Ctrl-A sequences in typed input.
 #[derive(Debug, Default)]
 pub struct Escapes {
     pending: bool,
@@ -172,7 +170,7 @@ pub struct Escapes {
 const CTRL_A: u8 = 0x01;
 
 impl Escapes {
-    /// What `typed` means, in order.
+    /// The keys in `typed`, in order.
     pub fn take(&mut self, typed: &[u8]) -> Vec<Key> {
         let mut keys = Vec::new();
         let mut pass = Vec::new();
@@ -193,7 +191,7 @@ impl Escapes {
                     pass.push(CTRL_A);
                     continue;
                 }
-                // Not ours: the guest gets both, as if we were not here.
+                // Unknown: both go to the guest.
                 other => {
                     pass.extend([CTRL_A, other]);
                     continue;

@@ -1,6 +1,6 @@
 //! The template of the appliance: found or built, and restored with an image's disks.
 //!
-//! The appliance is saved without a disk: it has vacant ones, without a byte. A restored one has
+//! The appliance is saved without a disk: it has placeholder disks of size 0. A restored one has
 //! the image's in their place, and learns that they have grown. So nothing of any image is ever in
 //! a template, no bus is searched after the restore, and one template serves all images.
 

@@ -9,7 +9,7 @@ use crate::guest::boot::{BootError, MACHINE};
 use crate::guest::session::SessionError;
 use crate::machine::StartError;
 use crate::machine::drives::DriveError;
-use crate::machine::saving::SavingError;
+use crate::machine::snapshot::SnapshotError;
 
 /// How long another process may take to build the template before this one boots by itself.
 pub(super) const OTHERS_BUILD: Duration = Duration::from_secs(180);
@@ -25,7 +25,7 @@ pub enum TemplateError {
     Boot(#[from] BootError),
     /// Saving or restoring.
     #[error(transparent)]
-    Saving(#[from] SavingError),
+    Saving(#[from] SnapshotError),
     /// The agent.
     #[error("the saved machine's agent")]
     Agent(#[from] SessionError),

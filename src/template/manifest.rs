@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::digest;
 use super::key::Key;
 use super::memory::Identity;
-use crate::machine::plan::UseOfMemory;
+use crate::machine::plan::MemoryMapping;
 
 /// The first word of every manifest.
 const MAGIC: &str = "bivouac-template";
@@ -28,7 +28,7 @@ pub struct Manifest {
     pub memory_digest: String,
     /// The digest of the state of everything else.
     pub state_digest: String,
-    /// The machine's overlays, in the order of its disks; none where its disks were vacant.
+    /// The machine's overlays, in the order of its disks; none if its disks were placeholders.
     pub overlays: Vec<Kept>,
 }
 
@@ -44,7 +44,7 @@ pub struct Kept {
 impl Manifest {
     /// Whether QEMU of this version maps memory from a file that it may only read.
     pub fn takes_memory_read_only((major, minor, _): (u64, u64, u64)) -> bool {
-        UseOfMemory::of_a_clone((major, minor)) == UseOfMemory::CopyOnWriteReadOnly
+        MemoryMapping::for_clone((major, minor)) == MemoryMapping::CopyOnWriteReadOnly
     }
 
     /// [`Manifest::takes_memory_read_only`] of its own.

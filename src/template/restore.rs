@@ -1,4 +1,4 @@
-//! A saved machine with an image's disks in place of its vacant ones.
+//! A saved machine with an image's disks in place of its placeholder disks.
 
 use std::fs::File;
 use std::io;
@@ -17,8 +17,8 @@ use crate::guest::session::Session;
 use crate::machine::args::argv;
 use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
-use crate::machine::plan::{ChildFd, Disk, Plan, Saving, UseOfMemory};
-use crate::machine::{Channels, Holdings, Machine};
+use crate::machine::plan::{ChildFd, Disk, MemoryMapping, Plan, SnapshotConfig};
+use crate::machine::{Channels, HeldResources, Machine};
 
 /// How long a restored agent may take to answer: 30 ms, were it alone.
 const AWAKE: Duration = Duration::from_secs(60);
@@ -99,7 +99,7 @@ impl Template {
     }
 }
 
-/// Restores an appliance with `disks` in place of its vacant ones.
+/// Restores an appliance with `disks` in place of its placeholder disks.
 pub(super) async fn restore(
     settings: &Settings,
     template: &Template,
@@ -111,10 +111,10 @@ pub(super) async fn restore(
     let count = disks.len();
     let channels = Channels::new(true)?;
     let plan = boot::plan(settings, disks, Ends::of(&channels));
-    let saving = |memory, use_of_memory| Saving {
+    let saving = |memory, mapping| SnapshotConfig {
         memory,
-        use_of_memory,
-        vacant_disks: count,
+        mapping,
+        placeholder_disks: count,
         generation_id: false,
     };
     let phases = &settings.phases;
@@ -132,25 +132,25 @@ pub(super) async fn restore(
 }
 
 /// A saved machine whose processors stand still: a clone with devices as in `plan`, where the
-/// image's disks may be in place of vacant ones.
+/// image's disks may be in place of placeholder disks.
 ///
 /// # Errors
 /// It cannot be restored, or the template is damaged.
 pub async fn restored<'a>(
     mut plan: Plan,
-    saving: impl FnOnce(ChildFd, UseOfMemory) -> Saving,
+    saving: impl FnOnce(ChildFd, MemoryMapping) -> SnapshotConfig,
     template: &'a Template,
     drives: &Drives,
-    mut holdings: Holdings<'a>,
+    mut holdings: HeldResources<'a>,
     phases: &Phases,
 ) -> Result<Machine, TemplateError> {
     let is_whole = template.check()?;
     let (name, version) = template.machine();
     let memory = template.memory();
     plan.machine = name.to_owned();
-    plan.saving = Some(saving(
+    plan.snapshot = Some(saving(
         ChildFd(memory.as_raw_fd()),
-        UseOfMemory::of_a_clone((version.0, version.1)),
+        MemoryMapping::for_clone((version.0, version.1)),
     ));
     holdings.files.push(memory.as_fd());
     let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), holdings).await?;

@@ -12,8 +12,8 @@ use crate::guest::appliance;
 use crate::guest::boot::{self, BootError, Ends, Settings};
 use crate::machine::args::argv;
 use crate::machine::console::Sinks;
-use crate::machine::plan::{ChildFd, Network, Plan, Saving, UseOfMemory};
-use crate::machine::{Channels, Holdings, Machine};
+use crate::machine::plan::{ChildFd, MemoryMapping, Network, Plan, SnapshotConfig};
+use crate::machine::{Channels, HeldResources, Machine};
 
 /// How long the guest gets to end what it does after its last answer, before it is saved.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -33,7 +33,7 @@ pub struct Made {
     pub(super) overlays: Vec<File>,
 }
 
-/// Boots an appliance with vacant disks, and saves it.
+/// Boots an appliance with placeholder disks, and saves it.
 pub(super) async fn build(settings: &Settings, disks: usize) -> Result<Made, TemplateError> {
     let settings = &settings.with_one_accelerator();
     let from = appliance::make(&settings.kernel).map_err(BootError::from)?;
@@ -41,10 +41,10 @@ pub(super) async fn build(settings: &Settings, disks: usize) -> Result<Made, Tem
     let channels = Channels::new(true)?;
     let ends = Ends::of(&channels).with_kernel(&from.kernel, &from.initramfs);
     let plan = Plan {
-        saving: Some(Saving {
+        snapshot: Some(SnapshotConfig {
             memory: ChildFd(memory.as_raw_fd()),
-            use_of_memory: UseOfMemory::Shared,
-            vacant_disks: disks,
+            mapping: MemoryMapping::Shared,
+            placeholder_disks: disks,
             generation_id: false,
         }),
         ..boot::plan(settings, Vec::new(), ends)
@@ -100,8 +100,8 @@ pub(super) fn holdings<'a>(
     channels: Channels,
     files: Vec<BorrowedFd<'a>>,
     max_file_size: Option<u64>,
-) -> Holdings<'a> {
-    Holdings {
+) -> HeldResources<'a> {
+    HeldResources {
         channels,
         files,
         max_file_size,

@@ -141,7 +141,7 @@ pub fn count() -> usize {
 }
 
 /// Has the kernel look for partitions on the disks that have none. It looks by itself where a
-/// disk is attached, and not where a vacant one has grown, as in an appliance that was restored.
+/// disk is attached, and not if a placeholder has grown, as in an appliance that was restored.
 pub fn find_partitions() {
     for disk in there() {
         let entries = names(&Path::new(BLOCK).join(&disk));

@@ -1,21 +1,21 @@
-//! `bivouac doctor`: what this host can do, what is in the way, and how to mend it. Tries each
-//! thing as a run would, changes nothing, and leaves nothing behind.
+//! `bivouac doctor`: checks what this host can do, what is missing, and how to fix it. Tries each thing
+//! as a run would, changes nothing, and leaves nothing behind.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-mod findings;
+mod checks;
 
 use super::Failure;
 use crate::exit::Status;
 use crate::host::kvm;
 
-/// What this host can do, what is in the way, and how to mend it
+/// Check what this host can do, what is missing, and how to fix it
 ///
-/// Tries each thing as a run would and changes nothing. Exits with 1 if `bivouac run` could
-/// not work here.
+/// Tries each thing as a run would and changes nothing. Exits with 1 if `bivouac run` cannot work
+/// here.
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
     /// Print the findings as JSON
@@ -32,50 +32,50 @@ pub struct Args {
     pub overlay_dir: Option<PathBuf>,
 }
 
-/// What was found, in the order in which a run needs it.
+/// The result of all checks.
 #[derive(Debug, Serialize)]
-pub struct Report {
-    /// Whether `bivouac run` can work here: no finding is a failure.
+pub struct Diagnosis {
+    /// Whether `bivouac run` can work here: no check failed.
     pub works: bool,
-    /// The findings.
-    pub findings: Vec<Finding>,
+    /// In the order in which a run needs them.
+    #[serde(rename = "findings")]
+    pub checks: Vec<Check>,
 }
 
-/// One thing that was tried.
+/// The result of a check.
 #[derive(Debug, Serialize)]
-pub struct Finding {
-    /// What it is about: `qemu`, `devices`, `network`, `kvm`, `overlay`, `kernel` or `uefi`.
+pub struct Check {
+    /// `qemu`, `devices`, `network`, `kvm`, `overlay`, `kernel` or `uefi`.
     pub about: &'static str,
-    /// How it stands.
-    pub verdict: Verdict,
+    /// The status.
+    #[serde(rename = "verdict")]
+    pub status: CheckStatus,
     /// One line.
     pub text: String,
-    /// What would better it; one line.
+    /// The suggested fix, one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mend: Option<String>,
 }
 
-/// How a thing stands.
+/// The status of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum CheckStatus {
     /// As it should be.
     Ok,
-    /// `run` works, but slower or with less.
+    /// `run` works, but slower or with fewer features.
     Warn,
     /// `run` cannot work.
     Fail,
 }
 
-impl Report {
-    fn new(findings: Vec<Finding>) -> Self {
-        let works = findings
-            .iter()
-            .all(|finding| finding.verdict != Verdict::Fail);
-        Self { works, findings }
+impl Diagnosis {
+    fn new(checks: Vec<Check>) -> Self {
+        let works = checks.iter().all(|check| check.status != CheckStatus::Fail);
+        Self { works, checks }
     }
 
-    /// [`Status::Negative`] where `run` could not work.
+    /// [`Status::Negative`] if `run` cannot work.
     pub fn status(&self) -> Status {
         match self.works {
             true => Status::Success,
@@ -84,23 +84,17 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
-    /// A line each, and the mend on the next, indented.
+impl fmt::Display for Diagnosis {
+    /// A line for each check, with the suggested fix on the next, indented.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Finding {
-            verdict,
-            text,
-            mend,
-            ..
-        } in &self.findings
-        {
-            let word = match verdict {
-                Verdict::Ok => "ok",
-                Verdict::Warn => "warn",
-                Verdict::Fail => "fail",
+        for check in &self.checks {
+            let word = match check.status {
+                CheckStatus::Ok => "ok",
+                CheckStatus::Warn => "warn",
+                CheckStatus::Fail => "fail",
             };
-            writeln!(f, "{word:<4}  {text}")?;
-            if let Some(mend) = mend {
+            writeln!(f, "{word:<4}  {}", check.text)?;
+            if let Some(mend) = &check.mend {
                 writeln!(f, "      mend: {mend}")?;
             }
         }
@@ -108,15 +102,12 @@ impl fmt::Display for Report {
     }
 }
 
-/// Examines the host. Some 300 ms: QEMU is really started, without a machine.
-///
-/// # Errors
-/// None: what fails is a finding.
-pub fn run(args: &Args) -> Result<Report, Failure> {
-    let mut found = findings::qemu(args);
-    found.push(findings::kvm(&kvm::check()));
-    found.push(findings::overlay(args));
-    found.push(findings::kernel(args));
-    found.push(findings::uefi());
-    Ok(Report::new(found))
+/// Checks the host. Takes about 300 ms: QEMU is really started, without a machine.
+pub fn run(args: &Args) -> Result<Diagnosis, Failure> {
+    let mut found = checks::qemu(args);
+    found.push(checks::kvm(&kvm::check()));
+    found.push(checks::overlay(args));
+    found.push(checks::kernel(args));
+    found.push(checks::uefi());
+    Ok(Diagnosis::new(found))
 }

@@ -16,7 +16,7 @@ use crate::guest::session::{Command, Exec, ExecEnd, Session};
 use crate::guest::wire::WindowSize;
 use crate::machine::end::End;
 use crate::machine::terminal::{HELP, Terminal};
-use crate::machine::{Machine, News};
+use crate::machine::{Machine, MachineEvent};
 use crate::sys;
 pub use options::CommandArgs;
 use pipes::{Keys, Outputs, Typed};
@@ -165,7 +165,7 @@ impl Course<'_> {
                 end = self.exec.wait(), if command_ended.is_none() => command_ended = Some(end?),
                 () = self.outputs.dried() => {}
                 news = self.machine.next() => {
-                    if let News::Ended(end) = news.context("running the machine")? {
+                    if let MachineEvent::Ended(end) = news.context("running the machine")? {
                         return Ok(Ended::Machine(end));
                     }
                 }
@@ -188,7 +188,7 @@ impl Course<'_> {
                     let _ = self.exec.resize(window_size()).await;
                 }
                 typed = self.keys.typed() => match typed {
-                    Typed::Leave => return Ok(Ended::Machine(End::Left)),
+                    Typed::Leave => return Ok(Ended::Machine(End::UserQuit)),
                     Typed::Help => self.voice.say(HELP),
                     Typed::Suspend => {
                         if let Some(end) = self.suspend(true).await? {

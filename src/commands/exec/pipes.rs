@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::commands::Failure;
 use crate::guest::session::{Exec, SessionError, StreamReader, StreamWriter};
-use crate::machine::stdio::{self, Written};
+use crate::machine::stdio::{self, FlushHandle};
 use crate::machine::terminal::{Escapes, Key};
 
 /// What a key sequence asks for, besides bytes for the guest.
@@ -29,7 +29,7 @@ pub enum Typed {
 pub struct Outputs {
     /// From the guest to our threads, until each stream is at its end.
     moving: Vec<JoinHandle<()>>,
-    written: Vec<Written>,
+    written: Vec<FlushHandle>,
 }
 
 /// What is typed at our terminal, where we have one, and where it goes.
@@ -71,7 +71,7 @@ pub fn lay(exec: &mut Exec, terminal: bool) -> Result<(Outputs, Keys), Failure> 
 }
 
 impl Outputs {
-    fn add(&mut self, stream: StreamReader, (sink, written): (mpsc::Sender<Vec<u8>>, Written)) {
+    fn add(&mut self, stream: StreamReader, (sink, written): (mpsc::Sender<Vec<u8>>, FlushHandle)) {
         self.written.push(written);
         self.moving
             .push(tokio::task::spawn_local(drain(stream, sink)));

@@ -57,7 +57,7 @@ impl LookFacts {
 impl Journal {
     /// The phases of one look.
     pub fn phases(&self) -> Phases {
-        self.started.anew()
+        self.started.fresh()
     }
 
     /// A look is over.

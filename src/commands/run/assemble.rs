@@ -22,7 +22,7 @@ use crate::machine::args::argv;
 use crate::machine::console::Sinks;
 use crate::machine::drives::Drives;
 use crate::machine::plan::{Firmware, Plan};
-use crate::machine::{Channels, Holdings};
+use crate::machine::{Channels, HeldResources};
 
 /// A machine ready to be started, with all that it holds open.
 #[derive(Debug)]
@@ -56,8 +56,8 @@ impl Assembled {
         channels: Channels,
         sinks: Sinks,
         input: mpsc::Receiver<Vec<u8>>,
-    ) -> Holdings<'_> {
-        Holdings {
+    ) -> HeldResources<'_> {
+        HeldResources {
             channels,
             files: self.drives.files(),
             max_file_size: self.max_write,
@@ -141,7 +141,7 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
         qmp: channels.qmp_fd(),
         console: channels.console_fd(),
         agent: channels.agent_fd(),
-        saving: None,
+        snapshot: None,
         extra: args.qemu.qemu_arg.clone(),
     };
     let console_log = match &args.conduct.console_log {

@@ -17,12 +17,12 @@ use super::{Finished, report};
 use crate::commands::signals::Signals;
 use crate::commands::watch::Watch;
 use crate::commands::{Failure, Voice};
-use crate::machine::console::{Sighting, Sinks};
+use crate::machine::console::{ConsoleEvent, Sinks};
 use crate::machine::end::End;
 use crate::machine::plan::Accelerator;
 use crate::machine::stdio;
 use crate::machine::terminal::{Escapes, HELP, Key, Terminal};
-use crate::machine::{Channels, Holdings, Machine, News};
+use crate::machine::{Channels, HeldResources, Machine, MachineEvent};
 use crate::sys;
 
 /// The two time-outs of a run.
@@ -169,7 +169,7 @@ async fn pass_on(mut input: Chunks, to_guest: mpsc::Sender<Vec<u8>>) {
 /// Starts QEMU, reads back what it uses, and lets the CPUs run.
 pub(super) async fn start(
     assembled: &Assembled,
-    holdings: Holdings<'_>,
+    holdings: HeldResources<'_>,
     facts: &mut Facts,
 ) -> Result<Machine, Failure> {
     let argv = crate::machine::args::argv(&assembled.plan);
@@ -219,13 +219,13 @@ const LAST_OUTPUT: Duration = Duration::from_secs(2);
 /// seems to have gone well, or was ended because nothing more could be written.
 async fn all_written(
     end: &End,
-    written: stdio::Written,
+    written: stdio::FlushHandle,
     signals: &mut Signals,
     deadlines: &Deadlines,
 ) -> io::Result<()> {
     let patience = match end {
         End::Signalled(_) => Duration::ZERO,
-        End::TimedOut { .. } | End::Left => LAST_OUTPUT,
+        End::TimedOut { .. } | End::UserQuit => LAST_OUTPUT,
         _ => Duration::MAX,
     };
     let written = tokio::select! {
@@ -261,8 +261,8 @@ impl Session<'_> {
         loop {
             let end = tokio::select! {
                 news = self.machine.next() => match news.context("running the machine")? {
-                    News::Ended(end) => return Ok(end),
-                    News::Console(sighting) => self.sighted(sighting, deadlines, facts),
+                    MachineEvent::Ended(end) => return Ok(end),
+                    MachineEvent::Console(sighting) => self.sighted(sighting, deadlines, facts),
                 },
                 signal = signals.next() => match signal {
                     // The others of the job got their own, if it came from a terminal.
@@ -285,22 +285,22 @@ impl Session<'_> {
 
     fn sighted(
         &mut self,
-        sighting: Sighting,
+        sighting: ConsoleEvent,
         deadlines: &mut Deadlines,
         facts: &mut Facts,
     ) -> Option<End> {
         match sighting {
-            Sighting::FirstByte => {
+            ConsoleEvent::FirstByte => {
                 facts.phases.mark("first-output");
                 self.voice.clear_status();
             }
-            Sighting::Login => {
+            ConsoleEvent::Login => {
                 facts.phases.mark("login-prompt");
                 deadlines.boot = None;
             }
-            Sighting::OutputClosed => return Some(End::Signalled(SIGPIPE)),
+            ConsoleEvent::OutputClosed => return Some(End::Signalled(SIGPIPE)),
             // Somebody may well be there.
-            Sighting::Panic | Sighting::Stuck(_) => {}
+            ConsoleEvent::Panic | ConsoleEvent::Stuck(_) => {}
         }
         None
     }
@@ -315,7 +315,7 @@ impl Session<'_> {
                         let _ = to_guest.try_send(bytes);
                     }
                 }
-                Key::Leave => return Ok(Some(End::Left)),
+                Key::Leave => return Ok(Some(End::UserQuit)),
                 Key::Help => self.voice.say(HELP),
                 Key::Suspend => {
                     if let Some(end) = self.suspend(true, signals).await? {

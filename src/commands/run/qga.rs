@@ -7,19 +7,16 @@ use anyhow::{Context, anyhow};
 use super::options::Args;
 use crate::commands::Failure;
 use crate::exit::Status;
-use crate::guest::qga::{Command, Finished, MOST_INPUT, Qga, QgaError};
+use crate::guest::qga::{Command, INPUT_MAX, Qga, QgaError};
 use crate::machine::stdio;
 
 /// Where programs are, for a command whose variables are all told.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The command, with all that this agent can do for it.
-///
-/// # Errors
-/// What it cannot, and input that is too large or cannot be read.
 pub fn command(args: &Args, input: Vec<u8>) -> Result<Command, Failure> {
-    if input.len() as u64 > MOST_INPUT {
-        let most = MOST_INPUT >> 20;
+    if input.len() as u64 > INPUT_MAX {
+        let most = INPUT_MAX >> 20;
         return Err(anyhow!("the QEMU guest agent takes no more than {most} MiB of input").into());
     }
     let (guest, run) = (&args.guest, &args.guest.run);
@@ -59,11 +56,7 @@ pub fn command(args: &Args, input: Vec<u8>) -> Result<Command, Failure> {
     })
 }
 
-/// All of standard input, which this agent takes in one piece, or more than it takes; none of a
-/// terminal's.
-///
-/// # Errors
-/// No thread can be started.
+/// All of standard input, or more than the agent takes. Empty if it is a terminal.
 pub async fn input() -> Result<Vec<u8>, Failure> {
     let mut input = Vec::new();
     if std::io::stdin().is_terminal() {
@@ -72,7 +65,7 @@ pub async fn input() -> Result<Vec<u8>, Failure> {
     let mut chunks = stdio::input().context("starting a thread for the input")?;
     while let Some(chunk) = chunks.recv().await {
         input.extend_from_slice(&chunk);
-        if input.len() as u64 > MOST_INPUT {
+        if input.len() as u64 > INPUT_MAX {
             break;
         }
     }
@@ -80,41 +73,36 @@ pub async fn input() -> Result<Vec<u8>, Failure> {
 }
 
 /// Runs the command, passes its output on, and gives its status.
-///
-/// # Errors
-/// It cannot be invoked, or the agent fails.
 pub async fn run(qga: &mut Qga, command: Command) -> Result<Status, Failure> {
     let program = command.argv.first().cloned().unwrap_or_default();
-    let finished = qga
-        .run(command)
-        .await
-        .map_err(|error| refused(&program, error))?;
-    let Finished {
-        status,
-        signal,
-        stdout,
-        stderr,
-        truncated,
-    } = finished;
-    for (bytes, sink) in [(stdout, stdio::output()), (stderr, stdio::error_output())] {
+    let ended = qga.run(command).await;
+    let ended = ended.map_err(|error| refused(&program, error))?;
+    let streams = [
+        (ended.out_data, stdio::output()),
+        (ended.err_data, stdio::error_output()),
+    ];
+    for (bytes, sink) in streams {
         let (sink, written) = sink.context("starting a thread for the output")?;
-        // A reader that has gone is no error of ours.
-        let _ = sink.send(bytes).await;
+        // It is not an error if the reader has gone.
+        let _ = sink.send(bytes.unwrap_or_default()).await;
         drop(sink);
         let _ = written.await;
     }
-    if truncated {
+    if ended.out_truncated == Some(true) || ended.err_truncated == Some(true) {
         tracing::warn!(
             "the command wrote more than the QEMU guest agent collects; the rest is lost"
         );
     }
-    Ok(match (status, signal) {
-        (_, Some(signal)) => Status::Guest(Status::Signalled(signal).code()),
-        (status, None) => Status::Guest(status.unwrap_or(Status::Failed.code())),
-    })
+    let signal = ended.signal.and_then(|signal| i32::try_from(signal).ok());
+    Ok(Status::Guest(match (ended.exitcode, signal) {
+        (_, Some(signal)) => Status::Signalled(signal).code(),
+        // A status on Windows has 32 bits; the lowest eight are passed on.
+        (Some(code), None) => code as u8,
+        (None, None) => Status::Failed.code(),
+    }))
 }
 
-/// The agent has no words of its own for a program that is not there, only the system's.
+/// Only the text of the agent's refusal tells that a program does not exist.
 fn refused(program: &str, error: QgaError) -> Failure {
     let running = format!("running {program:?} in the guest");
     let said = match &error {

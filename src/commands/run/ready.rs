@@ -72,7 +72,7 @@ impl Run<'_> {
             Ok::<_, SessionError>(session)
         });
         Ok(match ready.await? {
-            Ok(session) if session.is_emergency() => Err(End::GaveUp { how: EMERGENCY }),
+            Ok(session) if session.is_emergency() => Err(End::BootFailed { how: EMERGENCY }),
             ready => ready,
         })
     }
@@ -149,11 +149,11 @@ impl Run<'_> {
             );
         }
         let status = match &end {
-            End::Left => Status::Success,
+            End::UserQuit => Status::Success,
             End::TimedOut { .. } => Status::TimedOut,
             _ => failure.status,
         };
-        let is_told = matches!(end, End::Left | End::Signalled(_));
+        let is_told = matches!(end, End::UserQuit | End::Signalled(_));
         Finished::Ran {
             status,
             message: (!is_told).then(|| format!("{:#}", failure.error)),

@@ -126,7 +126,7 @@ impl Report {
                 },
             ) => Verdict {
                 status: finished.status().code(),
-                end: end.word(),
+                end: end.as_str(),
                 message: message.clone(),
                 console_tail: tail,
             },

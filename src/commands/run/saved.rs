@@ -21,7 +21,7 @@ use crate::image::chain::Chain;
 use crate::image::opened::Kind;
 use crate::machine::Channels;
 use crate::machine::console::Sinks;
-use crate::machine::plan::{ChildFd, Saving, UseOfMemory};
+use crate::machine::plan::{ChildFd, MemoryMapping, SnapshotConfig};
 use crate::template::TemplateError;
 use crate::template::memory;
 use crate::template::saved::{Made, save};
@@ -72,10 +72,10 @@ pub async fn build(
     }
     voice.status(&format!("{}, to be saved", assembled.headline()));
     let memory = memory::new(assembled.plan.memory_mib).context("the guest's memory")?;
-    assembled.plan.saving = Some(Saving {
+    assembled.plan.snapshot = Some(SnapshotConfig {
         memory: ChildFd(memory.as_raw_fd()),
-        use_of_memory: UseOfMemory::Shared,
-        vacant_disks: 0,
+        mapping: MemoryMapping::Shared,
+        placeholder_disks: 0,
         generation_id: true,
     });
     let mut holdings = assembled.holdings(channels, Sinks::default(), mpsc::channel(1).1);
@@ -85,7 +85,7 @@ pub async fn build(
         Ok(machine) => machine?,
         Err(end) => return Err(verdict::failure(&end, &[], &assembled.drives, None)),
     };
-    if let Err(error) = machine.may_be_saved().await {
+    if let Err(error) = machine.snapshot_allowed().await {
         return Ok(Err(error.into()));
     }
     if (facts.accelerator.used == Some("kvm")) != assembled.plan.accelerator.may_be_kvm() {

@@ -14,7 +14,7 @@ use crate::guest::session::{Session, random};
 use crate::guest::wire::CloneIdentity;
 use crate::machine::console::Sinks;
 use crate::machine::end::End;
-use crate::machine::plan::{Firmware, Network, Saving};
+use crate::machine::plan::{Firmware, Network, SnapshotConfig};
 use crate::machine::{Channels, Machine};
 use crate::template::TemplateError;
 use crate::template::key::Key;
@@ -226,16 +226,16 @@ async fn restore(
         Firmware::Bios | Firmware::File(_) => None,
     };
     let disks = plan.disks.iter_mut().chain(vars);
-    for (disk, (overlay, layers)) in disks.zip(assembled.drives.stack(&saved)?) {
+    for (disk, (overlay, layers)) in disks.zip(assembled.drives.push_layer(&saved)?) {
         (disk.overlay, disk.layers) = (overlay, layers);
     }
     facts.layers_before(assembled.drives.chains());
     let (to_guest, input) = mpsc::channel(64);
     let holdings = assembled.holdings(channels, sinks, input);
-    let saving = |memory, use_of_memory| Saving {
+    let saving = |memory, mapping| SnapshotConfig {
         memory,
-        use_of_memory,
-        vacant_disks: 0,
+        mapping,
+        placeholder_disks: 0,
         generation_id: true,
     };
     let (plan, drives) = (assembled.plan.clone(), &assembled.drives);

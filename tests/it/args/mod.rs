@@ -33,7 +33,7 @@ pub fn plan() -> Plan {
         qmp: ChildFd(20),
         console: ChildFd(21),
         agent: None,
-        saving: None,
+        snapshot: None,
         extra: vec![],
     }
 }

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use bivouac::image::Format;
 use bivouac::machine::plan::{
-    AGENT_PORT, AgentPort, Bus, ChildFd, DirectKernel, Display, Network, Plan, Publish, Saving,
-    UseOfMemory,
+    AGENT_PORT, AgentPort, Bus, ChildFd, DirectKernel, Display, MemoryMapping, Network, Plan,
+    Publish, SnapshotConfig,
 };
 
 use super::{chain_of_three, disk, layer, plan, uefi, words};
@@ -139,27 +139,27 @@ fn a_machine_that_may_reboot_and_has_arguments_of_the_users() {
 /// The two differ in nothing but the use of the memory: QEMU restores no other machine.
 #[test]
 fn a_machine_that_is_saved_and_one_that_is_restored() {
-    let machine = |use_of_memory| Plan {
+    let machine = |mapping| Plan {
         agent: Some(AgentPort {
             fd: ChildFd(22),
             name: AGENT_PORT,
         }),
         network: Network::User { publish: vec![] },
-        saving: Some(Saving {
+        snapshot: Some(SnapshotConfig {
             memory: ChildFd(23),
-            use_of_memory,
-            vacant_disks: 0,
+            mapping,
+            placeholder_disks: 0,
             generation_id: true,
         }),
         ..plan()
     };
-    let saved = machine(UseOfMemory::Shared);
+    let saved = machine(MemoryMapping::Shared);
     insta::assert_snapshot!("saved", beyond_the_default(&saved));
-    for (name, use_of_memory) in [
-        ("restored", UseOfMemory::CopyOnWrite),
-        ("restored_read_only", UseOfMemory::CopyOnWriteReadOnly),
+    for (name, mapping) in [
+        ("restored", MemoryMapping::CopyOnWrite),
+        ("restored_read_only", MemoryMapping::CopyOnWriteReadOnly),
     ] {
-        let restored = lines(&machine(use_of_memory));
+        let restored = lines(&machine(mapping));
         let saved = lines(&saved);
         let saved: Vec<_> = saved.lines().collect();
         let new: Vec<_> = restored

@@ -5,8 +5,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bivouac::host::kvm::{self, DEVICE, Denial, Kvm};
-use bivouac::host::kvm_trial::{self, LIMIT};
+use bivouac::host::kvm::{self, DEVICE, DenyReason, Kvm};
+use bivouac::host::kvm_probe::{self, LIMIT};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::time::{ClockId, clock_gettime};
@@ -29,7 +29,7 @@ fn the_verdict_on_this_hosts_kvm_agrees_with_what_opening_it_says_and_with_itsel
         .open(DEVICE)
     {
         Ok(_) => assert!(
-            matches!(first, Kvm::Works { .. } | Kvm::Crawls { .. }),
+            matches!(first, Kvm::Works { .. } | Kvm::TooSlow { .. }),
             "{first:?}"
         ),
         Err(error) => match Errno::from_raw(error.raw_os_error().expect("an errno")) {
@@ -37,11 +37,11 @@ fn the_verdict_on_this_hosts_kvm_agrees_with_what_opening_it_says_and_with_itsel
             Errno::EACCES => assert!(matches!(first, Kvm::Denied(_)), "{first:?}"),
             Errno::EPERM => assert_eq!(first, Kvm::Forbidden),
             Errno::ENODEV | Errno::ENXIO => assert_eq!(first, Kvm::NoHardware),
-            other => assert!(matches!(first, Kvm::Odd { errno, .. } if errno == other)),
+            other => assert!(matches!(first, Kvm::Unexpected { errno, .. } if errno == other)),
         },
     }
     for _ in 0..5 {
-        assert_eq!(kvm::check().word(), first.word());
+        assert_eq!(kvm::check().as_str(), first.as_str());
     }
 }
 
@@ -49,8 +49,8 @@ fn the_verdict_on_this_hosts_kvm_agrees_with_what_opening_it_says_and_with_itsel
 fn a_longer_loop_does_not_make_the_check_longer_once_the_limit_is_reached() {
     let cost = |iterations| {
         let start = processor_time();
-        let pace = kvm_trial::run(Path::new(DEVICE), iterations);
-        (pace, processor_time() - start)
+        let timing = kvm_probe::run(Path::new(DEVICE), iterations);
+        (timing, processor_time() - start)
     };
     let (Ok(short), _) = cost(20_000) else {
         return assert!(!kvm::check().works());
@@ -67,8 +67,8 @@ fn a_longer_loop_does_not_make_the_check_longer_once_the_limit_is_reached() {
 
 #[test]
 fn a_loop_short_enough_for_this_kvm_runs_to_its_end() {
-    match kvm_trial::run(Path::new(DEVICE), 10) {
-        Ok(pace) => assert!(pace.keeps_up && pace.iterations == 10, "{pace:?}"),
+    match kvm_probe::run(Path::new(DEVICE), 10) {
+        Ok(timing) => assert!(timing.keeps_up && timing.iterations == 10, "{timing:?}"),
         Err(_) => assert!(!kvm::check().works()),
     }
 }
@@ -126,7 +126,7 @@ fn a_directory_is_odd() {
     let verdict = kvm::check_at(Path::new("/"));
     assert_eq!(
         verdict,
-        Kvm::Odd {
+        Kvm::Unexpected {
             step: "open",
             errno: Errno::EISDIR
         }
@@ -239,13 +239,13 @@ fn every_verdict_is_one_line_with_a_mend_unless_it_works() {
         Kvm::Absent,
         Kvm::NoHardware,
         Kvm::Forbidden,
-        Kvm::Denied(Denial::Elsewhere),
+        Kvm::Denied(DenyReason::Elsewhere),
         Kvm::Busy,
-        Kvm::Crawls {
+        Kvm::TooSlow {
             elapsed: LIMIT,
             factor: 1234,
         },
-        Kvm::Odd {
+        Kvm::Unexpected {
             step: "KVM_CREATE_VCPU",
             errno: Errno::ENOMEM,
         },
@@ -255,10 +255,10 @@ fn every_verdict_is_one_line_with_a_mend_unless_it_works() {
     }
     let lines: Vec<String> = verdicts
         .iter()
-        .map(|verdict| format!("{}: {verdict}", verdict.word()))
+        .map(|verdict| format!("{}: {verdict}", verdict.as_str()))
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
-    works: KVM runs guests (trial: 57 us)
+    works: KVM runs guests (probe: 57 us)
     absent: there is no KVM here: /dev/kvm does not exist
     no-hardware: there is no KVM here: nothing is behind /dev/kvm
     forbidden: the control group of this process forbids /dev/kvm

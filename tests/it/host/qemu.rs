@@ -82,7 +82,7 @@ fn each_way_of_not_finding_it_says_what_was_looked_for() {
     QEMU was not found: no qemu-system-x86_64 in PATH, no /usr/libexec/qemu-kvm
     QEMU was not found: no no-qemu in PATH
     QEMU was not found: /no/qemu does not exist
-    FILE is not a program that may be executed
+    FILE is not executable
     ");
 }
 
@@ -114,7 +114,7 @@ fn a_program_that_says_something_else_than_qmp_is_told() {
     let text = error
         .to_string()
         .replace(&bin.path().display().to_string(), "BIN");
-    insta::assert_snapshot!(text, @"BIN/qemu does not start: expected value at line 1 column 1");
+    insta::assert_snapshot!(text, @r#"BIN/qemu does not start: QEMU sent something that is not QMP: "hello""#);
 }
 
 #[test]

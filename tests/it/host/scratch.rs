@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use bivouac::host::scratch::{ChosenBy, Scratch, Way, memory_file};
+use bivouac::host::scratch::{Scratch, Source, TempFileMethod, memory_file};
 
 use super::Namespace;
 
@@ -45,16 +45,16 @@ fn the_flag_comes_before_tmpdir_and_tmpdir_before_var_tmp() {
     let (flag, variable) = (flag.path(), variable.path());
     assert_eq!(
         choose(Some(flag), Some(variable)),
-        (flag.to_owned(), ChosenBy::Flag)
+        (flag.to_owned(), Source::Flag)
     );
     assert_eq!(
         choose(None, Some(variable)),
-        (variable.to_owned(), ChosenBy::Environment)
+        (variable.to_owned(), Source::Environment)
     );
-    assert_eq!(choose(None, None), ("/var/tmp".into(), ChosenBy::Default));
+    assert_eq!(choose(None, None), ("/var/tmp".into(), Source::Default));
     assert_eq!(
         choose(None, Some(Path::new(""))),
-        ("/var/tmp".into(), ChosenBy::Default)
+        ("/var/tmp".into(), Source::Default)
     );
 }
 
@@ -71,7 +71,7 @@ fn each_directory_that_takes_no_overlay_says_why_and_what_helps() {
     ");
     insta::assert_snapshot!(tell(None, Some("/no/where")), @r"
     the overlay directory /no/where does not exist
-    it is what $TMPDIR says: name another with --overlay-dir
+    it is the value of $TMPDIR: name another with --overlay-dir
     ");
     insta::assert_snapshot!(tell(Some("/dev/null"), None), @r"
     the overlay directory /dev/null is not a directory
@@ -89,7 +89,7 @@ fn finding(script: &str) -> String {
 #[test]
 fn a_directory_of_somebody_else_may_not_be_written_to() {
     insta::assert_snapshot!(finding("$STRANGER"), @r"
-    fail: the overlay directory HERE/overlays may not be written to
+    fail: the overlay directory HERE/overlays is not writable
     name another with --overlay-dir, or leave it out for /var/tmp
     ");
 }
@@ -122,7 +122,7 @@ fn where_there_is_no_o_tmpfile_the_file_is_unlinked_at_once() {
 #[test]
 fn a_full_filesystem_is_told_in_the_kernels_words() {
     insta::assert_snapshot!(finding("mount -t tmpfs -o nr_inodes=1 none overlays;"), @r"
-    fail: no overlay can be made in HERE/overlays: No space left on device (os error 28)
+    fail: no overlay can be created in HERE/overlays: No space left on device (os error 28)
     name another with --overlay-dir, or leave it out for /var/tmp
     ");
 }
@@ -130,7 +130,7 @@ fn a_full_filesystem_is_told_in_the_kernels_words() {
 #[test]
 fn this_hosts_var_tmp_takes_unnamed_files_and_knows_its_space() {
     let scratch = Scratch::choose_from(None, None).expect("a scratch");
-    assert_eq!(scratch.way(), Way::Unnamed);
+    assert_eq!(scratch.method(), TempFileMethod::Unnamed);
     let space = scratch.space().expect("its space");
     assert!(space.free <= space.size && space.size > 0, "{space:?}");
 }

@@ -195,7 +195,7 @@ fn qemu_ended_by_somebody_else_is_no_success() {
     nix::sys::signal::kill(qemu, Signal::SIGTERM).unwrap();
     let finished = running.wait();
     ended(&finished, 123);
-    let said = "bivouac: error: QEMU died: ended by a signal from outside\nQEMU said: ";
+    let said = "bivouac: error: QEMU died: ended by a signal from another process\nQEMU said: ";
     assert!(finished.stderr.starts_with(said), "{finished:?}");
 }
 
@@ -280,7 +280,7 @@ fn an_image_whose_header_changes_between_our_check_and_qemus_is_refused() {
     assert_snapshot!(said, @r"
     bivouac: warning: [dir]/disk.qcow2 was changed by another process during the run
     bivouac: error: [dir]/disk.qcow2: its header was changed while QEMU opened it
-      mend: run it again once nobody writes to it
+      mend: run it again when no other process writes to it
     ");
 }
 

@@ -1,9 +1,9 @@
-//! How software is installed on this host: the command for its distribution, by the fields
-//! `ID` and `ID_LIKE` of os-release(5). Only for hints; never runs anything.
+//! The command that installs a missing package on this host's distribution, which os-release(5) names.
+//! Only for messages; never runs it.
 
 use std::fs;
 
-/// What may be missing.
+/// A package that may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Package {
     /// The emulator for x86_64.
@@ -14,7 +14,7 @@ pub enum Package {
     Kernel,
 }
 
-/// Families that share package names.
+/// Distributions with the same package names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Family {
     Debian,
@@ -25,16 +25,15 @@ enum Family {
     Alpine,
 }
 
-/// The command that installs it here, in back-quotes, or a sentence where the distribution is
-/// none that is known.
-pub fn install(package: Package) -> String {
+/// The install command in back-quotes, or a sentence if the distribution is unknown.
+pub fn command_for(package: Package) -> String {
     let os_release = fs::read_to_string("/etc/os-release")
         .or_else(|_| fs::read_to_string("/usr/lib/os-release"))
         .unwrap_or_default();
-    install_on(&os_release, package)
+    command_on(&os_release, package)
 }
 
-fn install_on(os_release: &str, package: Package) -> String {
+fn command_on(os_release: &str, package: Package) -> String {
     use Family::{Alpine, Arch, Debian, RedHat, Suse, Ubuntu};
     use Package::{Kernel, Qemu, Uefi};
     let Some(family) = family(os_release) else {
@@ -66,7 +65,7 @@ fn install_on(os_release: &str, package: Package) -> String {
     format!("`{command}`")
 }
 
-/// `ID` first, then the words of `ID_LIKE`, closest first.
+/// By `ID`, then by the words of `ID_LIKE`, closest first.
 fn family(os_release: &str) -> Option<Family> {
     let field = |name: &str| {
         let value = os_release
@@ -96,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_command_is_that_of_the_distribution_or_of_the_one_it_is_like() {
-        let qemu = |os_release| install_on(os_release, Package::Qemu);
+        let qemu = |os_release| command_on(os_release, Package::Qemu);
         assert_eq!(
             qemu("ID=debian\n"),
             "`sudo apt-get install qemu-system-x86`"
@@ -106,7 +105,7 @@ mod tests {
             "`sudo dnf install qemu-kvm`"
         );
         assert_eq!(
-            install_on("ID=linuxmint\nID_LIKE=\"ubuntu debian\"", Package::Kernel),
+            command_on("ID=linuxmint\nID_LIKE=\"ubuntu debian\"", Package::Kernel),
             "`sudo apt-get install linux-image-generic`"
         );
     }
@@ -114,7 +113,7 @@ mod tests {
     #[test]
     fn an_unknown_distribution_gets_a_sentence() {
         assert_eq!(
-            install_on("ID=plan9", Package::Uefi),
+            command_on("ID=plan9", Package::Uefi),
             "install the UEFI firmware of edk2 (OVMF) with this system's package manager"
         );
     }

@@ -1,26 +1,24 @@
-//! What a guest's firmware does to the user's terminal and never undoes, taken out of its
-//! output on the way there. SeaBIOS resets the whole terminal (ESC c, which in some also
-//! clears what scrolled away) and switches line wrap off (ESC [ ? 7 l) whenever it sets a
-//! video mode, and nothing later in a Linux boot switches it on again. Everything else passes
-//! as it is, and only a terminal is spared: a file or a pipe gets every byte.
+//! Removes what a guest's firmware does to the user's terminal and never undoes. SeaBIOS resets the
+//! terminal (ESC c, which in some also clears the scrollback) and turns line wrap off (ESC [ ? 7 l)
+//! whenever it sets a video mode, and nothing later in a Linux boot turns it on again. All other
+//! output passes unchanged, and so does everything that goes to a file or a pipe.
 
 const RESET: &[u8] = b"\x1bc";
 const NO_WRAP: &[u8] = b"\x1b[?7l";
 
-/// Sent when the terminal is given back: wrap, cursor, colours, keys and mouse as a shell
-/// expects them, whatever the guest was doing when it ended.
-pub const GIVE_BACK: &[u8] =
+/// Resets wrap, cursor, colours, keys and mouse to what a shell expects, whatever the guest did.
+pub const RESTORE: &[u8] =
     b"\x1b[?7h\x1b[?25h\x1b[0m\x1b[?1l\x1b>\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l";
 
-/// Takes the two sequences out of a stream.
+/// Removes the two sequences from a stream.
 #[derive(Debug, Default)]
-pub struct Scrub {
-    /// The beginning of what may become one of them.
+pub struct TerminalFilter {
+    /// The beginning of what may be one of them.
     held: Vec<u8>,
 }
 
-impl Scrub {
-    /// What of `bytes`, and of what was held back before, the terminal should get.
+impl TerminalFilter {
+    /// The bytes for the terminal.
     pub fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len() + self.held.len());
         for &byte in bytes {
@@ -37,7 +35,7 @@ impl Scrub {
         out
     }
 
-    /// What was held back and came to nothing.
+    /// The bytes that are still held, at the end of the stream.
     pub fn rest(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.held)
     }
@@ -48,21 +46,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn scrubbed(chunks: &[&[u8]]) -> Vec<u8> {
-        let mut scrub = Scrub::default();
-        let mut out: Vec<u8> = chunks.iter().flat_map(|chunk| scrub.take(chunk)).collect();
-        out.extend(scrub.rest());
+    fn filtered(chunks: &[&[u8]]) -> Vec<u8> {
+        let mut filter = TerminalFilter::default();
+        let mut out: Vec<u8> = chunks.iter().flat_map(|chunk| filter.take(chunk)).collect();
+        out.extend(filter.rest());
         out
     }
 
     #[test]
     fn the_two_sequences_are_taken_out_and_nothing_else() {
         assert_eq!(
-            scrubbed(&[b"\x1bc\x1b[?7l\x1b[2JSeaBIOS"]),
+            filtered(&[b"\x1bc\x1b[?7l\x1b[2JSeaBIOS"]),
             b"\x1b[2JSeaBIOS"
         );
         assert_eq!(
-            scrubbed(&[b"a\x1b[?7h\x1b[7l\x1b\x1bcb\x1b"]),
+            filtered(&[b"a\x1b[?7h\x1b[7l\x1b\x1bcb\x1b"]),
             b"a\x1b[?7h\x1b[7l\x1bb\x1b"
         );
     }
@@ -74,12 +72,12 @@ mod tests {
             cut in 0_usize..40,
         ) {
             let cut = cut.min(text.len());
-            prop_assert_eq!(scrubbed(&[&text]), scrubbed(&[&text[..cut], &text[cut..]]));
+            prop_assert_eq!(filtered(&[&text]), filtered(&[&text[..cut], &text[cut..]]));
         }
 
         #[test]
         fn text_without_escapes_passes_unchanged(text in "[^\u{1b}]*") {
-            prop_assert_eq!(scrubbed(&[text.as_bytes()]), text.into_bytes());
+            prop_assert_eq!(filtered(&[text.as_bytes()]), text.into_bytes());
         }
     }
 }

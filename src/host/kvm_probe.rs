@@ -1,10 +1,9 @@
-//! The trial that tells a KVM that runs guests from one that merely opens: a bare VM in our own
-//! process counts a register down 20,000 times in real mode and halts.
+//! Distinguishes a KVM that runs guests from one that merely opens: a bare VM in this process counts a
+//! register down 20,000 times in real mode and halts.
 //!
-//! Native KVM does that in microseconds; a paravirtual or a broken nested one emulates each
-//! instruction and takes tens to hundreds of milliseconds. Waiting stops at 5 ms, and at 2 ms
-//! where the pace leaves no doubt; an [`Alarm`] ends it. Never keeps a descriptor open: closing
-//! a VM can wait for the kernel for 20 ms, so a thread of its own does that.
+//! Native KVM does that in microseconds. A paravirtual or broken nested one emulates each instruction
+//! and takes tens to hundreds of milliseconds. An [`Alarm`] stops it at 5 ms, or at 2 ms if the speed
+//! leaves no doubt. Another thread closes the VM, which can take the kernel 20 ms.
 
 use std::io;
 use std::path::Path;
@@ -18,29 +17,29 @@ use nix::time::{ClockId, clock_gettime};
 use super::alarm::Alarm;
 use crate::sys;
 
-/// How often the loop runs in the host's check.
+/// The iterations of the host's check.
 pub const ITERATIONS: u16 = 20_000;
-/// What a VM that works never comes near: the processor time that the loop may take.
+/// CPU time that the loop may take. Far more than a VM that works needs.
 pub const LIMIT: Duration = Duration::from_millis(5);
-/// The limit is spent in parts. A host that takes the processor away for a while looks like a
-/// crawl in one part, but the loop then ends at once in the next; where the second part crawls
-/// as well, by [`HOPELESS`], the third is not waited for.
+/// The limit is divided into parts. If the host takes the processor away, one part looks too slow, but
+/// the loop then ends at once in the next. If the second part is too slow as well, by [`TOO_SLOW`],
+/// the third is skipped.
 const PARTS: [Duration; 3] = [
     Duration::from_millis(1),
     Duration::from_millis(1),
     Duration::from_millis(3),
 ];
-/// What the whole loop would take at the pace of one part, for that part to settle it.
-const HOPELESS: Duration = Duration::from_millis(10);
-/// On a host so busy that we hardly run, the wait for our share of processor time ends here.
-const PATIENCE: Duration = Duration::from_millis(50);
-/// A rest of processor time that is not worth another entry.
+/// The time of all iterations at the speed of one part, for that part to decide.
+const TOO_SLOW: Duration = Duration::from_millis(10);
+/// Limit in wall time, on a host so busy that this thread hardly runs.
+const WALL_LIMIT: Duration = Duration::from_millis(50);
+/// Remaining CPU time that is not worth another `KVM_RUN`.
 const LEAST: Duration = Duration::from_micros(100);
-/// Where the page with the loop lies in the guest.
+/// The guest address of the page with the loop.
 const CODE: u64 = 0x1000;
-/// Below 4 GiB and away from the page: where old Intel processors keep what real mode needs.
+/// Below 4 GiB and away from the page: what old Intel processors need for real mode.
 const TSS: usize = 0xfffb_d000;
-/// `again: dec cx; jnz again; hlt`, in 16-bit code; the rest of the page is `hlt` as well.
+/// `again: dec cx; jnz again; hlt` in 16-bit code; the rest of the page is `hlt` as well.
 static LOOP: sys::GuestPage = {
     let mut page = [0xf4; 4096];
     page[0] = 0x49;
@@ -49,20 +48,20 @@ static LOOP: sys::GuestPage = {
     sys::GuestPage(page)
 };
 
-/// How the trial went, where a VM ran at all.
+/// The measurement of a VM that ran.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pace {
-    /// Whether the loop would end within [`LIMIT`].
+pub struct Timing {
+    /// Whether the loop ends within [`LIMIT`].
     pub keeps_up: bool,
-    /// The processor time of the loop, or of the part of it that was waited for.
+    /// The CPU time of the iterations.
     pub elapsed: Duration,
-    /// How many of the iterations were done.
+    /// How many were done.
     pub iterations: u16,
 }
 
-impl Pace {
-    /// How many times slower than the same loop on the bare processor, measured now (some 50
-    /// microseconds); at least 1.
+impl Timing {
+    /// How many times slower than the same loop on the bare processor, which is measured now (about 50
+    /// microseconds). At least 1.
     pub fn factor(&self) -> u32 {
         let bare = (0..3).map(|_| bare_time()).min().unwrap_or_default();
         let bare = bare.as_secs_f64().max(1e-9) / f64::from(ITERATIONS);
@@ -71,25 +70,22 @@ impl Pace {
     }
 }
 
-/// Where the trial ended early.
+/// Why no VM ran.
 #[derive(Debug)]
 pub enum Failed {
     /// The device could not be opened for reading and writing.
     Open(Errno),
-    /// It opened, and is something else than KVM.
+    /// The file is not KVM.
     NotKvm,
     /// `KVM_CREATE_VM` failed.
     CreateVm(Errno),
-    /// A later step failed; it is named.
+    /// A later step failed.
     Step(&'static str, Errno),
 }
 
-/// Runs the loop, of at least one iteration, in a bare VM of the KVM device at `path`.
-///
-/// # Errors
-/// The step that failed, with the kernel's reason.
-pub fn run(path: &Path, iterations: u16) -> Result<Pace, Failed> {
-    Bench::build(path, iterations.max(1))?.race()
+/// Runs the loop in a bare VM of the KVM device at `path`.
+pub fn run(path: &Path, iterations: u16) -> Result<Timing, Failed> {
+    Bench::build(path, iterations.max(1))?.measure()
 }
 
 /// A VM with one vCPU and one page, ready to run.
@@ -108,7 +104,7 @@ impl Bench {
             return Err(Failed::NotKvm);
         }
         let vm = kvm.create_vm().map_err(|e| Failed::CreateVm(errno(e)))?;
-        // Needed by Intel processors without "unrestricted guest", refused by none.
+        // Needed by Intel processors without "unrestricted guest".
         let _ = vm.set_tss_address(TSS);
         let step = |name| move |e: kvm_ioctls::Error| Failed::Step(name, errno(e));
         sys::lend_page(&vm, CODE, &LOOP)
@@ -132,46 +128,46 @@ impl Bench {
         })
     }
 
-    /// Runs until the halt or the limit.
-    fn race(mut self) -> Result<Pace, Failed> {
+    /// Runs until the guest halts, or until [`LIMIT`].
+    fn measure(mut self) -> Result<Timing, Failed> {
         let all = self.iterations;
         let mut alarm = Alarm::new().map_err(|e| Failed::Step("timer_create", e))?;
-        let start = processor_time();
-        let give_up = Instant::now() + PATIENCE;
+        let start = cpu_time();
+        let give_up = Instant::now() + WALL_LIMIT;
         let (mut spent, mut done) = (Duration::ZERO, 0);
         for (number, part) in PARTS.into_iter().enumerate() {
             let halted = self.run_until(start + spent + part, give_up, &mut alarm)?;
             let before = (spent, done);
-            spent = processor_time().saturating_sub(start);
+            spent = cpu_time().saturating_sub(start);
             if halted {
-                // Were the alarm not to interrupt, a crawl would come to its end in one go.
+                // Without a working alarm, a KVM that is too slow would halt in the first part.
                 let keeps_up = number > 0 || spent <= LIMIT;
-                return Ok(Pace {
+                return Ok(Timing {
                     keeps_up,
                     elapsed: spent,
                     iterations: all,
                 });
             }
             done = self.iterations_done()?;
-            let pace = whole_loop(
+            let expected = extrapolate(
                 spent.saturating_sub(before.0),
                 done.saturating_sub(before.1),
                 all,
             );
-            if number > 0 && pace > HOPELESS {
+            if number > 0 && expected > TOO_SLOW {
                 break;
             }
         }
-        let keeps_up = whole_loop(spent, done, all) <= LIMIT;
-        Ok(Pace {
+        let keeps_up = extrapolate(spent, done, all) <= LIMIT;
+        Ok(Timing {
             keeps_up,
             elapsed: spent,
             iterations: done,
         })
     }
 
-    /// Runs until the guest halts, which is true, or until this thread's processor time is
-    /// `until`, or until `give_up`.
+    /// Runs until the guest halts (then true), until this thread's CPU time is `until`, or until
+    /// `give_up`.
     fn run_until(
         &mut self,
         until: Duration,
@@ -179,7 +175,7 @@ impl Bench {
         alarm: &mut Alarm,
     ) -> Result<bool, Failed> {
         while Instant::now() < give_up {
-            let left = until.saturating_sub(processor_time());
+            let left = until.saturating_sub(cpu_time());
             if left < LEAST {
                 break;
             }
@@ -213,14 +209,14 @@ impl Bench {
     }
 }
 
-/// What `all` iterations would take where `done` of them took `spent`.
-fn whole_loop(spent: Duration, done: u16, all: u16) -> Duration {
+/// The time of `all` iterations if `done` of them took `spent`.
+fn extrapolate(spent: Duration, done: u16, all: u16) -> Duration {
     spent * u32::from(all) / u32::from(done.max(1))
 }
 
 impl Drop for Bench {
-    /// Closing waits for grace periods of the kernel's: under a millisecond mostly, 20 ms when
-    /// it is the first VM since boot. Where no thread can be had, it is done here.
+    /// Closing waits for the kernel's grace periods: mostly under a millisecond, 20 ms for the first VM
+    /// since boot. If no thread can be started, it is done here.
     fn drop(&mut self) {
         let parts = self.parts.take();
         let closing = std::thread::Builder::new().name("kvm-close".into());
@@ -228,8 +224,8 @@ impl Drop for Bench {
     }
 }
 
-/// The processor time of this thread, that of its guest included.
-fn processor_time() -> Duration {
+/// The CPU time of this thread, including its guest's.
+fn cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
         .map(Duration::from)
         .unwrap_or_default()

@@ -1,102 +1,61 @@
-//! The QMP session: the only user of `qapi`.
-//!
-//! `qapi` gives the types of commands, answers and events. The wire is read here, because
-//! qapi 0.15's own session ends at the first event that it does not know (a newer QEMU's),
-//! and when an `execute` future is dropped half way. One task owns the socket; commands are
-//! queued to it and answered through it by id.
+//! A QMP session. One task owns the socket: commands are queued to it, and their replies are matched
+//! by id. qapi 0.15's own session is not used: it ends at the first event that it does not know, such
+//! as one of a newer QEMU, and when an `execute` future is dropped half way.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use qapi::Command;
 use qapi::qmp::Event;
-use qapi::{Command, Execute};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
-/// The longest line that QEMU may send, in bytes. `query-qmp-schema`, the largest answer
-/// known, has about 200 kB.
-const LINE_MAX: u64 = 16 << 20;
+use super::codec::{self, Lines, Message, QmpError, Refusal, Version, excerpt};
 
-/// Why a QMP command gave no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum QmpError {
-    /// QEMU closed the connection.
-    #[error("QEMU closed its QMP connection")]
-    Closed,
-    /// Not QMP.
-    #[error("QEMU sent something that is not QMP: {0}")]
-    Malformed(String),
-    /// QEMU's own refusal.
-    #[error("QEMU refused {command}: {class}: {description}")]
-    Refused {
-        /// The command's name.
-        command: &'static str,
-        /// QMP's error class.
-        class: String,
-        /// QEMU's words.
-        description: String,
-    },
-    /// The connection failed.
-    #[error("the QMP connection failed: {0}")]
-    Io(#[from] io::Error),
-}
+/// The longest line accepted from QEMU, in bytes. The longest known reply, that of
+/// `query-qmp-schema`, has about 200 kB.
+const LINE_MAX: usize = 16 << 20;
 
-/// QEMU's version, as its greeting tells it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Version {
-    /// Major, minor, micro.
-    pub numbers: (u64, u64, u64),
-    /// The distribution's own version.
-    pub package: String,
-}
+type Reply = Result<Value, Refusal>;
 
-impl std::fmt::Display for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (major, minor, micro) = self.numbers;
-        write!(f, "{major}.{minor}.{micro}")
-    }
-}
-
-type Answer = Result<Value, Value>;
-
-struct Question {
+struct Request {
     line: Vec<u8>,
-    /// Goes along with the line (`getfd`).
+    /// Sent along with the line (`getfd`).
     descriptor: Option<OwnedFd>,
     id: u64,
-    answer: oneshot::Sender<Answer>,
+    reply: oneshot::Sender<Reply>,
 }
 
-/// A negotiated session. Cloning is not offered: one owner.
+/// A negotiated session.
 #[derive(Debug)]
 pub struct Qmp {
-    questions: mpsc::UnboundedSender<Question>,
+    requests: mpsc::UnboundedSender<Request>,
     next_id: std::cell::Cell<u64>,
-    /// QEMU's version.
     pub version: Version,
 }
 
-/// What QEMU tells unasked; ends with the connection.
+/// QEMU's events; closed with the connection.
 pub type Events = mpsc::UnboundedReceiver<Result<Event, QmpError>>;
 
 impl Qmp {
-    /// Reads the greeting and leaves the capabilities negotiation.
+    /// Reads the greeting and negotiates capabilities. Needs a tokio runtime.
     pub async fn open(socket: UnixStream) -> Result<(Self, Events), QmpError> {
         let (read, write) = socket.into_split();
-        let mut lines = Lines::new(read);
+        let mut lines = Lines::new(read, LINE_MAX);
         let greeting = lines.next().await?.ok_or(QmpError::Closed)?;
-        let version = greeting_version(&greeting)
-            .ok_or_else(|| QmpError::Malformed(excerpt(greeting.to_string().as_bytes())))?;
-        let (questions, questions_rx) = mpsc::unbounded_channel();
+        let Some(Message::Greeting(version)) = Message::parse(&greeting) else {
+            return Err(QmpError::Malformed(excerpt(&greeting)));
+        };
+        let (requests, requests_rx) = mpsc::unbounded_channel();
         let (events_tx, events) = mpsc::unbounded_channel();
-        tokio::spawn(own_the_wire(lines, write, questions_rx, events_tx));
+        tokio::spawn(own_the_socket(lines, write, requests_rx, events_tx));
         let qmp = Self {
-            questions,
+            requests,
             next_id: 0.into(),
             version,
         };
@@ -105,8 +64,8 @@ impl Qmp {
         Ok((qmp, events))
     }
 
-    /// Sends `command` and waits for its answer. Dropping the future forgets the answer and
-    /// harms nothing.
+    /// Sends `command` and waits for its result. Dropping the future drops the result and does no
+    /// harm.
     pub async fn execute<C: Command>(&self, command: C) -> Result<C::Ok, QmpError> {
         self.execute_with(command, None).await
     }
@@ -118,60 +77,51 @@ impl Qmp {
         descriptor: Option<OwnedFd>,
     ) -> Result<C::Ok, QmpError> {
         let id = self.next_id.replace(self.next_id.get() + 1);
-        let mut line = serde_json::to_vec(&Execute::new(command, Some(id)))
-            .map_err(|error| QmpError::Malformed(error.to_string()))?;
-        line.push(b'\n');
-        let (answer, answered) = oneshot::channel();
-        self.questions
-            .send(Question {
-                line,
-                descriptor,
-                id,
-                answer,
-            })
-            .map_err(|_| QmpError::Closed)?;
-        match answered.await.map_err(|_| QmpError::Closed)? {
+        let line = codec::encode(command, Some(id))?;
+        let (reply, replied) = oneshot::channel();
+        let request = Request {
+            line,
+            descriptor,
+            id,
+            reply,
+        };
+        self.requests.send(request).map_err(|_| QmpError::Closed)?;
+        match replied.await.map_err(|_| QmpError::Closed)? {
             Ok(value) => serde_json::from_value(value)
                 .map_err(|error| QmpError::Malformed(error.to_string())),
-            Err(error) => Err(QmpError::Refused {
+            Err(Refusal { class, description }) => Err(QmpError::Refused {
                 command: C::NAME,
-                class: error["class"].as_str().unwrap_or("GenericError").to_owned(),
-                description: error["desc"]
-                    .as_str()
-                    .unwrap_or("no reason given")
-                    .to_owned(),
+                class,
+                description,
             }),
         }
     }
 }
 
-/// The one task that reads and writes the socket, until either side closes it.
-async fn own_the_wire(
-    mut lines: Lines,
+/// The task that reads and writes the socket until either side closes it.
+async fn own_the_socket(
+    mut lines: Lines<OwnedReadHalf>,
     mut write: OwnedWriteHalf,
-    mut questions: mpsc::UnboundedReceiver<Question>,
+    mut requests: mpsc::UnboundedReceiver<Request>,
     events: mpsc::UnboundedSender<Result<Event, QmpError>>,
 ) {
-    let mut pending: HashMap<u64, oneshot::Sender<Answer>> = HashMap::new();
+    let mut pending: HashMap<u64, oneshot::Sender<Reply>> = HashMap::new();
     loop {
         tokio::select! {
-            question = questions.recv() => {
-                let Some(Question { line, descriptor, id, answer }) = question else { return };
-                pending.insert(id, answer);
+            request = requests.recv() => {
+                let Some(Request { line, descriptor, id, reply }) = request else { return };
+                pending.insert(id, reply);
                 if send(&mut write, &line, descriptor).await.is_err() {
                     return;
                 }
             }
             line = lines.next() => {
-                let message = match line {
-                    Ok(Some(message)) => message,
+                let dispatched = match line {
+                    Ok(Some(line)) => dispatch(&line, &mut pending, &events),
                     Ok(None) => return,
-                    Err(error) => {
-                        let _ = events.send(Err(error));
-                        return;
-                    }
+                    Err(error) => Err(error.into()),
                 };
-                if let Err(error) = dispatch(message, &mut pending, &events) {
+                if let Err(error) = dispatched {
                     let _ = events.send(Err(error));
                     return;
                 }
@@ -205,95 +155,34 @@ async fn send(
 }
 
 fn dispatch(
-    mut message: Value,
-    pending: &mut HashMap<u64, oneshot::Sender<Answer>>,
+    line: &[u8],
+    pending: &mut HashMap<u64, oneshot::Sender<Reply>>,
     events: &mpsc::UnboundedSender<Result<Event, QmpError>>,
 ) -> Result<(), QmpError> {
-    if let Some(name) = message["event"].as_str().map(str::to_owned) {
-        match serde_json::from_value::<Event>(message) {
+    match Message::parse(line) {
+        Some(Message::Event { name, message }) => match serde_json::from_value(message) {
             Ok(event) => {
                 tracing::debug!("QMP event {name}");
                 let _ = events.send(Ok(event));
             }
-            // An event of a newer QEMU: nothing here waits for it.
-            Err(error) => tracing::debug!("QMP event {name} is not known here: {error}"),
+            // An event of a newer QEMU, which nothing here waits for.
+            Err(error) => tracing::debug!("unknown QMP event {name}: {error}"),
+        },
+        Some(Message::Reply { id, result }) => {
+            if let Some(waiting) = id.and_then(|id| pending.remove(&id)) {
+                // Fails if the future was dropped.
+                let _ = waiting.send(result);
+            }
         }
-        return Ok(());
-    }
-    let id = message["id"].as_u64();
-    let answer = if let Some(value) = message.get_mut("return") {
-        Ok(value.take())
-    } else if let Some(error) = message.get_mut("error") {
-        Err(error.take())
-    } else {
-        return Err(QmpError::Malformed(excerpt(message.to_string().as_bytes())));
-    };
-    if let Some(waiting) = id.and_then(|id| pending.remove(&id)) {
-        // Nobody waits any more where the future was dropped.
-        let _ = waiting.send(answer);
+        Some(Message::Greeting(_)) | None => return Err(QmpError::Malformed(excerpt(line))),
     }
     Ok(())
-}
-
-/// Lines of JSON, each read whole, with a cap.
-struct Lines {
-    read: BufReader<OwnedReadHalf>,
-    partial: Vec<u8>,
-}
-
-impl Lines {
-    fn new(read: OwnedReadHalf) -> Self {
-        Self {
-            read: BufReader::new(read),
-            partial: Vec::new(),
-        }
-    }
-
-    /// The next message; None at the end of the connection. May be dropped and called again:
-    /// what was read of a line is kept.
-    async fn next(&mut self) -> Result<Option<Value>, QmpError> {
-        let room = LINE_MAX - (self.partial.len() as u64).min(LINE_MAX);
-        (&mut self.read)
-            .take(room)
-            .read_until(b'\n', &mut self.partial)
-            .await?;
-        if self.partial.is_empty() {
-            return Ok(None);
-        }
-        let line = std::mem::take(&mut self.partial);
-        if line.last() != Some(&b'\n') {
-            if line.len() as u64 >= LINE_MAX {
-                return Err(QmpError::Malformed(format!("a line over {LINE_MAX} bytes")));
-            }
-            tracing::debug!("QMP ended within a line: {}", excerpt(&line));
-            return Ok(None);
-        }
-        match serde_json::from_slice(&line) {
-            Ok(message @ Value::Object(_)) => Ok(Some(message)),
-            _ => Err(QmpError::Malformed(excerpt(&line))),
-        }
-    }
-}
-
-fn greeting_version(greeting: &Value) -> Option<Version> {
-    let version = &greeting["QMP"]["version"];
-    let number = |name: &str| version["qemu"][name].as_u64();
-    Some(Version {
-        numbers: (number("major")?, number("minor")?, number("micro")?),
-        package: version["package"].as_str().unwrap_or_default().to_owned(),
-    })
-}
-
-/// The beginning of something unexpected, fit for an error message.
-fn excerpt(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(120)]);
-    format!("{:?}", text.trim_end())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::net::UnixStream;
+    use tokio::io::{AsyncBufReadExt, BufReader};
 
     const GREETING: &str = r#"{"QMP":{"version":{"qemu":{"micro":22,"minor":2,"major":7},"package":"Debian"},"capabilities":["oob"]}}"#;
 

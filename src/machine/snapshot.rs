@@ -1,6 +1,6 @@
-//! Saving a machine and restoring it. Its memory is a file that QEMU maps; everything else, some
-//! 300 kB, passes through a socket in QEMU's migration format, so that it needs no name and
-//! whoever keeps it can check it first.
+//! Saves a machine and restores it. The memory is a file that QEMU maps. The rest of the state, about
+//! 300 kB, passes through a socket in QEMU's migration format, so that it needs no file name and can
+//! be verified before it is loaded.
 
 use std::io;
 use std::time::Duration;
@@ -13,44 +13,41 @@ use tokio::net::UnixStream;
 use super::args::NETWORK_BEHIND_A_HUB;
 use super::{Machine, StartError};
 
-/// What QEMU calls the channel.
+/// QEMU's name for the socket.
 const CHANNEL: &str = "state";
 
-/// How often QEMU is asked whether it is done: the whole takes 10 to 30 ms.
-const LOOK: Duration = Duration::from_millis(1);
+/// How often the migration's status is queried. The operation takes 10 to 30 ms.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// How long saving or restoring may take: a host that swaps, or reads from a slow disk.
+/// Time limit of saving and restoring: a host may swap, or read from a slow disk.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The largest state that is believed, in bytes.
-const LARGEST: u64 = 256 << 20;
+/// The largest state accepted, in bytes.
+const STATE_MAX: u64 = 256 << 20;
 
 /// Why a machine was not saved or restored.
 #[derive(Debug, thiserror::Error)]
-pub enum SavingError {
-    /// QEMU refused, or has ended: its own words.
+pub enum SnapshotError {
+    /// QEMU refused, or has exited.
     #[error(transparent)]
     Qemu(#[from] StartError),
-    /// QEMU tried and failed.
     #[error("QEMU could not {what} the machine: {why}")]
     Failed {
         /// `save` or `restore`.
         what: &'static str,
-        /// QEMU's words, or its status.
+        /// QEMU's error, or the migration's status.
         why: String,
     },
-    /// It takes for ever.
     #[error("QEMU did not {what} the machine within {} s", DEADLINE.as_secs())]
     Silent {
         /// `save` or `restore`.
         what: &'static str,
     },
-    /// The channel failed.
-    #[error("the channel of the machine's state")]
+    #[error("transferring the machine's state")]
     Channel(#[from] io::Error),
 }
 
-/// `query-machines`. qapi's own wants of every machine what only the newest QEMU tells.
+/// `query-machines`. qapi's type requires fields that only the newest QEMU sends.
 #[derive(Clone, Debug, Serialize)]
 struct QueryMachines {}
 
@@ -60,7 +57,7 @@ impl qapi::Command for QueryMachines {
     type Ok = Vec<MachineType>;
 }
 
-/// What is wanted of a machine type.
+/// The fields of a machine type that are used.
 #[derive(Debug, Deserialize)]
 struct MachineType {
     name: String,
@@ -68,14 +65,11 @@ struct MachineType {
 }
 
 impl Machine {
-    /// Whether QEMU can save each of its devices. Known before any guest has run.
-    ///
-    /// # Errors
-    /// Which it cannot.
-    pub async fn may_be_saved(&mut self) -> Result<(), SavingError> {
-        let info: MigrationInfo = self.ask(qapi::qmp::query_migrate {}).await?;
+    /// Fails if QEMU cannot save one of the machine's devices. May be called before the guest runs.
+    pub async fn snapshot_allowed(&mut self) -> Result<(), SnapshotError> {
+        let info: MigrationInfo = self.execute(qapi::qmp::query_migrate {}).await?;
         match info.blocked_reasons {
-            Some(reasons) if !reasons.is_empty() => Err(SavingError::Failed {
+            Some(reasons) if !reasons.is_empty() => Err(SnapshotError::Failed {
                 what: "save",
                 why: reasons.join(", "),
             }),
@@ -83,24 +77,21 @@ impl Machine {
         }
     }
 
-    /// Stops the CPUs and gives the state of everything but the memory, whose file then holds
-    /// what it held at that moment. The machine is of no use afterwards.
-    ///
-    /// # Errors
-    /// See [`SavingError`].
-    pub async fn save(&mut self) -> Result<Vec<u8>, SavingError> {
+    /// Stops the CPUs and returns the state of everything but the memory. The memory's file is then
+    /// consistent with it. The machine cannot be used afterwards.
+    pub async fn save(&mut self) -> Result<Vec<u8>, SnapshotError> {
         let mut ours = self.state_channel().await?;
         self.pause().await?;
         self.without_memory().await?;
         let mut state = Vec::new();
         let read = async {
-            // The end comes when QEMU closes its side: it has written everything.
-            let mut limited = (&mut ours).take(LARGEST);
+            // QEMU closes its end when it has written everything.
+            let mut limited = (&mut ours).take(STATE_MAX);
             limited.read_to_end(&mut state).await?;
             Ok(())
         };
         let migrate = async {
-            self.ask(qapi::qmp::migrate {
+            self.execute(qapi::qmp::migrate {
                 uri: Some(format!("fd:{CHANNEL}")),
                 channels: None,
                 detach: None,
@@ -112,25 +103,22 @@ impl Machine {
         let both = async { tokio::try_join!(migrate, read) };
         tokio::time::timeout(DEADLINE, both)
             .await
-            .map_err(|_| SavingError::Silent { what: "save" })??;
+            .map_err(|_| SnapshotError::Silent { what: "save" })??;
         Ok(state)
     }
 
-    /// Restores the state that [`Machine::save`] gave, into a machine of the same plan that has
-    /// not run. Its CPUs stay stopped.
-    ///
-    /// # Errors
-    /// See [`SavingError`]. QEMU has ended then, or is of no use.
-    pub async fn restore(&mut self, state: &[u8]) -> Result<(), SavingError> {
+    /// Loads a state from [`Machine::save`] into a machine of the same plan that has not run. Its CPUs
+    /// stay stopped. After an error the machine cannot be used.
+    pub async fn restore(&mut self, state: &[u8]) -> Result<(), SnapshotError> {
         let mut ours = self.state_channel().await?;
         self.without_memory().await?;
         let write = async {
-            // Where QEMU does not take it all, its own words say more than ours.
+            // If QEMU does not read it all, its own error says more.
             let _ = ours.write_all(state).await;
             let _ = ours.shutdown().await;
         };
         let load = async {
-            self.ask(qapi::qmp::migrate_incoming {
+            self.execute(qapi::qmp::migrate_incoming {
                 uri: Some(format!("fd:{CHANNEL}")),
                 channels: None,
                 exit_on_error: None,
@@ -141,33 +129,27 @@ impl Machine {
         let both = async { tokio::join!(write, load) };
         let ((), loaded) = tokio::time::timeout(DEADLINE, both)
             .await
-            .map_err(|_| SavingError::Silent { what: "restore" })?;
+            .map_err(|_| SnapshotError::Silent { what: "restore" })?;
         loaded
     }
 
-    /// Stops the CPUs and takes the network away, what it knows of the guest included. The guest
-    /// keeps its device, whose link stays up.
-    ///
-    /// # Errors
-    /// QEMU's.
-    pub async fn leave_network(&mut self) -> Result<(), SavingError> {
+    /// Stops the CPUs and removes the network backend with its leases. The guest keeps its device,
+    /// whose link stays up.
+    pub async fn leave_network(&mut self) -> Result<(), SnapshotError> {
         self.pause().await?;
-        self.ask(qapi::qmp::netdev_del {
+        self.execute(qapi::qmp::netdev_del {
             id: NETWORK_BEHIND_A_HUB.to_owned(),
         })
         .await?;
         Ok(())
     }
 
-    /// Tells the guest that the disk `index`, of which it knew nothing but that it was vacant,
-    /// has `bytes` bytes. To be called once the CPUs run: before that its node is inactive.
-    ///
-    /// # Errors
-    /// QEMU's.
+    /// Tells the guest that the disk `index`, a placeholder until now, has `bytes` bytes. Call it when
+    /// the CPUs run: before that its node is inactive.
     pub async fn grow_disk(&mut self, index: usize, bytes: u64) -> Result<(), StartError> {
         // The node has that size already. Setting it once more makes the device say so to the
         // guest (virtio 1.2, 5.2.5.2: a configuration change).
-        self.ask(qapi::qmp::block_resize {
+        self.execute(qapi::qmp::block_resize {
             device: None,
             node_name: Some(format!("disk{index}")),
             size: i64::try_from(bytes).unwrap_or(i64::MAX),
@@ -176,32 +158,29 @@ impl Machine {
         .map(drop)
     }
 
-    /// The machine type that a name such as `q35` stands for: `pc-q35-7.2`.
-    ///
-    /// # Errors
-    /// QEMU's.
+    /// The machine type of an alias, such as `pc-q35-7.2` of `q35`.
     pub async fn type_of(&mut self, name: &str) -> Result<Option<String>, StartError> {
-        let machines = self.ask(QueryMachines {}).await?;
+        let machines = self.execute(QueryMachines {}).await?;
         let found = machines
             .into_iter()
             .find(|machine| machine.name == name || machine.alias.as_deref() == Some(name));
         Ok(found.map(|machine| machine.name))
     }
 
-    /// A channel to QEMU, which holds its end under the name [`CHANNEL`].
-    async fn state_channel(&mut self) -> Result<UnixStream, SavingError> {
+    /// A socket to QEMU, which knows its end as [`CHANNEL`].
+    async fn state_channel(&mut self) -> Result<UnixStream, SnapshotError> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let getfd = qapi::qmp::getfd {
             fdname: CHANNEL.to_owned(),
         };
-        self.ask_with(getfd, Some(theirs.into())).await?;
+        self.execute_with(getfd, Some(theirs.into())).await?;
         Ok(UnixStream::from_std(ours)?)
     }
 
-    /// The memory is a file: it is no part of the state.
+    /// Excludes the memory from the state.
     async fn without_memory(&mut self) -> Result<(), StartError> {
-        self.ask(qapi::qmp::migrate_set_capabilities {
+        self.execute(qapi::qmp::migrate_set_capabilities {
             capabilities: vec![MigrationCapabilityStatus {
                 capability: MigrationCapability::x_ignore_shared,
                 state: true,
@@ -211,17 +190,17 @@ impl Machine {
         .map(drop)
     }
 
-    /// Waits until it is done or has failed.
-    async fn settled(&mut self, what: &'static str) -> Result<(), SavingError> {
+    /// Waits until the migration is completed or has failed.
+    async fn settled(&mut self, what: &'static str) -> Result<(), SnapshotError> {
         loop {
-            let info: MigrationInfo = self.ask(qapi::qmp::query_migrate {}).await?;
+            let info: MigrationInfo = self.execute(qapi::qmp::query_migrate {}).await?;
             match info.status {
                 Some(MigrationStatus::completed) => return Ok(()),
                 Some(status @ (MigrationStatus::failed | MigrationStatus::cancelled)) => {
                     let why = info.error_desc.unwrap_or_else(|| format!("{status:?}"));
-                    return Err(SavingError::Failed { what, why });
+                    return Err(SnapshotError::Failed { what, why });
                 }
-                _ => tokio::time::sleep(LOOK).await,
+                _ => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
     }
