@@ -2,7 +2,7 @@
 #![no_main]
 
 use bivouac::image::Format;
-use bivouac::image::foreign::{ReadAt, virtual_size};
+use bivouac::image::formats::{ReadAt, virtual_size};
 use bivouac::image::qcow2::Header;
 use libfuzzer_sys::fuzz_target;
 use std::io;

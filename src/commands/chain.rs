@@ -4,9 +4,10 @@
 
 use super::Failure;
 use crate::exit::Status;
-use crate::image::chain::{self, Examined, Request, Stated};
+use crate::image::chain::{self, Examined, Explicit, Request};
+use crate::image::file_kind::FileKind;
+use crate::image::image_file::Identity;
 use crate::image::layer::{Layer, Warning};
-use crate::image::opened::{Identity, Kind};
 use crate::image::printable::{Plain, Quoted, as_path};
 use crate::image::{ChainError, Evidence, Format, backing_name};
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -25,21 +26,21 @@ pub struct Args {
     #[arg(long, value_enum, ignore_case = true)]
     pub format: Option<Format>,
     /// A layer below the image, from the top down (repeatable); `none` ends the chain
-    #[arg(long, value_name = "FORMAT:PATH|none", value_parser = stated())]
-    pub backing: Vec<Stated>,
+    #[arg(long, value_name = "FORMAT:PATH|none", value_parser = explicit())]
+    pub backing: Vec<Explicit>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
 
 /// The clap parser of one `--backing` value.
-pub fn stated() -> impl TypedValueParser<Value = Stated> {
-    OsStringValueParser::new().try_map(|value| Stated::parse(&value))
+pub fn explicit() -> impl TypedValueParser<Value = Explicit> {
+    OsStringValueParser::new().try_map(|value| Explicit::parse(&value))
 }
 
 /// What was found.
 #[derive(Debug, serde::Serialize)]
-pub struct Report {
+pub struct ChainInfo {
     /// The image as it was named.
     pub image: String,
     /// Whether `run` would accept the chain.
@@ -47,14 +48,14 @@ pub struct Report {
     /// Size in bytes of the disk that a guest would see.
     pub virtual_size: Option<u64>,
     /// The layers that could be read, the top first.
-    pub layers: Vec<LayerReport>,
+    pub layers: Vec<LayerInfo>,
     /// What keeps the chain from being run on.
     pub problems: Vec<Problem>,
 }
 
 /// One layer, as it is shown.
 #[derive(Debug, serde::Serialize)]
-pub struct LayerReport {
+pub struct LayerInfo {
     /// Absolute path.
     pub path: PathText,
     /// The format that is believed.
@@ -62,13 +63,13 @@ pub struct LayerReport {
     /// Why it is believed.
     pub evidence: Evidence,
     /// Regular file or block device.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// Size of the disk in bytes.
     pub virtual_size: u64,
     /// Bytes on the host's disk.
     pub actual_size: u64,
     /// What the header records below.
-    pub backing: Option<BackingReport>,
+    pub backing: Option<BackingInfo>,
     /// Whether another process writes it.
     pub in_use: bool,
     /// What is worth saying of it.
@@ -79,7 +80,7 @@ pub struct LayerReport {
 
 /// A recorded backing file.
 #[derive(Debug, serde::Serialize)]
-pub struct BackingReport {
+pub struct BackingInfo {
     /// The name as recorded.
     pub name: PathText,
     /// The format as recorded.
@@ -111,7 +112,7 @@ impl serde::Serialize for PathText {
 
 /// Examines the chain. An image that cannot be read at all is a failure, unless the answer
 /// is to be JSON, which then has no layers and one problem.
-pub fn run(args: &Args) -> Result<Report, Failure> {
+pub fn run(args: &Args) -> Result<ChainInfo, Failure> {
     let request = Request {
         image: args.image.clone(),
         format: args.format,
@@ -124,18 +125,18 @@ pub fn run(args: &Args) -> Result<Report, Failure> {
     if layers.is_empty() && !args.json && !problems.is_empty() {
         return Err(problems.swap_remove(0).into());
     }
-    Ok(Report {
+    Ok(ChainInfo {
         image: args.image.to_string_lossy().into_owned(),
         accepted: problems.is_empty(),
         virtual_size: layers
             .first()
             .map(|top| top.virtual_size().next_multiple_of(512)),
-        layers: layers.iter().map(LayerReport::of).collect(),
+        layers: layers.iter().map(LayerInfo::of).collect(),
         problems: problems.iter().map(Problem::of).collect(),
     })
 }
 
-impl Report {
+impl ChainInfo {
     /// 0 only where `run` would accept the chain.
     pub fn status(&self) -> Status {
         if self.accepted {
@@ -146,9 +147,9 @@ impl Report {
     }
 }
 
-impl LayerReport {
+impl LayerInfo {
     fn of(layer: &Layer) -> Self {
-        let backing = layer.recorded_backing().map(|backing| BackingReport {
+        let backing = layer.recorded_backing().map(|backing| BackingInfo {
             resolved: backing_name::resolve(layer.path(), &backing.name)
                 .ok()
                 .map(PathText),
@@ -185,7 +186,7 @@ impl Problem {
 }
 
 /// The tree: each layer one step to the right of the one above.
-impl fmt::Display for Report {
+impl fmt::Display for ChainInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (depth, layer) in self.layers.iter().enumerate() {
             match depth {
@@ -208,7 +209,7 @@ impl fmt::Display for Report {
     }
 }
 
-impl LayerReport {
+impl LayerInfo {
     /// The lines below the path; a bar leads on to the next layer if there is one.
     fn details(&self, f: &mut fmt::Formatter<'_>, indent: usize, leads_on: bool) -> fmt::Result {
         let lead = format!("{:indent$}{}  ", "", if leads_on { '│' } else { ' ' });
@@ -220,7 +221,7 @@ impl LayerReport {
             Size(self.virtual_size)
         )?;
         match self.kind {
-            Kind::BlockDevice => f.write_str(", block device")?,
+            FileKind::BlockDevice => f.write_str(", block device")?,
             _ => write!(f, ", {} on disk", Size(self.actual_size))?,
         }
         writeln!(f, ", {}", if self.in_use { "in use" } else { "not in use" })?;

@@ -1,10 +1,10 @@
-//! Microsoft's vhdx ([MS-VHDX], little-endian): the way from the region table through the
-//! metadata region to the virtual disk's size.
+//! Microsoft's vhdx ([MS-VHDX], little-endian): the virtual disk's size, by way of the
+//! region table and the metadata region.
 //!
-//! It checks no checksums and replays no log: QEMU does, and refuses what is torn.
+//! It checks no checksums and replays no log: QEMU does both.
 
-use super::{ForeignError, ReadAt, field, le32, le64, read};
-use crate::image::Format;
+use super::{FormatError, ReadAt, field, le32, le64, read};
+use crate::image::format::Format;
 
 /// The two copies of the region table are at 192 KiB and 256 KiB.
 const REGION_TABLES: [u64; 2] = [192 << 10, 256 << 10];
@@ -43,14 +43,14 @@ fn entry<'a>(table: &'a [u8], start: usize, count: usize, id: &[u8; 16]) -> Opti
         .find(|entry| entry.starts_with(id))
 }
 
-pub(super) fn virtual_size(file: &(impl ReadAt + ?Sized)) -> Result<u64, ForeignError> {
-    let malformed = |what| ForeignError::Malformed {
+pub(super) fn virtual_size(file: &(impl ReadAt + ?Sized)) -> Result<u64, FormatError> {
+    let malformed = |what| FormatError::Malformed {
         format: Format::Vhdx,
         what,
     };
     let signature: [u8; 8] = read(file, 0, Format::Vhdx)?;
     if &signature != b"vhdxfile" {
-        return Err(ForeignError::NotThis(Format::Vhdx));
+        return Err(FormatError::NotThis(Format::Vhdx));
     }
     let mut regions: [u8; TABLE_PART] = read(file, REGION_TABLES[0], Format::Vhdx)?;
     if !regions.starts_with(b"regi") {
@@ -78,7 +78,7 @@ pub(super) fn virtual_size(file: &(impl ReadAt + ?Sized)) -> Result<u64, Foreign
     let parameters = item(&FILE_PARAMETERS, "the file parameters are missing")?;
     // Bit 1: HasParent.
     if le32(&parameters, 4) & 2 != 0 {
-        return Err(ForeignError::HasParent(Format::Vhdx));
+        return Err(FormatError::HasParent(Format::Vhdx));
     }
     Ok(u64::from_le_bytes(item(
         &VIRTUAL_SIZE,

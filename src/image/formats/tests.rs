@@ -1,4 +1,4 @@
-//! Foreign headers, made by hand; real ones from QEMU's tools are in the integration tests.
+//! Headers made by hand; real ones from QEMU's tools are in the integration tests.
 
 use super::*;
 use proptest::prelude::*;
@@ -16,7 +16,7 @@ fn vmdk(descriptor: &str) -> Vec<u8> {
     bytes
 }
 
-fn size(format: Format, bytes: &[u8]) -> Result<u64, ForeignError> {
+fn size(format: Format, bytes: &[u8]) -> Result<u64, FormatError> {
     virtual_size(format, bytes, bytes.len() as u64)
 }
 
@@ -28,23 +28,23 @@ fn a_vmdk_may_name_itself_under_an_old_name_and_nothing_else() {
     let spread = good.replace("old name", "../other");
     assert!(matches!(
         size(Format::Vmdk, &vmdk(&spread)),
-        Err(ForeignError::VmdkNamesFile(_))
+        Err(FormatError::VmdkNamesFile(_))
     ));
     let flat = good.replace("SPARSE", "FLAT");
     assert!(matches!(
         size(Format::Vmdk, &vmdk(&flat)),
-        Err(ForeignError::VmdkNamesFile(_))
+        Err(FormatError::VmdkNamesFile(_))
     ));
     let odd = good
         .replace("createType", "CREATETYPE ")
         .replace("monolithicSparse", "custom");
     assert!(matches!(
         size(Format::Vmdk, &vmdk(&odd)),
-        Err(ForeignError::VmdkType(_))
+        Err(FormatError::VmdkType(_))
     ));
     assert!(matches!(
         size(Format::Vmdk, &vmdk("")),
-        Err(ForeignError::VmdkExtent)
+        Err(FormatError::VmdkExtent)
     ));
 }
 
@@ -53,7 +53,7 @@ fn a_second_create_type_does_not_hide_behind_the_first() {
     let twice = "createType=\"monolithicSparse\"\ncreateType=\"monolithicFlat\"\n";
     assert!(matches!(
         size(Format::Vmdk, &vmdk(twice)),
-        Err(ForeignError::VmdkType(_))
+        Err(FormatError::VmdkType(_))
     ));
 }
 
@@ -63,7 +63,7 @@ fn a_vmdk_descriptor_that_claims_to_be_huge_is_not_allocated() {
     bytes[36..44].copy_from_slice(&(u64::MAX / 512).to_le_bytes());
     assert!(matches!(
         size(Format::Vmdk, &bytes),
-        Err(ForeignError::Malformed { .. })
+        Err(FormatError::Malformed { .. })
     ));
 }
 
@@ -75,17 +75,17 @@ fn sizes_that_overflow_are_refused() {
     bytes[36..44].fill(0xff);
     assert!(matches!(
         size(Format::Parallels, &bytes),
-        Err(ForeignError::DiskTooLarge)
+        Err(FormatError::DiskTooLarge)
     ));
     bytes[36..44].fill(0);
     assert!(matches!(
         size(Format::Parallels, &bytes),
-        Err(ForeignError::NoDisk)
+        Err(FormatError::NoDisk)
     ));
     bytes[16] = 3;
     assert!(matches!(
         size(Format::Parallels, &bytes),
-        Err(ForeignError::Version { .. })
+        Err(FormatError::Version { .. })
     ));
 }
 
@@ -95,13 +95,13 @@ fn every_format_says_when_its_signature_is_missing_or_the_file_is_short() {
         let zeroes = vec![0; 300 << 10];
         let error = size(format, &zeroes).expect_err("zeroes are no image");
         assert!(
-            matches!(error, ForeignError::NotThis(of) if of == format),
+            matches!(error, FormatError::NotThis(of) if of == format),
             "{error}"
         );
         if !matches!(format, Format::Raw | Format::Qcow2) {
             let error = size(format, b"").expect_err("nothing is no image");
             assert!(
-                matches!(error, ForeignError::Truncated(of) if of == format),
+                matches!(error, FormatError::Truncated(of) if of == format),
                 "{error}"
             );
         }
