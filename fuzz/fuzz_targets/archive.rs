@@ -6,7 +6,9 @@
 //! Sums of headers are put right first, so that what lies behind them is reached.
 #![no_main]
 
-use bivouac::archive::{ArchiveError, BLOCK, BeneathDir, Kind, MAX_EXTENDED, Policy, Reader, unpack};
+use bivouac::archive::{
+    ArchiveError, BLOCK, BeneathDir, Kind, MAX_EXTENDED, Policy, Reader, unpack,
+};
 use libfuzzer_sys::fuzz_target;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};

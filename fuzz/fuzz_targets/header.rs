@@ -1,4 +1,4 @@
-//! Headers as bytes: the qcow2 parser, and the readers of foreign formats. No file is touched.
+//! Headers as bytes: the qcow2 parser, and the readers of the other formats. No file is touched.
 #![no_main]
 
 use bivouac::image::Format;

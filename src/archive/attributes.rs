@@ -49,7 +49,7 @@ pub(super) fn attributes(directory: impl AsFd, name: &CStr) -> Result<Attributes
 
 /// Sets the wanted attributes of a member; an O_PATH descriptor is enough.
 pub(super) fn set_attributes(
-    file: impl AsFd,
+    file: &impl AsFd,
     member: &Member,
     wanted: impl Fn(&[u8]) -> bool,
 ) -> Result<(), Errno> {
@@ -66,7 +66,7 @@ pub(super) fn set_attributes(
 }
 
 /// The path of an open file, valid while it is open.
-pub(super) fn by_number(file: impl AsFd) -> CString {
+pub(super) fn by_number(file: &impl AsFd) -> CString {
     let number = file.as_fd().as_raw_fd();
     // Digits have no NUL.
     CString::new(format!("/proc/self/fd/{number}")).unwrap_or_default()

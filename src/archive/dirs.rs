@@ -9,7 +9,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid};
 
 /// How much memory they may take, in bytes: half a million of them with paths of common lengths.
-const MOST: usize = 64 << 20;
+pub(super) const MOST: usize = 64 << 20;
 
 /// How many bytes one of them takes besides its path.
 const EACH: usize = 64;
@@ -30,14 +30,8 @@ pub(super) struct Directories {
     current: PathBuf,
 }
 
-impl Default for Directories {
-    fn default() -> Self {
-        Self::up_to(MOST)
-    }
-}
-
 impl Directories {
-    fn up_to(most: usize) -> Self {
+    pub(super) fn up_to(most: usize) -> Self {
         Self {
             waiting: BTreeMap::new(),
             taken: 0,

@@ -1,6 +1,6 @@
 //! One file of a stream: everything but its data.
 
-/// What a member is.
+/// What a member is, in the order of ustar's typeflags from `0` to `6`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file; its data follows.
@@ -20,17 +20,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// ustar's letter for it (pax, "ustar Header Block", typeflag).
+    /// ustar's typeflag (pax, "ustar Header Block").
     pub(super) fn letter(self) -> u8 {
-        match self {
-            Self::File => b'0',
-            Self::HardLink => b'1',
-            Self::Link => b'2',
-            Self::Character => b'3',
-            Self::Block => b'4',
-            Self::Directory => b'5',
-            Self::Fifo => b'6',
-        }
+        b'0' + self as u8
     }
 
     pub(super) fn of_letter(letter: u8) -> Option<Self> {

@@ -55,7 +55,7 @@ pub enum ArchiveError {
     Io(#[from] io::Error),
     /// The stream ends within a member, or before the end is marked.
     #[error("the tar stream ends too early")]
-    Torn,
+    Truncated,
     /// It is not a tar stream, or of a kind that is not supported.
     #[error("not a tar stream: {0}")]
     Malformed(&'static str),

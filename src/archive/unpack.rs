@@ -22,7 +22,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, 
 
 use super::attributes::{by_number, errno_of, set_attributes};
 use super::data::BUFFER;
-use super::dirs::{Deferred, Directories};
+use super::dirs::{Deferred, Directories, MOST};
 use super::target_dir::{PLACE, TargetDir, enter};
 use super::{ArchiveError, Failed, Kind, Member, Reader};
 
@@ -82,7 +82,7 @@ pub fn unpack<D: TargetDir, R: Read>(
         target,
         policy,
         parent: None,
-        directories: Directories::default(),
+        directories: Directories::up_to(MOST),
     };
     let mut reader = Reader::new(stream);
     let mut stats = UnpackStats::default();
@@ -117,37 +117,40 @@ impl<D: TargetDir> Unpacker<'_, D> {
             return Ok(self.deferred(member, path)?);
         };
         let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
-        let name = name.as_c_str();
-        let parent = self.parent_of(&path)?;
+        let at = Location {
+            parent: self.parent_of(&path)?,
+            name,
+        };
         match member.kind {
             Kind::Directory => {
-                self.directory(&path, &parent, name)?;
-                Ok(self.deferred(member, path)?)
+                self.directory(&path, &at)?;
+                self.deferred(member, path)?;
             }
             Kind::File => {
                 let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-                let create = || openat(&parent, name, flags, UNFINISHED);
-                let file: File = create_new(&parent, name, create)?.into();
+                let file = at.create_new(|parent, name| openat(parent, name, flags, UNFINISHED))?;
+                let file = File::from(file);
                 fill(&file, member, reader)?;
-                Ok(self.properties_of_file(member, &file)?)
+                self.properties_of_file(member, &file)?;
             }
             Kind::HardLink => {
                 let target = self.relative(&member.target)?;
                 let last = target.file_name().ok_or(Errno::EINVAL)?;
                 let above = target.parent().unwrap_or(&target);
                 let above = self.target.open(above, PLACE)?;
-                let link = || linkat(&above, last, &parent, name, AtFlags::empty());
-                Ok(create_new(&parent, name, link)?)
+                let flags = AtFlags::empty();
+                at.create_new(|parent, name| linkat(&above, last, parent, name, flags))?;
             }
             Kind::Link => {
                 let target = CString::new(member.target.clone()).map_err(|_| Errno::EINVAL)?;
-                create_new(&parent, name, || symlinkat(&*target, &parent, name))?;
-                Ok(self.properties(member, SFlag::S_IFLNK, &parent, name)?)
+                at.create_new(|parent, name| symlinkat(&*target, parent, name))?;
+                self.properties(member, SFlag::S_IFLNK, &at)?;
             }
-            Kind::Character => Ok(self.node(member, SFlag::S_IFCHR, &parent, name)?),
-            Kind::Block => Ok(self.node(member, SFlag::S_IFBLK, &parent, name)?),
-            Kind::Fifo => Ok(self.node(member, SFlag::S_IFIFO, &parent, name)?),
+            Kind::Character => self.node(member, SFlag::S_IFCHR, &at)?,
+            Kind::Block => self.node(member, SFlag::S_IFBLK, &at)?,
+            Kind::Fifo => self.node(member, SFlag::S_IFIFO, &at)?,
         }
+        Ok(())
     }
 
     /// The directory that a path is in; it and those above it are created if missing.
@@ -164,31 +167,22 @@ impl<D: TargetDir> Unpacker<'_, D> {
     }
 
     /// Creates a directory; an existing one stays, also one that an existing link leads to.
-    fn directory(&self, path: &Path, parent: &OwnedFd, name: &CStr) -> Result<(), Errno> {
-        match mkdirat(parent, name, WRITABLE) {
+    fn directory(&self, path: &Path, at: &Location) -> Result<(), Errno> {
+        let create = |parent: &OwnedFd, name: &CStr| mkdirat(parent, name, WRITABLE);
+        match create(&at.parent, &at.name) {
             Err(Errno::EEXIST) if self.target.open(path, PLACE).is_ok() => Ok(()),
-            Err(Errno::EEXIST) => {
-                unlinkat(parent, name, UnlinkatFlags::NoRemoveDir)?;
-                mkdirat(parent, name, WRITABLE)
-            }
+            Err(Errno::EEXIST) => at.create_new(create),
             result => result,
         }
     }
 
-    fn node(
-        &self,
-        member: &Member,
-        kind: SFlag,
-        parent: &OwnedFd,
-        name: &CStr,
-    ) -> Result<(), Errno> {
+    fn node(&self, member: &Member, kind: SFlag, at: &Location) -> Result<(), Errno> {
         if member.kind != Kind::Fifo && !self.policy.privileges {
             return Err(Errno::EPERM);
         }
         let device = makedev(member.device.0.into(), member.device.1.into());
-        let create = || mknodat(parent, name, kind, Mode::S_IRUSR, device);
-        create_new(parent, name, create)?;
-        self.properties(member, kind, parent, name)
+        at.create_new(|parent, name| mknodat(parent, name, kind, Mode::S_IRUSR, device))?;
+        self.properties(member, kind, at)
     }
 
     /// Sets the attributes of a directory, and defers what it gets at the end.
@@ -200,7 +194,7 @@ impl<D: TargetDir> Unpacker<'_, D> {
             modified: time(member),
         };
         self.directories.put(path, deferred);
-        set_attributes(itself, member, |key| self.takes(key))
+        set_attributes(&itself, member, |key| self.takes(key))
     }
 
     fn finish(&self, directories: Vec<(PathBuf, Deferred)>, stats: &mut UnpackStats) {
@@ -225,15 +219,10 @@ impl<D: TargetDir> Unpacker<'_, D> {
     /// Sets owner, attributes, mode and time, in this order because each may undo a later one, of
     /// a new file that cannot be opened for writing. Another user may have replaced it
     /// meanwhile, so its kind is checked first.
-    fn properties(
-        &self,
-        member: &Member,
-        kind: SFlag,
-        parent: &OwnedFd,
-        name: &CStr,
-    ) -> Result<(), Errno> {
+    fn properties(&self, member: &Member, kind: SFlag, at: &Location) -> Result<(), Errno> {
+        let Location { parent, name } = at;
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let itself = openat(parent, name, flags, Mode::empty())?;
+        let itself = openat(parent, &**name, flags, Mode::empty())?;
         if SFlag::from_bits_truncate(fstat(&itself)?.st_mode) & SFlag::S_IFMT != kind {
             return Err(Errno::ESTALE);
         }
@@ -248,7 +237,7 @@ impl<D: TargetDir> Unpacker<'_, D> {
             fchmodat(AT_FDCWD, &*by_number(&itself), self.mode(member), follow)?;
         }
         let stay = UtimensatFlags::NoFollowSymlink;
-        utimensat(parent, name, &TimeSpec::UTIME_OMIT, &time(member), stay)?;
+        utimensat(parent, &**name, &TimeSpec::UTIME_OMIT, &time(member), stay)?;
         // On a file system without attributes, the rest is still set.
         attributes
     }
@@ -300,18 +289,25 @@ impl<D: TargetDir> Unpacker<'_, D> {
     }
 }
 
-/// Creates something under a name; what has that name is removed, unless it is a directory.
-fn create_new<T>(
-    parent: &OwnedFd,
-    name: &CStr,
-    create: impl Fn() -> Result<T, Errno>,
-) -> Result<T, Errno> {
-    match create() {
-        Err(Errno::EEXIST) => {
-            unlinkat(parent, name, UnlinkatFlags::NoRemoveDir)?;
-            create()
+/// A name in an open directory.
+struct Location {
+    parent: Rc<OwnedFd>,
+    name: CString,
+}
+
+impl Location {
+    /// Creates something there; what has the name is removed, unless it is a directory.
+    fn create_new<T>(
+        &self,
+        create: impl Fn(&OwnedFd, &CStr) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        match create(&self.parent, &self.name) {
+            Err(Errno::EEXIST) => {
+                unlinkat(&self.parent, &*self.name, UnlinkatFlags::NoRemoveDir)?;
+                create(&self.parent, &self.name)
+            }
+            result => result,
         }
-        result => result,
     }
 }
 

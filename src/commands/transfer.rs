@@ -112,8 +112,8 @@ pub async fn fetch(
             extracted,
             left_out,
         }),
-        // Why the stream is torn.
-        (Err(ArchiveError::Torn), Some(error)) => Err(error.into()),
+        // Why the stream ends too early.
+        (Err(ArchiveError::Truncated), Some(error)) => Err(error.into()),
         (Err(error), _) => Err(anyhow::Error::from(error)
             .context("what the guest sent")
             .into()),

@@ -120,7 +120,7 @@ fn step(
         return Err(ChainError::too_deep(&origin, MAX_LAYERS));
     }
     let file = ImageFile::open(&origin)?;
-    let same = |layer: &&Layer| layer.identity().same_file(&file.identity());
+    let same = |layer: &&Layer| layer.identity().same_file(&file.identity);
     if let Some(first) = found.layers.iter().find(same) {
         return Err(ChainError::in_a_loop(&origin, first.path()));
     }
@@ -144,12 +144,12 @@ fn step(
 
 /// The format of the top image by its content, if its name does not contradict it.
 fn top_format(file: &ImageFile, head: &[u8]) -> Result<Format, ChainError> {
-    let (path, content) = (file.path(), file.content(head));
+    let (path, content) = (&*file.path, file.content(head));
     if let Some(content) = content {
         if file.is_iso() {
             return Err(ChainError::iso_with_header(path, content));
         }
-        if file.kind() == FileKind::BlockDevice {
+        if file.kind == FileKind::BlockDevice {
             return Err(ChainError::header_on_device(path, content));
         }
     }

@@ -7,14 +7,12 @@
 use super::backing_name::NameError;
 use super::file_kind::FileKind;
 use super::format::{Evidence, Format};
-use super::formats::FormatError;
 use super::hints::{backing_flag, convert, plain_name, rebase};
 use super::origin::Origin;
-use super::printable::{Quoted, as_path, shell_line, shell_word};
-use super::qcow2::HeaderError;
+use super::printable::{Quoted, as_path, shell_word};
 use nix::unistd::{AccessFlags, access};
 use std::error::Error;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -84,7 +82,7 @@ impl ChainError {
                 (format!("not allowed to read {origin}"), Some(hint))
             }
             _ => {
-                let hint = shell_line([OsStr::new("ls"), OsStr::new("-ld"), path.as_os_str()]);
+                let hint = format!("ls -ld {}", shell_word(path));
                 (format!("cannot open {origin}"), Some(hint))
             }
         };
@@ -130,15 +128,14 @@ impl ChainError {
 
 /// Files that are not in the format that they should be in, or not in one that is safe to use.
 impl ChainError {
-    pub(super) fn qcow2(origin: &Origin, source: HeaderError) -> Self {
+    /// The header of a file is refused.
+    pub(super) fn header(
+        origin: &Origin,
+        hint: String,
+        source: impl Error + Send + Sync + 'static,
+    ) -> Self {
         Self::new(&origin.path, format!("cannot use {origin}"))
-            .with_hint(source.hint(&origin.path))
-            .caused_by(source)
-    }
-
-    pub(super) fn other_format(origin: &Origin, format: Format, source: FormatError) -> Self {
-        Self::new(&origin.path, format!("cannot use {origin}"))
-            .with_hint(source.hint(&origin.path, format))
+            .with_hint(hint)
             .caused_by(source)
     }
 
@@ -154,10 +151,9 @@ impl ChainError {
             Evidence::Recorded => "the header above it",
             Evidence::Content | Evidence::Guess => "its content",
         };
-        let message = format!(
-            "{origin:#} is declared as {declared} by {declared_by}, but it {}",
-            describe(content)
-        );
+        let found = describe(content);
+        let message =
+            format!("{origin:#} is declared as {declared} by {declared_by}, but it {found}");
         let format = content.unwrap_or(Format::Raw);
         Self::new(&origin.path, message).with_hint(match (evidence, &origin.named_by) {
             (Evidence::Recorded, Some(named_by)) => {
@@ -171,10 +167,8 @@ impl ChainError {
     /// The top image's name promises one format, and its content shows another.
     pub(super) fn name_disagrees(path: &Path, promised: Format, content: Option<Format>) -> Self {
         let image = Quoted(path);
-        let message = format!(
-            "{image} is named like a {promised} image, but it {}",
-            describe(content)
-        );
+        let found = describe(content);
+        let message = format!("{image} is named like a {promised} image, but it {found}");
         Self::new(path, message).with_hint(match (promised, content) {
             (Format::Raw, Some(content)) => format!(
                 "--format {content}  # if it was made as one; --format raw if it was a guest's raw disk"
@@ -185,19 +179,19 @@ impl ChainError {
 
     /// A compressed image or an archive, which `command` followed by the path unpacks.
     pub(super) fn packed(path: &Path, command: &[&str]) -> Self {
+        let image = Quoted(path);
         let message = format!(
-            "{} is compressed or an archive: it may contain a disk image, but is not one",
-            Quoted(path)
+            "{image} is compressed or an archive: it may contain a disk image, but is not one"
         );
-        let words = command.iter().map(OsStr::new);
-        Self::new(path, message).with_hint(shell_line(words.chain([path.as_os_str()])))
+        let hint = format!("{} {}", command.join(" "), shell_word(path));
+        Self::new(path, message).with_hint(hint)
     }
 
     /// A block device with an image header, which any guest may have written.
     pub(super) fn header_on_device(path: &Path, content: Format) -> Self {
+        let device = Quoted(path);
         let message = format!(
-            "{} is a block device whose content starts like a {content} image; a guest that used it as a raw disk may have written that",
-            Quoted(path)
+            "{device} is a block device whose content starts like a {content} image; a guest that used it as a raw disk may have written that"
         );
         let hint = format!("--format raw  # or --format {content} if you put that image there");
         Self::new(path, message).with_hint(hint)
@@ -215,10 +209,9 @@ impl ChainError {
 impl ChainError {
     /// `likely` is the format that content and name of the backing file agree on.
     pub(super) fn format_missing(layer: &Path, name: &[u8], likely: Option<Format>) -> Self {
+        let (image, backing) = (Quoted(layer), Quoted(as_path(name)));
         let message = format!(
-            "{} does not record the format of its backing file {}; QEMU would guess it from the content, which a guest may have written",
-            Quoted(layer),
-            Quoted(as_path(name))
+            "{image} does not record the format of its backing file {backing}; QEMU would guess it from the content, which a guest may have written"
         );
         Self::new(layer, message).with_hint(rebase(layer, likely, as_path(name)))
     }
@@ -229,10 +222,9 @@ impl ChainError {
         recorded: &str,
         likely: Option<Format>,
     ) -> Self {
+        let (image, backing) = (Quoted(layer), Quoted(as_path(name)));
         let message = format!(
-            "{} records the format {recorded:?} for its backing file {}, which bivouac does not support",
-            Quoted(layer),
-            Quoted(as_path(name))
+            "{image} records the format {recorded:?} for its backing file {backing}, which bivouac does not support"
         );
         Self::new(layer, message).with_hint(rebase(layer, likely, as_path(name)))
     }
@@ -243,11 +235,8 @@ impl ChainError {
         format: Option<Format>,
         source: NameError,
     ) -> Self {
-        let message = format!(
-            "{} records the backing file {}, which is not followed",
-            Quoted(layer),
-            Quoted(as_path(name))
-        );
+        let (image, backing) = (Quoted(layer), Quoted(as_path(name)));
+        let message = format!("{image} records the backing file {backing}, which is not followed");
         let hint = match &source {
             NameError::RelativeFile => {
                 let path = name.get("file:".len()..).unwrap_or_default();
@@ -268,10 +257,9 @@ impl ChainError {
 
     /// A file that is its own ancestor; `first` is its path when it came up first.
     pub(super) fn in_a_loop(origin: &Origin, first: &Path) -> Self {
-        let message = format!(
-            "{origin:#} is already in the chain, as {}: the chain is a loop",
-            Quoted(first)
-        );
+        let first = Quoted(first);
+        let message =
+            format!("{origin:#} is already in the chain, as {first}: the chain is a loop");
         let right = Path::new("/path/to/the/right/file");
         Self::new(&origin.path, message).with_hint(match &origin.named_by {
             Some(named_by) => rebase(&named_by.layer, named_by.format, right),
@@ -301,10 +289,9 @@ impl ChainError {
 
     /// A `--backing` below a layer in a format that has no backing files.
     pub(super) fn explicit_below_base(layer: &Path, format: Format, explicit: &Path) -> Self {
+        let (above, below) = (Quoted(layer), Quoted(explicit));
         let message = format!(
-            "--backing puts {} under {}, but a {format} image cannot have a backing file",
-            Quoted(explicit),
-            Quoted(layer)
+            "--backing puts {below} under {above}, but a {format} image cannot have a backing file"
         );
         let hint = format!("leave out --backing ...:{}", shell_word(explicit));
         Self::new(layer, message).with_hint(hint)

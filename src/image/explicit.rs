@@ -6,7 +6,6 @@ use super::format::{Format, UnknownFormat};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 /// An image to resolve.
 #[derive(Clone, Debug, Default)]
@@ -65,43 +64,23 @@ impl Explicit {
     }
 }
 
-impl FromStr for Explicit {
-    type Err = ExplicitError;
-
-    fn from_str(value: &str) -> Result<Self, ExplicitError> {
-        Self::parse(value.as_ref())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_explicit_layer_is_a_format_a_colon_and_any_path() {
-        let layer = |format, path: &str| {
-            Ok(Explicit::Layer {
-                format,
-                path: path.into(),
-            })
+        let parse = |value: &[u8]| Explicit::parse(OsStr::from_bytes(value));
+        let layer = |format, path: &[u8]| {
+            let path = OsStr::from_bytes(path).into();
+            Ok(Explicit::Layer { format, path })
         };
-        assert_eq!("raw:a:b.img".parse(), layer(Format::Raw, "a:b.img"));
-        assert_eq!("vhd:/x".parse(), layer(Format::Vpc, "/x"));
-        assert_eq!("none".parse(), Ok(Explicit::End));
-        assert_eq!("raw:".parse::<Explicit>(), Err(ExplicitError::Shape));
-        assert_eq!("a.img".parse::<Explicit>(), Err(ExplicitError::Shape));
-        assert!(matches!(
-            "nbd:x".parse::<Explicit>(),
-            Err(ExplicitError::Format(_))
-        ));
-        let bytes = OsStr::from_bytes(b"raw:\xff");
-        let path = PathBuf::from(OsStr::from_bytes(b"\xff"));
-        assert_eq!(
-            Explicit::parse(bytes),
-            Ok(Explicit::Layer {
-                format: Format::Raw,
-                path
-            })
-        );
+        assert_eq!(parse(b"raw:a:b.img"), layer(Format::Raw, b"a:b.img"));
+        assert_eq!(parse(b"vhd:/x"), layer(Format::Vpc, b"/x"));
+        assert_eq!(parse(b"raw:\xff"), layer(Format::Raw, b"\xff"));
+        assert_eq!(parse(b"none"), Ok(Explicit::End));
+        assert_eq!(parse(b"raw:"), Err(ExplicitError::Shape));
+        assert_eq!(parse(b"a.img"), Err(ExplicitError::Shape));
+        assert!(matches!(parse(b"nbd:x"), Err(ExplicitError::Format(_))));
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Pure: it opens no file. A format is recognised by its signature or not at all.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -68,10 +67,7 @@ impl Format {
     /// `.img`, `.iso` and `.dd` promise raw as `.raw` does: such files are handed to guests as
     /// raw disks, and a guest can write any header into a raw disk.
     pub fn promised_by_name(path: &Path) -> Option<Self> {
-        let extension = path
-            .extension()
-            .and_then(OsStr::to_str)?
-            .to_ascii_lowercase();
+        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         Some(match extension.as_str() {
             "raw" | "img" | "iso" | "dd" => Self::Raw,
             "qcow2" | "qcow" => Self::Qcow2,
@@ -119,26 +115,20 @@ impl fmt::Display for Format {
 /// A format name that bivouac does not accept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown disk format {name:?}; expected raw, qcow2, vmdk, vdi, vhdx, vpc (or vhd), qed or parallels"
+    "unknown disk format {0:?}; expected raw, qcow2, vmdk, vdi, vhdx, vpc (or vhd), qed or parallels"
 )]
-pub struct UnknownFormat {
-    /// The name as it was given.
-    pub name: String,
-}
+pub struct UnknownFormat(String);
 
 impl FromStr for Format {
     type Err = UnknownFormat;
 
     /// Reads a name as people type it: any case, and `vhd` for `vpc`.
     fn from_str(name: &str) -> Result<Self, UnknownFormat> {
-        let lower = name.to_ascii_lowercase();
-        match lower.as_str() {
+        let format = match name.to_ascii_lowercase().as_str() {
             "vhd" => Some(Self::Vpc),
             other => Self::of_driver(other),
-        }
-        .ok_or_else(|| UnknownFormat {
-            name: name.to_owned(),
-        })
+        };
+        format.ok_or_else(|| UnknownFormat(name.to_owned()))
     }
 }
 
@@ -149,10 +139,9 @@ impl clap::ValueEnum for Format {
 
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
         let value = clap::builder::PossibleValue::new(self.as_str());
-        Some(if *self == Self::Vpc {
-            value.alias("vhd")
-        } else {
-            value
+        Some(match self {
+            Self::Vpc => value.alias("vhd"),
+            _ => value,
         })
     }
 }

@@ -4,31 +4,22 @@
 //! the condition follows as a shell comment.
 
 use super::format::Format;
-use super::printable::{shell_line, shell_word};
+use super::printable::shell_word;
 use std::borrow::Cow;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::Path;
 
 /// Changes the recorded backing name and format of `layer`, and nothing else.
 pub fn rebase(layer: &Path, format: Option<Format>, backing: &Path) -> String {
-    let words: [&OsStr; 10] = [
-        "qemu-img".as_ref(),
-        "rebase".as_ref(),
-        "-u".as_ref(),
-        "-f".as_ref(),
-        "qcow2".as_ref(),
-        "-F".as_ref(),
-        format.map_or("FORMAT", Format::as_str).as_ref(),
-        "-b".as_ref(),
-        backing.as_ref(),
-        layer.as_ref(),
-    ];
-    let mut line = shell_line(words);
-    if format.is_none() {
-        line +=
-            "  # FORMAT: raw if a guest used it as a raw disk, else the format it was created in";
-    }
-    line
+    let (backing, layer) = (shell_word(backing), shell_word(layer));
+    let name = format.map_or("FORMAT", Format::as_str);
+    let comment = match format {
+        Some(_) => "",
+        None => {
+            "  # FORMAT: raw if a guest used it as a raw disk, else the format it was created in"
+        }
+    };
+    format!("qemu-img rebase -u -f qcow2 -F {name} -b {backing} {layer}{comment}")
 }
 
 /// Copies `image` and all that it refers to into one qcow2 file, whose name is that of the image

@@ -11,9 +11,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// How many bytes of a file's start are read at first; nearly every header fits.
 const HEAD: usize = 4096;
@@ -56,11 +55,15 @@ impl Identity {
 /// An open file of which nothing but its kind and size is known yet.
 #[derive(Debug)]
 pub struct ImageFile {
-    path: PathBuf,
-    file: File,
-    kind: FileKind,
-    identity: Identity,
-    actual_size: u64,
+    /// Absolute, symbolic links not resolved.
+    pub path: PathBuf,
+    pub file: File,
+    /// A regular file or a block device.
+    pub kind: FileKind,
+    /// What the file was when it was opened.
+    pub identity: Identity,
+    /// Bytes that the file takes on its file system; a device's size.
+    pub actual_size: u64,
 }
 
 impl ImageFile {
@@ -105,30 +108,6 @@ impl ImageFile {
             actual_size,
             file,
         })
-    }
-
-    /// The path as spelled, absolute, symbolic links not resolved.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The file, for positioned reads.
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
-    pub fn kind(&self) -> FileKind {
-        self.kind
-    }
-
-    /// What the file was when it was opened.
-    pub fn identity(&self) -> Identity {
-        self.identity
-    }
-
-    /// Bytes that the file takes on its file system; a device's size.
-    pub fn actual_size(&self) -> u64 {
-        self.actual_size
     }
 
     /// What the file is now, asked of the same descriptor.
@@ -211,12 +190,6 @@ impl ImageFile {
             let asked = fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut lock));
             asked.is_ok() && lock.l_type != libc::F_UNLCK as libc::c_short
         })
-    }
-}
-
-impl AsFd for ImageFile {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
     }
 }
 

@@ -10,47 +10,24 @@ use super::image_file::{Identity, ImageFile};
 use super::origin::Origin;
 use super::printable::{Quoted, as_path};
 use super::qcow2::{self, Backing, Header, HeaderError};
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 /// What the user should know about a layer that is accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
-    /// Another process has the image open for writing.
+    #[error("being written by another process: what is read may be inconsistent")]
     InUse,
-    /// QEMU marked the image as corrupt.
+    #[error("marked as corrupt: what is read may be wrong")]
     Corrupt,
-    /// Declared as raw, but the content starts with another format's signature.
+    #[error("declared as raw and read as raw, but its content starts like a {0} image")]
     RawWithHeader(Format),
-    /// `--backing` puts a layer under one whose header records none.
+    #[error("its header records no backing file; --backing puts one under it")]
     BackingAdded,
     /// `--backing none` leaves out the layer that the header records, by this name.
+    #[error("its header records the backing file {}, which --backing leaves out", Quoted(as_path(.0)))]
     BackingLeftOut(Vec<u8>),
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InUse => {
-                f.write_str("being written by another process: what is read may be inconsistent")
-            }
-            Self::Corrupt => f.write_str("marked as corrupt: what is read may be wrong"),
-            Self::RawWithHeader(format) => write!(
-                f,
-                "declared as raw and read as raw, but its content starts like a {format} image"
-            ),
-            Self::BackingAdded => {
-                f.write_str("its header records no backing file; --backing puts one under it")
-            }
-            Self::BackingLeftOut(name) => write!(
-                f,
-                "its header records the backing file {}, which --backing leaves out",
-                Quoted(as_path(name))
-            ),
-        }
-    }
 }
 
 /// One opened layer.
@@ -72,30 +49,33 @@ impl Layer {
         (format, evidence): (Format, Evidence),
         origin: &Origin,
     ) -> Result<Self, ChainError> {
+        let path = &origin.path;
         let not_in_format =
             || ChainError::not_in_format(origin, (format, evidence), file.content(head));
+        let bad_qcow2 = |source| match source {
+            HeaderError::NotQcow2 => not_in_format(),
+            source => ChainError::header(origin, source.hint(path), source),
+        };
+        let bad_other = |source| match source {
+            FormatError::NotThis(_) => not_in_format(),
+            source => ChainError::header(origin, source.hint(path, format), source),
+        };
         let (mut header, mut warning) = (None, None);
         let virtual_size = match format {
             Format::Raw => {
                 warning = file.content(head).map(Warning::RawWithHeader);
-                file.identity().size
+                file.identity.size
             }
             Format::Qcow2 => {
                 let parsed = read_qcow2(&file, head)
                     .map_err(|source| ChainError::reading(origin, source))?
-                    .map_err(|source| match source {
-                        HeaderError::NotQcow2 => not_in_format(),
-                        source => ChainError::qcow2(origin, source),
-                    })?;
+                    .map_err(bad_qcow2)?;
                 warning = parsed.corrupt.then_some(Warning::Corrupt);
                 header.insert(parsed).virtual_size
             }
-            format => formats::virtual_size(format, file.file(), file.identity().size).map_err(
-                |source| match source {
-                    FormatError::NotThis(_) => not_in_format(),
-                    source => ChainError::other_format(origin, format, source),
-                },
-            )?,
+            format => {
+                formats::virtual_size(format, &file.file, file.identity.size).map_err(bad_other)?
+            }
         };
         Ok(Self {
             file,
@@ -113,12 +93,12 @@ impl Layer {
 
     /// The path as spelled or resolved, absolute, symbolic links not resolved.
     pub fn path(&self) -> &Path {
-        self.file.path()
+        &self.file.path
     }
 
     /// The descriptor: opened once, O_RDONLY and close-on-exec.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.file.file.as_fd()
     }
 
     /// The format that the file is read as.
@@ -133,12 +113,12 @@ impl Layer {
 
     /// A regular file or a block device (QEMU's drivers `file` and `host_device`).
     pub fn kind(&self) -> FileKind {
-        self.file.kind()
+        self.file.kind
     }
 
     /// What the file was when it was opened.
     pub fn identity(&self) -> Identity {
-        self.file.identity()
+        self.file.identity
     }
 
     /// What the file is now, by fstat(2) on the same descriptor.
@@ -159,7 +139,7 @@ impl Layer {
 
     /// Bytes that the file takes on its file system; a device's size.
     pub fn actual_size(&self) -> u64 {
-        self.file.actual_size()
+        self.file.actual_size
     }
 
     /// Whether this is a raw ISO 9660 image that only a CD-ROM drive could boot.
@@ -176,20 +156,19 @@ impl Layer {
                 let now = read_qcow2(&self.file, &self.file.head()?)?;
                 // A writer sets and clears these two all the time.
                 let (dirty, corrupt) = (before.dirty, before.corrupt);
-                Ok(now.is_ok_and(|now| {
-                    Header {
-                        dirty,
-                        corrupt,
-                        ..now
-                    } == *before
-                }))
+                let now = now.map(|now| Header {
+                    dirty,
+                    corrupt,
+                    ..now
+                });
+                Ok(now.as_ref() == Ok(before))
             }
             (None, Format::Raw) => Ok(true),
             // An accepted header of another format names no further file, except for that of
             // vmdk, which reading the size checks again.
             (None, format) => {
                 let size = self.file.identity_now()?.size;
-                let again = formats::virtual_size(format, self.file.file(), size);
+                let again = formats::virtual_size(format, &self.file.file, size);
                 Ok(again.is_ok_and(|again| again == self.virtual_size))
             }
         }
@@ -211,7 +190,7 @@ impl Layer {
 /// Parses the header from `head`, or, where it is longer than that, from its whole area.
 fn read_qcow2(file: &ImageFile, head: &[u8]) -> io::Result<Result<Header, HeaderError>> {
     match Header::parse(head) {
-        Err(HeaderError::Truncated) if file.identity().size > head.len() as u64 => {
+        Err(HeaderError::Truncated) if file.identity.size > head.len() as u64 => {
             Ok(Header::parse(&file.read_up_to(qcow2::MAX_HEADER_AREA)?))
         }
         parsed => Ok(parsed),

@@ -29,7 +29,7 @@ impl Origin {
     /// A file that the user named.
     pub fn given(path: &Path) -> Self {
         Self {
-            path: absolute(path),
+            path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
             named_by: None,
         }
     }
@@ -55,9 +55,4 @@ impl fmt::Display for Origin {
         // `{:#}`: in the middle of a sentence, a comma follows.
         f.write_str(if f.alternate() { "," } else { "" })
     }
-}
-
-/// The path made absolute; symbolic links stay.
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -20,51 +20,40 @@ fn size(format: Format, bytes: &[u8]) -> Result<u64, FormatError> {
     virtual_size(format, bytes, bytes.len() as u64)
 }
 
+macro_rules! assert_refused {
+    ($format:ident, $bytes:expr, $error:pat) => {
+        let size = size(Format::$format, $bytes);
+        assert!(matches!(size, Err($error)), "{size:?}");
+    };
+}
+
 #[test]
 fn a_vmdk_may_name_itself_under_an_old_name_and_nothing_else() {
     let good =
         "createType=\"monolithicSparse\"\nparentCID=ffffffff\nRW 2048 SPARSE \"old name.vmdk\"\n";
     assert_eq!(size(Format::Vmdk, &vmdk(good)).ok(), Some(1 << 20));
     let spread = good.replace("old name", "../other");
-    assert!(matches!(
-        size(Format::Vmdk, &vmdk(&spread)),
-        Err(FormatError::VmdkNamesFile(_))
-    ));
+    assert_refused!(Vmdk, &vmdk(&spread), FormatError::VmdkNamesFile(_));
     let flat = good.replace("SPARSE", "FLAT");
-    assert!(matches!(
-        size(Format::Vmdk, &vmdk(&flat)),
-        Err(FormatError::VmdkNamesFile(_))
-    ));
+    assert_refused!(Vmdk, &vmdk(&flat), FormatError::VmdkNamesFile(_));
     let odd = good
         .replace("createType", "CREATETYPE ")
         .replace("monolithicSparse", "custom");
-    assert!(matches!(
-        size(Format::Vmdk, &vmdk(&odd)),
-        Err(FormatError::VmdkType(_))
-    ));
-    assert!(matches!(
-        size(Format::Vmdk, &vmdk("")),
-        Err(FormatError::VmdkExtent)
-    ));
+    assert_refused!(Vmdk, &vmdk(&odd), FormatError::VmdkType(_));
+    assert_refused!(Vmdk, &vmdk(""), FormatError::VmdkExtent);
 }
 
 #[test]
 fn a_second_create_type_does_not_hide_behind_the_first() {
     let twice = "createType=\"monolithicSparse\"\ncreateType=\"monolithicFlat\"\n";
-    assert!(matches!(
-        size(Format::Vmdk, &vmdk(twice)),
-        Err(FormatError::VmdkType(_))
-    ));
+    assert_refused!(Vmdk, &vmdk(twice), FormatError::VmdkType(_));
 }
 
 #[test]
 fn a_vmdk_descriptor_that_claims_to_be_huge_is_not_allocated() {
     let mut bytes = vmdk("createType=\"monolithicSparse\"\n");
     bytes[36..44].copy_from_slice(&(u64::MAX / 512).to_le_bytes());
-    assert!(matches!(
-        size(Format::Vmdk, &bytes),
-        Err(FormatError::Malformed { .. })
-    ));
+    assert_refused!(Vmdk, &bytes, FormatError::Malformed { .. });
 }
 
 #[test]
@@ -73,20 +62,11 @@ fn sizes_that_overflow_are_refused() {
     bytes[..16].copy_from_slice(b"WithouFreSpacExt");
     bytes[16] = 2;
     bytes[36..44].fill(0xff);
-    assert!(matches!(
-        size(Format::Parallels, &bytes),
-        Err(FormatError::DiskTooLarge)
-    ));
+    assert_refused!(Parallels, &bytes, FormatError::DiskTooLarge);
     bytes[36..44].fill(0);
-    assert!(matches!(
-        size(Format::Parallels, &bytes),
-        Err(FormatError::NoDisk)
-    ));
+    assert_refused!(Parallels, &bytes, FormatError::NoDisk);
     bytes[16] = 3;
-    assert!(matches!(
-        size(Format::Parallels, &bytes),
-        Err(FormatError::Version { .. })
-    ));
+    assert_refused!(Parallels, &bytes, FormatError::Version { .. });
 }
 
 #[test]
