@@ -55,7 +55,7 @@ pub fn unpack(
     // Read in large pieces: each read of the pipe wakes its writer.
     let mut data = BufReader::with_capacity(64 << 10, data);
     let stats = unpack_stream(&target, &policy, &mut data).map_err(stream_error)?;
-    // Writers pad the stream behind its end.
+    // Writers pad the stream after its end.
     io::copy(&mut data.take(1 << 20), &mut io::sink())
         .map_err(|error| stream_error(error.into()))?;
     match stats.first {

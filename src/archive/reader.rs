@@ -45,7 +45,7 @@ impl<R: Read> Reader<R> {
     pub fn next(&mut self) -> Result<Option<Member>, ArchiveError> {
         self.skip()?;
         let mut extended = Extended::default();
-        // Several headers may describe one member; together they may be as large as one.
+        // Several headers may describe one member; their sum has the limit of one.
         let mut room = MAX_EXTENDED as u64;
         loop {
             let mut block = [0; BLOCK];

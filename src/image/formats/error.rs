@@ -51,7 +51,7 @@ impl FormatError {
     pub(in crate::image) fn hint(&self, path: &Path, format: Format) -> String {
         let image = shell_word(path);
         match (self, format) {
-            // qemu-img reads a vmdk or qed file together with its parent, but not these.
+            // qemu-img reads a vmdk or qed file with its parent, but not these.
             (Self::HasParent(_), Format::Vdi) => format!(
                 "VBoxManage clonemedium disk {image} {}",
                 shell_word(with_suffix(path, "-flat.vdi"))
