@@ -15,7 +15,9 @@ use super::process::errno_of;
 use super::resolve::open_at;
 use super::walk::{self, DIRECTORY};
 use crate::archive::{ArchiveError, Packer};
-use crate::guest::wire::{At, ByteString, Entry, FileKind, Stat, Step, TarOptions, Trouble};
+use crate::guest::wire::{
+    ByteString, Entry, ErrorStage, FileKind, PathAt, RemoteError, Stat, TarOptions,
+};
 
 /// Writes what is at `at`, and returns the number of members.
 ///
@@ -23,13 +25,13 @@ use crate::guest::wire::{At, ByteString, Entry, FileKind, Stat, Step, TarOptions
 /// It cannot be opened. Files of a tree that cannot be read are left out; the first of them is
 /// the error once the rest is written.
 pub fn pack(
-    at: &At,
+    at: &PathAt,
     options: &TarOptions,
     data: &File,
     opened: impl FnOnce(Option<Stat>),
-) -> Result<u64, Trouble> {
+) -> Result<u64, RemoteError> {
     let path = at.path.as_path();
-    let failed = |errno| Trouble::of(Step::File, path.display(), errno as i32);
+    let failed = |errno| RemoteError::of(ErrorStage::File, path.display(), errno as i32);
     let top = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
     let stat = files::from_system(&fstat(&top).map_err(failed)?);
     let own = path.file_name().map(|name| ByteString::from(name).0);
@@ -43,9 +45,9 @@ pub fn pack(
             path.extend_from_slice(&entry.path.0);
         }
         let shown = ByteString(path.clone()).as_path().to_owned();
-        match entry.trouble {
-            Some(trouble) => {
-                packer.note(&shown, Errno::from_raw(trouble.errno.unwrap_or(0)));
+        match entry.error {
+            Some(error) => {
+                packer.note(&shown, Errno::from_raw(error.errno.unwrap_or(0)));
                 Ok(())
             }
             None => packer.add(directory, entry_name, path, &shown),
@@ -56,7 +58,7 @@ pub fn pack(
         path: ByteString::default(),
         link: None,
         stat: None,
-        trouble: None,
+        error: None,
     };
     if stat.kind == FileKind::Directory {
         let directory = openat(&top, ".", DIRECTORY, Mode::empty()).map_err(failed)?;
@@ -64,7 +66,7 @@ pub fn pack(
         add(&directory, c".", entry)?;
         walk::walk(directory, options.one_file_system, &mut add)?;
     } else {
-        let holder = At {
+        let holder = PathAt {
             root: at.root.clone(),
             path: path.parent().unwrap_or(Path::new("/")).into(),
         };
@@ -81,8 +83,8 @@ pub fn pack(
 }
 
 /// The error for several files of which `path` is the first.
-pub fn first_of(path: PathBuf, errno: Errno, failed: u64) -> Trouble {
-    let mut error = Trouble::of(Step::File, path.display(), errno as i32);
+pub fn first_of(path: PathBuf, errno: Errno, failed: u64) -> RemoteError {
+    let mut error = RemoteError::of(ErrorStage::File, path.display(), errno as i32);
     if failed > 1 {
         error.text += &format!(" (and {} more)", failed - 1);
     }
@@ -90,9 +92,11 @@ pub fn first_of(path: PathBuf, errno: Errno, failed: u64) -> Trouble {
 }
 
 /// The error for a stream that cannot be written or read.
-pub fn stream_error(error: ArchiveError) -> Trouble {
+pub fn stream_error(error: ArchiveError) -> RemoteError {
     match error {
-        ArchiveError::Io(error) => Trouble::of(Step::Process, "the pipe", errno_of(&error) as i32),
-        error => Trouble::new(Step::Tar, error.to_string()),
+        ArchiveError::Io(error) => {
+            RemoteError::of(ErrorStage::Process, "the pipe", errno_of(&error) as i32)
+        }
+        error => RemoteError::new(ErrorStage::Tar, error.to_string()),
     }
 }

@@ -13,7 +13,7 @@ use nix::sys::stat::Mode;
 use super::pack::{first_of, stream_error};
 use super::resolve::Root;
 use crate::archive::{Policy, TargetDir, unpack as unpack_stream};
-use crate::guest::wire::{At, ByteString, Stat, Step, TarOptions, Trouble};
+use crate::guest::wire::{ByteString, ErrorStage, PathAt, RemoteError, Stat, TarOptions};
 
 /// A directory below a root.
 struct BelowRoot {
@@ -34,18 +34,20 @@ impl TargetDir for BelowRoot {
 /// The directory does not exist, or the stream is malformed. Members that cannot be created are
 /// left out; the first of them is the error once the rest is unpacked.
 pub fn unpack(
-    at: &At,
+    at: &PathAt,
     options: &TarOptions,
     data: &File,
     opened: impl FnOnce(Option<Stat>),
-) -> Result<u64, Trouble> {
+) -> Result<u64, RemoteError> {
     let target = BelowRoot {
         root: Root::open(at.root.as_path())?,
         base: at.path.as_path().to_owned(),
     };
     target
         .open(Path::new(""), OFlag::O_PATH | OFlag::O_DIRECTORY)
-        .map_err(|errno| Trouble::of(Step::File, at.path.as_path().display(), errno as i32))?;
+        .map_err(|errno| {
+            RemoteError::of(ErrorStage::File, at.path.as_path().display(), errno as i32)
+        })?;
     opened(None);
     let policy = Policy {
         owners: options.owners,
