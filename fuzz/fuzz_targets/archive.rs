@@ -6,7 +6,9 @@
 //! Sums of headers are put right first, so that what lies behind them is reached.
 #![no_main]
 
-use bivouac::archive::{ArchiveError, BLOCK, Beneath, Kind, MAX_EXTENDED, Policy, Reader, extract};
+use bivouac::archive::{
+    ArchiveError, BLOCK, BeneathDir, Kind, MAX_EXTENDED, Policy, Reader, unpack,
+};
 use libfuzzer_sys::fuzz_target;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
@@ -134,8 +136,8 @@ fuzz_target!(|data: &[u8]| {
         privileges: choice & 1 > 0,
         only: (choice & 2 == 0).then(|| b"top".to_vec()),
     };
-    let place = Beneath::at(&here).expect("it was just made");
-    let extracted = extract(&place, &policy, &data[..]);
+    let place = BeneathDir::at(&here).expect("it was just made");
+    let extracted = unpack(&place, &policy, &data[..]);
     assert_eq!(outside(directory), before);
     // It may have got a mode of its own.
     fs::set_permissions(&here, Permissions::from_mode(0o700)).expect("it is ours");

@@ -1,5 +1,5 @@
 //! Chains as files: the input is a top image, and where its last byte is odd, the layer below
-//! too. The rest of that byte says which format the top is told to have, if any.
+//! too. The rest of that byte says which format the top is declared to have, if any.
 #![no_main]
 
 use bivouac::image::Format;
@@ -26,13 +26,13 @@ fuzz_target!(|data: &[u8]| {
     if choice & 1 == 1 {
         fs::write(directory().join("base"), data).expect("the base is written");
     }
-    let told = usize::from(choice >> 1)
+    let declared = usize::from(choice >> 1)
         .checked_sub(1)
         .and_then(|nth| Format::ALL.get(nth))
         .copied();
     let request = Request {
         image: top,
-        format: told,
+        format: declared,
         backing: Vec::new(),
     };
     let examined = examine(&request);

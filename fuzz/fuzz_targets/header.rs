@@ -1,8 +1,8 @@
-//! Headers as bytes: the qcow2 parser, and the readers of foreign formats. No file is touched.
+//! Headers as bytes: the qcow2 parser, and the readers of the other formats. No file is touched.
 #![no_main]
 
 use bivouac::image::Format;
-use bivouac::image::foreign::{ReadAt, virtual_size};
+use bivouac::image::formats::{ReadAt, virtual_size};
 use bivouac::image::qcow2::Header;
 use libfuzzer_sys::fuzz_target;
 use std::io;

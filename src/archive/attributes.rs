@@ -8,27 +8,20 @@ use nix::errno::Errno;
 
 use super::{Attributes, Member};
 
-/// The system's number of an error.
 pub(super) fn errno_of(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32))
 }
 
-/// The path of a name in an open directory: the only calls for attributes that do not follow a
-/// link at its end take paths.
-///
-/// # Errors
-/// None that a name can have.
+/// The path of a name in an open directory: the calls for attributes that do not follow a link at
+/// the end take only paths.
 pub fn path_of(directory: impl AsFd, name: &CStr) -> Result<CString, Errno> {
     let mut path = format!("/proc/self/fd/{}/", directory.as_fd().as_raw_fd()).into_bytes();
     path.extend_from_slice(name.to_bytes());
     CString::new(path).map_err(|_| Errno::EINVAL)
 }
 
-/// The extended attributes of a name in a directory; none where the file system has none.
-///
-/// # Errors
-/// What the system says.
-pub fn attributes(directory: impl AsFd, name: &CStr) -> Result<Attributes, Errno> {
+/// The extended attributes of a name in a directory; none if the file system supports none.
+pub(super) fn attributes(directory: impl AsFd, name: &CStr) -> Result<Attributes, Errno> {
     let path = path_of(directory, name)?;
     let names = match crate::sys::attribute_names(&path) {
         Ok(names) => names,
@@ -46,7 +39,7 @@ pub fn attributes(directory: impl AsFd, name: &CStr) -> Result<Attributes, Errno
         }
         match crate::sys::attribute(&path, key) {
             Ok(value) => attributes.push((key.to_bytes().to_owned(), value)),
-            // Gone meanwhile, or not to be had by this user.
+            // Removed meanwhile, or not readable for this user.
             Err(error) if matches!(errno_of(&error), Errno::ENODATA | Errno::EPERM) => {}
             Err(error) => return Err(errno_of(&error)),
         }
@@ -54,9 +47,9 @@ pub fn attributes(directory: impl AsFd, name: &CStr) -> Result<Attributes, Errno
     Ok(attributes)
 }
 
-/// Sets those attributes of a member that are wanted, of a file that is open in any way.
+/// Sets the wanted attributes of a member; an O_PATH descriptor is enough.
 pub(super) fn set_attributes(
-    file: impl AsFd,
+    file: &impl AsFd,
     member: &Member,
     wanted: impl Fn(&[u8]) -> bool,
 ) -> Result<(), Errno> {
@@ -72,8 +65,8 @@ pub(super) fn set_attributes(
     Ok(())
 }
 
-/// The path that leads to an open file, and to nothing else while it is open.
-pub(super) fn by_number(file: impl AsFd) -> CString {
+/// The path of an open file, valid while it is open.
+pub(super) fn by_number(file: &impl AsFd) -> CString {
     let number = file.as_fd().as_raw_fd();
     // Digits have no NUL.
     CString::new(format!("/proc/self/fd/{number}")).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! A file's bytes as a member's data, with its holes.
+//! The data of a file that is packed, and where its holes are.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -9,39 +9,38 @@ use nix::unistd::{Whence, lseek};
 
 use super::{MAX_SEGMENTS, Member, padding};
 
-/// How much of a file is copied at once.
+/// How many bytes of a file are copied at once.
 pub(super) const BUFFER: usize = 64 << 10;
 
-/// Writes the data of a member whose headers are written. What the file lacks of it, because it
-/// has shrunk or cannot be read to its end, is zeros, so that the stream stays one, and is told
-/// as the inner error.
-///
-/// # Errors
-/// What writing says.
-pub fn data(out: &mut impl Write, file: &File, member: &Member) -> io::Result<io::Result<()>> {
+/// Writes the data of a member whose headers are written. If the file has shrunk or cannot be
+/// read to its end, the rest is zeros, so that the stream stays valid; why it cannot be read is
+/// the inner error, and why the stream cannot be written the outer one.
+pub(super) fn data(
+    out: &mut impl Write,
+    file: &File,
+    member: &Member,
+) -> io::Result<io::Result<()>> {
     let whole = [(0, member.size)];
     let segments = member.segments.as_deref().unwrap_or(&whole);
-    let mut trouble = Ok(());
+    let mut result = Ok(());
     for &(offset, length) in segments {
-        let copied = copy(file, offset, length, out)?;
-        if let Some(error) = copied.error {
-            trouble = Err(error);
-        }
-        io::copy(&mut io::repeat(0).take(length - copied.written), out)?;
+        let (written, read) = copy(file, offset, length, out)?;
+        result = result.and(read);
+        io::copy(&mut io::repeat(0).take(length - written), out)?;
     }
     out.write_all(padding(member.data()))?;
-    Ok(trouble)
+    Ok(result)
 }
 
-struct Copied {
-    written: u64,
-    /// What reading said.
-    error: Option<io::Error>,
-}
-
-/// Copies a part of a file, or as much of it as there is; errors of the two sides are told apart.
-fn copy(from: &File, offset: u64, length: u64, to: &mut impl Write) -> io::Result<Copied> {
-    // Small files are many: no more is set aside than they fill.
+/// Copies a part of a file, or as much of it as there is. Returns how much that was, and how
+/// reading ended.
+fn copy(
+    from: &File,
+    offset: u64,
+    length: u64,
+    to: &mut impl Write,
+) -> io::Result<(u64, io::Result<()>)> {
+    // Most files are small: no more is allocated than they fill.
     let room = usize::try_from(length).unwrap_or(BUFFER).min(BUFFER);
     let mut buffer = vec![0; room];
     let mut written = 0;
@@ -54,19 +53,15 @@ fn copy(from: &File, offset: u64, length: u64, to: &mut impl Write) -> io::Resul
                 written += n as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                let error = Some(error);
-                return Ok(Copied { written, error });
-            }
+            Err(error) => return Ok((written, Err(error))),
         }
     }
-    let error = None;
-    Ok(Copied { written, error })
+    Ok((written, Ok(())))
 }
 
-/// Where a file has data, by SEEK_DATA and SEEK_HOLE; none where the system cannot say. GNU tar
-/// wants a last, empty segment where the file ends in a hole.
-pub fn segments(file: &File, size: u64) -> Option<Vec<(u64, u64)>> {
+/// Where a file has data, by SEEK_DATA and SEEK_HOLE; `None` if the system cannot say. GNU tar
+/// expects a last, empty segment if the file ends in a hole.
+pub(super) fn segments(file: &File, size: u64) -> Option<Vec<(u64, u64)>> {
     let mut segments = Vec::new();
     let mut end = 0;
     while end < size {

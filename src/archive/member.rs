@@ -1,6 +1,6 @@
-//! One file of a stream.
+//! One file of a stream: everything but its data.
 
-/// What a member is.
+/// What a member is, in the order of ustar's typeflags from `0` to `6`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file; its data follows.
@@ -20,22 +20,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// ustar's letter for it (pax, "ustar Header Block", typeflag).
+    /// ustar's typeflag (pax, "ustar Header Block").
     pub(super) fn letter(self) -> u8 {
-        match self {
-            Self::File => b'0',
-            Self::HardLink => b'1',
-            Self::Link => b'2',
-            Self::Character => b'3',
-            Self::Block => b'4',
-            Self::Directory => b'5',
-            Self::Fifo => b'6',
-        }
+        b'0' + self as u8
     }
 
     pub(super) fn of_letter(letter: u8) -> Option<Self> {
         Some(match letter {
-            // Unix V7 had a NUL; 7 is a file that lies contiguously.
+            // Unix V7 wrote a NUL; 7 is a contiguous file.
             b'0' | 0 | b'7' => Self::File,
             b'1' => Self::HardLink,
             b'2' => Self::Link,
@@ -51,35 +43,35 @@ impl Kind {
 /// Extended attributes: name and value.
 pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// A file with everything about it but its data.
+/// A file with all its properties but its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its name in the stream, as it stands there: not checked, and any bytes but NUL.
+    /// Its name as it is in the stream: not checked, any bytes but NUL.
     pub path: Vec<u8>,
     /// What it is.
     pub kind: Kind,
     /// Permission, set-id and sticky bits.
     pub mode: u32,
-    /// Its owner.
+    /// Owner.
     pub uid: u32,
-    /// Its group.
+    /// Group.
     pub gid: u32,
-    /// How many bytes the file has, holes included; 0 but for files.
+    /// The size of a file in bytes, holes included; 0 for other kinds.
     pub size: u64,
-    /// When it was changed: seconds since 1970, and nanoseconds.
+    /// Time of the last change: seconds since 1970, and nanoseconds.
     pub modified: (i64, u32),
-    /// Where a link leads.
+    /// The target of a link.
     pub target: Vec<u8>,
     /// Major and minor number of a device.
     pub device: (u32, u32),
-    /// Extended attributes by name.
+    /// Extended attributes.
     pub attributes: Attributes,
-    /// Where there is data: offset and length, ascending. None where it has no holes.
+    /// Where there is data: offset and length, ascending. `None` if there are no holes.
     pub segments: Option<Vec<(u64, u64)>>,
 }
 
 impl Member {
-    /// A member without any properties.
+    /// An empty member with mode 0644, of root.
     pub fn new(path: Vec<u8>, kind: Kind) -> Self {
         Self {
             path,
@@ -96,7 +88,7 @@ impl Member {
         }
     }
 
-    /// How many bytes of data follow it.
+    /// How many bytes of data follow the headers.
     pub fn data(&self) -> u64 {
         match &self.segments {
             Some(segments) => segments.iter().map(|(_, length)| length).sum(),

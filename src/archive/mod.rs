@@ -1,53 +1,51 @@
-//! Tar streams: POSIX pax format, with what a file system holds besides bytes: nanoseconds,
-//! extended attributes (`SCHILY.xattr.*`), holes (GNU's sparse format 1.0), hard links, names and
-//! numbers of any size.
+//! Tar streams in the POSIX pax format, with all that a file system holds besides bytes:
+//! nanoseconds, extended attributes (`SCHILY.xattr.*`), holes (GNU's sparse format 1.0), hard
+//! links, names and numbers of any size.
 //!
-//! [`begin`], [`data`] and [`end`] write a stream, and [`Reader`] reads one: bytes alone.
-//! [`extract`] makes files of it below a [`Place`], and [`collect`] makes a stream of a tree of
-//! this host's.
+//! [`begin`] and [`end`] write a stream, and [`Reader`] reads one. [`Packer`] and [`pack`] make a
+//! stream of files, and [`unpack`] makes files of it below a [`TargetDir`].
 //!
-//! Our own rather than the `tar` crate's, of which only the plain header would be left to use:
-//! it writes no extended attributes, no nanoseconds and no hard links, knows only GNU's old
-//! sparse format, and unpacks by paths, where we must stay below a descriptor.
+//! This is not the `tar` crate because a stream may be hostile. Every length is capped, that of
+//! pax headers included; the reader knows sparse format 1.0 and refuses the older ones; files are
+//! created below a descriptor, never by path; and a fuzz target covers all of it.
 //!
 //! The reader takes what GNU tar, bsdtar and Python write: ustar, pax and GNU long names.
-//! A stream may be hostile: every length is capped, and no name in it is a path before
-//! [`extract`] has taken it apart.
 
 mod attributes;
-mod collect;
 mod data;
-mod directories;
-mod extract;
+mod dirs;
 mod member;
-mod place;
+mod pack;
 mod reader;
+mod target_dir;
 #[cfg(test)]
 mod tests;
+mod unpack;
 mod writer;
 
 use std::io;
 
+use nix::errno::Errno;
 use thiserror::Error;
 
-pub use attributes::{attributes, path_of};
-pub use collect::{Collected, collect};
-pub use data::{data, segments};
-pub use extract::{Extracted, Policy, extract};
+pub(crate) use attributes::path_of;
 pub use member::{Attributes, Kind, Member};
-pub use place::{Beneath, Place};
+pub(crate) use pack::{PackStats, Packer, pack};
 pub use reader::Reader;
+pub use target_dir::{BeneathDir, TargetDir};
+pub use unpack::{Policy, UnpackStats, unpack};
 pub use writer::{begin, end, padding};
 
 /// The unit of a tar stream, in bytes.
 pub const BLOCK: usize = 512;
 
-/// The largest extended header that is read or written. An extended attribute has 64 KiB at most.
+/// The largest extended header in bytes that is read or written. An extended attribute has at
+/// most 64 KiB.
 pub const MAX_EXTENDED: usize = 4 << 20;
 
-/// How many pieces of data a sparse file may have in a stream; one with more is written whole
-/// from there on.
-pub const MAX_SEGMENTS: usize = 100_000;
+/// How many pieces of data a sparse file may have in a stream; the rest of a file with more is
+/// written with its holes as zeros.
+const MAX_SEGMENTS: usize = 100_000;
 
 /// Why a stream cannot be read or written.
 #[derive(Debug, Error)]
@@ -57,11 +55,30 @@ pub enum ArchiveError {
     Io(#[from] io::Error),
     /// The stream ends within a member, or before the end is marked.
     #[error("the tar stream ends too early")]
-    Torn,
-    /// It is not a tar stream, or not one that is understood.
+    Truncated,
+    /// It is not a tar stream, or of a kind that is not supported.
     #[error("not a tar stream: {0}")]
     Malformed(&'static str),
     /// A length over its cap.
     #[error("a tar stream with {0}, which is too large")]
     TooLarge(&'static str),
+}
+
+/// Why a member was not packed or unpacked.
+enum Failed {
+    /// The file; the stream goes on.
+    Member(Errno),
+    Stream(ArchiveError),
+}
+
+impl From<Errno> for Failed {
+    fn from(errno: Errno) -> Self {
+        Self::Member(errno)
+    }
+}
+
+impl From<ArchiveError> for Failed {
+    fn from(error: ArchiveError) -> Self {
+        Self::Stream(error)
+    }
 }

@@ -1,20 +1,20 @@
-//! Blocks to members.
+//! Reads a tar stream: blocks to members.
 
 use std::io::Read;
 
 use super::member::{Kind, Member};
 use super::{ArchiveError, BLOCK, MAX_EXTENDED, MAX_SEGMENTS, padding};
 
-/// The longest name that is read from a header of GNU's.
+/// The longest name in bytes that is read from a GNU header.
 const MAX_NAME: u64 = 64 << 10;
 
 /// Reads a stream member by member.
 #[derive(Debug)]
 pub struct Reader<R> {
     stream: R,
-    /// Bytes of data of the current member that were not read yet.
+    /// How many bytes of data of the current member were not read yet.
     left: u64,
-    /// Bytes behind them that fill the block.
+    /// How many bytes after them fill the block.
     fill: u64,
 }
 
@@ -39,17 +39,13 @@ impl<R: Read> Reader<R> {
         Self { stream, left, fill }
     }
 
-    /// The next member; what of the last one's data was not read is skipped. None at the marked
-    /// end.
-    ///
-    /// # Errors
-    /// The stream ends too early or is malformed.
-    // Not an iterator: it fails.
-    #[allow(clippy::should_implement_trait)]
+    /// The next member; data of the last one that was not read is skipped. `None` at the marked
+    /// end of the stream.
+    #[allow(clippy::should_implement_trait, reason = "an iterator would not fail")]
     pub fn next(&mut self) -> Result<Option<Member>, ArchiveError> {
         self.skip()?;
         let mut extended = Extended::default();
-        // Several headers may be about one member, but no more than one may hold.
+        // Several headers may describe one member; their sum has the limit of one.
         let mut room = MAX_EXTENDED as u64;
         loop {
             let mut block = [0; BLOCK];
@@ -65,7 +61,7 @@ impl<R: Read> Reader<R> {
                     room -= size;
                     extended.read(&records)?;
                 }
-                // Of all members: nothing that we need.
+                // Defaults for all members: skipped.
                 b'g' => drop(self.payload(size, MAX_EXTENDED as u64, "an extended header")?),
                 b'L' => extended.path = Some(until_nul(&self.payload(size, MAX_NAME, "a name")?)),
                 b'K' => extended.target = Some(until_nul(&self.payload(size, MAX_NAME, "a name")?)),
@@ -87,7 +83,7 @@ impl<R: Read> Reader<R> {
     ) -> Result<Member, ArchiveError> {
         let stored = match kind {
             Kind::File => extended.size.unwrap_or(size),
-            // Some writers give a hard link the size of its file, and no data.
+            // Some writers give a hard link the size of its file, but no data.
             _ => 0,
         };
         if stored > i64::MAX as u64 {
@@ -137,73 +133,43 @@ impl<R: Read> Reader<R> {
 
     /// Reads the map before a sparse file's data, and checks it against both sizes.
     fn sparse_map(&mut self, size: u64) -> Result<Vec<(u64, u64)>, ArchiveError> {
-        let bad = ArchiveError::Malformed("a sparse map");
-        let mut lines = Vec::new();
-        let mut wanted: Option<usize> = None;
-        let mut digits = Vec::new();
-        let mut block = [0; BLOCK];
-        while wanted.is_none_or(|wanted| lines.len() < wanted) {
-            if self.left < BLOCK as u64 {
-                return Err(bad);
-            }
-            self.exactly(&mut block)?;
-            self.left -= BLOCK as u64;
-            for &byte in &block {
-                match byte {
-                    b'0'..=b'9' if digits.len() < 20 => digits.push(byte),
-                    b'\n' => {
-                        let line =
-                            decimal(&digits).ok_or(ArchiveError::Malformed("a sparse map"))?;
-                        digits.clear();
-                        match wanted {
-                            None if line > 4 * MAX_SEGMENTS as u64 => {
-                                return Err(ArchiveError::TooLarge("a sparse map"));
-                            }
-                            None => wanted = Some(2 * line as usize),
-                            Some(_) => lines.push(line),
-                        }
-                        if wanted == Some(lines.len()) {
-                            break;
-                        }
-                    }
-                    _ => return Err(bad),
-                }
-            }
+        let mut text = SparseMap {
+            reader: self,
+            block: [0; BLOCK],
+            at: BLOCK,
+        };
+        let count = text.number()?;
+        if count > 4 * MAX_SEGMENTS as u64 {
+            return Err(ArchiveError::TooLarge("a sparse map"));
         }
-        let mut segments = Vec::with_capacity(lines.len() / 2);
-        let (mut end, mut total) = (0, 0_u64);
-        for pair in lines.chunks_exact(2) {
-            let (offset, length) = (pair[0], pair[1]);
+        let (mut segments, mut end, mut total) = (Vec::new(), 0, 0);
+        for _ in 0..count {
+            let (offset, length) = (text.number()?, text.number()?);
             let next = offset.checked_add(length).filter(|&next| next <= size);
             match next {
                 Some(next) if offset >= end => (end, total) = (next, total + length),
-                _ => return Err(bad),
+                _ => return Err(BAD_MAP),
             }
             segments.push((offset, length));
         }
         match total == self.left {
             true => Ok(segments),
-            false => Err(bad),
+            false => Err(BAD_MAP),
         }
     }
 
     /// Reads some of the current member's data; 0 at its end.
-    ///
-    /// # Errors
-    /// The stream ends too early.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ArchiveError> {
-        let most = buffer
-            .len()
-            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        if most == 0 {
-            return Ok(0);
-        }
-        match self.stream.read(&mut buffer[..most])? {
-            0 => Err(ArchiveError::Torn),
-            n => {
-                self.left -= n as u64;
-                Ok(n)
-            }
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let most = buffer.len().min(left);
+        let read = match most {
+            0 => 0,
+            most => self.stream.read(&mut buffer[..most])?,
+        };
+        self.left -= read as u64;
+        match read == 0 && most > 0 {
+            true => Err(ArchiveError::Truncated),
+            false => Ok(read),
         }
     }
 
@@ -218,12 +184,12 @@ impl<R: Read> Reader<R> {
         self.stream
             .read_exact(buffer)
             .map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => ArchiveError::Torn,
+                std::io::ErrorKind::UnexpectedEof => ArchiveError::Truncated,
                 _ => error.into(),
             })
     }
 
-    /// The data of a header that is about the next member.
+    /// The data of a header that describes the next member.
     fn payload(
         &mut self,
         size: u64,
@@ -233,12 +199,12 @@ impl<R: Read> Reader<R> {
         if size > limit {
             return Err(ArchiveError::TooLarge(what));
         }
-        // Grows with what comes, not with what is stated.
+        // Grows with the data that arrives, not with the stated size.
         let mut bytes = Vec::new();
         let whole = size + padding(size).len() as u64;
         (&mut self.stream).take(whole).read_to_end(&mut bytes)?;
         if bytes.len() as u64 != whole {
-            return Err(ArchiveError::Torn);
+            return Err(ArchiveError::Truncated);
         }
         bytes.truncate(size as usize);
         Ok(bytes)
@@ -246,26 +212,17 @@ impl<R: Read> Reader<R> {
 }
 
 impl Extended {
-    /// Takes the records of an extended header.
+    /// Reads the records of an extended header: `LENGTH KEY=VALUE\n` each.
     fn read(&mut self, mut records: &[u8]) -> Result<(), ArchiveError> {
         let bad = || ArchiveError::Malformed("an extended header");
         while !records.is_empty() {
-            let space = records
-                .iter()
-                .position(|&byte| byte == b' ')
-                .ok_or_else(bad)?;
-            let length = decimal(&records[..space]).ok_or_else(bad)?;
-            let length = usize::try_from(length).map_err(|_| bad())?;
-            if length <= space + 1 || length > records.len() || records[length - 1] != b'\n' {
-                return Err(bad());
-            }
-            let record = &records[space + 1..length - 1];
+            let (digits, _) = split_once(records, b' ').ok_or_else(bad)?;
+            let length = decimal(digits).and_then(|length| usize::try_from(length).ok());
+            let length = length.ok_or_else(bad)?;
+            let record = records.get(digits.len() + 1..length);
+            let record = record.and_then(|record| record.strip_suffix(b"\n"));
+            let (key, value) = split_once(record.ok_or_else(bad)?, b'=').ok_or_else(bad)?;
             records = &records[length..];
-            let equals = record
-                .iter()
-                .position(|&byte| byte == b'=')
-                .ok_or_else(bad)?;
-            let (key, value) = (&record[..equals], &record[equals + 1..]);
             let number = || decimal(value).ok_or_else(bad);
             let id = || u32::try_from(number()?).map_err(|_| ArchiveError::TooLarge("a number"));
             match key {
@@ -278,7 +235,7 @@ impl Extended {
                 b"GNU.sparse.major" => self.sparse_version.0 = Some(number()?),
                 b"GNU.sparse.minor" => self.sparse_version.1 = Some(number()?),
                 b"GNU.sparse.realsize" => self.real_size = Some(number()?),
-                // Of 0.0 and 0.1, which say no version: their data is not where it belongs.
+                // Formats 0.0 and 0.1 record no version. They are not supported.
                 b"GNU.sparse.size" | b"GNU.sparse.map" => {
                     self.sparse_version.0.get_or_insert(0);
                 }
@@ -293,7 +250,38 @@ impl Extended {
     }
 }
 
-/// Prefix and name; GNU's own magic has no prefix there.
+/// The text of a sparse map: numbers, a line each, filled to a block.
+struct SparseMap<'a, R> {
+    reader: &'a mut Reader<R>,
+    block: [u8; BLOCK],
+    /// The position in `block`.
+    at: usize,
+}
+
+const BAD_MAP: ArchiveError = ArchiveError::Malformed("a sparse map");
+
+impl<R: Read> SparseMap<'_, R> {
+    fn number(&mut self) -> Result<u64, ArchiveError> {
+        let mut digits = Vec::new();
+        loop {
+            if self.at == BLOCK {
+                let left = self.reader.left.checked_sub(BLOCK as u64);
+                self.reader.left = left.ok_or(BAD_MAP)?;
+                self.reader.exactly(&mut self.block)?;
+                self.at = 0;
+            }
+            let byte = self.block[self.at];
+            self.at += 1;
+            match byte {
+                b'0'..=b'9' if digits.len() < 20 => digits.push(byte),
+                b'\n' => return decimal(&digits).ok_or(BAD_MAP),
+                _ => return Err(BAD_MAP),
+            }
+        }
+    }
+}
+
+/// Prefix and name; GNU's own magic means that there is no prefix.
 fn ustar_path(block: &[u8; BLOCK]) -> Vec<u8> {
     let name = until_nul(&block[..100]);
     let prefix = until_nul(&block[345..500]);
@@ -304,27 +292,27 @@ fn ustar_path(block: &[u8; BLOCK]) -> Vec<u8> {
 }
 
 fn until_nul(bytes: &[u8]) -> Vec<u8> {
-    bytes
-        .split(|&byte| byte == 0)
-        .next()
-        .unwrap_or(bytes)
-        .to_owned()
+    let text = split_once(bytes, 0).map_or(bytes, |(text, _)| text);
+    text.to_owned()
+}
+
+/// What is before and after the first `separator`.
+fn split_once(bytes: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
+    let at = bytes.iter().position(|&byte| byte == separator)?;
+    Some((&bytes[..at], &bytes[at + 1..]))
 }
 
 fn check_sum(block: &[u8; BLOCK]) -> Result<(), ArchiveError> {
-    let field = 148..156;
-    let sum = |byte: (usize, &u8)| match field.contains(&byte.0) {
-        true => u64::from(b' '),
-        false => u64::from(*byte.1),
-    };
-    let found: u64 = block.iter().enumerate().map(sum).sum();
+    // The field of the sum itself counts as spaces.
+    let others = block[..148].iter().chain(&[b' '; 8]).chain(&block[156..]);
+    let found: u64 = others.map(|&byte| u64::from(byte)).sum();
     match number(&block[148..156]) {
         Ok(stated) if stated == found => Ok(()),
         _ => Err(ArchiveError::Malformed("a header with a wrong sum")),
     }
 }
 
-/// A number of seconds: GNU's binary may be negative, in two's complement.
+/// A number of seconds. GNU's binary format may be negative, in two's complement.
 fn moment(field: &[u8]) -> Result<i64, ArchiveError> {
     match field.last_chunk() {
         Some(low) if field[0] == 0xff => Ok(i64::from_be_bytes(*low)),
@@ -332,7 +320,7 @@ fn moment(field: &[u8]) -> Result<i64, ArchiveError> {
     }
 }
 
-/// Octal digits, or GNU's binary where the first bit is set.
+/// Octal digits, or GNU's binary format if the first bit is set.
 fn number(field: &[u8]) -> Result<u64, ArchiveError> {
     if let [0x80, rest @ ..] = field {
         let (high, low) = rest.split_at(rest.len() - rest.len().min(8));
@@ -348,13 +336,10 @@ fn number(field: &[u8]) -> Result<u64, ArchiveError> {
     })
 }
 
+/// Digits only: `parse` alone would accept a sign.
 fn decimal(digits: &[u8]) -> Option<u64> {
-    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(digits)
-        .ok()
-        .filter(|_| is_number)?
-        .parse()
-        .ok()
+    let digits = Some(digits).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// A decimal fraction of seconds, to nanoseconds.
@@ -363,13 +348,10 @@ fn time(value: &[u8]) -> Option<(i64, u32)> {
         Some(rest) => (true, rest),
         None => (false, value),
     };
-    let mut parts = value.splitn(2, |&byte| byte == b'.');
-    let seconds = i64::try_from(decimal(parts.next()?)?).ok()?;
-    let mut nanoseconds = 0;
-    if let Some(fraction) = parts.next().filter(|fraction| !fraction.is_empty()) {
-        let nine: Vec<u8> = fraction.iter().copied().chain([b'0'; 9]).take(9).collect();
-        nanoseconds = u32::try_from(decimal(&nine)?).ok()?;
-    }
+    let (seconds, fraction) = split_once(value, b'.').unwrap_or((value, b""));
+    let seconds = i64::try_from(decimal(seconds)?).ok()?;
+    let nine: Vec<u8> = fraction.iter().copied().chain([b'0'; 9]).take(9).collect();
+    let nanoseconds = u32::try_from(decimal(&nine)?).ok()?;
     Some(match (negative, nanoseconds) {
         (false, nanoseconds) => (seconds, nanoseconds),
         (true, 0) => (-seconds, 0),

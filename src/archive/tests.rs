@@ -8,55 +8,39 @@ fn bytes_without_nul(length: std::ops::Range<usize>) -> impl Strategy<Value = Ve
 }
 
 fn members() -> impl Strategy<Value = Member> {
-    let kind = prop_oneof![
-        Just(Kind::File),
-        Just(Kind::HardLink),
-        Just(Kind::Link),
-        Just(Kind::Character),
-        Just(Kind::Directory),
-        Just(Kind::Fifo),
-    ];
+    use Kind::{Character, Directory, Fifo, File, HardLink, Link};
+    let kinds = vec![File, HardLink, Link, Character, Directory, Fifo];
+    let kind = prop::sample::select(kinds);
+    let owner = any::<(u32, u32)>();
+    let modified = (any::<i32>(), 0..1_000_000_000_u32);
+    let target = bytes_without_nul(0..300);
+    let device = (0..1_u32 << 21, 0..1_u32 << 21);
+    let attribute = (bytes_without_nul(1..40), vec(any::<u8>(), 0..300));
+    let data = (0..2000_u64, any::<bool>());
     (
-        (
-            bytes_without_nul(1..300),
-            kind,
-            0..=0o7777_u32,
-            any::<(u32, u32)>(),
-        ),
-        (any::<i32>(), 0..1_000_000_000_u32),
-        bytes_without_nul(0..300),
-        (0..1_u32 << 21, 0..1_u32 << 21),
-        vec((bytes_without_nul(1..40), vec(any::<u8>(), 0..300)), 0..3),
-        (0..2000_u64, any::<bool>()),
+        (bytes_without_nul(1..300), kind, 0..=0o7777_u32, owner),
+        (modified, target, device, vec(attribute, 0..3), data),
     )
-        .prop_map(
-            |((path, kind, mode, (uid, gid)), modified, target, device, attributes, data)| {
-                let is_file = kind == Kind::File;
-                let attributes = attributes
-                    .into_iter()
-                    .filter(|(name, _)| !name.contains(&b'='))
-                    .collect();
-                let (size, sparse) = data;
-                let segments = vec![(0, size / 4), (size / 2, size / 4)];
-                Member {
-                    path,
-                    kind,
-                    mode,
-                    uid,
-                    gid,
-                    size: if is_file { size } else { 0 },
-                    modified: (i64::from(modified.0), modified.1),
-                    target: if is_file { Vec::new() } else { target },
-                    device: if kind == Kind::Character {
-                        device
-                    } else {
-                        (0, 0)
-                    },
-                    attributes,
-                    segments: (is_file && sparse).then_some(segments),
+        .prop_map(|((path, kind, mode, (uid, gid)), others)| {
+            let (modified, target, device, mut attributes, (size, sparse)) = others;
+            attributes.retain(|(name, _)| !name.contains(&b'='));
+            let mut member = Member::new(path, kind);
+            (member.mode, member.uid, member.gid) = (mode, uid, gid);
+            member.modified = (i64::from(modified.0), modified.1);
+            member.attributes = attributes;
+            match kind {
+                File => {
+                    member.size = size;
+                    let segments = vec![(0, size / 4), (size / 2, size / 4)];
+                    member.segments = sparse.then_some(segments);
                 }
-            },
-        )
+                _ => member.target = target,
+            }
+            if kind == Character {
+                member.device = device;
+            }
+            member
+        })
 }
 
 proptest! {
@@ -108,12 +92,12 @@ proptest! {
 }
 
 #[test]
-fn a_stream_without_its_end_is_torn() {
+fn a_stream_without_its_end_is_truncated() {
     let mut stream = Vec::new();
     begin(&mut stream, &Member::new(b"a".to_vec(), Kind::Directory)).unwrap();
     let mut reader = Reader::new(&stream[..]);
     reader.next().unwrap().unwrap();
-    assert!(matches!(reader.next(), Err(ArchiveError::Torn)));
+    assert!(matches!(reader.next(), Err(ArchiveError::Truncated)));
 }
 
 #[test]
@@ -124,7 +108,7 @@ fn lengths_that_are_stated_are_not_believed() {
     begin(&mut stream, &member).unwrap();
     let mut reader = Reader::new(&stream[..]);
     assert_eq!(reader.next().unwrap().unwrap().size, u64::MAX >> 2);
-    assert!(matches!(reader.next(), Err(ArchiveError::Torn)));
+    assert!(matches!(reader.next(), Err(ArchiveError::Truncated)));
 }
 
 #[test]

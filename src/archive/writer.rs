@@ -1,54 +1,39 @@
-//! Members to blocks. An extended header stands before a member only where ustar's has no room.
+//! Writes a tar stream: members to blocks. A member gets an extended header only if its properties
+//! do not fit into ustar's.
 
 use std::io::Write;
 
-use super::member::Member;
+use super::member::{Kind, Member};
 use super::{ArchiveError, BLOCK, MAX_EXTENDED};
 
 /// Writes the headers of a member. Its data, [`Member::data`] bytes, comes next, and then
 /// [`padding`].
 ///
 /// # Errors
-/// What writing says; extended attributes over all caps.
+/// The stream cannot be written, or the extended attributes are too large for a header.
 pub fn begin(out: &mut impl Write, member: &Member) -> Result<(), ArchiveError> {
-    let map = member
-        .segments
-        .as_ref()
-        .map(|segments| sparse_map(segments));
+    let map = member.segments.as_deref().map(sparse_map);
     let stored = member.data() + map.as_ref().map_or(0, |map| map.len() as u64);
     let records = records(member, stored);
     if records.len() > MAX_EXTENDED {
         return Err(ArchiveError::TooLarge("an extended header"));
     }
     if !records.is_empty() {
-        let header = header(b"pax", b'x', 0o644, 0, 0, records.len() as u64, 0, member);
-        out.write_all(&header)?;
+        let pax = Member::new(b"pax".to_vec(), Kind::File);
+        out.write_all(&header(&pax, &pax.path, b'x', records.len() as u64))?;
         out.write_all(&records)?;
         out.write_all(padding(records.len() as u64))?;
     }
-    // What does not fit stands above; a reader that knows no pax gets as much as there is room.
+    // Values that do not fit are in the records; a reader without pax gets them cut.
     let path = match map {
-        Some(_) => [b"GNUSparseFile.0/", base(&member.path)].concat(),
-        None => member.path.clone(),
+        Some(_) => &[b"GNUSparseFile.0/", base(&member.path)].concat(),
+        None => &member.path,
     };
-    let seconds = u64::try_from(member.modified.0).unwrap_or(0);
-    out.write_all(&header(
-        &path,
-        member.kind.letter(),
-        member.mode,
-        u64::from(member.uid),
-        u64::from(member.gid),
-        stored,
-        seconds,
-        member,
-    ))?;
-    if let Some(map) = map {
-        out.write_all(&map)?;
-    }
-    Ok(())
+    out.write_all(&header(member, path, member.kind.letter(), stored))?;
+    Ok(out.write_all(&map.unwrap_or_default())?)
 }
 
-/// The zeros that fill the last block of so many bytes.
+/// The zeros that fill the last block of `bytes` bytes.
 pub fn padding(bytes: u64) -> &'static [u8] {
     const ZEROS: [u8; BLOCK] = [0; BLOCK];
     &ZEROS[..(BLOCK - (bytes % BLOCK as u64) as usize) % BLOCK]
@@ -57,7 +42,7 @@ pub fn padding(bytes: u64) -> &'static [u8] {
 /// Writes the end of the stream.
 ///
 /// # Errors
-/// What writing says.
+/// The stream cannot be written.
 pub fn end(out: &mut impl Write) -> Result<(), ArchiveError> {
     Ok(out.write_all(&[0; 2 * BLOCK])?)
 }
@@ -67,7 +52,7 @@ fn base(path: &[u8]) -> &[u8] {
 }
 
 /// GNU's format 1.0: the number of segments, then each one's offset and length, in decimal, a
-/// line each, filled to a block. It lies before the data and counts as part of it.
+/// line each, filled to a block. It precedes the data and counts as part of it.
 fn sparse_map(segments: &[(u64, u64)]) -> Vec<u8> {
     let mut map = format!("{}\n", segments.len());
     for (offset, length) in segments {
@@ -78,7 +63,7 @@ fn sparse_map(segments: &[(u64, u64)]) -> Vec<u8> {
     map
 }
 
-/// The records of the extended header: what ustar cannot say.
+/// The records of the extended header: what ustar cannot express.
 fn records(member: &Member, stored: u64) -> Vec<u8> {
     let mut out = Vec::new();
     let mut put = |key: &[u8], value: &[u8]| record(&mut out, key, value);
@@ -130,43 +115,28 @@ fn record(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     while length != rest + length.to_string().len() {
         length = rest + length.to_string().len();
     }
-    out.extend_from_slice(length.to_string().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(key);
-    out.push(b'=');
-    out.extend_from_slice(value);
-    out.push(b'\n');
+    let length = length.to_string();
+    for part in [length.as_bytes(), b" ", key, b"=", value, b"\n"] {
+        out.extend_from_slice(part);
+    }
 }
 
 /// ustar's block (pax, "ustar Header Block").
-#[allow(clippy::too_many_arguments)]
-fn header(
-    path: &[u8],
-    letter: u8,
-    mode: u32,
-    uid: u64,
-    gid: u64,
-    size: u64,
-    modified: u64,
-    member: &Member,
-) -> [u8; BLOCK] {
+fn header(member: &Member, path: &[u8], letter: u8, size: u64) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
-    let (linked, device) = match letter {
-        b'x' => (&b""[..], (0, 0)),
-        _ => (&member.target[..], member.device),
-    };
     put_bytes(&mut block[..100], path);
-    put_octal(&mut block[100..108], u64::from(mode));
-    put_octal(&mut block[108..116], uid);
-    put_octal(&mut block[116..124], gid);
+    put_octal(&mut block[100..108], u64::from(member.mode));
+    put_octal(&mut block[108..116], u64::from(member.uid));
+    put_octal(&mut block[116..124], u64::from(member.gid));
     put_octal(&mut block[124..136], size);
-    put_octal(&mut block[136..148], modified);
+    let seconds = u64::try_from(member.modified.0).unwrap_or(0);
+    put_octal(&mut block[136..148], seconds);
     block[148..156].fill(b' ');
     block[156] = letter;
-    put_bytes(&mut block[157..257], linked);
+    put_bytes(&mut block[157..257], &member.target);
     block[257..265].copy_from_slice(b"ustar\x0000");
-    put_octal(&mut block[329..337], u64::from(device.0));
-    put_octal(&mut block[337..345], u64::from(device.1));
+    put_octal(&mut block[329..337], u64::from(member.device.0));
+    put_octal(&mut block[337..345], u64::from(member.device.1));
     let sum: u64 = block.iter().map(|&byte| u64::from(byte)).sum();
     put_octal(&mut block[148..155], sum);
     block
@@ -177,7 +147,7 @@ fn put_bytes(field: &mut [u8], bytes: &[u8]) {
     field[..length].copy_from_slice(&bytes[..length]);
 }
 
-/// Octal digits and a NUL; the largest that fits, where a number does not.
+/// Octal digits and a NUL; for a number that does not fit, the largest that does.
 fn put_octal(field: &mut [u8], number: u64) {
     let digits = field.len() - 1;
     let most = (1_u64 << (3 * digits.min(20))) - 1;

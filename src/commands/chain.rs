@@ -1,22 +1,22 @@
-//! `bivouac chain`: the backing chain of an image, with every problem and its mend.
+//! `bivouac chain`: the backing chain of an image, with every problem and a suggested fix.
 //!
-//! It reads headers and nothing else: no process is started, no file is written.
+//! It reads only headers: no process is started, no file is written.
 
 use super::Failure;
 use crate::exit::Status;
-use crate::image::chain::{self, Examined, Request, Stated};
+use crate::image::chain::{self, Examined, Explicit, Request};
+use crate::image::file_kind::FileKind;
+use crate::image::image_file::Identity;
 use crate::image::layer::{Layer, Warning};
-use crate::image::opened::{Identity, Kind};
 use crate::image::printable::{Plain, Quoted, as_path};
 use crate::image::{ChainError, Evidence, Format, backing_name};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::fmt;
 use std::path::PathBuf;
 
-/// The backing chain of a disk image, its problems and what mends each
+/// Show the backing chain of a disk image and its problems
 ///
-/// Reads headers and nothing else. Exits with 0 only where `bivouac run` would accept the
-/// image, else with 125.
+/// Reads only headers. Exits with 0 only if `bivouac run` would accept the image, else with 125.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The disk image
@@ -25,83 +25,69 @@ pub struct Args {
     #[arg(long, value_enum, ignore_case = true)]
     pub format: Option<Format>,
     /// A layer below the image, from the top down (repeatable); `none` ends the chain
-    #[arg(long, value_name = "FORMAT:PATH|none", value_parser = stated())]
-    pub backing: Vec<Stated>,
+    #[arg(long, value_name = "FORMAT:PATH|none", value_parser = explicit())]
+    pub backing: Vec<Explicit>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
 
 /// The clap parser of one `--backing` value.
-pub fn stated() -> impl TypedValueParser<Value = Stated> {
-    OsStringValueParser::new().try_map(|value| Stated::parse(&value))
+pub fn explicit() -> impl TypedValueParser<Value = Explicit> {
+    OsStringValueParser::new().try_map(|value| Explicit::parse(&value))
 }
 
-/// What was found.
+/// The chain of an image, as text or JSON.
 #[derive(Debug, serde::Serialize)]
-pub struct Report {
-    /// The image as it was named.
-    pub image: String,
+pub struct ChainInfo {
+    /// The image as the user named it.
+    image: String,
     /// Whether `run` would accept the chain.
-    pub accepted: bool,
+    accepted: bool,
     /// Size in bytes of the disk that a guest would see.
-    pub virtual_size: Option<u64>,
+    virtual_size: Option<u64>,
     /// The layers that could be read, the top first.
-    pub layers: Vec<LayerReport>,
-    /// What keeps the chain from being run on.
-    pub problems: Vec<Problem>,
+    layers: Vec<LayerInfo>,
+    /// Why the chain is refused.
+    problems: Vec<Problem>,
 }
 
-/// One layer, as it is shown.
 #[derive(Debug, serde::Serialize)]
-pub struct LayerReport {
-    /// Absolute path.
-    pub path: PathText,
-    /// The format that is believed.
-    pub format: Format,
-    /// Why it is believed.
-    pub evidence: Evidence,
-    /// Regular file or block device.
-    pub kind: Kind,
+struct LayerInfo {
+    /// Absolute.
+    path: PathText,
+    format: Format,
+    evidence: Evidence,
+    kind: FileKind,
     /// Size of the disk in bytes.
-    pub virtual_size: u64,
+    virtual_size: u64,
     /// Bytes on the host's disk.
-    pub actual_size: u64,
-    /// What the header records below.
-    pub backing: Option<BackingReport>,
-    /// Whether another process writes it.
-    pub in_use: bool,
-    /// What is worth saying of it.
-    pub warnings: Vec<String>,
-    /// Which file it is, and which state of it.
-    pub identity: Identity,
+    actual_size: u64,
+    backing: Option<BackingInfo>,
+    in_use: bool,
+    warnings: Vec<String>,
+    identity: Identity,
 }
 
-/// A recorded backing file.
+/// A backing file as recorded in a header.
 #[derive(Debug, serde::Serialize)]
-pub struct BackingReport {
-    /// The name as recorded.
-    pub name: PathText,
-    /// The format as recorded.
-    pub format: Option<String>,
-    /// The path that the name stands for, if it is a file's.
-    pub resolved: Option<PathText>,
+struct BackingInfo {
+    name: PathText,
+    format: Option<String>,
+    /// The path that the name stands for, if it is the name of a file.
+    resolved: Option<PathText>,
 }
 
-/// What is wrong, and what mends it.
 #[derive(Debug, serde::Serialize)]
-pub struct Problem {
-    /// The layer that it is about.
-    pub layer: Option<PathText>,
-    /// One line.
-    pub error: String,
-    /// A command or flag.
-    pub mend: Option<String>,
+struct Problem {
+    layer: Option<PathText>,
+    error: String,
+    mend: Option<String>,
 }
 
-/// A path in a report. JSON has no bytes: what is not UTF-8 is replaced there.
+/// A path. JSON has no bytes: what is not UTF-8 is replaced there.
 #[derive(Debug)]
-pub struct PathText(PathBuf);
+struct PathText(PathBuf);
 
 impl serde::Serialize for PathText {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -109,9 +95,9 @@ impl serde::Serialize for PathText {
     }
 }
 
-/// Examines the chain. An image that cannot be read at all is a failure, unless the answer
-/// is to be JSON, which then has no layers and one problem.
-pub fn run(args: &Args) -> Result<Report, Failure> {
+/// Examines the chain. An image that cannot be read at all is a failure; with `--json`, it is an
+/// answer without layers and with one problem.
+pub fn run(args: &Args) -> Result<ChainInfo, Failure> {
     let request = Request {
         image: args.image.clone(),
         format: args.format,
@@ -124,39 +110,35 @@ pub fn run(args: &Args) -> Result<Report, Failure> {
     if layers.is_empty() && !args.json && !problems.is_empty() {
         return Err(problems.swap_remove(0).into());
     }
-    Ok(Report {
+    Ok(ChainInfo {
         image: args.image.to_string_lossy().into_owned(),
         accepted: problems.is_empty(),
         virtual_size: layers
             .first()
             .map(|top| top.virtual_size().next_multiple_of(512)),
-        layers: layers.iter().map(LayerReport::of).collect(),
+        layers: layers.iter().map(LayerInfo::of).collect(),
         problems: problems.iter().map(Problem::of).collect(),
     })
 }
 
-impl Report {
+impl ChainInfo {
     /// 0 only where `run` would accept the chain.
     pub fn status(&self) -> Status {
-        if self.accepted {
-            Status::Success
-        } else {
-            Status::Failed
+        match self.accepted {
+            true => Status::Success,
+            false => Status::Failed,
         }
     }
 }
 
-impl LayerReport {
+impl LayerInfo {
     fn of(layer: &Layer) -> Self {
-        let backing = layer.recorded_backing().map(|backing| BackingReport {
-            resolved: backing_name::resolve(layer.path(), &backing.name)
-                .ok()
-                .map(PathText),
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        let resolve = |name: &[u8]| backing_name::resolve(layer.path(), name).ok();
+        let backing = layer.recorded_backing().map(|backing| BackingInfo {
+            resolved: resolve(&backing.name).map(PathText),
             name: PathText(as_path(&backing.name).to_owned()),
-            format: backing
-                .format
-                .as_ref()
-                .map(|name| String::from_utf8_lossy(name).into_owned()),
+            format: backing.format.as_ref().map(text),
         });
         let warnings = layer.warnings();
         Self {
@@ -185,7 +167,7 @@ impl Problem {
 }
 
 /// The tree: each layer one step to the right of the one above.
-impl fmt::Display for Report {
+impl fmt::Display for ChainInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (depth, layer) in self.layers.iter().enumerate() {
             match depth {
@@ -208,19 +190,14 @@ impl fmt::Display for Report {
     }
 }
 
-impl LayerReport {
-    /// The lines below the path; a bar leads on to the next layer if there is one.
+impl LayerInfo {
+    /// The lines below the path; a bar leads to the next layer if there is one.
     fn details(&self, f: &mut fmt::Formatter<'_>, indent: usize, leads_on: bool) -> fmt::Result {
         let lead = format!("{:indent$}{}  ", "", if leads_on { '│' } else { ' ' });
-        write!(
-            f,
-            "{lead}{} ({}), {}",
-            self.format,
-            self.evidence,
-            Size(self.virtual_size)
-        )?;
+        let size = Size(self.virtual_size);
+        write!(f, "{lead}{} ({}), {size}", self.format, self.evidence)?;
         match self.kind {
-            Kind::BlockDevice => f.write_str(", block device")?,
+            FileKind::BlockDevice => f.write_str(", block device")?,
             _ => write!(f, ", {} on disk", Size(self.actual_size))?,
         }
         writeln!(f, ", {}", if self.in_use { "in use" } else { "not in use" })?;
@@ -244,7 +221,7 @@ impl LayerReport {
     }
 }
 
-/// Bytes, for people: exact where a unit fits, else with one digit behind the point.
+/// A number of bytes: exact if a unit fits, else with one decimal.
 struct Size(u64);
 
 impl fmt::Display for Size {

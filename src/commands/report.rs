@@ -12,7 +12,7 @@ use super::Failure;
 use super::run::written;
 use crate::image::Format;
 use crate::image::chain::Chain;
-use crate::image::opened::Identity;
+use crate::image::image_file::Identity;
 use crate::machine::drives::Drives;
 
 /// The file of a report; none where none is wanted.

@@ -18,7 +18,7 @@ use crate::commands::{units, verdict};
 use crate::guest::boot::{DEFAULT_MEMORY_MIB, Settings};
 use crate::host::{kernel, qemu};
 use crate::image::Format;
-use crate::image::chain::Stated;
+use crate::image::chain::Explicit;
 use crate::machine::drives::Drives;
 use crate::machine::overlay::Place;
 use crate::machine::phases::Phases;
@@ -72,8 +72,8 @@ pub struct BuildArgs {
     pub format: Option<Format>,
     /// The next layer below IMAGE, top down; `none` ends the chain there (repeatable)
     #[arg(long, value_name = "FORMAT:PATH|none", requires = "image",
-          value_parser = crate::commands::chain::stated())]
-    pub backing: Vec<Stated>,
+          value_parser = crate::commands::chain::explicit())]
+    pub backing: Vec<Explicit>,
     /// How far the guest's init is to be before it is saved
     #[arg(long, value_enum, default_value = "multi-user", value_name = "STAGE")]
     pub wait_for: WaitFor,

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Failure;
-use crate::archive::{ArchiveError, Beneath, Collected, Extracted, Policy, collect, extract};
+use crate::archive::{ArchiveError, BeneathDir, PackStats, Policy, UnpackStats, pack, unpack};
 use crate::guest::session::{Session, SessionError};
 use crate::guest::wire::{ByteString, PathAt, TarOptions};
 
@@ -26,7 +26,7 @@ const MOST_BEHIND: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Fetched {
     /// What was made of it here.
-    pub extracted: Extracted,
+    pub extracted: UnpackStats,
     /// What the guest could not read of its own tree.
     pub left_out: Option<SessionError>,
 }
@@ -39,7 +39,7 @@ impl Fetched {
     pub fn whole(self, what: &str) -> Result<u64, Failure> {
         if let Some((name, errno)) = self.extracted.first {
             let name = ByteString(name);
-            let more = more(self.extracted.troubles);
+            let more = more(self.extracted.failed);
             let error = io::Error::from(errno);
             return Err(anyhow::anyhow!("copying {what}: {name}: {error}{more}").into());
         }
@@ -66,7 +66,7 @@ pub async fn fetch(
     session: &Session,
     at: PathAt,
     options: TarOptions,
-    place: Beneath,
+    place: BeneathDir,
     policy: Policy,
 ) -> Result<Fetched, Failure> {
     let mut stream = session.tar_out(at, options).await?;
@@ -79,7 +79,7 @@ pub async fn fetch(
                 current: Vec::new(),
                 read: 0,
             };
-            let _ = done.send(extract(&place, &policy, source));
+            let _ = done.send(unpack(&place, &policy, source));
         })
         .context("starting a thread for the copy")?;
     let (mut left_out, mut behind) = (None, 0);
@@ -112,8 +112,8 @@ pub async fn fetch(
             extracted,
             left_out,
         }),
-        // Why the stream is torn.
-        (Err(ArchiveError::Torn), Some(error)) => Err(error.into()),
+        // Why the stream ends too early.
+        (Err(ArchiveError::Truncated), Some(error)) => Err(error.into()),
         (Err(error), _) => Err(anyhow::Error::from(error)
             .context("what the guest sent")
             .into()),
@@ -139,7 +139,7 @@ pub async fn send(
     thread::Builder::new()
         .spawn(move || {
             let mut sink = BufWriter::with_capacity(CHUNK, Sink(chunks));
-            let collected = collect(&source, &name, &mut sink);
+            let collected = pack(&source, &name, &mut sink);
             let _ = done.send(collected.and_then(|done| Ok(sink.flush().map(|()| done)?)));
         })
         .context("starting a thread for the copy")?;
@@ -161,11 +161,11 @@ pub async fn send(
         (Err(_), Err(ArchiveError::Io(error))) if error.kind() != io::ErrorKind::BrokenPipe => 0,
         (Err(error), _) => return Err(Failure::from(error).context(copying())),
     };
-    let collected: Collected = collected.with_context(copying)?;
+    let collected: PackStats = collected.with_context(copying)?;
     match collected.first {
         None => Ok(members),
         Some((path, error)) => {
-            let more = more(collected.troubles);
+            let more = more(collected.failed);
             let path = path.display();
             Err(anyhow::anyhow!("{}: {path}: {error}{more}", copying()).into())
         }

@@ -1,6 +1,6 @@
-//! Backing names: what a header records, read as QEMU reads it, minus all that is not a file.
+//! Backing names: the path that a recorded name stands for, as QEMU reads it, for plain files only.
 //!
-//! Purely lexical: it opens nothing and resolves no symbolic link.
+//! Purely lexical: no file is opened and no symbolic link resolved.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -9,14 +9,11 @@ use std::path::{Path, PathBuf};
 /// Why a recorded name is not followed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// `json:{...}` can state any driver with any option.
     #[error("a json: name can open any file or network address of the host")]
     Json,
-    /// A protocol before the first slash.
     #[error("it goes through the protocol {0:?}; only local files are layers")]
     Protocol(String),
-    /// `file:` and a relative name, which QEMU takes from its working directory.
-    #[error("behind file: a relative name means the working directory, whichever that is")]
+    #[error("a relative name after file: depends on QEMU's working directory")]
     RelativeFile,
 }
 
@@ -33,10 +30,8 @@ pub fn resolve(layer: &Path, name: &[u8]) -> Result<PathBuf, NameError> {
         Some(at) if name[at] == b':' => {
             let (protocol, rest) = (&name[..at], &name[at + 1..]);
             if protocol != b"file" {
-                let protocol = protocol.iter().take(40).copied().collect::<Vec<u8>>();
-                return Err(NameError::Protocol(
-                    String::from_utf8_lossy(&protocol).into_owned(),
-                ));
+                let protocol = String::from_utf8_lossy(&protocol[..at.min(40)]);
+                return Err(NameError::Protocol(protocol.into_owned()));
             }
             if !rest.starts_with(b"/") {
                 return Err(NameError::RelativeFile);

@@ -1,22 +1,24 @@
 //! A backing chain, from the top image down to its base: resolved, opened and checked.
 //!
-//! Each file is opened once. A name out of a header is followed only where it is a plain
-//! file's and its format is recorded; nothing is guessed from the content of a lower layer.
+//! Each file is opened once. A name from a header is followed only if it is the name of a plain
+//! file and its format is recorded; the format of a lower layer is never guessed.
 
 use super::backing_name;
 use super::error::ChainError;
+use super::file_kind::FileKind;
 use super::format::{Evidence, Format, unpacking_command};
+use super::image_file::ImageFile;
 use super::layer::{Layer, Warning};
-use super::opened::{Kind, Opened};
-use super::place::{NamedBy, Place};
-use std::path::{Path, PathBuf};
+use super::origin::{BackingRef, Origin};
+use std::path::Path;
 
-pub use super::request::{Request, Stated, StatedError};
+pub(crate) use super::explicit::Explicit;
+pub use super::explicit::Request;
 
 /// The most layers that a chain may have.
 pub const MAX_LAYERS: usize = 64;
 
-/// A chain that is fit to be run on.
+/// A chain that a machine may run on.
 #[derive(Debug)]
 pub struct Chain {
     layers: Vec<Layer>,
@@ -33,22 +35,16 @@ impl Chain {
         &self.layers[0]
     }
 
-    /// Puts one more layer on top: the overlay at `path` over this chain, which we made.
-    ///
-    /// # Errors
-    /// It is no qcow2 image.
+    /// Adds an overlay that bivouac created over this chain. Fails if it is not a qcow2 image.
     pub fn put_on_top(&mut self, path: &Path) -> Result<(), ChainError> {
-        let place = Place {
-            path: absolute(path),
-            named_by: None,
-        };
-        let opened = Opened::open(&place)?;
-        let head = opened.head().map_err(|source| ChainError::Read {
-            place: place.clone(),
-            source,
-        })?;
-        let layer = Layer::read(opened, &head, Format::Qcow2, Evidence::Flag, &place)?;
-        self.layers.insert(0, layer);
+        let origin = Origin::given(path);
+        let file = ImageFile::open(&origin)?;
+        let head = file
+            .head()
+            .map_err(|source| ChainError::reading(&origin, source))?;
+        let format = (Format::Qcow2, Evidence::Flag);
+        self.layers
+            .insert(0, Layer::read(file, &head, format, &origin)?);
         Ok(())
     }
 
@@ -58,16 +54,16 @@ impl Chain {
     }
 }
 
-/// What was found of a chain, fit or not.
+/// What was found of a chain, accepted or not.
 #[derive(Debug, Default)]
 pub struct Examined {
     /// The layers that could be opened and read, the top first.
     pub layers: Vec<Layer>,
-    /// Everything that keeps the chain from being run on, from the top down.
+    /// Everything for which the chain is refused, from the top down.
     pub problems: Vec<ChainError>,
 }
 
-/// Resolves a chain, or says what is wrong with it first.
+/// Resolves a chain, or returns the first problem.
 pub fn resolve(request: &Request) -> Result<Chain, ChainError> {
     let Examined { layers, problems } = walk(request, false);
     match problems.into_iter().next() {
@@ -76,7 +72,7 @@ pub fn resolve(request: &Request) -> Result<Chain, ChainError> {
     }
 }
 
-/// Resolves a chain as far as it goes and collects every problem on the way.
+/// Resolves a chain as far as possible and collects every problem.
 ///
 /// Below a layer that records no backing format it goes on by the content, with
 /// [`Evidence::Guess`], only to find what else is wrong.
@@ -84,33 +80,28 @@ pub fn examine(request: &Request) -> Examined {
     walk(request, true)
 }
 
-/// The next layer to open.
+/// The next layer to open, and its format if that is declared.
 struct Next {
-    place: Place,
-    told: Option<(Format, Evidence)>,
+    origin: Origin,
+    declared: Option<(Format, Evidence)>,
 }
 
 fn walk(request: &Request, go_on: bool) -> Examined {
     let mut found = Examined::default();
-    let last = request.backing.len().saturating_sub(1);
-    if request
+    let (above, _) = request
         .backing
-        .iter()
-        .take(last)
-        .any(|stated| *stated == Stated::End)
-    {
-        found.problems.push(ChainError::StatedBelowNone);
+        .split_at(request.backing.len().saturating_sub(1));
+    if above.contains(&Explicit::End) {
+        found.problems.push(ChainError::explicit_below_none());
         return found;
     }
-    let mut stated = request.backing.iter();
-    let top = Place {
-        path: absolute(&request.image),
-        named_by: None,
-    };
-    let told = request.format.map(|format| (format, Evidence::Flag));
-    let mut next = Some(Next { place: top, told });
+    let mut explicit = request.backing.iter();
+    let mut next = Some(Next {
+        origin: Origin::given(&request.image),
+        declared: request.format.map(|format| (format, Evidence::Flag)),
+    });
     while let Some(wanted) = next.take() {
-        match step(wanted, stated.next(), &mut found, go_on) {
+        match step(wanted, explicit.next(), &mut found, go_on) {
             Ok(below) => next = below,
             Err(problem) => found.problems.push(problem),
         }
@@ -118,200 +109,136 @@ fn walk(request: &Request, go_on: bool) -> Examined {
     found
 }
 
-/// Opens one layer, adds it to `found`, and says what is below it.
+/// Opens one layer, adds it to `found`, and returns what is below it.
 fn step(
-    wanted: Next,
-    stated: Option<&Stated>,
+    Next { origin, declared }: Next,
+    explicit: Option<&Explicit>,
     found: &mut Examined,
     go_on: bool,
 ) -> Result<Option<Next>, ChainError> {
-    let Next { place, told } = wanted;
     if found.layers.len() >= MAX_LAYERS {
-        return Err(ChainError::TooDeep {
-            place,
-            limit: MAX_LAYERS,
-        });
+        return Err(ChainError::too_deep(&origin, MAX_LAYERS));
     }
-    let opened = Opened::open(&place)?;
-    let same = |layer: &&Layer| layer.identity().same_file(&opened.identity());
+    let file = ImageFile::open(&origin)?;
+    let same = |layer: &&Layer| layer.identity().same_file(&file.identity);
     if let Some(first) = found.layers.iter().find(same) {
-        return Err(ChainError::Loop {
-            place,
-            first: first.path().to_owned(),
-        });
+        return Err(ChainError::in_a_loop(&origin, first.path()));
     }
-    let head = opened.head().map_err(|source| ChainError::Read {
-        place: place.clone(),
-        source,
-    })?;
-    let (format, evidence) = match told {
-        Some(told) => told,
-        None if found.layers.is_empty() => (top_format(&opened, &head)?, Evidence::Content),
-        None => (
-            opened.content(&head).unwrap_or(Format::Raw),
-            Evidence::Guess,
-        ),
+    let head = file
+        .head()
+        .map_err(|source| ChainError::reading(&origin, source))?;
+    let format = match declared {
+        Some(declared) => declared,
+        None if found.layers.is_empty() => (top_format(&file, &head)?, Evidence::Content),
+        None => (file.content(&head).unwrap_or(Format::Raw), Evidence::Guess),
     };
-    let mut layer = Layer::read(opened, &head, format, evidence, &place)?;
+    let mut layer = Layer::read(file, &head, format, &origin)?;
 
-    let below = match stated {
-        Some(stated) => stated_below(&mut layer, stated),
-        None => recorded_below(&layer, found, go_on),
+    let below = match explicit {
+        Some(explicit) => explicit_below(&mut layer, explicit),
+        None => recorded_below(&layer, &mut found.problems, go_on),
     };
     found.layers.push(layer);
     below
 }
 
-/// The format of the top image, of which only its content tells, if its name agrees.
-fn top_format(opened: &Opened, head: &[u8]) -> Result<Format, ChainError> {
-    let content = opened.content(head);
-    let path = || opened.path().to_owned();
+/// The format of the top image by its content, if its name does not contradict it.
+fn top_format(file: &ImageFile, head: &[u8]) -> Result<Format, ChainError> {
+    let (path, content) = (&*file.path, file.content(head));
     if let Some(content) = content {
-        if opened.is_iso() {
-            return Err(ChainError::IsoWithHeader {
-                path: path(),
-                content,
-            });
+        if file.is_iso() {
+            return Err(ChainError::iso_with_header(path, content));
         }
-        if opened.kind() == Kind::BlockDevice {
-            return Err(ChainError::HeaderOnDevice {
-                path: path(),
-                content,
-            });
+        if file.kind == FileKind::BlockDevice {
+            return Err(ChainError::header_on_device(path, content));
         }
     }
-    if let Some(command) = unpacking_command(opened.path(), head) {
-        return Err(ChainError::Packed {
-            path: path(),
-            command,
-        });
+    if let Some(command) = unpacking_command(path, head) {
+        return Err(ChainError::packed(path, command));
     }
-    match Format::promised_by_name(opened.path()) {
-        Some(promised) if promised != content.unwrap_or(Format::Raw) => {
-            Err(ChainError::NameDisagrees {
-                path: path(),
-                promised,
-                content,
-            })
+    let format = content.unwrap_or(Format::Raw);
+    match Format::promised_by_name(path) {
+        Some(promised) if promised != format => {
+            Err(ChainError::name_disagrees(path, promised, content))
         }
-        _ => Ok(content.unwrap_or(Format::Raw)),
+        _ => Ok(format),
     }
 }
 
-/// What `--backing` states below `layer`.
-fn stated_below(layer: &mut Layer, stated: &Stated) -> Result<Option<Next>, ChainError> {
+/// The layer that `--backing` puts below `layer`.
+fn explicit_below(layer: &mut Layer, explicit: &Explicit) -> Result<Option<Next>, ChainError> {
     let recorded = layer.recorded_backing().map(|backing| backing.name.clone());
-    match stated {
-        Stated::End => {
-            if let Some(name) = recorded {
-                layer.warn(Warning::BackingLeftOut(name));
-            }
+    match (explicit, recorded) {
+        (Explicit::End, None) => Ok(None),
+        (Explicit::End, Some(name)) => {
+            layer.warn(Warning::BackingLeftOut(name));
             Ok(None)
         }
-        Stated::Layer { path, .. } if layer.format() != Format::Qcow2 => {
-            Err(ChainError::StatedBelowBase {
-                layer: layer.path().to_owned(),
-                format: layer.format(),
-                stated: path.clone(),
-            })
-        }
-        Stated::Layer { format, path } => {
+        (Explicit::Layer { path, .. }, _) if layer.format() != Format::Qcow2 => Err(
+            ChainError::explicit_below_base(layer.path(), layer.format(), path),
+        ),
+        (Explicit::Layer { format, path }, recorded) => {
             if recorded.is_none() {
                 layer.warn(Warning::BackingAdded);
             }
-            let place = Place {
-                path: absolute(path),
-                named_by: None,
-            };
             Ok(Some(Next {
-                place,
-                told: Some((*format, Evidence::Stated)),
+                origin: Origin::given(path),
+                declared: Some((*format, Evidence::Stated)),
             }))
         }
     }
 }
 
-/// What the header of `layer` records below it.
+/// The layer that the header of `layer` records below it. Where no format is recorded, that is a
+/// problem, after which the walk may `go_on`.
 fn recorded_below(
     layer: &Layer,
-    found: &mut Examined,
+    problems: &mut Vec<ChainError>,
     go_on: bool,
 ) -> Result<Option<Next>, ChainError> {
     let Some(backing) = layer.recorded_backing() else {
         return Ok(None);
     };
-    let (above, name) = (layer.path().to_owned(), backing.name.clone());
-    let path = match backing_name::resolve(&above, &name) {
-        Ok(path) => path,
-        Err(source) => {
-            let recorded = backing.format.as_deref().map(String::from_utf8_lossy);
-            let format = recorded.and_then(|name| Format::of_driver(&name));
-            return Err(ChainError::BackingName {
-                layer: above,
-                name,
-                format,
-                source,
-            });
+    let (above, name) = (layer.path(), &backing.name);
+    let recorded = backing.format.as_deref().map(String::from_utf8_lossy);
+    let known = recorded.as_deref().and_then(Format::of_driver);
+    let path = backing_name::resolve(above, name)
+        .map_err(|source| ChainError::backing_name(above, name, known, source))?;
+    let likely = match known {
+        Some(format) => Some(format),
+        None => likely_format(&path),
+    };
+    match (recorded, known) {
+        (Some(recorded), None) => {
+            return Err(ChainError::format_unknown(above, name, &recorded, likely));
         }
-    };
-    let Some(recorded) = &backing.format else {
-        let likely = likely_format(&path);
-        let missing = ChainError::FormatMissing {
-            layer: above.clone(),
-            name: name.clone(),
-            likely,
-        };
-        if !go_on {
-            return Err(missing);
+        (None, _) => {
+            let problem = ChainError::format_missing(above, name, likely);
+            if !go_on {
+                return Err(problem);
+            }
+            problems.push(problem);
         }
-        found.problems.push(missing);
-        let named_by = Some(NamedBy {
-            layer: above,
-            name,
-            format: likely,
-        });
-        return Ok(Some(Next {
-            place: Place { path, named_by },
-            told: None,
-        }));
-    };
-    let recorded = String::from_utf8_lossy(recorded);
-    let Some(format) = Format::of_driver(&recorded) else {
-        let (recorded, likely) = (recorded.into_owned(), likely_format(&path));
-        return Err(ChainError::FormatUnknown {
-            layer: above,
-            name,
-            recorded,
-            likely,
-        });
-    };
-    let named_by = Some(NamedBy {
-        layer: above,
-        name,
-        format: Some(format),
+        (Some(_), Some(_)) => {}
+    }
+    let named_by = Some(BackingRef {
+        layer: above.to_owned(),
+        name: name.clone(),
+        format: likely,
     });
     Ok(Some(Next {
-        place: Place { path, named_by },
-        told: Some((format, Evidence::Recorded)),
+        origin: Origin { path, named_by },
+        declared: known.map(|format| (format, Evidence::Recorded)),
     }))
 }
 
-/// The format to propose for a file whose format nobody recorded: what its content shows,
-/// unless its name promises something else. A proposal only; a person confirms it.
+/// The format to propose for a file whose format is not recorded: what its content shows, unless
+/// its name promises something else. A person confirms it.
 fn likely_format(path: &Path) -> Option<Format> {
     let promised = Format::promised_by_name(path);
-    let place = Place {
-        path: path.to_owned(),
-        named_by: None,
-    };
-    let Ok(opened) = Opened::open(&place) else {
+    let Ok(file) = ImageFile::open(&Origin::given(path)) else {
         return promised;
     };
-    let content = opened.content(&opened.head().ok()?).unwrap_or(Format::Raw);
+    let content = file.content(&file.head().ok()?).unwrap_or(Format::Raw);
     (promised.is_none_or(|promised| promised == content)).then_some(content)
-}
-
-/// The path made absolute without looking at the file system; symbolic links stay.
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -1,304 +1,330 @@
-//! Every way in which a chain is refused: what failed, on which file, why; and the mend.
+//! Why a chain is refused: the message, the cause and the hint of each refusal.
 //!
-//! The text is for people; the causes are in the error's source, so that whoever prints the
-//! chain of causes prints each once.
+//! No caller distinguishes refusals, so each is a function that puts its message and its hint
+//! side by side, and not a variant of an enum. The message names the layer and, where a header
+//! led there, that header's layer and the recorded name.
 
 use super::backing_name::NameError;
-use super::foreign::ForeignError;
+use super::file_kind::FileKind;
 use super::format::{Evidence, Format};
-use super::opened::Kind;
-use super::place::{Place, beside, denying};
-
-use super::printable::{Quoted, as_path};
-use super::qcow2::HeaderError;
+use super::hints::{backing_flag, convert, plain_name, rebase};
+use super::origin::Origin;
+use super::printable::{Quoted, as_path, shell_word};
+use nix::unistd::{AccessFlags, access};
+use std::error::Error;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why a chain is refused.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ChainError {
-    /// The file does not exist.
-    #[error("cannot find {place}")]
-    NotFound {
-        /// Which layer.
-        place: Place,
-        /// A file of the same name beside the layer above: the chain was moved.
-        beside: bool,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file, or a directory above it, may not be read.
-    #[error("may not read {place}")]
-    Denied {
-        /// Which layer.
-        place: Place,
-        /// The file or directory that denies.
-        denies: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Opening failed in another way.
-    #[error("cannot open {place}")]
-    Open {
-        /// Which layer.
-        place: Place,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Reading failed.
-    #[error("cannot read {place}")]
-    Read {
-        /// Which layer.
-        place: Place,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Neither a regular file nor a block device.
-    #[error("{place:#} is {}; only regular files and block devices hold disk images", kind.in_words())]
-    WrongKind {
-        /// Which layer.
-        place: Place,
-        /// What it is.
-        kind: Kind,
-    },
-    /// A file of no bytes.
-    #[error("{place:#} is empty: there is no disk in it")]
-    Empty {
-        /// Which layer.
-        place: Place,
-    },
-    /// A qcow2 header that is refused.
-    #[error("cannot use {place}")]
-    Qcow2 {
-        /// Which layer.
-        place: Place,
-        /// Why.
-        source: HeaderError,
-    },
-    /// A header of another format that is refused.
-    #[error("cannot use {place}")]
-    Foreign {
-        /// Which layer.
-        place: Place,
-        /// The format.
-        format: Format,
-        /// Why.
-        source: ForeignError,
-    },
-    /// The format that was told is not what the file holds.
-    #[error("{place:#} is not a {told} image, as {} says; it {}", teller(*evidence), in_words(*content))]
-    NotInFormat {
-        /// Which layer.
-        place: Place,
-        /// The format that was told.
-        told: Format,
-        /// Who told it.
-        evidence: Evidence,
-        /// What the content shows.
-        content: Option<Format>,
-    },
-    /// The top image's name promises one format, and its content shows another.
-    #[error("{} is named like a {promised} image, but it {}", Quoted(path), in_words(*content))]
-    NameDisagrees {
-        /// The image.
-        path: PathBuf,
-        /// The format that the name promises.
-        promised: Format,
-        /// What the content shows.
-        content: Option<Format>,
-    },
-    /// A compressed image or an archive.
-    #[error(
-        "{} is packed: what is inside may be a disk image, but it is none",
-        Quoted(path)
-    )]
-    Packed {
-        /// The image.
-        path: PathBuf,
-        /// What unpacks it, the path to follow.
-        command: &'static [&'static str],
-    },
-    /// A block device, into which any guest may have written a header.
-    #[error(
-        "{} is a block device whose content starts like a {content} image; a guest that had it as a raw disk can have written that",
-        Quoted(path)
-    )]
-    HeaderOnDevice {
-        /// The device.
-        path: PathBuf,
-        /// What the content shows.
-        content: Format,
-    },
-    /// An ISO image with an image header in its system area.
-    #[error("{} is an ISO image that starts like a {content} image", Quoted(path))]
-    IsoWithHeader {
-        /// The image.
-        path: PathBuf,
-        /// What the content shows.
-        content: Format,
-    },
-    /// A backing name without a backing format.
-    #[error(
-        "{} does not record the format of its backing file {}; QEMU would guess it from the content, which a guest may have written",
-        Quoted(layer),
-        Quoted(as_path(name))
-    )]
-    FormatMissing {
-        /// The layer whose header lacks the format.
-        layer: PathBuf,
-        /// The recorded name.
-        name: Vec<u8>,
-        /// The format that content and name of the layer below agree on.
-        likely: Option<Format>,
-    },
-    /// A backing format that is not accepted.
-    #[error(
-        "{} records the format {recorded:?} for its backing file {}, which is none that bivouac reads",
-        Quoted(layer),
-        Quoted(as_path(name))
-    )]
-    FormatUnknown {
-        /// The layer whose header records it.
-        layer: PathBuf,
-        /// The recorded name.
-        name: Vec<u8>,
-        /// The recorded format.
-        recorded: String,
-        /// The format that content and name of the layer below agree on.
-        likely: Option<Format>,
-    },
-    /// A backing name that is no file's.
-    #[error(
-        "{} records the backing file {}, which is not followed",
-        Quoted(layer),
-        Quoted(as_path(name))
-    )]
-    BackingName {
-        /// The layer whose header records it.
-        layer: PathBuf,
-        /// The recorded name.
-        name: Vec<u8>,
-        /// The recorded format, where it is recorded and known.
-        format: Option<Format>,
-        /// Why not.
-        source: NameError,
-    },
-    /// A file that is its own ancestor.
-    #[error(
-        "{place:#} is already in the chain, as {}: the chain is a loop",
-        Quoted(first)
-    )]
-    Loop {
-        /// Where the file came up again.
-        place: Place,
-        /// Its path when it came up first.
-        first: PathBuf,
-    },
-    /// More layers than anybody stacks on purpose.
-    #[error("the chain has more than {limit} layers; {place:#} would be the next")]
-    TooDeep {
-        /// The first layer that is too many.
-        place: Place,
-        /// The limit.
-        limit: usize,
-    },
-    /// A `--backing` behind `--backing none`.
-    #[error("--backing none ends the chain, but another --backing follows it")]
-    StatedBelowNone,
-    /// A `--backing` under a layer that cannot have one.
-    #[error(
-        "--backing puts {} under {}, but a {format} image has no layer below",
-        Quoted(stated),
-        Quoted(layer)
-    )]
-    StatedBelowBase {
-        /// The layer that cannot have a backing file.
-        layer: PathBuf,
-        /// Its format.
-        format: Format,
-        /// What was stated.
-        stated: PathBuf,
-    },
-}
-
-/// The likely command or flag for "who says so".
-fn teller(evidence: Evidence) -> &'static str {
-    match evidence {
-        Evidence::Flag => "--format",
-        Evidence::Stated => "--backing",
-        Evidence::Recorded => "the header above it",
-        Evidence::Content | Evidence::Guess => "its content",
-    }
-}
-
-/// What content shows, as the rest of a sentence.
-fn in_words(content: Option<Format>) -> String {
-    match content {
-        Some(format) => format!("starts like a {format} image"),
-        None => "starts like a raw disk: no image format's signature is there".to_owned(),
-    }
+#[error("{message}")]
+pub struct ChainError {
+    message: String,
+    layer: Option<PathBuf>,
+    hint: Option<String>,
+    source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl ChainError {
-    /// The error for a file that did not open; looks around for what would mend it.
-    pub(super) fn opening(place: &Place, source: io::Error) -> Self {
-        let place = place.clone();
-        match source.kind() {
-            io::ErrorKind::NotFound => {
-                let beside = beside(&place).is_some_and(|path| path.exists());
-                Self::NotFound {
-                    place,
-                    beside,
-                    source,
-                }
-            }
-            io::ErrorKind::PermissionDenied => {
-                let denies = denying(&place.path);
-                Self::Denied {
-                    place,
-                    denies,
-                    source,
-                }
-            }
-            _ => Self::Open { place, source },
+    fn new(layer: &Path, message: String) -> Self {
+        Self {
+            message,
+            layer: Some(layer.to_owned()),
+            hint: None,
+            source: None,
         }
+    }
+
+    fn with_hint(self, hint: impl Into<Option<String>>) -> Self {
+        let hint = hint.into();
+        Self { hint, ..self }
+    }
+
+    fn caused_by(self, source: impl Error + Send + Sync + 'static) -> Self {
+        let source = Some(source.into());
+        Self { source, ..self }
     }
 
     /// The layer that the error is about.
     pub fn layer(&self) -> Option<&Path> {
-        match self {
-            Self::NotFound { place, .. }
-            | Self::Denied { place, .. }
-            | Self::Open { place, .. }
-            | Self::Read { place, .. }
-            | Self::WrongKind { place, .. }
-            | Self::Empty { place }
-            | Self::Qcow2 { place, .. }
-            | Self::Foreign { place, .. }
-            | Self::NotInFormat { place, .. }
-            | Self::Loop { place, .. }
-            | Self::TooDeep { place, .. } => Some(&place.path),
-            Self::NameDisagrees { path, .. }
-            | Self::Packed { path, .. }
-            | Self::HeaderOnDevice { path, .. }
-            | Self::IsoWithHeader { path, .. } => Some(path),
-            Self::FormatMissing { layer, .. }
-            | Self::FormatUnknown { layer, .. }
-            | Self::BackingName { layer, .. }
-            | Self::StatedBelowBase { layer, .. } => Some(layer),
-            Self::StatedBelowNone => None,
-        }
+        self.layer.as_deref()
+    }
+
+    /// The suggested fix: a shell command or a flag.
+    pub fn mend(&self) -> Option<String> {
+        self.hint.clone()
     }
 
     /// The error and its causes in one line.
     pub fn one_line(&self) -> String {
         let mut line = self.to_string();
-        let mut cause = std::error::Error::source(self);
+        let mut cause = self.source();
         while let Some(error) = cause {
             line.push_str(&format!(": {error}"));
             cause = error.source();
         }
         line
     }
+}
+
+/// Files that cannot be opened or read.
+impl ChainError {
+    pub(super) fn opening(origin: &Origin, source: io::Error) -> Self {
+        let path = &origin.path;
+        let (message, hint) = match source.kind() {
+            io::ErrorKind::NotFound => (format!("cannot find {origin}"), rename_hint(origin)),
+            io::ErrorKind::PermissionDenied => {
+                let denied = first_denied(path);
+                let right = if denied.is_dir() { "x" } else { "r" };
+                let denied = shell_word(denied);
+                let hint = format!("sudo setfacl -m u:\"$(id -un)\":{right} {denied}");
+                (format!("not allowed to read {origin}"), Some(hint))
+            }
+            _ => {
+                let hint = format!("ls -ld {}", shell_word(path));
+                (format!("cannot open {origin}"), Some(hint))
+            }
+        };
+        Self::new(path, message).with_hint(hint).caused_by(source)
+    }
+
+    pub(super) fn reading(origin: &Origin, source: io::Error) -> Self {
+        let hint = format!(
+            "cp {} /var/tmp/  # if that fails too, the disk is damaged: see sudo dmesg",
+            shell_word(&origin.path)
+        );
+        Self::new(&origin.path, format!("cannot read {origin}"))
+            .with_hint(hint)
+            .caused_by(source)
+    }
+
+    pub(super) fn wrong_kind(origin: &Origin, kind: FileKind) -> Self {
+        let path = &origin.path;
+        let message =
+            format!("{origin:#} is {kind}; only regular files and block devices hold disk images");
+        Self::new(path, message).with_hint(match kind {
+            FileKind::Directory => format!("ls {}  # and name an image in it", shell_word(path)),
+            FileKind::Fifo => format!("cat {} > disk.img  # and name that", shell_word(path)),
+            FileKind::Socket => {
+                let mut url = OsString::from("nbd+unix:///?socket=");
+                url.push(path);
+                format!(
+                    "qemu-img convert -O qcow2 {} disk.qcow2  # if an NBD server listens there",
+                    shell_word(url)
+                )
+            }
+            _ => "lsblk -p  # and name a block device or a file".to_owned(),
+        })
+    }
+
+    pub(super) fn empty(origin: &Origin) -> Self {
+        let image = shell_word(&origin.path);
+        let message = format!("{origin:#} is empty: there is no disk in it");
+        let hint = format!("truncate -s 10G {image}  # if you want a blank raw disk");
+        Self::new(&origin.path, message).with_hint(hint)
+    }
+}
+
+/// Files that are not in the format that they should be in, or not in one that is safe to use.
+impl ChainError {
+    /// The header of a file is refused.
+    pub(super) fn header(
+        origin: &Origin,
+        hint: String,
+        source: impl Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(&origin.path, format!("cannot use {origin}"))
+            .with_hint(hint)
+            .caused_by(source)
+    }
+
+    /// The content of a file is not in the format that was declared for it.
+    pub(super) fn not_in_format(
+        origin: &Origin,
+        (declared, evidence): (Format, Evidence),
+        content: Option<Format>,
+    ) -> Self {
+        let declared_by = match evidence {
+            Evidence::Flag => "--format",
+            Evidence::Stated => "--backing",
+            Evidence::Recorded => "the header above it",
+            Evidence::Content | Evidence::Guess => "its content",
+        };
+        let found = describe(content);
+        let message =
+            format!("{origin:#} is declared as {declared} by {declared_by}, but it {found}");
+        let format = content.unwrap_or(Format::Raw);
+        Self::new(&origin.path, message).with_hint(match (evidence, &origin.named_by) {
+            (Evidence::Recorded, Some(named_by)) => {
+                rebase(&named_by.layer, Some(format), as_path(&named_by.name))
+            }
+            (Evidence::Stated, _) => backing_flag(format, &origin.path),
+            _ => format!("--format {format}"),
+        })
+    }
+
+    /// The top image's name promises one format, and its content shows another.
+    pub(super) fn name_disagrees(path: &Path, promised: Format, content: Option<Format>) -> Self {
+        let image = Quoted(path);
+        let found = describe(content);
+        let message = format!("{image} is named like a {promised} image, but it {found}");
+        Self::new(path, message).with_hint(match (promised, content) {
+            (Format::Raw, Some(content)) => format!(
+                "--format {content}  # if it was made as one; --format raw if it was a guest's raw disk"
+            ),
+            _ => format!("--format {}", content.unwrap_or(Format::Raw)),
+        })
+    }
+
+    /// A compressed image or an archive, which `command` followed by the path unpacks.
+    pub(super) fn packed(path: &Path, command: &[&str]) -> Self {
+        let image = Quoted(path);
+        let message = format!(
+            "{image} is compressed or an archive: it may contain a disk image, but is not one"
+        );
+        let hint = format!("{} {}", command.join(" "), shell_word(path));
+        Self::new(path, message).with_hint(hint)
+    }
+
+    /// A block device with an image header, which any guest may have written.
+    pub(super) fn header_on_device(path: &Path, content: Format) -> Self {
+        let device = Quoted(path);
+        let message = format!(
+            "{device} is a block device whose content starts like a {content} image; a guest that used it as a raw disk may have written that"
+        );
+        let hint = format!("--format raw  # or --format {content} if you put that image there");
+        Self::new(path, message).with_hint(hint)
+    }
+
+    /// An ISO image with an image header in its system area.
+    pub(super) fn iso_with_header(path: &Path, content: Format) -> Self {
+        let image = Quoted(path);
+        let message = format!("{image} is an ISO image that starts like a {content} image");
+        Self::new(path, message).with_hint("--format raw".to_owned())
+    }
+}
+
+/// Backing files that are not followed. `layer` is the one whose header records `name`.
+impl ChainError {
+    /// `likely` is the format that content and name of the backing file agree on.
+    pub(super) fn format_missing(layer: &Path, name: &[u8], likely: Option<Format>) -> Self {
+        let (image, backing) = (Quoted(layer), Quoted(as_path(name)));
+        let message = format!(
+            "{image} does not record the format of its backing file {backing}; QEMU would guess it from the content, which a guest may have written"
+        );
+        Self::new(layer, message).with_hint(rebase(layer, likely, as_path(name)))
+    }
+
+    pub(super) fn format_unknown(
+        layer: &Path,
+        name: &[u8],
+        recorded: &str,
+        likely: Option<Format>,
+    ) -> Self {
+        let (image, backing) = (Quoted(layer), Quoted(as_path(name)));
+        let message = format!(
+            "{image} records the format {recorded:?} for its backing file {backing}, which bivouac does not support"
+        );
+        Self::new(layer, message).with_hint(rebase(layer, likely, as_path(name)))
+    }
+
+    pub(super) fn backing_name(
+        layer: &Path,
+        name: &[u8],
+        format: Option<Format>,
+        source: NameError,
+    ) -> Self {
+        let (image, backing) = (Quoted(layer), Quoted(as_path(name)));
+        let message = format!("{image} records the backing file {backing}, which is not followed");
+        let hint = match &source {
+            NameError::RelativeFile => {
+                let path = name.get("file:".len()..).unwrap_or_default();
+                rebase(layer, format, &plain_name(as_path(path)))
+            }
+            NameError::Protocol(protocol) if REMOTE.split(' ').any(|known| known == protocol) => {
+                convert(
+                    "qcow2",
+                    layer,
+                    "-flat.qcow2",
+                    "flattens it, if you trust the name",
+                )
+            }
+            _ => rebase(layer, format, Path::new("/path/to/the/file")),
+        };
+        Self::new(layer, message).with_hint(hint).caused_by(source)
+    }
+
+    /// A file that is its own ancestor; `first` is its path when it came up first.
+    pub(super) fn in_a_loop(origin: &Origin, first: &Path) -> Self {
+        let first = Quoted(first);
+        let message =
+            format!("{origin:#} is already in the chain, as {first}: the chain is a loop");
+        let right = Path::new("/path/to/the/right/file");
+        Self::new(&origin.path, message).with_hint(match &origin.named_by {
+            Some(named_by) => rebase(&named_by.layer, named_by.format, right),
+            None => "name each file once in --backing".to_owned(),
+        })
+    }
+
+    /// `origin` is the first layer over the limit.
+    pub(super) fn too_deep(origin: &Origin, limit: usize) -> Self {
+        let message =
+            format!("the chain has more than {limit} layers; {origin:#} would be the next");
+        let comment = "merges the layers from there down into one";
+        Self::new(&origin.path, message).with_hint(match &origin.named_by {
+            Some(named_by) => convert("qcow2", &named_by.layer, "-flat.qcow2", comment),
+            None => "--backing none".to_owned(),
+        })
+    }
+
+    pub(super) fn explicit_below_none() -> Self {
+        Self {
+            message: "--backing none ends the chain, but another --backing follows it".to_owned(),
+            layer: None,
+            hint: Some("put --backing none last".to_owned()),
+            source: None,
+        }
+    }
+
+    /// A `--backing` below a layer in a format that has no backing files.
+    pub(super) fn explicit_below_base(layer: &Path, format: Format, explicit: &Path) -> Self {
+        let (above, below) = (Quoted(layer), Quoted(explicit));
+        let message = format!(
+            "--backing puts {below} under {above}, but a {format} image cannot have a backing file"
+        );
+        let hint = format!("leave out --backing ...:{}", shell_word(explicit));
+        Self::new(layer, message).with_hint(hint)
+    }
+}
+
+/// Protocols by which QEMU reads disks over a network.
+const REMOTE: &str =
+    "nbd nbd+tcp nbd+unix http https ftp ftps ssh rbd iscsi gluster gluster+tcp nfs sheepdog";
+
+/// What content shows, as the rest of a sentence.
+fn describe(content: Option<Format>) -> String {
+    match content {
+        Some(format) => format!("starts like a {format} image"),
+        None => "starts like a raw disk: no image format's signature is there".to_owned(),
+    }
+}
+
+/// For a backing file that is missing: the name that the layer above should record. Where the
+/// chain was moved, a bare name, which survives the next move.
+fn rename_hint(origin: &Origin) -> Option<String> {
+    let named_by = origin.named_by.as_ref()?;
+    let name = Path::new(origin.path.file_name()?);
+    let backing = match origin.was_moved() {
+        true => plain_name(name),
+        false => Path::new("/path/to").join(name).into(),
+    };
+    Some(rebase(&named_by.layer, named_by.format, &backing))
+}
+
+/// The first directory on the way to `path` that may not be searched, else `path` itself.
+fn first_denied(path: &Path) -> &Path {
+    let ancestors: Vec<&Path> = path.ancestors().skip(1).collect();
+    let closed = |directory: &&Path| access(*directory, AccessFlags::X_OK).is_err();
+    ancestors.into_iter().rev().find(closed).unwrap_or(path)
 }

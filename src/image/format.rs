@@ -1,9 +1,7 @@
-//! Format names, and which evidence of a format is believed.
+//! The names of formats, their signatures, and where a layer's format is known from.
 //!
-//! Pure: bytes and names in, a judgement out. It never opens a file and never guesses: what
-//! is not recognised by a signature is not recognised at all.
+//! Pure: it opens no file. A format is recognised by its signature or not at all.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -18,7 +16,7 @@ pub enum Format {
     Raw,
     /// QEMU's copy-on-write format, versions 2 and 3 (docs/interop/qcow2.txt).
     Qcow2,
-    /// VMware's, as a single sparse file: monolithicSparse or streamOptimized.
+    /// VMware's, as a single sparse file (monolithicSparse or streamOptimized).
     Vmdk,
     /// VirtualBox's.
     Vdi,
@@ -69,10 +67,7 @@ impl Format {
     /// `.img`, `.iso` and `.dd` promise raw as `.raw` does: such files are handed to guests as
     /// raw disks, and a guest can write any header into a raw disk.
     pub fn promised_by_name(path: &Path) -> Option<Self> {
-        let extension = path
-            .extension()
-            .and_then(OsStr::to_str)?
-            .to_ascii_lowercase();
+        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         Some(match extension.as_str() {
             "raw" | "img" | "iso" | "dd" => Self::Raw,
             "qcow2" | "qcow" => Self::Qcow2,
@@ -88,29 +83,26 @@ impl Format {
 
     /// The format whose signature stands at the start of `head`, the first bytes of a file.
     ///
-    /// `None` means "no signature", which for a top image means raw. A vmdk text descriptor
-    /// counts as vmdk here, so that it is refused as what it is and never booted as a raw disk.
+    /// `None` means no signature, which for a top image means raw. A vmdk text descriptor
+    /// counts as vmdk here, so that it is refused as such and never booted as a raw disk.
     pub fn recognised(head: &[u8]) -> Option<Self> {
-        if head.starts_with(b"QFI\xfb") {
-            Some(Self::Qcow2)
-        } else if [&b"KDMV"[..], b"COWD", b"# Disk DescriptorFile"]
-            .iter()
-            .any(|magic| head.starts_with(magic))
-        {
-            Some(Self::Vmdk)
-        } else if head.starts_with(b"vhdxfile") {
-            Some(Self::Vhdx)
-        } else if head.starts_with(b"conectix") {
-            Some(Self::Vpc)
-        } else if head.starts_with(b"QED\0") {
-            Some(Self::Qed)
-        } else if head.starts_with(b"WithoutFreeSpace") || head.starts_with(b"WithouFreSpacExt") {
-            Some(Self::Parallels)
-        } else if head.get(0x40..0x44) == Some(&0xbeda_107f_u32.to_le_bytes()[..]) {
-            Some(Self::Vdi)
-        } else {
-            None
-        }
+        const SIGNATURES: [(usize, &[u8], Format); 10] = [
+            (0, b"QFI\xfb", Format::Qcow2),
+            (0, b"KDMV", Format::Vmdk),
+            (0, b"COWD", Format::Vmdk),
+            (0, b"# Disk DescriptorFile", Format::Vmdk),
+            (0, b"vhdxfile", Format::Vhdx),
+            (0, b"conectix", Format::Vpc),
+            (0, b"QED\0", Format::Qed),
+            (0, b"WithoutFreeSpace", Format::Parallels),
+            (0, b"WithouFreSpacExt", Format::Parallels),
+            (0x40, b"\x7f\x10\xda\xbe", Format::Vdi),
+        ];
+        let signature = SIGNATURES.iter().find(|(at, signature, _)| {
+            let rest = head.get(*at..).unwrap_or_default();
+            rest.starts_with(signature)
+        });
+        signature.map(|(_, _, format)| *format)
     }
 }
 
@@ -123,26 +115,20 @@ impl fmt::Display for Format {
 /// A format name that bivouac does not accept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown disk format {name:?}; one of raw, qcow2, vmdk, vdi, vhdx, vpc (or vhd), qed, parallels is meant"
+    "unknown disk format {0:?}; expected raw, qcow2, vmdk, vdi, vhdx, vpc (or vhd), qed or parallels"
 )]
-pub struct UnknownFormat {
-    /// The name as it was given.
-    pub name: String,
-}
+pub struct UnknownFormat(String);
 
 impl FromStr for Format {
     type Err = UnknownFormat;
 
     /// Reads a name as people type it: any case, and `vhd` for `vpc`.
     fn from_str(name: &str) -> Result<Self, UnknownFormat> {
-        let lower = name.to_ascii_lowercase();
-        match lower.as_str() {
+        let format = match name.to_ascii_lowercase().as_str() {
             "vhd" => Some(Self::Vpc),
             other => Self::of_driver(other),
-        }
-        .ok_or_else(|| UnknownFormat {
-            name: name.to_owned(),
-        })
+        };
+        format.ok_or_else(|| UnknownFormat(name.to_owned()))
     }
 }
 
@@ -153,16 +139,15 @@ impl clap::ValueEnum for Format {
 
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
         let value = clap::builder::PossibleValue::new(self.as_str());
-        Some(if *self == Self::Vpc {
-            value.alias("vhd")
-        } else {
-            value
+        Some(match self {
+            Self::Vpc => value.alias("vhd"),
+            _ => value,
         })
     }
 }
 
 /// The command that unpacks a compressed or archived image, if name and content both say
-/// that `path` is one. Such a file is no disk, though as raw bytes it could pass for one.
+/// that `path` is one. Otherwise it would be taken for a raw disk.
 pub fn unpacking_command(path: &Path, head: &[u8]) -> Option<&'static [&'static str]> {
     let extension = path.extension()?.to_str()?.to_ascii_lowercase();
     let (at, magic, command): (usize, &[u8], &[&str]) = match extension.as_str() {
@@ -177,7 +162,7 @@ pub fn unpacking_command(path: &Path, head: &[u8]) -> Option<&'static [&'static 
     (head.get(at..at + magic.len()) == Some(magic)).then_some(command)
 }
 
-/// Why a layer is believed to have its format, the strongest first.
+/// Where the format of a layer is known from, the strongest evidence first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Evidence {
@@ -187,10 +172,10 @@ pub enum Evidence {
     Stated,
     /// The header of the layer above records it as its backing format.
     Recorded,
-    /// The file's content, believed for the top image alone.
+    /// The file's content, used for the top image only.
     Content,
-    /// Nothing says it: a look at the content of a layer whose parent records no format.
-    /// Only a chain that is refused has such layers.
+    /// The content of a lower layer whose format is not recorded. Only in chains that are
+    /// refused.
     Guess,
 }
 

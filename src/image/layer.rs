@@ -1,62 +1,39 @@
-//! One layer of a chain: an opened file, the format it is believed to have, and what its
-//! header says.
+//! One layer of a chain: an opened file, the format it is read as, and its header.
 //!
-//! It never decides which format is believed (the chain does), and never looks below itself.
+//! Which format that is, and what lies below, is decided by the chain.
 
 use super::error::ChainError;
-use super::foreign::{self, ForeignError};
+use super::file_kind::FileKind;
 use super::format::{Evidence, Format};
-use super::opened::{Identity, Kind, Opened};
-use super::place::Place;
+use super::formats::{self, FormatError};
+use super::image_file::{Identity, ImageFile};
+use super::origin::Origin;
 use super::printable::{Quoted, as_path};
 use super::qcow2::{self, Backing, Header, HeaderError};
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-/// What is worth saying of a layer that is accepted nonetheless.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the user should know about a layer that is accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
-    /// Another process holds the image as a writer.
+    #[error("being written by another process: what is read may be inconsistent")]
     InUse,
-    /// QEMU marked the image as corrupt.
+    #[error("marked as corrupt: what is read may be wrong")]
     Corrupt,
-    /// Told to be raw, but the content starts with another format's signature.
+    #[error("declared as raw and read as raw, but its content starts like a {0} image")]
     RawWithHeader(Format),
-    /// `--backing` puts a layer under one whose header records none.
+    #[error("its header records no backing file; --backing puts one under it")]
     BackingAdded,
     /// `--backing none` leaves out the layer that the header records, by this name.
+    #[error("its header records the backing file {}, which --backing leaves out", Quoted(as_path(.0)))]
     BackingLeftOut(Vec<u8>),
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InUse => {
-                f.write_str("being written by another process: what is read may be inconsistent")
-            }
-            Self::Corrupt => f.write_str("marked as corrupt: what is read may be wrong"),
-            Self::RawWithHeader(format) => write!(
-                f,
-                "told to be raw, and read as raw, but its content starts like a {format} image"
-            ),
-            Self::BackingAdded => {
-                f.write_str("its header records no backing file; --backing puts one under it")
-            }
-            Self::BackingLeftOut(name) => write!(
-                f,
-                "its header records the backing file {}, which --backing leaves out",
-                Quoted(as_path(name))
-            ),
-        }
-    }
 }
 
 /// One opened layer.
 #[derive(Debug)]
 pub struct Layer {
-    opened: Opened,
+    file: ImageFile,
     format: Format,
     evidence: Evidence,
     virtual_size: u64,
@@ -65,61 +42,48 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Reads the header of `opened` as `format`. `head` is the file's first bytes, as
-    /// [`Opened::head`] returns them; at most one read more is needed for a qcow2 image.
+    /// Reads the header of `file` as `format`. `head` is what [`ImageFile::head`] returned.
     pub(super) fn read(
-        opened: Opened,
+        file: ImageFile,
         head: &[u8],
-        format: Format,
-        evidence: Evidence,
-        place: &Place,
+        (format, evidence): (Format, Evidence),
+        origin: &Origin,
     ) -> Result<Self, ChainError> {
-        let not_in_format = || ChainError::NotInFormat {
-            place: place.clone(),
-            told: format,
-            evidence,
-            content: opened.content(head),
+        let path = &origin.path;
+        let not_in_format =
+            || ChainError::not_in_format(origin, (format, evidence), file.content(head));
+        let bad_qcow2 = |source| match source {
+            HeaderError::NotQcow2 => not_in_format(),
+            source => ChainError::header(origin, source.hint(path), source),
         };
-        let mut warnings = Vec::new();
-        let mut header = None;
+        let bad_other = |source| match source {
+            FormatError::NotThis(_) => not_in_format(),
+            source => ChainError::header(origin, source.hint(path, format), source),
+        };
+        let (mut header, mut warning) = (None, None);
         let virtual_size = match format {
             Format::Raw => {
-                warnings.extend(opened.content(head).map(Warning::RawWithHeader));
-                opened.identity().size
+                warning = file.content(head).map(Warning::RawWithHeader);
+                file.identity.size
             }
             Format::Qcow2 => {
-                let parsed = read_qcow2(&opened, head)
-                    .map_err(|source| ChainError::Read {
-                        place: place.clone(),
-                        source,
-                    })?
-                    .map_err(|source| match source {
-                        HeaderError::NotQcow2 => not_in_format(),
-                        source => ChainError::Qcow2 {
-                            place: place.clone(),
-                            source,
-                        },
-                    })?;
-                warnings.extend(parsed.corrupt.then_some(Warning::Corrupt));
+                let parsed = read_qcow2(&file, head)
+                    .map_err(|source| ChainError::reading(origin, source))?
+                    .map_err(bad_qcow2)?;
+                warning = parsed.corrupt.then_some(Warning::Corrupt);
                 header.insert(parsed).virtual_size
             }
-            foreign => foreign::virtual_size(foreign, opened.file(), opened.identity().size)
-                .map_err(|source| match source {
-                    ForeignError::NotThis(_) => not_in_format(),
-                    source => ChainError::Foreign {
-                        place: place.clone(),
-                        format,
-                        source,
-                    },
-                })?,
+            format => {
+                formats::virtual_size(format, &file.file, file.identity.size).map_err(bad_other)?
+            }
         };
         Ok(Self {
-            opened,
+            file,
             format,
             evidence,
             virtual_size,
             header,
-            warnings,
+            warnings: warning.into_iter().collect(),
         })
     }
 
@@ -129,42 +93,42 @@ impl Layer {
 
     /// The path as spelled or resolved, absolute, symbolic links not resolved.
     pub fn path(&self) -> &Path {
-        self.opened.path()
+        &self.file.path
     }
 
     /// The descriptor: opened once, O_RDONLY and close-on-exec.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.opened.as_fd()
+        self.file.file.as_fd()
     }
 
-    /// The format that is believed.
+    /// The format that the file is read as.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Why it is believed.
+    /// Where the format is known from.
     pub fn evidence(&self) -> Evidence {
         self.evidence
     }
 
     /// A regular file or a block device (QEMU's drivers `file` and `host_device`).
-    pub fn kind(&self) -> Kind {
-        self.opened.kind()
+    pub fn kind(&self) -> FileKind {
+        self.file.kind
     }
 
     /// What the file was when it was opened.
     pub fn identity(&self) -> Identity {
-        self.opened.identity()
+        self.file.identity
     }
 
     /// What the file is now, by fstat(2) on the same descriptor.
     pub fn identity_now(&self) -> io::Result<Identity> {
-        self.opened.identity_now()
+        self.file.identity_now()
     }
 
-    /// Whether another process holds the image as a writer at this moment.
+    /// Whether another process has the image open for writing at this moment.
     pub fn in_use(&self) -> bool {
-        self.opened.in_use()
+        self.file.in_use()
     }
 
     /// Size of the disk in bytes, as the header states it; a raw file's own size, which need
@@ -175,69 +139,59 @@ impl Layer {
 
     /// Bytes that the file takes on its file system; a device's size.
     pub fn actual_size(&self) -> u64 {
-        self.opened.actual_size()
+        self.file.actual_size
     }
 
     /// Whether this is a raw ISO 9660 image that only a CD-ROM drive could boot.
     pub fn is_optical_only(&self) -> bool {
-        self.format == Format::Raw && self.opened.is_optical_only()
+        self.format == Format::Raw && self.file.is_optical_only()
     }
 
-    /// Whether the header still says what it said when the chain was resolved. Whoever may
-    /// write the image could change it between our look and QEMU's: asked once QEMU has opened
-    /// every layer, this tells.
+    /// Whether the header is still what it was when the chain was resolved. Others may write to
+    /// the image between our check and QEMU's opening, so this is asked once QEMU has opened
+    /// every layer.
     pub fn header_is_unchanged(&self) -> io::Result<bool> {
-        let Some(before) = &self.header else {
-            // The other formats' headers name no further file once they were accepted, but
-            // for vmdk's, whose size is part of what is compared.
-            return match self.format {
-                Format::Raw => Ok(true),
-                format => {
-                    let size = self.opened.identity_now()?.size;
-                    let again = foreign::virtual_size(format, self.opened.file(), size);
-                    Ok(again.is_ok_and(|again| again == self.virtual_size))
-                }
-            };
-        };
-        let head = self.opened.head()?;
-        Ok(match read_qcow2(&self.opened, &head)? {
-            // A writer sets and clears these two all the time.
-            Ok(now) => {
-                Header {
-                    dirty: before.dirty,
-                    corrupt: before.corrupt,
+        match (&self.header, self.format) {
+            (Some(before), _) => {
+                let now = read_qcow2(&self.file, &self.file.head()?)?;
+                // A writer sets and clears these two all the time.
+                let (dirty, corrupt) = (before.dirty, before.corrupt);
+                let now = now.map(|now| Header {
+                    dirty,
+                    corrupt,
                     ..now
-                } == *before
+                });
+                Ok(now.as_ref() == Ok(before))
             }
-            Err(_) => false,
-        })
+            (None, Format::Raw) => Ok(true),
+            // An accepted header of another format names no further file, except for that of
+            // vmdk, which reading the size checks again.
+            (None, format) => {
+                let size = self.file.identity_now()?.size;
+                let again = formats::virtual_size(format, &self.file.file, size);
+                Ok(again.is_ok_and(|again| again == self.virtual_size))
+            }
+        }
     }
 
-    /// The layer below as this one's header records it, whether or not that is followed.
+    /// The backing file as the header records it, whether or not it is followed.
     pub fn recorded_backing(&self) -> Option<&Backing> {
         self.header.as_ref()?.backing.as_ref()
     }
 
-    /// The qcow2 header, if the layer has one.
-    pub fn qcow2(&self) -> Option<&Header> {
-        self.header.as_ref()
-    }
-
-    /// What is worth saying, [`Warning::InUse`] included if it is so at this moment.
+    /// All warnings, [`Warning::InUse`] included if it applies at this moment.
     pub fn warnings(&self) -> Vec<Warning> {
         let in_use = self.in_use().then_some(Warning::InUse);
-        in_use
-            .into_iter()
-            .chain(self.warnings.iter().cloned())
-            .collect()
+        let others = self.warnings.iter().cloned();
+        in_use.into_iter().chain(others).collect()
     }
 }
 
-/// Parses the header from `head`, or, where it goes on behind that, from its whole area.
-fn read_qcow2(opened: &Opened, head: &[u8]) -> io::Result<Result<Header, HeaderError>> {
+/// Parses the header from `head`, or, where it is longer than that, from its whole area.
+fn read_qcow2(file: &ImageFile, head: &[u8]) -> io::Result<Result<Header, HeaderError>> {
     match Header::parse(head) {
-        Err(HeaderError::Truncated) if opened.identity().size > head.len() as u64 => {
-            Ok(Header::parse(&opened.read_up_to(qcow2::MAX_HEADER_AREA)?))
+        Err(HeaderError::Truncated) if file.identity.size > head.len() as u64 => {
+            Ok(Header::parse(&file.read_up_to(qcow2::MAX_HEADER_AREA)?))
         }
         parsed => Ok(parsed),
     }

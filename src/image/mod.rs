@@ -1,24 +1,25 @@
-//! A disk image as data: its format, its header, its layers, the chain from top to base.
+//! Disk images as data: formats, headers, layers, and the chain from the top image to its base.
 //!
-//! Everything is opened read-only and once; nothing here writes to an image, starts a
-//! process, or lets a header say how much to allocate. The one thing written is the header
-//! of a new, empty overlay, into a file that the caller made ([`qcow2::EmptyOverlay`]).
+//! Every image is opened once and read-only; nothing here writes to an image, starts a process,
+//! or allocates by a size that a header states. The one thing written is the metadata of a new,
+//! empty overlay, into a file that the caller created ([`qcow2::EmptyOverlay`]).
 //!
-//! In reading order: [`mod@format`], [`qcow2`], [`foreign`], [`opened`], [`layer`],
-//! [`backing_name`], [`place`], [`chain`], [`error`], and [`printable`] for what is shown of all this.
+//! In reading order: [`mod@format`], [`qcow2`], [`formats`], [`image_file`], [`layer`],
+//! [`backing_name`], [`origin`], [`explicit`], [`chain`], [`error`], [`hints`].
 
-pub mod backing_name;
+pub(crate) mod backing_name;
 pub mod chain;
-pub mod error;
-pub mod foreign;
-pub mod format;
-pub mod layer;
-mod mend;
-pub mod opened;
-pub mod place;
+pub(crate) mod error;
+mod explicit;
+pub(crate) mod file_kind;
+mod format;
+pub mod formats;
+mod hints;
+pub(crate) mod image_file;
+pub(crate) mod layer;
+mod origin;
 pub mod printable;
 pub mod qcow2;
-mod request;
 
-pub use error::ChainError;
+pub(crate) use error::ChainError;
 pub use format::{Evidence, Format};

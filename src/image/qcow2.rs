@@ -1,29 +1,29 @@
-//! The qcow2 format, versions 2 and 3, as far as a launcher needs it: the header of an image
-//! that exists ([`Header`]), and the metadata of an overlay that does not ([`EmptyOverlay`]).
+//! The qcow2 format, versions 2 and 3, as far as a launcher needs it: reading the header of an
+//! image ([`Header`]), and writing the metadata of a new overlay ([`EmptyOverlay`]).
 //!
-//! It never reads L1, L2 or refcount tables of an image: those are QEMU's business. Facts are
-//! from QEMU's docs/interop/qcow2.txt; limits from block/qcow2.c and block/qcow2.h.
+//! It never reads L1, L2 or refcount tables: only QEMU does. Facts are from QEMU's
+//! docs/interop/qcow2.txt; limits from block/qcow2.c and block/qcow2.h.
 
 mod empty;
 mod error;
 mod extensions;
 mod header;
 
-pub use empty::{EmptyOverlay, Geometry, GeometryError};
-pub use error::HeaderError;
+pub use empty::{EmptyOverlay, Geometry};
+pub(crate) use error::HeaderError;
 pub use header::{Backing, Header};
 
 /// "QFI\xfb", the first four bytes of every version.
-pub const MAGIC: [u8; 4] = *b"QFI\xfb";
+const MAGIC: [u8; 4] = *b"QFI\xfb";
 
 /// The longest backing file name ("Must not be longer than 1023 bytes").
-pub const MAX_BACKING_NAME: usize = 1023;
+const MAX_BACKING_NAME: usize = 1023;
 
 /// The largest L1 table that QEMU reads (QCOW_MAX_L1_SIZE).
-pub const MAX_L1_BYTES: u64 = 32 << 20;
+const MAX_L1_BYTES: u64 = 32 << 20;
 
-/// No header area is larger: it ends with the first cluster, and clusters end at 2 MiB.
-pub const MAX_HEADER_AREA: usize = 1 << 21;
+/// No header area is larger: it ends with the first cluster, which has at most 2 MiB.
+pub(crate) const MAX_HEADER_AREA: usize = 1 << 21;
 
 /// Incompatible feature bit 2: the guest's data is in another file.
 const EXTERNAL_DATA_FILE: u64 = 1 << 2;

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use super::overlay::{Overlay, Place};
 use super::plan::{ChildFd, Disk, Layer};
+use crate::image::ChainError;
 use crate::image::chain::Chain;
-use crate::image::error::ChainError;
-use crate::image::opened::Kind;
+use crate::image::file_kind::FileKind;
 
 /// Why a drive cannot be opened or used.
 #[derive(Debug, thiserror::Error)]
@@ -177,7 +177,7 @@ fn layers(chain: &Chain) -> Vec<Layer> {
     let described = chain.layers().iter().map(|layer| Layer {
         fd: ChildFd(layer.fd().as_raw_fd()),
         format: layer.format(),
-        block_device: layer.kind() == Kind::BlockDevice,
+        block_device: layer.kind() == FileKind::BlockDevice,
         label: layer.path().display().to_string(),
     });
     described.collect()

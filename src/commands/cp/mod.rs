@@ -17,7 +17,7 @@ use super::image_path::{ImagePath, by_image, exists};
 use super::inside::{self, Inside};
 use super::results::Results;
 use super::{Failure, Voice, results, transfer};
-use crate::archive::{Beneath, Policy};
+use crate::archive::{BeneathDir, Policy};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::session::{Session, SessionError};
@@ -127,8 +127,8 @@ fn check(args: &Args, sources: &[ImagePath], is_stream: bool) -> Result<(), Fail
 }
 
 /// The directory that files are made below.
-fn open(directory: &Path) -> Result<Beneath, Failure> {
-    Beneath::at(directory).map_err(|errno| {
+fn open(directory: &Path) -> Result<BeneathDir, Failure> {
+    BeneathDir::at(directory).map_err(|errno| {
         let error = anyhow::Error::from(std::io::Error::from(errno));
         let mend = format!("mkdir -p {}", shell_word(directory));
         match errno {

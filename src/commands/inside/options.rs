@@ -9,7 +9,7 @@ use super::report::Journal;
 use crate::commands::run::options::OverlayArgs;
 use crate::commands::{Failure, accelerator, units};
 use crate::image::Format;
-use crate::image::chain::Stated;
+use crate::image::chain::Explicit;
 use crate::machine::plan::Accelerator;
 
 /// How an image is opened, and the appliance that it is opened in.
@@ -20,8 +20,8 @@ pub struct Options {
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
     /// The next layer below the image, top down; `none` ends the chain there (repeatable)
-    #[arg(long, value_name = "FORMAT:PATH|none", value_parser = crate::commands::chain::stated())]
-    pub backing: Vec<Stated>,
+    #[arg(long, value_name = "FORMAT:PATH|none", value_parser = crate::commands::chain::explicit())]
+    pub backing: Vec<Explicit>,
     /// The root filesystem, where the image has several: DEVICE or DEVICE:SUBVOLUME, as they
     /// are listed then
     #[arg(long, value_name = "DEVICE")]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 
 use super::guest::Copy;
-use crate::archive::{Beneath, Policy};
+use crate::archive::{BeneathDir, Policy};
 use crate::commands::{Failure, transfer};
 use crate::guest::session::Session;
 use crate::guest::wire::{ByteString, FileKind, PathAt, TarOptions};
@@ -73,7 +73,7 @@ async fn one_out(session: &Session, source: &OsStr, target: &Path) -> Result<(),
         let error = anyhow!("--copy-out {what}: it has no name to be copied under");
         return Err(Failure::with_mend(error, "a name at the end of the target"));
     };
-    let place = Beneath::at(directory)
+    let place = BeneathDir::at(directory)
         .with_context(|| format!("--copy-out {what}: {}", directory.display()))?;
     let options = TarOptions {
         name: Some(name.into()),

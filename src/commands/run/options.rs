@@ -9,7 +9,7 @@ use clap::ValueHint;
 
 use super::guest::GuestArgs;
 use crate::image::Format;
-use crate::image::chain::Stated;
+use crate::image::chain::Explicit;
 use crate::machine::plan::{Accelerator, Bus, Display, Publish};
 
 /// Boot a disk image; nothing that the guest writes is kept
@@ -35,8 +35,8 @@ pub struct Args {
     pub format: Option<Format>,
     /// The next layer below IMAGE, top down; `none` ends the chain there (repeatable)
     #[arg(long, value_name = "FORMAT:PATH|none", requires = "image",
-          value_parser = crate::commands::chain::stated())]
-    pub backing: Vec<Stated>,
+          value_parser = crate::commands::chain::explicit())]
+    pub backing: Vec<Explicit>,
 
     #[command(flatten)]
     /// The machine.

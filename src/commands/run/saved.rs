@@ -18,7 +18,7 @@ use crate::commands::watch::Watch;
 use crate::commands::{Failure, Voice, verdict};
 use crate::guest::session::{Command, Session, SessionError};
 use crate::image::chain::Chain;
-use crate::image::opened::Kind;
+use crate::image::file_kind::FileKind;
 use crate::machine::Channels;
 use crate::machine::console::Sinks;
 use crate::machine::plan::{ChildFd, MemoryMapping, SnapshotConfig};
@@ -44,7 +44,7 @@ pub fn unfit(chains: &[Chain], args: &Args) -> Option<String> {
     }
     let layers = || chains.iter().flat_map(Chain::layers);
     let why = |path: &std::path::Path, why| Some(format!("{} {why}", path.display()));
-    if let Some(device) = layers().find(|layer| layer.kind() == Kind::BlockDevice) {
+    if let Some(device) = layers().find(|layer| layer.kind() == FileKind::BlockDevice) {
         return why(
             device.path(),
             "is a block device, whose changes leave no trace",

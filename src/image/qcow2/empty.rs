@@ -1,11 +1,11 @@
 //! The metadata of a new, empty qcow2 overlay, written without a `qemu-img` process.
 //!
 //! Version 3: a header, a refcount table, the refcount blocks it needs, and an L1 table of
-//! zeroes, which is a hole in the file. It never writes to anything but the file it is given.
+//! zeroes, which is a hole in the file. Only the given file is written.
 
 use super::extensions::BACKING_FORMAT;
 use super::{EXTENDED_L2, MAGIC, MAX_BACKING_NAME, MAX_L1_BYTES, l1_entry_span};
-use crate::image::Format;
+use crate::image::format::Format;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -40,8 +40,8 @@ impl Default for Geometry {
 pub struct EmptyOverlay<'a> {
     /// Size of the guest's disk in bytes, rounded up to 512 when written.
     pub virtual_size: u64,
-    /// The top layer's absolute path. Where it does not fit into a header (1023 bytes, or the
-    /// first cluster), no name is recorded; QEMU is told the backing node explicitly anyway.
+    /// The top layer's absolute path. If it does not fit into a header (1023 bytes, or the
+    /// first cluster), no name is recorded; QEMU is given the backing node explicitly anyway.
     pub backing_file: &'a [u8],
     /// The top layer's format.
     pub backing_format: Format,
@@ -49,25 +49,18 @@ pub struct EmptyOverlay<'a> {
     pub geometry: Geometry,
 }
 
-/// Why no such overlay can exist.
+/// Why an overlay cannot be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GeometryError {
-    /// cluster_bits out of its bounds.
     #[error(
         "qcow2 clusters of 2^{0} bytes are not allowed (2^9 to 2^21; from 2^14 with extended L2)"
     )]
     ClusterBits(u32),
-    /// A disk of no size.
     #[error("an overlay needs a disk of at least 512 bytes")]
     NoDisk,
     /// The L1 table would be larger than QEMU reads.
     #[error("a disk of {size} bytes is too large for qcow2 clusters of 2^{cluster_bits} bytes")]
-    DiskTooLarge {
-        /// Size of the disk in bytes.
-        size: u64,
-        /// The cluster size's logarithm.
-        cluster_bits: u32,
-    },
+    DiskTooLarge { size: u64, cluster_bits: u32 },
 }
 
 /// Where each table is, in clusters; the header is cluster 0, and the L1 table comes last.
@@ -91,13 +84,9 @@ impl Layout {
         if !(least..=21).contains(&cluster_bits) {
             return Err(GeometryError::ClusterBits(cluster_bits));
         }
-        let too_large = GeometryError::DiskTooLarge {
-            size: virtual_size,
-            cluster_bits,
-        };
-        let disk = virtual_size
-            .checked_next_multiple_of(512)
-            .ok_or(too_large)?;
+        let size = virtual_size;
+        let too_large = GeometryError::DiskTooLarge { size, cluster_bits };
+        let disk = size.checked_next_multiple_of(512).ok_or(too_large)?;
         if disk == 0 {
             return Err(GeometryError::NoDisk);
         }
@@ -107,7 +96,7 @@ impl Layout {
         }
         let cluster_size = 1 << cluster_bits;
         let l1_clusters = (l1_entries * 8).div_ceil(cluster_size);
-        // The refcounts count themselves too: grow until nothing is left uncounted.
+        // The refcounts count themselves too: grow until all clusters are counted.
         let (mut table_clusters, mut blocks) = (1, 1);
         loop {
             let clusters = 1 + table_clusters + blocks + l1_clusters;
@@ -142,14 +131,14 @@ impl Layout {
 }
 
 impl EmptyOverlay<'_> {
-    /// The used part of the header cluster: what the first read of such a file would see.
+    /// The used part of the header cluster.
     pub fn header_bytes(&self) -> Result<Vec<u8>, GeometryError> {
         Ok(self.header(&Layout::of(self.virtual_size, self.geometry)?))
     }
 
     /// Writes the overlay into `file`, which must be empty, and sets the file's length.
     ///
-    /// A geometry that cannot be is [`io::ErrorKind::InvalidInput`] with a [`GeometryError`].
+    /// An invalid geometry is [`io::ErrorKind::InvalidInput`] with a [`GeometryError`].
     pub fn write_to(&self, file: &File) -> io::Result<()> {
         let layout = Layout::of(self.virtual_size, self.geometry)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
@@ -161,7 +150,7 @@ impl EmptyOverlay<'_> {
             .collect();
         file.write_all_at(&table, layout.cluster_size)?;
 
-        // 2. The refcount blocks, which follow one another: 1 for each cluster there is.
+        // 2. The refcount blocks, one after the other: a count of 1 for each cluster.
         let counts: Vec<u8> = (0..layout.clusters())
             .flat_map(|_| 1_u16.to_be_bytes())
             .collect();
@@ -169,26 +158,21 @@ impl EmptyOverlay<'_> {
 
         // 3. The L1 table is all zeroes: nothing is allocated, so it stays a hole.
 
-        // 4. The header comes last: until now the file is nothing.
+        // 4. The header comes last: until now the file is not an image.
         file.write_all_at(&self.header(&layout), 0)
     }
 
-    /// The header cluster's used part.
     fn header(&self, layout: &Layout) -> Vec<u8> {
         let name = self.backing_file;
         let format = self.backing_format.as_str().as_bytes();
         let format_padded = format.len().next_multiple_of(8);
-        // Behind the header: the format extension, the end marker, the name.
+        // After the header: the format extension, the end marker, the name.
         let name_offset = HEADER_LENGTH + 8 + format_padded + 8;
         let has_name = !name.is_empty()
             && name.len() <= MAX_BACKING_NAME
             && (name_offset + name.len()) as u64 <= layout.cluster_size;
 
-        let incompatible = if self.geometry.extended_l2 {
-            EXTENDED_L2
-        } else {
-            0
-        };
+        let incompatible = u64::from(self.geometry.extended_l2) * EXTENDED_L2;
         let mut header = Vec::with_capacity(name_offset + name.len());
         header.extend(MAGIC);
         header.extend(3_u32.to_be_bytes()); // version

@@ -1,115 +1,112 @@
-//! What can be wrong with a qcow2 header, each in the words of a message's second half.
+//! What can be wrong with a qcow2 header, and what to do about it.
 //!
-//! The texts name no file: who knows the file puts its path in front.
+//! The texts name no file: they are the second half of a message that does.
 
-use crate::image::printable::{Quoted, as_path};
+use crate::image::hints::{convert, with_suffix};
+use crate::image::printable::{Quoted, as_path, shell_word};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-/// What is wrong with a qcow2 header.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// The magic is missing.
     #[error("it does not start with a qcow2 header")]
     NotQcow2,
-    /// The header goes on behind the bytes that were given.
+    /// The header is longer than the bytes that were given.
     #[error("the file ends before its qcow2 header does")]
     Truncated,
-    /// Neither version 2 nor 3.
-    #[error("it has qcow version {0}; only versions 2 and 3 are read")]
+    #[error("it has qcow version {0}; only versions 2 and 3 are supported")]
     Version(u32),
-    /// header_length out of its bounds.
     #[error("its header_length of {0} is not a multiple of 8 between 104 and the cluster size")]
     HeaderLength(u32),
-    /// cluster_bits out of its bounds.
     #[error("its cluster_bits is {0}; 9 to 21 is allowed")]
     ClusterBits(u32),
     /// Subclusters would be smaller than a sector.
     #[error("it has extended L2 entries, which need cluster_bits of at least 14, but {0}")]
     SubclusterSize(u32),
-    /// refcount_order out of its bounds.
     #[error("its refcount_order is {0}; at most 6 is allowed")]
     RefcountOrder(u32),
-    /// A disk of no size.
     #[error("its virtual size is 0: there is no disk in it")]
     NoDisk,
-    /// A disk larger than QEMU's limit.
     #[error("its virtual size of {0} bytes is larger than any disk can be")]
     DiskTooLarge(u64),
-    /// An L1 table that does not span the disk, or that is larger than QEMU reads.
     #[error(
         "its L1 table has {entries} entries; the disk needs {needed}, and 4194304 is the limit"
     )]
-    L1Size {
-        /// Entries that the header states.
-        entries: u32,
-        /// Entries that the virtual size needs.
-        needed: u64,
-    },
-    /// A table that does not start at a cluster.
+    L1Size { entries: u32, needed: u64 },
     #[error("its {table} is at offset {offset}, which is not the start of a cluster")]
-    TableOffset {
-        /// Which table.
-        table: &'static str,
-        /// Where the header says that it is.
-        offset: u64,
-    },
-    /// No refcount table, or one larger than 8 MiB.
+    TableOffset { table: &'static str, offset: u64 },
     #[error("its refcount table of {0} clusters is missing or over the limit of 8 MiB")]
     RefcountTableSize(u32),
-    /// More snapshots than QEMU reads.
     #[error("it has {0} internal snapshots; 65536 is the limit")]
     Snapshots(u32),
-    /// Encrypted inside.
+    /// The crypt_method.
     #[error("it is encrypted ({})", crypt_method(*.0))]
     Encrypted(u32),
-    /// Incompatible feature bit 2.
     #[error("its data is in another file{}, which QEMU would open without asking", named(.name.as_deref()))]
-    ExternalDataFile {
-        /// That file's name, where it is recorded.
-        name: Option<Vec<u8>>,
-    },
-    /// An incompatible feature that is not known here.
+    ExternalDataFile { name: Option<Vec<u8>> },
     #[error("it needs features that bivouac does not know: {}", .0.join(", "))]
     UnknownFeatures(Vec<String>),
-    /// A compression type that is not known, or that the feature bit contradicts.
     #[error("its compression type {0} is unknown, or contradicts incompatible bit 3")]
     CompressionType(u8),
-    /// An extension that ends behind the header area.
     #[error("its header extension {kind:#010x} of {length} bytes is longer than the header")]
-    ExtensionTooLong {
-        /// The extension's type.
-        kind: u32,
-        /// Its stated length in bytes.
-        length: usize,
-    },
-    /// The same extension twice: readers differ in which they believe.
+    ExtensionTooLong { kind: u32, length: usize },
+    /// Readers differ in which of the two counts.
     #[error("its header extension {kind:#010x} appears twice")]
-    DuplicateExtension {
-        /// The extension's type.
-        kind: u32,
-    },
-    /// A backing format's name of 16 bytes or more.
+    DuplicateExtension { kind: u32 },
     #[error("its backing format's name has {length} bytes; at most 15 are allowed")]
-    FormatNameTooLong {
-        /// The name's length in bytes.
-        length: usize,
-    },
-    /// A backing file's name of more than 1023 bytes.
+    FormatNameTooLong { length: usize },
     #[error("its backing file's name has {0} bytes; at most 1023 are allowed")]
     BackingNameTooLong(u32),
-    /// A name that does not lie between the header and the first cluster's end.
     #[error(
         "its backing file's name is at offset {0}, outside the first cluster or inside the header"
     )]
     BackingNameOutside(u64),
-    /// A NUL inside the name: readers differ in where they stop.
+    /// Readers differ in where the name ends.
     #[error("its backing file's name has a NUL byte inside")]
     BackingNameNul,
-    /// An offset with a length of 0, or the other way round.
+    /// The offset of the name.
     #[error("its backing file's name has {}", if *.0 == 0 { "a length but no offset" } else { "an offset but no length" })]
     BackingNameEmpty(u64),
 }
 
-/// Names a crypt_method.
+impl HeaderError {
+    /// A command that helps with the image at `path`.
+    pub(in crate::image) fn hint(&self, path: &Path) -> String {
+        let flat = "-flat.qcow2";
+        match self {
+            Self::Version(1) => convert("qcow", path, flat, ""),
+            Self::ExternalDataFile { .. } => {
+                let comment = "if you trust it: QEMU opens the file that it names";
+                convert("qcow2", path, flat, comment)
+            }
+            Self::Encrypted(_) => {
+                let options = "driver=qcow2,encrypt.key-secret=key,file.filename=";
+                // In QEMU's option strings a comma is doubled.
+                let parts: Vec<_> = path
+                    .as_os_str()
+                    .as_bytes()
+                    .split(|&byte| byte == b',')
+                    .collect();
+                let mut options = OsString::from(options);
+                options.push(as_path(&parts.join(&b",,"[..])));
+                format!(
+                    "qemu-img convert --object secret,id=key,file=PASSWORD_FILE --image-opts {} -O qcow2 {}",
+                    shell_word(options),
+                    shell_word(with_suffix(path, flat))
+                )
+            }
+            Self::UnknownFeatures(_) | Self::Version(_) | Self::CompressionType(_) => {
+                convert("qcow2", path, flat, "with a newer QEMU")
+            }
+            _ => format!(
+                "qemu-img check -f qcow2 {}  # if QEMU cannot read it either, download the image again",
+                shell_word(path)
+            ),
+        }
+    }
+}
+
 fn crypt_method(method: u32) -> String {
     match method {
         1 => "qcow2 AES".to_owned(),

@@ -1,6 +1,6 @@
-//! The header extensions of a qcow2 image: small tagged records behind the fixed header.
+//! The header extensions of a qcow2 image: small tagged records after the fixed header.
 //!
-//! It never follows what an extension points to; it only reads what stands in the header.
+//! Only the header is read, not what an extension points to.
 
 use super::HeaderError;
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ const DATA_FILE_NAME: u32 = 0x4441_5441;
 /// A feature name table's record: type, bit number, 46 bytes of name.
 const FEATURE_RECORD: usize = 48;
 
-/// What of the extensions matters to a launcher.
+/// The extensions that matter to a launcher.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extensions {
     /// The backing format's name, as recorded.
@@ -31,19 +31,19 @@ pub(super) struct Extensions {
 impl Extensions {
     /// Reads the extensions in `bytes` from `start` to `end`, both offsets in the file.
     ///
-    /// `bytes` may stop before `end`; where an extension needs what is missing, the error is
-    /// [`HeaderError::Truncated`] and the caller may come back with more.
+    /// `bytes` may stop before `end`; if an extension needs what is missing, the error is
+    /// [`HeaderError::Truncated`].
     pub fn parse(bytes: &[u8], start: usize, end: usize) -> Result<Self, HeaderError> {
         let mut found = Self::default();
         let mut seen = BTreeSet::new();
         let mut at = start;
-        // Without room for one more record, the area is at its end.
+        // Without room for one more record, the area ends.
         while at + 8 <= end {
             let record = bytes.get(at..at + 8).ok_or(HeaderError::Truncated)?;
             let kind = u32::from_be_bytes([record[0], record[1], record[2], record[3]]);
             let length = u32::from_be_bytes([record[4], record[5], record[6], record[7]]) as usize;
             at += 8;
-            // QEMU looks at the length of the end marker too.
+            // QEMU checks the length of the end marker too.
             if length > end - at {
                 return Err(HeaderError::ExtensionTooLong { kind, length });
             }

@@ -1,7 +1,7 @@
-//! The header of a qcow2 image: bytes in, header out, each rule beside its field.
+//! The header of a qcow2 image, parsed, with each rule beside its field.
 //!
-//! Pure. It never allocates by a size that the header states: what it keeps is bounded by
-//! the format's own limits (a name of 1023 bytes, a format of 15, 64 feature names).
+//! It never allocates by a size that the header states: what it keeps is bounded by the format's
+//! own limits (a name of 1023 bytes, a format of 15, 64 feature names).
 
 use super::HeaderError;
 use super::extensions::Extensions;
@@ -13,7 +13,7 @@ const DIRTY: u64 = 1 << 0;
 const CORRUPT: u64 = 1 << 1;
 /// Incompatible feature bit 3: compressed clusters are not zlib's; byte 104 says which.
 const COMPRESSION_TYPE: u64 = 1 << 3;
-/// The incompatible features under which a reader that does not write is right.
+/// The incompatible features that a reader which does not write can accept.
 const KNOWN: u64 = DIRTY | CORRUPT | EXTERNAL_DATA_FILE | COMPRESSION_TYPE | EXTENDED_L2;
 
 /// Length of a version 2 header, and the least for version 3.
@@ -25,7 +25,7 @@ const MAX_SNAPSHOTS: u32 = 65536;
 /// BDRV_MAX_LENGTH of QEMU: the largest disk, 2^63 rounded down to its 1 GiB alignment.
 const MAX_DISK: u64 = (i64::MAX as u64) & !((1 << 30) - 1);
 
-/// What a qcow2 header says, checked.
+/// A checked qcow2 header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// 2 or 3.
@@ -38,7 +38,7 @@ pub struct Header {
     pub backing: Option<Backing>,
     /// The image was not closed properly; only a writer needs to care.
     pub dirty: bool,
-    /// QEMU found the image's tables damaged at some time.
+    /// QEMU once found the image's tables damaged.
     pub corrupt: bool,
     /// L2 entries have subclusters.
     pub extended_l2: bool,
@@ -49,38 +49,34 @@ pub struct Header {
 pub struct Backing {
     /// The name, 1 to 1023 bytes without NUL, not interpreted in any way.
     pub name: Vec<u8>,
-    /// The format's name, at most 15 bytes; `None` where none is recorded, which QEMU would
-    /// take for leave to guess.
+    /// The format's name, at most 15 bytes; if `None`, QEMU would guess.
     pub format: Option<Vec<u8>>,
 }
 
-/// The fixed fields, by offset; absent bytes are an error, so nothing here can panic.
+/// The fixed fields, by offset; absent bytes are an error.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
+    fn bytes<const N: usize>(&self, at: usize) -> Result<[u8; N], HeaderError> {
+        let bytes = self.0.get(at..).and_then(|rest| rest.first_chunk());
+        bytes.copied().ok_or(HeaderError::Truncated)
+    }
+
     fn u32(&self, at: usize) -> Result<u32, HeaderError> {
-        let bytes = self
-            .0
-            .get(at..at + 4)
-            .and_then(|bytes| bytes.try_into().ok());
-        bytes.map(u32::from_be_bytes).ok_or(HeaderError::Truncated)
+        self.bytes(at).map(u32::from_be_bytes)
     }
 
     fn u64(&self, at: usize) -> Result<u64, HeaderError> {
-        let bytes = self
-            .0
-            .get(at..at + 8)
-            .and_then(|bytes| bytes.try_into().ok());
-        bytes.map(u64::from_be_bytes).ok_or(HeaderError::Truncated)
+        self.bytes(at).map(u64::from_be_bytes)
     }
 }
 
 impl Header {
     /// Reads the header at the start of `bytes`, the first bytes of an image.
     ///
-    /// 4 KiB are enough for nearly every image. [`HeaderError::Truncated`] says that the
-    /// header goes on: come back with up to [`super::MAX_HEADER_AREA`] bytes; if the error
-    /// is the same then, the file is cut off.
+    /// 4 KiB are enough for nearly every image. [`HeaderError::Truncated`] means that the
+    /// header is longer: the caller repeats with up to [`super::MAX_HEADER_AREA`] bytes, and if
+    /// the error is still the same, the file is cut off.
     pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
         let fields = Fields(bytes);
         // 0 - 3: magic.
@@ -98,44 +94,25 @@ impl Header {
             return Err(HeaderError::ClusterBits(cluster_bits));
         }
         let cluster_size = 1_usize << cluster_bits;
-
-        // 72 - 79: incompatible_features; 100 - 103: header_length. "For version 2, the header
-        // is exactly 72 bytes in length", without feature bits and with 16-bit refcounts.
-        let (incompatible, length) = if version == 2 {
-            (0, V2_LENGTH)
-        } else {
-            let length = fields.u32(100)?;
-            let fits = (V3_LENGTH..=cluster_size).contains(&(length as usize));
-            if !fits || length % 8 != 0 {
-                return Err(HeaderError::HeaderLength(length));
-            }
-            (fields.u64(72)?, length as usize)
+        let (incompatible, length) = match version {
+            // "For version 2, the header is exactly 72 bytes in length", without feature bits.
+            2 => (0, V2_LENGTH),
+            // 72 - 79: incompatible_features.
+            _ => (fields.u64(72)?, Self::length(&fields, cluster_size)?),
         };
 
-        // 8 - 15: backing_file_offset; 16 - 19: backing_file_size.
         let backing_name = Self::backing_name(&fields, length, cluster_size)?;
-
         // "If the image has a backing file then the backing file name should be stored in the
         // remaining space between the end of the header extension area and the end of the
         // first cluster": so extensions end where the name begins.
         let extensions_end = match fields.u64(8)? {
             0 => cluster_size,
-            offset => usize::try_from(offset)
-                .unwrap_or(cluster_size)
-                .min(cluster_size),
+            offset => usize::try_from(offset).map_or(cluster_size, |end| end.min(cluster_size)),
         };
         let extensions = Extensions::parse(bytes, length, extensions_end)?;
 
         Self::check_features(incompatible, &extensions)?;
-        // 104: compression_type, "0: zlib, 1: zstd", where the header is long enough to have
-        // it. The feature bit has to be set for all but zlib, and for nothing else.
-        let compression = match length {
-            112.. => *bytes.get(104).ok_or(HeaderError::Truncated)?,
-            _ => 0,
-        };
-        if compression > 1 || (compression == 1) != (incompatible & COMPRESSION_TYPE != 0) {
-            return Err(HeaderError::CompressionType(compression));
-        }
+        Self::check_compression(bytes, length, incompatible)?;
         let extended_l2 = incompatible & EXTENDED_L2 != 0;
         if extended_l2 && cluster_bits < 14 {
             return Err(HeaderError::SubclusterSize(cluster_bits));
@@ -145,7 +122,8 @@ impl Header {
             0 => {}
             method => return Err(HeaderError::Encrypted(method)),
         }
-        let virtual_size = Self::check_tables(&fields, version, cluster_bits, extended_l2)?;
+        let virtual_size = Self::disk_size(&fields, cluster_bits, extended_l2)?;
+        Self::check_tables(&fields, version, cluster_bits)?;
 
         Ok(Self {
             version,
@@ -161,7 +139,18 @@ impl Header {
         })
     }
 
-    /// The name of the layer below, which lies between the header and the cluster's end.
+    /// 100 - 103: header_length of version 3.
+    fn length(fields: &Fields<'_>, cluster_size: usize) -> Result<usize, HeaderError> {
+        let length = fields.u32(100)?;
+        let fits = (V3_LENGTH..=cluster_size).contains(&(length as usize));
+        match fits && length % 8 == 0 {
+            true => Ok(length as usize),
+            false => Err(HeaderError::HeaderLength(length)),
+        }
+    }
+
+    /// 8 - 15: backing_file_offset; 16 - 19: backing_file_size. The name is between the end of
+    /// the header and that of the first cluster.
     fn backing_name(
         fields: &Fields<'_>,
         header_length: usize,
@@ -201,11 +190,8 @@ impl Header {
             return Ok(());
         }
         let names = (0..64_u8).filter(|bit| unknown >> bit & 1 == 1).map(|bit| {
-            let named = extensions
-                .incompatible_names
-                .iter()
-                .find(|(known, _)| *known == bit);
-            match named {
+            let mut named = extensions.incompatible_names.iter();
+            match named.find(|(known, _)| *known == bit) {
                 Some((_, name)) => format!("{name:?} (incompatible bit {bit})"),
                 None => format!("incompatible bit {bit}"),
             }
@@ -213,14 +199,25 @@ impl Header {
         Err(HeaderError::UnknownFeatures(names.collect()))
     }
 
-    /// The virtual size, and the tables that QEMU would allocate by what the header states.
-    fn check_tables(
+    /// 104: compression_type, "0: zlib, 1: zstd", if the header is long enough to have it. The
+    /// feature bit must be set for all but zlib, and only then.
+    fn check_compression(bytes: &[u8], length: usize, features: u64) -> Result<(), HeaderError> {
+        let compression = match length {
+            112.. => *bytes.get(104).ok_or(HeaderError::Truncated)?,
+            _ => 0,
+        };
+        if compression > 1 || (compression == 1) != (features & COMPRESSION_TYPE != 0) {
+            return Err(HeaderError::CompressionType(compression));
+        }
+        Ok(())
+    }
+
+    /// The virtual size, and the L1 table that must span it.
+    fn disk_size(
         fields: &Fields<'_>,
-        version: u32,
         cluster_bits: u32,
         extended_l2: bool,
     ) -> Result<u64, HeaderError> {
-        let cluster_size = 1_u64 << cluster_bits;
         // 24 - 31: size.
         let size = fields.u64(24)?;
         if size == 0 {
@@ -229,13 +226,24 @@ impl Header {
         if size > MAX_DISK {
             return Err(HeaderError::DiskTooLarge(size));
         }
-        // 36 - 39: l1_size; 40 - 47: l1_table_offset, "must be aligned to a cluster boundary".
+        // 36 - 39: l1_size.
         let entries = fields.u32(36)?;
         let needed = size.div_ceil(super::l1_entry_span(cluster_bits, extended_l2));
         if u64::from(entries) < needed || u64::from(entries) * 8 > MAX_L1_BYTES {
             return Err(HeaderError::L1Size { entries, needed });
         }
-        // 48 - 55: refcount_table_offset; 64 - 71: snapshots_offset.
+        Ok(size)
+    }
+
+    /// The tables that QEMU would allocate by what the header states.
+    fn check_tables(
+        fields: &Fields<'_>,
+        version: u32,
+        cluster_bits: u32,
+    ) -> Result<(), HeaderError> {
+        let cluster_size = 1_u64 << cluster_bits;
+        // 40 - 47: l1_table_offset, "must be aligned to a cluster boundary"; 48 - 55:
+        // refcount_table_offset.
         let mut tables = vec![
             ("L1 table", fields.u64(40)?),
             ("refcount table", fields.u64(48)?),
@@ -245,7 +253,7 @@ impl Header {
         if snapshots > MAX_SNAPSHOTS {
             return Err(HeaderError::Snapshots(snapshots));
         }
-        // QEMU wants its offset aligned even if there are none.
+        // 64 - 71: snapshots_offset. QEMU checks its alignment even without snapshots.
         let snapshot_table = fields.u64(64)?;
         if snapshots > 0 || snapshot_table != 0 {
             tables.push(("snapshot table", snapshot_table));
@@ -261,13 +269,13 @@ impl Header {
             return Err(HeaderError::RefcountTableSize(clusters));
         }
         // 96 - 99: refcount_order, "may not exceed 6".
-        if version >= 3 {
-            let order = fields.u32(96)?;
-            if order > 6 {
-                return Err(HeaderError::RefcountOrder(order));
-            }
+        match version {
+            3 => match fields.u32(96)? {
+                0..=6 => Ok(()),
+                order => Err(HeaderError::RefcountOrder(order)),
+            },
+            _ => Ok(()),
         }
-        Ok(size)
     }
 }
 

@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use bivouac::archive::{Beneath, Extracted, Kind, Member, Policy, begin, end, extract, padding};
+use bivouac::archive::{
+    BeneathDir, Kind, Member, Policy, UnpackStats, begin, end, padding, unpack,
+};
 use bivouac::commands::transfer::{fetch, send};
 use bivouac::guest::wire::{ByteString, TarOptions};
 use nix::errno::Errno;
@@ -35,7 +37,7 @@ async fn a_tree_comes_out_of_a_guest_and_goes_back_with_all_that_it_holds() {
     plant(&path("planted"));
     let (_agent, session) = Agent::with_session().await;
     let (options, policy) = named("copy");
-    let place = Beneath::at(&path("out")).unwrap();
+    let place = BeneathDir::at(&path("out")).unwrap();
     let fetched = fetch(&session, at(dir.path(), "planted"), options, place, policy).await;
     fetched.unwrap().whole("planted").unwrap();
     let planted = look(&session, &path("planted"), true).await;
@@ -63,7 +65,7 @@ async fn what_cannot_be_copied_is_told_and_the_rest_is_copied() {
     fs::create_dir_all(path("to/from/other")).unwrap();
     let (_agent, session) = Agent::with_session().await;
     let (options, policy) = named("from");
-    let place = Beneath::at(&path("to")).unwrap();
+    let place = BeneathDir::at(&path("to")).unwrap();
     let fetched = fetch(&session, at(dir.path(), "from"), options, place, policy).await;
     let error = fetched.unwrap().whole("/from").unwrap_err();
     let text = format!("{:#}", error.error);
@@ -74,7 +76,7 @@ async fn what_cannot_be_copied_is_told_and_the_rest_is_copied() {
     assert!(path("to/from/full/file").exists());
 
     let (options, policy) = named("x");
-    let place = Beneath::at(&path("to")).unwrap();
+    let place = BeneathDir::at(&path("to")).unwrap();
     let fetched = fetch(&session, at(dir.path(), "missing"), options, place, policy).await;
     let text = format!("{:#}", fetched.unwrap_err().error);
     assert!(text.contains("No such file"), "{text}");
@@ -122,9 +124,9 @@ fn nothing_that_a_guest_sends_is_written_outside_the_destination() {
     };
     let outside = path("outside");
     let nowhere = Path::new("");
-    let attempt = |members: &[Member]| -> Extracted {
-        let place = Beneath::at(&path("here")).unwrap();
-        extract(&place, &policy, &stream(members)[..]).unwrap()
+    let attempt = |members: &[Member]| -> UnpackStats {
+        let place = BeneathDir::at(&path("here")).unwrap();
+        unpack(&place, &policy, &stream(members)[..]).unwrap()
     };
     for members in [
         vec![member("top/../../outside/file", Kind::File, nowhere)],
@@ -157,7 +159,7 @@ fn nothing_that_a_guest_sends_is_written_outside_the_destination() {
         vec![member("", Kind::Directory, nowhere)],
     ] {
         let extracted = attempt(&members);
-        assert_eq!(extracted.troubles, 1, "{members:?}: {extracted:?}");
+        assert_eq!(extracted.failed, 1, "{members:?}: {extracted:?}");
         assert_eq!(kept("outside/file"), "kept", "{members:?}");
         assert_eq!(kept("here/sibling"), "kept", "{members:?}");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 1, "{members:?}");
@@ -171,7 +173,7 @@ fn nothing_that_a_guest_sends_is_written_outside_the_destination() {
         member("top/link", Kind::File, nowhere),
         member("top/own", Kind::Directory, nowhere),
     ]);
-    assert_eq!(extracted.troubles, 0, "{extracted:?}");
+    assert_eq!(extracted.failed, 0, "{extracted:?}");
     assert_eq!(kept("outside/file"), "kept");
     assert_eq!(kept("here/top/link"), "xxxx");
     let own = fs::symlink_metadata(path("here/top/own")).unwrap();
@@ -190,9 +192,9 @@ fn what_gives_power_is_taken_on_only_where_that_is_wanted() {
         (b"security.selinux".to_vec(), b"label".to_vec()),
     ];
     let stream = stream(&[file]);
-    let place = Beneath::at(dir.path()).unwrap();
-    let extracted = extract(&place, &Policy::default(), &stream[..]).unwrap();
-    assert_eq!(extracted.troubles, 0, "{extracted:?}");
+    let place = BeneathDir::at(dir.path()).unwrap();
+    let extracted = unpack(&place, &Policy::default(), &stream[..]).unwrap();
+    assert_eq!(extracted.failed, 0, "{extracted:?}");
     let path = dir.path().join("file");
     let found = fs::metadata(&path).unwrap();
     assert_eq!(found.permissions().mode() & 0o7777, 0o755);
@@ -208,12 +210,12 @@ fn what_gives_power_is_taken_on_only_where_that_is_wanted() {
             privileges: true,
             only: None,
         };
-        assert_eq!(extract(&place, &policy, &stream[..]).unwrap().first, None);
+        assert_eq!(unpack(&place, &policy, &stream[..]).unwrap().first, None);
         let found = fs::metadata(&path).unwrap();
         assert_eq!((found.uid(), found.gid()), (12345, 12345));
         assert_eq!(found.permissions().mode() & 0o7777, 0o6755);
     }
-    let missing = Beneath::at(&dir.path().join("missing")).map(drop);
+    let missing = BeneathDir::at(&dir.path().join("missing")).map(drop);
     assert_eq!(missing, Err(Errno::ENOENT));
 }
 
@@ -224,8 +226,8 @@ fn an_attribute_that_cannot_be_set_costs_no_other_property() {
     (file.mode, file.modified) = (0o641, (1_000_000_000, 7));
     // Over Linux's own limit.
     file.attributes = vec![(b"user.large".to_vec(), vec![1; 65537])];
-    let place = Beneath::at(dir.path()).unwrap();
-    let extracted = extract(&place, &Policy::default(), &stream(&[file])[..]).unwrap();
+    let place = BeneathDir::at(dir.path()).unwrap();
+    let extracted = unpack(&place, &Policy::default(), &stream(&[file])[..]).unwrap();
     let first = extracted.first;
     assert_eq!(first, Some((b"file".to_vec(), Errno::E2BIG)));
     let found = fs::metadata(dir.path().join("file")).unwrap();

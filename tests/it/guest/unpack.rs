@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use bivouac::archive::{Beneath, Kind, Member, Place, Policy, extract};
+use bivouac::archive::{BeneathDir, Kind, Member, Policy, TargetDir, unpack};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
@@ -47,9 +47,9 @@ fn a_file_is_nobody_elses_before_it_is_whole() {
     let (file, seen) = (path.clone(), Vec::new());
     let stream = &stream[..];
     let mut watched = Watched { stream, file, seen };
-    let place = Beneath::at(dir.path()).unwrap();
-    let extracted = extract(&place, &Policy::default(), &mut watched).unwrap();
-    assert_eq!(extracted.troubles, 0, "{extracted:?}");
+    let place = BeneathDir::at(dir.path()).unwrap();
+    let extracted = unpack(&place, &Policy::default(), &mut watched).unwrap();
+    assert_eq!(extracted.failed, 0, "{extracted:?}");
     let whole = watched.seen.iter().position(|mode| *mode == 0o1555);
     let (part, whole) = watched.seen.split_at(whole.unwrap());
     assert!(part.len() > 2 && part.iter().all(|mode| *mode == 0o600));
@@ -59,9 +59,9 @@ fn a_file_is_nobody_elses_before_it_is_whole() {
 }
 
 /// Counts the paths that are looked up.
-struct Counted(Beneath, Cell<usize>);
+struct Counted(BeneathDir, Cell<usize>);
 
-impl Place for Counted {
+impl TargetDir for Counted {
     fn open(&self, below: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
         self.1.set(self.1.get() + 1);
         self.0.open(below, flags)
@@ -71,9 +71,9 @@ impl Place for Counted {
 #[test]
 fn paths_that_only_keep_us_busy_are_refused_and_deep_ones_cost_little() {
     let dir = tempfile::tempdir().unwrap();
-    let place = Counted(Beneath::at(dir.path()).unwrap(), Cell::default());
+    let place = Counted(BeneathDir::at(dir.path()).unwrap(), Cell::default());
     let endless = member(&"d/".repeat(100_000), Kind::Directory, 0);
-    let extracted = extract(&place, &Policy::default(), &stream(&[endless])[..]).unwrap();
+    let extracted = unpack(&place, &Policy::default(), &stream(&[endless])[..]).unwrap();
     let (name, errno) = extracted.first.unwrap();
     assert_eq!((name.len(), errno), (4096, Errno::ENAMETOOLONG));
     assert_eq!(
@@ -83,8 +83,8 @@ fn paths_that_only_keep_us_busy_are_refused_and_deep_ones_cost_little() {
     let deep = format!("{}file", "d/".repeat(300));
     let other = format!("{}e/{}file", "d/".repeat(150), "d/".repeat(149));
     let members = [&deep, &other].map(|path| member(path, Kind::File, 3));
-    let extracted = extract(&place, &Policy::default(), &stream(&members)[..]).unwrap();
-    assert_eq!(extracted.troubles, 0, "{extracted:?}");
+    let extracted = unpack(&place, &Policy::default(), &stream(&members)[..]).unwrap();
+    assert_eq!(extracted.failed, 0, "{extracted:?}");
     for path in [deep, other] {
         assert_eq!(fs::read(dir.path().join(path)).unwrap(), b"xxx");
     }
@@ -106,12 +106,12 @@ fn every_seed_of_archives_keeps_its_verdict() {
         };
         // The first byte is the fuzz target's.
         let stream = fs::read(&seed).unwrap().split_off(1);
-        let extracted = extract(&Beneath::at(dir.path()).unwrap(), &policy, &stream[..]);
+        let extracted = unpack(&BeneathDir::at(dir.path()).unwrap(), &policy, &stream[..]);
         let verdict = match extracted {
             Ok(made) => format!(
                 "{} members, {} troubles, {:?}",
                 made.members,
-                made.troubles,
+                made.failed,
                 made.first
                     .map(|(name, errno)| (name.escape_ascii().to_string(), errno))
             ),

@@ -172,7 +172,7 @@ fn a_layer_declared_raw_with_a_qcow2_header_stays_raw_with_a_warning() {
         .expect("a warning");
     assert_eq!(
         warning,
-        "told to be raw, and read as raw, but its content starts like a qcow2 image"
+        "declared as raw and read as raw, but its content starts like a qcow2 image"
     );
 }
 

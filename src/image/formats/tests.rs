@@ -1,4 +1,4 @@
-//! Foreign headers, made by hand; real ones from QEMU's tools are in the integration tests.
+//! Headers made by hand; real ones from QEMU's tools are in the integration tests.
 
 use super::*;
 use proptest::prelude::*;
@@ -16,8 +16,15 @@ fn vmdk(descriptor: &str) -> Vec<u8> {
     bytes
 }
 
-fn size(format: Format, bytes: &[u8]) -> Result<u64, ForeignError> {
+fn size(format: Format, bytes: &[u8]) -> Result<u64, FormatError> {
     virtual_size(format, bytes, bytes.len() as u64)
+}
+
+macro_rules! assert_refused {
+    ($format:ident, $bytes:expr, $error:pat) => {
+        let size = size(Format::$format, $bytes);
+        assert!(matches!(size, Err($error)), "{size:?}");
+    };
 }
 
 #[test]
@@ -26,45 +33,27 @@ fn a_vmdk_may_name_itself_under_an_old_name_and_nothing_else() {
         "createType=\"monolithicSparse\"\nparentCID=ffffffff\nRW 2048 SPARSE \"old name.vmdk\"\n";
     assert_eq!(size(Format::Vmdk, &vmdk(good)).ok(), Some(1 << 20));
     let spread = good.replace("old name", "../other");
-    assert!(matches!(
-        size(Format::Vmdk, &vmdk(&spread)),
-        Err(ForeignError::VmdkNamesFile(_))
-    ));
+    assert_refused!(Vmdk, &vmdk(&spread), FormatError::VmdkNamesFile(_));
     let flat = good.replace("SPARSE", "FLAT");
-    assert!(matches!(
-        size(Format::Vmdk, &vmdk(&flat)),
-        Err(ForeignError::VmdkNamesFile(_))
-    ));
+    assert_refused!(Vmdk, &vmdk(&flat), FormatError::VmdkNamesFile(_));
     let odd = good
         .replace("createType", "CREATETYPE ")
         .replace("monolithicSparse", "custom");
-    assert!(matches!(
-        size(Format::Vmdk, &vmdk(&odd)),
-        Err(ForeignError::VmdkType(_))
-    ));
-    assert!(matches!(
-        size(Format::Vmdk, &vmdk("")),
-        Err(ForeignError::VmdkExtent)
-    ));
+    assert_refused!(Vmdk, &vmdk(&odd), FormatError::VmdkType(_));
+    assert_refused!(Vmdk, &vmdk(""), FormatError::VmdkExtent);
 }
 
 #[test]
 fn a_second_create_type_does_not_hide_behind_the_first() {
     let twice = "createType=\"monolithicSparse\"\ncreateType=\"monolithicFlat\"\n";
-    assert!(matches!(
-        size(Format::Vmdk, &vmdk(twice)),
-        Err(ForeignError::VmdkType(_))
-    ));
+    assert_refused!(Vmdk, &vmdk(twice), FormatError::VmdkType(_));
 }
 
 #[test]
 fn a_vmdk_descriptor_that_claims_to_be_huge_is_not_allocated() {
     let mut bytes = vmdk("createType=\"monolithicSparse\"\n");
     bytes[36..44].copy_from_slice(&(u64::MAX / 512).to_le_bytes());
-    assert!(matches!(
-        size(Format::Vmdk, &bytes),
-        Err(ForeignError::Malformed { .. })
-    ));
+    assert_refused!(Vmdk, &bytes, FormatError::Malformed { .. });
 }
 
 #[test]
@@ -73,20 +62,11 @@ fn sizes_that_overflow_are_refused() {
     bytes[..16].copy_from_slice(b"WithouFreSpacExt");
     bytes[16] = 2;
     bytes[36..44].fill(0xff);
-    assert!(matches!(
-        size(Format::Parallels, &bytes),
-        Err(ForeignError::DiskTooLarge)
-    ));
+    assert_refused!(Parallels, &bytes, FormatError::DiskTooLarge);
     bytes[36..44].fill(0);
-    assert!(matches!(
-        size(Format::Parallels, &bytes),
-        Err(ForeignError::NoDisk)
-    ));
+    assert_refused!(Parallels, &bytes, FormatError::NoDisk);
     bytes[16] = 3;
-    assert!(matches!(
-        size(Format::Parallels, &bytes),
-        Err(ForeignError::Version { .. })
-    ));
+    assert_refused!(Parallels, &bytes, FormatError::Version { .. });
 }
 
 #[test]
@@ -95,13 +75,13 @@ fn every_format_says_when_its_signature_is_missing_or_the_file_is_short() {
         let zeroes = vec![0; 300 << 10];
         let error = size(format, &zeroes).expect_err("zeroes are no image");
         assert!(
-            matches!(error, ForeignError::NotThis(of) if of == format),
+            matches!(error, FormatError::NotThis(of) if of == format),
             "{error}"
         );
         if !matches!(format, Format::Raw | Format::Qcow2) {
             let error = size(format, b"").expect_err("nothing is no image");
             assert!(
-                matches!(error, ForeignError::Truncated(of) if of == format),
+                matches!(error, FormatError::Truncated(of) if of == format),
                 "{error}"
             );
         }

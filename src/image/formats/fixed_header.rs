@@ -1,30 +1,26 @@
-//! The formats whose header has every answer at a fixed offset: vdi, vpc, qed, parallels.
+//! The formats whose header has all that is needed at fixed offsets: vdi, vpc, qed, parallels.
 //!
-//! It reads one sector of each and nothing else.
+//! One sector of each is read.
 
-use super::{ForeignError, ReadAt, field, le32, le64, read};
-use crate::image::Format;
+use super::{FormatError, ReadAt, field, le32, le64, read};
+use crate::image::format::Format;
 
 /// VirtualBox. Offsets as in QEMU's block/vdi.c, VdiHeader.
-pub(super) fn vdi(file: &(impl ReadAt + ?Sized)) -> Result<u64, ForeignError> {
+pub(super) fn vdi(file: &(impl ReadAt + ?Sized)) -> Result<u64, FormatError> {
     let header: [u8; 512] = read(file, 0, Format::Vdi)?;
     if le32(&header, 0x40) != 0xbeda_107f {
-        return Err(ForeignError::NotThis(Format::Vdi));
+        return Err(FormatError::NotThis(Format::Vdi));
     }
-    match le32(&header, 0x44) {
-        0x0001_0001 => {}
-        version => {
-            return Err(ForeignError::Version {
-                format: Format::Vdi,
-                version,
-            });
-        }
+    let version = le32(&header, 0x44);
+    if version != 0x0001_0001 {
+        let format = Format::Vdi;
+        return Err(FormatError::Version { format, version });
     }
     // Image type 1 grows, 2 is preallocated; 3 (undo) and 4 (differencing) need a parent, as
     // does an image with a link or parent UUID.
     let (link, parent): ([u8; 16], [u8; 16]) = (field(&header, 0x1a8), field(&header, 0x1b8));
     if !matches!(le32(&header, 0x4c), 1 | 2) || link != [0; 16] || parent != [0; 16] {
-        return Err(ForeignError::HasParent(Format::Vdi));
+        return Err(FormatError::HasParent(Format::Vdi));
     }
     Ok(le64(&header, 0x170))
 }
@@ -34,59 +30,59 @@ pub(super) fn vdi(file: &(impl ReadAt + ?Sized)) -> Result<u64, ForeignError> {
 /// copy of it at the start.
 ///
 /// This is the footer's "Current Size". QEMU takes the geometry instead for images of some
-/// programs, which is never larger: an overlay of the current size spans the disk in any case.
-pub(super) fn vpc(file: &(impl ReadAt + ?Sized), length: u64) -> Result<u64, ForeignError> {
+/// programs, which is never larger, so an overlay of the current size always spans the disk.
+pub(super) fn vpc(file: &(impl ReadAt + ?Sized), length: u64) -> Result<u64, FormatError> {
     let mut footer: [u8; 512] = read(file, 0, Format::Vpc)?;
     let mut at_start = true;
     if !footer.starts_with(b"conectix") {
         let end = length
             .checked_sub(512)
-            .ok_or(ForeignError::Truncated(Format::Vpc))?;
+            .ok_or(FormatError::Truncated(Format::Vpc))?;
         footer = read(file, end, Format::Vpc)?;
         at_start = false;
     }
     if !footer.starts_with(b"conectix") {
-        return Err(ForeignError::NotThis(Format::Vpc));
+        return Err(FormatError::NotThis(Format::Vpc));
     }
     let size = u64::from_be_bytes(field(&footer, 48));
     match (u32::from_be_bytes(field(&footer, 60)), at_start) {
-        (2, false) if size > length - 512 => Err(ForeignError::Truncated(Format::Vpc)),
+        (2, false) if size > length - 512 => Err(FormatError::Truncated(Format::Vpc)),
         (2, false) | (3, true) => Ok(size),
-        (4, _) => Err(ForeignError::HasParent(Format::Vpc)),
-        _ => Err(ForeignError::Malformed {
+        (4, _) => Err(FormatError::HasParent(Format::Vpc)),
+        _ => Err(FormatError::Malformed {
             format: Format::Vpc,
-            what: "the disk type does not fit the footer's place",
+            what: "the disk type does not match the position of the footer",
         }),
     }
 }
 
 /// QEMU's enhanced disk (docs/interop/qed_spec.txt, little-endian).
-pub(super) fn qed(file: &(impl ReadAt + ?Sized)) -> Result<u64, ForeignError> {
+pub(super) fn qed(file: &(impl ReadAt + ?Sized)) -> Result<u64, FormatError> {
     let header: [u8; 64] = read(file, 0, Format::Qed)?;
     if !header.starts_with(b"QED\0") {
-        return Err(ForeignError::NotThis(Format::Qed));
+        return Err(FormatError::NotThis(Format::Qed));
     }
     // QED_F_BACKING_FILE, bit 0 of the features.
     if le64(&header, 16) & 1 != 0 {
-        return Err(ForeignError::HasParent(Format::Qed));
+        return Err(FormatError::HasParent(Format::Qed));
     }
     Ok(le64(&header, 48))
 }
 
 /// Parallels (docs/interop/parallels.txt, little-endian). Only "WithouFreSpacExt" uses all
 /// 64 bits of nb_sectors.
-pub(super) fn parallels(file: &(impl ReadAt + ?Sized)) -> Result<u64, ForeignError> {
+pub(super) fn parallels(file: &(impl ReadAt + ?Sized)) -> Result<u64, FormatError> {
     let header: [u8; 64] = read(file, 0, Format::Parallels)?;
     let sectors = if header.starts_with(b"WithouFreSpacExt") {
         le64(&header, 36)
     } else if header.starts_with(b"WithoutFreeSpace") {
         u64::from(le32(&header, 36))
     } else {
-        return Err(ForeignError::NotThis(Format::Parallels));
+        return Err(FormatError::NotThis(Format::Parallels));
     };
     match le32(&header, 16) {
-        2 => sectors.checked_mul(512).ok_or(ForeignError::DiskTooLarge),
-        version => Err(ForeignError::Version {
+        2 => sectors.checked_mul(512).ok_or(FormatError::DiskTooLarge),
+        version => Err(FormatError::Version {
             format: Format::Parallels,
             version,
         }),

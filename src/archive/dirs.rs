@@ -1,5 +1,5 @@
-//! Directories that wait for their owner, mode and time: something may still be put into them.
-//! A stream has no end that could be relied on, so there is one to how many wait.
+//! Directories whose owner, mode and time are set late, because files may still be created in
+//! them. A hostile stream could have any number of them, so their number is limited.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,35 +9,29 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid};
 
 /// How much memory they may take, in bytes: half a million of them with paths of common lengths.
-const MOST: usize = 64 << 20;
+pub(super) const MOST: usize = 64 << 20;
 
-/// What one of them takes besides its path.
+/// How many bytes one of them takes besides its path.
 const EACH: usize = 64;
 
-/// What a directory gets in the end.
-pub(super) struct Last {
+/// What is set late.
+pub(super) struct Deferred {
     pub(super) owner: (Uid, Gid),
     pub(super) mode: Mode,
     pub(super) modified: TimeSpec,
 }
 
-/// Those that wait.
 pub(super) struct Directories {
-    waiting: BTreeMap<PathBuf, Last>,
+    waiting: BTreeMap<PathBuf, Deferred>,
+    /// Their size in bytes.
     taken: usize,
     most: usize,
-    /// The one that came last.
+    /// The last one of the stream.
     current: PathBuf,
 }
 
-impl Default for Directories {
-    fn default() -> Self {
-        Self::up_to(MOST)
-    }
-}
-
 impl Directories {
-    fn up_to(most: usize) -> Self {
+    pub(super) fn up_to(most: usize) -> Self {
         Self {
             waiting: BTreeMap::new(),
             taken: 0,
@@ -46,18 +40,18 @@ impl Directories {
         }
     }
 
-    /// One more, or the same anew.
-    pub(super) fn put(&mut self, path: PathBuf, last: Last) {
+    /// Adds a directory, or replaces what it gets.
+    pub(super) fn put(&mut self, path: PathBuf, deferred: Deferred) {
         self.current.clone_from(&path);
         let taken = size(&path);
-        if self.waiting.insert(path, last).is_none() {
+        if self.waiting.insert(path, deferred).is_none() {
             self.taken += taken;
         }
     }
 
-    /// Where there are too many: those that need wait no longer, because writers go through a
-    /// tree and have left them. None else, as most often.
-    pub(super) fn too_many(&mut self) -> Vec<(PathBuf, Last)> {
+    /// If there are too many: removes those that the stream has left, for writers go through a
+    /// tree in order. Most often there are none.
+    pub(super) fn too_many(&mut self) -> Vec<(PathBuf, Deferred)> {
         if self.taken <= self.most {
             return Vec::new();
         }
@@ -70,7 +64,7 @@ impl Directories {
     }
 
     /// All of them, at the end.
-    pub(super) fn all(&mut self) -> Vec<(PathBuf, Last)> {
+    pub(super) fn all(&mut self) -> Vec<(PathBuf, Deferred)> {
         self.taken = 0;
         inner_first(std::mem::take(&mut self.waiting))
     }
@@ -80,8 +74,8 @@ fn size(path: &Path) -> usize {
     path.as_os_str().len() + EACH
 }
 
-/// Those within before those that hold them.
-fn inner_first(directories: BTreeMap<PathBuf, Last>) -> Vec<(PathBuf, Last)> {
+/// Children before their parents.
+fn inner_first(directories: BTreeMap<PathBuf, Deferred>) -> Vec<(PathBuf, Deferred)> {
     directories.into_iter().rev().collect()
 }
 
@@ -89,8 +83,8 @@ fn inner_first(directories: BTreeMap<PathBuf, Last>) -> Vec<(PathBuf, Last)> {
 mod tests {
     use super::*;
 
-    fn last() -> Last {
-        Last {
+    fn last() -> Deferred {
+        Deferred {
             owner: (Uid::from_raw(0), Gid::from_raw(0)),
             mode: Mode::empty(),
             modified: TimeSpec::UTIME_OMIT,
@@ -98,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_were_left_do_not_wait_for_ever() {
+    fn directories_that_the_stream_has_left_do_not_wait_for_the_end() {
         let mut directories = Directories::up_to(10_000);
         let mut finished = 0;
         let long = "x".repeat(200);

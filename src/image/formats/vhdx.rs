@@ -1,10 +1,10 @@
-//! Microsoft's vhdx ([MS-VHDX], little-endian): the way from the region table through the
-//! metadata region to the virtual disk's size.
+//! Microsoft's vhdx ([MS-VHDX], little-endian): the virtual disk's size, by way of the
+//! region table and the metadata region.
 //!
-//! It checks no checksums and replays no log: QEMU does, and refuses what is torn.
+//! It checks no checksums and replays no log: QEMU does both.
 
-use super::{ForeignError, ReadAt, field, le32, le64, read};
-use crate::image::Format;
+use super::{FormatError, ReadAt, field, le32, le64, read};
+use crate::image::format::Format;
 
 /// The two copies of the region table are at 192 KiB and 256 KiB.
 const REGION_TABLES: [u64; 2] = [192 << 10, 256 << 10];
@@ -13,44 +13,31 @@ const ENTRY: usize = 32;
 /// As much of a table as is read: room for over 120 entries, where writers use 2 to 6.
 const TABLE_PART: usize = 4096;
 
+// GUIDs as they are on disk: three little-endian numbers, then eight bytes in order.
 /// 8B7CA206-4790-4B9A-B8FE-575F050F886E, the metadata region.
-const METADATA_REGION: [u8; 16] = guid(0x8B7C_A206, 0x4790, 0x4B9A, 0xB8FE_575F_050F_886E);
+const METADATA_REGION: u128 = 0x06A2_7C8B_9047_9A4B_B8FE_575F_050F_886E;
 /// CAA16737-FA36-4D43-B3B6-33F0AA44E76B, "File Parameters".
-const FILE_PARAMETERS: [u8; 16] = guid(0xCAA1_6737, 0xFA36, 0x4D43, 0xB3B6_33F0_AA44_E76B);
+const FILE_PARAMETERS: u128 = 0x3767_A1CA_36FA_434D_B3B6_33F0_AA44_E76B;
 /// 2FA54224-CD1B-4876-B211-5DBED83BF4B8, "Virtual Disk Size".
-const VIRTUAL_SIZE: [u8; 16] = guid(0x2FA5_4224, 0xCD1B, 0x4876, 0xB211_5DBE_D83B_F4B8);
-
-/// A GUID as it stands on disk: three little-endian numbers, then eight bytes in order.
-const fn guid(a: u32, b: u16, c: u16, d: u64) -> [u8; 16] {
-    let (a, b, c, d) = (
-        a.to_le_bytes(),
-        b.to_le_bytes(),
-        c.to_le_bytes(),
-        d.to_be_bytes(),
-    );
-    [
-        a[0], a[1], a[2], a[3], b[0], b[1], c[0], c[1], d[0], d[1], d[2], d[3], d[4], d[5], d[6],
-        d[7],
-    ]
-}
+const VIRTUAL_SIZE: u128 = 0x2442_A52F_1BCD_7648_B211_5DBE_D83B_F4B8;
 
 /// The entry for `id` in a table whose entries start at `start`.
-fn entry<'a>(table: &'a [u8], start: usize, count: usize, id: &[u8; 16]) -> Option<&'a [u8]> {
+fn entry(table: &[u8], start: usize, count: usize, id: u128) -> Option<&[u8]> {
     table
         .get(start..)?
         .chunks_exact(ENTRY)
         .take(count)
-        .find(|entry| entry.starts_with(id))
+        .find(|entry| entry.starts_with(&id.to_be_bytes()))
 }
 
-pub(super) fn virtual_size(file: &(impl ReadAt + ?Sized)) -> Result<u64, ForeignError> {
-    let malformed = |what| ForeignError::Malformed {
+pub(super) fn virtual_size(file: &(impl ReadAt + ?Sized)) -> Result<u64, FormatError> {
+    let malformed = |what| FormatError::Malformed {
         format: Format::Vhdx,
         what,
     };
     let signature: [u8; 8] = read(file, 0, Format::Vhdx)?;
     if &signature != b"vhdxfile" {
-        return Err(ForeignError::NotThis(Format::Vhdx));
+        return Err(FormatError::NotThis(Format::Vhdx));
     }
     let mut regions: [u8; TABLE_PART] = read(file, REGION_TABLES[0], Format::Vhdx)?;
     if !regions.starts_with(b"regi") {
@@ -59,7 +46,7 @@ pub(super) fn virtual_size(file: &(impl ReadAt + ?Sized)) -> Result<u64, Foreign
     if !regions.starts_with(b"regi") {
         return Err(malformed("there is no region table"));
     }
-    let region = entry(&regions, 16, le32(&regions, 8) as usize, &METADATA_REGION)
+    let region = entry(&regions, 16, le32(&regions, 8) as usize, METADATA_REGION)
         .ok_or_else(|| malformed("there is no metadata region"))?;
     let base = le64(region, 16);
 
@@ -75,13 +62,13 @@ pub(super) fn virtual_size(file: &(impl ReadAt + ?Sized)) -> Result<u64, Foreign
             .ok_or_else(|| malformed(what))?;
         read::<8>(file, at, Format::Vhdx)
     };
-    let parameters = item(&FILE_PARAMETERS, "the file parameters are missing")?;
+    let parameters = item(FILE_PARAMETERS, "the file parameters are missing")?;
     // Bit 1: HasParent.
     if le32(&parameters, 4) & 2 != 0 {
-        return Err(ForeignError::HasParent(Format::Vhdx));
+        return Err(FormatError::HasParent(Format::Vhdx));
     }
     Ok(u64::from_le_bytes(item(
-        &VIRTUAL_SIZE,
+        VIRTUAL_SIZE,
         "the virtual disk size is missing",
     )?))
 }

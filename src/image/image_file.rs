@@ -1,85 +1,33 @@
 //! The file under a layer: opened once, read-only, and known by what the descriptor says.
 //!
-//! It is never opened for writing, never opened again by name, and never closed before the
-//! layer is done with: what was checked is what QEMU reads.
+//! It is never opened for writing, never opened again by name, and stays open as long as the
+//! layer is used: what was checked is what QEMU reads.
 
 use super::error::ChainError;
+use super::file_kind::FileKind;
 use super::format::Format;
-use super::place::Place;
+use super::origin::Origin;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
-use std::fs::{self, File, FileType, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
 
-/// How much of a file's start is read at once; it holds all of nearly every header.
-pub const HEAD: usize = 4096;
+/// How many bytes of a file's start are read at first; nearly every header fits.
+const HEAD: usize = 4096;
 
-/// The kinds of file that there are; only the first two can be layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// A regular file.
-    File,
-    /// A block device: an LVM volume, a loop device, a partition.
-    BlockDevice,
-    /// A directory.
-    Directory,
-    /// A FIFO, on which QEMU would hang before its greeting.
-    Fifo,
-    /// A socket.
-    Socket,
-    /// A character device.
-    CharDevice,
-}
-
-impl Kind {
-    /// The kind that a stat call reports; a symbolic link cannot come out of one that follows.
-    fn of(file_type: FileType) -> Self {
-        if file_type.is_dir() {
-            Self::Directory
-        } else if file_type.is_fifo() {
-            Self::Fifo
-        } else if file_type.is_socket() {
-            Self::Socket
-        } else if file_type.is_char_device() {
-            Self::CharDevice
-        } else if file_type.is_block_device() {
-            Self::BlockDevice
-        } else {
-            Self::File
-        }
-    }
-
-    /// The kind in words, with its article.
-    pub fn in_words(self) -> &'static str {
-        match self {
-            Self::File => "a regular file",
-            Self::BlockDevice => "a block device",
-            Self::Directory => "a directory",
-            Self::Fifo => "a FIFO",
-            Self::Socket => "a socket",
-            Self::CharDevice => "a character device",
-        }
-    }
-}
-
-/// Which file it is, and which state of it: equal before and after a run if nobody wrote.
+/// Which file it is and in which state: unchanged by a run if nothing wrote to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Identity {
-    /// Device that the file is on.
     pub dev: u64,
-    /// Inode number.
     pub ino: u64,
     /// The device that a block device's node stands for; 0 for a regular file.
     pub rdev: u64,
-    /// Size in bytes; for a block device the device's.
+    /// In bytes; for a block device the device's.
     pub size: u64,
     /// Time of the last change of the content: seconds since 1970.
     pub mtime: i64,
-    /// The nanoseconds of that time.
     pub mtime_nsec: i64,
 }
 
@@ -106,94 +54,67 @@ impl Identity {
 
 /// An open file of which nothing but its kind and size is known yet.
 #[derive(Debug)]
-pub struct Opened {
-    path: PathBuf,
-    file: File,
-    kind: Kind,
-    identity: Identity,
-    actual_size: u64,
+pub struct ImageFile {
+    /// Absolute, symbolic links not resolved.
+    pub path: PathBuf,
+    pub file: File,
+    /// A regular file or a block device.
+    pub kind: FileKind,
+    /// What the file was when it was opened.
+    pub identity: Identity,
+    /// Bytes that the file takes on its file system; a device's size.
+    pub actual_size: u64,
 }
 
-impl Opened {
-    /// Opens the file at `place` and refuses what cannot be a disk image: all but regular
-    /// files and block devices, and whatever has no bytes.
-    pub fn open(place: &Place) -> Result<Self, ChainError> {
-        let path = &place.path;
+impl ImageFile {
+    /// Opens the file at `origin`. Refuses all but regular files and block devices, and what has
+    /// no bytes.
+    pub fn open(origin: &Origin) -> Result<Self, ChainError> {
         // The kind is asked for before the file is opened, because opening a device node can
         // do things (rewind a tape, arm a watchdog), and a header may name any node.
-        let before = fs::metadata(path).map_err(|error| ChainError::opening(place, error))?;
-        refuse_kind(Kind::of(before.file_type()), place)?;
+        let path = &origin.path;
+        let opening = |source| ChainError::opening(origin, source);
+        refuse_kind(
+            fs::metadata(path).map_err(opening)?.file_type().into(),
+            origin,
+        )?;
 
         // O_NONBLOCK: should the file have become a FIFO since, open(2) does not hang.
         let flags = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags.bits())
-            .open(path)
-            .map_err(|error| ChainError::opening(place, error))?;
+        let mut options = OpenOptions::new();
+        let options = options.read(true).custom_flags(flags.bits());
+        let file = options.open(path).map_err(opening)?;
 
-        // What counts is what the descriptor says.
-        let reading = |source| ChainError::Read {
-            place: place.clone(),
-            source,
-        };
+        // The descriptor may be another file than the one that was asked about.
+        let reading = |source| ChainError::reading(origin, source);
         let metadata = file.metadata().map_err(reading)?;
-        let kind = Kind::of(metadata.file_type());
-        refuse_kind(kind, place)?;
-        // It has done its work, and a CD drive answers reads differently under it.
+        let kind = FileKind::from(metadata.file_type());
+        refuse_kind(kind, origin)?;
+        // A CD drive answers reads differently under O_NONBLOCK.
         fcntl(&file, FcntlArg::F_SETFL(OFlag::empty())).map_err(|errno| reading(errno.into()))?;
 
         let size = size_of(&file, kind, &metadata).map_err(reading)?;
         if size == 0 {
-            return Err(ChainError::Empty {
-                place: place.clone(),
-            });
+            return Err(ChainError::empty(origin));
         }
+        let actual_size = match kind {
+            FileKind::BlockDevice => size,
+            _ => metadata.blocks() * 512,
+        };
         Ok(Self {
             path: path.clone(),
             kind,
             identity: Identity::of(&metadata, size),
-            actual_size: if kind == Kind::BlockDevice {
-                size
-            } else {
-                metadata.blocks() * 512
-            },
+            actual_size,
             file,
         })
-    }
-
-    /// The path as spelled, absolute, symbolic links not resolved.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The file, for positioned reads.
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// A regular file or a block device.
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// What the file was when it was opened.
-    pub fn identity(&self) -> Identity {
-        self.identity
-    }
-
-    /// Bytes that the file takes on its file system; a device's size.
-    pub fn actual_size(&self) -> u64 {
-        self.actual_size
     }
 
     /// What the file is now, asked of the same descriptor.
     pub fn identity_now(&self) -> io::Result<Identity> {
         let metadata = self.file.metadata()?;
-        Ok(Identity::of(
-            &metadata,
-            size_of(&self.file, self.kind, &metadata)?,
-        ))
+        let size = size_of(&self.file, self.kind, &metadata)?;
+        Ok(Identity::of(&metadata, size))
     }
 
     /// The first bytes: [`HEAD`] of them, fewer where the file is shorter.
@@ -221,10 +142,10 @@ impl Opened {
         Ok(bytes)
     }
 
-    /// The format that the content shows, given its `head`; `None` is "no signature".
+    /// The format that the content shows, given its `head`; `None` if there is no signature.
     ///
-    /// A fixed VHD has its signature only at its end, where a raw disk's guest may have put
-    /// it as well: so it is looked for only in a file whose name promises it.
+    /// A fixed VHD has its signature only at its end, where the guest of a raw disk may have put
+    /// one: so it counts only in a file whose name promises it.
     pub fn content(&self, head: &[u8]) -> Option<Format> {
         let found = Format::recognised(head);
         if found.is_none() && Format::promised_by_name(&self.path) == Some(Format::Vpc) {
@@ -236,7 +157,7 @@ impl Opened {
         found
     }
 
-    /// Whether an ISO 9660 volume descriptor stands where it belongs, at 32 KiB.
+    /// Whether there is an ISO 9660 volume descriptor at 32 KiB.
     pub fn is_iso(&self) -> bool {
         let mut identifier = [0; 5];
         self.file.read_exact_at(&mut identifier, 32769).is_ok() && &identifier == b"CD001"
@@ -256,7 +177,7 @@ impl Opened {
     /// QEMU's file driver tells others what it does by shared locks on single bytes (block/
     /// file-posix.c, RAW_LOCK_PERM_BASE 100): byte 101 for BLK_PERM_WRITE, 103 for
     /// BLK_PERM_RESIZE. A write lock that would conflict there means a writer. Nothing is
-    /// locked by asking. A file system without such locks says "nobody".
+    /// locked by asking. On a file system without such locks the answer is always no.
     pub fn in_use(&self) -> bool {
         [101, 103].into_iter().any(|byte| {
             let mut lock = libc::flock {
@@ -272,26 +193,17 @@ impl Opened {
     }
 }
 
-impl AsFd for Opened {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
-}
-
-fn refuse_kind(kind: Kind, place: &Place) -> Result<(), ChainError> {
+fn refuse_kind(kind: FileKind, origin: &Origin) -> Result<(), ChainError> {
     match kind {
-        Kind::File | Kind::BlockDevice => Ok(()),
-        kind => Err(ChainError::WrongKind {
-            place: place.clone(),
-            kind,
-        }),
+        FileKind::File | FileKind::BlockDevice => Ok(()),
+        kind => Err(ChainError::wrong_kind(origin, kind)),
     }
 }
 
 /// Size in bytes: stat(2) says 0 for a block device, whose end lseek(2) finds.
-fn size_of(mut file: &File, kind: Kind, metadata: &Metadata) -> io::Result<u64> {
+fn size_of(mut file: &File, kind: FileKind, metadata: &Metadata) -> io::Result<u64> {
     match kind {
-        Kind::BlockDevice => {
+        FileKind::BlockDevice => {
             let size = file.seek(SeekFrom::End(0))?;
             file.rewind()?;
             Ok(size)

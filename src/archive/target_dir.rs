@@ -1,4 +1,4 @@
-//! Where files are made: a directory, and how what is below it is found.
+//! The directory below which a stream is unpacked, and how paths below it are opened.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -7,33 +7,27 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 
-/// How a directory is opened that files are made in.
+/// The flags for a directory in which files are created.
 pub(super) const PLACE: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
 
-/// A directory that files are made below.
-pub trait Place {
-    /// Opens a directory below it; an empty path is itself.
-    ///
-    /// # Errors
-    /// What the system says.
+/// A directory below which a stream is unpacked.
+pub trait TargetDir {
+    /// Opens a directory below it; the empty path is the directory itself.
     fn open(&self, below: &Path, flags: OFlag) -> Result<OwnedFd, Errno>;
 }
 
-/// A directory of this host's. No link below it is followed at all, whoever made it.
+/// A directory of this host. No link below it is followed, whoever created it.
 #[derive(Debug)]
-pub struct Beneath(OwnedFd);
+pub struct BeneathDir(OwnedFd);
 
-impl Beneath {
-    /// The one at a path, whose own links are the user's and are followed.
-    ///
-    /// # Errors
-    /// It is no directory.
+impl BeneathDir {
+    /// Opens the directory at `path`; links in `path` are followed.
     pub fn at(path: &Path) -> Result<Self, Errno> {
         nix::fcntl::open(path, PLACE | OFlag::O_CLOEXEC, Mode::empty()).map(Self)
     }
 }
 
-impl Place for Beneath {
+impl TargetDir for BeneathDir {
     fn open(&self, below: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
         let stay = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut here = openat(&self.0, ".", PLACE | stay, Mode::empty())?;
@@ -44,21 +38,21 @@ impl Place for Beneath {
     }
 }
 
-/// Opens a directory below a place, and makes what is missing of it. However deep it is, few
-/// paths are looked up: a stream may have one that is deep with each of its members.
-pub(super) fn enter(place: &impl Place, below: &Path) -> Result<OwnedFd, Errno> {
-    match place.open(below, PLACE) {
+/// Opens a directory below a target and creates what is missing of its path. A binary search finds
+/// where that begins: a stream may have a deep path with each of its members.
+pub(super) fn enter(target: &impl TargetDir, below: &Path) -> Result<OwnedFd, Errno> {
+    match target.open(below, PLACE) {
         Err(Errno::ENOENT) => {}
         result => return result,
     }
     let names: Vec<_> = below.components().collect();
     let first = |count: usize| names[..count].iter().collect::<PathBuf>();
-    // As many of them are there, and so many are not.
+    // The first `there` names exist, the first `missing` do not.
     let (mut there, mut missing) = (0, names.len());
-    let mut directory = place.open(Path::new(""), PLACE)?;
+    let mut directory = target.open(Path::new(""), PLACE)?;
     while missing - there > 1 {
         let middle = there.midpoint(missing);
-        match place.open(&first(middle), PLACE) {
+        match target.open(&first(middle), PLACE) {
             Ok(found) => (there, directory) = (middle, found),
             Err(Errno::ENOENT) => missing = middle,
             Err(errno) => return Err(errno),

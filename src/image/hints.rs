@@ -1,0 +1,55 @@
+//! The commands and flags that hints are made of.
+//!
+//! A hint is one line to paste into a shell. Where a command is right only under a condition,
+//! the condition follows as a shell comment.
+
+use super::format::Format;
+use super::printable::shell_word;
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::path::Path;
+
+/// Changes the recorded backing name and format of `layer`, and nothing else.
+pub fn rebase(layer: &Path, format: Option<Format>, backing: &Path) -> String {
+    let (backing, layer) = (shell_word(backing), shell_word(layer));
+    let name = format.map_or("FORMAT", Format::as_str);
+    let comment = match format {
+        Some(_) => "",
+        None => {
+            "  # FORMAT: raw if a guest used it as a raw disk, else the format it was created in"
+        }
+    };
+    format!("qemu-img rebase -u -f qcow2 -F {name} -b {backing} {layer}{comment}")
+}
+
+/// Copies `image` and all that it refers to into one qcow2 file, whose name is that of the image
+/// with `suffix` in place of its extension. `format` is a name that qemu-img knows.
+pub fn convert(format: &str, image: &Path, suffix: &str, comment: &str) -> String {
+    let (image, copy) = (shell_word(image), shell_word(with_suffix(image, suffix)));
+    let gap = if comment.is_empty() { "" } else { "  # " };
+    format!("qemu-img convert -f {format} -O qcow2 {image} {copy}{gap}{comment}")
+}
+
+/// `path` with `suffix` in place of its extension: the name of a file to be made.
+pub fn with_suffix(path: &Path, suffix: &str) -> OsString {
+    let mut name = path.with_extension("").into_os_string();
+    name.push(suffix);
+    name
+}
+
+/// The flag that gives one layer.
+pub fn backing_flag(format: Format, path: &Path) -> String {
+    let mut value = OsString::from(format.as_str());
+    value.push(":");
+    value.push(path);
+    format!("--backing {}", shell_word(value))
+}
+
+/// A relative name that QEMU cannot take for a protocol.
+pub fn plain_name(name: &Path) -> Cow<'_, Path> {
+    if name.as_os_str().as_encoded_bytes().contains(&b':') && name.is_relative() {
+        Path::new("./").join(name).into()
+    } else {
+        name.into()
+    }
+}
