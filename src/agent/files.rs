@@ -1,4 +1,4 @@
-//! Looking at one file: what stat(2), readlink(2) and statvfs(3) say.
+//! The metadata of one file: stat(2), readlink(2) and statvfs(3).
 
 use std::os::fd::AsFd;
 
@@ -9,44 +9,43 @@ use nix::sys::stat::{FileStat, fstat, fstatat, major, minor};
 use nix::sys::statfs::fstatfs;
 use nix::sys::statvfs::fstatvfs;
 
-use super::resolve::open_at;
+use super::root::open_at;
 use crate::guest::wire::{
-    Answer, At, ByteString, Entry, FileKind, FileSystem, Op, Stat, Step, Trouble,
+    Answer, At, ByteString, Entry, FileKind, FileSystem, Stat, Step, Trouble,
 };
 
-/// Answers a request that only looks.
-///
-/// # Errors
-/// What the system says.
-pub fn look(op: &Op) -> Result<Answer, Trouble> {
-    match op {
-        Op::Stat { at, follow } => {
-            let mut flags = OFlag::O_PATH;
-            flags.set(OFlag::O_NOFOLLOW, !follow);
-            let file = open_at(at, flags)?;
-            fstat(&file)
-                .map(|stat| Answer::Stat(from_system(&stat)))
-                .map_err(|errno| trouble(at, errno))
-        }
-        Op::ReadLink { at } => {
-            let file = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
-            // ENOENT is what readlinkat(2) says of a file that is no link.
-            readlinkat(&file, "")
-                .map(|target| Answer::Link(target.into()))
-                .map_err(|errno| match errno {
-                    Errno::ENOENT => trouble(at, Errno::EINVAL),
-                    errno => trouble(at, errno),
-                })
-        }
-        Op::StatFs { at } => {
-            let file = open_at(at, OFlag::O_PATH)?;
-            filesystem(&file).map_err(|errno| trouble(at, errno))
-        }
-        _ => Err(Trouble::new(Step::Request, "not to be looked at")),
-    }
+/// stat(2), or lstat(2) unless `follow`.
+pub(crate) fn stat(at: &At, follow: bool) -> Result<Answer, Trouble> {
+    let mut flags = OFlag::O_PATH;
+    flags.set(OFlag::O_NOFOLLOW, !follow);
+    stat_of(open_at(at, flags)?, at).map(Answer::Stat)
 }
 
-fn trouble(at: &At, errno: Errno) -> Trouble {
+pub(crate) fn read_link(at: &At) -> Result<Answer, Trouble> {
+    let file = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+    // For a file that is not a link readlinkat(2) fails with ENOENT here, readlink(2) with EINVAL.
+    readlinkat(&file, "")
+        .map(|target| Answer::Link(target.into()))
+        .map_err(|errno| match errno {
+            Errno::ENOENT => failed(at, Errno::EINVAL),
+            errno => failed(at, errno),
+        })
+}
+
+pub(crate) fn stat_fs(at: &At) -> Result<Answer, Trouble> {
+    let file = open_at(at, OFlag::O_PATH)?;
+    filesystem(&file).map_err(|errno| failed(at, errno))
+}
+
+/// The properties of an open file, which `at` names.
+pub(crate) fn stat_of(file: impl AsFd, at: &At) -> Result<Stat, Trouble> {
+    fstat(file)
+        .map(|stat| from_system(&stat))
+        .map_err(|errno| failed(at, errno))
+}
+
+/// The error for the file that `at` names.
+pub(crate) fn failed(at: &At, errno: Errno) -> Trouble {
     Trouble::of(Step::File, at.path.as_path().display(), errno as i32)
 }
 
@@ -64,8 +63,8 @@ fn filesystem(file: impl AsFd) -> Result<Answer, Errno> {
     }))
 }
 
-/// One entry of an open directory, links not followed; `path` is the name it goes by.
-pub fn entry(directory: impl AsFd, name: &std::ffi::CStr, path: ByteString) -> Entry {
+/// An entry of an open directory, links not followed. `path` is the path to report.
+pub(crate) fn entry(directory: impl AsFd, name: &std::ffi::CStr, path: ByteString) -> Entry {
     let mut entry = Entry {
         path,
         stat: None,
@@ -85,8 +84,7 @@ pub fn entry(directory: impl AsFd, name: &std::ffi::CStr, path: ByteString) -> E
     entry
 }
 
-/// stat(2)'s words as ours.
-pub fn from_system(stat: &FileStat) -> Stat {
+pub(crate) fn from_system(stat: &FileStat) -> Stat {
     let kind = match stat.st_mode & libc::S_IFMT {
         libc::S_IFREG => FileKind::File,
         libc::S_IFDIR => FileKind::Directory,

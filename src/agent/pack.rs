@@ -13,11 +13,11 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use super::files;
-use super::process::errno_of;
-use super::resolve::open_at;
+use super::root::open_at;
 use super::walk::{self, DIRECTORY};
 use crate::archive::{self, ArchiveError, Kind, Member};
 use crate::guest::wire::{At, ByteString, Entry, FileKind, Stat, Step, TarOptions, Trouble};
+use crate::sys::errno_of;
 
 /// How many files with several names are remembered; of more, each name becomes a file.
 const MOST_LINKED: usize = 1_000_000;

@@ -8,24 +8,22 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
 
 use super::pack::summary;
-use super::process::errno_of;
-use super::resolve::Root;
+use super::root::RootDir;
 use crate::archive::{Place, Policy, extract};
 use crate::guest::wire::{At, ByteString, Stat, Step, TarOptions, Trouble};
+use crate::sys::errno_of;
 
 /// A directory below a root.
 struct Below {
-    root: Root,
+    root: RootDir,
     base: PathBuf,
 }
 
 impl Place for Below {
     fn open(&self, below: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
-        let path = self.base.join(below);
-        self.root.look_up(&path, flags, Mode::empty())
+        self.root.open_below(self.base.join(below), flags)
     }
 }
 
@@ -41,7 +39,7 @@ pub fn unpack(
     opened: impl FnOnce(Option<Stat>),
 ) -> Result<u64, Trouble> {
     let place = Below {
-        root: Root::open(at.root.as_path())?,
+        root: RootDir::of_request(at.root.as_path())?,
         base: at.path.as_path().to_owned(),
     };
     place
