@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::sys::termios::tcdrain;
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
@@ -78,5 +79,7 @@ pub(crate) fn run(disks: usize) {
     if let (Ok(mut console), Ok(text)) = (console, serde_json::to_string(&answer)) {
         // A failure cannot be reported anywhere else.
         let _ = writeln!(console, "\n{MARK}{text}");
+        // Powering off would lose what is still in the kernel's buffer.
+        let _ = tcdrain(&console);
     }
 }
