@@ -14,20 +14,21 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::port::Port;
 use super::power::may_change_machine;
-use crate::guest::wire::{Identity, Step, Trouble};
+use crate::guest::wire::{CloneIdentity, ErrorStage, RemoteError};
 use crate::sys::errno_of;
 
 /// Files with the machine id; the second is often a link to the first.
 const MACHINE_IDS: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
 /// Sets what `identity` contains. Stops at the first failure.
-pub(crate) fn set(identity: &Identity, port: &Port) -> Result<(), Trouble> {
+pub(crate) fn set(identity: &CloneIdentity, port: &Port) -> Result<(), RemoteError> {
     may_change_machine(port)?;
-    let failed =
-        |what: &str, error: &io::Error| Trouble::of(Step::System, what, errno_of(error) as i32);
+    let failed = |what: &str, error: &io::Error| {
+        RemoteError::of(ErrorStage::System, what, errno_of(error) as i32)
+    };
     if let Some(name) = &identity.hostname {
         nix::unistd::sethostname(name)
-            .map_err(|errno| Trouble::of(Step::System, "the host name", errno as i32))?;
+            .map_err(|errno| RemoteError::of(ErrorStage::System, "the host name", errno as i32))?;
         replace(Path::new("/etc/hostname"), name, true)
             .map_err(|error| failed("/etc/hostname", &error))?;
     }

@@ -13,7 +13,7 @@ use super::port::{HostEnd, Port};
 use super::requests::Requests;
 use super::{log, mount, power};
 use crate::guest::wire::{
-    ExecEnd, Frame, FromAgent, Hello, Notice, PROTOCOL, Speaker, StreamId, WireError,
+    AgentMessage, ExecEnd, Frame, Hello, Notice, PROTOCOL, Role, StreamId, WireError,
 };
 use crate::sys::Reaped;
 
@@ -203,7 +203,7 @@ impl Connection {
                 log::console(&format!("protocol violation by the host: {error}"));
                 let text = error.to_string();
                 self.port
-                    .send(&FromAgent::Notice(Notice::Violation { text }));
+                    .send(&AgentMessage::Notice(Notice::Violation { text }));
                 self.port.expect_hello();
             }
         }
@@ -236,14 +236,14 @@ impl Connection {
 
     fn greet(&mut self, hello: &Hello) {
         self.reset();
-        if hello.from != Speaker::Host {
+        if hello.from != Role::Host {
             // An echo of our own hello, or that of another agent.
             self.port.expect_hello();
             return;
         }
         self.greeted = true;
         self.port.hello(&Hello {
-            from: Speaker::Agent,
+            from: Role::Agent,
             protocol: PROTOCOL,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             nonce: hello.nonce,

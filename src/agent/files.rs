@@ -11,48 +11,48 @@ use nix::sys::statvfs::fstatvfs;
 
 use super::root::open_at;
 use crate::guest::wire::{
-    Answer, At, ByteString, Entry, FileKind, FileSystem, Stat, Step, Trouble,
+    ByteString, Entry, ErrorStage, FileKind, FileSystem, PathAt, RemoteError, Response, Stat,
 };
 
 /// stat(2), or lstat(2) unless `follow`.
-pub(crate) fn stat(at: &At, follow: bool) -> Result<Answer, Trouble> {
+pub(crate) fn stat(at: &PathAt, follow: bool) -> Result<Response, RemoteError> {
     let mut flags = OFlag::O_PATH;
     flags.set(OFlag::O_NOFOLLOW, !follow);
-    stat_of(open_at(at, flags)?, at).map(Answer::Stat)
+    stat_of(open_at(at, flags)?, at).map(Response::Stat)
 }
 
-pub(crate) fn read_link(at: &At) -> Result<Answer, Trouble> {
+pub(crate) fn read_link(at: &PathAt) -> Result<Response, RemoteError> {
     let file = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
     // For a file that is not a link readlinkat(2) fails with ENOENT here, readlink(2) with EINVAL.
     readlinkat(&file, "")
-        .map(|target| Answer::Link(target.into()))
+        .map(|target| Response::Link(target.into()))
         .map_err(|errno| match errno {
             Errno::ENOENT => failed(at, Errno::EINVAL),
             errno => failed(at, errno),
         })
 }
 
-pub(crate) fn stat_fs(at: &At) -> Result<Answer, Trouble> {
+pub(crate) fn stat_fs(at: &PathAt) -> Result<Response, RemoteError> {
     let file = open_at(at, OFlag::O_PATH)?;
     filesystem(&file).map_err(|errno| failed(at, errno))
 }
 
 /// The properties of an open file, which `at` names.
-pub(crate) fn stat_of(file: impl AsFd, at: &At) -> Result<Stat, Trouble> {
+pub(crate) fn stat_of(file: impl AsFd, at: &PathAt) -> Result<Stat, RemoteError> {
     fstat(file)
         .map(|stat| from_system(&stat))
         .map_err(|errno| failed(at, errno))
 }
 
 /// The error for the file that `at` names.
-pub(crate) fn failed(at: &At, errno: Errno) -> Trouble {
-    Trouble::of(Step::File, at.path.as_path().display(), errno as i32)
+pub(crate) fn failed(at: &PathAt, errno: Errno) -> RemoteError {
+    RemoteError::of(ErrorStage::File, at.path.as_path().display(), errno as i32)
 }
 
-fn filesystem(file: impl AsFd) -> Result<Answer, Errno> {
+fn filesystem(file: impl AsFd) -> Result<Response, Errno> {
     let found = fstatvfs(&file)?;
     let magic = fstatfs(&file)?.filesystem_type().0;
-    Ok(Answer::FileSystem(FileSystem {
+    Ok(Response::FileSystem(FileSystem {
         block_size: found.fragment_size(),
         blocks: found.blocks(),
         free: found.blocks_free(),
@@ -69,7 +69,7 @@ pub(crate) fn entry(directory: impl AsFd, name: &std::ffi::CStr, path: ByteStrin
         path,
         stat: None,
         link: None,
-        trouble: None,
+        error: None,
     };
     match fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(stat) => {
@@ -79,7 +79,7 @@ pub(crate) fn entry(directory: impl AsFd, name: &std::ffi::CStr, path: ByteStrin
             }
             entry.stat = Some(stat);
         }
-        Err(errno) => entry.trouble = Some(Trouble::of(Step::File, "stat", errno as i32)),
+        Err(errno) => entry.error = Some(RemoteError::of(ErrorStage::File, "stat", errno as i32)),
     }
     entry
 }

@@ -12,8 +12,8 @@ use nix::unistd::execv;
 
 use super::log;
 use crate::guest::wire::{
-    Answer, Decoder, Frame, FromAgent, Hello, Notice, PORT, Reply, Step, StreamId, Trouble,
-    WireError, put_control, put_credit, put_data, put_end, put_hello, put_stop,
+    AgentMessage, Decoder, ErrorStage, Frame, Hello, Notice, PORT, RemoteError, Reply, Response,
+    StreamId, WireError, put_control, put_credit, put_data, put_end, put_hello, put_stop,
 };
 
 /// The size of the write buffer above which no more is read, from the port or from processes.
@@ -182,34 +182,36 @@ impl Port {
 
     /// Sends a message. A hostile disk can make one too long; the host waits for it, so an error is
     /// sent instead.
-    pub(crate) fn send(&mut self, message: &FromAgent) {
+    pub(crate) fn send(&mut self, message: &AgentMessage) {
         let Err(error) = put_control(&mut self.out, message) else {
             return;
         };
         log::console(&format!("cannot send a message: {error}"));
-        let error = Trouble::new(Step::Request, "the response is too long to be sent");
+        let error = RemoteError::new(ErrorStage::Request, "the response is too long to be sent");
         let result = Err(error.clone());
         let instead = match message {
-            FromAgent::Reply(Reply { id, .. }) => FromAgent::Reply(Reply {
+            AgentMessage::Reply(Reply { id, .. }) => AgentMessage::Reply(Reply {
                 id: *id,
                 result: Err(error),
             }),
-            FromAgent::Notice(Notice::Broken { stream, .. }) => FromAgent::Notice(Notice::Broken {
-                stream: *stream,
-                trouble: error,
-            }),
-            FromAgent::Notice(Notice::Unpacked { id, .. }) => {
-                FromAgent::Notice(Notice::Unpacked { id: *id, result })
+            AgentMessage::Notice(Notice::Broken { stream, .. }) => {
+                AgentMessage::Notice(Notice::Broken {
+                    stream: *stream,
+                    error: error,
+                })
+            }
+            AgentMessage::Notice(Notice::Unpacked { id, .. }) => {
+                AgentMessage::Notice(Notice::Unpacked { id: *id, result })
             }
             // These two are short.
-            FromAgent::Notice(Notice::Ended { .. } | Notice::Violation { .. }) => return,
+            AgentMessage::Notice(Notice::Ended { .. } | Notice::Violation { .. }) => return,
         };
         let _ = put_control(&mut self.out, &instead);
     }
 
     /// Answers a request.
-    pub(crate) fn reply(&mut self, id: u64, result: Result<Answer, Trouble>) {
-        self.send(&FromAgent::Reply(Reply { id, result }));
+    pub(crate) fn reply(&mut self, id: u64, result: Result<Response, RemoteError>) {
+        self.send(&AgentMessage::Reply(Reply { id, result }));
     }
 
     pub(crate) fn data(&mut self, stream: StreamId, bytes: &[u8]) {

@@ -7,7 +7,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 
 use super::log;
 use super::port::Port;
-use crate::guest::wire::{Step, Trouble};
+use crate::guest::wire::{ErrorStage, RemoteError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PowerAction {
@@ -17,11 +17,11 @@ pub(crate) enum PowerAction {
 
 /// Whether this agent may change the machine: only one that speaks over a guest's port. One that
 /// speaks over a descriptor may be running on the host.
-pub(crate) fn may_change_machine(port: &Port) -> Result<(), Trouble> {
+pub(crate) fn may_change_machine(port: &Port) -> Result<(), RemoteError> {
     match port.is_of_guest {
         true => Ok(()),
-        false => Err(Trouble::of(
-            Step::System,
+        false => Err(RemoteError::of(
+            ErrorStage::System,
             "not over a guest's port",
             Errno::EPERM as i32,
         )),

@@ -16,7 +16,7 @@ use nix::unistd::{Pid, pipe2};
 use serde::Serialize;
 
 use super::exec::{self, ChildStdio};
-use crate::guest::wire::{Exec, Step, Trouble, WindowSize};
+use crate::guest::wire::{ErrorStage, Exec, RemoteError, WindowSize};
 use crate::sys::errno_of;
 
 /// The capacity of a pipe: a large one needs fewer wake-ups.
@@ -57,12 +57,12 @@ impl AsFd for StatusPipe {
 }
 
 /// The error for a pipe that could not be made.
-pub(crate) fn no_pipe(errno: Errno) -> Trouble {
-    Trouble::of(Step::Process, "a pipe", errno as i32)
+pub(crate) fn no_pipe(errno: Errno) -> RemoteError {
+    RemoteError::of(ErrorStage::Process, "a pipe", errno as i32)
 }
 
 /// Makes a status pipe: the agent's end and the child's.
-pub(crate) fn status_pipe() -> Result<(File, StatusPipe), Trouble> {
+pub(crate) fn status_pipe() -> Result<(File, StatusPipe), RemoteError> {
     let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(no_pipe)?;
     Ok((
         non_blocking(ours).map_err(no_pipe)?,
@@ -71,14 +71,14 @@ pub(crate) fn status_pipe() -> Result<(File, StatusPipe), Trouble> {
 }
 
 /// Forks a child that does `work` and exits with the status that it returns.
-pub(crate) fn fork(work: impl FnOnce() -> u8) -> Result<Pid, Trouble> {
+pub(crate) fn fork(work: impl FnOnce() -> u8) -> Result<Pid, RemoteError> {
     crate::sys::fork_child(work)
-        .map_err(|error| Trouble::of(Step::Process, "a process", errno_of(&error) as i32))
+        .map_err(|error| RemoteError::of(ErrorStage::Process, "a process", errno_of(&error) as i32))
 }
 
 /// Starts a command. Fails if there are no descriptors, processes or terminals left; what fails
 /// in the child is reported over the status pipe.
-pub(crate) fn command(exec: &Exec) -> Result<Spawned, Trouble> {
+pub(crate) fn command(exec: &Exec) -> Result<Spawned, RemoteError> {
     let (status, report) = status_pipe()?;
     let (stdio, [stdin, stdout, stderr], terminal) = match exec.pty {
         Some(size) => terminal_stdio(exec, size)?,
@@ -102,9 +102,9 @@ pub(crate) fn command(exec: &Exec) -> Result<Spawned, Trouble> {
 /// The child's ends, the agent's ends, and the terminal if there is one.
 type Stdio = (ChildStdio, [Option<File>; 3], Option<File>);
 
-fn terminal_stdio(exec: &Exec, size: WindowSize) -> Result<Stdio, Trouble> {
+fn terminal_stdio(exec: &Exec, size: WindowSize) -> Result<Stdio, RemoteError> {
     let (master, slave) = open_terminal(size)
-        .map_err(|errno| Trouble::of(Step::Process, "a terminal", errno as i32))?;
+        .map_err(|errno| RemoteError::of(ErrorStage::Process, "a terminal", errno as i32))?;
     let copy = |file: &File| file.try_clone().map_err(|error| no_pipe(errno_of(&error)));
     let stdin = exec.stdin.map(|_| copy(&master)).transpose()?;
     let ours = [stdin, Some(copy(&master)?), None];

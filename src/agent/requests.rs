@@ -10,7 +10,7 @@ use super::streams::{Input, Output};
 use super::tasks::Tasks;
 use super::{clock, clone_identity, files, mount, worker};
 use crate::guest::wire::{
-    Answer, Op, Request, Step, StreamId, Trouble, WindowSize, WireError, parse,
+    ErrorStage, Operation, RemoteError, Request, Response, StreamId, WindowSize, WireError, parse,
 };
 use crate::sys::errno_of;
 
@@ -31,24 +31,24 @@ impl Requests {
         let streams = streams(&op);
         self.check_numbers(&streams)?;
         let answer = match &op {
-            Op::Exec(exec) => {
+            Operation::Exec(exec) => {
                 match exec.pty.is_some() && (exec.stdout.is_none() || exec.stderr.is_some()) {
-                    true => Err(Trouble::new(
-                        Step::Request,
+                    true => Err(RemoteError::new(
+                        ErrorStage::Request,
                         "a terminal has exactly one output, stdout",
                     )),
                     false => self.start(id, streams, || process::command(exec)),
                 }
             }
-            Op::List { .. }
-            | Op::Walk { .. }
-            | Op::Read { .. }
-            | Op::TarOut { .. }
-            | Op::TarIn { .. }
-            | Op::Survey { .. }
-            | Op::Warm
-            | Op::Mount { .. }
-            | Op::Seed { .. } => self.start(id, streams, || worker::spawn(&op)),
+            Operation::List { .. }
+            | Operation::Walk { .. }
+            | Operation::Read { .. }
+            | Operation::TarOut { .. }
+            | Operation::TarIn { .. }
+            | Operation::Survey { .. }
+            | Operation::Warm
+            | Operation::Mount { .. }
+            | Operation::Seed { .. } => self.start(id, streams, || worker::spawn(&op)),
             op => self.answer(op, port).map(Some),
         };
         match answer {
@@ -60,30 +60,34 @@ impl Requests {
     }
 
     /// Answers a request that needs no process.
-    fn answer(&mut self, op: &Op, port: &Port) -> Result<Answer, Trouble> {
+    fn answer(&mut self, op: &Operation, port: &Port) -> Result<Response, RemoteError> {
         match op {
-            Op::Stat { at, follow } => files::stat(at, *follow),
-            Op::ReadLink { at } => files::read_link(at),
-            Op::StatFs { at } => files::stat_fs(at),
-            Op::Unmount { at } => {
+            Operation::Stat { at, follow } => files::stat(at, *follow),
+            Operation::ReadLink { at } => files::read_link(at),
+            Operation::StatFs { at } => files::stat_fs(at),
+            Operation::Unmount { at } => {
                 mount::unmount(at.as_path());
-                Ok(Answer::Done)
+                Ok(Response::Done)
             }
-            Op::Signal { exec, signal } => self.signal(*exec, *signal),
-            Op::Resize { exec, size } => self.resize(*exec, *size),
-            Op::Identify(identity) => clone_identity::set(identity, port).map(|()| Answer::Done),
-            Op::SetClock {
+            Operation::Signal { exec, signal } => self.signal(*exec, *signal),
+            Operation::Resize { exec, size } => self.resize(*exec, *size),
+            Operation::Identify(identity) => {
+                clone_identity::set(identity, port).map(|()| Response::Done)
+            }
+            Operation::SetClock {
                 seconds,
                 nanoseconds,
-            } => clock::set(port, *seconds, *nanoseconds).map(|()| Answer::Done),
-            Op::AddEntropy { bytes } => clock::add_entropy(&bytes.0).map(|()| Answer::Done),
-            Op::Sync => {
-                nix::unistd::sync();
-                Ok(Answer::Done)
+            } => clock::set(port, *seconds, *nanoseconds).map(|()| Response::Done),
+            Operation::AddEntropy { bytes } => {
+                clock::add_entropy(&bytes.0).map(|()| Response::Done)
             }
-            Op::PowerOff => self.set_power(PowerAction::PowerOff, port),
-            Op::Reboot => self.set_power(PowerAction::Reboot, port),
-            _ => Err(Trouble::new(Step::Request, "not a quick request")),
+            Operation::Sync => {
+                nix::unistd::sync();
+                Ok(Response::Done)
+            }
+            Operation::PowerOff => self.set_power(PowerAction::PowerOff, port),
+            Operation::Reboot => self.set_power(PowerAction::Reboot, port),
+            _ => Err(RemoteError::new(ErrorStage::Request, "not a quick request")),
         }
     }
 
@@ -129,49 +133,49 @@ impl Requests {
         &mut self,
         id: u64,
         streams: [Option<StreamId>; 3],
-        spawn: impl FnOnce() -> Result<Spawned, Trouble>,
-    ) -> Result<Option<Answer>, Trouble> {
+        spawn: impl FnOnce() -> Result<Spawned, RemoteError>,
+    ) -> Result<Option<Response>, RemoteError> {
         if !self.tasks.can_add(id) {
             let errno = Errno::EAGAIN as i32;
-            return Err(Trouble::of(Step::Process, "a process", errno));
+            return Err(RemoteError::of(ErrorStage::Process, "a process", errno));
         }
         self.tasks.add(id, streams, spawn()?);
         Ok(None)
     }
 
-    fn set_power(&mut self, action: PowerAction, port: &Port) -> Result<Answer, Trouble> {
+    fn set_power(&mut self, action: PowerAction, port: &Port) -> Result<Response, RemoteError> {
         power::may_change_machine(port)?;
         self.power = Some(action);
-        Ok(Answer::Done)
+        Ok(Response::Done)
     }
 
-    fn signal(&self, exec: u64, signal: i32) -> Result<Answer, Trouble> {
-        let failed = |errno| Trouble::of(Step::Process, "the signal", errno as i32);
+    fn signal(&self, exec: u64, signal: i32) -> Result<Response, RemoteError> {
+        let failed = |errno| RemoteError::of(ErrorStage::Process, "the signal", errno as i32);
         let command = self.tasks.command(exec)?;
         let signal = Signal::try_from(signal).map_err(failed)?;
         killpg(command.pid, signal).map_err(failed)?;
-        Ok(Answer::Done)
+        Ok(Response::Done)
     }
 
-    fn resize(&self, exec: u64, size: WindowSize) -> Result<Answer, Trouble> {
-        let failed = |errno| Trouble::of(Step::Process, "the terminal", errno as i32);
+    fn resize(&self, exec: u64, size: WindowSize) -> Result<Response, RemoteError> {
+        let failed = |errno| RemoteError::of(ErrorStage::Process, "the terminal", errno as i32);
         let terminal = self.tasks.command(exec)?.terminal.as_ref();
         let terminal = terminal.ok_or_else(|| failed(Errno::ENOTTY))?;
         crate::sys::set_window_size(terminal, size.rows, size.columns)
             .map_err(|error| failed(errno_of(&error)))?;
-        Ok(Answer::Done)
+        Ok(Response::Done)
     }
 }
 
 /// The streams that a request opens: its input and up to two outputs.
-fn streams(op: &Op) -> [Option<StreamId>; 3] {
+fn streams(op: &Operation) -> [Option<StreamId>; 3] {
     match op {
-        Op::Exec(exec) => [exec.stdin, exec.stdout, exec.stderr],
-        Op::List { out, .. }
-        | Op::Walk { out, .. }
-        | Op::Read { out, .. }
-        | Op::TarOut { out, .. } => [None, Some(*out), None],
-        Op::TarIn { input, .. } => [Some(*input), None, None],
+        Operation::Exec(exec) => [exec.stdin, exec.stdout, exec.stderr],
+        Operation::List { out, .. }
+        | Operation::Walk { out, .. }
+        | Operation::Read { out, .. }
+        | Operation::TarOut { out, .. } => [None, Some(*out), None],
+        Operation::TarIn { input, .. } => [Some(*input), None, None],
         _ => [None; 3],
     }
 }

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use crate::guest::wire::{At, Step, Trouble};
+use crate::guest::wire::{ErrorStage, PathAt, RemoteError};
 
 /// How often a lookup is repeated that a concurrent rename disturbed (openat2(2), EAGAIN).
 const TRIES: usize = 100;
@@ -42,11 +42,15 @@ impl RootDir {
     }
 
     /// Opens the root that a request names by its absolute path.
-    pub(crate) fn of_request(path: &Path) -> Result<Self, Trouble> {
+    pub(crate) fn of_request(path: &Path) -> Result<Self, RemoteError> {
         if !path.is_absolute() {
-            return Err(Trouble::new(Step::Root, "the root must be absolute"));
+            return Err(RemoteError::new(
+                ErrorStage::Root,
+                "the root must be absolute",
+            ));
         }
-        Self::open(path).map_err(|errno| Trouble::of(Step::Root, path.display(), errno as i32))
+        Self::open(path)
+            .map_err(|errno| RemoteError::of(ErrorStage::Root, path.display(), errno as i32))
     }
 
     /// Opens a path below the root.
@@ -154,8 +158,10 @@ impl AsFd for RootDir {
 }
 
 /// Opens the path that a request names.
-pub(crate) fn open_at(at: &At, flags: OFlag) -> Result<OwnedFd, Trouble> {
+pub(crate) fn open_at(at: &PathAt, flags: OFlag) -> Result<OwnedFd, RemoteError> {
     RootDir::of_request(at.root.as_path())?
         .open_below(at.path.as_path(), flags)
-        .map_err(|errno| Trouble::of(Step::File, at.path.as_path().display(), errno as i32))
+        .map_err(|errno| {
+            RemoteError::of(ErrorStage::File, at.path.as_path().display(), errno as i32)
+        })
 }

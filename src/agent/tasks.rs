@@ -11,7 +11,9 @@ use nix::unistd::Pid;
 use super::port::{Port, is_transient};
 use super::process::Spawned;
 use super::streams::{Input, Output};
-use crate::guest::wire::{Answer, ExecEnd, FromAgent, Notice, Step, StreamId, Trouble};
+use crate::guest::wire::{
+    AgentMessage, ErrorStage, ExecEnd, Notice, RemoteError, Response, StreamId,
+};
 
 /// Limit on the number of processes.
 const MAX_TASKS: usize = 100;
@@ -32,7 +34,7 @@ pub(crate) struct Task {
     /// Whether the request is answered.
     answered: bool,
     /// How a worker ended.
-    result: Option<Result<u64, Trouble>>,
+    result: Option<Result<u64, RemoteError>>,
 }
 
 impl Task {
@@ -100,11 +102,11 @@ impl Tasks {
     }
 
     /// The running command of this request.
-    pub(crate) fn command(&self, exec: u64) -> Result<&Task, Trouble> {
+    pub(crate) fn command(&self, exec: u64) -> Result<&Task, RemoteError> {
         let found = self.tasks.get(&exec);
         found
             .filter(|task| !task.is_worker && task.answered)
-            .ok_or_else(|| Trouble::of(Step::Process, "the command", Errno::ESRCH as i32))
+            .ok_or_else(|| RemoteError::of(ErrorStage::Process, "the command", Errno::ESRCH as i32))
     }
 
     /// Reads what a process reports about itself.
@@ -145,14 +147,14 @@ impl Tasks {
             let result = match task.is_worker {
                 true => Err(died()),
                 // The pipe was closed by execve(2).
-                false => Ok(Answer::Started { pid }),
+                false => Ok(Response::Started { pid }),
             };
             self.started(id, result, port);
         }
     }
 
     /// Answers the request. Its streams exist from now on if it succeeded.
-    fn started(&mut self, id: u64, result: Result<Answer, Trouble>, port: &mut Port) {
+    fn started(&mut self, id: u64, result: Result<Response, RemoteError>, port: &mut Port) {
         if result.is_ok() {
             if let Some(task) = self.tasks.get_mut(&id) {
                 task.answered = true;
@@ -192,7 +194,7 @@ impl Tasks {
             self.tasks.remove(&id);
         }
         if !is_worker {
-            port.send(&FromAgent::Notice(Notice::Ended { exec: id, end }));
+            port.send(&AgentMessage::Notice(Notice::Ended { exec: id, end }));
         }
     }
 
@@ -213,7 +215,7 @@ impl Tasks {
         let result = task.result.take().unwrap_or_else(|| Err(died()));
         self.tasks.remove(&id);
         self.close_inputs(id, port);
-        port.send(&FromAgent::Notice(Notice::Unpacked { id, result }));
+        port.send(&AgentMessage::Notice(Notice::Unpacked { id, result }));
     }
 
     /// The host wants no more of an output. A command gets SIGPIPE, as from any reader that is
@@ -252,14 +254,14 @@ impl Tasks {
             }
             match result {
                 Ok(_) => port.end(stream),
-                Err(trouble) => {
-                    port.send(&FromAgent::Notice(Notice::Broken { stream, trouble }));
+                Err(error) => {
+                    port.send(&AgentMessage::Notice(Notice::Broken { stream, error }));
                 }
             }
         }
     }
 }
 
-fn died() -> Trouble {
-    Trouble::new(Step::Process, "the agent's process for it died")
+fn died() -> RemoteError {
+    RemoteError::new(ErrorStage::Process, "the agent's process for it died")
 }

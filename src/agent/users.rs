@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use nix::unistd::{Gid, Uid};
 
 use super::root::RootDir;
-use crate::guest::wire::{Step, Trouble, User};
+use crate::guest::wire::{ErrorStage, RemoteError, User};
 use crate::linux::passwd;
 
 /// A user, with what a command that runs as this user needs.
@@ -26,13 +26,13 @@ pub(crate) struct Account {
 
 impl Account {
     /// Looks up a user. Fails if there is no user of that name; a number needs no entry.
-    pub(crate) fn look_up(root: &RootDir, user: &User) -> Result<Self, Trouble> {
+    pub(crate) fn look_up(root: &RootDir, user: &User) -> Result<Self, RemoteError> {
         let text = |path| root.text(path).unwrap_or_default();
         let (passwd, group) = (text("/etc/passwd"), text("/etc/group"));
         Self::find(passwd.as_bytes(), group.as_bytes(), user)
     }
 
-    fn find(passwd: &[u8], group: &[u8], user: &User) -> Result<Self, Trouble> {
+    fn find(passwd: &[u8], group: &[u8], user: &User) -> Result<Self, RemoteError> {
         let found = passwd::users(passwd).find(|entry| match user {
             User::Name(name) => entry.name == name.0,
             User::Id { uid, .. } => entry.uid == *uid,
@@ -44,7 +44,10 @@ impl Account {
             }
             (User::Name(_), Some(entry)) => (entry.uid, entry.gid),
             (User::Name(name), None) => {
-                return Err(Trouble::new(Step::User, format!("no user {name}")));
+                return Err(RemoteError::new(
+                    ErrorStage::User,
+                    format!("no user {name}"),
+                ));
             }
         };
         let mut groups = vec![Gid::from_raw(gid)];
@@ -94,6 +97,6 @@ mod tests {
     fn an_unknown_name_is_an_error() {
         let error = Account::find(PASSWD, GROUP, &User::Name("nobody".into())).unwrap_err();
         assert_eq!(error.text, "no user \"nobody\"");
-        assert_eq!(error.step, Step::User);
+        assert_eq!(error.step, ErrorStage::User);
     }
 }

@@ -11,7 +11,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 
 use super::files;
-use crate::guest::wire::{ByteString, Entry, FileKind, Step, Trouble};
+use crate::guest::wire::{ByteString, Entry, ErrorStage, FileKind, RemoteError};
 
 /// Limit on the depth. A directory below it is reported with an error.
 const MAX_DEPTH: usize = 400;
@@ -54,9 +54,9 @@ impl Level {
 /// Calls `visit` for every entry of a directory, with the directory and the name.
 pub(crate) fn list(
     directory: OwnedFd,
-    mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), Trouble>,
-) -> Result<(), Trouble> {
-    let failed = |errno| Trouble::of(Step::File, "the directory", errno as i32);
+    mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), RemoteError>,
+) -> Result<(), RemoteError> {
+    let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno as i32);
     let mut level = Level::new(directory, 0).map_err(failed)?;
     while let Some(name) = level.next() {
         let name = name.map_err(failed)?;
@@ -72,9 +72,9 @@ pub(crate) fn list(
 pub(crate) fn walk(
     top: OwnedFd,
     one_file_system: bool,
-    mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), Trouble>,
-) -> Result<(), Trouble> {
-    let failed = |errno| Trouble::of(Step::File, "the directory", errno as i32);
+    mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), RemoteError>,
+) -> Result<(), RemoteError> {
+    let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno as i32);
     let device = fstat(&top).map_err(failed)?.st_dev;
     let mut levels = vec![Level::new(top, 0).map_err(failed)?];
     let mut path: Vec<u8> = Vec::new();
@@ -97,7 +97,7 @@ pub(crate) fn walk(
                     path: ByteString(path.clone()),
                     stat: None,
                     link: None,
-                    trouble: Some(Trouble::of(Step::File, "reading", errno as i32)),
+                    error: Some(RemoteError::of(ErrorStage::File, "reading", errno as i32)),
                 };
                 visit(&level.directory, c".", unread)?;
                 levels.pop();
@@ -120,7 +120,7 @@ pub(crate) fn walk(
             Ok(level) => levels.push(level),
             Err(errno) => {
                 let Some(level) = levels.last() else { continue };
-                entry.trouble = Some(Trouble::of(Step::File, "entering", errno as i32));
+                entry.error = Some(RemoteError::of(ErrorStage::File, "entering", errno as i32));
                 visit(&level.directory, &name, entry)?;
             }
         }

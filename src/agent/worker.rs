@@ -13,13 +13,15 @@ use nix::sys::stat::Mode;
 use super::process::{self, Spawned, StatusPipe};
 use super::root::open_at;
 use super::{files, inject, mount, pack, unpack, walk};
-use crate::guest::wire::{Answer, At, ByteString, Entry, FileKind, Op, Stat, Step, Trouble};
+use crate::guest::wire::{
+    ByteString, Entry, ErrorStage, FileKind, Operation, PathAt, RemoteError, Response, Stat,
+};
 use crate::sys::errno_of;
 
 /// Starts the process for `op`.
-pub(crate) fn spawn(op: &Op) -> Result<Spawned, Trouble> {
+pub(crate) fn spawn(op: &Operation) -> Result<Spawned, RemoteError> {
     let (status, report) = process::status_pipe()?;
-    let is_input = matches!(op, Op::TarIn { .. });
+    let is_input = matches!(op, Operation::TarIn { .. });
     let (data, theirs) = process::pipe(true, !is_input).map_err(process::no_pipe)?;
     let pid = process::fork(|| {
         // Above all the pipes of commands must be closed, or they would never be at their end.
@@ -43,46 +45,49 @@ pub(crate) fn spawn(op: &Op) -> Result<Spawned, Trouble> {
 }
 
 /// Does what `op` asks for, in the forked process. `data` is the pipe.
-fn run(op: &Op, data: &File, status: &StatusPipe) {
+fn run(op: &Operation, data: &File, status: &StatusPipe) {
     // In a process group of its own it can be killed, and it dies with the agent.
     let _ = nix::unistd::setsid();
     crate::sys::default_signals();
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
-    let opened = |stat| status.report(&Ok::<_, Trouble>(Answer::Opened { stat }));
+    let opened = |stat| status.report(&Ok::<_, RemoteError>(Response::Opened { stat }));
     let result = match op {
-        Op::List { at, .. } => list(at, data, opened),
-        Op::Walk {
+        Operation::List { at, .. } => list(at, data, opened),
+        Operation::Walk {
             at,
             one_file_system,
             ..
         } => tree(at, *one_file_system, data, opened),
-        Op::Read {
+        Operation::Read {
             at, offset, length, ..
         } => read(at, *offset, *length, data, opened),
-        Op::TarOut { at, options, .. } => pack::pack(at, options, data, opened),
-        Op::TarIn { at, options, .. } => unpack::unpack(at, options, data, opened),
+        Operation::TarOut { at, options, .. } => pack::pack(at, options, data, opened),
+        Operation::TarIn { at, options, .. } => unpack::unpack(at, options, data, opened),
         // The others have no stream: the answer is all they report.
         op => return status.report(&answer(op)),
     };
     status.report(&result);
 }
 
-fn answer(op: &Op) -> Result<Answer, Trouble> {
+fn answer(op: &Operation) -> Result<Response, RemoteError> {
     match op {
-        Op::Survey { disks } => Ok(mount::ops::survey(*disks)),
-        Op::Warm => Ok(mount::ops::load_modules()),
-        Op::Mount {
+        Operation::Survey { disks } => Ok(mount::ops::survey(*disks)),
+        Operation::Warm => Ok(mount::ops::load_modules()),
+        Operation::Mount {
             mounts,
             at,
             read_only,
             for_commands,
         } => mount::ops::mount(mounts, at.as_path(), *read_only, *for_commands),
-        Op::Seed { at, stage } => inject::inject(at.as_path(), *stage).map(Answer::Seeded),
-        _ => Err(Trouble::new(Step::Request, "not a request for a worker")),
+        Operation::Seed { at, stage } => inject::inject(at.as_path(), *stage).map(Response::Seeded),
+        _ => Err(RemoteError::new(
+            ErrorStage::Request,
+            "not a request for a worker",
+        )),
     }
 }
 
-fn list(at: &At, data: &File, opened: impl FnOnce(Option<Stat>)) -> Result<u64, Trouble> {
+fn list(at: &PathAt, data: &File, opened: impl FnOnce(Option<Stat>)) -> Result<u64, RemoteError> {
     let directory = open_at(at, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     opened(Some(files::stat_of(&directory, at)?));
     let mut lines = EntryLines::new(data);
@@ -91,11 +96,11 @@ fn list(at: &At, data: &File, opened: impl FnOnce(Option<Stat>)) -> Result<u64, 
 }
 
 fn tree(
-    at: &At,
+    at: &PathAt,
     one_file_system: bool,
     data: &File,
     opened: impl FnOnce(Option<Stat>),
-) -> Result<u64, Trouble> {
+) -> Result<u64, RemoteError> {
     let top = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
     let stat = files::stat_of(&top, at)?;
     let is_directory = stat.kind == FileKind::Directory;
@@ -105,7 +110,7 @@ fn tree(
         path: ByteString::default(),
         stat: Some(stat),
         link: readlinkat(&top, "").ok().map(Into::into),
-        trouble: None,
+        error: None,
     })?;
     if is_directory {
         let directory = openat(&top, ".", walk::DIRECTORY, Mode::empty())
@@ -116,12 +121,12 @@ fn tree(
 }
 
 fn read(
-    at: &At,
+    at: &PathAt,
     offset: u64,
     length: Option<u64>,
     mut data: &File,
     opened: impl FnOnce(Option<Stat>),
-) -> Result<u64, Trouble> {
+) -> Result<u64, RemoteError> {
     let failed = |error: io::Error| files::failed(at, errno_of(&error));
     // Opening a FIFO must not block; it is refused afterwards.
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
@@ -132,7 +137,7 @@ fn read(
         FileKind::Directory => return Err(files::failed(at, Errno::EISDIR)),
         _ => {
             let text = format!("{}: neither a file nor a block device", at.path);
-            return Err(Trouble::new(Step::File, text));
+            return Err(RemoteError::new(ErrorStage::File, text));
         }
     }
     file.seek(SeekFrom::Start(offset)).map_err(failed)?;
@@ -158,19 +163,19 @@ impl<'a> EntryLines<'a> {
         }
     }
 
-    fn put(&mut self, entry: &Entry) -> Result<(), Trouble> {
+    fn put(&mut self, entry: &Entry) -> Result<(), RemoteError> {
         let mut line = serde_json::to_vec(entry).unwrap_or_default();
         line.push(b'\n');
         self.count += 1;
         self.out.write_all(&line).map_err(|error| unwritten(&error))
     }
 
-    fn finish(mut self) -> Result<u64, Trouble> {
+    fn finish(mut self) -> Result<u64, RemoteError> {
         self.out.flush().map_err(|error| unwritten(&error))?;
         Ok(self.count)
     }
 }
 
-fn unwritten(error: &io::Error) -> Trouble {
-    Trouble::of(Step::Process, "the pipe", errno_of(error) as i32)
+fn unwritten(error: &io::Error) -> RemoteError {
+    RemoteError::of(ErrorStage::Process, "the pipe", errno_of(error) as i32)
 }

@@ -11,7 +11,7 @@ use super::inside::{self, Camp, Inside};
 use super::{Failure, Voice};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
-use crate::guest::wire::{At, ByteString};
+use crate::guest::wire::{ByteString, PathAt};
 use crate::machine::end::End;
 use crate::machine::terminal::Terminal;
 
@@ -84,7 +84,7 @@ async fn course(
 /// The image's shell of root, or the one that is always there.
 async fn shell(inside: &Inside) -> OsString {
     let mut passwd = Vec::new();
-    let at = At {
+    let at = PathAt {
         root: ByteString(ROOT.into()),
         path: "/etc/passwd".into(),
     };

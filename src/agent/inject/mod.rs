@@ -21,25 +21,25 @@ use std::path::Path;
 
 use super::root::RootDir;
 use crate::guest::wire::seed::{Seeding, Stage};
-use crate::guest::wire::{Step, Trouble};
+use crate::guest::wire::{ErrorStage, RemoteError};
 use crate::sys::errno_of;
 
 /// Injects this program into the root at `at`. Fails if nothing in the image could start it, or
 /// if the image cannot be written to.
-pub(crate) fn inject(at: &Path, stage: Stage) -> Result<Seeding, Trouble> {
+pub(crate) fn inject(at: &Path, stage: Stage) -> Result<Seeding, RemoteError> {
     let program = File::open("/proc/self/exe").map_err(|error| {
         let errno = errno_of(&error) as i32;
-        Trouble::of(Step::Process, "the agent's program", errno)
+        RemoteError::of(ErrorStage::Process, "the agent's program", errno)
     })?;
     inject_program(&RootDir::of_request(at)?, &program, stage)
 }
 
-fn inject_program(root: &RootDir, program: &File, stage: Stage) -> Result<Seeding, Trouble> {
+fn inject_program(root: &RootDir, program: &File, stage: Stage) -> Result<Seeding, RemoteError> {
     let plan = plan::plan(root, program, stage)?;
     let mut written = Vec::new();
     for action in &plan.actions {
         image_writer::apply(root, program, action)
-            .map_err(|errno| Trouble::of(Step::File, action.path(), errno as i32))?;
+            .map_err(|errno| RemoteError::of(ErrorStage::File, action.path(), errno as i32))?;
         written.push(action.path().to_owned());
     }
     Ok(Seeding {

@@ -7,7 +7,7 @@ use super::super::root::RootDir;
 use super::file_action::FileAction;
 use super::{cloud, image_writer, init};
 use crate::guest::wire::seed::{Init, Stage};
-use crate::guest::wire::{Step, Trouble};
+use crate::guest::wire::{ErrorStage, RemoteError};
 use crate::linux::elf::{MACHINE_LENGTH, Machine};
 
 #[derive(Debug)]
@@ -25,10 +25,14 @@ pub(crate) struct InjectPlan {
 /// Programs with the SELinux label of ordinary programs.
 const ORDINARY: [&str; 4] = ["/usr/bin/env", "/usr/bin/ls", "/bin/ls", "/usr/bin/true"];
 
-/// Plans the injection of `program`. Fails with [`Step::Seed`] if nothing in the image could start
+/// Plans the injection of `program`. Fails with [`ErrorStage::Seed`] if nothing in the image could start
 /// it.
-pub(crate) fn plan(root: &RootDir, program: &File, stage: Stage) -> Result<InjectPlan, Trouble> {
-    let refused = |text| Err(Trouble::new(Step::Seed, text));
+pub(crate) fn plan(
+    root: &RootDir,
+    program: &File,
+    stage: Stage,
+) -> Result<InjectPlan, RemoteError> {
+    let refused = |text| Err(RemoteError::new(ErrorStage::Seed, text));
     let Some(init) = init::find(root) else {
         return refused("no supported init (systemd, OpenRC, sysvinit, BusyBox)");
     };

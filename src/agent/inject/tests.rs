@@ -23,7 +23,7 @@ fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
     dir
 }
 
-fn injected(dir: &Path, stage: Stage) -> Result<Seeding, Trouble> {
+fn injected(dir: &Path, stage: Stage) -> Result<Seeding, RemoteError> {
     let mut program = tempfile::tempfile().unwrap();
     program.write_all(b"agent").unwrap();
     program.rewind().unwrap();
@@ -187,9 +187,9 @@ fn an_unsupported_image_is_refused_before_anything_is_written() {
         error
     };
     let error = refused(&[("etc/os-release", "ID=data")]);
-    assert_eq!(error.step, Step::Seed);
+    assert_eq!(error.step, ErrorStage::Seed);
     let error = refused(&[("sbin/init", "runit")]);
-    assert_eq!(error.step, Step::Seed);
+    assert_eq!(error.step, ErrorStage::Seed);
 
     // A 32-bit system and this 64-bit program.
     let dir = tree(&[

@@ -32,7 +32,7 @@ impl Inventory {
     }
 
     pub(crate) fn warn(&mut self, warning: String) {
-        self.survey.remarks.push(warning);
+        self.survey.warnings.push(warning);
     }
 
     pub(crate) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &FoundDevice> {

@@ -8,7 +8,7 @@ use super::apply::{apply, mount_for_commands};
 use super::modules::Modules;
 use super::{survey, sysfs};
 use crate::guest::wire::disks::Mount;
-use crate::guest::wire::{Answer, Step, Trouble};
+use crate::guest::wire::{ErrorStage, RemoteError, Response};
 
 /// How long disks may take to appear in an emulated machine.
 const DISK_TIMEOUT: Duration = Duration::from_secs(20);
@@ -16,17 +16,17 @@ const DISK_TIMEOUT: Duration = Duration::from_secs(20);
 const VIRTIO_SCSI: u32 = 8;
 
 /// Waits for `disks` disks, and surveys all that there are.
-pub(crate) fn survey(disks: usize) -> Answer {
+pub(crate) fn survey(disks: usize) -> Response {
     let (mut modules, warnings) = wait_for_disks(disks);
     let mut survey = survey::survey(&mut modules);
-    survey.remarks.extend(warnings);
-    Answer::Survey(Box::new(survey))
+    survey.warnings.extend(warnings);
+    Response::Survey(Box::new(survey))
 }
 
 /// Loads every module, and frees the memory of their files.
-pub(crate) fn load_modules() -> Answer {
+pub(crate) fn load_modules() -> Response {
     Modules::of_the_appliance().load_all();
-    Answer::Done
+    Response::Done
 }
 
 /// Loads the drivers that the disks need, and waits for the disks. Returns one warning for each
@@ -54,7 +54,7 @@ pub(crate) fn mount(
     target: &Path,
     read_only: bool,
     for_commands: bool,
-) -> Result<Answer, Trouble> {
+) -> Result<Response, RemoteError> {
     let mut mounts = mounts.to_vec();
     if read_only {
         for mount in mounts.iter_mut().filter(|mount| mount.kind.is_some()) {
@@ -62,13 +62,13 @@ pub(crate) fn mount(
         }
     }
     let mut failed =
-        apply(&mounts, target, &mut Modules::of_the_appliance()).map_err(|error| Trouble {
-            step: Step::Disk,
+        apply(&mounts, target, &mut Modules::of_the_appliance()).map_err(|error| RemoteError {
+            step: ErrorStage::Disk,
             errno: error.errno(),
             text: error.with_cause(),
         })?;
     if for_commands {
         failed.extend(mount_for_commands(target));
     }
-    Ok(Answer::Mounted { failed })
+    Ok(Response::Mounted { failed })
 }

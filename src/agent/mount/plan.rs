@@ -1,7 +1,7 @@
 //! Turns an image's fstab into the mounts to make. Pure: the devices are given as a list.
 
 use super::super::block::fstab::FstabEntry;
-use crate::guest::wire::disks::{Content, Kind, LeftOut, Mount};
+use crate::guest::wire::disks::{Content, Kind, Mount, SkippedMount};
 
 /// A block device with every name that an fstab may use for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,13 +76,13 @@ pub(crate) fn root_entry(fstab: &[FstabEntry]) -> Option<&FstabEntry> {
 
 /// The mounts that `fstab` lists below the root, each after those it depends on, and the lines
 /// that are skipped.
-pub(crate) fn mounts(fstab: &[FstabEntry], known: &[BlockId]) -> (Vec<Mount>, Vec<LeftOut>) {
+pub(crate) fn mounts(fstab: &[FstabEntry], known: &[BlockId]) -> (Vec<Mount>, Vec<SkippedMount>) {
     let mut mounts = Vec::new();
     let mut skipped = Vec::new();
     for entry in fstab.iter().filter(|entry| entry.target != "/") {
         match mount(entry, known) {
             Ok(mount) => mounts.push(mount),
-            Err(reason) => skipped.push(LeftOut {
+            Err(reason) => skipped.push(SkippedMount {
                 source: entry.source.clone(),
                 target: entry.target.clone(),
                 reason,

@@ -33,7 +33,7 @@ pub(crate) fn survey(modules: &mut Modules) -> Survey {
     let (roots, warnings) = roots::find(&inventory.ids, modules);
     let mut survey = inventory.survey;
     survey.roots = roots;
-    survey.remarks.extend(warnings);
+    survey.warnings.extend(warnings);
     survey
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn run(disks: usize) {
     let (mut modules, warnings) = wait_for_disks(disks);
     let found = start.elapsed();
     let mut survey = survey(&mut modules);
-    survey.remarks.extend(warnings);
+    survey.warnings.extend(warnings);
     let surveyed = start.elapsed();
     let target = Path::new(TARGET);
     let mounted = match &survey.roots[..] {

@@ -15,7 +15,7 @@ use super::{Failure, Voice, results, units};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::session::SessionError;
-use crate::guest::wire::{At, ByteString, Stat};
+use crate::guest::wire::{ByteString, PathAt, Stat};
 use follow::{Next, Shown, last_lines};
 
 /// Print the end of a file of an image, and follow it while a machine writes to it
@@ -105,7 +105,7 @@ async fn again(
     args: &Args,
 ) -> Result<Found, Failure> {
     inside.enter(true, false).await?;
-    let at = At {
+    let at = PathAt {
         root: ROOT.into(),
         path: ByteString(path.to_vec()),
     };
