@@ -15,6 +15,8 @@
 //! - [`template`]: a machine saved when ready, restored copy-on-write.
 //! - [`commands`]: one file a command.
 //! - [`cli`]: the command line; the only place that prints.
+//! - [`linux`]: files and formats that Linux defines, as several modules read them: passwd,
+//!   os-release, ELF headers, memfds.
 //! - [`sys`]: the only `unsafe`.
 //!
 //! Arrows point one way: cli -> commands -> template -> guest -> machine -> image, host -> qmp -> sys, and agent
@@ -65,6 +67,7 @@ pub mod exit;
 pub mod guest;
 pub mod host;
 pub mod image;
+pub mod linux;
 pub mod machine;
 mod qmp;
 pub mod sys;

@@ -1,4 +1,4 @@
-//! Looking at one file: what stat(2), readlink(2) and statvfs(3) say.
+//! The metadata of one file: stat(2), readlink(2) and statvfs(3).
 
 use std::os::fd::AsFd;
 
@@ -9,45 +9,43 @@ use nix::sys::stat::{FileStat, fstat, fstatat, major, minor};
 use nix::sys::statfs::fstatfs;
 use nix::sys::statvfs::fstatvfs;
 
-use super::resolve::open_at;
+use super::root::open_at;
 use crate::guest::wire::{
-    ByteString, Entry, ErrorStage, FileKind, FileSystem, Operation, PathAt, RemoteError, Response,
-    Stat,
+    ByteString, Entry, ErrorStage, FileKind, FileSystem, PathAt, RemoteError, Response, Stat,
 };
 
-/// Answers a request that only looks.
-///
-/// # Errors
-/// What the system says.
-pub fn look(op: &Operation) -> Result<Response, RemoteError> {
-    match op {
-        Operation::Stat { at, follow } => {
-            let mut flags = OFlag::O_PATH;
-            flags.set(OFlag::O_NOFOLLOW, !follow);
-            let file = open_at(at, flags)?;
-            fstat(&file)
-                .map(|stat| Response::Stat(from_system(&stat)))
-                .map_err(|errno| error(at, errno))
-        }
-        Operation::ReadLink { at } => {
-            let file = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
-            // ENOENT is what readlinkat(2) says of a file that is no link.
-            readlinkat(&file, "")
-                .map(|target| Response::Link(target.into()))
-                .map_err(|errno| match errno {
-                    Errno::ENOENT => error(at, Errno::EINVAL),
-                    errno => error(at, errno),
-                })
-        }
-        Operation::StatFs { at } => {
-            let file = open_at(at, OFlag::O_PATH)?;
-            filesystem(&file).map_err(|errno| error(at, errno))
-        }
-        _ => Err(RemoteError::new(ErrorStage::Request, "not to be looked at")),
-    }
+/// stat(2), or lstat(2) unless `follow`.
+pub(crate) fn stat(at: &PathAt, follow: bool) -> Result<Response, RemoteError> {
+    let mut flags = OFlag::O_PATH;
+    flags.set(OFlag::O_NOFOLLOW, !follow);
+    stat_of(open_at(at, flags)?, at).map(Response::Stat)
 }
 
-fn error(at: &PathAt, errno: Errno) -> RemoteError {
+pub(crate) fn read_link(at: &PathAt) -> Result<Response, RemoteError> {
+    let file = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+    // For a file that is not a link readlinkat(2) fails with ENOENT here, readlink(2) with EINVAL.
+    readlinkat(&file, "")
+        .map(|target| Response::Link(target.into()))
+        .map_err(|errno| match errno {
+            Errno::ENOENT => failed(at, Errno::EINVAL),
+            errno => failed(at, errno),
+        })
+}
+
+pub(crate) fn stat_fs(at: &PathAt) -> Result<Response, RemoteError> {
+    let file = open_at(at, OFlag::O_PATH)?;
+    filesystem(&file).map_err(|errno| failed(at, errno))
+}
+
+/// The properties of an open file, which `at` names.
+pub(crate) fn stat_of(file: impl AsFd, at: &PathAt) -> Result<Stat, RemoteError> {
+    fstat(file)
+        .map(|stat| from_system(&stat))
+        .map_err(|errno| failed(at, errno))
+}
+
+/// The error for the file that `at` names.
+pub(crate) fn failed(at: &PathAt, errno: Errno) -> RemoteError {
     RemoteError::of(ErrorStage::File, at.path.as_path().display(), errno as i32)
 }
 
@@ -65,8 +63,8 @@ fn filesystem(file: impl AsFd) -> Result<Response, Errno> {
     }))
 }
 
-/// One entry of an open directory, links not followed; `path` is the name it goes by.
-pub fn entry(directory: impl AsFd, name: &std::ffi::CStr, path: ByteString) -> Entry {
+/// An entry of an open directory, links not followed. `path` is the path to report.
+pub(crate) fn entry(directory: impl AsFd, name: &std::ffi::CStr, path: ByteString) -> Entry {
     let mut entry = Entry {
         path,
         stat: None,
@@ -86,8 +84,7 @@ pub fn entry(directory: impl AsFd, name: &std::ffi::CStr, path: ByteString) -> E
     entry
 }
 
-/// stat(2)'s words as ours.
-pub fn from_system(stat: &FileStat) -> Stat {
+pub(crate) fn from_system(stat: &FileStat) -> Stat {
     let kind = match stat.st_mode & libc::S_IFMT {
         libc::S_IFREG => FileKind::File,
         libc::S_IFDIR => FileKind::Directory,

@@ -1,34 +1,36 @@
-//! The program inside the guest: this very binary under another name, or as process 1. It knows
-//! [`crate::guest::wire`] and the kernel, and needs no file of the guest besides itself.
+//! The program inside the guest: this same binary under another name, or as process 1. It speaks
+//! [`crate::guest::wire`] with the host, and needs no file of the guest besides itself.
 //!
-//! One thread, one poll(2): `serve` reads the port, starts processes and moves bytes.
-//! Whatever may take long, such as a walk through a tree, is a forked child that writes to a
-//! pipe (`job`), so the loop never waits for a disk, and every stream is a descriptor. Memory
-//! is constant: a window for each stream and one buffer for the port.
+//! One thread with one poll(2): [`event_loop`] reads the port, [`requests`] starts processes, and
+//! [`streams`] move bytes. Whatever may block, such as reading a disk, runs in a forked process
+//! ([`worker`]), which uses [`files`], [`inject`], [`mount`] and [`block`]. Memory is constant: one
+//! window for each stream and one buffer for the port.
 //!
-//! [`disks`] finds what is on the machine's disks, and mounts it; `seed` puts this program into
-//! such a root, where the image's own init will start it.
-//!
-//! It never panics on purpose: where it is process 1, its end would be the kernel's.
+//! The agent must not panic: as process 1 its end would be a kernel panic.
 
-mod account;
-mod child;
-pub mod disks;
+pub mod block;
+mod clock;
+mod clone_identity;
+mod cmdline;
+mod event_loop;
+mod exec;
 mod files;
-mod identity;
 mod init;
-mod job;
+mod inject;
+mod log;
+mod mount;
 mod pack;
 mod port;
+mod power;
 mod process;
-mod resolve;
-mod seed;
-mod serve;
+mod requests;
+mod root;
 mod streams;
-mod system;
-mod task;
+mod tasks;
 mod unpack;
+mod users;
 mod walk;
+mod worker;
 
 use std::ffi::OsString;
 use std::io;
@@ -37,46 +39,50 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+pub use mount::survey_console::MARK as SURVEY_MARK;
+use mount::{Modules, survey_console};
 use port::Port;
 
-/// How long the host's end of the port may be closed before it is held to be gone for good.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the host's end of the port may be closed before it counts as gone for good.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Whether this program is the agent: it is named `bivouac-agent`, or `init`, as the kernel
-/// calls the first program of an initramfs. Its process id says nothing: in a container
-/// `bivouac run` may well be process 1.
+/// Whether this program is the agent: its name is `bivouac-agent`, or `init`, as the kernel calls
+/// the first program of an initramfs. The process id proves nothing: `bivouac run` can be process
+/// 1 of a container.
 pub fn is_wanted() -> bool {
     let name = std::env::args_os().next().unwrap_or_default();
     let name = Path::new(&name).file_name().unwrap_or_default();
     name == "bivouac-agent" || name == "init"
 }
 
-/// The whole agent. As process 1 it does not return: it powers the machine off.
+/// Runs the agent. As process 1 it does not return: it powers the machine off.
 ///
-/// `--fd N` makes it speak over a descriptor that it was started with, in place of the port.
-/// `--emergency` is what a unit of emergency mode says.
+/// `--fd N` makes it speak over an inherited descriptor instead of the port. `--emergency` is
+/// passed by the unit of systemd's emergency mode.
 pub fn main() -> ExitCode {
-    let first = std::process::id() == 1;
-    if first {
+    let is_init = std::process::id() == 1;
+    if is_init {
         init::prepare();
-        // The port's own driver is among them; where that fails, there is no port to say so.
-        if let Err(error) = disks::modules::Modules::of_the_appliance().load("base") {
-            init::tell(&format!("loading the modules of the base: {error}"));
+        // The driver of the port is in this group. If loading it fails, the host cannot be told.
+        if let Err(error) = Modules::of_the_appliance().load("base") {
+            log::console(&format!("cannot load the base modules: {error}"));
         }
-        if let Some(disks) = disks::console::asked() {
-            disks::console::answer(disks);
-            init::power_off();
+        if let Some(disks) = cmdline::survey_disks() {
+            survey_console::run(disks);
+            mount::probe_mount::release_all();
+            power::power_off();
         }
     }
-    // A panic is a fault of ours, and must not become the kernel's.
+    // As process 1 it must survive its own panic.
     let result =
-        std::panic::catch_unwind(|| open(std::env::args_os().skip(1)).and_then(serve::serve));
-    let result = result.unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+        std::panic::catch_unwind(|| open(std::env::args_os().skip(1)).and_then(event_loop::serve));
+    let result = result.unwrap_or_else(|_| Err(io::Error::other("panicked")));
     if let Err(error) = &result {
-        init::tell(&format!("{error}"));
+        log::console(&error.to_string());
     }
-    if first {
-        init::power_off();
+    if is_init {
+        mount::probe_mount::release_all();
+        power::power_off();
     }
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -84,7 +90,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The channel to the host.
+/// Opens the channel to the host.
 fn open(args: impl Iterator<Item = OsString>) -> io::Result<Port> {
     let args: Vec<OsString> = args.collect();
     let mut after = args.iter().skip_while(|arg| *arg != "--fd").skip(1);
@@ -96,7 +102,7 @@ fn open(args: impl Iterator<Item = OsString>) -> io::Result<Port> {
     crate::sys::close_on_exec_from(3)?;
     let mut port = connect(inherited)?;
     let is_emergency = args.iter().any(|arg| arg == "--emergency");
-    port.is_emergency = is_emergency && !system::wants_emergency();
+    port.is_emergency = is_emergency && !cmdline::wants_emergency();
     Ok(port)
 }
 
@@ -108,7 +114,7 @@ fn connect(inherited: Option<OwnedFd>) -> io::Result<Port> {
             if std::process::id() != 1 {
                 port::load_driver();
             }
-            Port::new(port::find(PATIENCE)?, true, PATIENCE)
+            Port::new(port::find(RECONNECT_TIMEOUT)?, true, RECONNECT_TIMEOUT)
         }
     }
 }

@@ -11,13 +11,13 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 
 use super::files;
-use super::process::errno_of;
-use super::resolve::open_at;
+use super::root::open_at;
 use super::walk::{self, DIRECTORY};
 use crate::archive::{ArchiveError, Packer};
 use crate::guest::wire::{
     ByteString, Entry, ErrorStage, FileKind, PathAt, RemoteError, Stat, TarOptions,
 };
+use crate::sys::errno_of;
 
 /// Writes what is at `at`, and returns the number of members.
 ///

@@ -1,4 +1,4 @@
-//! The channel to the host: bytes in, frames out, and a buffer for what waits to be written.
+//! The channel to the host: decodes frames, and buffers those to be written.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -9,45 +9,42 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::wait::waitpid;
 use nix::unistd::execv;
-use serde::Serialize;
 
+use super::log;
 use crate::guest::wire::{
-    Decoder, Frame, Hello, PORT, StreamId, WireError, put_control, put_credit, put_data, put_end,
-    put_hello, put_stop,
+    AgentMessage, Decoder, ErrorStage, Frame, Hello, Notice, PORT, RemoteError, Reply, Response,
+    StreamId, WireError, put_control, put_credit, put_data, put_end, put_hello, put_stop,
 };
 
-/// Above this many bytes to be written nothing more is read, from the port or from a process.
+/// The size of the write buffer above which no more is read, from the port or from processes.
 const FULL: usize = 256 << 10;
 
 /// Where the kernel lists the ports of virtio-serial devices.
 const PORTS: &str = "/sys/class/virtio-ports";
 
-/// Opens the port by the name that the host gave it. There is no udev to make a link.
-///
-/// # Errors
-/// No port of this name within `patience`: its driver may be loaded only now.
-pub fn find(patience: Duration) -> io::Result<File> {
+/// Opens the port by the name that the host gave it, without udev's links. Its driver may still be
+/// loading, so it waits up to `timeout` for the port.
+pub(crate) fn find(timeout: Duration) -> io::Result<File> {
     let start = Instant::now();
     loop {
-        match look() {
-            Some(device) => {
+        match device() {
+            Some(name) => {
                 return OpenOptions::new()
                     .read(true)
                     .write(true)
                     .custom_flags(OFlag::O_NONBLOCK.bits())
-                    .open(format!("/dev/{device}"));
+                    .open(format!("/dev/{name}"));
             }
-            None if start.elapsed() < patience => std::thread::sleep(Duration::from_millis(20)),
+            None if start.elapsed() < timeout => std::thread::sleep(Duration::from_millis(20)),
             None => return Err(io::Error::other(format!("no virtio-serial port {PORT}"))),
         }
     }
 }
 
-/// Has the driver loaded, in a system that is not ours and may not have done it by itself.
-/// A kernel may have it built in, and a system may lack the program: then the port is there, or
-/// it never comes, and that is told.
-pub fn load_driver() {
-    if look().is_some() {
+/// Loads the port's driver with the guest's modprobe, in case its init did not. Failures are
+/// ignored: the driver may be built in, and if not, [`find`] reports the missing port.
+pub(crate) fn load_driver() {
+    if device().is_some() {
         return;
     }
     let child = crate::sys::fork_child(|| {
@@ -61,7 +58,7 @@ pub fn load_driver() {
     }
 }
 
-fn look() -> Option<String> {
+fn device() -> Option<String> {
     fs::read_dir(PORTS).ok()?.find_map(|entry| {
         let entry = entry.ok()?;
         let name = fs::read_to_string(entry.path().join("name")).ok()?;
@@ -69,37 +66,35 @@ fn look() -> Option<String> {
     })
 }
 
-/// What reading gave.
+/// The state of the host's end.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Input {
-    /// Bytes, or none yet.
+pub(crate) enum HostEnd {
     Open,
-    /// The host's end is closed.
     HungUp,
 }
 
-/// The port.
 #[derive(Debug)]
-pub struct Port {
+pub(crate) struct Port {
     file: File,
     decoder: Decoder,
     out: Vec<u8>,
     written: usize,
     scratch: Vec<u8>,
-    /// How long a hang-up may last.
-    pub patience: Duration,
-    /// It is the port of a guest, and not any descriptor.
-    pub is_of_guest: bool,
-    /// The guest's init gave up its boot, and started the agent in emergency mode.
-    pub is_emergency: bool,
+    /// How long the host's end may be closed.
+    pub(crate) reconnect_timeout: Duration,
+    /// This is the port of a guest, not an inherited descriptor.
+    pub(crate) is_of_guest: bool,
+    /// The guest's boot failed, and its init started the agent in emergency mode.
+    pub(crate) is_emergency: bool,
 }
 
 impl Port {
-    /// Over an open descriptor, which becomes non-blocking. `patience` is for hang-ups.
-    ///
-    /// # Errors
-    /// What fcntl(2) says.
-    pub fn new(file: File, is_of_guest: bool, patience: Duration) -> io::Result<Self> {
+    /// Speaks over an open descriptor, which becomes non-blocking.
+    pub(crate) fn new(
+        file: File,
+        is_of_guest: bool,
+        reconnect_timeout: Duration,
+    ) -> io::Result<Self> {
         let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
         fcntl(&file, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
         Ok(Self {
@@ -108,57 +103,48 @@ impl Port {
             out: Vec::new(),
             written: 0,
             scratch: vec![0; 64 << 10],
-            patience,
+            reconnect_timeout,
             is_of_guest,
             is_emergency: false,
         })
     }
 
-    /// For poll(2).
-    pub fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 
-    /// Whether something waits to be written.
-    pub fn has_output(&self) -> bool {
+    /// Whether there is something to be written.
+    pub(crate) fn has_output(&self) -> bool {
         self.written < self.out.len()
     }
 
-    /// Whether more output may be made.
-    pub fn has_room(&self) -> bool {
+    /// Whether the write buffer has room.
+    pub(crate) fn has_room(&self) -> bool {
         self.out.len() - self.written < FULL
     }
 
-    /// Reads once; [`Port::frame`] then has what came.
-    ///
-    /// # Errors
-    /// What read(2) says.
-    pub fn read(&mut self) -> io::Result<Input> {
+    /// Reads once; [`Port::frame`] returns what arrived.
+    pub(crate) fn read(&mut self) -> io::Result<HostEnd> {
         match (&self.file).read(&mut self.scratch) {
-            Ok(0) => return Ok(Input::HungUp),
+            Ok(0) => return Ok(HostEnd::HungUp),
             Ok(n) => self.decoder.push(&self.scratch[..n]),
             Err(error) if is_transient(&error) => {}
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                return Ok(Input::HungUp);
+                return Ok(HostEnd::HungUp);
             }
             Err(error) => return Err(error),
         }
-        Ok(Input::Open)
+        Ok(HostEnd::Open)
     }
 
-    /// The next frame of what was read.
-    ///
-    /// # Errors
-    /// What the host did wrong.
-    pub fn frame(&mut self) -> Result<Option<Frame>, WireError> {
+    /// The next frame, or the host's violation of the protocol.
+    pub(crate) fn frame(&mut self) -> Result<Option<Frame>, WireError> {
         self.decoder.next()
     }
 
-    /// Writes as much as the port takes now.
-    ///
-    /// # Errors
-    /// What write(2) says; a closed host end is no error here, reading will tell it.
-    pub fn write(&mut self) -> io::Result<()> {
+    /// Writes as much as the port accepts now. A closed host end is not an error here: reading
+    /// reports it.
+    pub(crate) fn write(&mut self) -> io::Result<()> {
         while self.has_output() {
             match (&self.file).write(&self.out[self.written..]) {
                 Ok(n) => self.written += n,
@@ -173,60 +159,83 @@ impl Port {
         Ok(())
     }
 
-    /// Forgets what came and what waits: the conversation is over.
-    pub fn reset(&mut self) {
+    /// Drops all buffered input and output: the connection is over.
+    pub(crate) fn reset(&mut self) {
         self.decoder.reset();
         self.out.clear();
         self.written = 0;
     }
 
-    /// Waits for a hello; what waits to be written stays.
-    pub fn expect_hello(&mut self) {
+    /// Skips all input up to a hello. Output is kept.
+    pub(crate) fn expect_hello(&mut self) {
         self.decoder.reset();
     }
 
-    /// Forgets what waits to be written, and says hello.
-    pub fn hello(&mut self, hello: &Hello) {
-        // What of an old frame is already written is torn; the preamble is found behind it.
+    /// Drops the buffered output, and sends a hello.
+    pub(crate) fn hello(&mut self, hello: &Hello) {
+        // A frame that was written in part is torn; the host finds the preamble after it.
         self.out.clear();
         self.written = 0;
-        // Its program version is ours, and short.
+        // It cannot be too long: our version is short.
         let _ = put_hello(&mut self.out, hello);
     }
 
-    /// Sends a message.
-    ///
-    /// # Errors
-    /// It is over the cap.
-    pub fn control<M: Serialize>(&mut self, message: &M) -> Result<(), WireError> {
-        put_control(&mut self.out, message)
+    /// Sends a message. A hostile disk can make one too long; the host waits for it, so an error is
+    /// sent instead.
+    pub(crate) fn send(&mut self, message: &AgentMessage) {
+        let Err(error) = put_control(&mut self.out, message) else {
+            return;
+        };
+        log::console(&format!("cannot send a message: {error}"));
+        let error = RemoteError::new(ErrorStage::Request, "the response is too long to be sent");
+        let result = Err(error.clone());
+        let instead = match message {
+            AgentMessage::Reply(Reply { id, .. }) => AgentMessage::Reply(Reply {
+                id: *id,
+                result: Err(error),
+            }),
+            AgentMessage::Notice(Notice::Broken { stream, .. }) => {
+                AgentMessage::Notice(Notice::Broken {
+                    stream: *stream,
+                    error: error,
+                })
+            }
+            AgentMessage::Notice(Notice::Unpacked { id, .. }) => {
+                AgentMessage::Notice(Notice::Unpacked { id: *id, result })
+            }
+            // These two are short.
+            AgentMessage::Notice(Notice::Ended { .. } | Notice::Violation { .. }) => return,
+        };
+        let _ = put_control(&mut self.out, &instead);
     }
 
-    /// Sends data.
-    pub fn data(&mut self, stream: StreamId, bytes: &[u8]) {
+    /// Answers a request.
+    pub(crate) fn reply(&mut self, id: u64, result: Result<Response, RemoteError>) {
+        self.send(&AgentMessage::Reply(Reply { id, result }));
+    }
+
+    pub(crate) fn data(&mut self, stream: StreamId, bytes: &[u8]) {
         self.out.drain(..self.written);
         self.written = 0;
         put_data(&mut self.out, stream, bytes);
     }
 
-    /// Sends an end-of-file.
-    pub fn end(&mut self, stream: StreamId) {
+    pub(crate) fn end(&mut self, stream: StreamId) {
         put_end(&mut self.out, stream);
     }
 
-    /// Sends a credit.
-    pub fn credit(&mut self, stream: StreamId, bytes: u32) {
+    pub(crate) fn credit(&mut self, stream: StreamId, bytes: u32) {
         put_credit(&mut self.out, stream, bytes);
     }
 
-    /// Tells that no more is wanted.
-    pub fn stop(&mut self, stream: StreamId) {
+    /// Tells the host that no more of a stream is wanted.
+    pub(crate) fn stop(&mut self, stream: StreamId) {
         put_stop(&mut self.out, stream);
     }
 }
 
-/// Whether a call just has to be made again, at once or after poll(2).
-pub fn is_transient(error: &io::Error) -> bool {
+/// Whether a call must be repeated, at once or after poll(2).
+pub(crate) fn is_transient(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted

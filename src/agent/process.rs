@@ -1,12 +1,13 @@
-//! Starting a command or a job: pipes or a terminal, a fork, and a pipe on which the child
-//! tells how it went.
+//! Starts commands: pipes or a terminal, a fork, and a status pipe.
 //!
-//! That pipe closes at exec: nothing on it means that the command runs. A failed step, and all
-//! that a job has to say, comes over it as lines of JSON.
+//! The child reports over the status pipe, in lines of JSON. The pipe is closed at execve(2), so
+//! nothing on it means that the command runs. A failed step, or what a worker has to say, is
+//! written to it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
@@ -15,98 +16,84 @@ use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::unistd::{Pid, pipe2};
 use serde::Serialize;
 
-use super::child::{self, Ends};
-use super::job;
-use crate::guest::wire::{Command, ErrorStage, Operation, RemoteError, WindowSize};
+use super::exec::{self, ChildStdio};
+use crate::guest::wire::{Command, ErrorStage, RemoteError, WindowSize};
+use crate::sys::errno_of;
 
-/// What a pipe holds; fewer turns between the child and the loop.
-const PIPE: i32 = 256 << 10;
+/// The capacity of a pipe: a large one needs fewer wake-ups.
+const PIPE_SIZE: i32 = 256 << 10;
 
-/// A child, and the agent's ends of what leads to it. All of them are non-blocking.
+/// A child, and the agent's ends of its descriptors. They are non-blocking.
 #[derive(Debug)]
-pub struct Spawned {
-    /// It is a job, not a command.
-    pub is_job: bool,
-    /// Its process id and the id of its process group.
-    pub pid: Pid,
-    /// Where it tells how it went.
-    pub status: File,
-    /// Its terminal.
-    pub terminal: Option<File>,
-    /// Where its input goes.
-    pub stdin: Option<File>,
-    /// Where its output comes from.
-    pub stdout: Option<File>,
-    /// Where its error output comes from.
-    pub stderr: Option<File>,
+pub(crate) struct Spawned {
+    /// Whether it is a worker, not a command.
+    pub(crate) is_worker: bool,
+    /// The process id, and that of the process group.
+    pub(crate) pid: Pid,
+    pub(crate) status: File,
+    pub(crate) terminal: Option<File>,
+    pub(crate) stdin: Option<File>,
+    pub(crate) stdout: Option<File>,
+    pub(crate) stderr: Option<File>,
 }
 
 /// The child's end of the status pipe.
 #[derive(Debug)]
-pub struct Status(File);
+pub(crate) struct StatusPipe(File);
 
-impl Status {
-    /// Tells something, as one line.
-    pub fn tell<T: Serialize>(&self, value: &T) {
+impl StatusPipe {
+    /// Writes a value as one line.
+    pub(crate) fn report<T: Serialize>(&self, value: &T) {
         let mut line = serde_json::to_vec(value).unwrap_or_default();
         line.push(b'\n');
-        // Without the agent there is nobody to be told.
+        // If this fails the agent is gone.
         let _ = (&self.0).write_all(&line);
     }
 }
 
-/// Starts a command. `wanted` says which of stdin, stdout and stderr lead to the host.
-///
-/// # Errors
-/// There are no descriptors, processes or terminals left. What fails in the child comes over
+impl AsFd for StatusPipe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The error for a pipe that could not be made.
+pub(crate) fn no_pipe(errno: Errno) -> RemoteError {
+    RemoteError::of(ErrorStage::Process, "a pipe", errno as i32)
+}
+
+/// Makes a status pipe: the agent's end and the child's.
+pub(crate) fn status_pipe() -> Result<(File, StatusPipe), RemoteError> {
+    let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(no_pipe)?;
+    Ok((
+        non_blocking(ours).map_err(no_pipe)?,
+        StatusPipe(theirs.into()),
+    ))
+}
+
+/// The child that was forked, or the error if there is none.
+pub(crate) fn forked(child: io::Result<Pid>) -> Result<Pid, RemoteError> {
+    child
+        .map_err(|error| RemoteError::of(ErrorStage::Process, "a process", errno_of(&error) as i32))
+}
+
+/// Starts a command; `wanted` says which of stdin, stdout and stderr lead to the host. Fails if
+/// there are no descriptors, processes or terminals left; what fails in the child is reported over
 /// the status pipe.
-pub fn command(command: &Command, wanted: [bool; 3]) -> Result<Spawned, RemoteError> {
-    let failed = |errno: Errno| RemoteError::of(ErrorStage::Process, "a pipe", errno as i32);
-    let (status, told) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
-    let mut ours = [None, None, None];
-    let mut terminal = None;
-    let ends = match command.pty {
-        Some(size) => {
-            let (master, slave) = open_terminal(size).map_err(|errno| {
-                RemoteError::of(ErrorStage::Process, "a terminal", errno as i32)
-            })?;
-            let copy = |file: &File| file.try_clone().map_err(|error| failed(errno_of(&error)));
-            if wanted[0] {
-                ours[0] = Some(copy(&master)?);
-            }
-            ours[1] = Some(copy(&master)?);
-            terminal = Some(master);
-            Ends {
-                stdin: copy(&slave)?,
-                stdout: copy(&slave)?,
-                stderr: slave,
-                terminal: true,
-            }
-        }
-        None => {
-            let stdin = end(wanted[0], false).map_err(failed)?;
-            let stdout = end(wanted[1], true).map_err(failed)?;
-            let stderr = end(wanted[2], true).map_err(failed)?;
-            ours = [stdin.0, stdout.0, stderr.0];
-            Ends {
-                stdin: stdin.1,
-                stdout: stdout.1,
-                stderr: stderr.1,
-                terminal: false,
-            }
-        }
+pub(crate) fn command(command: &Command, wanted: [bool; 3]) -> Result<Spawned, RemoteError> {
+    let (status, report) = status_pipe()?;
+    let (stdio, [stdin, stdout, stderr], terminal) = match command.pty {
+        Some(size) => terminal_stdio(wanted[0], size)?,
+        None => pipe_stdio(wanted).map_err(no_pipe)?,
     };
-    let told = Status(told.into());
-    let pid = crate::sys::fork_child(|| {
-        told.tell(&Err::<(), _>(child::execute(command, &ends)));
+    let pid = forked(crate::sys::fork_child(|| {
+        report.report(&Err::<(), _>(exec::execute(command, &stdio)));
         1
-    })
-    .map_err(|error| RemoteError::of(ErrorStage::Process, "a process", errno_of(&error) as i32))?;
-    let [stdin, stdout, stderr] = ours;
+    }))?;
     Ok(Spawned {
-        is_job: false,
+        is_worker: false,
         pid,
-        status: non_blocking(status).map_err(failed)?,
+        status,
         terminal,
         stdin,
         stdout,
@@ -114,48 +101,47 @@ pub fn command(command: &Command, wanted: [bool; 3]) -> Result<Spawned, RemoteEr
     })
 }
 
-/// Starts what takes long as a process of its own: its data goes over a pipe in place of a
-/// command's standard input or output.
-///
-/// # Errors
-/// As for a command.
-pub fn job(op: &Operation) -> Result<Spawned, RemoteError> {
-    let failed = |errno: Errno| RemoteError::of(ErrorStage::Process, "a pipe", errno as i32);
-    let (status, told) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
-    let (data, theirs) = end(true, !matches!(op, Operation::TarIn { .. })).map_err(failed)?;
-    let told = Status(told.into());
-    // No others, the pipes of commands above all: an end held here would keep them from ending.
-    let keep = [theirs.as_fd(), told.0.as_fd()];
-    let pid = crate::sys::fork_child_keeping(keep, || {
-        job::run(op, &theirs, &told);
-        0
-    })
-    .map_err(|error| RemoteError::of(ErrorStage::Process, "a process", errno_of(&error) as i32))?;
-    let (stdin, stdout) = match op {
-        Operation::TarIn { .. } => (data, None),
-        _ => (None, data),
+/// The child's ends, the agent's ends, and the terminal if there is one.
+type Stdio = (ChildStdio, [Option<File>; 3], Option<File>);
+
+fn terminal_stdio(has_input: bool, size: WindowSize) -> Result<Stdio, RemoteError> {
+    let (master, slave) = open_terminal(size)
+        .map_err(|errno| RemoteError::of(ErrorStage::Process, "a terminal", errno as i32))?;
+    let copy = |file: &File| file.try_clone().map_err(|error| no_pipe(errno_of(&error)));
+    let stdin = has_input.then(|| copy(&master)).transpose()?;
+    let ours = [stdin, Some(copy(&master)?), None];
+    let stdio = ChildStdio {
+        stdin: copy(&slave)?,
+        stdout: copy(&slave)?,
+        stderr: slave,
+        is_terminal: true,
     };
-    Ok(Spawned {
-        is_job: true,
-        pid,
-        status: non_blocking(status).map_err(failed)?,
-        terminal: None,
-        stdin,
-        stdout,
-        stderr: None,
-    })
+    Ok((stdio, ours, Some(master)))
 }
 
-/// A pipe: our end, where one is wanted, and the child's, else /dev/null.
-fn end(wanted: bool, to_us: bool) -> Result<(Option<File>, File), Errno> {
+fn pipe_stdio(wanted: [bool; 3]) -> Result<Stdio, Errno> {
+    let stdin = pipe(wanted[0], false)?;
+    let stdout = pipe(wanted[1], true)?;
+    let stderr = pipe(wanted[2], true)?;
+    let stdio = ChildStdio {
+        stdin: stdin.1,
+        stdout: stdout.1,
+        stderr: stderr.1,
+        is_terminal: false,
+    };
+    Ok((stdio, [stdin.0, stdout.0, stderr.0], None))
+}
+
+/// Makes a pipe: the agent's end, if it is `wanted`, and the child's, else /dev/null.
+pub(crate) fn pipe(wanted: bool, to_agent: bool) -> Result<(Option<File>, File), Errno> {
     if !wanted {
         let null = OpenOptions::new().read(true).write(true).open("/dev/null");
         return Ok((None, null.map_err(|error| errno_of(&error))?));
     }
     let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
-    // Only a wish: the user's limit on pipe memory may be reached.
-    let _ = fcntl(&read, FcntlArg::F_SETPIPE_SZ(PIPE));
-    let (ours, theirs) = match to_us {
+    // This fails if the user's limit on pipe memory is reached, and is not essential.
+    let _ = fcntl(&read, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
+    let (ours, theirs) = match to_agent {
         true => (read, write),
         false => (write, read),
     };
@@ -167,7 +153,7 @@ fn non_blocking(descriptor: OwnedFd) -> Result<File, Errno> {
     Ok(descriptor.into())
 }
 
-/// A new terminal of this size: our end and the command's.
+/// Opens a new terminal: the agent's end and the command's.
 fn open_terminal(size: WindowSize) -> Result<(File, File), Errno> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let master = posix_openpt(flags)?;
@@ -182,9 +168,4 @@ fn open_terminal(size: WindowSize) -> Result<(File, File), Errno> {
     crate::sys::set_window_size(&slave, size.rows, size.columns)
         .map_err(|error| errno_of(&error))?;
     Ok((File::from(OwnedFd::from(master)), slave))
-}
-
-/// The system's number of an error.
-pub fn errno_of(error: &io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32))
 }

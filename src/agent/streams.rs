@@ -1,5 +1,5 @@
-//! Streams as descriptors: what the host sends goes into one, what comes out of one goes to
-//! the host, neither faster than the slower side takes it.
+//! Streams between the host and the descriptors of processes, with flow control in both
+//! directions.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -7,24 +7,24 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use super::port::{Port, is_transient};
-use crate::guest::wire::{MAX_DATA, ReceiveWindow, RemoteError, SendWindow, StreamId, WireError};
+use crate::guest::wire::{MAX_DATA, ReceiveWindow, SendWindow, StreamId, WireError};
 
-/// How long a terminal may be silent after its command ended before its stream ends: what was
-/// written last reaches our end only after the kernel's own work queue.
+/// How long a terminal must be silent after its command ended until its stream ends: the kernel
+/// delivers the last output asynchronously.
 const SILENCE: Duration = Duration::from_millis(100);
 
-/// The control character that a terminal takes for end-of-file (VEOF).
+/// The control character for end-of-file (VEOF).
 const END_OF_FILE: u8 = 4;
 
-/// From the host to a process.
+/// A stream from the host to a process.
 #[derive(Debug)]
-pub struct Input {
+pub(crate) struct Input {
     /// The request whose process reads it.
-    pub task: u64,
+    pub(crate) task: u64,
     /// Whether the request was answered, so that the stream exists.
-    pub open: bool,
-    /// Gone once the process reads no more.
-    pub file: Option<File>,
+    pub(crate) open: bool,
+    /// `None` once the process no longer reads.
+    pub(crate) file: Option<File>,
     terminal: bool,
     buffer: VecDeque<u8>,
     window: ReceiveWindow,
@@ -32,8 +32,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// Into `file`.
-    pub fn new(task: u64, file: File, terminal: bool) -> Self {
+    pub(crate) fn new(task: u64, file: File, terminal: bool) -> Self {
         Self {
             task,
             open: false,
@@ -45,11 +44,8 @@ impl Input {
         }
     }
 
-    /// Takes data of the host's.
-    ///
-    /// # Errors
-    /// More than was credited, or after the end.
-    pub fn take(&mut self, id: StreamId, bytes: &[u8]) -> Result<(), WireError> {
+    /// Accepts data from the host. Fails if it is more than was credited, or after the end.
+    pub(crate) fn accept(&mut self, id: StreamId, bytes: &[u8]) -> Result<(), WireError> {
         if !self.open || self.ending {
             return Err(WireError::NotOpen {
                 kind: 3,
@@ -63,32 +59,31 @@ impl Input {
         Ok(())
     }
 
-    /// Notes the end-of-file.
-    pub fn finish(&mut self) {
+    /// The host sent end-of-file.
+    pub(crate) fn finish(&mut self) {
         if self.terminal && self.file.is_some() && !self.ending {
             self.buffer.push_back(END_OF_FILE);
         }
         self.ending = true;
     }
 
-    /// Whether something waits to be written.
-    pub fn has_data(&self) -> bool {
+    pub(crate) fn has_data(&self) -> bool {
         !self.buffer.is_empty()
     }
 
-    /// Whether poll(2) tells when its reader is gone, with nothing to write. A terminal's
-    /// hang-up would be told over and over.
-    pub fn is_watched(&self) -> bool {
+    /// Whether to poll it even without data, to notice that the reader is gone. A terminal would
+    /// report its hang-up over and over.
+    pub(crate) fn is_watched(&self) -> bool {
         !self.terminal || self.has_data()
     }
 
-    /// Whether it is over: the host ended it and everything is written.
-    pub fn is_over(&self) -> bool {
+    /// Whether the host ended it and everything is written.
+    pub(crate) fn is_over(&self) -> bool {
         self.ending && self.buffer.is_empty()
     }
 
-    /// Writes as much as is taken now, and credits what was written.
-    pub fn pump(&mut self, id: StreamId, port: &mut Port) {
+    /// Writes as much as the process accepts now, and credits it.
+    pub(crate) fn pump(&mut self, id: StreamId, port: &mut Port) {
         while let (Some(mut file), false) = (self.file.as_ref(), self.buffer.is_empty()) {
             let (front, _) = self.buffer.as_slices();
             match file.write(front) {
@@ -105,8 +100,8 @@ impl Input {
         }
     }
 
-    /// The process reads no more: tells the host, once, and drops what was for it.
-    pub fn close(&mut self, id: StreamId, port: &mut Port) {
+    /// The process no longer reads: tells the host, once, and drops the data.
+    pub(crate) fn close(&mut self, id: StreamId, port: &mut Port) {
         if self.file.take().is_some() && !self.ending {
             port.stop(id);
         }
@@ -114,69 +109,65 @@ impl Input {
     }
 }
 
-/// From a process to the host.
+/// A stream from a process to the host.
 #[derive(Debug)]
-pub struct Output {
+pub(crate) struct Output {
     /// The request whose process writes it.
-    pub task: u64,
+    pub(crate) task: u64,
     /// Whether the request was answered, so that the stream exists.
-    pub open: bool,
-    /// Where it comes from.
-    pub file: File,
-    /// What may be sent.
-    pub window: SendWindow,
-    /// Its end is not its descriptor's, but waits for the verdict of the job.
-    pub is_job: bool,
+    pub(crate) open: bool,
+    pub(crate) file: File,
+    /// How much may be sent.
+    pub(crate) window: SendWindow,
+    /// It is of a worker: at the end of the descriptor the result is still to come.
+    pub(crate) is_worker: bool,
     terminal: bool,
-    /// Since when the process is gone or, later, the terminal silent.
+    /// When the process ended or, later, when its last output arrived.
     ended: Option<Instant>,
-    /// The descriptor is at its end; a job's verdict may be missing yet.
-    pub drained: bool,
+    /// The descriptor is at its end.
+    pub(crate) drained: bool,
 }
 
 impl Output {
-    /// Out of `file`.
-    pub fn new(task: u64, file: File, terminal: bool, is_job: bool) -> Self {
+    pub(crate) fn new(task: u64, file: File, terminal: bool, is_worker: bool) -> Self {
         Self {
             task,
             open: false,
             file,
             window: SendWindow::default(),
-            is_job,
+            is_worker,
             terminal,
             ended: None,
             drained: false,
         }
     }
 
-    /// Whether it should be read now.
-    pub fn is_wanted(&self) -> bool {
+    /// Whether it may be read now.
+    pub(crate) fn is_wanted(&self) -> bool {
         self.open && !self.drained && self.window.left() > 0
     }
 
-    /// The command has ended. What is in the pipe still goes out; what others who hold it may
-    /// write later does not.
-    pub fn command_ended(&mut self) {
-        if !self.is_job {
+    /// The command ended. What is in the pipe is still sent, but not what processes that still
+    /// hold it write later.
+    pub(crate) fn command_ended(&mut self) {
+        if !self.is_worker {
             self.ended = Some(Instant::now());
         }
     }
 
-    /// When to look again though poll(2) is silent.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// When to read even if poll(2) reports nothing.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let since = self.ended.filter(|_| self.is_wanted())?;
-        Some(
-            since
-                + if self.terminal {
-                    SILENCE
-                } else {
-                    Duration::ZERO
-                },
-        )
+        let silence = if self.terminal {
+            SILENCE
+        } else {
+            Duration::ZERO
+        };
+        Some(since + silence)
     }
 
-    /// Reads once and sends what came.
-    pub fn pump(&mut self, id: StreamId, port: &mut Port, scratch: &mut [u8]) {
+    /// Reads once, and sends what arrived.
+    pub(crate) fn pump(&mut self, id: StreamId, port: &mut Port, scratch: &mut [u8]) {
         let most = self.window.left().min(MAX_DATA).min(scratch.len());
         match self.file.read(&mut scratch[..most]) {
             Ok(0) => self.drained = true,
@@ -189,11 +180,8 @@ impl Output {
                 let over = self.deadline().is_some_and(|end| end <= Instant::now());
                 self.drained |= over && error.kind() == io::ErrorKind::WouldBlock;
             }
-            // A terminal whose other end is closed says EIO.
+            // EIO of a terminal means that its other end is closed.
             Err(_) => self.drained = true,
         }
     }
 }
-
-/// What a job says in the end: how much it did.
-pub type Verdict = Result<u64, RemoteError>;

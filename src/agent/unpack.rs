@@ -8,23 +8,21 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
 
 use super::pack::{first_of, stream_error};
-use super::resolve::Root;
+use super::root::RootDir;
 use crate::archive::{Policy, TargetDir, unpack as unpack_stream};
 use crate::guest::wire::{ByteString, ErrorStage, PathAt, RemoteError, Stat, TarOptions};
 
 /// A directory below a root.
 struct BelowRoot {
-    root: Root,
+    root: RootDir,
     base: PathBuf,
 }
 
 impl TargetDir for BelowRoot {
     fn open(&self, below: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
-        let path = self.base.join(below);
-        self.root.look_up(&path, flags, Mode::empty())
+        self.root.open_below(self.base.join(below), flags)
     }
 }
 
@@ -40,7 +38,7 @@ pub fn unpack(
     opened: impl FnOnce(Option<Stat>),
 ) -> Result<u64, RemoteError> {
     let target = BelowRoot {
-        root: Root::open(at.root.as_path())?,
+        root: RootDir::of_request(at.root.as_path())?,
         base: at.path.as_path().to_owned(),
     };
     target

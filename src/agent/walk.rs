@@ -1,6 +1,6 @@
-//! A tree, entry by entry, in constant memory: no list of names is ever held, only one open
-//! directory for each level. Symbolic links are not followed; each step is one name of an open
-//! directory, so a tree that changes meanwhile leads nowhere else.
+//! Walks a directory tree in constant memory: one open directory for each level, and no list of
+//! names. Symbolic links are not followed, and each step opens one name in an open directory, so a
+//! tree that changes meanwhile cannot lead out of it.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,11 +13,11 @@ use nix::sys::stat::{Mode, fstat};
 use super::files;
 use crate::guest::wire::{ByteString, Entry, ErrorStage, FileKind, RemoteError};
 
-/// How deep a tree may be; what is below is reported as an error of its directory.
-const DEEPEST: usize = 400;
+/// Limit on the depth. A directory below it is reported with an error.
+const MAX_DEPTH: usize = 400;
 
-/// Opens a directory, never through a link.
-pub const DIRECTORY: OFlag = OFlag::O_RDONLY
+/// Flags that open a directory, but not through a link.
+pub(crate) const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
@@ -25,7 +25,7 @@ pub const DIRECTORY: OFlag = OFlag::O_RDONLY
 struct Level {
     directory: OwnedFd,
     names: OwningIter,
-    /// How long the path of the directory is.
+    /// The length of the directory's path.
     path: usize,
 }
 
@@ -51,11 +51,8 @@ impl Level {
     }
 }
 
-/// Gives the entries of a directory to `visit`, with the directory and the name.
-///
-/// # Errors
-/// It cannot be read, or what `visit` says.
-pub fn list(
+/// Calls `visit` for every entry of a directory, with the directory and the name.
+pub(crate) fn list(
     directory: OwnedFd,
     mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), RemoteError>,
 ) -> Result<(), RemoteError> {
@@ -70,12 +67,9 @@ pub fn list(
     Ok(())
 }
 
-/// Gives everything below a directory to `visit`, parents first, with the directory that holds
-/// it and the name. A directory that cannot be entered comes a second time, with its error.
-///
-/// # Errors
-/// The directory itself cannot be read, or what `visit` says.
-pub fn walk(
+/// Calls `visit` for everything below a directory, parents first, with the directory that contains
+/// it and the name. A directory that cannot be entered is visited a second time, with the error.
+pub(crate) fn walk(
     top: OwnedFd,
     one_file_system: bool,
     mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), RemoteError>,
@@ -84,7 +78,7 @@ pub fn walk(
     let device = fstat(&top).map_err(failed)?.st_dev;
     let mut levels = vec![Level::new(top, 0).map_err(failed)?];
     let mut path: Vec<u8> = Vec::new();
-    let depth_limit = deepest();
+    let max_depth = max_depth();
     loop {
         let depth = levels.len();
         let Some(level) = levels.last_mut() else {
@@ -97,15 +91,15 @@ pub fn walk(
                 continue;
             }
             Some(Ok(name)) => name,
-            // Nothing more of this directory can be had.
+            // The rest of this directory cannot be read.
             Some(Err(errno)) => {
-                let whole = Entry {
+                let unread = Entry {
                     path: ByteString(path.clone()),
                     stat: None,
                     link: None,
                     error: Some(RemoteError::of(ErrorStage::File, "reading", errno as i32)),
                 };
-                visit(&level.directory, c".", whole)?;
+                visit(&level.directory, c".", unread)?;
                 levels.pop();
                 continue;
             }
@@ -122,7 +116,7 @@ pub fn walk(
         if !below {
             continue;
         }
-        match enter(level, &name, path.len(), depth, depth_limit) {
+        match enter(level, &name, path.len(), depth, max_depth) {
             Ok(level) => levels.push(level),
             Err(errno) => {
                 let Some(level) = levels.last() else { continue };
@@ -147,14 +141,14 @@ fn enter(
     Level::new(directory, path)
 }
 
-/// How deep the descriptors reach, two a level. The soft limit is raised as far as it may be.
-fn deepest() -> usize {
+/// The depth for which there are descriptors, two a level. Raises the soft limit if necessary.
+fn max_depth() -> usize {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return 100;
     };
-    let wanted = hard.min(2 * DEEPEST as u64 + 100);
-    // Only ever raised within its bounds.
+    let wanted = hard.min(2 * MAX_DEPTH as u64 + 100);
+    // If this fails, opening a directory reports it.
     let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard);
-    DEEPEST.min((wanted as usize).saturating_sub(50) / 2)
+    MAX_DEPTH.min((wanted as usize).saturating_sub(50) / 2)
 }

@@ -28,7 +28,6 @@ use std::io;
 use nix::errno::Errno;
 use thiserror::Error;
 
-pub(crate) use attributes::path_of;
 pub use member::{Attributes, Kind, Member};
 pub(crate) use pack::{PackStats, Packer, pack};
 pub use reader::Reader;

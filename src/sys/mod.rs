@@ -4,6 +4,7 @@
 
 mod agent;
 mod device_mapper;
+mod errno;
 mod fork;
 mod host;
 mod process;
@@ -12,6 +13,7 @@ mod xattr;
 
 pub(crate) use agent::*;
 pub(crate) use device_mapper::*;
+pub(crate) use errno::*;
 pub(crate) use fork::*;
 pub(crate) use host::*;
 pub(crate) use process::*;

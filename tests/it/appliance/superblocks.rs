@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::path::Path;
 
-use bivouac::agent::disks::blocks::Device;
-use bivouac::agent::disks::{partitions, superblock};
+use bivouac::agent::block::device_reader::Device;
+use bivouac::agent::block::{partitions, superblock};
 use bivouac::guest::wire::disks::TableKind;
 
 use super::made::{disk, empty, filesystem, lvm, run, tree};

@@ -36,7 +36,7 @@ fn survey(dir: &Path, disks: &[PathBuf]) -> Value {
         run = run.args(["--disk", &format!("{disk},format=raw,serial=d{number}")]);
     }
     let finished = run.output();
-    let mark = bivouac::agent::disks::console::MARK;
+    let mark = bivouac::agent::SURVEY_MARK;
     let line = finished
         .stdout
         .lines()
@@ -168,7 +168,7 @@ fn one_system_over_many_disks_is_found_and_mounted_as_its_fstab_says() {
         [
             ("/dev/vda3", "swap"),
             ("/dev/sr0", "noauto"),
-            ("tmpfs", "memory, made anew"),
+            ("tmpfs", "in memory"),
             ("nas:/export", "on the network"),
             ("UUID=dead-beef", "no such device, nofail"),
         ]

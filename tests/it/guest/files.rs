@@ -256,6 +256,6 @@ async fn an_answer_too_long_to_be_sent_is_told_and_not_waited_for() {
     let stat = session.stat(at(Path::new("/"), &path), true);
     let error = tokio::time::timeout(super::DEADLINE, stat).await.unwrap();
     let error = error.unwrap_err().to_string();
-    assert_eq!(error, "the answer to it is too long to be sent");
+    assert_eq!(error, "the response is too long to be sent");
     assert!(session.stat(at(Path::new("/"), "/"), true).await.is_ok());
 }

@@ -1,0 +1,15 @@
+//! What is on a block device: partition tables, superblocks, LVM and MD metadata, fstab.
+//!
+//! Everything here is pure: a device is a [`device_reader::ReadAt`], and nothing else is opened or
+//! read. All input is untrusted. No allocation is sized by a number read from a device, and every
+//! loop has a limit. The fuzz target `block` runs all of it.
+
+pub mod device_reader;
+pub mod fstab;
+#[cfg(test)]
+mod hostile_tests;
+pub(crate) mod ids;
+pub mod lvm;
+pub mod partitions;
+pub mod raid;
+pub mod superblock;

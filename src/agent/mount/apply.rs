@@ -1,0 +1,114 @@
+//! Makes the mounts of an image: the root, what its fstab adds, and what a command in it needs.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{Mode, mkdirat};
+
+use super::super::root::RootDir;
+use super::filesystem::{MountError, filesystem};
+use super::modules::Modules;
+use super::probe_mount;
+use crate::guest::wire::disks::{Kind, Mount};
+use crate::linux::proc_fd;
+use crate::sys::errno_of;
+
+const NONE: Option<&str> = None;
+
+/// Mounts a plan on `target`, the root first. Returns one sentence for each mount below the root
+/// that failed.
+pub(crate) fn apply(
+    mounts: &[Mount],
+    target: &Path,
+    modules: &mut Modules,
+) -> Result<Vec<String>, MountError> {
+    fs::create_dir_all(target)
+        .map_err(|error| MountError::MountPoint(target.display().to_string(), errno_of(&error)))?;
+    let mut failed = Vec::new();
+    for planned in mounts {
+        match (&*planned.target, planned.kind) {
+            ("/", Some(kind)) => mount_root(planned, kind, target, modules)?,
+            _ => {
+                if let Err(error) = mount_below(planned, target, modules) {
+                    failed.push(format!("{}: {}", planned.target, error.with_cause()));
+                }
+            }
+        }
+    }
+    Ok(failed)
+}
+
+fn mount_root(
+    planned: &Mount,
+    kind: Kind,
+    target: &Path,
+    modules: &mut Modules,
+) -> Result<(), MountError> {
+    let (source, options) = (&planned.source, &planned.options);
+    // The survey may have left it mounted.
+    let is_plain = options.iter().all(|option| option == "ro");
+    if is_plain && probe_mount::acquire(source, target, !options.is_empty()) {
+        return Ok(());
+    }
+    probe_mount::release(source);
+    filesystem(source, kind, options, target, modules)
+}
+
+fn mount_below(planned: &Mount, target: &Path, modules: &mut Modules) -> Result<(), MountError> {
+    let failed = |errno| MountError::MountPoint(planned.target.clone(), errno);
+    let root = RootDir::open(target).map_err(failed)?;
+    let mount_point = mount_point(&root, &planned.target).map_err(failed)?;
+    let path = proc_fd::path(&mount_point);
+    match planned.kind {
+        Some(kind) => {
+            probe_mount::release(&planned.source);
+            filesystem(&planned.source, kind, &planned.options, &path, modules)
+        }
+        None => {
+            let source = root
+                .locate(&planned.source)
+                .map_err(|errno| MountError::MountPoint(planned.source.clone(), errno))?;
+            bind(&proc_fd::path(&source), &path).map_err(failed)
+        }
+    }
+}
+
+fn bind(source: &Path, target: &Path) -> Result<(), Errno> {
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(source), target, NONE, flags, NONE)
+}
+
+/// Opens a directory below the root. If only its last component is missing it is created, as
+/// systemd does.
+fn mount_point(root: &RootDir, path: &str) -> Result<OwnedFd, Errno> {
+    root.locate(path).or_else(|errno| {
+        let split = path.rsplit_once('/').filter(|_| errno == Errno::ENOENT);
+        let (parent, name) = split.ok_or(errno)?;
+        let parent = root.locate(parent)?;
+        mkdirat(&parent, name, Mode::from_bits_truncate(0o755))?;
+        root.locate(path)
+    })
+}
+
+/// Mounts what commands expect in the root at `target`: /proc, /sys, /dev and /run of this
+/// system, and a new tmpfs on /tmp. Returns one sentence for each that failed.
+pub(crate) fn mount_for_commands(target: &Path) -> Vec<String> {
+    let mount_one = |name: &str| {
+        let mount_point = mount_point(&RootDir::open(target)?, name)?;
+        let path = proc_fd::path(&mount_point);
+        if name != "/tmp" {
+            return bind(Path::new(name), &path);
+        }
+        let (kind, flags) = (Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV);
+        mount(kind, &path, kind, flags, Some("mode=1777"))
+    };
+    let names = ["/proc", "/sys", "/dev", "/run", "/tmp"];
+    let failed = names.iter().filter_map(|name| {
+        let errno = mount_one(name).err()?;
+        Some(format!("{name}: {errno}"))
+    });
+    failed.collect()
+}

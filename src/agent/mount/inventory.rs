@@ -1,0 +1,71 @@
+//! The block devices found so far, their identifiers, and the survey that is made of them.
+
+use super::super::block::superblock;
+use super::plan::BlockId;
+use super::sysfs::{self, BlockDevice};
+use crate::guest::wire::disks::{Content, Kind, Survey, Volume};
+
+/// A device and what is on it.
+pub(crate) struct FoundDevice {
+    pub(crate) device: BlockDevice,
+    pub(crate) content: Option<Content>,
+}
+
+#[derive(Default)]
+pub(crate) struct Inventory {
+    pub(crate) survey: Survey,
+    pub(crate) devices: Vec<FoundDevice>,
+    /// Every device that an fstab can refer to.
+    pub(crate) ids: Vec<BlockId>,
+}
+
+impl Inventory {
+    /// Identifies the content of a device.
+    pub(crate) fn probe(&mut self, device: &BlockDevice) -> Option<Content> {
+        match device.open() {
+            Ok(reader) => superblock::probe(&reader),
+            Err(error) => {
+                self.warn(format!("{}: {error}", device.path()));
+                None
+            }
+        }
+    }
+
+    pub(crate) fn warn(&mut self, warning: String) {
+        self.survey.warnings.push(warning);
+    }
+
+    pub(crate) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &FoundDevice> {
+        let is_kind = move |content: &Content| content.kind == kind;
+        let devices = self.devices.iter();
+        devices.filter(move |found| found.content.as_ref().is_some_and(is_kind))
+    }
+
+    /// Adds a volume. `made` is the kernel's name of its device, or why there is none; `path` is
+    /// the name to use, and `alias` another one that an fstab may have.
+    pub(crate) fn add_volume(
+        &mut self,
+        group: &str,
+        name: &str,
+        path: String,
+        alias: String,
+        made: Result<String, String>,
+    ) {
+        let device = made.as_ref().ok().and_then(|name| sysfs::one(name));
+        let content = device.as_ref().and_then(|device| self.probe(device));
+        self.survey.volumes.push(Volume {
+            device: path.clone(),
+            group: group.to_owned(),
+            name: name.to_owned(),
+            bytes: device.as_ref().map_or(0, |device| device.bytes),
+            problem: made.err(),
+            content: content.clone(),
+        });
+        if let (Some(device), Some(content)) = (device, content) {
+            let paths = vec![path.clone(), alias];
+            self.ids.push(BlockId::new(&path, &content, paths));
+            let content = Some(content);
+            self.devices.push(FoundDevice { device, content });
+        }
+    }
+}

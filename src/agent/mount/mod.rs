@@ -1,0 +1,26 @@
+//! Finding operating systems on the machine's disks, and mounting them.
+//!
+//! [`sysfs`] lists the block devices, [`volumes`] assembles LVM volumes and MD arrays, [`roots`]
+//! looks for operating systems, and [`plan`] turns their fstab into mounts, which [`apply`] makes.
+//! [`survey`] combines these; [`ops`] serves the host's requests. Everything on a disk is untrusted:
+//! its bytes are parsed by [`super::block`], its files are opened by [`super::root`].
+
+mod apply;
+mod device_mapper;
+mod filesystem;
+mod inventory;
+mod modules;
+pub(crate) mod ops;
+mod os;
+mod plan;
+#[cfg(test)]
+mod plan_tests;
+pub(crate) mod probe_mount;
+mod roots;
+mod survey;
+pub(crate) mod survey_console;
+mod sysfs;
+mod volumes;
+
+pub(crate) use filesystem::unmount;
+pub(crate) use modules::Modules;

@@ -1,0 +1,182 @@
+//! Handles the host's requests: answers those that are quick, and starts a process for the others.
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
+
+use super::port::Port;
+use super::power::{self, PowerAction};
+use super::process::{self, Spawned};
+use super::streams::{Input, Output};
+use super::tasks::Tasks;
+use super::{clock, clone_identity, files, mount, worker};
+use crate::guest::wire::{
+    ErrorStage, Operation, RemoteError, Request, Response, StreamId, WindowSize, WireError, parse,
+};
+use crate::sys::errno_of;
+
+/// The state of one connection's requests.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    pub(crate) tasks: Tasks,
+    /// The highest number of a stream so far.
+    last_stream: u32,
+    /// What to do with the machine once all output is written.
+    pub(crate) power: Option<PowerAction>,
+}
+
+impl Requests {
+    /// Handles a request. Fails if it is malformed, or if the number of a stream is wrong.
+    pub(crate) fn handle(&mut self, json: &[u8], port: &mut Port) -> Result<(), WireError> {
+        let Request { id, op } = parse("request", json)?;
+        let streams = streams(&op);
+        self.check_numbers(&streams)?;
+        let answer = match &op {
+            Operation::Exec { command, .. } => {
+                let wanted = streams.map(|stream| stream.is_some());
+                match command.pty.is_some() && (!wanted[1] || wanted[2]) {
+                    true => Err(RemoteError::new(
+                        ErrorStage::Request,
+                        "a terminal has exactly one output, stdout",
+                    )),
+                    false => self.start(id, streams, || process::command(command, wanted)),
+                }
+            }
+            Operation::List { .. }
+            | Operation::Walk { .. }
+            | Operation::Read { .. }
+            | Operation::TarOut { .. }
+            | Operation::TarIn { .. }
+            | Operation::Survey { .. }
+            | Operation::Warm
+            | Operation::Mount { .. }
+            | Operation::Inject { .. } => self.start(id, streams, || worker::spawn(&op)),
+            op => self.answer(op, port).map(Some),
+        };
+        match answer {
+            Ok(None) => {}
+            Ok(Some(answer)) => port.reply(id, Ok(answer)),
+            Err(error) => port.reply(id, Err(error)),
+        }
+        Ok(())
+    }
+
+    /// Answers a request that needs no process.
+    fn answer(&mut self, op: &Operation, port: &Port) -> Result<Response, RemoteError> {
+        match op {
+            Operation::Stat { at, follow } => files::stat(at, *follow),
+            Operation::ReadLink { at } => files::read_link(at),
+            Operation::StatFs { at } => files::stat_fs(at),
+            Operation::Unmount { at } => {
+                mount::unmount(at.as_path());
+                Ok(Response::Done)
+            }
+            Operation::Signal { exec, signal } => self.signal(*exec, *signal),
+            Operation::Resize { exec, size } => self.resize(*exec, *size),
+            Operation::Identify(identity) => {
+                clone_identity::set(identity, port).map(|()| Response::Done)
+            }
+            Operation::SetClock {
+                seconds,
+                nanoseconds,
+            } => clock::set(port, *seconds, *nanoseconds).map(|()| Response::Done),
+            Operation::AddEntropy { bytes } => {
+                clock::add_entropy(&bytes.0).map(|()| Response::Done)
+            }
+            Operation::Sync => {
+                nix::unistd::sync();
+                Ok(Response::Done)
+            }
+            Operation::PowerOff => self.set_power(PowerAction::PowerOff, port),
+            Operation::Reboot => self.set_power(PowerAction::Reboot, port),
+            _ => Err(RemoteError::new(ErrorStage::Request, "not a quick request")),
+        }
+    }
+
+    /// The input stream of this number.
+    pub(crate) fn input(&mut self, stream: StreamId, kind: u8) -> Result<&mut Input, WireError> {
+        let found = self.tasks.inputs.get_mut(&stream);
+        found.ok_or(WireError::NotOpen { kind, stream })
+    }
+
+    /// The output stream of this number; `None` if it is over and the host's frame crossed with
+    /// its end.
+    pub(crate) fn output(
+        &mut self,
+        stream: StreamId,
+        kind: u8,
+    ) -> Result<Option<&mut Output>, WireError> {
+        if stream.runs_to_agent() || stream.0.get() > self.last_stream {
+            return Err(WireError::NotOpen { kind, stream });
+        }
+        Ok(self.tasks.outputs.get_mut(&stream))
+    }
+
+    /// Ends every process.
+    pub(crate) fn clear(&mut self) {
+        self.tasks.clear();
+        self.last_stream = 0;
+    }
+
+    /// Checks that new streams have the right direction and a number that was never used.
+    fn check_numbers(&mut self, streams: &[Option<StreamId>; 3]) -> Result<(), WireError> {
+        for (index, stream) in streams.iter().enumerate() {
+            let Some(stream) = *stream else { continue };
+            if stream.runs_to_agent() != (index == 0) || stream.0.get() <= self.last_stream {
+                return Err(WireError::OutOfOrder(format!("a new stream {stream}")));
+            }
+            self.last_stream = stream.0.get();
+        }
+        Ok(())
+    }
+
+    /// Starts a process; it is answered once the process reports.
+    fn start(
+        &mut self,
+        id: u64,
+        streams: [Option<StreamId>; 3],
+        spawn: impl FnOnce() -> Result<Spawned, RemoteError>,
+    ) -> Result<Option<Response>, RemoteError> {
+        if !self.tasks.can_add(id) {
+            let errno = Errno::EAGAIN as i32;
+            return Err(RemoteError::of(ErrorStage::Process, "a process", errno));
+        }
+        self.tasks.add(id, streams, spawn()?);
+        Ok(None)
+    }
+
+    fn set_power(&mut self, action: PowerAction, port: &Port) -> Result<Response, RemoteError> {
+        power::may_change_machine(port)?;
+        self.power = Some(action);
+        Ok(Response::Done)
+    }
+
+    fn signal(&self, exec: u64, signal: i32) -> Result<Response, RemoteError> {
+        let failed = |errno| RemoteError::of(ErrorStage::Process, "the signal", errno as i32);
+        let command = self.tasks.command(exec)?;
+        let signal = Signal::try_from(signal).map_err(failed)?;
+        killpg(command.pid, signal).map_err(failed)?;
+        Ok(Response::Done)
+    }
+
+    fn resize(&self, exec: u64, size: WindowSize) -> Result<Response, RemoteError> {
+        let failed = |errno| RemoteError::of(ErrorStage::Process, "the terminal", errno as i32);
+        let terminal = self.tasks.command(exec)?.terminal.as_ref();
+        let terminal = terminal.ok_or_else(|| failed(Errno::ENOTTY))?;
+        crate::sys::set_window_size(terminal, size.rows, size.columns)
+            .map_err(|error| failed(errno_of(&error)))?;
+        Ok(Response::Done)
+    }
+}
+
+/// The streams that a request opens: its input and up to two outputs.
+fn streams(op: &Operation) -> [Option<StreamId>; 3] {
+    match op {
+        Operation::Exec { streams, .. } => *streams,
+        Operation::List { out, .. }
+        | Operation::Walk { out, .. }
+        | Operation::Read { out, .. }
+        | Operation::TarOut { out, .. } => [None, Some(*out), None],
+        Operation::TarIn { input, .. } => [Some(*input), None, None],
+        _ => [None; 3],
+    }
+}

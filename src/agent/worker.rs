@@ -1,0 +1,183 @@
+//! Runs requests that may block in a process of their own. Data goes over a pipe; over the status
+//! pipe come two lines: the answer, such as that the stream is open, and the result.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read as _, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+
+use super::process::{self, Spawned, StatusPipe};
+use super::root::open_at;
+use super::{files, inject, mount, pack, unpack, walk};
+use crate::guest::wire::{
+    ByteString, Entry, ErrorStage, FileKind, Operation, PathAt, RemoteError, Response, Stat,
+};
+use crate::sys::errno_of;
+
+/// Starts the process for `op`.
+pub(crate) fn spawn(op: &Operation) -> Result<Spawned, RemoteError> {
+    let (status, report) = process::status_pipe()?;
+    let is_input = matches!(op, Operation::TarIn { .. });
+    let (data, theirs) = process::pipe(true, !is_input).map_err(process::no_pipe)?;
+    // Above all the pipes of commands must be closed, or they would never be at their end.
+    let keep = [theirs.as_fd(), report.as_fd()];
+    let pid = process::forked(crate::sys::fork_child_keeping(keep, || {
+        run(op, &theirs, &report);
+        0
+    }))?;
+    let (stdin, stdout) = match is_input {
+        true => (data, None),
+        false => (None, data),
+    };
+    Ok(Spawned {
+        is_worker: true,
+        pid,
+        status,
+        terminal: None,
+        stdin,
+        stdout,
+        stderr: None,
+    })
+}
+
+/// Does what `op` asks for, in the forked process. `data` is the pipe.
+fn run(op: &Operation, data: &File, status: &StatusPipe) {
+    // In a process group of its own it can be killed, and it dies with the agent.
+    let _ = nix::unistd::setsid();
+    crate::sys::default_signals();
+    let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+    let opened = |stat| status.report(&Ok::<_, RemoteError>(Response::Opened { stat }));
+    let result = match op {
+        Operation::List { at, .. } => list(at, data, opened),
+        Operation::Walk {
+            at,
+            one_file_system,
+            ..
+        } => tree(at, *one_file_system, data, opened),
+        Operation::Read {
+            at, offset, length, ..
+        } => read(at, *offset, *length, data, opened),
+        Operation::TarOut { at, options, .. } => pack::pack(at, options, data, opened),
+        Operation::TarIn { at, options, .. } => unpack::unpack(at, options, data, opened),
+        // The others have no stream: the answer is all they report.
+        op => return status.report(&answer(op)),
+    };
+    status.report(&result);
+}
+
+fn answer(op: &Operation) -> Result<Response, RemoteError> {
+    match op {
+        Operation::Survey { disks } => Ok(mount::ops::survey(*disks)),
+        Operation::Warm => Ok(mount::ops::load_modules()),
+        Operation::Mount {
+            mounts,
+            at,
+            read_only,
+            for_commands,
+        } => mount::ops::mount(mounts, at.as_path(), *read_only, *for_commands),
+        Operation::Inject { at, stage } => {
+            inject::inject(at.as_path(), *stage).map(Response::Injected)
+        }
+        _ => Err(RemoteError::new(
+            ErrorStage::Request,
+            "not a request for a worker",
+        )),
+    }
+}
+
+fn list(at: &PathAt, data: &File, opened: impl FnOnce(Option<Stat>)) -> Result<u64, RemoteError> {
+    let directory = open_at(at, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+    opened(Some(files::stat_of(&directory, at)?));
+    let mut lines = EntryLines::new(data);
+    walk::list(directory, |_, _, entry| lines.put(&entry))?;
+    lines.finish()
+}
+
+fn tree(
+    at: &PathAt,
+    one_file_system: bool,
+    data: &File,
+    opened: impl FnOnce(Option<Stat>),
+) -> Result<u64, RemoteError> {
+    let top = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+    let stat = files::stat_of(&top, at)?;
+    let is_directory = stat.kind == FileKind::Directory;
+    let mut lines = EntryLines::new(data);
+    opened(Some(stat.clone()));
+    lines.put(&Entry {
+        path: ByteString::default(),
+        stat: Some(stat),
+        link: readlinkat(&top, "").ok().map(Into::into),
+        error: None,
+    })?;
+    if is_directory {
+        let directory = openat(&top, ".", walk::DIRECTORY, Mode::empty())
+            .map_err(|errno| files::failed(at, errno))?;
+        walk::walk(directory, one_file_system, |_, _, entry| lines.put(&entry))?;
+    }
+    lines.finish()
+}
+
+fn read(
+    at: &PathAt,
+    offset: u64,
+    length: Option<u64>,
+    mut data: &File,
+    opened: impl FnOnce(Option<Stat>),
+) -> Result<u64, RemoteError> {
+    let failed = |error: io::Error| files::failed(at, errno_of(&error));
+    // Opening a FIFO must not block; it is refused afterwards.
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let mut file = File::from(open_at(at, flags)?);
+    let stat = files::stat_of(&file, at)?;
+    match stat.kind {
+        FileKind::File | FileKind::Block => {}
+        FileKind::Directory => return Err(files::failed(at, Errno::EISDIR)),
+        _ => {
+            let text = format!("{}: neither a file nor a block device", at.path);
+            return Err(RemoteError::new(ErrorStage::File, text));
+        }
+    }
+    file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+    opened(Some(stat));
+    let copied = match length {
+        Some(length) => io::copy(&mut file.take(length), &mut data),
+        None => io::copy(&mut file, &mut data),
+    };
+    copied.map_err(failed)
+}
+
+/// Writes entries as lines of JSON.
+struct EntryLines<'a> {
+    out: BufWriter<&'a File>,
+    count: u64,
+}
+
+impl<'a> EntryLines<'a> {
+    fn new(data: &'a File) -> Self {
+        Self {
+            out: BufWriter::with_capacity(64 << 10, data),
+            count: 0,
+        }
+    }
+
+    fn put(&mut self, entry: &Entry) -> Result<(), RemoteError> {
+        let mut line = serde_json::to_vec(entry).unwrap_or_default();
+        line.push(b'\n');
+        self.count += 1;
+        self.out.write_all(&line).map_err(|error| unwritten(&error))
+    }
+
+    fn finish(mut self) -> Result<u64, RemoteError> {
+        self.out.flush().map_err(|error| unwritten(&error))?;
+        Ok(self.count)
+    }
+}
+
+fn unwritten(error: &io::Error) -> RemoteError {
+    RemoteError::of(ErrorStage::Process, "the pipe", errno_of(error) as i32)
+}
