@@ -64,6 +64,7 @@ pub mod exit;
 pub mod guest;
 pub mod host;
 pub mod image;
+pub mod launch;
 pub mod machine;
 pub mod sys;
 pub mod template;

@@ -1,5 +1,5 @@
-//! The two files that a run writes for its user, the console log and the report. A slip of
-//! the hand must not cost an image: neither is opened where that would empty one.
+//! Opens the two files that a run writes for its user, the console log and the report. A mistyped
+//! path must not cost an image: neither is opened if that would empty one.
 
 use std::fs::{self, File, Metadata};
 use std::io::Read;
@@ -11,12 +11,12 @@ use anyhow::Context;
 use crate::commands::Failure;
 use crate::image::chain::Chain;
 
-/// How every report of bivouac's begins.
+/// How every report begins.
 const REPORT: &[u8] = b"{\n  \"bivouac\": ";
 
 /// Opens the console log, empty. Refuses the file of any layer of `chains`, and those of
 /// `others`, each with the option that names it.
-pub fn console_log(
+pub(super) fn console_log(
     path: &Path,
     chains: &[Chain],
     others: &[(&str, Option<&Path>)],
@@ -50,9 +50,9 @@ pub fn console_log(
     Ok(File::create(path).with_context(|| format!("--console-log {}", path.display()))?)
 }
 
-/// Opens the report, empty. It comes before any image is known, so a file that has something
-/// in it must be an earlier report.
-pub fn report(path: &Path) -> Result<File, Failure> {
+/// Opens the report, empty. No image is known yet, so a file with content must be an earlier
+/// report.
+pub(super) fn report(path: &Path) -> Result<File, Failure> {
     if let Ok(metadata) = fs::metadata(path) {
         refuse_disk("--report", path, &metadata)?;
         if metadata.is_file() && metadata.len() > 0 && !starts_like_a_report(path) {

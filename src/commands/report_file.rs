@@ -1,59 +1,46 @@
-//! What all reports have in common: their file, and what they tell of accelerators, layers and
-//! overlays.
+//! The file of `--report`.
 
 use std::fs::File;
 use std::io::{Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use serde::Serialize;
 
-use super::Failure;
-use super::run::written;
-use crate::image::Format;
-use crate::image::chain::Chain;
-use crate::image::opened::Identity;
-use crate::machine::drives::Drives;
+use super::{Failure, output_files};
 
-/// The file of a report; none where none is wanted.
+/// The file of a report, if one is wanted.
 #[derive(Debug)]
-pub struct Paper {
+pub(crate) struct ReportFile {
     file: Option<File>,
-    /// The file keeps what is written, and can be written anew; a pipe gets the end alone.
-    replaceable: bool,
+    /// A regular file, which can be written again; a pipe only gets the final report.
+    is_regular: bool,
 }
 
-impl Paper {
-    /// Opens it, so that a path that cannot be written fails at once.
-    ///
-    /// # Errors
-    /// It cannot be opened, or has something else in it.
-    pub fn open(path: Option<&Path>) -> Result<Self, Failure> {
-        let file = path.map(written::report).transpose()?;
+impl ReportFile {
+    /// Opens the file at once, so that a bad path fails early, and writes what the report says
+    /// until the work is done.
+    pub fn open(path: Option<&Path>, unfinished: &impl Serialize) -> Result<Self, Failure> {
+        let file = path.map(output_files::report).transpose()?;
         let is_regular = |file: &File| file.metadata().is_ok_and(|metadata| metadata.is_file());
-        Ok(Self {
-            replaceable: file.as_ref().is_some_and(is_regular),
+        let mut report = Self {
+            is_regular: file.as_ref().is_some_and(is_regular),
             file,
-        })
+        };
+        if report.is_regular {
+            report.write(unfinished)?;
+        }
+        Ok(report)
     }
 
-    /// Whether it can be written before the end, too.
-    pub fn is_replaceable(&self) -> bool {
-        self.replaceable
-    }
-
-    /// Writes it, in place of what was written earlier.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn write(&mut self, document: &impl Serialize) -> Result<(), Failure> {
+    /// Writes the report in place of an earlier one.
+    pub fn write(&mut self, report: &impl Serialize) -> Result<(), Failure> {
         let Some(file) = &mut self.file else {
             return Ok(());
         };
-        let mut text = serde_json::to_vec_pretty(document).context("writing the report")?;
+        let mut text = serde_json::to_vec_pretty(report).context("writing the report")?;
         text.push(b'\n');
-        if self.replaceable {
-            // Over the earlier one.
+        if self.is_regular {
             file.rewind()
                 .and_then(|()| file.set_len(0))
                 .context("writing the report")?;
@@ -63,73 +50,19 @@ impl Paper {
     }
 }
 
-/// The accelerator of a machine.
-#[derive(Debug, Default, Serialize)]
-pub struct AcceleratorFacts {
-    /// What was asked for.
-    pub asked: &'static str,
-    /// What the KVM check found; null where it was not made.
-    pub kvm: Option<&'static str>,
-    /// What QEMU says it uses.
-    pub used: Option<&'static str>,
-}
-
-/// What was written to one disk.
-#[derive(Debug, Serialize)]
-pub struct OverlayFacts {
-    /// The disk's node name.
-    pub disk: String,
-    /// Bytes that the overlay took at the end.
-    pub bytes: u64,
-}
-
-/// What was written to each disk up to now.
-pub fn overlays(drives: &Drives) -> Vec<OverlayFacts> {
-    let overlays = drives.overlays().iter();
-    let facts = overlays.map(|overlay| OverlayFacts {
-        disk: overlay.name().to_owned(),
-        bytes: overlay.allocated().unwrap_or(0),
-    });
-    facts.collect()
-}
-
-/// One layer's identity, before and after the machine.
-#[derive(Debug, Serialize)]
-pub struct LayerFacts {
-    path: PathBuf,
-    format: Format,
-    before: Identity,
-    after: Option<Identity>,
-    unchanged: Option<bool>,
-    in_use: bool,
-}
-
-impl LayerFacts {
-    /// Those of all layers of `chains`, top first, as they are now.
-    pub fn before(chains: &[Chain]) -> Vec<Self> {
-        let layers = chains.iter().flat_map(Chain::layers);
-        let facts = layers.map(|layer| Self {
-            path: layer.path().to_owned(),
-            format: layer.format(),
-            before: layer.identity(),
-            after: None,
-            unchanged: None,
-            in_use: layer.in_use(),
-        });
-        facts.collect()
-    }
-
-    /// Compares the same layers with what they were.
-    pub fn after(all: &mut [Self], chains: &[Chain]) {
-        let layers = chains.iter().flat_map(Chain::layers);
-        for (facts, layer) in all.iter_mut().zip(layers) {
-            facts.after = layer.identity_now().ok();
-            facts.unchanged = facts.after.as_ref().map(|after| *after == facts.before);
+/// The outcome of work whose report was written, or not. If the work failed, that counts for more
+/// than a missing report, but both are told.
+pub(crate) fn with_report<T>(
+    outcome: Result<T, Failure>,
+    written: Result<(), Failure>,
+    is_success: impl FnOnce(&T) -> bool,
+) -> Result<T, Failure> {
+    match (written, outcome) {
+        (Ok(()), outcome) => outcome,
+        (Err(unwritten), Ok(done)) if is_success(&done) => Err(unwritten),
+        (Err(unwritten), outcome) => {
+            tracing::warn!("{:#}", unwritten.error);
+            outcome
         }
-    }
-
-    /// Its file, where it was changed meanwhile.
-    pub fn changed(&self) -> Option<&Path> {
-        (self.unchanged == Some(false)).then_some(self.path.as_path())
     }
 }

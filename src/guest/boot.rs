@@ -1,4 +1,4 @@
-//! Boots the appliance: from settings and disks to a session with the agent in it.
+//! Boots the appliance: from its configuration and disks to a session with its agent.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -23,7 +23,7 @@ use crate::machine::{Channels, Holdings, Machine, News, StartError};
 
 /// How long the appliance may take until its agent answers. It needs 1 to 5 s; under emulation
 /// on a host with much else to do, ten times that.
-const DEADLINE: Duration = Duration::from_secs(180);
+pub(crate) const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
 /// The memory of an appliance where nothing else is asked for, in MiB.
 pub const DEFAULT_MEMORY_MIB: u64 = 1024;
@@ -33,7 +33,7 @@ pub const ROOT: &str = "/sysroot";
 
 /// What an appliance is made of.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ApplianceConfig {
     /// QEMU's program.
     pub qemu: PathBuf,
     /// What runs the guest's CPUs.
@@ -48,7 +48,7 @@ pub struct Settings {
     pub phases: Phases,
 }
 
-impl Settings {
+impl ApplianceConfig {
     /// The same with one accelerator and no other: QEMU would restore a machine that KVM ran
     /// where only emulation is left, and the other way round.
     pub fn with_one_accelerator(&self) -> Self {
@@ -129,7 +129,7 @@ fn quoted(console: &[String]) -> String {
 
 /// QEMU's ends of the channels, and what the appliance is started from.
 #[derive(Debug)]
-pub struct Ends {
+pub struct AppliancePorts {
     /// QMP.
     pub qmp: ChildFd,
     /// The serial port.
@@ -140,7 +140,7 @@ pub struct Ends {
     pub kernel: Option<(PathBuf, PathBuf)>,
 }
 
-impl Ends {
+impl AppliancePorts {
     /// Those of `channels`.
     pub fn of(channels: &Channels) -> Self {
         Self {
@@ -165,22 +165,22 @@ impl Ends {
 pub const MACHINE: &str = "q35";
 
 /// The plan of an appliance: the disks on virtio-blk, no network, no screen.
-pub fn plan(settings: &Settings, disks: Vec<Disk>, ends: Ends) -> Plan {
+pub fn plan(config: &ApplianceConfig, disks: Vec<Disk>, ports: AppliancePorts) -> Plan {
     Plan {
-        qemu: settings.qemu.clone(),
+        qemu: config.qemu.clone(),
         machine: MACHINE.to_owned(),
-        accelerator: settings.accelerator,
-        cpu: processor(settings.accelerator).to_owned(),
-        cpus: settings.cpus,
-        memory_mib: settings.memory_mib,
-        firmware: match qboot(&settings.qemu) {
+        accelerator: config.accelerator,
+        cpu: processor(config.accelerator).to_owned(),
+        cpus: config.cpus,
+        memory_mib: config.memory_mib,
+        firmware: match qboot(&config.qemu) {
             Some(path) => Firmware::File(path),
             None => Firmware::Bios,
         },
         bus: Bus::Virtio,
         disks,
         cdroms: Vec::new(),
-        kernel: ends.kernel.map(|(kernel, initrd)| DirectKernel {
+        kernel: ports.kernel.map(|(kernel, initrd)| DirectKernel {
             kernel,
             initrd: Some(initrd),
             command_line: COMMAND_LINE.to_owned(),
@@ -188,18 +188,18 @@ pub fn plan(settings: &Settings, disks: Vec<Disk>, ends: Ends) -> Plan {
         network: Network::None,
         display: Display::None,
         reboot: false,
-        qmp: ends.qmp,
-        console: ends.console,
-        agent: ends.agent,
+        qmp: ports.qmp,
+        console: ports.console,
+        agent: ports.agent,
         saving: None,
         extra: Vec::new(),
     }
 }
 
-/// The plan of an appliance that can be saved with so many disks to come, with made up numbers
-/// for all that it inherits: what two such appliances have in common.
-pub fn nominal_plan(settings: &Settings, vacant_disks: usize) -> Plan {
-    let ends = Ends {
+/// The plan of an appliance that can be saved with so many placeholder disks, with fixed numbers for
+/// everything that it inherits: equal for all appliances that can share a template.
+pub fn nominal_plan(config: &ApplianceConfig, placeholders: usize) -> Plan {
+    let ports = AppliancePorts {
         qmp: ChildFd(3),
         console: ChildFd(4),
         agent: Some(AgentPort {
@@ -212,10 +212,10 @@ pub fn nominal_plan(settings: &Settings, vacant_disks: usize) -> Plan {
         saving: Some(Saving {
             memory: ChildFd(6),
             use_of_memory: UseOfMemory::Shared,
-            vacant_disks,
+            vacant_disks: placeholders,
             generation_id: false,
         }),
-        ..plan(settings, Vec::new(), ends)
+        ..plan(config, Vec::new(), ports)
     }
 }
 
@@ -240,70 +240,61 @@ fn qboot(qemu: &Path) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// What QEMU is started with when its console has no input, and no output but the tail.
+pub(crate) fn headless(
+    channels: Channels,
+    files: Vec<BorrowedFd<'_>>,
+    max_file_size: Option<u64>,
+) -> Holdings<'_> {
+    Holdings {
+        channels,
+        files,
+        max_file_size,
+        sinks: Sinks::default(),
+        input: mpsc::channel(1).1,
+    }
+}
+
 /// Boots an appliance with `disks`, which are among `drives`. Needs what [`Machine::start`]
 /// needs.
-///
-/// # Errors
-/// See [`BootError`].
 pub async fn boot(
-    settings: &Settings,
+    config: &ApplianceConfig,
     drives: &Drives,
     disks: Vec<Disk>,
     max_write: Option<u64>,
 ) -> Result<Appliance, BootError> {
-    let made = appliance::make(&settings.kernel)?;
-    settings.phases.mark("initramfs");
+    let made = appliance::make(&config.kernel)?;
+    config.phases.mark("initramfs");
     let channels = Channels::new(true)?;
-    let ends = Ends::of(&channels).with_kernel(&made.kernel, &made.initramfs);
-    let plan = plan(settings, disks, ends);
+    let ports = AppliancePorts::of(&channels).with_kernel(&made.kernel, &made.initramfs);
+    let plan = plan(config, disks, ports);
     let mut files: Vec<BorrowedFd<'_>> = drives.files();
     files.extend([made.kernel.as_fd(), made.initramfs.as_fd()]);
-    let holdings = Holdings {
-        channels,
-        files,
-        max_file_size: max_write,
-        sinks: Sinks {
-            output: None,
-            log: None,
-        },
-        // Nobody types at an appliance.
-        input: mpsc::channel(1).1,
-    };
-    let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), holdings).await?;
-    settings.phases.mark_at("spawned", machine.spawned());
-    settings.phases.mark("greeted");
+    let resources = headless(channels, files, max_write);
+    let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), resources).await?;
+    config.phases.mark_at("spawned", machine.spawned());
+    config.phases.mark("greeted");
     drives.check_headers()?;
     machine.cont().await?;
-    settings.phases.mark("running");
-    let session = wait_for_agent(&mut machine).await?;
-    settings.phases.mark("agent");
+    config.phases.mark("running");
+    let session = connect(&mut machine, BOOT_LIMIT).await?;
+    config.phases.mark("agent");
     Ok(Appliance { machine, session })
 }
 
-/// Waits for the agent of an appliance that boots.
-///
-/// # Errors
-/// See [`BootError`].
-pub async fn wait_for_agent(machine: &mut Machine) -> Result<Session, BootError> {
-    greet(machine, DEADLINE).await
-}
-
 /// Waits for the agent, unless the machine ends first.
-///
-/// # Errors
-/// See [`BootError`].
-pub async fn greet(machine: &mut Machine, deadline: Duration) -> Result<Session, BootError> {
+pub async fn connect(machine: &mut Machine, limit: Duration) -> Result<Session, BootError> {
     let Some(port) = machine.take_agent() else {
         return Err(std::io::Error::other("the machine has no port for an agent").into());
     };
     let connected = tokio::select! {
-        session = Session::connect(port, deadline) => session,
+        session = Session::connect(port, limit) => session,
         end = ended(machine) => return Err(early(end?, machine)),
     };
     match connected {
         Ok(session) => Ok(session),
         // The machine's own end says more than that its port is closed.
-        Err(source) => match tokio::time::timeout(LAST_WORDS, ended(machine)).await {
+        Err(source) => match tokio::time::timeout(END_FOLLOWS, ended(machine)).await {
             Ok(end) => Err(early(end?, machine)),
             Err(_) => Err(BootError::Agent {
                 source,
@@ -320,8 +311,8 @@ fn early(end: End, machine: &Machine) -> BootError {
     }
 }
 
-/// How long a machine's end may follow that of its agent.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long after its agent's end a machine's own end may follow.
+const END_FOLLOWS: Duration = Duration::from_millis(500);
 
 /// Waits for the machine's end. May be dropped and called again.
 async fn ended(machine: &mut Machine) -> std::io::Result<End> {

@@ -10,6 +10,5 @@ pub mod appliance;
 pub mod boot;
 pub mod inspect;
 pub mod qga;
-pub mod seed;
 pub mod session;
 pub mod wire;

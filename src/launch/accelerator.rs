@@ -1,46 +1,30 @@
 //! Which accelerator to ask QEMU for.
 
 use super::Failure;
+use super::facts::AcceleratorFacts;
 use crate::host::kvm::{self, Kvm};
 use crate::machine::plan::Accelerator;
 
-/// What was chosen, and why.
-#[derive(Clone, Copy, Debug)]
-pub struct Choice {
-    /// What QEMU is asked for.
-    pub accelerator: Accelerator,
-    /// What the KVM check found, in a word, where it was made.
-    pub kvm: Option<&'static str>,
-}
-
-/// KVM only where it was seen to run a guest.
-///
-/// # Errors
-/// KVM was asked for alone, and does not work here.
-pub fn choose(asked: Accelerator) -> Result<Choice, Failure> {
+/// KVM only if it was seen to run a guest. Records in `facts` what was asked for and found.
+pub(crate) fn choose(
+    asked: Accelerator,
+    facts: &mut AcceleratorFacts,
+) -> Result<Accelerator, Failure> {
+    facts.asked = asked.as_str();
     if asked == Accelerator::Tcg {
-        return Ok(Choice {
-            accelerator: asked,
-            kvm: None,
-        });
+        return Ok(asked);
     }
     let kvm = kvm::check();
-    let word = Some(kvm.word());
+    facts.kvm = Some(kvm.word());
     match (kvm, asked) {
-        (Kvm::Works { .. }, _) => Ok(Choice {
-            accelerator: asked,
-            kvm: word,
-        }),
+        (Kvm::Works { .. }, _) => Ok(asked),
         (kvm, Accelerator::Kvm) => Err(Failure {
             mend: kvm.mend(),
             ..anyhow::anyhow!("{kvm}, and --accel kvm allows nothing else").into()
         }),
         (kvm, _) => {
             tracing::warn!("{kvm}; the guest is emulated (TCG), which is slower");
-            Ok(Choice {
-                accelerator: Accelerator::Tcg,
-                kvm: word,
-            })
+            Ok(Accelerator::Tcg)
         }
     }
 }

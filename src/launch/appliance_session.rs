@@ -1,161 +1,150 @@
-//! The appliance with an image's disk, its overlay, and all that may end it.
+//! An appliance with the disk of one image, and the session with its agent.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 
-use super::report::{Journal, LookFacts};
-use super::{Inside, Options};
-use crate::commands::report::{AcceleratorFacts, LayerFacts};
-use crate::commands::watch::Watch;
-use crate::commands::{Failure, Voice, accelerator, drives, verdict};
-use crate::exit::Status;
-use crate::guest::boot::{Appliance, Settings};
+use super::appliance::{self, RunningAppliance, Storage};
+use super::facts::{AcceleratorFacts, ImageFacts, LayerFacts, OverlayFacts};
+use super::spec::{ApplianceSpec, OverlaySpec, TemplateSpec};
+use super::supervisor::{Interrupted, Supervisor};
+use super::{Failure, Progress, drives, end_message};
+use crate::guest::boot::{Appliance, ApplianceConfig};
 use crate::guest::session::Session;
+use crate::guest::wire::disks::Survey;
 use crate::host::{kernel, qemu};
 use crate::image::chain::{self, Request};
 use crate::machine::Machine;
 use crate::machine::drives::Drives;
-use crate::machine::end::End;
-use crate::template::appliance::{self as template, Started};
+use crate::machine::phases::Phases;
+use crate::machine::plan::Accelerator;
 use crate::template::restore::Template;
 
-/// How long a machine's end may follow that of its agent.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// An image, and the appliance in which it is inspected.
+#[derive(Debug)]
+pub(crate) struct InspectionSpec {
+    pub image: Request,
+    /// Prints warnings about the image's layers.
+    pub warns: bool,
+    pub appliance: ApplianceSpec,
+    pub overlay: OverlaySpec,
+    pub template: TemplateSpec,
+    pub timeout: Option<Duration>,
+    /// Phases of this inspection.
+    pub phases: Phases,
+    /// Asks QEMU for its facts and measures the overlays, for a report.
+    pub wants_facts: bool,
+}
 
 /// An appliance that has an image's disk.
 #[derive(Debug)]
-pub struct Camp {
-    /// The appliance's machine.
+pub(crate) struct ApplianceSession {
     pub machine: Machine,
-    /// The conversation with its agent.
     pub session: Session,
-    /// What may cut the work short.
-    pub watch: Watch,
+    pub supervisor: Supervisor,
     drives: Drives,
     max_write: Option<u64>,
-    facts: LookFacts,
-    /// None where no report is wanted.
-    journal: Option<Journal>,
+    facts: ImageFacts,
+    wants_facts: bool,
     /// Not removed while it is in use.
     template: Option<Template>,
 }
 
-impl Camp {
-    /// Opens the image and boots the appliance with it.
-    ///
-    /// # Errors
-    /// Bad images, no QEMU, no kernel, no room, and whatever ends a machine.
-    pub async fn pitch(
-        options: &Options,
-        image: &Path,
-        voice: &dyn Voice,
+impl ApplianceSession {
+    /// Opens the image and starts an appliance with it. `accelerator` chooses one, and says why.
+    pub async fn open(
+        spec: InspectionSpec,
+        accelerator: impl FnOnce() -> Result<(Accelerator, AcceleratorFacts), Failure>,
+        progress: &dyn Progress,
     ) -> Result<Self, Failure> {
-        let mut watch = Watch::new(options.timeout)?;
-        let qemu = qemu::find(options.appliance.qemu.as_deref())?;
-        let mut drives = Drives::new(drives::place(&options.overlay)?);
-        let request = Request {
-            image: image.to_owned(),
-            format: options.format,
-            backing: options.backing.clone(),
-        };
-        let chain = match options.again {
-            true => chain::resolve(&request)?,
-            false => drives::resolve(&request)?,
+        let mut supervisor = Supervisor::new(spec.timeout)?;
+        let qemu = qemu::find(spec.appliance.qemu.as_deref())?;
+        let mut drives = Drives::new(drives::place(&spec.overlay)?);
+        let chain = match spec.warns {
+            true => drives::resolve(&spec.image)?,
+            false => chain::resolve(&spec.image)?,
         };
         let disk = drives.disk("disk0", chain, None)?;
-        let phases = options.journal.phases();
+        let phases = spec.phases;
         phases.mark("image");
-        let chosen = accelerator::choose(options.appliance.accel)?;
+        let (accelerator, accelerator_facts) = accelerator()?;
         phases.mark("kvm-check");
-        let settings = Settings {
+        let config = ApplianceConfig {
             qemu,
-            accelerator: chosen.accelerator,
-            memory_mib: options.appliance.memory,
-            cpus: options.appliance.cpus,
-            kernel: kernel::find(options.appliance.kernel.as_deref())?,
+            accelerator,
+            memory_mib: spec.appliance.memory_mib,
+            cpus: spec.appliance.cpus,
+            kernel: kernel::find(spec.appliance.kernel.as_deref())?,
             phases: phases.clone(),
         };
-        let mut facts = LookFacts {
-            image: image.to_owned(),
-            accelerator: AcceleratorFacts {
-                asked: options.appliance.accel.as_str(),
-                kvm: chosen.kvm,
-                used: None,
-            },
-            qemu: settings.qemu.clone(),
+        let mut facts = ImageFacts {
+            image: spec.image.image,
+            accelerator: accelerator_facts,
+            qemu: config.qemu.clone(),
             qemu_version: None,
             template: None,
             phases,
             overlays: Vec::new(),
-            layers: LayerFacts::before(drives.chains()),
+            layers: LayerFacts::of(drives.chains()),
         };
-        let max_write = options.overlay.max_write;
-        voice.status(&format!("looking into {}", image.display()));
-        let most = options.template.templates_max;
-        let (cold, disks) = (options.template.no_template, vec![disk]);
-        let starting = template::start(cold, &settings, most, &drives, disks, max_write);
-        let started = watch.before(starting).await;
-        voice.clear_status();
-        let Started {
+        let max_write = spec.overlay.max_write;
+        progress.status(&format!("looking into {}", facts.image.display()));
+        let storage = Storage {
+            drives: &drives,
+            disks: vec![disk],
+            max_write,
+        };
+        let started = supervisor.guard(appliance::start(&config, &spec.template, storage));
+        let started = started.await;
+        progress.clear_status();
+        let RunningAppliance {
             appliance:
                 Appliance {
                     mut machine,
                     session,
                 },
             template,
-        } = match started {
-            Ok(started) => started?,
-            Err(end) => return Err(verdict::failure(&end, &[], &drives, max_write)),
-        };
-        facts.template = template.as_ref().and_then(Template::directory);
-        if options.report.is_some() {
+        } = started??;
+        if spec.wants_facts {
+            let directory = template.as_ref().and_then(Template::directory);
+            facts.template = directory.map(PathBuf::from);
             facts.qemu_version = Some(machine.version().to_string());
             let uses_kvm = machine.uses_kvm().await?;
             facts.accelerator.used = Some(if uses_kvm { "kvm" } else { "tcg" });
         }
         Ok(Self {
-            journal: options.report.as_ref().map(|_| options.journal.clone()),
-            facts,
             machine,
             session,
-            watch,
+            supervisor,
             drives,
             max_write,
+            facts,
+            wants_facts: spec.wants_facts,
             template,
         })
     }
 
-    /// Looks at the disk, and gives what the work of a command sees.
-    ///
-    /// # Errors
-    /// What cuts the work short.
-    pub async fn inside(&mut self, options: &Options) -> Result<Inside, Failure> {
+    /// Finds out what is on the disk.
+    pub async fn survey(&mut self) -> Result<Survey, Failure> {
         let session = self.session.clone();
         let disks = self.drives.overlays().len();
-        let booted = self.template.is_none();
-        let looking = async {
-            // Certificates and file times; an appliance that may not is none of ours.
-            if booted {
+        let was_booted = self.template.is_none();
+        let survey = self.work(async {
+            // Needed for certificates and file times.
+            if was_booted {
                 session.set_clock().await?;
                 session.add_entropy().await?;
             }
             Ok(session.survey(disks).await?)
-        };
-        let survey = self.work(looking).await?;
+        });
+        let survey = survey.await?;
         self.facts.phases.mark("survey");
         for remark in &survey.remarks {
             tracing::debug!("{remark}");
         }
-        Ok(Inside {
-            session,
-            survey,
-            in_use: self.in_use(),
-            phases: self.facts.phases.clone(),
-            wanted: options.root.clone(),
-        })
+        Ok(survey)
     }
 
     /// Whether another process writes to the image.
@@ -164,47 +153,41 @@ impl Camp {
         layers.any(|layer| layer.in_use())
     }
 
-    /// Does some work with the appliance, unless that is cut short.
-    ///
-    /// # Errors
-    /// The work's own, or what cut it short.
+    /// When each step was over.
+    pub fn phases(&self) -> Phases {
+        self.facts.phases.clone()
+    }
+
+    /// Does some work with the appliance, unless that is interrupted.
     pub async fn work<T>(
         &mut self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        match self.watch.during(&mut self.machine, work).await? {
-            Ok(Ok(done)) => Ok(done),
-            // The machine's own end says more than that its agent does not answer any more.
-            Ok(Err(failure)) if failure.status == Status::GuestCrashed => {
-                let ended = std::future::pending::<()>();
-                let ended = self.watch.during(&mut self.machine, ended);
-                match tokio::time::timeout(LAST_WORDS, ended).await {
-                    Ok(Ok(Err(end))) => Err(self.cut_short(&end)),
-                    _ => Err(failure),
-                }
+        let done = self.supervisor.converse(&mut self.machine, work).await;
+        done.map_err(|interrupted| self.failed(interrupted))
+    }
+
+    /// An interruption, as an error.
+    pub fn failed(&self, interrupted: Interrupted) -> Failure {
+        match interrupted {
+            Interrupted::Failed(failure) => failure,
+            Interrupted::Ended { end, tail } => {
+                end_message::failure(&end, &tail, &self.drives, self.max_write)
             }
-            Ok(Err(failure)) => Err(failure),
-            Err(end) => Err(self.cut_short(&end)),
         }
     }
 
-    /// What there is to say of an end that nobody asked for.
-    pub fn cut_short(&self, end: &End) -> Failure {
-        let tail = self.machine.console_tail();
-        verdict::failure(end, &tail, &self.drives, self.max_write)
-    }
-
-    /// Ends the appliance at once: nothing in it is to be kept.
-    ///
-    /// # Errors
-    /// QEMU cannot be reaped.
-    pub async fn strike(mut self) -> Result<(), Failure> {
+    /// Ends the appliance at once: nothing in it is kept. Returns what was learnt.
+    pub async fn close(mut self) -> (ImageFacts, Result<(), Failure>) {
         let stopped = self.machine.stop(Duration::ZERO).await;
         self.facts.phases.mark("ended");
-        if let Some(journal) = &self.journal {
-            self.facts.after(&self.drives);
-            journal.add(self.facts);
+        if self.wants_facts {
+            LayerFacts::record_end(&mut self.facts.layers, self.drives.chains());
+            self.facts.overlays = OverlayFacts::of(&self.drives);
         }
-        Ok(stopped.context("ending QEMU")?)
+        (
+            self.facts,
+            stopped.context("ending QEMU").map_err(Failure::from),
+        )
     }
 }

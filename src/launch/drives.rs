@@ -1,32 +1,26 @@
-//! Images and overlays as commands name them.
+//! Opens images and chooses where overlays go.
 
 use super::Failure;
-use super::run::options::{OverlayArgs, OverlayKind};
+use super::spec::OverlaySpec;
 use crate::host::scratch::Scratch;
 use crate::image::chain::{self, Chain, Request};
 use crate::image::printable::Quoted;
 use crate::machine::overlay::Place;
 
 /// Where overlays go.
-///
-/// # Errors
-/// There is no room anywhere.
-pub fn place(args: &OverlayArgs) -> Result<Place, Failure> {
-    if args.overlay == OverlayKind::Memory {
+pub(crate) fn place(spec: &OverlaySpec) -> Result<Place, Failure> {
+    if spec.in_memory {
         return Ok(Place::Memory);
     }
-    let scratch = Scratch::choose(args.overlay_dir.as_deref())?;
+    let scratch = Scratch::choose(spec.directory.as_deref())?;
     if let Some(warning) = scratch.warning() {
         tracing::warn!("{warning}");
     }
     Ok(Place::Directory(scratch))
 }
 
-/// Opens an image and its layers, and says what is odd about them.
-///
-/// # Errors
-/// Whatever is wrong with the chain.
-pub fn resolve(request: &Request) -> Result<Chain, Failure> {
+/// Opens an image and its layers, and prints warnings about them.
+pub(crate) fn resolve(request: &Request) -> Result<Chain, Failure> {
     let chain = chain::resolve(request)?;
     for layer in chain.layers() {
         for warning in layer.warnings() {

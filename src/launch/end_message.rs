@@ -1,4 +1,6 @@
-//! What there is to say about a machine's end, for people.
+//! Describes a machine's end to the user.
+
+use std::time::Duration;
 
 use super::Failure;
 use crate::exit::Status;
@@ -6,8 +8,8 @@ use crate::machine::drives::Drives;
 use crate::machine::end::End;
 use crate::machine::overlay::Place;
 
-/// A message and its mend: neither where all went well.
-pub fn said(
+/// A message and the suggested fix; neither if all went well.
+pub(super) fn describe(
     end: &End,
     tail: &[String],
     drives: &Drives,
@@ -20,11 +22,9 @@ pub fn said(
             Some("--reboot lets it start again".to_owned()),
         ),
         End::Panicked => {
-            let words = tail
-                .iter()
-                .find(|line| line.contains("Kernel panic - not syncing"));
-            let message = match words {
-                Some(words) => format!("the guest's kernel panicked: {words}"),
+            let is_panic = |line: &&String| line.contains("Kernel panic - not syncing");
+            let message = match tail.iter().find(is_panic) {
+                Some(line) => format!("the guest's kernel panicked: {line}"),
                 None => "the guest panicked".to_owned(),
             };
             (Some(message), None)
@@ -40,10 +40,7 @@ pub fn said(
             }
             (Some(message), None)
         }
-        End::TimedOut { option, length } => (
-            Some(format!("{option} ran out after {} s", length.as_secs_f64())),
-            None,
-        ),
+        End::TimedOut { option, length } => (Some(timed_out(option, *length)), None),
         End::WriteFailed {
             node,
             no_space,
@@ -53,8 +50,29 @@ pub fn said(
     }
 }
 
-/// A machine that ended while something else was asked of it than to run to its end.
-pub fn failure(end: &End, tail: &[String], drives: &Drives, max_write: Option<u64>) -> Failure {
+fn timed_out(option: &str, length: Duration) -> String {
+    format!("{option} ran out after {} s", length.as_secs_f64())
+}
+
+/// A signal or a deadline, before there was a machine.
+pub(super) fn stopped(end: &End) -> Failure {
+    let message = match end {
+        End::TimedOut { option, length } => timed_out(option, *length),
+        other => other.word().to_owned(),
+    };
+    Failure {
+        status: end.status(),
+        ..anyhow::Error::msg(message).into()
+    }
+}
+
+/// The end of a machine that still had work to do.
+pub(super) fn failure(
+    end: &End,
+    tail: &[String],
+    drives: &Drives,
+    max_write: Option<u64>,
+) -> Failure {
     let (message, mend) = match end {
         End::PoweredOff => (Some("the guest powered off".to_owned()), None),
         End::Reset => (Some("the guest was reset".to_owned()), None),
@@ -62,7 +80,7 @@ pub fn failure(end: &End, tail: &[String], drives: &Drives, max_write: Option<u6
             Some("the machine was ended from its terminal".to_owned()),
             None,
         ),
-        other => said(other, tail, drives, max_write),
+        other => describe(other, tail, drives, max_write),
     };
     let mut message = message.unwrap_or_else(|| end.word().to_owned());
     let status = match end {
@@ -90,7 +108,7 @@ fn write_failed(
     drives: &Drives,
     max_write: Option<u64>,
 ) -> (Option<String>, Option<String>) {
-    // QEMU tells of EFBIG by strerror's text alone.
+    // QEMU reports EFBIG only by strerror's text.
     if let (false, Some(limit)) = (no_space, max_write)
         && reason == "File too large"
     {

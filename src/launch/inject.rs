@@ -1,143 +1,175 @@
-//! Before a machine boots its image: an appliance puts the agent into the overlay of each disk
-//! that holds a system, and is over before the machine starts.
+//! Injects the agent before a machine boots its image: an appliance mounts each root on the
+//! machine's disks, puts the agent into it, and powers off. The images are untouched, because every
+//! write lands in the overlays, from which the machine boots afterwards.
+
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 
-use super::assemble::Assembled;
-use super::guest::{GuestArgs, Via};
-use super::report::Facts;
-use crate::commands::watch::Watch;
-use crate::commands::{Failure, Voice, verdict};
+use super::Failure;
+use super::appliance::{self, RunningAppliance, Storage};
+use super::end_message;
+use super::spec::Via;
+use super::start::Launch;
+use super::supervisor::Interrupted;
 use crate::exit::Status;
-use crate::guest::boot::{Appliance, DEFAULT_MEMORY_MIB, Settings};
-use crate::guest::seed::{self, Seeded};
+use crate::guest::boot::{Appliance, ApplianceConfig, DEFAULT_MEMORY_MIB, ROOT};
+use crate::guest::session::{Session, SessionError};
+use crate::guest::wire::disks::Root;
+use crate::guest::wire::seed::{Seeding, Stage};
 use crate::host::kernel;
 use crate::machine::end::End;
 use crate::machine::phases::Phases;
-use crate::template::appliance::{self as template, Started};
-
-/// It mounts, and copies one file, and has as much as one that looks into images, so that both have
-/// one template.
-const MEMORY_MIB: u64 = DEFAULT_MEMORY_MIB;
 
 /// How long the appliance may take to power off. Everything is on the disks by then.
-const POWER_OFF: std::time::Duration = std::time::Duration::from_secs(10);
+const POWER_OFF: Duration = Duration::from_secs(10);
 
-/// Seeds the disks of a machine. Gives false where `--via auto` is to ask the QEMU guest agent.
-///
-/// # Errors
-/// Nothing on the disks could start the agent, or what ends a machine.
-pub async fn seed(
-    assembled: &Assembled,
-    args: &GuestArgs,
-    watch: &mut Watch,
-    facts: &mut Facts,
-    voice: &dyn Voice,
-) -> Result<bool, Failure> {
-    // An ISO in a CD-ROM drive takes no writes, and has no overlay.
-    let seeded = match assembled.plan.disks.is_empty() {
-        true => Ok(Seeded::default()),
-        false => {
-            voice.status("preparing the overlay");
-            appliance(assembled, args, watch).await
-        }
-    };
-    voice.clear_status();
-    facts.phases.mark("seeded");
-    let Seeded { roots, refused } = seeded?;
-    for (device, seeding) in &roots {
-        let labelled = if seeding.labelled { ", labelled" } else { "" };
-        let init = seeding.init.name();
-        tracing::debug!("{device}: {init} will start the agent{labelled}");
-    }
-    for refused in &refused {
-        tracing::debug!("{refused}");
-    }
-    match (roots.is_empty(), args.via) {
-        (false, _) => Ok(true),
-        (true, Via::Auto) => {
-            tracing::debug!("no system to put the agent into; asking the QEMU guest agent");
-            Ok(false)
-        }
-        (true, _) => {
-            let mut message = "no system on the disks could start bivouac's agent".to_owned();
-            for refused in refused {
-                message.push_str(&format!("\n  {refused}"));
-            }
-            Err(Failure::with_mend(
-                anyhow!(message),
-                "--via qga, where the image brings the QEMU guest agent",
-            ))
-        }
-    }
+/// What was injected into the disks of a machine.
+#[derive(Default)]
+struct Injected {
+    /// The roots that will start the agent, by their devices, and how.
+    roots: Vec<(String, Seeding)>,
+    /// Why the others will not, and warnings about the disks, one sentence each.
+    remarks: Vec<String>,
 }
 
-async fn appliance(
-    assembled: &Assembled,
-    args: &GuestArgs,
-    watch: &mut Watch,
-) -> Result<Seeded, Failure> {
-    let settings = Settings {
-        qemu: assembled.plan.qemu.clone(),
-        accelerator: assembled.plan.accelerator,
-        memory_mib: MEMORY_MIB,
+/// Injects the agent into the disks of a machine. False if the QEMU guest agent is to be asked
+/// instead.
+pub(super) async fn inject(launch: &mut Launch<'_>) -> Result<bool, Failure> {
+    // An ISO in a CD-ROM drive takes no writes, and has no overlay.
+    let injected = match launch.vm.plan.disks.is_empty() {
+        true => Ok(Injected::default()),
+        false => {
+            launch.progress.status("preparing the overlay");
+            in_appliance(launch).await
+        }
+    };
+    launch.progress.clear_status();
+    launch.facts.phases.mark("injected");
+    let Injected { roots, remarks } = injected?;
+    for (device, how) in &roots {
+        let labelled = if how.labelled { ", labelled" } else { "" };
+        let init = how.init.name();
+        tracing::debug!("{device}: {init} will start the agent{labelled}");
+    }
+    for remark in &remarks {
+        tracing::debug!("{remark}");
+    }
+    if !roots.is_empty() {
+        return Ok(true);
+    }
+    if launch.spec.agent.via == Via::Auto {
+        tracing::debug!("no system to put the agent into; asking the QEMU guest agent");
+        return Ok(false);
+    }
+    let mut message = "no system on the disks could start bivouac's agent".to_owned();
+    for remark in remarks {
+        message.push_str(&format!("\n  {remark}"));
+    }
+    Err(Failure::with_mend(
+        anyhow!(message),
+        "--via qga, where the image brings the QEMU guest agent",
+    ))
+}
+
+async fn in_appliance(launch: &mut Launch<'_>) -> Result<Injected, Failure> {
+    let (spec, vm) = (launch.spec, &launch.vm);
+    let config = ApplianceConfig {
+        qemu: vm.plan.qemu.clone(),
+        accelerator: vm.plan.accelerator,
+        // As much as for inspection, so that both have one template.
+        memory_mib: DEFAULT_MEMORY_MIB,
         cpus: 1,
-        kernel: kernel::find(args.seed_kernel.as_deref())?,
+        kernel: kernel::find(spec.agent.kernel.as_deref())?,
         phases: Phases::default(),
     };
-    let (drives, max_write) = (&assembled.drives, assembled.max_write);
-    let disks = assembled.plan.disks.clone();
-    let count = disks.len();
-    let cut_short = |end: &End, tail: &[String]| {
-        let mut failure = verdict::failure(end, tail, drives, max_write);
-        if failure.status == Status::GuestCrashed {
-            // It is not the user's guest that crashed.
-            failure.status = Status::Failed;
-            failure = failure.context("preparing the overlay".to_owned());
-        }
-        failure
+    let storage = Storage {
+        drives: &vm.drives,
+        disks: vm.plan.disks.clone(),
+        max_write: vm.max_write,
     };
-    let most = args.template.templates_max;
-    let starting = template::start(
-        args.template.no_template,
-        &settings,
-        most,
-        drives,
-        disks,
-        max_write,
-    );
-    let Started {
+    let count = storage.disks.len();
+    let interrupted = |interrupted| match interrupted {
+        Interrupted::Failed(failure) => failure,
+        Interrupted::Ended { end, tail } => {
+            let failure = end_message::failure(&end, &tail, &vm.drives, vm.max_write);
+            match failure.status {
+                // It is not the user's guest that crashed.
+                Status::GuestCrashed => Failure {
+                    status: Status::Failed,
+                    ..failure.context("preparing the overlay".to_owned())
+                },
+                _ => failure,
+            }
+        }
+    };
+    let supervisor = &mut launch.supervisor;
+    let started = supervisor.guard(appliance::start(&config, &spec.template, storage));
+    let RunningAppliance {
         appliance: Appliance {
             mut machine,
             session,
         },
         template: _in_use,
-    } = match watch.before(starting).await {
-        Ok(started) => started?,
-        Err(end) => return Err(cut_short(&end, &[])),
-    };
-    let seeding = seed::seed(&session, count, args.wait_for.stage());
-    let seeded = match watch.during(&mut machine, seeding).await? {
-        Ok(seeded) => seeded.map_err(|error| Failure {
-            status: Status::Failed,
-            ..Failure::from(error)
-        })?,
-        Err(end) => return Err(cut_short(&end, &machine.console_tail())),
-    };
+    } = started.await??;
+    let injecting = into_roots(&session, count, spec.agent.wait_for.stage());
+    let injected = supervisor.run(&mut machine, injecting).await;
+    let injected = injected.map_err(interrupted)?.map_err(|error| Failure {
+        status: Status::Failed,
+        ..Failure::from(error)
+    })?;
     // QEMU writes what it still holds of its own tables when the machine powers off.
     let off = async {
         let _ = tokio::time::timeout(POWER_OFF, session.shutdown()).await;
         tokio::time::sleep(POWER_OFF).await;
     };
-    match watch.during(&mut machine, off).await? {
-        Err(End::PoweredOff) => Ok(seeded),
-        Err(end) => Err(cut_short(&end, &machine.console_tail())),
+    match supervisor.run(&mut machine, off).await {
+        Err(Interrupted::Ended {
+            end: End::PoweredOff,
+            ..
+        }) => Ok(injected),
+        Err(other) => Err(interrupted(other)),
         Ok(()) => {
-            machine
-                .stop(std::time::Duration::ZERO)
-                .await
-                .context("ending QEMU")?;
+            let stopped = machine.stop(Duration::ZERO).await;
+            stopped.context("ending QEMU")?;
             Err(anyhow!("preparing the overlay: the appliance did not power off").into())
         }
     }
+}
+
+/// Injects the agent into every root on so many disks: which of several is booted, the boot loader
+/// decides. Everything is on the disks in the end.
+async fn into_roots(
+    session: &Session,
+    disks: usize,
+    stage: Stage,
+) -> Result<Injected, SessionError> {
+    // For the times of the files.
+    session.set_clock().await?;
+    let survey = session.survey(disks).await?;
+    let mut injected = Injected {
+        roots: Vec::new(),
+        remarks: survey.remarks,
+    };
+    for root in &survey.roots {
+        let device = root.device.clone();
+        match into_root(session, root, stage).await {
+            Ok(how) => injected.roots.push((device, how)),
+            Err(SessionError::Refused(trouble)) => {
+                injected.remarks.push(format!("{device}: {trouble}"));
+            }
+            Err(error) => return Err(error),
+        }
+        // Also if only some of it was mounted.
+        session.unmount(ROOT).await?;
+    }
+    session.sync().await?;
+    Ok(injected)
+}
+
+async fn into_root(session: &Session, root: &Root, stage: Stage) -> Result<Seeding, SessionError> {
+    for failed in session.mount(&root.mounts, ROOT, false, false).await? {
+        tracing::debug!("not mounted: {failed}");
+    }
+    session.seed(ROOT, stage).await
 }

@@ -1,57 +1,55 @@
-//! From what was typed to a machine that can be started: chains resolved, the host's facts
-//! found, overlays made, and all of it written into a [`Plan`].
+//! From a [`VmSpec`] to a machine that can be started: finds out what the host has, opens the
+//! images, makes the overlays, and writes all of it into a [`Plan`]. Starts nothing.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use tokio::sync::mpsc;
 
-use super::hardware;
-use super::options::Args;
-use super::report::Facts;
-use super::written;
-use crate::commands::Failure;
-use crate::commands::drives::{place, resolve};
-use crate::host::firmware;
-use crate::host::qemu;
+use super::drives::{place, resolve};
+use super::facts::{Facts, LayerFacts};
+use super::spec::{FirmwareSpec, Purpose, StartMode, VmSpec};
+use super::{Failure, accelerator, devices};
+use crate::host::{firmware, qemu};
 use crate::image::Format;
 use crate::image::chain::Request;
 use crate::image::printable::shell_line;
 use crate::machine::args::argv;
 use crate::machine::console::Sinks;
 use crate::machine::drives::Drives;
-use crate::machine::plan::{Firmware, Plan};
+use crate::machine::plan::{
+    AGENT_PORT, Accelerator, AgentPort, ChildFd, Disk, Firmware, Layer, Plan,
+};
 use crate::machine::{Channels, Holdings};
 
-/// A machine ready to be started, with all that it holds open.
+/// Stands for a descriptor that is not open yet.
+const NOT_OPEN: ChildFd = ChildFd(-1);
+
+/// A machine ready to be started, with everything that it holds open.
 #[derive(Debug)]
-pub struct Assembled {
-    /// The machine as data.
+pub(crate) struct PreparedVm {
     pub plan: Plan,
     /// Images and overlays.
     pub drives: Drives,
-    /// The most that QEMU may write to one file, in bytes.
+    /// How many bytes QEMU may write to one file.
     pub max_write: Option<u64>,
-    /// The file that gets a copy of the console.
-    console_log: Option<File>,
-    headline: String,
+    /// A file that gets a copy of the console.
+    pub console_log: Option<File>,
+    /// One line that says what is being started.
+    pub headline: String,
 }
 
-impl Assembled {
-    /// One line that says what is being started.
-    pub fn headline(&self) -> &str {
-        &self.headline
-    }
-
-    /// A descriptor of the console log.
-    pub fn console_log(&self) -> Result<Option<File>, Failure> {
+impl PreparedVm {
+    /// Where the console's output goes: to `output`, and to the console log if there is one.
+    pub fn sinks(&self, output: Option<mpsc::Sender<Vec<u8>>>) -> Result<Sinks, Failure> {
         let log = self.console_log.as_ref().map(File::try_clone).transpose();
-        Ok(log.context("--console-log")?)
+        let log = log.context("--console-log")?;
+        Ok(Sinks { output, log })
     }
 
     /// What QEMU is started with besides its arguments.
-    pub fn holdings(
+    pub fn resources(
         &self,
         channels: Channels,
         sinks: Sinks,
@@ -66,45 +64,91 @@ impl Assembled {
         }
     }
 
-    /// Gives the machine other channels.
-    pub fn connect(&mut self, channels: &Channels) {
+    /// Opens the channels for the next start.
+    pub fn connect(&mut self) -> std::io::Result<Channels> {
+        let channels = Channels::new(self.plan.agent.is_some())?;
         self.plan.qmp = channels.qmp_fd();
         self.plan.console = channels.console_fd();
-        self.plan.agent = channels.agent_fd();
+        if let (Some(port), Some(connected)) = (&mut self.plan.agent, channels.agent_fd()) {
+            port.fd = connected.fd;
+        }
+        Ok(channels)
     }
 
-    /// QEMU's command, quoted for a shell.
-    pub fn command_line(&self) -> String {
+    /// QEMU's command line, quoted for a shell.
+    pub fn command_line(&mut self) -> Result<String, Failure> {
+        let _channels = self.connect().context("making QEMU's channels")?;
         let program = self.plan.qemu.as_os_str().to_owned();
-        shell_line(std::iter::once(program).chain(argv(&self.plan)))
+        Ok(shell_line(std::iter::once(program).chain(argv(&self.plan))))
     }
 }
 
-/// Finds out everything, opens everything, starts nothing.
-pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels), Failure> {
-    let qemu = qemu::find(args.qemu.qemu.as_deref())?;
+/// Prepares the machine of `spec`. What is learnt on the way goes into `facts`, also if it fails.
+pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Failure> {
+    let qemu = qemu::find(spec.qemu.as_deref())?;
     facts.qemu = Some(qemu.clone());
-    let mut drives = Drives::new(place(&args.overlay)?);
+    let mut drives = Drives::new(place(&spec.overlay)?);
+    let machine = devices::machine_type(spec)?;
+    devices::check_room(spec)?;
+    devices::check_qemu_args(spec)?;
+    let (disks, mut cdroms) = open_disks(spec, &mut drives)?;
+    let firmware = open_firmware(&mut drives, &spec.firmware, &machine)?;
+    for iso in &spec.cdroms {
+        cdroms.push(drives.read_only(resolve(&of_format(iso.clone(), Format::Raw))?));
+    }
+    facts.layers = LayerFacts::of(drives.chains());
+    facts.phases.mark("images");
+    let accelerator = accelerator::choose(spec.accelerator, &mut facts.accelerator)?;
+    facts.phases.mark("kvm-check");
+    let has_agent = spec.purpose == Purpose::Commands || spec.start == StartMode::Warm;
+    let plan = Plan {
+        qemu,
+        machine,
+        accelerator,
+        cpu: spec.cpu.clone(),
+        cpus: spec.cpus,
+        memory_mib: spec.memory_mib,
+        firmware,
+        bus: spec.bus,
+        disks,
+        cdroms,
+        kernel: (spec.kernel.as_ref())
+            .map(devices::direct_kernel)
+            .transpose()?,
+        network: spec.network.clone(),
+        display: spec.display.clone(),
+        reboot: spec.reboot,
+        qmp: NOT_OPEN,
+        console: NOT_OPEN,
+        agent: has_agent.then_some(AgentPort {
+            fd: NOT_OPEN,
+            name: AGENT_PORT,
+        }),
+        saving: None,
+        extra: spec.qemu_args.clone(),
+    };
+    Ok(PreparedVm {
+        headline: headline(spec, accelerator),
+        plan,
+        drives,
+        max_write: spec.overlay.max_write,
+        console_log: None,
+    })
+}
 
-    let machine = hardware::machine_type(args)?;
-    hardware::check_room(args)?;
-    hardware::check_qemu_args(args)?;
+/// Opens the image and the further disks: disks and CD-ROMs.
+fn open_disks(spec: &VmSpec, drives: &mut Drives) -> Result<(Vec<Disk>, Vec<Layer>), Failure> {
     let (mut disks, mut cdroms) = (Vec::new(), Vec::new());
-    if let Some(image) = &args.image {
-        let backing = args.backing.clone();
-        let chain = resolve(&Request {
-            image: image.clone(),
-            format: args.format,
-            backing,
-        })?;
-        // An ISO that boots from a CD-ROM drive alone is put into one; nobody writes there.
+    if let Some(image) = &spec.image {
+        let chain = resolve(image)?;
+        // An ISO that boots only from a CD-ROM drive is put into one, and needs no overlay.
         if chain.top().is_optical_only() {
             cdroms.push(drives.read_only(chain));
         } else {
             disks.push(drives.disk("disk0", chain, None)?);
         }
     }
-    for disk in &args.hardware.disk {
+    for disk in &spec.disks {
         let request = Request {
             image: disk.image.clone(),
             format: disk.format,
@@ -113,85 +157,53 @@ pub fn assemble(args: &Args, facts: &mut Facts) -> Result<(Assembled, Channels),
         let name = format!("disk{}", disks.len());
         disks.push(drives.disk(&name, resolve(&request)?, disk.serial.clone())?);
     }
-    let firmware = firmware(&mut drives, &args.hardware.firmware, &machine)?;
-    for iso in &args.hardware.cdrom {
-        cdroms.push(drives.read_only(resolve(&alone(iso.clone(), Format::Raw))?));
-    }
-    facts.layers_before(drives.chains());
-    facts.phases.mark("images");
-
-    let accelerator = hardware::accelerator(args.hardware.accel, facts)?;
-    facts.phases.mark("kvm-check");
-    let channels = Channels::new(args.guest.has_agent()?).context("making QEMU's channels")?;
-    let plan = Plan {
-        qemu,
-        machine,
-        accelerator,
-        cpu: args.hardware.cpu.clone(),
-        cpus: args.hardware.cpus.unwrap_or_else(hardware::default_cpus),
-        memory_mib: args.hardware.memory.unwrap_or(hardware::MEMORY_MIB),
-        firmware,
-        bus: args.hardware.bus,
-        disks,
-        cdroms,
-        kernel: hardware::direct_kernel(args)?,
-        network: hardware::network(args)?,
-        display: args.hardware.display.clone(),
-        reboot: args.hardware.reboot,
-        qmp: channels.qmp_fd(),
-        console: channels.console_fd(),
-        agent: channels.agent_fd(),
-        saving: None,
-        extra: args.qemu.qemu_arg.clone(),
-    };
-    let console_log = match &args.conduct.console_log {
-        Some(path) if !args.conduct.dry_run => {
-            let others = [
-                ("--kernel", args.hardware.kernel.as_deref()),
-                ("--initrd", args.hardware.initrd.as_deref()),
-                ("--firmware", Some(args.hardware.firmware.as_path())),
-                ("--report", args.conduct.report.as_deref()),
-                ("--qemu", Some(plan.qemu.as_path())),
-            ];
-            Some(written::console_log(path, drives.chains(), &others)?)
-        }
-        _ => None,
-    };
-    let assembled = Assembled {
-        headline: hardware::headline(args, &plan),
-        plan,
-        drives,
-        max_write: args.overlay.max_write,
-        console_log,
-    };
-    Ok((assembled, channels))
+    Ok((disks, cdroms))
 }
 
-fn firmware(drives: &mut Drives, asked: &Path, machine: &str) -> Result<Firmware, Failure> {
-    if asked == Path::new("bios") {
-        return Ok(Firmware::Bios);
-    }
-    if asked != Path::new("uefi") {
-        return Ok(Firmware::File(hardware::readable(asked, "--firmware")?));
+fn open_firmware(
+    drives: &mut Drives,
+    spec: &FirmwareSpec,
+    machine: &str,
+) -> Result<Firmware, Failure> {
+    match spec {
+        FirmwareSpec::Bios => return Ok(Firmware::Bios),
+        FirmwareSpec::File(path) => {
+            return Ok(Firmware::File(devices::readable(path, "--firmware")?));
+        }
+        FirmwareSpec::Uefi => {}
     }
     let uefi = firmware::find_uefi(machine)?;
     let format = |name: &str| {
         Format::of_driver(name)
             .with_context(|| format!("firmware of format {name}, which bivouac does not know"))
     };
-    let code = resolve(&alone(uefi.code, format(&uefi.code_format)?))?;
-    let vars = resolve(&alone(uefi.vars_template, format(&uefi.vars_format)?))?;
+    let code = resolve(&of_format(uefi.code, format(&uefi.code_format)?))?;
+    let vars = resolve(&of_format(uefi.vars_template, format(&uefi.vars_format)?))?;
     Ok(Firmware::Uefi {
         code: drives.read_only(code),
         vars: drives.disk("firmware-vars", vars, None)?,
     })
 }
 
-/// An image of a format that is known.
-fn alone(image: PathBuf, format: Format) -> Request {
+/// An image of a known format.
+fn of_format(image: PathBuf, format: Format) -> Request {
     Request {
         image,
         format: Some(format),
         backing: Vec::new(),
     }
+}
+
+fn headline(spec: &VmSpec, accelerator: Accelerator) -> String {
+    let image = spec.image.as_ref().map(|request| &request.image);
+    let what = image.or(spec.kernel.as_ref().map(|kernel| &kernel.kernel));
+    let name = what.and_then(|path| path.file_name()).unwrap_or_default();
+    let accelerator = match accelerator {
+        Accelerator::Tcg => "TCG",
+        Accelerator::Kvm | Accelerator::KvmThenTcg => "KVM",
+    };
+    format!(
+        "starting {} ({accelerator}; Ctrl-A X leaves)",
+        name.display()
+    )
 }

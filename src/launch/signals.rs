@@ -1,5 +1,5 @@
-//! The signals that a run heeds. One that was ignored when bivouac started stays ignored, as
-//! `nohup` and shells expect.
+//! The signals that end or suspend a run. One that was ignored when bivouac started stays ignored,
+//! as `nohup` and shells expect.
 
 use std::io;
 use std::task::Poll;
@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::sys;
 
 /// Signals that end the run, and the one that suspends it.
-const HEEDED: [Signal; 5] = [
+const HANDLED: [Signal; 5] = [
     Signal::SIGINT,
     Signal::SIGTERM,
     Signal::SIGHUP,
@@ -20,15 +20,15 @@ const HEEDED: [Signal; 5] = [
 
 /// A listener for all of them.
 #[derive(Debug)]
-pub struct Signals(Vec<(Signal, tokio::signal::unix::Signal)>);
+pub(crate) struct Signals(Vec<(Signal, tokio::signal::unix::Signal)>);
 
 impl Signals {
-    /// From here on they no longer end the process by themselves. One that whoever started us
-    /// had blocked is let through, or it would never be heeded. Call it before any thread is
-    /// started, which would inherit the mask.
+    /// From here on they no longer end the process by themselves. One that our parent had blocked
+    /// is unblocked, or it would never arrive. Call it before any thread is started, which would
+    /// inherit the mask.
     pub fn listen() -> io::Result<Self> {
-        HEEDED.into_iter().collect::<SigSet>().thread_unblock()?;
-        HEEDED
+        HANDLED.into_iter().collect::<SigSet>().thread_unblock()?;
+        HANDLED
             .into_iter()
             .filter(|name| !sys::is_ignored(*name))
             .map(|name| Ok((name, signal(SignalKind::from_raw(name as i32))?)))
@@ -49,8 +49,8 @@ impl Signals {
         .await
     }
 
-    /// The next one that ends the run, for a time when no guest runs that would have to be
-    /// stopped with us: Ctrl-Z stops bivouac, and that is all. May be dropped and called again.
+    /// The next one that ends the run, while no guest runs that would have to be stopped with us:
+    /// Ctrl-Z only stops bivouac. May be dropped and called again.
     pub async fn next_ending(&mut self) -> Signal {
         loop {
             match self.next().await {

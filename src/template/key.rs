@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest;
 use super::memory::Identity;
-use crate::guest::boot::{self, Settings};
+use crate::guest::boot::{self, ApplianceConfig};
 use crate::image::chain::Chain;
 use crate::machine::plan::{Accelerator, Firmware, Plan};
 
@@ -23,13 +23,13 @@ pub struct Key {
     /// This program's version.
     pub bivouac: String,
     /// This program, which is the appliance's init; it also made the initramfs.
-    pub program: Described,
+    pub program: FileStamp,
     /// QEMU's program.
-    pub qemu: Described,
+    pub qemu: FileStamp,
     /// The firmware, where it is a file of its own.
-    pub firmware: Option<Described>,
+    pub firmware: Option<FileStamp>,
     /// The kernel, and the index of its modules, which changes with each of them.
-    pub kernel: Vec<Described>,
+    pub kernel: Vec<FileStamp>,
     /// QEMU's arguments, each descriptor by what it is for instead of its number.
     pub arguments: Vec<String>,
     /// The accelerator that it uses.
@@ -43,21 +43,21 @@ pub struct Key {
     /// The host's kernel, as `uname -rv` tells it.
     pub host: String,
     /// Every layer of every image of the machine's, and which state of it.
-    pub layers: Vec<Described>,
+    pub layers: Vec<FileStamp>,
     /// How far its boot had come when it was saved.
     pub stage: Option<String>,
 }
 
 /// A file that a template was made with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Described {
+pub struct FileStamp {
     /// Where it is.
     pub path: PathBuf,
     /// Which file that was.
     pub identity: Identity,
 }
 
-impl Described {
+impl FileStamp {
     fn of(path: &Path) -> io::Result<Self> {
         Self::of_file(path, path)
     }
@@ -76,16 +76,16 @@ impl Key {
     ///
     /// # Errors
     /// One of the files that it is made of is not there.
-    pub fn of_appliance(settings: &Settings, disks: usize) -> io::Result<Self> {
-        let settings = &settings.with_one_accelerator();
-        let plan = boot::nominal_plan(settings, disks);
+    pub fn of_appliance(config: &ApplianceConfig, disks: usize) -> io::Result<Self> {
+        let config = &config.with_one_accelerator();
+        let plan = boot::nominal_plan(config, disks);
         let firmware = match &plan.firmware {
-            Firmware::File(path) => Some(Described::of(path)?),
+            Firmware::File(path) => Some(FileStamp::of(path)?),
             Firmware::Bios | Firmware::Uefi { .. } => None,
         };
-        let mut kernel = vec![Described::of(&settings.kernel.image)?];
-        if let Some(modules) = &settings.kernel.modules {
-            kernel.push(Described::of(&modules.join("modules.dep"))?);
+        let mut kernel = vec![FileStamp::of(&config.kernel.image)?];
+        if let Some(modules) = &config.kernel.modules {
+            kernel.push(FileStamp::of(&modules.join("modules.dep"))?);
         }
         let key = Self::of_plan("appliance", &plan)?;
         Ok(Self {
@@ -103,16 +103,16 @@ impl Key {
     pub fn of_image(plan: &Plan, chains: &[Chain], stage: &str) -> io::Result<Self> {
         let plan = plan.nominal();
         let firmware = match &plan.firmware {
-            Firmware::File(path) => Some(Described::of(path)?),
+            Firmware::File(path) => Some(FileStamp::of(path)?),
             Firmware::Bios | Firmware::Uefi { .. } => None,
         };
         let direct = plan.kernel.iter();
         let direct = direct.flat_map(|direct| direct.initrd.iter().chain([&direct.kernel]));
-        let kernel = direct.map(|path| Described::of(path));
+        let kernel = direct.map(|path| FileStamp::of(path));
         let mut layers = Vec::new();
         for layer in chains.iter().flat_map(Chain::layers) {
             let file = fs::File::from(layer.fd().try_clone_to_owned()?);
-            layers.push(Described {
+            layers.push(FileStamp {
                 path: layer.path().to_owned(),
                 identity: Identity::of(&file)?,
             });
@@ -137,8 +137,8 @@ impl Key {
         Ok(Self {
             kind: kind.to_owned(),
             bivouac: env!("CARGO_PKG_VERSION").to_owned(),
-            program: Described::of_file(&fs::read_link(own)?, own)?,
-            qemu: Described::of(&plan.qemu)?,
+            program: FileStamp::of_file(&fs::read_link(own)?, own)?,
+            qemu: FileStamp::of(&plan.qemu)?,
             firmware: None,
             kernel: Vec::new(),
             arguments: words.map(|word| word.into_owned()).collect(),

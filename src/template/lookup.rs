@@ -1,55 +1,97 @@
-//! A template, whatever it is of: found in the store, or one's turn to build it; kept once it is
-//! made; and out of the way once it was seen not to work.
+//! Finds a template in the store or has it built, publishes what was built, and takes a template
+//! out of use that turned out not to work.
 
+use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::error::{OTHERS_BUILD, TemplateError};
+use super::error::{BUSY_LIMIT, TemplateError};
 use super::key::Key;
 use super::restore::Template;
-use super::saved::Made;
-use super::store::{Building, Saved, Store, StoreError, Stored, Turn};
+use super::snapshot::Snapshot;
+use super::store::{BuildLock, Builder, Entry, Store, StoreError};
 use crate::guest::session::SessionError;
 
-/// How often it is looked whether another process that builds the template is done.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often to check whether another process that builds the template is done.
+const POLL: Duration = Duration::from_millis(20);
 
-/// What there is of a template.
+/// Where a template belongs.
 #[derive(Debug)]
-pub enum Obtained {
-    /// All of it.
-    Stored(Box<Stored>),
-    /// Nothing, and nobody else is building it.
-    Ours(Building),
+pub(crate) struct TemplateSlot {
+    pub store: Store,
+    pub key: Key,
+    /// How many bytes all templates may take.
+    pub limit: u64,
 }
 
-/// Looks for the template of `key`. Where another process builds it, that is waited for.
-///
-/// # Errors
-/// The store cannot be used, or others take too long.
-pub async fn obtain(store: &Store, key: &Key) -> Result<Obtained, TemplateError> {
-    let deadline = Instant::now() + OTHERS_BUILD;
+/// Builds the snapshot of a machine that has no template yet.
+pub(crate) trait SnapshotBuilder {
+    type Error: From<TemplateError>;
+
+    /// Waits for the store, which may take as long as another process builds.
+    async fn wait<T>(&mut self, lookup: impl Future<Output = T>) -> Result<T, Self::Error>;
+
+    async fn build(&mut self) -> Result<Snapshot, Self::Error>;
+
+    /// What a failed build says about the template, if anything.
+    fn template_error(error: &Self::Error) -> Option<&TemplateError>;
+}
+
+/// The template of `slot`: from the store, else built and published.
+pub(crate) async fn get_or_build<B: SnapshotBuilder>(
+    slot: &TemplateSlot,
+    mut builder: B,
+) -> Result<Template, B::Error> {
+    let found = builder.wait(lookup(&slot.store, &slot.key)).await?;
+    let lock = match found? {
+        Lookup::Found(entry) => return Ok(Template::Stored(entry)),
+        Lookup::MustBuild(lock) => lock,
+    };
+    let built = builder.build().await;
+    match &built {
+        Ok(snapshot) => publish(slot, lock, snapshot),
+        Err(error) => {
+            if let Some(why @ (TemplateError::Saving(_) | TemplateError::NoMachineType)) =
+                B::template_error(error)
+            {
+                lock.give_up(&why.to_string())
+                    .map_err(TemplateError::from)?;
+            }
+        }
+    }
+    built.map(Template::Fresh)
+}
+
+enum Lookup {
+    Found(Box<Entry>),
+    /// It is missing, and this process holds the lock to build it.
+    MustBuild(Builder),
+}
+
+/// Looks for the template of `key`, and waits while another process builds it.
+async fn lookup(store: &Store, key: &Key) -> Result<Lookup, TemplateError> {
+    let deadline = Instant::now() + BUSY_LIMIT;
     loop {
-        if let Some(stored) = found(store, key)? {
-            return Ok(Obtained::Stored(stored.into()));
+        if let Some(entry) = find(store, key)? {
+            return Ok(Lookup::Found(entry.into()));
         }
         match store.begin(key)? {
-            Turn::Ours(building) => {
-                // It may have been published between the two looks.
-                return Ok(match found(store, key)? {
-                    Some(stored) => Obtained::Stored(stored.into()),
-                    None => Obtained::Ours(building),
+            BuildLock::Acquired(builder) => {
+                // It may have been published after it was not found.
+                return Ok(match find(store, key)? {
+                    Some(entry) => Lookup::Found(entry.into()),
+                    None => Lookup::MustBuild(builder),
                 });
             }
-            Turn::Others if Instant::now() < deadline => tokio::time::sleep(LOOK).await,
-            Turn::Others => return Err(TemplateError::Others),
+            BuildLock::Busy if Instant::now() < deadline => tokio::time::sleep(POLL).await,
+            BuildLock::Busy => return Err(TemplateError::Busy),
         }
     }
 }
 
-/// What the store has. One that is damaged is said, and built again.
-fn found(store: &Store, key: &Key) -> Result<Option<Stored>, StoreError> {
+/// As [`Store::find`], but warns of a damaged template, which is then built again.
+fn find(store: &Store, key: &Key) -> Result<Option<Entry>, StoreError> {
     match store.find(key) {
         Err(error @ (StoreError::Damaged { .. } | StoreError::Io { .. })) => {
             tracing::warn!("{:#}; it is made again", anyhow::Error::from(error));
@@ -59,68 +101,40 @@ fn found(store: &Store, key: &Key) -> Result<Option<Stored>, StoreError> {
     }
 }
 
-/// Publishes what was made, or the mark that it cannot be made here.
-///
-/// # Errors
-/// That of `made`.
-pub fn keep(
-    store: &Store,
-    building: Building,
-    key: &Key,
-    made: Result<Made, TemplateError>,
-    most: u64,
-) -> Result<Made, TemplateError> {
-    match &made {
-        Ok(made) => publish(store, building, key, made, most),
-        Err(error @ (TemplateError::Saving(_) | TemplateError::NoMachineType)) => {
-            building.give_up(&error.to_string())?;
-        }
-        Err(_) => {}
-    }
-    made
-}
-
-/// That this cannot be is no reason not to use it.
-fn publish(store: &Store, building: Building, key: &Key, made: &Made, most: u64) {
-    let saved = Saved {
-        memory: &made.memory,
-        state: &made.state,
-        machine: &made.machine,
-        qemu: made.qemu,
-        overlays: &made.overlays,
-    };
-    let kept = (saved.bytes().map_err(TemplateError::from)).and_then(|bytes| {
-        if bytes > most {
-            let (bytes, most) = (bytes >> 20, most >> 20);
+/// A snapshot that cannot be published is used all the same.
+fn publish(slot: &TemplateSlot, builder: Builder, snapshot: &Snapshot) {
+    let kept = (snapshot.bytes().map_err(TemplateError::from)).and_then(|bytes| {
+        if bytes > slot.limit {
             tracing::warn!(
-                "the template is not kept: it takes {bytes} MiB, and {most} MiB are allowed \
-                 (BIVOUAC_TEMPLATES_MAX)"
+                "the template is not kept: it takes {} MiB, and {} MiB are allowed \
+                 (BIVOUAC_TEMPLATES_MAX)",
+                bytes >> 20,
+                slot.limit >> 20
             );
             return Ok(());
         }
-        building.publish(key, &saved)?;
-        Ok(store.shrink(most)?)
+        builder.publish(&slot.key, snapshot)?;
+        Ok(slot.store.shrink(slot.limit)?)
     });
     if let Err(error) = kept {
-        let error = anyhow::Error::from(error);
-        tracing::warn!("the template is not kept: {error:#}");
+        tracing::warn!("the template is not kept: {:#}", anyhow::Error::from(error));
     }
 }
 
-/// A template was not restored: it is out of the way from now on, if it is its fault.
-pub fn blame(store: &Store, key: &Key, template: Template, error: &TemplateError) {
-    let Template::Stored(stored) = template else {
+/// Takes a template out of use that was not restored, if the template is to blame.
+pub(crate) fn mark_unusable(slot: &TemplateSlot, template: Template, error: &TemplateError) {
+    let Template::Stored(entry) = template else {
         return;
     };
     match error {
-        TemplateError::Saving(why) => store.mark_unusable(&stored, &why.to_string()),
+        TemplateError::Saving(why) => slot.store.mark_unusable(&entry, &why.to_string()),
         // What was asked of this clone alone, such as a name that it cannot write down.
         TemplateError::Agent(SessionError::Refused(_)) => {}
-        TemplateError::Agent(why) => store.mark_unusable(&stored, &why.to_string()),
+        TemplateError::Agent(why) => slot.store.mark_unusable(&entry, &why.to_string()),
         TemplateError::Damaged(_) => {
-            drop(stored);
-            // Else the next one finds it damaged again.
-            let _ = store.remove(&key.name());
+            drop(entry);
+            // Else the next start finds it damaged again.
+            let _ = slot.store.remove(&slot.key.name());
         }
         _ => {}
     }

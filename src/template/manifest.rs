@@ -28,13 +28,13 @@ pub struct Manifest {
     pub memory_digest: String,
     /// The digest of the state of everything else.
     pub state_digest: String,
-    /// The machine's overlays, in the order of its disks; none where its disks were vacant.
-    pub overlays: Vec<Kept>,
+    /// The machine's overlays, in the order of its disks; none where its disks were placeholders.
+    pub overlays: Vec<OverlayRecord>,
 }
 
 /// An overlay that is part of a template.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct OverlayRecord {
     /// Its file as it was when it was written.
     pub identity: Identity,
     /// Its digest.

@@ -8,12 +8,18 @@ use std::path::{Path, PathBuf};
 use crate::source::{Source, sources};
 
 /// What each module may name besides itself. `sys` and `exit` name nothing of ours.
-const ARROWS: [(&str, &[&str]); 11] = [
-    ("cli", &["commands", "exit"]),
+const ARROWS: [(&str, &[&str]); 12] = [
+    ("cli", &["commands", "launch", "exit"]),
     (
         "commands",
         &[
-            "template", "guest", "machine", "host", "image", "archive", "sys", "exit",
+            "launch", "template", "guest", "machine", "host", "image", "archive", "sys", "exit",
+        ],
+    ),
+    (
+        "launch",
+        &[
+            "template", "guest", "machine", "host", "image", "sys", "exit",
         ],
     ),
     ("template", &["guest", "machine", "host", "image"]),

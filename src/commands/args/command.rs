@@ -1,4 +1,4 @@
-//! How a command in a guest is run, as typed: no I/O.
+//! How a command in a guest is run.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

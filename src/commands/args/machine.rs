@@ -1,73 +1,32 @@
-//! The arguments of `bivouac run`, as typed: no I/O.
+//! The machine, its image's layers, and QEMU.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use clap::ValueHint;
 
-use super::guest::GuestArgs;
+use crate::commands::units::{parse_accel, parse_memory};
 use crate::image::Format;
-use crate::image::chain::Stated;
-use crate::machine::plan::{Accelerator, Bus, Display, Publish};
-
-/// Boot a disk image; nothing that the guest writes is kept
-///
-/// The image is never changed: every write of the guest goes to an unlinked temporary
-/// overlay that is gone with the machine. The guest's serial console is your terminal;
-/// Ctrl-A X ends the machine, Ctrl-A H lists the other keys.
-///
-/// With CMD, or with --tty, the run is there for that: an agent is put into the overlay, the
-/// image's own init starts it, and CMD's streams and status are those of the run.
-#[derive(Clone, Debug, clap::Args)]
-// clap's own would show what the environment sets as if it had to be typed.
-#[command(
-    override_usage = "bivouac run [OPTIONS] IMAGE [-- CMD...]\n       bivouac run [OPTIONS] --kernel FILE [IMAGE]"
-)]
-pub struct Args {
-    /// The disk image to boot; may be left out with --kernel
-    #[arg(required_unless_present = "kernel", value_hint = ValueHint::FilePath)]
-    pub image: Option<PathBuf>,
-
-    /// Format of IMAGE, where its content and name do not tell
-    #[arg(long, value_name = "FORMAT", requires = "image")]
-    pub format: Option<Format>,
-    /// The next layer below IMAGE, top down; `none` ends the chain there (repeatable)
-    #[arg(long, value_name = "FORMAT:PATH|none", requires = "image",
-          value_parser = crate::commands::chain::stated())]
-    pub backing: Vec<Stated>,
-
-    #[command(flatten)]
-    /// The machine.
-    pub hardware: Hardware,
-    #[command(flatten)]
-    /// Overlays.
-    pub overlay: OverlayArgs,
-    #[command(flatten)]
-    /// The run itself.
-    pub conduct: Conduct,
-    #[command(flatten)]
-    /// A command in the guest.
-    pub guest: GuestArgs,
-    #[command(flatten)]
-    /// QEMU.
-    pub qemu: QemuArgs,
-}
+use crate::image::chain::{Request, Stated};
+use crate::launch::spec::{DiskSpec, FirmwareSpec, KernelSpec};
+use crate::launch::{Failure, VmSpec};
+use crate::machine::plan::{Accelerator, Bus, Display, Network, Publish};
 
 /// What the guest sees.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Machine")]
-pub struct Hardware {
+pub struct HardwareArgs {
     /// Guest memory, in MiB or with a suffix (512M, 2G); default 2G
-    #[arg(long, short, value_name = "SIZE", value_parser = crate::commands::units::parse_memory)]
+    #[arg(long, short, value_name = "SIZE", value_parser = parse_memory)]
     pub memory: Option<u64>,
     /// Virtual CPUs; default 2, or 1 where the host has no more
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub cpus: Option<u32>,
     /// Accelerators in the order to try
     #[arg(long, env = "BIVOUAC_ACCEL", value_name = "ACCEL", default_value = "kvm:tcg",
-          value_parser = crate::commands::units::parse_accel)]
+          value_parser = parse_accel)]
     pub accel: Accelerator,
     /// CPU model; the default fits every accelerator
     #[arg(long, value_name = "MODEL", default_value = "max")]
@@ -77,7 +36,7 @@ pub struct Hardware {
     pub machine: Option<String>,
     /// One more disk, throwaway too (repeatable): IMG[,format=F][,serial=S]
     #[arg(long, value_name = "IMG[,OPTION..]", value_parser = parse_disk)]
-    pub disk: Vec<DiskArg>,
+    pub disk: Vec<DiskSpec>,
     /// A CD-ROM image (repeatable)
     #[arg(long, value_name = "ISO", value_hint = ValueHint::FilePath)]
     pub cdrom: Vec<PathBuf>,
@@ -99,7 +58,7 @@ pub struct Hardware {
     /// Network: none, or user for QEMU's user-mode network
     #[arg(long, value_enum, value_name = "none|user")]
     pub net: Option<Net>,
-    /// Lead a TCP port of the host into the guest; implies --net user (repeatable)
+    /// Forward a TCP port of the host to the guest; implies --net user (repeatable)
     #[arg(long, value_name = "[ADDR:]HOST:GUEST", value_parser = parse_publish)]
     pub publish: Vec<Publish>,
     /// The guest's screen: none, gtk, or vnc=ADDR (loopback where ADDR names no host)
@@ -110,47 +69,70 @@ pub struct Hardware {
     pub reboot: bool,
 }
 
-/// Where the guest's writes go until they are gone.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Overlay")]
-pub struct OverlayArgs {
-    /// Directory of the overlay; default $TMPDIR, else /var/tmp
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub overlay_dir: Option<PathBuf>,
-    /// Keep the overlay on disk, or in memory
-    #[arg(
-        long,
-        value_enum,
-        value_name = "disk|memory",
-        default_value = "disk",
-        conflicts_with = "overlay_dir"
-    )]
-    pub overlay: OverlayKind,
-    /// The most that the guest may write to each disk (512M, 10G)
-    #[arg(long, value_name = "SIZE", value_parser = crate::commands::units::parse_size)]
-    pub max_write: Option<u64>,
+impl HardwareArgs {
+    /// The machine; everything else by default.
+    pub(crate) fn spec(&self) -> Result<VmSpec, Failure> {
+        let defaults = VmSpec::default();
+        let firmware = match self.firmware.to_str() {
+            Some("bios") => FirmwareSpec::Bios,
+            Some("uefi") => FirmwareSpec::Uefi,
+            _ => FirmwareSpec::File(self.firmware.clone()),
+        };
+        Ok(VmSpec {
+            disks: self.disk.clone(),
+            cdroms: self.cdrom.clone(),
+            kernel: self.kernel.as_ref().map(|kernel| KernelSpec {
+                kernel: kernel.clone(),
+                initrd: self.initrd.clone(),
+                append: self.append.clone().unwrap_or_default(),
+            }),
+            firmware,
+            machine: self.machine.clone(),
+            accelerator: self.accel,
+            cpu: self.cpu.clone(),
+            cpus: self.cpus.unwrap_or(defaults.cpus),
+            memory_mib: self.memory.unwrap_or(defaults.memory_mib),
+            bus: self.bus,
+            network: self.network()?,
+            display: self.display.clone(),
+            reboot: self.reboot,
+            ..defaults
+        })
+    }
+
+    fn network(&self) -> Result<Network, Failure> {
+        let publish = self.publish.clone();
+        match (self.net, publish.is_empty()) {
+            (Some(Net::None), false) => Err(Failure::with_mend(
+                anyhow!("--publish leads into a network, and --net none allows none"),
+                "leave one of the two out",
+            )),
+            (None | Some(Net::None), true) => Ok(Network::None),
+            (None | Some(Net::User), _) => Ok(Network::User { publish }),
+        }
+    }
 }
 
-/// The course of the run.
+/// The layers of the image.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Run")]
-pub struct Conduct {
-    /// Copy the serial console to FILE
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub console_log: Option<PathBuf>,
-    /// End the machine after TIME (90, 90s, 5m, 2h); exit status 124
-    #[arg(long, value_name = "TIME", value_parser = crate::commands::units::parse_duration)]
-    pub timeout: Option<Duration>,
-    /// End the machine if no login prompt came, or its agent did not answer, within TIME; exit
-    /// status 124
-    #[arg(long, value_name = "TIME", value_parser = crate::commands::units::parse_duration)]
-    pub boot_timeout: Option<Duration>,
-    /// Write the verdict, phases and layers to FILE as JSON
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub report: Option<PathBuf>,
-    /// Print the QEMU command and start nothing
-    #[arg(long)]
-    pub dry_run: bool,
+pub struct LayerArgs {
+    /// Format of IMAGE, where its content and name do not tell
+    #[arg(long, value_name = "FORMAT", requires = "image")]
+    format: Option<Format>,
+    /// The next layer below IMAGE, top down; `none` ends the chain there (repeatable)
+    #[arg(long, value_name = "FORMAT:PATH|none", requires = "image",
+          value_parser = super::stated())]
+    backing: Vec<Stated>,
+}
+
+impl LayerArgs {
+    pub(crate) fn image(&self, path: &Path) -> Request {
+        Request {
+            image: path.to_owned(),
+            format: self.format,
+            backing: self.backing.clone(),
+        }
+    }
 }
 
 /// QEMU itself.
@@ -165,15 +147,6 @@ pub struct QemuArgs {
     pub qemu_arg: Vec<OsString>,
 }
 
-/// Where the overlay is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum OverlayKind {
-    /// An unlinked file in the overlay directory
-    Disk,
-    /// A memory file
-    Memory,
-}
-
 /// The guest's network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Net {
@@ -181,17 +154,6 @@ pub enum Net {
     None,
     /// QEMU's user-mode network
     User,
-}
-
-/// A further disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DiskArg {
-    /// Its image.
-    pub image: PathBuf,
-    /// Its format, where stated.
-    pub format: Option<Format>,
-    /// The serial number that the guest sees.
-    pub serial: Option<String>,
 }
 
 fn parse_display(text: &str) -> Result<Display, String> {
@@ -248,7 +210,7 @@ fn parse_address(text: &str) -> Result<Ipv4Addr, String> {
     })
 }
 
-fn parse_disk(text: &str) -> Result<DiskArg, String> {
+fn parse_disk(text: &str) -> Result<DiskSpec, String> {
     // A comma in the file's name is doubled, as QEMU has it.
     let text = text.replace(",,", "\0");
     let mut parts = text.split(',').map(|part| part.replace('\0', ","));
@@ -256,7 +218,7 @@ fn parse_disk(text: &str) -> Result<DiskArg, String> {
         .next()
         .filter(|image| !image.is_empty())
         .ok_or("a disk needs an image")?;
-    let mut disk = DiskArg {
+    let mut disk = DiskSpec {
         image: image.into(),
         format: None,
         serial: None,

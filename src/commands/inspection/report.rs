@@ -1,70 +1,39 @@
-//! `--report` of the commands that look into images: the verdict, and of each look its image, its
-//! machine and when each step was over.
+//! `--report` of the commands that inspect images: how the command ended, and for each inspection
+//! its image, its machine and when each step was over.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
-use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::Options;
-use crate::commands::Failure;
-use crate::commands::report::{AcceleratorFacts, LayerFacts, OverlayFacts, Paper, overlays};
+use super::Inspector;
+use crate::commands::args::image::InspectionArgs;
+use crate::commands::report_file::{ReportFile, with_report};
+use crate::commands::{Failure, Progress};
 use crate::exit::Status;
-use crate::machine::drives::Drives;
+use crate::launch::facts::ImageFacts;
 use crate::machine::phases::Phases;
 
-/// How many looks are kept: `tail --follow` looks for ever.
-const KEPT: usize = 1000;
+/// How many inspections are recorded at most: `tail --follow` never ends.
+const LIMIT: usize = 1000;
 
-/// What is learnt of a command's looks. Clones write to the same list.
-#[derive(Clone, Debug, Default)]
-pub struct Journal {
+/// Collects what is learnt of a command's inspections.
+#[derive(Debug, Default)]
+pub(crate) struct ReportCollector {
     /// Nothing but the start of the command.
     started: Phases,
-    looks: Rc<RefCell<Vec<LookFacts>>>,
+    images: RefCell<Vec<ImageFacts>>,
 }
 
-/// One image that was looked into, and the machine that did it.
-#[derive(Debug, Serialize)]
-pub struct LookFacts {
-    /// The image.
-    pub image: PathBuf,
-    /// The accelerator: asked for, found, used.
-    pub accelerator: AcceleratorFacts,
-    /// QEMU's program.
-    pub qemu: PathBuf,
-    /// QEMU's version, from its greeting.
-    pub qemu_version: Option<String>,
-    /// The directory of the template that the appliance was restored from.
-    pub template: Option<PathBuf>,
-    /// When each step was over, in milliseconds since the start of the command.
-    pub phases: Phases,
-    /// One entry per overlay.
-    pub overlays: Vec<OverlayFacts>,
-    /// Every layer of the image, top first.
-    pub layers: Vec<LayerFacts>,
-}
-
-impl LookFacts {
-    /// Compares the layers with what they were, and measures the overlays.
-    pub fn after(&mut self, drives: &Drives) {
-        LayerFacts::after(&mut self.layers, drives.chains());
-        self.overlays = overlays(drives);
-    }
-}
-
-impl Journal {
-    /// The phases of one look.
+impl ReportCollector {
+    /// The phases of one inspection.
     pub fn phases(&self) -> Phases {
         self.started.anew()
     }
 
-    /// A look is over.
-    pub fn add(&self, look: LookFacts) {
-        let mut looks = self.looks.borrow_mut();
-        if looks.len() < KEPT {
-            looks.push(look);
+    pub fn add(&self, facts: ImageFacts) {
+        let mut images = self.images.borrow_mut();
+        if images.len() < LIMIT {
+            images.push(facts);
         }
     }
 }
@@ -74,7 +43,18 @@ struct Document<'a> {
     bivouac: &'static str,
     command: &'static str,
     verdict: Verdict,
-    looks: &'a [LookFacts],
+    looks: &'a [ImageFacts],
+}
+
+impl<'a> Document<'a> {
+    fn new(command: &'static str, verdict: Verdict, looks: &'a [ImageFacts]) -> Self {
+        Self {
+            bivouac: env!("CARGO_PKG_VERSION"),
+            command,
+            verdict,
+            looks,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -84,54 +64,36 @@ struct Verdict {
     message: Option<String>,
 }
 
-/// Does the work of a command, and writes its report where `options` name a file for it.
-///
-/// # Errors
-/// The work's own, or the report cannot be written.
-pub fn reported(
-    command: &'static str,
-    options: &Options,
-    work: impl FnOnce() -> Result<Status, Failure>,
-) -> Result<Status, Failure> {
-    let mut paper = Paper::open(options.report.as_deref())?;
-    let write = |paper: &mut Paper, verdict| {
-        paper.write(&Document {
-            bivouac: env!("CARGO_PKG_VERSION"),
-            command,
-            verdict,
-            looks: &options.journal.looks.borrow(),
-        })
-    };
-    if paper.is_replaceable() {
-        write(
-            &mut paper,
-            Verdict {
-                status: Status::Failed.code(),
-                end: "unfinished",
-                message: None,
-            },
-        )?;
-    }
-    let outcome = work();
-    let verdict = match &outcome {
-        Ok(status) => Verdict {
+impl Verdict {
+    fn new(status: Status, end: &'static str, message: Option<String>) -> Self {
+        Self {
             status: status.code(),
-            end: "done",
-            message: None,
-        },
-        Err(failure) => Verdict {
-            status: failure.status.code(),
-            end: "failed",
-            message: Some(format!("{:#}", failure.error)),
-        },
-    };
-    match (write(&mut paper, verdict), outcome) {
-        (Ok(()), outcome) => outcome,
-        (Err(unwritten), Ok(Status::Success)) => Err(unwritten),
-        // What went wrong in the work weighs more, but both are said.
-        (Err(unwritten), outcome) => {
-            tracing::warn!("{:#}", unwritten.error);
-            outcome
+            end,
+            message,
         }
     }
+}
+
+/// Does the work of a command, and writes its report if `args` name a file for it.
+pub(crate) fn reported(
+    command: &'static str,
+    args: &InspectionArgs,
+    progress: &dyn Progress,
+    work: impl FnOnce(Inspector<'_>) -> Result<Status, Failure>,
+) -> Result<Status, Failure> {
+    let unfinished = Verdict::new(Status::Failed, "unfinished", None);
+    let unfinished = Document::new(command, unfinished, &[]);
+    let mut file = ReportFile::open(args.report.as_deref(), &unfinished)?;
+    let collector = ReportCollector::default();
+    let outcome = work(Inspector::new(args, progress, &collector));
+    let verdict = match &outcome {
+        Ok(status) => Verdict::new(*status, "done", None),
+        Err(failure) => {
+            let message = format!("{:#}", failure.error);
+            Verdict::new(failure.status, "failed", Some(message))
+        }
+    };
+    let images = collector.images.borrow();
+    let written = file.write(&Document::new(command, verdict, &images));
+    with_report(outcome, written, |status| *status == Status::Success)
 }

@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 
 use anyhow::{Context, anyhow};
 
-use super::options::Args;
 use crate::commands::Failure;
+use crate::commands::args::agent::GuestArgs;
 use crate::exit::Status;
 use crate::guest::qga::{Command, Finished, MOST_INPUT, Qga, QgaError};
 use crate::machine::stdio;
@@ -13,16 +13,14 @@ use crate::machine::stdio;
 /// Where programs are, for a command whose variables are all told.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The command, with all that this agent can do for it.
-///
-/// # Errors
-/// What it cannot, and input that is too large or cannot be read.
-pub fn command(args: &Args, input: Vec<u8>) -> Result<Command, Failure> {
+/// The command, in this agent's terms. It refuses options that this agent cannot serve, and input
+/// that is too large.
+pub(super) fn command(guest: &GuestArgs, input: Vec<u8>) -> Result<Command, Failure> {
     if input.len() as u64 > MOST_INPUT {
         let most = MOST_INPUT >> 20;
         return Err(anyhow!("the QEMU guest agent takes no more than {most} MiB of input").into());
     }
-    let (guest, run) = (&args.guest, &args.guest.run);
+    let run = &guest.run;
     let asked = [
         ("--tty", run.tty),
         ("--user", run.user.is_some()),
@@ -35,7 +33,7 @@ pub fn command(args: &Args, input: Vec<u8>) -> Result<Command, Failure> {
     if let Some((option, _)) = asked.iter().find(|(_, asked)| *asked) {
         return Err(Failure::with_mend(
             anyhow!("{option} cannot be had from the QEMU guest agent"),
-            "--via seed, where the image holds a Linux system",
+            "--via inject, if the image holds a Linux system",
         ));
     }
     let text = |word: &std::ffi::OsStr| {
@@ -59,12 +57,9 @@ pub fn command(args: &Args, input: Vec<u8>) -> Result<Command, Failure> {
     })
 }
 
-/// All of standard input, which this agent takes in one piece, or more than it takes; none of a
-/// terminal's.
-///
-/// # Errors
-/// No thread can be started.
-pub async fn input() -> Result<Vec<u8>, Failure> {
+/// All of standard input, which this agent takes in one piece, or a little more than it takes;
+/// nothing from a terminal.
+pub(super) async fn input() -> Result<Vec<u8>, Failure> {
     let mut input = Vec::new();
     if std::io::stdin().is_terminal() {
         return Ok(input);
@@ -79,11 +74,8 @@ pub async fn input() -> Result<Vec<u8>, Failure> {
     Ok(input)
 }
 
-/// Runs the command, passes its output on, and gives its status.
-///
-/// # Errors
-/// It cannot be invoked, or the agent fails.
-pub async fn run(qga: &mut Qga, command: Command) -> Result<Status, Failure> {
+/// Runs the command, passes its output on, and returns its status.
+pub(super) async fn run(qga: &mut Qga, command: Command) -> Result<Status, Failure> {
     let program = command.argv.first().cloned().unwrap_or_default();
     let finished = qga
         .run(command)
@@ -98,7 +90,7 @@ pub async fn run(qga: &mut Qga, command: Command) -> Result<Status, Failure> {
     } = finished;
     for (bytes, sink) in [(stdout, stdio::output()), (stderr, stdio::error_output())] {
         let (sink, written) = sink.context("starting a thread for the output")?;
-        // A reader that has gone is no error of ours.
+        // A closed output is not our error.
         let _ = sink.send(bytes).await;
         drop(sink);
         let _ = written.await;
@@ -114,7 +106,7 @@ pub async fn run(qga: &mut Qga, command: Command) -> Result<Status, Failure> {
     })
 }
 
-/// The agent has no words of its own for a program that is not there, only the system's.
+/// For a missing program the agent only passes the system's message on.
 fn refused(program: &str, error: QgaError) -> Failure {
     let running = format!("running {program:?} in the guest");
     let said = match &error {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 
-use super::guest::Copy;
 use crate::archive::{Beneath, Policy};
+use crate::commands::args::agent::CopySpec;
 use crate::commands::{Failure, transfer};
 use crate::guest::session::Session;
 use crate::guest::wire::{At, ByteString, FileKind, TarOptions};
@@ -19,13 +19,10 @@ fn at(path: &OsStr) -> At {
     }
 }
 
-/// Copies each into the guest, as `cp -r` would: into a directory that is there, or else under
-/// that very name. Whatever comes is root's there.
-///
-/// # Errors
-/// The first that is not copied whole.
-pub async fn all_in(session: &Session, copies: &[Copy]) -> Result<(), Failure> {
-    for Copy { source, target } in copies {
+/// Copies each into the guest, as `cp -r` would: into an existing directory, or else under the name
+/// of the target. Everything belongs to root there.
+pub(super) async fn all_in(session: &Session, copies: &[CopySpec]) -> Result<(), Failure> {
+    for CopySpec { source, target } in copies {
         let source = PathBuf::from(source);
         let mut name = target.as_bytes().to_vec();
         let stat = session.stat(at(target), true).await;
@@ -42,13 +39,11 @@ pub async fn all_in(session: &Session, copies: &[Copy]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Copies each out of the guest in the same way. Whatever comes is the user's own here.
-///
-/// # Errors
-/// The first that is not copied whole, after all were tried.
-pub async fn all_out(session: &Session, copies: &[Copy]) -> Result<(), Failure> {
+/// Copies each out of the guest in the same way. Everything belongs to the user here. All are
+/// tried; the error is that of the first that fails.
+pub(super) async fn all_out(session: &Session, copies: &[CopySpec]) -> Result<(), Failure> {
     let mut result = Ok(());
-    for Copy { source, target } in copies {
+    for CopySpec { source, target } in copies {
         let copied = one_out(session, source, Path::new(target)).await;
         result = result.and(copied);
     }

@@ -1,34 +1,35 @@
-//! A template under construction: a hidden directory that its builder holds alone, and that
-//! nobody ever uses before it is renamed.
+//! Builds a template in a hidden directory that its builder locks exclusively; nothing uses it
+//! before it is renamed.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::Flock;
 
 use super::{
     LOCK, MANIFEST, MEMORY, NEW, STATE, Store, StoreError, UNUSABLE, failed, locks, overlay_name,
-    whole,
+    verified,
 };
 use crate::template::digest;
 use crate::template::key::Key;
-use crate::template::manifest::{Kept, Manifest};
+use crate::template::manifest::{Manifest, OverlayRecord};
 use crate::template::memory::{self, Identity};
+use crate::template::snapshot::Snapshot;
 
-/// Whose turn it is to build a template.
+/// The exclusive right to build a template.
 #[derive(Debug)]
-pub enum Turn {
-    /// Ours.
-    Ours(Building),
-    /// Another process builds it.
-    Others,
+pub enum BuildLock {
+    /// This process has it.
+    Acquired(Builder),
+    /// Another process builds the template.
+    Busy,
 }
 
 /// A template under construction. Dropped, it leaves nothing.
 #[derive(Debug)]
-pub struct Building {
+pub struct Builder {
     store: Store,
     name: String,
     path: PathBuf,
@@ -36,42 +37,10 @@ pub struct Building {
     _lock: Flock<File>,
 }
 
-/// A machine that was saved.
-#[derive(Debug)]
-pub struct Saved<'a> {
-    /// Its memory.
-    pub memory: &'a File,
-    /// The state of everything else.
-    pub state: &'a [u8],
-    /// The machine type, with its version.
-    pub machine: &'a str,
-    /// QEMU's version.
-    pub qemu: (u64, u64, u64),
-    /// Its overlays, which nobody writes to any more.
-    pub overlays: &'a [File],
-}
-
-impl Saved<'_> {
-    /// How many bytes of a filesystem it takes.
-    ///
-    /// # Errors
-    /// What fstat(2) says.
-    pub fn bytes(&self) -> io::Result<u64> {
-        let mut bytes = self.state.len() as u64;
-        for file in self.overlays.iter().chain([self.memory]) {
-            bytes += file.metadata()?.blocks() * 512;
-        }
-        Ok(bytes)
-    }
-}
-
 impl Store {
-    /// Begins to build the template of `key`, unless another process is at it. What others left
-    /// that were killed is removed.
-    ///
-    /// # Errors
-    /// The store cannot be written.
-    pub fn begin(&self, key: &Key) -> Result<Turn, StoreError> {
+    /// Starts to build the template of `key`, unless another process does. Removes what builders
+    /// left that were killed.
+    pub fn begin(&self, key: &Key) -> Result<BuildLock, StoreError> {
         let name = key.name();
         let path = self.directory.join(format!("{NEW}{name}"));
         match DirBuilder::new().mode(0o700).create(&path) {
@@ -82,35 +51,28 @@ impl Store {
         }
         let lock = match locks::exclusive(&path) {
             Ok(Some(lock)) => lock,
-            // Published or removed meanwhile by whoever had it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Turn::Others),
-            Ok(None) => return Ok(Turn::Others),
+            // Published or removed meanwhile by the process that had it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BuildLock::Busy),
+            Ok(None) => return Ok(BuildLock::Busy),
             Err(error) => return Err(failed("locking", &path)(error)),
         };
-        let building = Building {
+        let builder = Builder {
             store: self.clone(),
             name,
             path,
             published: false,
             _lock: lock,
         };
-        building.clear();
+        remove_all_but_lock(&builder.path);
         self.sweep();
-        Ok(Turn::Ours(building))
+        Ok(BuildLock::Acquired(builder))
     }
 }
 
-impl Building {
-    /// Takes away what a builder that was killed left.
-    fn clear(&self) {
-        remove_all_but_lock(&self.path);
-    }
-
-    /// Writes the template and gives it its name. One of that name that is damaged makes room.
-    ///
-    /// # Errors
-    /// The store is full, or cannot be written. Nothing is left then.
-    pub fn publish(self, key: &Key, saved: &Saved<'_>) -> Result<(), StoreError> {
+impl Builder {
+    /// Writes the template and renames it to its final name, replacing a damaged one. An error
+    /// leaves nothing behind.
+    pub fn publish(self, key: &Key, snapshot: &Snapshot) -> Result<(), StoreError> {
         let file = |name: &str, mode| {
             let path = self.path.join(name);
             let opened = OpenOptions::new()
@@ -122,30 +84,31 @@ impl Building {
             Ok::<_, StoreError>((file, path))
         };
         // Before 8.2 QEMU opens it for writing, though it writes nothing.
-        let mode = match Manifest::takes_memory_read_only(saved.qemu) {
+        let mode = match Manifest::takes_memory_read_only(snapshot.qemu) {
             true => 0o400,
             false => 0o600,
         };
         let (to, path) = file(MEMORY, mode)?;
-        let memory_digest = memory::copy(saved.memory, &to).map_err(failed("writing", &path))?;
+        let memory_digest =
+            memory::copy(&snapshot.memory, &to).map_err(failed("writing", &path))?;
         let identity = Identity::of(&to).map_err(failed("writing", &path))?;
         let (mut to, path) = file(STATE, 0o600)?;
-        to.write_all(saved.state)
+        to.write_all(&snapshot.state)
             .map_err(failed("writing", &path))?;
         let mut overlays = Vec::new();
-        for (index, overlay) in saved.overlays.iter().enumerate() {
+        for (index, overlay) in snapshot.overlays.iter().enumerate() {
             let (to, path) = file(&overlay_name(index), 0o400)?;
             let digest = memory::copy(overlay, &to).map_err(failed("writing", &path))?;
             let identity = Identity::of(&to).map_err(failed("writing", &path))?;
-            overlays.push(Kept { identity, digest });
+            overlays.push(OverlayRecord { identity, digest });
         }
         let manifest = Manifest {
             key: key.clone(),
-            machine: saved.machine.to_owned(),
-            qemu: saved.qemu,
+            machine: snapshot.machine.clone(),
+            qemu: snapshot.qemu,
             memory: identity,
             memory_digest,
-            state_digest: digest::of(saved.state),
+            state_digest: digest::of(&snapshot.state),
             overlays,
         };
         let (mut to, path) = file(MANIFEST, 0o600)?;
@@ -153,14 +116,11 @@ impl Building {
         to.write_all(text.as_bytes())
             .map_err(failed("writing", &path))?;
         // The digests are of what was just written.
-        whole::write(&self.path, &text);
+        verified::write(&self.path, &text);
         self.give_name()
     }
 
-    /// Leaves a mark that such a machine cannot be saved here, so that not each start tries.
-    ///
-    /// # Errors
-    /// The store cannot be written.
+    /// Records that such a machine cannot be saved here, so that not every start tries it.
     pub fn give_up(self, why: &str) -> Result<(), StoreError> {
         let path = self.path.join(UNUSABLE);
         fs::write(&path, why).map_err(failed("writing", &path))?;
@@ -179,7 +139,7 @@ impl Building {
     }
 }
 
-impl Drop for Building {
+impl Drop for Builder {
     fn drop(&mut self) {
         if !self.published {
             remove(&self.path);
@@ -196,7 +156,7 @@ fn remove_all_but_lock(path: &Path) {
 }
 
 fn remove(path: &Path) {
-    // The lock last: whoever waits for it then finds that its file has no name.
+    // The lock last: a process that waits for it then finds that its file has no name.
     remove_all_but_lock(path);
     let _ = fs::remove_file(path.join(LOCK));
     if let Err(error) = fs::remove_dir(path) {

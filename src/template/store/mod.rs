@@ -3,12 +3,12 @@
 //! ever used. Nothing is flushed to disk: after a loss of power a torn template is known by its
 //! digests.
 //!
-//! Every template holds a file `lock` (flock(2)): its builder, or whoever removes it, holds it
-//! alone, whoever uses it shares it ([`locks`]).
+//! Every template holds a file `lock` (flock(2)): its builder, or a process that removes it, locks it
+//! exclusively; its users share it ([`locks`]).
 
-mod building;
+mod builder;
 mod locks;
-mod whole;
+mod verified;
 
 use std::env;
 use std::fs::{self, DirBuilder, File};
@@ -22,7 +22,7 @@ use nix::fcntl::Flock;
 use super::key::Key;
 use super::manifest::Manifest;
 use super::memory::Identity;
-pub use building::{Building, Saved, Turn};
+pub use builder::{BuildLock, Builder};
 
 /// What a template's directory holds.
 const LOCK: &str = "lock";
@@ -33,7 +33,7 @@ const STATE: &str = "state";
 fn overlay_name(index: usize) -> String {
     format!("overlay-{index}")
 }
-/// Left by a template that could not be restored: why.
+/// Left by a template that could not be reentry: why.
 const UNUSABLE: &str = "unusable";
 
 /// How long a template stays unusable.
@@ -69,7 +69,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// QEMU could not save the machine, or not restore it, not long ago.
-    #[error("the template {} could not be made or restored before: {why}", path.display())]
+    #[error("the template {} could not be made or reentry before: {why}", path.display())]
     Unusable {
         /// Its directory.
         path: PathBuf,
@@ -120,7 +120,7 @@ pub struct Store {
 
 /// A template that is in use: nobody removes it.
 #[derive(Debug)]
-pub struct Stored {
+pub struct Entry {
     /// What it says of itself.
     pub manifest: Manifest,
     /// Its memory, opened as this version of QEMU needs it; not yet compared with its digest.
@@ -136,7 +136,7 @@ pub struct Stored {
 
 /// What is known of a template, for a list.
 #[derive(Clone, Debug, serde::Serialize)]
-pub struct Listed {
+pub struct EntryInfo {
     /// The name of its directory.
     pub name: String,
     /// Its key, unless its manifest is damaged.
@@ -203,7 +203,7 @@ impl Store {
     ///
     /// # Errors
     /// It is damaged, or cannot be read.
-    pub fn find(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
+    pub fn find(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
         let path = self.directory.join(key.name());
         let Some(lock) = locks::shared(&path).map_err(failed("locking", &path))? else {
             return Ok(None);
@@ -218,7 +218,7 @@ impl Store {
             let age = since.ok().and_then(|since| since.elapsed().ok());
             return Err(match age {
                 Some(age) if age < UNUSABLE_FOR => StoreError::Unusable { path, why },
-                _ => damaged("it could not be restored"),
+                _ => damaged("it could not be reentry"),
             });
         }
         let place = path.join(MANIFEST);
@@ -254,7 +254,7 @@ impl Store {
         if let Ok(directory) = File::open(&path) {
             let _ = directory.set_modified(SystemTime::now());
         }
-        Ok(Some(Stored {
+        Ok(Some(Entry {
             manifest,
             memory,
             state,
@@ -264,10 +264,10 @@ impl Store {
         }))
     }
 
-    /// Marks a template that could not be restored: trying again at each start would take longer
+    /// Marks a template that could not be reentry: trying again at each start would take longer
     /// than booting.
-    pub fn mark_unusable(&self, stored: &Stored, why: &str) {
-        let place = stored.path.join(UNUSABLE);
+    pub fn mark_unusable(&self, entry: &Entry, why: &str) {
+        let place = entry.path.join(UNUSABLE);
         if let Err(error) = fs::write(&place, why) {
             tracing::debug!("{}: {error}", place.display());
         }
@@ -277,7 +277,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn list(&self) -> Result<Vec<Listed>, StoreError> {
+    pub fn list(&self) -> Result<Vec<EntryInfo>, StoreError> {
         let mut listed = Vec::new();
         for name in self.names()? {
             let path = self.directory.join(&name);
@@ -288,7 +288,7 @@ impl Store {
                 continue;
             }
             let text = fs::read_to_string(path.join(MANIFEST)).unwrap_or_default();
-            listed.push(Listed {
+            listed.push(EntryInfo {
                 key: Manifest::from_text(&text).map(|manifest| manifest.key),
                 bytes: allocated(&path),
                 used: found.mtime().try_into().unwrap_or(0),

@@ -1,19 +1,17 @@
-//! What `run` takes for a command in the guest, as typed: no I/O.
+//! A command in the booted guest, and the agent that runs it.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use anyhow::anyhow;
-use clap::ValueHint;
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValue, TypedValueParser};
+use clap::{ValueEnum, ValueHint};
 
-use crate::commands::Failure;
-use crate::commands::exec::CommandArgs;
-use crate::commands::inside::options::TemplateArgs;
-use crate::guest::session::random;
-use crate::guest::wire::Identity;
-use crate::guest::wire::seed::Stage;
+use super::command::CommandArgs;
+use super::overlay::TemplateArgs;
+use crate::launch::spec::{AgentSpec, Purpose, StartMode, Via, WaitFor};
+use crate::launch::{Failure, VmSpec};
 
 /// A command in the booted guest.
 #[derive(Clone, Debug, clap::Args)]
@@ -22,7 +20,6 @@ pub struct GuestArgs {
     /// The command; without one, --tty gives a shell
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
-    /// How it is run.
     #[command(flatten)]
     pub run: CommandArgs,
     /// What runs it: bivouac's agent, put into the overlay, or the QEMU guest agent of the image
@@ -33,10 +30,10 @@ pub struct GuestArgs {
     pub wait_for: WaitFor,
     /// Copy a file or tree into the guest before the command (repeatable)
     #[arg(long, value_name = "SRC:DST", value_parser = copy_in())]
-    pub copy_in: Vec<Copy>,
+    pub copy_in: Vec<CopySpec>,
     /// Copy a file or tree out of it afterwards, also if it failed (repeatable)
     #[arg(long, value_name = "SRC:DST", value_parser = copy_out())]
-    pub copy_out: Vec<Copy>,
+    pub copy_out: Vec<CopySpec>,
     /// Restore the machine as it was saved when it had booted, instead of booting it; the first
     /// such run boots it, and saves it
     #[arg(long)]
@@ -49,18 +46,16 @@ pub struct GuestArgs {
     pub new_machine_id: bool,
     /// The kernel of the appliance that prepares the overlay; default the newest of /boot that
     /// has modules
-    #[arg(long, env = "BIVOUAC_KERNEL", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub seed_kernel: Option<PathBuf>,
-    /// The appliance's template.
+    #[arg(long, alias = "seed-kernel", env = "BIVOUAC_KERNEL", value_name = "FILE",
+          value_hint = ValueHint::FilePath)]
+    pub inject_kernel: Option<PathBuf>,
     #[command(flatten)]
-    pub template: TemplateArgs,
+    pub(crate) template: TemplateArgs,
 }
 
 impl GuestArgs {
     /// Whether anything is to be run in the guest, or its console is the user's.
-    ///
-    /// # Errors
-    /// Options of a command, and none.
+    /// An error names an option that needs a command.
     pub fn is_wanted(&self) -> Result<bool, Failure> {
         let wanted = !self.command.is_empty() || self.run.tty;
         let run = &self.run;
@@ -82,30 +77,27 @@ impl GuestArgs {
         }
     }
 
-    /// Whether the machine has a port for an agent.
-    ///
-    /// # Errors
-    /// As [`GuestArgs::is_wanted`].
-    pub fn has_agent(&self) -> Result<bool, Failure> {
-        Ok(self.is_wanted()? || self.warm)
-    }
-
-    /// What is to tell the guest apart; none where nothing was asked for.
-    ///
-    /// # Errors
-    /// This host has no random numbers.
-    pub fn identity(&self) -> Result<Option<Identity>, Failure> {
-        if self.hostname.is_none() && !self.new_machine_id {
-            return Ok(None);
-        }
-        Ok(Some(Identity {
-            hostname: self.hostname.clone(),
-            machine_id: match self.new_machine_id {
-                true => Some(machine_id(random()?)),
-                false => None,
+    /// Fills in what the machine is started for.
+    pub(crate) fn complete(&self, spec: VmSpec) -> Result<VmSpec, Failure> {
+        Ok(VmSpec {
+            purpose: match self.is_wanted()? {
+                true => Purpose::Commands,
+                false => Purpose::Console,
             },
-            hardware_address: None,
-        }))
+            start: match self.warm {
+                true => StartMode::Warm,
+                false => StartMode::Cold,
+            },
+            agent: AgentSpec {
+                via: self.via,
+                wait_for: self.wait_for,
+                hostname: self.hostname.clone(),
+                new_machine_id: self.new_machine_id,
+                kernel: self.inject_kernel.clone(),
+            },
+            template: self.template.spec(),
+            ..spec
+        })
     }
 
     /// The command, or the user's shell in the guest.
@@ -118,13 +110,6 @@ impl GuestArgs {
             false => self.command.clone(),
         }
     }
-}
-
-/// A random id in the form of machine-id(5): a UUID of version 4 without its dashes.
-fn machine_id(mut bytes: [u8; 16]) -> String {
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// hostname(7): labels of letters, digits and hyphens; 64 bytes in Linux.
@@ -142,49 +127,52 @@ fn host_name(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// What runs a command in a booted guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Via {
-    /// seed, or qga where that finds no Linux system
-    Auto,
-    /// bivouac's agent, which the image's own init starts
-    Seed,
-    /// The QEMU guest agent, which the image brings
-    Qga,
-}
+impl ValueEnum for Via {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Inject, Self::Qga]
+    }
 
-/// How far the guest's init is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum WaitFor {
-    /// File systems and devices are there
-    Basic,
-    /// Every service was started
-    MultiUser,
-    /// Nothing is being started any more
-    Running,
-}
-
-impl WaitFor {
-    /// When the agent is to be started.
-    pub fn stage(self) -> Stage {
-        match self {
-            Self::Basic => Stage::Basic,
-            Self::MultiUser | Self::Running => Stage::MultiUser,
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Auto => PossibleValue::new("auto")
+                .help("inject, or qga where the image holds no Linux system"),
+            Self::Inject => PossibleValue::new("inject")
+                .alias("seed")
+                .help("bivouac's agent, which the image's own init starts"),
+            Self::Qga => {
+                PossibleValue::new("qga").help("The QEMU guest agent, which the image brings")
+            }
+        })
     }
 }
 
-/// From where to where.
+impl ValueEnum for WaitFor {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Basic, Self::MultiUser, Self::Running]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Basic => PossibleValue::new("basic").help("File systems and devices are there"),
+            Self::MultiUser => PossibleValue::new("multi-user").help("Every service was started"),
+            Self::Running => {
+                PossibleValue::new("running").help("Nothing is being started any more")
+            }
+        })
+    }
+}
+
+/// A file or tree to be copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Copy {
+pub struct CopySpec {
     /// What is read.
     pub source: OsString,
     /// What is written.
     pub target: OsString,
 }
 
-/// The guest's path is absolute, so the last colon before a slash parts the two.
-fn copy_in() -> impl TypedValueParser<Value = Copy> {
+/// The guest's path is absolute, so the last colon before a slash separates the two.
+fn copy_in() -> impl TypedValueParser<Value = CopySpec> {
     OsStringValueParser::new().try_map(|text| {
         let at = text.as_bytes().windows(2).rposition(|two| two == b":/");
         match at {
@@ -194,8 +182,8 @@ fn copy_in() -> impl TypedValueParser<Value = Copy> {
     })
 }
 
-/// And here the first colon does.
-fn copy_out() -> impl TypedValueParser<Value = Copy> {
+/// Here the first colon does.
+fn copy_out() -> impl TypedValueParser<Value = CopySpec> {
     OsStringValueParser::new().try_map(|text| {
         let bytes = text.as_bytes();
         match bytes.iter().position(|byte| *byte == b':') {
@@ -205,10 +193,10 @@ fn copy_out() -> impl TypedValueParser<Value = Copy> {
     })
 }
 
-fn split(text: &OsStr, at: usize) -> Copy {
+fn split(text: &OsStr, at: usize) -> CopySpec {
     let bytes = text.as_bytes();
     let part = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
-    Copy {
+    CopySpec {
         source: part(&bytes[..at]),
         target: part(&bytes[at + 1..]),
     }
@@ -217,18 +205,17 @@ fn split(text: &OsStr, at: usize) -> Copy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::run::Args;
     use clap::{FromArgMatches, error::ErrorKind};
 
-    fn parsed(args: &[&str]) -> Result<Args, clap::Error> {
-        let command = <Args as clap::Args>::augment_args(clap::Command::new("run"));
-        let args = ["run", "image"].into_iter().chain(args.iter().copied());
-        Args::from_arg_matches(&command.try_get_matches_from(args)?)
+    fn parsed(args: &[&str]) -> Result<GuestArgs, clap::Error> {
+        let command = <GuestArgs as clap::Args>::augment_args(clap::Command::new("run"));
+        let args = ["run"].into_iter().chain(args.iter().copied());
+        GuestArgs::from_arg_matches(&command.try_get_matches_from(args)?)
     }
 
     #[test]
     fn copies_are_parted_where_the_guests_path_shows() {
-        let copy = |source: &str, target: &str| Copy {
+        let copy = |source: &str, target: &str| CopySpec {
             source: source.into(),
             target: target.into(),
         };
@@ -239,7 +226,7 @@ mod tests {
             "--",
             "true",
         ]);
-        let guest = args.unwrap().guest;
+        let guest = args.unwrap();
         assert_eq!(guest.copy_in, [copy("a:b", "/c:d"), copy("./x:/y", "/z")]);
         assert_eq!(guest.copy_out, [copy("/a", "b:c")]);
         for wrong in [
@@ -262,19 +249,17 @@ mod tests {
         for wrong in ["", "-a", "a-", "a..b", "a b", "ä", "a_b", &long] {
             assert!(host_name(wrong).is_err(), "{wrong}");
         }
-        let id = machine_id([0xff; 16]);
-        assert_eq!(id, "ffffffffffff4fffbfffffffffffffff");
     }
 
     #[test]
     fn options_of_a_command_want_one() {
-        assert!(!parsed(&[]).unwrap().guest.is_wanted().unwrap());
-        assert!(parsed(&["--", "id"]).unwrap().guest.is_wanted().unwrap());
-        let shell = parsed(&["-t", "-u", "daemon"]).unwrap().guest;
+        assert!(!parsed(&[]).unwrap().is_wanted().unwrap());
+        assert!(parsed(&["--", "id"]).unwrap().is_wanted().unwrap());
+        let shell = parsed(&["-t", "-u", "daemon"]).unwrap();
         assert!(shell.is_wanted().unwrap());
         assert_eq!(shell.argv()[0], "/bin/sh");
         for lonely in ["--user=a", "--workdir=/", "--env=A=b", "--copy-out=/a:b"] {
-            let failure = parsed(&[lonely]).unwrap().guest.is_wanted().unwrap_err();
+            let failure = parsed(&[lonely]).unwrap().is_wanted().unwrap_err();
             let option = lonely.split('=').next().unwrap();
             assert!(failure.error.to_string().starts_with(option), "{lonely}");
         }
