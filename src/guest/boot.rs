@@ -21,15 +21,15 @@ use crate::machine::plan::{
 };
 use crate::machine::{Channels, Holdings, Machine, News, StartError};
 
-/// How long the appliance may take until its agent answers. It needs 1 to 5 s; under emulation
-/// on a host with much else to do, ten times that.
+/// How long the appliance may take until its agent answers. It needs 1 to 5 s; emulated on a busy
+/// host, ten times that.
 pub(crate) const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
-/// The memory of an appliance where nothing else is asked for, in MiB.
-pub const DEFAULT_MEMORY_MIB: u64 = 1024;
+/// The default memory of an appliance, in MiB.
+pub(crate) const DEFAULT_MEMORY_MIB: u64 = 1024;
 
-/// Where images' roots are mounted in the appliance.
-pub const ROOT: &str = "/sysroot";
+/// Where the appliance mounts roots of images.
+pub(crate) const ROOT: &str = "/sysroot";
 
 /// What an appliance is made of.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ pub struct ApplianceConfig {
     pub cpus: u32,
     /// The kernel, with its modules.
     pub kernel: Kernel,
-    /// Where it is taken down what took how long.
+    /// Records when each step was over.
     pub phases: Phases,
 }
 
@@ -54,7 +54,7 @@ impl ApplianceConfig {
     pub fn with_one_accelerator(&self) -> Self {
         Self {
             accelerator: match self.accelerator {
-                // Only where it was seen to run a guest.
+                // Only if it was seen to run a guest.
                 Accelerator::Kvm | Accelerator::KvmThenTcg => Accelerator::Kvm,
                 Accelerator::Tcg => Accelerator::Tcg,
             },
@@ -65,7 +65,7 @@ impl ApplianceConfig {
 
 /// A machine that runs the appliance, and the session with its agent.
 #[derive(Debug)]
-pub struct Appliance {
+pub(crate) struct Appliance {
     /// Dropped, it kills QEMU.
     pub machine: Machine,
     /// Its agent is process 1.
@@ -101,13 +101,13 @@ pub enum BootError {
         /// The console's last lines.
         console: Vec<String>,
     },
-    /// Something of this host's.
+    /// A system call on this host failed.
     #[error("watching the appliance")]
     Io(#[from] std::io::Error),
 }
 
 impl BootError {
-    /// What helps.
+    /// Suggested fix.
     pub fn mend(&self) -> Option<String> {
         match self {
             Self::Made(error) => error.mend(),
@@ -127,21 +127,17 @@ fn quoted(console: &[String]) -> String {
     }
 }
 
-/// QEMU's ends of the channels, and what the appliance is started from.
+/// QEMU's ends of the channels, and what the appliance boots.
 #[derive(Debug)]
-pub struct AppliancePorts {
-    /// QMP.
+pub(crate) struct AppliancePorts {
     pub qmp: ChildFd,
-    /// The serial port.
     pub console: ChildFd,
-    /// The agent's port.
     pub agent: Option<AgentPort>,
-    /// Kernel and initramfs; none where the machine is restored.
+    /// Kernel and initramfs; None if the machine is restored.
     pub kernel: Option<(PathBuf, PathBuf)>,
 }
 
 impl AppliancePorts {
-    /// Those of `channels`.
     pub fn of(channels: &Channels) -> Self {
         Self {
             qmp: channels.qmp_fd(),
@@ -165,7 +161,7 @@ impl AppliancePorts {
 pub const MACHINE: &str = "q35";
 
 /// The plan of an appliance: the disks on virtio-blk, no network, no screen.
-pub fn plan(config: &ApplianceConfig, disks: Vec<Disk>, ports: AppliancePorts) -> Plan {
+pub(crate) fn plan(config: &ApplianceConfig, disks: Vec<Disk>, ports: AppliancePorts) -> Plan {
     Plan {
         qemu: config.qemu.clone(),
         machine: MACHINE.to_owned(),
@@ -198,7 +194,7 @@ pub fn plan(config: &ApplianceConfig, disks: Vec<Disk>, ports: AppliancePorts) -
 
 /// The plan of an appliance that can be saved with so many placeholder disks, with fixed numbers for
 /// everything that it inherits: equal for all appliances that can share a template.
-pub fn nominal_plan(config: &ApplianceConfig, placeholders: usize) -> Plan {
+pub(crate) fn nominal_plan(config: &ApplianceConfig, placeholders: usize) -> Plan {
     let ports = AppliancePorts {
         qmp: ChildFd(3),
         console: ChildFd(4),
@@ -219,8 +215,8 @@ pub fn nominal_plan(config: &ApplianceConfig, placeholders: usize) -> Plan {
     }
 }
 
-/// What the kernel uses where it is there, and what takes longer than doing without where each
-/// instruction is emulated: copies and clearings byte by byte (erms, fsrm), a fifth level of page
+/// What the kernel uses if it is there, and what is slower than doing without if every instruction
+/// is emulated: copies and clearings byte by byte (erms, fsrm), a fifth level of page
 /// tables (la57), and the ends of translated blocks that come with each copy to or from a program
 /// (smap) or with each switch (pku). None of it is in a level of x86-64 that programs are made for.
 fn processor(accelerator: Accelerator) -> &'static str {
@@ -230,8 +226,8 @@ fn processor(accelerator: Accelerator) -> &'static str {
     }
 }
 
-/// A firmware that does nothing but start a kernel, 0.3 s faster than SeaBIOS where all is
-/// emulated. It comes with QEMU, and lies where QEMU's other files do.
+/// A firmware that does nothing but start a kernel, 0.3 s faster than SeaBIOS under emulation. It
+/// comes with QEMU, beside QEMU's other files.
 fn qboot(qemu: &Path) -> Option<PathBuf> {
     let prefix = qemu.parent()?.parent()?;
     ["share/qemu/qboot.rom", "share/qboot/qboot.rom"]
@@ -257,7 +253,7 @@ pub(crate) fn headless(
 
 /// Boots an appliance with `disks`, which are among `drives`. Needs what [`Machine::start`]
 /// needs.
-pub async fn boot(
+pub(crate) async fn boot(
     config: &ApplianceConfig,
     drives: &Drives,
     disks: Vec<Disk>,
@@ -283,7 +279,7 @@ pub async fn boot(
 }
 
 /// Waits for the agent, unless the machine ends first.
-pub async fn connect(machine: &mut Machine, limit: Duration) -> Result<Session, BootError> {
+pub(crate) async fn connect(machine: &mut Machine, limit: Duration) -> Result<Session, BootError> {
     let Some(port) = machine.take_agent() else {
         return Err(std::io::Error::other("the machine has no port for an agent").into());
     };

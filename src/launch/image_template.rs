@@ -219,7 +219,11 @@ async fn boot_until_idle(
 /// is saved, every clone does again.
 async fn wait_until_idle(session: &Session, process: Option<u32>) -> Result<(), SessionError> {
     // What every command needs is in memory then.
-    match session.exec(Command::new(["/bin/sh", "-c", ":"])).await {
+    let command = Command {
+        argv: ["/bin/sh", "-c", ":"].map(Into::into).into(),
+        ..Command::default()
+    };
+    match session.exec(command).await {
         Ok(mut exec) => drop(exec.wait().await?),
         Err(SessionError::Refused(trouble)) => tracing::debug!("{trouble}"),
         Err(error) => return Err(error),

@@ -86,7 +86,11 @@ impl Launch<'_> {
 /// Waits until systemd has nothing more to start; other inits do not say.
 async fn idle(session: &Session) -> Result<(), SessionError> {
     loop {
-        let mut exec = (session.exec(Command::new(["systemctl", "is-system-running"]))).await?;
+        let command = Command {
+            argv: ["systemctl", "is-system-running"].map(Into::into).into(),
+            ..Command::default()
+        };
+        let mut exec = session.exec(command).await?;
         exec.stdin = None;
         let mut state = Vec::new();
         if let Some(stdout) = exec.stdout.take() {

@@ -1,6 +1,6 @@
 //! Everything that makes a template valid. QEMU notices no change of the processor model, the
-//! kernel or the initramfs when it restores a machine: whatever such a machine was made of stands
-//! here, and another key is another template.
+//! kernel or the initramfs when it restores a machine, so everything that such a machine was made of
+//! is here, and another key is another template.
 
 use std::fs;
 use std::io;
@@ -40,7 +40,7 @@ pub struct Key {
     pub cpus: u32,
     /// The host's processor: vendor, family, model, stepping and microcode.
     pub processor: String,
-    /// The host's kernel, as `uname -rv` tells it.
+    /// The host's kernel, as `uname -rv` prints it.
     pub host: String,
     /// Every layer of every image of the machine's, and which state of it.
     pub layers: Vec<FileStamp>,
@@ -73,9 +73,6 @@ impl FileStamp {
 impl Key {
     /// The key of the appliance with `disks` disks. Reads no file but /proc/cpuinfo: a file is
     /// known by its number, size and times.
-    ///
-    /// # Errors
-    /// One of the files that it is made of is not there.
     pub fn of_appliance(config: &ApplianceConfig, disks: usize) -> io::Result<Self> {
         let config = &config.with_one_accelerator();
         let plan = boot::nominal_plan(config, disks);
@@ -97,9 +94,6 @@ impl Key {
 
     /// The key of the machine of `plan`, which boots an image whose layers, and all others that
     /// it has, are `chains`, to `stage`.
-    ///
-    /// # Errors
-    /// One of the files that it is made of cannot be looked at.
     pub fn of_image(plan: &Plan, chains: &[Chain], stage: &str) -> io::Result<Self> {
         let plan = plan.nominal();
         let firmware = match &plan.firmware {
@@ -143,7 +137,7 @@ impl Key {
             kernel: Vec::new(),
             arguments: words.map(|word| word.into_owned()).collect(),
             accelerator: match plan.accelerator {
-                // Only where it was seen to run a guest.
+                // Only if it was seen to run a guest.
                 Accelerator::Kvm | Accelerator::KvmThenTcg => "kvm".to_owned(),
                 Accelerator::Tcg => "tcg".to_owned(),
             },
@@ -158,14 +152,14 @@ impl Key {
 
     /// The name of the template's directory. Two keys of one name are told apart by the manifest.
     pub fn name(&self) -> String {
-        // Of strings and numbers alone: that never fails.
+        // Strings and numbers only: that never fails.
         digest::of(&serde_json::to_vec(self).unwrap_or_default())
     }
 }
 
 /// The first processor, as /proc/cpuinfo has it.
 fn processor() -> io::Result<String> {
-    // One of many processors is enough, and the kernel makes each line when it is read.
+    // One processor is enough, and the kernel generates each line when it is read.
     let mut text = vec![0; 4096];
     let read = fs::File::open("/proc/cpuinfo")?.read(&mut text)?;
     let text = String::from_utf8_lossy(&text[..read]);

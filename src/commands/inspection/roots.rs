@@ -8,9 +8,6 @@ use crate::guest::wire::disks::{Root, Survey};
 
 /// The one that `wanted` names, which may be any filesystem; else the only root; else, where no
 /// operating system is, the only filesystem.
-///
-/// # Errors
-/// There is none, or several; they are listed then.
 pub fn choose(survey: &Survey, wanted: Option<&str>) -> Result<Root, Failure> {
     if let Some(wanted) = wanted {
         return named(survey, wanted);

@@ -33,7 +33,7 @@ const STATE: &str = "state";
 fn overlay_name(index: usize) -> String {
     format!("overlay-{index}")
 }
-/// Left by a template that could not be reentry: why.
+/// Left by a template that could not be restored: why.
 const UNUSABLE: &str = "unusable";
 
 /// How long a template stays unusable.
@@ -49,7 +49,7 @@ pub enum StoreError {
     /// Neither XDG_CACHE_HOME nor HOME says where.
     #[error("there is no place for templates: HOME is not set")]
     Nowhere,
-    /// It belongs to somebody else, or others may write to it.
+    /// It belongs to another user, or others may access it.
     #[error("the templates in {} are not used: {why}", path.display())]
     NotOurs {
         /// The directory.
@@ -57,7 +57,7 @@ pub enum StoreError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// Something failed there.
+    /// A system call failed.
     #[error("{what} {}", path.display())]
     Io {
         /// What was done, such as `reading`.
@@ -69,7 +69,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// QEMU could not save the machine, or not restore it, not long ago.
-    #[error("the template {} could not be made or reentry before: {why}", path.display())]
+    #[error("the template {} could not be made or restored before: {why}", path.display())]
     Unusable {
         /// Its directory.
         path: PathBuf,
@@ -87,7 +87,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What helps.
+    /// Suggested fix.
     pub fn mend(&self) -> Option<String> {
         match self {
             Self::Nowhere => Some("set XDG_CACHE_HOME, or use --no-template".to_owned()),
@@ -118,7 +118,7 @@ pub struct Store {
     directory: PathBuf,
 }
 
-/// A template that is in use: nobody removes it.
+/// A template in use, which is not removed.
 #[derive(Debug)]
 pub struct Entry {
     /// What it says of itself.
@@ -150,10 +150,7 @@ pub struct EntryInfo {
 }
 
 impl Store {
-    /// The user's: `$XDG_CACHE_HOME/bivouac/templates`, made where it is missing.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// The user's: `$XDG_CACHE_HOME/bivouac/templates`, created if it is missing.
     pub fn open() -> Result<Self, StoreError> {
         // A relative path is to be ignored (XDG Base Directory Specification).
         let absolute = |name: &str| {
@@ -165,10 +162,7 @@ impl Store {
         Self::open_at(&cache.join("bivouac/templates"))
     }
 
-    /// [`Store::open`] in a directory of one's own.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// [`Store::open`] in another directory.
     pub fn open_at(directory: &Path) -> Result<Self, StoreError> {
         let made = DirBuilder::new()
             .recursive(true)
@@ -177,9 +171,9 @@ impl Store {
         made.map_err(failed("making", directory))?;
         let found = fs::symlink_metadata(directory).map_err(failed("opening", directory))?;
         let why = if !found.is_dir() {
-            "it is no directory"
+            "it is not a directory"
         } else if found.uid() != nix::unistd::geteuid().as_raw() {
-            "it belongs to somebody else"
+            "it belongs to another user"
         } else if found.permissions().mode() & 0o077 != 0 {
             "others may get at the memory of guests there"
         } else {
@@ -198,11 +192,8 @@ impl Store {
         &self.directory
     }
 
-    /// The template of `key`, which stays while the result is held. None where there is none, or
-    /// it is just being removed.
-    ///
-    /// # Errors
-    /// It is damaged, or cannot be read.
+    /// The template of `key`, which stays while the result is held. None if there is none, or it is
+    /// being removed.
     pub fn find(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
         let path = self.directory.join(key.name());
         let Some(lock) = locks::shared(&path).map_err(failed("locking", &path))? else {
@@ -218,7 +209,7 @@ impl Store {
             let age = since.ok().and_then(|since| since.elapsed().ok());
             return Err(match age {
                 Some(age) if age < UNUSABLE_FOR => StoreError::Unusable { path, why },
-                _ => damaged("it could not be reentry"),
+                _ => damaged("it could not be restored"),
             });
         }
         let place = path.join(MANIFEST);
@@ -264,7 +255,7 @@ impl Store {
         }))
     }
 
-    /// Marks a template that could not be reentry: trying again at each start would take longer
+    /// Marks a template that could not be restored: trying again at each start would take longer
     /// than booting.
     pub fn mark_unusable(&self, entry: &Entry, why: &str) {
         let place = entry.path.join(UNUSABLE);
@@ -274,9 +265,6 @@ impl Store {
     }
 
     /// Every template, the one that was used last first.
-    ///
-    /// # Errors
-    /// The store cannot be read.
     pub fn list(&self) -> Result<Vec<EntryInfo>, StoreError> {
         let mut listed = Vec::new();
         for name in self.names()? {
@@ -301,15 +289,12 @@ impl Store {
     }
 
     /// Removes a template, unless it is in use: whether it is gone.
-    ///
-    /// # Errors
-    /// It cannot be removed.
     pub fn remove(&self, name: &str) -> Result<bool, StoreError> {
         let path = self.directory.join(name);
         let lock = match locks::exclusive(&path) {
             Ok(Some(lock)) => lock,
             Ok(None) => return Ok(false),
-            // Somebody else was faster.
+            // Another process was faster.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
             Err(error) => return Err(failed("locking", &path)(error)),
         };
@@ -336,15 +321,12 @@ impl Store {
         }
     }
 
-    /// Removes the templates that were used least recently until all take no more than `most`
-    /// bytes. Those in use stay.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub fn shrink(&self, most: u64) -> Result<(), StoreError> {
+    /// Removes the least recently used templates until all take no more than `limit` bytes. Those
+    /// in use stay.
+    pub fn shrink(&self, limit: u64) -> Result<(), StoreError> {
         let mut listed = self.list()?;
         let mut total: u64 = listed.iter().map(|template| template.bytes).sum();
-        while total > most
+        while total > limit
             && let Some(oldest) = listed.pop()
         {
             match self.remove(&oldest.name) {
