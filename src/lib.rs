@@ -11,13 +11,15 @@
 //!   appliance: the guest that we bring along.
 //! - [`archive`]: tar streams, with everything that a file system holds.
 //! - [`agent`]: this same program inside the guest.
-//! - [`template`]: a machine saved when ready, restored copy-on-write.
-//! - [`commands`]: one file a command.
+//! - [`template`]: the cache of snapshots: a machine saved when ready, restored copy-on-write.
+//! - [`launch`]: gets a running guest: cold, warm, or as an appliance. This is the part for other
+//!   programs.
+//! - [`commands`]: one file or folder a command.
 //! - [`cli`]: the command line; the only place that prints.
 //! - [`sys`]: the only `unsafe`.
 //!
-//! Arrows point one way: cli -> commands -> template -> guest -> machine -> image, host -> sys, and agent
-//! meets guest in [`guest::wire`] alone.
+//! Imports point one way: cli -> commands -> launch -> template -> guest -> machine -> image, host ->
+//! sys, and agent shares only [`guest::wire`] with guest.
 //!
 //! # Invariants
 //!
@@ -33,7 +35,7 @@
 //!   checked after it, spawned from the main thread of a current-thread runtime. No core file.
 //! - **The terminal is given back.** A guard process waits for our end and restores it even
 //!   when we were killed; it never outlives us by more than that.
-//! - **Formats are told, never guessed by QEMU.** Every node names its driver, and `backing` is
+//! - **Formats are explicit, never guessed by QEMU.** Every node names its driver, and `backing` is
 //!   explicit down to the base's null.
 //! - **The plan is data.** [`machine::args`] touches no host.
 //! - **One owner for QMP**, and one for the console: a task each.
@@ -44,12 +46,12 @@
 //! - `qapi` gives the types of QMP, not the session: qapi 0.15's ends at the first event that
 //!   it does not know, such as one of a newer QEMU ([`machine::qmp`]).
 //! - QEMU is ended by SIGKILL at once, not by `quit` first: a throwaway machine has nothing to
-//!   save, and a stopped QEMU heeds nothing gentler ([`machine::process`]).
-//! - Each command's arguments stand in that command's file, beside what reads them; the `cli`
-//!   composes them and prints the results.
-//! - An appliance has virtio-blk disks without a byte, which get an image's in their place and
-//!   learn that they have grown: no bus is searched after a restore, so this is a hundred times
-//!   as fast as plugging a disk in ([`template::appliance`]).
+//!   save, and a stopped QEMU ignores gentler signals ([`machine::process`]).
+//! - Each command's arguments are in that command's file, or in `commands/args` if several share them;
+//!   the `cli` composes them and prints the results.
+//! - A saved appliance has virtio-blk disks without a byte; a restored one has an image's disks in
+//!   their place, and is told that they have grown: no bus is searched after a restore, so this is a
+//!   hundred times as fast as plugging a disk in (`launch/appliance.rs`).
 //! - A template that this process has just built is restored from its memory, not from the store:
 //!   what the store holds is checked by a digest before the processors run ([`template`]).
 //! - The agent lives in the image's `/etc`: `/usr` may be read-only, and what starts the agent has

@@ -1,7 +1,7 @@
 //! Which accelerator to ask QEMU for.
 
-use super::Failure;
 use super::facts::AcceleratorFacts;
+use super::failure::Failure;
 use crate::host::kvm::{self, Kvm};
 use crate::machine::plan::Accelerator;
 

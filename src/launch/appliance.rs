@@ -18,7 +18,8 @@ use crate::machine::{Channels, Machine};
 use crate::template::key::Key;
 use crate::template::lookup::{SnapshotBuilder, TemplateSlot, get_or_build, mark_unusable};
 use crate::template::restore::{Template, resume, start_restored};
-use crate::template::snapshot::{Snapshot, take_snapshot};
+use crate::template::save::take_snapshot;
+use crate::template::snapshot::Snapshot;
 use crate::template::{Store, TemplateError, memory};
 
 /// The disks of an appliance, and what they are made of.

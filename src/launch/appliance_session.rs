@@ -8,9 +8,11 @@ use anyhow::Context;
 
 use super::appliance::{self, RunningAppliance, Storage};
 use super::facts::{AcceleratorFacts, ImageFacts, LayerFacts, OverlayFacts};
+use super::failure::Failure;
+use super::progress::Progress;
 use super::spec::{ApplianceSpec, OverlaySpec, TemplateSpec};
 use super::supervisor::{Interrupted, Supervisor};
-use super::{Failure, Progress, drives, end_message};
+use super::{drives, end_message};
 use crate::guest::boot::{Appliance, ApplianceConfig};
 use crate::guest::session::Session;
 use crate::guest::wire::disks::Survey;

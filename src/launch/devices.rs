@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 
-use super::Failure;
+use super::failure::Failure;
 use super::spec::{KernelSpec, VmSpec};
 use crate::machine::plan::{Bus, DirectKernel};
 

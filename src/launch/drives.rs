@@ -1,6 +1,6 @@
 //! Opens images and chooses where overlays go.
 
-use super::Failure;
+use super::failure::Failure;
 use super::spec::OverlaySpec;
 use crate::host::scratch::Scratch;
 use crate::image::chain::{self, Chain, Request};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::exit::Status;
 use crate::machine::drives::Drives;
 use crate::machine::end::End;

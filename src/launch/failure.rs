@@ -55,7 +55,7 @@ impl From<anyhow::Error> for Failure {
 /// For errors that have a method `mend`.
 macro_rules! failures_with_mend {
     ($($error:ty),* $(,)?) => {$(
-        impl From<$error> for $crate::launch::Failure {
+        impl From<$error> for $crate::launch::failure::Failure {
             fn from(error: $error) -> Self {
                 let mend = error.mend();
                 Self { mend, ..Self::from(anyhow::Error::from(error)) }

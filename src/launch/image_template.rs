@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::mpsc;
 
-use super::Failure;
+use super::failure::Failure;
 use super::inject::inject;
 use super::spec::{Via, VmSpec, WaitFor};
 use super::start::Launch;
@@ -24,7 +24,8 @@ use crate::machine::plan::{ChildFd, Saving, UseOfMemory};
 use crate::template::key::Key;
 use crate::template::lookup::{SnapshotBuilder, TemplateSlot, get_or_build};
 use crate::template::restore::Template;
-use crate::template::snapshot::{Snapshot, take_snapshot};
+use crate::template::save::take_snapshot;
+use crate::template::snapshot::Snapshot;
 use crate::template::{Store, TemplateError, memory};
 
 /// How long a guest may be busy after its boot before it is saved all the same.

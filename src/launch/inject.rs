@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 
-use super::Failure;
 use super::appliance::{self, RunningAppliance, Storage};
 use super::end_message;
+use super::failure::Failure;
 use super::spec::Via;
 use super::start::Launch;
 use super::supervisor::Interrupted;

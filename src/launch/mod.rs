@@ -44,6 +44,7 @@ mod inject;
 pub(crate) mod keyboard;
 pub(crate) mod outcome;
 pub(crate) mod prepare;
+pub(crate) mod progress;
 mod running;
 mod runtime;
 mod signals;
@@ -57,26 +58,7 @@ mod warm_start;
 pub use crate::guest::session::{Command, ExecEnd, Session, Stdio};
 pub use failure::Failure;
 pub use outcome::Outcome;
+pub use progress::{Progress, Quiet};
 pub use runtime::block_on;
 pub use spec::{Purpose, StartMode, VmSpec};
 pub use vm::{Vm, run_command, with_vm};
-
-/// Receives what is said while a machine is started; results and errors are returned instead.
-pub trait Progress {
-    /// One line, replaced by the next.
-    fn status(&self, text: &str);
-    /// Removes that line.
-    fn clear_status(&self);
-    /// Lines that stay.
-    fn message(&self, text: &str);
-}
-
-/// Ignores all progress.
-#[derive(Clone, Copy, Debug)]
-pub struct Quiet;
-
-impl Progress for Quiet {
-    fn status(&self, _: &str) {}
-    fn clear_status(&self) {}
-    fn message(&self, _: &str) {}
-}

@@ -1,7 +1,7 @@
 //! What came of a VM.
 
-use super::Failure;
 use super::end_message;
+use super::failure::Failure;
 use super::prepare::PreparedVm;
 use crate::exit::Status;
 use crate::guest::qga;

@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 
 use super::drives::{place, resolve};
 use super::facts::{Facts, LayerFacts};
+use super::failure::Failure;
 use super::spec::{FirmwareSpec, Purpose, StartMode, VmSpec};
-use super::{Failure, accelerator, devices};
+use super::{accelerator, devices};
 use crate::host::{firmware, qemu};
 use crate::image::Format;
 use crate::image::chain::Request;

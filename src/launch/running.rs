@@ -1,29 +1,15 @@
-//! A machine in whose guest commands can be run.
+//! Starts a machine to run commands in its guest, warm or cold.
 
 use tokio::sync::mpsc;
 
-use super::Failure;
+use super::failure::Failure;
 use super::inject::inject;
 use super::spec::{AgentSpec, StartMode, Via, WaitFor};
-use super::start::Launch;
+use super::start::{Launch, RunningVm};
 use super::supervisor::Interrupted;
 use crate::guest::session::{Session, random};
 use crate::guest::wire::Identity;
 use crate::machine::Machine;
-use crate::template::restore::Template;
-
-/// A machine that runs, and whose agent is ready.
-#[derive(Debug)]
-pub(crate) struct RunningVm {
-    /// Dropped, it kills QEMU.
-    pub machine: Machine,
-    pub session: Session,
-    /// The console's input, of a machine that was restored.
-    pub to_guest: Option<mpsc::Sender<Vec<u8>>>,
-    /// Held while the machine runs, so that it is not removed. None if the machine was booted.
-    #[allow(dead_code, reason = "its locks are what it is held for")]
-    pub template: Option<Template>,
-}
 
 impl Launch<'_> {
     /// Starts the machine, whose console goes to `output`, and waits for its agent. None, and

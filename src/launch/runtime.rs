@@ -4,7 +4,7 @@ use std::future::Future;
 
 use anyhow::Context;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::sys;
 
 /// Runs `work` to its end on the current thread, which must be the main thread: the kernel kills

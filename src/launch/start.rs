@@ -8,14 +8,17 @@ use anyhow::Context;
 use tokio::sync::mpsc;
 
 use super::facts::Facts;
+use super::failure::Failure;
 use super::prepare::PreparedVm;
+use super::progress::Progress;
 use super::spec::VmSpec;
 use super::supervisor::{Interrupted, Stopped, Supervisor};
-use super::{Failure, Progress};
+use crate::guest::session::Session;
 use crate::machine::args::argv;
 use crate::machine::console::Sinks;
 use crate::machine::plan::Accelerator;
 use crate::machine::{Holdings, Machine};
+use crate::template::restore::Template;
 
 /// One VM on its way from its specification to a running machine, and what goes with it.
 pub(crate) struct Launch<'a> {
@@ -24,6 +27,19 @@ pub(crate) struct Launch<'a> {
     pub supervisor: Supervisor,
     pub progress: &'a dyn Progress,
     pub facts: &'a mut Facts,
+}
+
+/// A machine that runs, and whose agent is ready.
+#[derive(Debug)]
+pub(crate) struct RunningVm {
+    /// Dropped, it kills QEMU.
+    pub machine: Machine,
+    pub session: Session,
+    /// The console's input, of a machine that was restored.
+    pub to_guest: Option<mpsc::Sender<Vec<u8>>>,
+    /// Held while the machine runs, so that it is not removed. None if the machine was booted.
+    #[allow(dead_code, reason = "its locks are what it is held for")]
+    pub template: Option<Template>,
 }
 
 impl Launch<'_> {

@@ -8,8 +8,8 @@ use anyhow::Context;
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep_until};
 
-use super::Failure;
 use super::end_message;
+use super::failure::Failure;
 use super::keyboard::Keyboard;
 use super::signals::Signals;
 use crate::exit::Status;

@@ -3,11 +3,15 @@
 use std::time::Instant;
 
 use super::facts::Facts;
+use super::failure::Failure;
 use super::prepare::prepare;
-use super::running::RunningVm;
-use super::start::Launch;
+use super::progress::Progress;
+
+use super::runtime::block_on;
+use super::spec::VmSpec;
+use super::start::{Launch, RunningVm};
 use super::supervisor::Supervisor;
-use super::{Command, ExecEnd, Failure, Progress, Session, Stdio, VmSpec, block_on};
+use crate::guest::session::{Command, ExecEnd, Session, Stdio};
 
 /// A machine whose agent is ready. It is killed when the work with it returns.
 pub struct Vm<'l, 'a> {

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
-use super::Failure;
+use super::failure::Failure;
 use super::start::Launch;
 use super::supervisor::Interrupted;
 use crate::guest::session::{Command, Session, SessionError};

@@ -3,13 +3,12 @@
 
 use tokio::sync::mpsc;
 
-use super::Failure;
 use super::facts::{Facts, LayerFacts};
+use super::failure::Failure;
 use super::image_template::NotRestored;
 use super::prepare::{PreparedVm, prepare};
-use super::running::RunningVm;
 use super::spec::Purpose;
-use super::start::{Launch, record};
+use super::start::{Launch, RunningVm, record};
 use crate::guest::session::{Session, random};
 use crate::guest::wire::Identity;
 use crate::machine::Machine;

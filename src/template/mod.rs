@@ -3,7 +3,7 @@
 //!
 //! [`key`] is everything that makes a template valid, [`store`] the directory of templates with its
 //! locks, [`manifest`] what a template records about itself, [`memory`] the file of a machine's
-//! memory. `lookup` finds a template or has it built, `snapshot` saves a machine, `restore` starts
+//! memory. `lookup` finds a template or has it built, `save` makes a [`snapshot`] of a machine, `restore` starts
 //! a clone.
 //!
 //! A template is a cache entry: deleting it is always safe, and one that is damaged, or comes from
@@ -16,6 +16,7 @@ pub(crate) mod lookup;
 pub mod manifest;
 pub mod memory;
 pub(crate) mod restore;
+pub(crate) mod save;
 pub mod snapshot;
 pub mod store;
 

@@ -2,13 +2,12 @@
 //! its image, its machine and when each step was over.
 
 use std::cell::RefCell;
+use std::path::Path;
 
 use serde::Serialize;
 
-use super::Inspector;
-use crate::commands::args::image::InspectionArgs;
+use crate::commands::Failure;
 use crate::commands::report_file::{ReportFile, with_report};
-use crate::commands::{Failure, Progress};
 use crate::exit::Status;
 use crate::launch::facts::ImageFacts;
 use crate::machine::phases::Phases;
@@ -74,26 +73,39 @@ impl Verdict {
     }
 }
 
-/// Does the work of a command, and writes its report if `args` name a file for it.
-pub(crate) fn reported(
+/// The report of a command.
+#[derive(Debug)]
+pub(super) struct Report {
+    file: ReportFile,
     command: &'static str,
-    args: &InspectionArgs,
-    progress: &dyn Progress,
-    work: impl FnOnce(Inspector<'_>) -> Result<Status, Failure>,
-) -> Result<Status, Failure> {
-    let unfinished = Verdict::new(Status::Failed, "unfinished", None);
-    let unfinished = Document::new(command, unfinished, &[]);
-    let mut file = ReportFile::open(args.report.as_deref(), &unfinished)?;
-    let collector = ReportCollector::default();
-    let outcome = work(Inspector::new(args, progress, &collector));
-    let verdict = match &outcome {
-        Ok(status) => Verdict::new(*status, "done", None),
-        Err(failure) => {
-            let message = format!("{:#}", failure.error);
-            Verdict::new(failure.status, "failed", Some(message))
-        }
-    };
-    let images = collector.images.borrow();
-    let written = file.write(&Document::new(command, verdict, &images));
-    with_report(outcome, written, |status| *status == Status::Success)
+}
+
+impl Report {
+    pub fn open(path: Option<&Path>, command: &'static str) -> Result<Self, Failure> {
+        let unfinished = Verdict::new(Status::Failed, "unfinished", None);
+        let unfinished = Document::new(command, unfinished, &[]);
+        Ok(Self {
+            file: ReportFile::open(path, &unfinished)?,
+            command,
+        })
+    }
+
+    pub fn finish(
+        mut self,
+        outcome: Result<Status, Failure>,
+        collector: &ReportCollector,
+    ) -> Result<Status, Failure> {
+        let verdict = match &outcome {
+            Ok(status) => Verdict::new(*status, "done", None),
+            Err(failure) => {
+                let message = format!("{:#}", failure.error);
+                Verdict::new(failure.status, "failed", Some(message))
+            }
+        };
+        let images = collector.images.borrow();
+        let written = self
+            .file
+            .write(&Document::new(self.command, verdict, &images));
+        with_report(outcome, written, |status| *status == Status::Success)
+    }
 }
