@@ -12,7 +12,7 @@ use super::{Failure, results};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{At, ByteString};
+use crate::guest::wire::{ByteString, PathAt};
 
 /// Print files of an image, without booting it
 ///
@@ -48,10 +48,10 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
                     let mut complete = true;
                     for place in &places {
                         match print(&inside.session, ROOT, &place.path, &mut results).await {
-                            Err(Trouble::Guest(SessionError::Refused(trouble)))
-                                if !(inside.in_use && is_torn_read(&trouble)) =>
+                            Err(Trouble::Guest(SessionError::Refused(error)))
+                                if !(inside.in_use && is_torn_read(&error)) =>
                             {
-                                tracing::error!("{trouble}");
+                                tracing::error!("{error}");
                                 complete = false;
                             }
                             Err(Trouble::Guest(error)) => return Err(error.into()),
@@ -96,7 +96,7 @@ pub async fn print(
     path: &[u8],
     results: &mut Results,
 ) -> Result<(), Trouble> {
-    let at = At {
+    let at = PathAt {
         root: root.into(),
         path: ByteString(path.to_vec()),
     };

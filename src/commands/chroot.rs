@@ -13,7 +13,7 @@ use super::inspection::{Inspector, MountedImage};
 use super::stdio::{self, HostStdio};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
-use crate::guest::wire::{At, ByteString};
+use crate::guest::wire::{ByteString, PathAt};
 use crate::launch::appliance_session::ApplianceSession;
 use crate::launch::block_on;
 use crate::launch::supervisor::Interrupted;
@@ -92,7 +92,7 @@ async fn command(
 /// The image's shell of root, or the one that is always there.
 async fn shell(image: &MountedImage) -> OsString {
     let mut passwd = Vec::new();
-    let at = At {
+    let at = PathAt {
         root: ByteString(ROOT.into()),
         path: "/etc/passwd".into(),
     };

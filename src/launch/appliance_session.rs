@@ -143,7 +143,7 @@ impl ApplianceSession {
         });
         let survey = survey.await?;
         self.facts.phases.mark("survey");
-        for remark in &survey.remarks {
+        for remark in &survey.warnings {
             tracing::debug!("{remark}");
         }
         Ok(survey)

@@ -30,7 +30,7 @@ struct Injected {
     /// The roots that will start the agent, by their devices, and how.
     roots: Vec<(String, Seeding)>,
     /// Why the others will not, and warnings about the disks, one sentence each.
-    remarks: Vec<String>,
+    warnings: Vec<String>,
 }
 
 /// Injects the agent into the disks of a machine. False if the QEMU guest agent is to be asked
@@ -46,13 +46,13 @@ pub(super) async fn inject(launch: &mut Launch<'_>) -> Result<bool, Failure> {
     };
     launch.progress.clear_status();
     launch.facts.phases.mark("injected");
-    let Injected { roots, remarks } = injected?;
+    let Injected { roots, warnings } = injected?;
     for (device, how) in &roots {
         let labelled = if how.labelled { ", labelled" } else { "" };
         let init = how.init.name();
         tracing::debug!("{device}: {init} will start the agent{labelled}");
     }
-    for remark in &remarks {
+    for remark in &warnings {
         tracing::debug!("{remark}");
     }
     if !roots.is_empty() {
@@ -63,7 +63,7 @@ pub(super) async fn inject(launch: &mut Launch<'_>) -> Result<bool, Failure> {
         return Ok(false);
     }
     let mut message = "no system on the disks could start bivouac's agent".to_owned();
-    for remark in remarks {
+    for remark in warnings {
         message.push_str(&format!("\n  {remark}"));
     }
     Err(Failure::with_mend(
@@ -149,14 +149,14 @@ async fn into_roots(
     let survey = session.survey(disks).await?;
     let mut injected = Injected {
         roots: Vec::new(),
-        remarks: survey.remarks,
+        warnings: survey.warnings,
     };
     for root in &survey.roots {
         let device = root.device.clone();
         match into_root(session, root, stage).await {
             Ok(how) => injected.roots.push((device, how)),
             Err(SessionError::Refused(trouble)) => {
-                injected.remarks.push(format!("{device}: {trouble}"));
+                injected.warnings.push(format!("{device}: {trouble}"));
             }
             Err(error) => return Err(error),
         }

@@ -8,7 +8,7 @@ use super::spec::{AgentSpec, StartMode, Via, WaitFor};
 use super::start::{Launch, RunningVm};
 use super::supervisor::Interrupted;
 use crate::guest::session::{Session, random};
-use crate::guest::wire::Identity;
+use crate::guest::wire::CloneIdentity;
 use crate::machine::Machine;
 
 impl Launch<'_> {
@@ -68,11 +68,11 @@ impl Launch<'_> {
 
 impl AgentSpec {
     /// What sets the guest apart; None if nothing was asked for.
-    pub(super) fn identity(&self) -> Result<Option<Identity>, Failure> {
+    pub(super) fn identity(&self) -> Result<Option<CloneIdentity>, Failure> {
         if self.hostname.is_none() && !self.new_machine_id {
             return Ok(None);
         }
-        Ok(Some(Identity {
+        Ok(Some(CloneIdentity {
             hostname: self.hostname.clone(),
             machine_id: match self.new_machine_id {
                 true => Some(machine_id(random()?)),

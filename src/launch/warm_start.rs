@@ -10,7 +10,7 @@ use super::prepare::{PreparedVm, prepare};
 use super::spec::Purpose;
 use super::start::{Launch, RunningVm, record};
 use crate::guest::session::{Session, random};
-use crate::guest::wire::Identity;
+use crate::guest::wire::CloneIdentity;
 use crate::machine::Machine;
 use crate::machine::console::Sinks;
 use crate::machine::plan::{Firmware, Network, Saving};
@@ -133,7 +133,7 @@ fn put_over(vm: &mut PreparedVm, template: &Template) -> Result<(), TemplateErro
 
 async fn join(
     machine: &mut Machine,
-    identity: Option<Identity>,
+    identity: Option<CloneIdentity>,
     facts: &Facts,
 ) -> Result<Session, TemplateError> {
     let session = resume(machine, &facts.phases).await?;

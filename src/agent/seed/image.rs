@@ -16,7 +16,7 @@ use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
 use super::super::resolve::Root;
 use crate::archive::path_of;
-use crate::guest::wire::Trouble;
+use crate::guest::wire::RemoteError;
 
 /// The attribute that SELinux keeps its labels in.
 const LABEL: &std::ffi::CStr = c"security.selinux";
@@ -37,7 +37,7 @@ impl Image {
     ///
     /// # Errors
     /// It is no directory.
-    pub fn at(path: &Path) -> Result<Self, Trouble> {
+    pub fn at(path: &Path) -> Result<Self, RemoteError> {
         Root::open(path).map(|root| Self { root })
     }
 

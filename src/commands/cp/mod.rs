@@ -22,7 +22,7 @@ use crate::archive::{Beneath, Policy};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{At, ByteString, FileKind, TarOptions};
+use crate::guest::wire::{ByteString, FileKind, PathAt, TarOptions};
 use crate::image::printable::{Quoted, shell_word};
 use destination::{destination, look};
 
@@ -143,7 +143,7 @@ fn open(directory: &Path) -> Result<Beneath, Failure> {
 /// because the image is in use, is about all of them.
 fn is_of_a_file(failure: &Failure, in_use: bool) -> bool {
     match failure.error.downcast_ref::<SessionError>() {
-        Some(SessionError::Refused(trouble)) => !(in_use && is_torn_read(trouble)),
+        Some(SessionError::Refused(error)) => !(in_use && is_torn_read(error)),
         Some(_) => false,
         None => failure.error.downcast_ref::<NotWhole>().is_some(),
     }
@@ -207,8 +207,8 @@ async fn wanted(
     source: &ImagePath,
     name: &[u8],
     args: &Args,
-) -> Result<(At, TarOptions), SessionError> {
-    let mut at = At {
+) -> Result<(PathAt, TarOptions), SessionError> {
+    let mut at = PathAt {
         root: ROOT.into(),
         path: ByteString(source.path.clone()),
     };

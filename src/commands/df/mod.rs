@@ -15,7 +15,7 @@ use crate::exit::Status;
 use crate::guest::inspect::filesystems::filesystems;
 use crate::guest::session::SessionError;
 use crate::guest::wire::disks::Mount;
-use crate::guest::wire::{At, FileSystem};
+use crate::guest::wire::{FileSystem, PathAt};
 use table::Space;
 
 /// Show the space of every filesystem of images, without booting them
@@ -134,8 +134,8 @@ pub(crate) async fn spaces(inside: &MountedImage) -> Result<Vec<Space>, Failure>
         };
         match ask(inside, mount).await {
             Ok(said) => space.fill(&said),
-            Err(SessionError::Refused(trouble)) if !inside.in_use => {
-                space.error = Some(trouble.to_string());
+            Err(SessionError::Refused(error)) if !inside.in_use => {
+                space.error = Some(error.to_string());
             }
             Err(error) => return Err(error.into()),
         }
@@ -147,7 +147,7 @@ pub(crate) async fn spaces(inside: &MountedImage) -> Result<Vec<Space>, Failure>
 async fn ask(inside: &MountedImage, mount: Mount) -> Result<FileSystem, SessionError> {
     let session = &inside.session;
     session.mount(&[mount], PLACE, true, false).await?;
-    let at = At {
+    let at = PathAt {
         root: PLACE.into(),
         path: "/".into(),
     };

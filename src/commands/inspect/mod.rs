@@ -68,8 +68,8 @@ pub(crate) async fn examine(inside: &MountedImage) -> Result<Report, Failure> {
     for root in inside.chosen_roots()? {
         match system(inside, &root).await {
             Ok(facts) => report.add(root, facts),
-            Err(SessionError::Refused(trouble)) if !inside.in_use => {
-                report.remarks.push(trouble.to_string());
+            Err(SessionError::Refused(error)) if !inside.in_use => {
+                report.remarks.push(error.to_string());
             }
             Err(error) => return Err(error.into()),
         }

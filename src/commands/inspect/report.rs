@@ -11,7 +11,7 @@ use crate::guest::inspect::last_boot::{LastBoot, What};
 use crate::guest::inspect::packages::Packages;
 use crate::guest::inspect::users::User;
 use crate::guest::wire::ByteString;
-use crate::guest::wire::disks::{Content, LeftOut, Mount, Root, Survey, Table};
+use crate::guest::wire::disks::{Content, Mount, Root, SkippedMount, Survey, Table};
 
 /// Everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -132,7 +132,7 @@ pub struct System {
     /// What is mounted for it, in order.
     pub mounts: Vec<Mount>,
     /// What fstab has besides.
-    pub left_out: Vec<LeftOut>,
+    pub left_out: Vec<SkippedMount>,
 }
 
 /// When a system ran last.
@@ -204,7 +204,7 @@ impl Report {
             disks: disks.collect(),
             volumes: volumes.collect(),
             systems: Vec::new(),
-            remarks: survey.remarks.clone(),
+            remarks: survey.warnings.clone(),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::commands::{Failure, Progress};
 use crate::guest::boot::ROOT;
 use crate::guest::session::{Session, SessionError};
 use crate::guest::wire::disks::{Root, Survey};
-use crate::guest::wire::{Step, Trouble};
+use crate::guest::wire::{ErrorStage, RemoteError};
 use crate::launch::accelerator;
 use crate::launch::appliance_session::{ApplianceSession, InspectionSpec};
 use crate::launch::facts::AcceleratorFacts;
@@ -181,13 +181,13 @@ impl MountedImage {
 /// Whether an image that changed while it was read would explain a failure.
 fn is_torn(failure: &Failure) -> bool {
     match failure.error.downcast_ref::<SessionError>() {
-        Some(SessionError::Refused(trouble)) => is_torn_read(trouble),
+        Some(SessionError::Refused(error)) => is_torn_read(error),
         _ => false,
     }
 }
 
 /// [`is_torn`] for an error that the agent reports.
-pub(crate) fn is_torn_read(trouble: &Trouble) -> bool {
+pub(crate) fn is_torn_read(error: &RemoteError) -> bool {
     let torn = [Errno::EIO, Errno::EUCLEAN, Errno::EBADMSG].map(|errno| Some(errno as i32));
-    trouble.step == Step::Disk || torn.contains(&trouble.errno)
+    error.step == ErrorStage::Disk || torn.contains(&error.errno)
 }

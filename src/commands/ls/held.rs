@@ -65,7 +65,7 @@ mod tests {
             path: ByteString(vec![b'x'; 100]),
             stat: None,
             link: None,
-            trouble: None,
+            error: None,
         };
         let taken = |entry: &Entry| {
             let mut room = Room::default();

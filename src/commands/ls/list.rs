@@ -13,7 +13,7 @@ use crate::commands::image_path::ImagePath;
 use crate::commands::inspection::is_torn_read;
 use crate::commands::results::Results;
 use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{At, ByteString, Entry, FileKind};
+use crate::guest::wire::{ByteString, Entry, FileKind, PathAt};
 
 /// How many entries are held before it is their turn to be shown.
 const AT_ONCE: usize = 20_000;
@@ -100,16 +100,16 @@ impl<'a> Lister<'a> {
                     };
                     let path = ByteString(wanted.path.clone());
                     let stat = Some(stat);
-                    let trouble = None;
+                    let error = None;
                     let entry = Entry {
                         path,
                         stat,
                         link,
-                        trouble,
+                        error,
                     };
                     files.push((wanted, entry));
                 }
-                Err(error) => self.trouble(error)?,
+                Err(error) => self.error(error)?,
             }
         }
         // As GNU ls: files first.
@@ -141,7 +141,7 @@ impl<'a> Lister<'a> {
             let entries = match listed {
                 Ok(entries) => entries,
                 Err(error) => {
-                    self.trouble(error)?;
+                    self.error(error)?;
                     continue;
                 }
             };
@@ -164,8 +164,8 @@ impl<'a> Lister<'a> {
         if !self.wanted.all {
             entries.retain(|entry| !entry.path.0.starts_with(b"."));
         }
-        for trouble in entries.iter().filter_map(|entry| entry.trouble.clone()) {
-            self.trouble(SessionError::Refused(trouble))?;
+        for error in entries.iter().filter_map(|entry| entry.error.clone()) {
+            self.error(SessionError::Refused(error))?;
         }
         entries.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(entries)
@@ -230,14 +230,14 @@ impl<'a> Lister<'a> {
         }
     }
 
-    fn at(&self, path: &[u8]) -> At {
+    fn at(&self, path: &[u8]) -> PathAt {
         place(self.root, path)
     }
 
     /// Says what could not be looked at, and goes on, unless that is of no use.
-    fn trouble(&mut self, error: SessionError) -> Result<(), Failure> {
+    fn error(&mut self, error: SessionError) -> Result<(), Failure> {
         match &error {
-            SessionError::Refused(trouble) if !(self.in_use && is_torn_read(trouble)) => {}
+            SessionError::Refused(error) if !(self.in_use && is_torn_read(error)) => {}
             _ => return Err(error.into()),
         }
         tracing::error!("{error}");
@@ -250,19 +250,19 @@ impl<'a> Lister<'a> {
 /// wanted; the others are asked for where they are not yet `known`.
 async fn collect(
     session: &Session,
-    at: At,
+    at: PathAt,
     all: bool,
     known: Option<Vec<Entry>>,
 ) -> Result<Vec<Entry>, SessionError> {
     let mut entries = Vec::new();
     for name in [".", ".."].into_iter().filter(|_| all) {
         let path = ByteString(join(&at.path.0, name.as_bytes()));
-        let at = At { path, ..at.clone() };
+        let at = PathAt { path, ..at.clone() };
         entries.push(Entry {
             path: name.into(),
             stat: Some(session.stat(at, false).await?),
             link: None,
-            trouble: None,
+            error: None,
         });
     }
     if let Some(known) = known {
@@ -286,8 +286,8 @@ fn is_below(entry: &Entry) -> bool {
     is_directory && !matches!(&entry.path.0[..], b"." | b"..")
 }
 
-fn place(root: &str, path: &[u8]) -> At {
-    At {
+fn place(root: &str, path: &[u8]) -> PathAt {
+    PathAt {
         root: root.into(),
         path: ByteString(path.to_vec()),
     }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::list::join;
 use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{At, ByteString, Entry, FileKind};
+use crate::guest::wire::{ByteString, Entry, FileKind, PathAt};
 
 /// How many bytes of names come at once.
 const MOST_TEXT: usize = 32 << 20;
@@ -26,7 +26,7 @@ impl Tree {
     pub async fn grow(
         &mut self,
         session: &Session,
-        at: At,
+        at: PathAt,
         at_most: usize,
     ) -> Result<(), SessionError> {
         let mut growing = Growing::new(at.path.0.clone());
@@ -68,7 +68,7 @@ impl Growing {
     async fn fill(
         &mut self,
         session: &Session,
-        at: At,
+        at: PathAt,
         at_most: usize,
     ) -> Result<(), SessionError> {
         let mut entries = session.walk(at, false).await?;
@@ -92,10 +92,10 @@ impl Growing {
             below => join(&self.top, below),
         };
         if self.whole.contains_key(&path) {
-            // A directory that came before: one that is in trouble, or the top itself, which may
+            // A directory that came before: one that failed, or the top itself, which may
             // be a link to a directory.
             let kind = entry.stat.as_ref().map(|stat| stat.kind);
-            if entry.trouble.is_some() || kind != Some(FileKind::Directory) {
+            if entry.error.is_some() || kind != Some(FileKind::Directory) {
                 self.torn.insert(path);
             }
             return;

@@ -10,10 +10,10 @@ use crate::archive::{Beneath, Policy};
 use crate::commands::args::agent::CopySpec;
 use crate::commands::{Failure, transfer};
 use crate::guest::session::Session;
-use crate::guest::wire::{At, ByteString, FileKind, TarOptions};
+use crate::guest::wire::{ByteString, FileKind, PathAt, TarOptions};
 
-fn at(path: &OsStr) -> At {
-    At {
+fn at(path: &OsStr) -> PathAt {
+    PathAt {
         root: "/".into(),
         path: path.into(),
     }

@@ -15,7 +15,7 @@ use super::{Failure, results, units};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::session::SessionError;
-use crate::guest::wire::{At, ByteString, Stat};
+use crate::guest::wire::{ByteString, PathAt, Stat};
 use crate::launch::supervisor::{Stopped, Supervisor};
 use follow::{Next, Shown, last_lines};
 
@@ -105,7 +105,7 @@ async fn again(
     args: &Args,
 ) -> Result<Found, Failure> {
     inside.enter(true, false).await?;
-    let at = At {
+    let at = PathAt {
         root: ROOT.into(),
         path: ByteString(path.to_vec()),
     };

@@ -4,7 +4,7 @@
 use nix::errno::Errno;
 
 use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{At, ByteString, Entry, Stat};
+use crate::guest::wire::{ByteString, Entry, PathAt, Stat};
 
 /// How many entries of one directory are looked at, and how many bytes of names.
 const MOST: usize = 100_000;
@@ -40,8 +40,8 @@ impl<'a> View<'a> {
         self.root
     }
 
-    fn at(&self, path: &str) -> At {
-        At {
+    fn at(&self, path: &str) -> PathAt {
+        PathAt {
             root: self.root.into(),
             path: path.into(),
         }
@@ -59,11 +59,11 @@ impl<'a> View<'a> {
         ];
         match result {
             Ok(found) => Ok(Some(found)),
-            Err(SessionError::Refused(trouble)) => {
-                let is_missing = missing.iter().any(|e| trouble.errno == Some(*e as i32));
+            Err(SessionError::Refused(error)) => {
+                let is_missing = missing.iter().any(|e| error.errno == Some(*e as i32));
                 match is_missing || !self.strict {
                     true => Ok(None),
-                    false => Err(SessionError::Refused(trouble)),
+                    false => Err(SessionError::Refused(error)),
                 }
             }
             Err(error) => Err(error),
