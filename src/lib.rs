@@ -6,21 +6,20 @@
 //! - [`exit`]: every exit status, once.
 //! - [`image`]: a disk image as data: formats, the qcow2 header, layers, the backing chain.
 //! - [`host`]: what this host can do: QEMU, KVM, the kernel, where an overlay may live.
-//! - `qmp`: sessions with QEMU in its own protocol.
 //! - [`machine`]: one QEMU process and all it holds, from plan to outcome.
 //! - [`guest`]: the host's end of a conversation with a guest, its language, and the
 //!   appliance: the guest that we bring along.
 //! - [`archive`]: tar streams, with everything that a file system holds.
 //! - [`agent`]: this same program inside the guest.
-//! - [`template`]: a machine saved when ready, restored copy-on-write.
-//! - [`commands`]: one file a command.
+//! - [`template`]: the cache of snapshots: a machine saved when ready, restored copy-on-write.
+//! - [`launch`]: gets a running guest: cold, warm, or as an appliance. This is the part for other
+//!   programs.
+//! - [`commands`]: one file or folder a command.
 //! - [`cli`]: the command line; the only place that prints.
-//! - [`linux`]: files and formats that Linux defines, as several modules read them: passwd,
-//!   os-release, ELF headers, memfds.
 //! - [`sys`]: the only `unsafe`.
 //!
-//! Arrows point one way: cli -> commands -> template -> guest -> machine -> image, host -> qmp -> sys, and agent
-//! meets guest in [`guest::wire`] alone.
+//! Imports point one way: cli -> commands -> launch -> template -> guest -> machine -> image, host ->
+//! sys, and agent shares only [`guest::wire`] with guest.
 //!
 //! # Invariants
 //!
@@ -36,7 +35,7 @@
 //!   checked after it, spawned from the main thread of a current-thread runtime. No core file.
 //! - **The terminal is given back.** A guard process waits for our end and restores it even
 //!   when we were killed; it never outlives us by more than that.
-//! - **Formats are told, never guessed by QEMU.** Every node names its driver, and `backing` is
+//! - **Formats are explicit, never guessed by QEMU.** Every node names its driver, and `backing` is
 //!   explicit down to the base's null.
 //! - **The plan is data.** [`machine::args`] touches no host.
 //! - **One owner for QMP**, and one for the console: a task each.
@@ -45,14 +44,14 @@
 //! # Where this departs from the design, and why
 //!
 //! - `qapi` gives the types of QMP, not the session: qapi 0.15's ends at the first event that
-//!   it does not know, such as one of a newer QEMU (`qmp`).
+//!   it does not know, such as one of a newer QEMU ([`machine::qmp`]).
 //! - QEMU is ended by SIGKILL at once, not by `quit` first: a throwaway machine has nothing to
-//!   save, and a stopped QEMU heeds nothing gentler ([`machine::process`]).
-//! - Each command's arguments stand in that command's file, beside what reads them; the `cli`
-//!   composes them and prints the results.
-//! - An appliance has virtio-blk disks without a byte, which get an image's in their place and
-//!   learn that they have grown: no bus is searched after a restore, so this is a hundred times
-//!   as fast as plugging a disk in ([`template::appliance`]).
+//!   save, and a stopped QEMU ignores gentler signals ([`machine::process`]).
+//! - Each command's arguments are in that command's file, or in `commands/args` if several share them;
+//!   the `cli` composes them and prints the results.
+//! - A saved appliance has virtio-blk disks without a byte; a restored one has an image's disks in
+//!   their place, and is told that they have grown: no bus is searched after a restore, so this is a
+//!   hundred times as fast as plugging a disk in (`launch/appliance.rs`).
 //! - A template that this process has just built is restored from its memory, not from the store:
 //!   what the store holds is checked by a digest before the processors run ([`template`]).
 //! - The agent lives in the image's `/etc`: `/usr` may be read-only, and what starts the agent has
@@ -67,6 +66,7 @@ pub mod exit;
 pub mod guest;
 pub mod host;
 pub mod image;
+pub mod launch;
 pub mod linux;
 pub mod machine;
 mod qmp;

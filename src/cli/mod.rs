@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::commands::{
-    Failure, Voice, cat, chain, chroot, cp, df, doctor, inside, inspect, ls, run, tail, template,
-};
+use crate::commands::inspection::reported;
+use crate::commands::{cat, chain, chroot, cp, df, doctor, inspect, ls, run, tail, template};
 use crate::exit::Status;
+use crate::launch::{Failure, Progress};
 use output::Output;
 
 /// Start stateless virtual machines from any disk image and leave no trace
@@ -78,21 +78,31 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> Status {
 fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
     match command {
         Command::Run(args) => {
-            let finished = run::run(&args, output)?;
-            output.finished(&finished)?;
-            Ok(finished.status())
+            let outcome = run::run(&args, output)?;
+            output.outcome(&outcome)?;
+            Ok(outcome.status())
         }
-        Command::Chroot(args) => {
-            inside::reported("chroot", &args.options, || chroot::run(&args, output))
-        }
-        Command::Ls(args) => inside::reported("ls", &args.options, || ls::run(&args, output)),
-        Command::Cat(args) => inside::reported("cat", &args.options, || cat::run(&args, output)),
-        Command::Cp(args) => inside::reported("cp", &args.options, || cp::run(&args, output)),
-        Command::Df(args) => inside::reported("df", &args.options, || df::run(&args, output)),
-        Command::Tail(args) => inside::reported("tail", &args.options, || tail::run(&args, output)),
-        Command::Inspect(args) => {
-            inside::reported("inspect", &args.options, || inspect::run(&args, output))
-        }
+        Command::Chroot(args) => reported("chroot", &args.options, output, |inspector| {
+            chroot::run(&args, inspector)
+        }),
+        Command::Ls(args) => reported("ls", &args.options, output, |inspector| {
+            ls::run(&args, inspector)
+        }),
+        Command::Cat(args) => reported("cat", &args.options, output, |inspector| {
+            cat::run(&args, inspector)
+        }),
+        Command::Cp(args) => reported("cp", &args.options, output, |inspector| {
+            cp::run(&args, inspector)
+        }),
+        Command::Df(args) => reported("df", &args.options, output, |inspector| {
+            df::run(&args, inspector)
+        }),
+        Command::Tail(args) => reported("tail", &args.options, output, |inspector| {
+            tail::run(&args, inspector)
+        }),
+        Command::Inspect(args) => reported("inspect", &args.options, output, |inspector| {
+            inspect::run(&args, inspector)
+        }),
         Command::Chain(args) => {
             let report = chain::run(&args)?;
             output.result(&report, args.json)?;
@@ -111,7 +121,7 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
                 }
                 template::Report::Done(lines) => {
                     for line in &lines {
-                        output.say(line);
+                        output.message(line);
                     }
                 }
             }

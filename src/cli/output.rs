@@ -11,9 +11,8 @@ use tracing::Level;
 use tracing::field::{Field, Visit};
 use tracing::span;
 
-use crate::commands::run::Finished;
-use crate::commands::{Failure, Voice};
 use crate::exit::Status;
+use crate::launch::{Failure, Outcome, Progress};
 
 /// Whether a status line stands on the terminal. Global, because the log is.
 static STATUS_SHOWN: AtomicBool = AtomicBool::new(false);
@@ -21,7 +20,7 @@ static STATUS_SHOWN: AtomicBool = AtomicBool::new(false);
 /// The printer.
 #[derive(Debug)]
 pub struct Output {
-    /// A status line may be shown: standard error is a terminal, and nobody asked for quiet.
+    /// Standard error is a terminal, and --quiet was not given.
     status_wanted: bool,
 }
 
@@ -34,7 +33,7 @@ impl Output {
             (false, 1) => Level::DEBUG,
             (false, _) => Level::TRACE,
         };
-        // Fails only where another listener was installed before, in a test.
+        // Fails only if a test has installed another subscriber.
         let _ = tracing::subscriber::set_global_default(Log { level });
         Self {
             status_wanted: !quiet && io::stderr().is_terminal(),
@@ -58,7 +57,7 @@ impl Output {
         self.bytes(text.as_bytes())
     }
 
-    /// Anything for standard output. A reader that has gone is no error of ours.
+    /// Anything for standard output. A closed pipe is not our error.
     pub fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -71,13 +70,13 @@ impl Output {
         }
     }
 
-    /// What there is to say about a run.
-    pub fn finished(&self, finished: &Finished) -> Result<(), Failure> {
-        match finished {
-            Finished::Planned(command) => self.bytes(format!("{command}\n").as_bytes())?,
-            // What there was to say, the command said.
-            Finished::Commanded { .. } => self.clear_status(),
-            Finished::Ran { message, mend, .. } => {
+    /// What came of a run.
+    pub fn outcome(&self, outcome: &Outcome) -> Result<(), Failure> {
+        match outcome {
+            Outcome::DryRun(command) => self.bytes(format!("{command}\n").as_bytes())?,
+            // The command has printed what there was to print.
+            Outcome::CommandExited { .. } => self.clear_status(),
+            Outcome::VmEnded { message, mend, .. } => {
                 if let Some(message) = message {
                     line("error", message);
                 }
@@ -89,9 +88,9 @@ impl Output {
         Ok(())
     }
 
-    /// Why a command failed, and what mends it.
+    /// Why a command failed, and the suggested fix.
     pub fn failure(&self, failure: &Failure) {
-        // Whoever sent the signal knows.
+        // The sender of the signal knows.
         if let Status::Signalled(_) = failure.status {
             return clear(&mut io::stderr().lock());
         }
@@ -102,11 +101,15 @@ impl Output {
     }
 }
 
-impl Voice for Output {
+impl Progress for Output {
     fn status(&self, text: &str) {
         if self.status_wanted {
             STATUS_SHOWN.store(true, Ordering::Relaxed);
-            let _ = write!(io::stderr().lock(), "\rbivouac: {}\x1b[K", shown(text));
+            let _ = write!(
+                io::stderr().lock(),
+                "\rbivouac: {}\x1b[K",
+                escape_for_terminal(text)
+            );
         }
     }
 
@@ -114,7 +117,7 @@ impl Voice for Output {
         clear(&mut io::stderr().lock());
     }
 
-    fn say(&self, text: &str) {
+    fn message(&self, text: &str) {
         print_lines(text);
     }
 }
@@ -127,11 +130,11 @@ fn clear(stderr: &mut impl Write) {
 
 /// A mistake in the arguments, or the help that was asked for.
 pub fn usage(error: &clap::Error) -> Status {
-    // The whole help is no message.
+    // The complete help is not an error message.
     if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = io::stderr().write_all(b"bivouac: ");
     }
-    // Nothing can be done where even this cannot be printed.
+    // Nothing can be done if even this cannot be printed.
     let _ = error.print();
     if error.use_stderr() {
         Status::Failed
@@ -150,14 +153,16 @@ fn print_lines(text: &str) {
     let mut stderr = io::stderr().lock();
     clear(&mut stderr);
     let end = if stderr.is_terminal() { "\r\n" } else { "\n" };
-    let lines = text.lines().map(|line| format!("{}{end}", shown(line)));
+    let lines = text
+        .lines()
+        .map(|line| format!("{}{end}", escape_for_terminal(line)));
     let text: String = lines.collect();
     let _ = stderr.write_all(text.as_bytes());
 }
 
-/// `text` with its control characters escaped, and marks that turn the writing round: a file's
-/// name, an image's header or QEMU may have put them there, and a terminal obeys them.
-fn shown(text: &str) -> String {
+/// `text` with its control characters and bidirectional marks escaped, which may come from a file's
+/// name, an image's header or QEMU, and which a terminal obeys.
+fn escape_for_terminal(text: &str) -> String {
     let plain = |c: char| matches!(c, '\t' | '\'' | '"' | '\\') || c.escape_debug().count() == 1;
     let show = |c: char| match plain(c) {
         true => c.to_string(),

@@ -4,9 +4,11 @@ use std::ffi::OsString;
 
 use tokio::io::AsyncReadExt;
 
+use super::args::image::InspectionArgs;
 use super::image_path::{ImagePath, by_image, exists};
+use super::inspection::{Inspector, is_torn_read};
 use super::results::Results;
-use super::{Failure, Voice, inside, results};
+use super::{Failure, results};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::session::{Session, SessionError};
@@ -23,43 +25,43 @@ pub struct Args {
     pub places: Vec<OsString>,
     /// How the image is opened.
     #[command(flatten)]
-    pub options: inside::Options,
+    pub options: InspectionArgs,
 }
 
 /// Prints. Must be called on the main thread, before any other is started.
 ///
 /// # Errors
 /// The image cannot be looked into.
-pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
+pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     let places = args.places.iter();
     let places = places.map(|words| ImagePath::parse_named(words, exists));
     let places = places.collect::<Result<Vec<_>, _>>()?;
-    let options = args.options.settled()?;
     results::run(async |results| {
         let mut complete = true;
         for (image, places) in by_image(places) {
-            complete &= inside::look(&options, &image, voice, async |inside| {
-                let mut results = results.lock().await;
-                results.begin(inside.in_use)?;
-                results.mark(&inside.phases);
-                inside.enter(true, false).await?;
-                let mut complete = true;
-                for place in &places {
-                    match print(&inside.session, ROOT, &place.path, &mut results).await {
-                        Err(Trouble::Guest(SessionError::Refused(error)))
-                            if !(inside.in_use && inside::is_torn_read(&error)) =>
-                        {
-                            tracing::error!("{error}");
-                            complete = false;
+            complete &= inspector
+                .with_image(&image, async |inside| {
+                    let mut results = results.lock().await;
+                    results.begin(inside.in_use)?;
+                    results.mark(&inside.phases);
+                    inside.enter(true, false).await?;
+                    let mut complete = true;
+                    for place in &places {
+                        match print(&inside.session, ROOT, &place.path, &mut results).await {
+                            Err(Trouble::Guest(SessionError::Refused(error)))
+                                if !(inside.in_use && is_torn_read(&error)) =>
+                            {
+                                tracing::error!("{error}");
+                                complete = false;
+                            }
+                            Err(Trouble::Guest(error)) => return Err(error.into()),
+                            Err(Trouble::Here(failure)) => return Err(failure),
+                            Ok(()) => {}
                         }
-                        Err(Trouble::Guest(error)) => return Err(error.into()),
-                        Err(Trouble::Here(failure)) => return Err(failure),
-                        Ok(()) => {}
                     }
-                }
-                Ok(complete)
-            })
-            .await?;
+                    Ok(complete)
+                })
+                .await?;
             results.lock().await.keep().await?;
         }
         match complete {

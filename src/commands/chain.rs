@@ -10,7 +10,6 @@ use crate::image::image_file::Identity;
 use crate::image::layer::{Layer, Warning};
 use crate::image::printable::{Plain, Quoted, as_path};
 use crate::image::{ChainError, Evidence, Format, backing_name};
-use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -25,16 +24,11 @@ pub struct Args {
     #[arg(long, value_enum, ignore_case = true)]
     pub format: Option<Format>,
     /// A layer below the image, from the top down (repeatable); `none` ends the chain
-    #[arg(long, value_name = "FORMAT:PATH|none", value_parser = explicit())]
+    #[arg(long, value_name = "FORMAT:PATH|none", value_parser = super::args::explicit())]
     pub backing: Vec<Explicit>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// The clap parser of one `--backing` value.
-pub fn explicit() -> impl TypedValueParser<Value = Explicit> {
-    OsStringValueParser::new().try_map(|value| Explicit::parse(&value))
 }
 
 /// The chain of an image, as text or JSON.

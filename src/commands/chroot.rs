@@ -6,12 +6,17 @@ use std::path::PathBuf;
 use clap::ValueHint;
 use tokio::io::AsyncReadExt;
 
-use super::exec::{self, CommandArgs, Ended, Streams};
-use super::inside::{self, Camp, Inside};
-use super::{Failure, Voice};
+use super::Failure;
+use super::args::command::CommandArgs;
+use super::args::image::InspectionArgs;
+use super::inspection::{Inspector, MountedImage};
+use super::stdio::{self, HostStdio};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::wire::{ByteString, PathAt};
+use crate::launch::appliance_session::ApplianceSession;
+use crate::launch::block_on;
+use crate::launch::supervisor::Interrupted;
 use crate::machine::end::End;
 use crate::machine::terminal::Terminal;
 
@@ -33,62 +38,67 @@ pub struct Args {
     pub run: CommandArgs,
     /// How the image is opened.
     #[command(flatten)]
-    pub options: inside::Options,
+    pub options: InspectionArgs,
 }
 
 /// Runs the command. Must be called on the main thread, before any other is started.
-///
-/// # Errors
-/// Whatever keeps the command from being run to its end.
-pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
+pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     let tty = args.run.tty || args.command.is_empty() && Terminal::is_there();
     // First, because its guard is forked while this process is small and has one thread.
-    let streams = Streams::open(tty)?;
-    inside::block_on(async {
-        let mut camp = Camp::pitch(&args.options, &args.image, voice).await?;
-        let result = course(args, &mut camp, streams, voice).await;
-        camp.strike().await?;
+    let stdio = HostStdio::open(tty)?;
+    block_on(async {
+        let mut appliance = inspector.open(&args.image).await?;
+        let result = command(args, &inspector, &mut appliance, stdio).await;
+        inspector.close(appliance).await?;
         result
     })
 }
 
-async fn course(
+async fn command(
     args: &Args,
-    camp: &mut Camp,
-    streams: Streams,
-    voice: &dyn Voice,
+    inspector: &Inspector<'_>,
+    appliance: &mut ApplianceSession,
+    stdio: HostStdio,
 ) -> Result<Status, Failure> {
-    let inside = camp.inside(&args.options).await?;
+    let image = inspector.survey(appliance).await?;
     let entering = async {
-        inside.enter(false, true).await?;
+        image.enter(false, true).await?;
         match args.command.is_empty() {
-            true => Ok(vec![shell(&inside).await]),
+            true => Ok(vec![shell(&image).await]),
             false => Ok(args.command.clone()),
         }
     };
-    let argv = camp.work(entering).await?;
+    let argv = appliance.work(entering).await?;
     let mut command = args.run.command(&argv);
     command.root = Some(ByteString(ROOT.into()));
     // As chroot(1) does.
     let workdir = command.workdir.take();
     command.workdir = Some(workdir.unwrap_or_else(|| "/".into()));
-    let (watch, machine) = (&mut camp.watch, &mut camp.machine);
-    let ended = exec::conduct(watch, machine, &inside.session, command, streams, voice).await?;
-    match ended {
-        Ended::Command(end) => exec::status(&argv[0], end),
-        Ended::Machine(End::UserQuit) => Ok(Status::Success),
-        Ended::Machine(end) => Err(camp.cut_short(&end)),
+    let ended = stdio::run_command(
+        &mut appliance.supervisor,
+        &mut appliance.machine,
+        &image.session,
+        command,
+        stdio,
+        inspector.progress,
+    );
+    match ended.await {
+        Ok(end) => stdio::status(&argv[0], end),
+        Err(Interrupted::Ended {
+            end: End::UserQuit, ..
+        }) => Ok(Status::Success),
+        Err(interrupted) => Err(appliance.failed(interrupted)),
     }
 }
 
 /// The image's shell of root, or the one that is always there.
-async fn shell(inside: &Inside) -> OsString {
+async fn shell(image: &MountedImage) -> OsString {
     let mut passwd = Vec::new();
     let at = PathAt {
         root: ByteString(ROOT.into()),
         path: "/etc/passwd".into(),
     };
-    if let Ok((_, stream)) = inside.session.read(at, 0, Some(1 << 20)).await {
+    if let Ok((_, stream)) = image.session.read(at, 0, Some(1 << 20)).await {
         // What is missing of it makes no difference.
         let _ = stream.take(1 << 20).read_to_end(&mut passwd).await;
     }

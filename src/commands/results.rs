@@ -9,10 +9,11 @@ use std::io;
 use anyhow::Context;
 use tokio::sync::{Mutex, mpsc};
 
-use super::watch::Watch;
-use super::{Failure, inside};
+use super::Failure;
 use crate::exit::Status;
 use crate::image::printable::Escaper;
+use crate::launch::block_on;
+use crate::launch::supervisor::{Stopped, Supervisor};
 use crate::machine::phases::Phases;
 use crate::machine::stdio::{self, FlushHandle};
 
@@ -55,16 +56,16 @@ const HELD: usize = 16 << 20;
 pub fn run(
     work: impl AsyncFnOnce(&Mutex<Results>) -> Result<Status, Failure>,
 ) -> Result<Status, Failure> {
-    inside::block_on(async {
+    block_on(async {
         // Before there is a thread, which would inherit what is blocked.
-        let mut watch = Watch::new(None)?;
+        let mut supervisor = Supervisor::new(None)?;
         let results = Mutex::new(Results::open()?);
         let done = work(&results).await;
         // A pager may stand still for as long as it likes, and Ctrl-C must end us all the same.
-        match watch.before(results.into_inner().finish()).await {
+        match supervisor.guard(results.into_inner().finish()).await {
             Ok(Ok(Status::Success)) => done,
             Ok(written) => written,
-            Err(end) => Ok(end.status()),
+            Err(Stopped(end)) => Ok(end.status()),
         }
     })
 }

@@ -8,24 +8,24 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::ValueHint;
 use serde::Serialize;
 
-use super::exec::CommandArgs;
-use super::inside::{self, options::TemplateArgs};
-use super::run::guest::{GuestArgs, Via, WaitFor};
-use super::run::options::{Conduct, Hardware, OverlayArgs, QemuArgs};
-use super::run::{self, warm::Attempt};
-use super::{Failure, Voice, accelerator, watch::Watch};
-use crate::commands::{units, verdict};
-use crate::guest::boot::{DEFAULT_MEMORY_MIB, Settings};
+use super::Progress;
+use super::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
+use super::args::overlay::{OverlayArgs, TemplateLimit};
+use super::units;
+use crate::guest::boot::ApplianceConfig;
 use crate::host::{kernel, qemu};
-use crate::image::Format;
-use crate::image::chain::Explicit;
-use crate::machine::drives::Drives;
-use crate::machine::overlay::Place;
+use crate::launch::facts::{AcceleratorFacts, Facts};
+use crate::launch::prepare::prepare;
+use crate::launch::spec::{
+    AgentSpec, ApplianceSpec, Purpose, StartMode, TemplateSpec, Via, WaitFor,
+};
+use crate::launch::start::Launch;
+use crate::launch::supervisor::Supervisor;
+use crate::launch::{Failure, VmSpec, accelerator, appliance, block_on};
 use crate::machine::phases::Phases;
-use crate::template::appliance::get;
-use crate::template::key::Key;
+use crate::template::lookup::TemplateSlot;
 use crate::template::restore::Template;
-use crate::template::store::{Listed, Store};
+use crate::template::store::{EntryInfo, Store};
 
 /// List, remove or build the saved machines that make the second start fast
 ///
@@ -66,36 +66,27 @@ pub enum Action {
 pub struct BuildArgs {
     /// The disk image to boot; without it the template is the appliance's
     #[arg(value_hint = ValueHint::FilePath)]
-    pub image: Option<PathBuf>,
-    /// Format of IMAGE, where its content and name do not tell
-    #[arg(long, value_name = "FORMAT", requires = "image")]
-    pub format: Option<Format>,
-    /// The next layer below IMAGE, top down; `none` ends the chain there (repeatable)
-    #[arg(long, value_name = "FORMAT:PATH|none", requires = "image",
-          value_parser = crate::commands::chain::explicit())]
-    pub backing: Vec<Explicit>,
+    image: Option<PathBuf>,
+    #[command(flatten)]
+    layers: LayerArgs,
     /// How far the guest's init is to be before it is saved
     #[arg(long, value_enum, default_value = "multi-user", value_name = "STAGE")]
-    pub wait_for: WaitFor,
+    wait_for: WaitFor,
     /// End after TIME (90, 90s, 5m, 2h); exit status 124
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
-    pub timeout: Option<Duration>,
+    timeout: Option<Duration>,
     /// The appliance's kernel; default the newest of /boot that has modules
-    #[arg(long, env = "BIVOUAC_KERNEL", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub seed_kernel: Option<PathBuf>,
-    /// How much the templates may take on disk
-    #[arg(long, env = "BIVOUAC_TEMPLATES_MAX", value_name = "SIZE", default_value = "4G",
-          value_parser = units::parse_size)]
-    pub templates_max: u64,
-    /// The machine.
+    #[arg(long, alias = "seed-kernel", env = "BIVOUAC_KERNEL", value_name = "FILE",
+          value_hint = ValueHint::FilePath)]
+    inject_kernel: Option<PathBuf>,
     #[command(flatten)]
-    pub hardware: Hardware,
-    /// Overlays.
+    limit: TemplateLimit,
     #[command(flatten)]
-    pub overlay: OverlayArgs,
-    /// QEMU.
+    hardware: HardwareArgs,
     #[command(flatten)]
-    pub qemu: QemuArgs,
+    overlay: OverlayArgs,
+    #[command(flatten)]
+    qemu: QemuArgs,
 }
 
 /// What came of it.
@@ -113,7 +104,7 @@ pub struct List {
     /// Where they are.
     pub directory: std::path::PathBuf,
     /// The templates.
-    pub templates: Vec<Listed>,
+    pub templates: Vec<EntryInfo>,
 }
 
 impl fmt::Display for List {
@@ -153,10 +144,7 @@ fn ago(time: Duration) -> String {
 }
 
 /// Does it. Must be called on the main thread.
-///
-/// # Errors
-/// There is no store, a name is of no template or of several, one is in use, or none can be built.
-pub fn run(args: &Args, voice: &dyn Voice) -> Result<Report, Failure> {
+pub fn run(args: &Args, progress: &dyn Progress) -> Result<Report, Failure> {
     let store = Store::open()?;
     match &args.action {
         Action::Ls { .. } => Ok(Report::List(List {
@@ -177,8 +165,7 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Report, Failure> {
             }
             Ok(Report::Done(done))
         }
-        Action::Build(args) if args.image.is_some() => build_image(args, voice),
-        Action::Build(args) => build(&store, args, voice),
+        Action::Build(args) => build(args, progress),
     }
 }
 
@@ -187,7 +174,7 @@ fn remove(store: &Store, names: &[String]) -> Result<Report, Failure> {
     let all = store.list()?;
     let mut wanted = BTreeSet::new();
     for name in names {
-        let is_it = |one: &&Listed| !name.is_empty() && one.name.starts_with(&**name);
+        let is_it = |one: &&EntryInfo| !name.is_empty() && one.name.starts_with(&**name);
         let mut found = all.iter().filter(is_it);
         match (found.next(), found.next()) {
             (Some(one), None) => wanted.insert(&*one.name),
@@ -216,101 +203,83 @@ fn remove(store: &Store, names: &[String]) -> Result<Report, Failure> {
     }
 }
 
-fn build(store: &Store, args: &BuildArgs, voice: &dyn Voice) -> Result<Report, Failure> {
-    let most = args.templates_max;
-    let timeout = args.timeout;
-    let hardware = &args.hardware;
-    let kernel = hardware.kernel.as_ref().or(args.seed_kernel.as_ref());
-    let settings = Settings {
+fn build(args: &BuildArgs, progress: &dyn Progress) -> Result<Report, Failure> {
+    let (slot, template) = block_on(async {
+        let built = match args.image.is_some() {
+            true => build_image(args, progress).await,
+            false => build_appliance(args, progress).await,
+        };
+        progress.clear_status();
+        built
+    })?;
+    let name = slot.key.name();
+    let line = match template {
+        Template::Stored(_) => format!("{name} is there"),
+        Template::Fresh(_) if slot.store.find(&slot.key)?.is_some() => format!("built {name}"),
+        // The reason was printed.
+        Template::Fresh(_) => return Err(anyhow::anyhow!("the template is not kept").into()),
+    };
+    Ok(Report::Done(vec![line]))
+}
+
+async fn build_appliance(
+    args: &BuildArgs,
+    progress: &dyn Progress,
+) -> Result<(TemplateSlot, Template), Failure> {
+    let (hardware, defaults) = (&args.hardware, ApplianceSpec::default());
+    let kernel = hardware.kernel.as_ref().or(args.inject_kernel.as_ref());
+    let config = ApplianceConfig {
         qemu: qemu::find(args.qemu.qemu.as_deref())?,
-        accelerator: accelerator::choose(hardware.accel)?.accelerator,
-        memory_mib: hardware.memory.unwrap_or(DEFAULT_MEMORY_MIB),
-        cpus: hardware.cpus.unwrap_or(1),
+        accelerator: accelerator::choose(hardware.accel, &mut AcceleratorFacts::default())?,
+        memory_mib: hardware.memory.unwrap_or(defaults.memory_mib),
+        cpus: hardware.cpus.unwrap_or(defaults.cpus),
         kernel: kernel::find(kernel.map(PathBuf::as_path))?,
         phases: Phases::default(),
     };
-    inside::block_on(async {
-        let mut watch = Watch::new(timeout)?;
-        // For one disk, as every command has that looks into an image.
-        let key = Key::of_appliance(&settings, 1).map_err(anyhow::Error::from)?;
-        voice.status("building the template of the appliance");
-        let built = watch.before(get(&settings, store, &key, 1, most)).await;
-        voice.clear_status();
-        match built {
-            Ok(built) => done(store, &key, &built?),
-            Err(end) => {
-                let none = Drives::new(Place::Memory);
-                Err(verdict::failure(&end, &[], &none, None))
-            }
-        }
-    })
+    let mut supervisor = Supervisor::new(args.timeout)?;
+    progress.status("building the template of the appliance");
+    // For one disk, as every command has that inspects an image.
+    let building = appliance::template(&config, 1, args.limit.templates_max);
+    Ok(supervisor.guard(building).await??)
 }
 
-/// What was done; why a template is not kept was said already.
-fn done(store: &Store, key: &Key, template: &Template) -> Result<Report, Failure> {
-    let name = key.name();
-    let said = match template {
-        Template::Stored(_) => format!("{name} is there"),
-        Template::Made(_) if store.find(key)?.is_some() => format!("built {name}"),
-        Template::Made(_) => return Err(anyhow::anyhow!("the template is not kept").into()),
+async fn build_image(
+    args: &BuildArgs,
+    progress: &dyn Progress,
+) -> Result<(TemplateSlot, Template), Failure> {
+    let (spec, mut facts) = (args.spec()?, Facts::since(Instant::now()));
+    let mut launch = Launch {
+        vm: prepare(&spec, &mut facts)?,
+        spec: &spec,
+        supervisor: Supervisor::new(spec.timeout)?,
+        progress,
+        facts: &mut facts,
     };
-    Ok(Report::Done(vec![said]))
-}
-
-/// As `run --warm` with the same options, but for the machine that would be restored from it.
-fn build_image(args: &BuildArgs, voice: &dyn Voice) -> Result<Report, Failure> {
-    let args = args.of_a_run();
-    let mut report = run::report::Report::open(&args, Instant::now())?;
-    let facts = &mut report.facts;
-    let (mut assembled, channels) = run::assemble::assemble(&args, facts)?;
-    inside::block_on(async {
-        let mut watch = Watch::new(args.conduct.timeout)?;
-        let mut attempt = Attempt {
-            assembled: &mut assembled,
-            args: &args,
-            watch: &mut watch,
-            voice,
-            facts,
-        };
-        let built = attempt.template(channels).await;
-        voice.clear_status();
-        let place = built??;
-        done(&Store::open()?, &place.key, &place.template)
-    })
+    Ok(launch.template().await?)
 }
 
 impl BuildArgs {
-    fn of_a_run(&self) -> run::Args {
-        run::Args {
-            image: self.image.clone(),
-            format: self.format,
-            backing: self.backing.clone(),
-            hardware: self.hardware.clone(),
-            overlay: self.overlay.clone(),
-            conduct: Conduct {
-                console_log: None,
-                timeout: self.timeout,
-                boot_timeout: None,
-                report: None,
-                dry_run: false,
-            },
-            guest: GuestArgs {
-                command: Vec::new(),
-                run: CommandArgs::default(),
+    /// The machine that `run --warm` with the same options would restore.
+    fn spec(&self) -> Result<VmSpec, Failure> {
+        Ok(VmSpec {
+            image: self.image.as_deref().map(|path| self.layers.image(path)),
+            purpose: Purpose::Console,
+            start: StartMode::Warm,
+            agent: AgentSpec {
                 via: Via::Auto,
                 wait_for: self.wait_for,
-                copy_in: Vec::new(),
-                copy_out: Vec::new(),
-                warm: true,
-                hostname: None,
-                new_machine_id: false,
-                seed_kernel: self.seed_kernel.clone(),
-                template: TemplateArgs {
-                    no_template: false,
-                    templates_max: self.templates_max,
-                },
+                kernel: self.inject_kernel.clone(),
+                ..AgentSpec::default()
             },
-            qemu: self.qemu.clone(),
-        }
+            template: TemplateSpec {
+                enabled: true,
+                max_bytes: self.limit.templates_max,
+            },
+            overlay: self.overlay.spec(),
+            qemu: self.qemu.qemu.clone(),
+            qemu_args: self.qemu.qemu_arg.clone(),
+            timeout: self.timeout,
+            ..self.hardware.spec()?
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! Boots the appliance: from settings and disks to a session with the agent in it.
+//! Boots the appliance: from its configuration and disks to a session with its agent.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -21,19 +21,19 @@ use crate::machine::plan::{
 };
 use crate::machine::{Channels, HeldResources, Machine, MachineEvent, StartError};
 
-/// How long the appliance may take until its agent answers. It needs 1 to 5 s; under emulation
-/// on a host with much else to do, ten times that.
-const DEADLINE: Duration = Duration::from_secs(180);
+/// How long the appliance may take until its agent answers. It needs 1 to 5 s; emulated on a busy
+/// host, ten times that.
+pub(crate) const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
-/// The memory of an appliance where nothing else is asked for, in MiB.
-pub const DEFAULT_MEMORY_MIB: u64 = 1024;
+/// The default memory of an appliance, in MiB.
+pub(crate) const DEFAULT_MEMORY_MIB: u64 = 1024;
 
-/// Where images' roots are mounted in the appliance.
-pub const ROOT: &str = "/sysroot";
+/// Where the appliance mounts roots of images.
+pub(crate) const ROOT: &str = "/sysroot";
 
 /// What an appliance is made of.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ApplianceConfig {
     /// QEMU's program.
     pub qemu: PathBuf,
     /// What runs the guest's CPUs.
@@ -44,17 +44,17 @@ pub struct Settings {
     pub cpus: u32,
     /// The kernel, with its modules.
     pub kernel: Kernel,
-    /// Where it is taken down what took how long.
+    /// Records when each step was over.
     pub phases: Phases,
 }
 
-impl Settings {
+impl ApplianceConfig {
     /// The same with one accelerator and no other: QEMU would restore a machine that KVM ran
     /// where only emulation is left, and the other way round.
     pub fn with_one_accelerator(&self) -> Self {
         Self {
             accelerator: match self.accelerator {
-                // Only where it was seen to run a guest.
+                // Only if it was seen to run a guest.
                 Accelerator::Kvm | Accelerator::KvmThenTcg => Accelerator::Kvm,
                 Accelerator::Tcg => Accelerator::Tcg,
             },
@@ -65,7 +65,7 @@ impl Settings {
 
 /// A machine that runs the appliance, and the session with its agent.
 #[derive(Debug)]
-pub struct Appliance {
+pub(crate) struct Appliance {
     /// Dropped, it kills QEMU.
     pub machine: Machine,
     /// Its agent is process 1.
@@ -101,13 +101,13 @@ pub enum BootError {
         /// The console's last lines.
         console: Vec<String>,
     },
-    /// Something of this host's.
+    /// A system call on this host failed.
     #[error("watching the appliance")]
     Io(#[from] std::io::Error),
 }
 
 impl BootError {
-    /// What helps.
+    /// Suggested fix.
     pub fn mend(&self) -> Option<String> {
         match self {
             Self::Made(error) => error.mend(),
@@ -127,21 +127,17 @@ fn quoted(console: &[String]) -> String {
     }
 }
 
-/// QEMU's ends of the channels, and what the appliance is started from.
+/// QEMU's ends of the channels, and what the appliance boots.
 #[derive(Debug)]
-pub struct Ends {
-    /// QMP.
+pub(crate) struct AppliancePorts {
     pub qmp: ChildFd,
-    /// The serial port.
     pub console: ChildFd,
-    /// The agent's port.
     pub agent: Option<AgentPort>,
-    /// Kernel and initramfs; none where the machine is restored.
+    /// Kernel and initramfs; None if the machine is restored.
     pub kernel: Option<(PathBuf, PathBuf)>,
 }
 
-impl Ends {
-    /// Those of `channels`.
+impl AppliancePorts {
     pub fn of(channels: &Channels) -> Self {
         Self {
             qmp: channels.qmp_fd(),
@@ -165,22 +161,22 @@ impl Ends {
 pub const MACHINE: &str = "q35";
 
 /// The plan of an appliance: the disks on virtio-blk, no network, no screen.
-pub fn plan(settings: &Settings, disks: Vec<Disk>, ends: Ends) -> Plan {
+pub(crate) fn plan(config: &ApplianceConfig, disks: Vec<Disk>, ports: AppliancePorts) -> Plan {
     Plan {
-        qemu: settings.qemu.clone(),
+        qemu: config.qemu.clone(),
         machine: MACHINE.to_owned(),
-        accelerator: settings.accelerator,
-        cpu: processor(settings.accelerator).to_owned(),
-        cpus: settings.cpus,
-        memory_mib: settings.memory_mib,
-        firmware: match qboot(&settings.qemu) {
+        accelerator: config.accelerator,
+        cpu: processor(config.accelerator).to_owned(),
+        cpus: config.cpus,
+        memory_mib: config.memory_mib,
+        firmware: match qboot(&config.qemu) {
             Some(path) => Firmware::File(path),
             None => Firmware::Bios,
         },
         bus: Bus::Virtio,
         disks,
         cdroms: Vec::new(),
-        kernel: ends.kernel.map(|(kernel, initrd)| DirectKernel {
+        kernel: ports.kernel.map(|(kernel, initrd)| DirectKernel {
             kernel,
             initrd: Some(initrd),
             command_line: COMMAND_LINE.to_owned(),
@@ -188,18 +184,18 @@ pub fn plan(settings: &Settings, disks: Vec<Disk>, ends: Ends) -> Plan {
         network: Network::None,
         display: Display::None,
         reboot: false,
-        qmp: ends.qmp,
-        console: ends.console,
-        agent: ends.agent,
+        qmp: ports.qmp,
+        console: ports.console,
+        agent: ports.agent,
         snapshot: None,
         extra: Vec::new(),
     }
 }
 
-/// The plan of an appliance that can be saved with so many disks to come, with made up numbers
-/// for all that it inherits: what two such appliances have in common.
-pub fn nominal_plan(settings: &Settings, placeholder_disks: usize) -> Plan {
-    let ends = Ends {
+/// The plan of an appliance that can be saved with so many placeholder disks, with fixed numbers for
+/// everything that it inherits: equal for all appliances that can share a template.
+pub(crate) fn nominal_plan(config: &ApplianceConfig, placeholders: usize) -> Plan {
+    let ports = AppliancePorts {
         qmp: ChildFd(3),
         console: ChildFd(4),
         agent: Some(AgentPort {
@@ -212,15 +208,15 @@ pub fn nominal_plan(settings: &Settings, placeholder_disks: usize) -> Plan {
         snapshot: Some(SnapshotConfig {
             memory: ChildFd(6),
             mapping: MemoryMapping::Shared,
-            placeholder_disks,
+            placeholder_disks: placeholders,
             generation_id: false,
         }),
-        ..plan(settings, Vec::new(), ends)
+        ..plan(config, Vec::new(), ports)
     }
 }
 
-/// What the kernel uses where it is there, and what takes longer than doing without where each
-/// instruction is emulated: copies and clearings byte by byte (erms, fsrm), a fifth level of page
+/// What the kernel uses if it is there, and what is slower than doing without if every instruction
+/// is emulated: copies and clearings byte by byte (erms, fsrm), a fifth level of page
 /// tables (la57), and the ends of translated blocks that come with each copy to or from a program
 /// (smap) or with each switch (pku). None of it is in a level of x86-64 that programs are made for.
 fn processor(accelerator: Accelerator) -> &'static str {
@@ -230,8 +226,8 @@ fn processor(accelerator: Accelerator) -> &'static str {
     }
 }
 
-/// A firmware that does nothing but start a kernel, 0.3 s faster than SeaBIOS where all is
-/// emulated. It comes with QEMU, and lies where QEMU's other files do.
+/// A firmware that does nothing but start a kernel, 0.3 s faster than SeaBIOS under emulation. It
+/// comes with QEMU, beside QEMU's other files.
 fn qboot(qemu: &Path) -> Option<PathBuf> {
     let prefix = qemu.parent()?.parent()?;
     ["share/qemu/qboot.rom", "share/qboot/qboot.rom"]
@@ -240,70 +236,61 @@ fn qboot(qemu: &Path) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// What QEMU is started with when its console has no input, and no output but the tail.
+pub(crate) fn headless(
+    channels: Channels,
+    files: Vec<BorrowedFd<'_>>,
+    max_file_size: Option<u64>,
+) -> HeldResources<'_> {
+    HeldResources {
+        channels,
+        files,
+        max_file_size,
+        sinks: Sinks::default(),
+        input: mpsc::channel(1).1,
+    }
+}
+
 /// Boots an appliance with `disks`, which are among `drives`. Needs what [`Machine::start`]
 /// needs.
-///
-/// # Errors
-/// See [`BootError`].
-pub async fn boot(
-    settings: &Settings,
+pub(crate) async fn boot(
+    config: &ApplianceConfig,
     drives: &Drives,
     disks: Vec<Disk>,
     max_write: Option<u64>,
 ) -> Result<Appliance, BootError> {
-    let made = appliance::make(&settings.kernel)?;
-    settings.phases.mark("initramfs");
+    let made = appliance::make(&config.kernel)?;
+    config.phases.mark("initramfs");
     let channels = Channels::new(true)?;
-    let ends = Ends::of(&channels).with_kernel(&made.kernel, &made.initramfs);
-    let plan = plan(settings, disks, ends);
+    let ports = AppliancePorts::of(&channels).with_kernel(&made.kernel, &made.initramfs);
+    let plan = plan(config, disks, ports);
     let mut files: Vec<BorrowedFd<'_>> = drives.files();
     files.extend([made.kernel.as_fd(), made.initramfs.as_fd()]);
-    let holdings = HeldResources {
-        channels,
-        files,
-        max_file_size: max_write,
-        sinks: Sinks {
-            output: None,
-            log: None,
-        },
-        // Nobody types at an appliance.
-        input: mpsc::channel(1).1,
-    };
-    let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), holdings).await?;
-    settings.phases.mark_at("spawned", machine.spawned());
-    settings.phases.mark("greeted");
+    let resources = headless(channels, files, max_write);
+    let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), resources).await?;
+    config.phases.mark_at("spawned", machine.spawned());
+    config.phases.mark("greeted");
     drives.check_headers()?;
     machine.cont().await?;
-    settings.phases.mark("running");
-    let session = wait_for_agent(&mut machine).await?;
-    settings.phases.mark("agent");
+    config.phases.mark("running");
+    let session = connect(&mut machine, BOOT_LIMIT).await?;
+    config.phases.mark("agent");
     Ok(Appliance { machine, session })
 }
 
-/// Waits for the agent of an appliance that boots.
-///
-/// # Errors
-/// See [`BootError`].
-pub async fn wait_for_agent(machine: &mut Machine) -> Result<Session, BootError> {
-    greet(machine, DEADLINE).await
-}
-
 /// Waits for the agent, unless the machine ends first.
-///
-/// # Errors
-/// See [`BootError`].
-pub async fn greet(machine: &mut Machine, deadline: Duration) -> Result<Session, BootError> {
+pub(crate) async fn connect(machine: &mut Machine, limit: Duration) -> Result<Session, BootError> {
     let Some(port) = machine.take_agent() else {
         return Err(std::io::Error::other("the machine has no port for an agent").into());
     };
     let connected = tokio::select! {
-        session = Session::connect(port, deadline) => session,
+        session = Session::connect(port, limit) => session,
         end = ended(machine) => return Err(early(end?, machine)),
     };
     match connected {
         Ok(session) => Ok(session),
         // The machine's own end says more than that its port is closed.
-        Err(source) => match tokio::time::timeout(LAST_WORDS, ended(machine)).await {
+        Err(source) => match tokio::time::timeout(END_FOLLOWS, ended(machine)).await {
             Ok(end) => Err(early(end?, machine)),
             Err(_) => Err(BootError::Agent {
                 source,
@@ -320,8 +307,8 @@ fn early(end: End, machine: &Machine) -> BootError {
     }
 }
 
-/// How long a machine's end may follow that of its agent.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long after its agent's end a machine's own end may follow.
+const END_FOLLOWS: Duration = Duration::from_millis(500);
 
 /// Waits for the machine's end. May be dropped and called again.
 async fn ended(machine: &mut Machine) -> std::io::Result<End> {

@@ -1,5 +1,5 @@
-//! Digests against damage: XXH3 of 128 bits, which is as fast as memory. They keep no enemy out:
-//! whoever can write to the store is the user.
+//! Digests that detect damage: XXH3 of 128 bits, which is as fast as memory. They are no protection
+//! from attackers: only the user can write to the store.
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 

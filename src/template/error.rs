@@ -11,43 +11,43 @@ use crate::machine::StartError;
 use crate::machine::drives::DriveError;
 use crate::machine::snapshot::SnapshotError;
 
-/// How long another process may take to build the template before this one boots by itself.
-pub(super) const OTHERS_BUILD: Duration = Duration::from_secs(180);
+/// How long another process may take to build the template before this one boots instead.
+pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(180);
 
 /// Why there is no template, or it was not restored.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// The store.
+    /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The appliance that was to be saved.
+    /// The machine to be saved did not boot.
     #[error(transparent)]
     Boot(#[from] BootError),
-    /// Saving or restoring.
+    /// The machine could not be saved or restored.
     #[error(transparent)]
     Saving(#[from] SnapshotError),
-    /// The agent.
+    /// The session with the agent failed.
     #[error("the saved machine's agent")]
     Agent(#[from] SessionError),
     /// An image changed meanwhile.
     #[error(transparent)]
     Drive(#[from] DriveError),
-    /// What QEMU said it would do, it did not.
+    /// QEMU does not name the version of the machine type.
     #[error("QEMU has no machine type with the alias {MACHINE}")]
     NoMachineType,
-    /// A file of it does not have its digest.
+    /// A file does not match its digest.
     #[error("the template {} is damaged", .0.display())]
     Damaged(PathBuf),
     /// Such a machine is not saved.
     #[error("no template can be made: {0}")]
-    Unfit(String),
-    /// QEMU chose another accelerator than was asked for.
+    Ineligible(String),
+    /// QEMU chose another accelerator than it was asked for.
     #[error("QEMU does not use the accelerator of the template")]
     Accelerator,
     /// Another process has been building it for too long.
-    #[error("another process has been building the template for {} s", OTHERS_BUILD.as_secs())]
-    Others,
-    /// Something of this host's.
+    #[error("another process has been building the template for {} s", BUSY_LIMIT.as_secs())]
+    Busy,
+    /// A system call on this host failed.
     #[error("making a template")]
     Io(#[from] io::Error),
 }
@@ -59,7 +59,7 @@ impl From<StartError> for TemplateError {
 }
 
 impl TemplateError {
-    /// What helps.
+    /// Suggested fix.
     pub fn mend(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.mend(),
@@ -69,11 +69,11 @@ impl TemplateError {
         }
     }
 
-    /// Whether the user should hear of it: something is wrong on this host.
-    pub(super) fn is_worth_a_word(&self) -> bool {
+    /// Whether the user should be warned: something is wrong on this host.
+    pub(crate) fn deserves_warning(&self) -> bool {
         match self {
             Self::Store(error) => !matches!(error, StoreError::Unusable { .. }),
-            Self::Damaged(_) | Self::Others | Self::Io(_) => true,
+            Self::Damaged(_) | Self::Busy | Self::Io(_) => true,
             _ => false,
         }
     }

@@ -1,6 +1,6 @@
 //! Everything that makes a template valid. QEMU notices no change of the processor model, the
-//! kernel or the initramfs when it restores a machine: whatever such a machine was made of stands
-//! here, and another key is another template.
+//! kernel or the initramfs when it restores a machine, so everything that such a machine was made of
+//! is here, and another key is another template.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest;
 use super::memory::Identity;
-use crate::guest::boot::{self, Settings};
+use crate::guest::boot::{self, ApplianceConfig};
 use crate::image::chain::Chain;
 use crate::machine::plan::{Accelerator, Firmware, Plan};
 
@@ -23,13 +23,13 @@ pub struct Key {
     /// This program's version.
     pub bivouac: String,
     /// This program, which is the appliance's init; it also made the initramfs.
-    pub program: Described,
+    pub program: FileStamp,
     /// QEMU's program.
-    pub qemu: Described,
+    pub qemu: FileStamp,
     /// The firmware, where it is a file of its own.
-    pub firmware: Option<Described>,
+    pub firmware: Option<FileStamp>,
     /// The kernel, and the index of its modules, which changes with each of them.
-    pub kernel: Vec<Described>,
+    pub kernel: Vec<FileStamp>,
     /// QEMU's arguments, each descriptor by what it is for instead of its number.
     pub arguments: Vec<String>,
     /// The accelerator that it uses.
@@ -40,24 +40,24 @@ pub struct Key {
     pub cpus: u32,
     /// The host's processor: vendor, family, model, stepping and microcode.
     pub processor: String,
-    /// The host's kernel, as `uname -rv` tells it.
+    /// The host's kernel, as `uname -rv` prints it.
     pub host: String,
     /// Every layer of every image of the machine's, and which state of it.
-    pub layers: Vec<Described>,
+    pub layers: Vec<FileStamp>,
     /// How far its boot had come when it was saved.
     pub stage: Option<String>,
 }
 
 /// A file that a template was made with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Described {
+pub struct FileStamp {
     /// Where it is.
     pub path: PathBuf,
     /// Which file that was.
     pub identity: Identity,
 }
 
-impl Described {
+impl FileStamp {
     fn of(path: &Path) -> io::Result<Self> {
         Self::of_file(path, path)
     }
@@ -73,19 +73,16 @@ impl Described {
 impl Key {
     /// The key of the appliance with `disks` disks. Reads no file but /proc/cpuinfo: a file is
     /// known by its number, size and times.
-    ///
-    /// # Errors
-    /// One of the files that it is made of is not there.
-    pub fn of_appliance(settings: &Settings, disks: usize) -> io::Result<Self> {
-        let settings = &settings.with_one_accelerator();
-        let plan = boot::nominal_plan(settings, disks);
+    pub fn of_appliance(config: &ApplianceConfig, disks: usize) -> io::Result<Self> {
+        let config = &config.with_one_accelerator();
+        let plan = boot::nominal_plan(config, disks);
         let firmware = match &plan.firmware {
-            Firmware::File(path) => Some(Described::of(path)?),
+            Firmware::File(path) => Some(FileStamp::of(path)?),
             Firmware::Bios | Firmware::Uefi { .. } => None,
         };
-        let mut kernel = vec![Described::of(&settings.kernel.image)?];
-        if let Some(modules) = &settings.kernel.modules {
-            kernel.push(Described::of(&modules.join("modules.dep"))?);
+        let mut kernel = vec![FileStamp::of(&config.kernel.image)?];
+        if let Some(modules) = &config.kernel.modules {
+            kernel.push(FileStamp::of(&modules.join("modules.dep"))?);
         }
         let key = Self::of_plan("appliance", &plan)?;
         Ok(Self {
@@ -97,22 +94,19 @@ impl Key {
 
     /// The key of the machine of `plan`, which boots an image whose layers, and all others that
     /// it has, are `chains`, to `stage`.
-    ///
-    /// # Errors
-    /// One of the files that it is made of cannot be looked at.
     pub fn of_image(plan: &Plan, chains: &[Chain], stage: &str) -> io::Result<Self> {
         let plan = plan.nominal();
         let firmware = match &plan.firmware {
-            Firmware::File(path) => Some(Described::of(path)?),
+            Firmware::File(path) => Some(FileStamp::of(path)?),
             Firmware::Bios | Firmware::Uefi { .. } => None,
         };
         let direct = plan.kernel.iter();
         let direct = direct.flat_map(|direct| direct.initrd.iter().chain([&direct.kernel]));
-        let kernel = direct.map(|path| Described::of(path));
+        let kernel = direct.map(|path| FileStamp::of(path));
         let mut layers = Vec::new();
         for layer in chains.iter().flat_map(Chain::layers) {
             let file = fs::File::from(layer.fd().try_clone_to_owned()?);
-            layers.push(Described {
+            layers.push(FileStamp {
                 path: layer.path().to_owned(),
                 identity: Identity::of(&file)?,
             });
@@ -137,13 +131,13 @@ impl Key {
         Ok(Self {
             kind: kind.to_owned(),
             bivouac: env!("CARGO_PKG_VERSION").to_owned(),
-            program: Described::of_file(&fs::read_link(own)?, own)?,
-            qemu: Described::of(&plan.qemu)?,
+            program: FileStamp::of_file(&fs::read_link(own)?, own)?,
+            qemu: FileStamp::of(&plan.qemu)?,
             firmware: None,
             kernel: Vec::new(),
             arguments: words.map(|word| word.into_owned()).collect(),
             accelerator: match plan.accelerator {
-                // Only where it was seen to run a guest.
+                // Only if it was seen to run a guest.
                 Accelerator::Kvm | Accelerator::KvmThenTcg => "kvm".to_owned(),
                 Accelerator::Tcg => "tcg".to_owned(),
             },
@@ -158,14 +152,14 @@ impl Key {
 
     /// The name of the template's directory. Two keys of one name are told apart by the manifest.
     pub fn name(&self) -> String {
-        // Of strings and numbers alone: that never fails.
+        // Strings and numbers only: that never fails.
         digest::of(&serde_json::to_vec(self).unwrap_or_default())
     }
 }
 
 /// The first processor, as /proc/cpuinfo has it.
 fn processor() -> io::Result<String> {
-    // One of many processors is enough, and the kernel makes each line when it is read.
+    // One processor is enough, and the kernel generates each line when it is read.
     let mut text = vec![0; 4096];
     let read = fs::File::open("/proc/cpuinfo")?.read(&mut text)?;
     let text = String::from_utf8_lossy(&text[..read]);

@@ -1,5 +1,5 @@
-//! What a template says of itself: one line with a magic, a version and a digest, and below it
-//! JSON with the whole key in clear.
+//! What a template records about itself: one line with a magic, a version and a digest, and below it
+//! JSON with the complete key in clear.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,13 +28,13 @@ pub struct Manifest {
     pub memory_digest: String,
     /// The digest of the state of everything else.
     pub state_digest: String,
-    /// The machine's overlays, in the order of its disks; none if its disks were placeholders.
-    pub overlays: Vec<Kept>,
+    /// The machine's overlays, in the order of its disks; none where its disks were placeholders.
+    pub overlays: Vec<OverlayRecord>,
 }
 
 /// An overlay that is part of a template.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct OverlayRecord {
     /// Its file as it was when it was written.
     pub identity: Identity,
     /// Its digest.
@@ -54,13 +54,13 @@ impl Manifest {
 
     /// As its file holds it.
     pub fn to_text(&self) -> String {
-        // Of strings and numbers alone: that never fails.
+        // Strings and numbers only: that never fails.
         let mut json = serde_json::to_string_pretty(self).unwrap_or_default();
         json.push('\n');
         format!("{MAGIC} {VERSION} {}\n{json}", digest::of(json.as_bytes()))
     }
 
-    /// Reads it back. None where it is none of this version, or damaged.
+    /// Parses it. None if it is of another version, or damaged.
     pub fn from_text(text: &str) -> Option<Self> {
         let (first, json) = text.split_once('\n')?;
         let expected = format!("{MAGIC} {VERSION} {}", digest::of(json.as_bytes()));

@@ -1,5 +1,5 @@
-//! The file that is a machine's memory: made as a memfd, so that a boot that comes to nothing
-//! leaves nothing, kept as a sparse file, and checked before it is used.
+//! The file of a machine's memory: created as a memfd, so that a failed boot leaves nothing behind,
+//! stored as a sparse file, and verified before it is used.
 
 use std::fs::File;
 use std::io;
@@ -19,9 +19,6 @@ const WINDOW: u64 = 256 << 10;
 const PAGE: usize = 4096;
 
 /// Memory for a machine that is to be saved.
-///
-/// # Errors
-/// What memfd_create(2) says.
 pub fn new(mib: u64) -> io::Result<File> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let file = File::from(memfd_create(c"bivouac-memory", flags)?);
@@ -29,19 +26,15 @@ pub fn new(mib: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// From now on nobody changes it. No process may have it mapped for writing any more.
-///
-/// # Errors
-/// What fcntl(2) says.
+/// Prevents any change. No process may have it mapped for writing.
 pub fn seal(file: &File) -> io::Result<()> {
     let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
     fcntl(file, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(())
 }
 
-/// Which file it was, and when it was written last. The kernel sets the time of a change whatever
-/// a program wishes, so a file that was changed in place, restored from a copy, or replaced, is
-/// another.
+/// Identifies a file and its last change. The kernel sets the time of a change, so a file that was
+/// changed in place, restored from a copy, or replaced has another identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     device: u64,
@@ -53,9 +46,6 @@ pub struct Identity {
 
 impl Identity {
     /// Of an open file.
-    ///
-    /// # Errors
-    /// What fstat(2) says.
     pub fn of(file: &File) -> io::Result<Self> {
         Ok(Self::from(&file.metadata()?))
     }
@@ -74,23 +64,17 @@ impl From<&std::fs::Metadata> for Identity {
 }
 
 /// Copies what is not zero, and gives the digest of it all.
-///
-/// # Errors
-/// What reading and writing say.
 pub fn copy(from: &File, to: &File) -> io::Result<String> {
     to.set_len(from.metadata()?.len())?;
     each_run(from, |place, bytes| to.write_all_at(bytes, place))
 }
 
 /// The digest of what is not zero in a file.
-///
-/// # Errors
-/// What reading says.
 pub fn digest(file: &File) -> io::Result<String> {
     each_run(file, |_, _| Ok(()))
 }
 
-/// Goes through all runs of pages that are not zero, within windows, so that the same content
+/// Visits all runs of pages that are not zero, within windows, so that the same content
 /// has the same runs on every filesystem, wherever that keeps holes.
 fn each_run(
     file: &File,

@@ -1,22 +1,23 @@
-//! A machine saved when ready, and restored copy-on-write: the second start is no boot.
+//! The cache of snapshots: a machine that was saved when it was ready is restored copy-on-write, so
+//! the second start needs no boot.
 //!
-//! [`key`] is all that makes a template valid, [`store`] the directory of templates with its
-//! locks, [`manifest`] what a template says of itself, [`memory`] the file that is a machine's
-//! memory. [`saved`] boots a machine to save it, [`restore`] is a clone of it, and [`appliance`]
-//! finds or builds the template of the appliance.
+//! [`key`] is everything that makes a template valid, [`store`] the directory of templates with its
+//! locks, [`manifest`] what a template records about itself, [`memory`] the file of a machine's
+//! memory. `lookup` finds a template or has it built, `save` makes a [`snapshot`] of a machine, `restore` starts
+//! a clone.
 //!
-//! A template is a cache: deleting it is always safe, and one that is damaged, from another
-//! host or of another program is never used.
+//! A template is a cache entry: deleting it is always safe, and one that is damaged, or comes from
+//! another host or another program, is never used.
 
-pub mod appliance;
 pub mod digest;
 pub mod error;
 pub mod key;
+pub(crate) mod lookup;
 pub mod manifest;
 pub mod memory;
-pub mod obtain;
-pub mod restore;
-pub mod saved;
+pub(crate) mod restore;
+pub(crate) mod save;
+pub mod snapshot;
 pub mod store;
 
 pub use error::TemplateError;

@@ -13,10 +13,11 @@ use clap::ValueHint;
 use nix::errno::Errno;
 use tokio::io::AsyncReadExt;
 
+use super::args::image::InspectionArgs;
 use super::image_path::{ImagePath, by_image, exists};
-use super::inside::{self, Inside};
+use super::inspection::{Inspector, MountedImage, is_torn_read};
 use super::results::Results;
-use super::{Failure, Voice, results, transfer};
+use super::{Failure, results, transfer};
 use crate::archive::{BeneathDir, Policy};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
@@ -49,7 +50,7 @@ pub struct Args {
     pub one_file_system: bool,
     /// How the image is opened.
     #[command(flatten)]
-    pub options: inside::Options,
+    pub options: InspectionArgs,
 }
 
 /// How often a link may lead to a link (path_resolution(7)).
@@ -59,14 +60,13 @@ const LINKS: usize = 40;
 ///
 /// # Errors
 /// The image cannot be looked into, or nothing can be copied to the destination.
-pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
+pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     let sources = args.sources.iter();
     let sources = sources.map(|words| ImagePath::parse_named(words, exists));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
     let is_stream = args.dest == OsStr::new("-");
     check(args, &sources, is_stream)?;
     let several = sources.len() > 1;
-    let options = args.options.settled()?;
     results::run(async |results| {
         if is_stream && results.lock().await.is_terminal() {
             return Err(Failure::with_mend(
@@ -76,28 +76,29 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
         }
         let mut complete = true;
         for (image, sources) in by_image(sources) {
-            complete &= inside::look(&options, &image, voice, async |inside| {
-                let mut results = results.lock().await;
-                results.begin(inside.in_use)?;
-                results.mark(&inside.phases);
-                inside.enter(true, false).await?;
-                let mut complete = true;
-                for source in &sources {
-                    let copied = match is_stream {
-                        true => stream(inside, source, args, &mut results).await,
-                        false => copy(inside, source, args, several).await,
-                    };
-                    match copied {
-                        Err(failure) if is_of_a_file(&failure, inside.in_use) => {
-                            tracing::error!("{:#}", failure.error);
-                            complete = false;
+            complete &= inspector
+                .with_image(&image, async |inside| {
+                    let mut results = results.lock().await;
+                    results.begin(inside.in_use)?;
+                    results.mark(&inside.phases);
+                    inside.enter(true, false).await?;
+                    let mut complete = true;
+                    for source in &sources {
+                        let copied = match is_stream {
+                            true => stream(inside, source, args, &mut results).await,
+                            false => copy(inside, source, args, several).await,
+                        };
+                        match copied {
+                            Err(failure) if is_of_a_file(&failure, inside.in_use) => {
+                                tracing::error!("{:#}", failure.error);
+                                complete = false;
+                            }
+                            result => result?,
                         }
-                        result => result?,
                     }
-                }
-                Ok(complete)
-            })
-            .await?;
+                    Ok(complete)
+                })
+                .await?;
             results.lock().await.keep().await?;
         }
         match complete {
@@ -142,7 +143,7 @@ fn open(directory: &Path) -> Result<BeneathDir, Failure> {
 /// because the image is in use, is about all of them.
 fn is_of_a_file(failure: &Failure, in_use: bool) -> bool {
     match failure.error.downcast_ref::<SessionError>() {
-        Some(SessionError::Refused(error)) => !(in_use && inside::is_torn_read(error)),
+        Some(SessionError::Refused(error)) => !(in_use && is_torn_read(error)),
         Some(_) => false,
         None => failure.error.downcast_ref::<NotWhole>().is_some(),
     }
@@ -155,7 +156,7 @@ struct NotWhole(anyhow::Error);
 
 /// Makes one file or tree here.
 async fn copy(
-    inside: &Inside,
+    inside: &MountedImage,
     source: &ImagePath,
     args: &Args,
     several: bool,
@@ -181,7 +182,7 @@ async fn copy(
 
 /// Writes one file or tree to standard output.
 async fn stream(
-    inside: &Inside,
+    inside: &MountedImage,
     source: &ImagePath,
     args: &Args,
     results: &mut Results,

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueHint;
 
-use super::inside::{self, Inside};
+use super::args::image::InspectionArgs;
+use super::inspection::{Inspector, MountedImage};
 use super::results::Results;
-use super::{Failure, Voice, csv, results, together};
+use super::{Failure, csv, results, together};
 use crate::exit::Status;
 use crate::guest::inspect::filesystems::filesystems;
 use crate::guest::session::SessionError;
@@ -44,7 +45,7 @@ pub struct Args {
     pub help: Option<bool>,
     /// How the images are opened.
     #[command(flatten)]
-    pub options: inside::Options,
+    pub options: InspectionArgs,
 }
 
 /// Where a filesystem is mounted while it is asked.
@@ -54,10 +55,9 @@ const PLACE: &str = "/look";
 ///
 /// # Errors
 /// A signal or a time-out cut it short. What is wrong with one image is said, and the others go on.
-pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
-    let options = args.options.settled()?;
+pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     results::run(async |results| {
-        let look = async |image: &Path| inside::look(&options, image, voice, spaces).await;
+        let look = async |image: &Path| inspector.with_image(image, spaces).await;
         let work = args
             .images
             .iter()
@@ -114,7 +114,7 @@ async fn show(args: &Args, found: &[Space], results: &mut Results) -> Result<(),
 ///
 /// # Errors
 /// The machine's; an image that is in use may be torn.
-pub async fn spaces(inside: &Inside) -> Result<Vec<Space>, Failure> {
+pub(crate) async fn spaces(inside: &MountedImage) -> Result<Vec<Space>, Failure> {
     let mut spaces = Vec::new();
     for found in filesystems(&inside.survey) {
         let mut space = Space {
@@ -144,7 +144,7 @@ pub async fn spaces(inside: &Inside) -> Result<Vec<Space>, Failure> {
     Ok(spaces)
 }
 
-async fn ask(inside: &Inside, mount: Mount) -> Result<FileSystem, SessionError> {
+async fn ask(inside: &MountedImage, mount: Mount) -> Result<FileSystem, SessionError> {
     let session = &inside.session;
     session.mount(&[mount], PLACE, true, false).await?;
     let at = PathAt {

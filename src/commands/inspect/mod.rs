@@ -9,8 +9,9 @@ use std::path::PathBuf;
 
 use clap::ValueHint;
 
-use super::inside::{self, Inside};
-use super::{Failure, Voice, df, results};
+use super::args::image::InspectionArgs;
+use super::inspection::{Inspector, MountedImage};
+use super::{Failure, df, results};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::inspect::facts::{Facts, facts};
@@ -34,16 +35,16 @@ pub struct Args {
     pub json: bool,
     /// How the image is opened.
     #[command(flatten)]
-    pub options: inside::Options,
+    pub options: InspectionArgs,
 }
 
 /// Looks. Must be called on the main thread, before any other is started.
 ///
 /// # Errors
 /// The image cannot be looked into.
-pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
+pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     results::run(async |results| {
-        let mut report = inside::look(&args.options, &args.image, voice, examine).await?;
+        let mut report = inspector.with_image(&args.image, examine).await?;
         report.image = args.image.as_path().into();
         let text = match args.json {
             true => {
@@ -61,7 +62,7 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
 ///
 /// # Errors
 /// The machine's; an image that is in use may be torn.
-pub async fn examine(inside: &Inside) -> Result<Report, Failure> {
+pub(crate) async fn examine(inside: &MountedImage) -> Result<Report, Failure> {
     let spaces = df::spaces(inside).await?;
     let mut report = Report::new(&inside.survey, &spaces, inside.in_use);
     for root in inside.chosen_roots()? {
@@ -77,7 +78,7 @@ pub async fn examine(inside: &Inside) -> Result<Report, Failure> {
 }
 
 /// Mounts one system, and looks at it.
-async fn system(inside: &Inside, root: &Root) -> Result<Facts, SessionError> {
+async fn system(inside: &MountedImage, root: &Root) -> Result<Facts, SessionError> {
     let session = &inside.session;
     let view = View::new(session, ROOT, inside.in_use);
     session.mount(&root.mounts, ROOT, true, false).await?;

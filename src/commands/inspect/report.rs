@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::commands::df::table::Space;
-use crate::commands::inside::name_of;
+use crate::commands::inspection::name_of;
 use crate::commands::utc;
 use crate::guest::inspect::facts::Facts;
 use crate::guest::inspect::kernels::Kernel;

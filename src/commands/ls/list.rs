@@ -10,7 +10,7 @@ use super::records::Record;
 use super::tree::Tree;
 use crate::commands::Failure;
 use crate::commands::image_path::ImagePath;
-use crate::commands::inside::is_torn_read;
+use crate::commands::inspection::is_torn_read;
 use crate::commands::results::Results;
 use crate::guest::session::{Session, SessionError};
 use crate::guest::wire::{ByteString, Entry, FileKind, PathAt};

@@ -13,8 +13,10 @@ pub mod tree;
 use std::ffi::OsString;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::args::image::InspectionArgs;
 use super::image_path::{ImagePath, by_image, exists};
-use super::{Failure, Voice, csv, inside, results};
+use super::inspection::Inspector;
+use super::{Failure, csv, results};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use list::{Lister, Wanted};
@@ -48,7 +50,7 @@ pub struct Args {
     pub csv: bool,
     /// How the image is opened.
     #[command(flatten)]
-    pub options: inside::Options,
+    pub options: InspectionArgs,
 }
 
 /// How entries are shown.
@@ -79,7 +81,7 @@ impl Args {
 ///
 /// # Errors
 /// The image cannot be looked into.
-pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
+pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     let places = args.places.iter();
     let places = places.map(|words| ImagePath::parse(words, exists));
     let places = places.collect::<Result<Vec<_>, _>>()?;
@@ -92,7 +94,6 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
         headed: places.len() > 1,
         now: now.map_or(0, |now| now.as_secs() as i64),
     };
-    let options = args.options.settled()?;
     results::run(async |results| {
         if wanted.form == Form::Csv {
             let mut results = results.lock().await;
@@ -101,16 +102,18 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
         }
         let mut complete = true;
         for (number, (image, places)) in by_image(places).iter().enumerate() {
-            complete &= inside::look(&options, image, voice, async |inside| {
-                let mut results = results.lock().await;
-                results.begin(inside.in_use)?;
-                results.mark(&inside.phases);
-                inside.enter(true, false).await?;
-                let (session, first) = (&inside.session, number == 0);
-                let lister = Lister::new(session, ROOT, wanted, &mut results, inside.in_use, first);
-                lister.await.list(places).await
-            })
-            .await?;
+            complete &= inspector
+                .with_image(image, async |inside| {
+                    let mut results = results.lock().await;
+                    results.begin(inside.in_use)?;
+                    results.mark(&inside.phases);
+                    inside.enter(true, false).await?;
+                    let (session, first) = (&inside.session, number == 0);
+                    let lister =
+                        Lister::new(session, ROOT, wanted, &mut results, inside.in_use, first);
+                    lister.await.list(places).await
+                })
+                .await?;
             results.lock().await.keep().await?;
         }
         match complete {

@@ -1,139 +1,171 @@
-//! `bivouac run`: boots a disk image, hands it the terminal, and leaves nothing behind.
+//! `bivouac run`: boots a disk image, gives it the terminal, and leaves nothing behind.
 //!
-//! [`options`] is what was typed, [`assemble`] finds out what that means on this host,
-//! [`conduct`] is the run, [`report`] is what is said of it, [`written`] are its files.
-//!
-//! Where it is for a command ([`guest`]), [`course`] is the run in place of that: [`seeding`]
-//! prepares the overlay, and [`copies`] are its files.
+//! [`console`] serves the guest's serial console. With a command, [`command`] runs that instead, by
+//! bivouac's agent or by the image's own ([`qga`]); [`transfer`] copies files before and after it.
+//! [`report`] is the JSON report.
 
-pub mod assemble;
-pub mod conduct;
-pub mod copies;
-pub mod course;
-pub mod guest;
-pub mod hardware;
-pub mod options;
-pub mod qga;
-pub mod ready;
-pub mod report;
-pub mod saved;
-pub mod seeding;
-pub mod warm;
-pub mod written;
+mod command;
+mod console;
+mod qga;
+mod report;
+mod transfer;
 
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use clap::ValueHint;
 
-use super::exec::Streams;
-use super::{Failure, Voice};
-use crate::exit::Status;
-use crate::machine::end::End;
+use super::args::agent::GuestArgs;
+use super::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
+use super::args::overlay::OverlayArgs;
+use super::output_files;
+use super::stdio::HostStdio;
+use super::units::parse_duration;
+use crate::launch::facts::Facts;
+use crate::launch::prepare::{PreparedVm, prepare};
+use crate::launch::start::Launch;
+use crate::launch::supervisor::Supervisor;
+use crate::launch::{Failure, Outcome, Progress, VmSpec, block_on};
 use crate::machine::terminal::Terminal;
-use crate::sys;
-pub use options::Args;
-use report::Report;
+use report::RunReport;
 
-/// What came of a run.
-#[derive(Debug)]
-pub enum Finished {
-    /// `--dry-run`: the command line, ready for a shell.
-    Planned(String),
-    /// The command in the guest ended, and left this status.
-    Commanded {
-        /// The command's own.
-        status: Status,
-    },
-    /// The machine ran.
-    Ran {
-        /// What that means.
-        status: Status,
-        /// Its end.
-        end: End,
-        /// What there is to say about it, where it was no success.
-        message: Option<String>,
-        /// What would help.
-        mend: Option<String>,
-        /// The console's last lines.
-        tail: Vec<String>,
-    },
+/// Boot a disk image; nothing that the guest writes is kept
+///
+/// The image is never changed: every write of the guest goes to an unlinked temporary
+/// overlay that is gone with the machine. The guest's serial console is your terminal;
+/// Ctrl-A X ends the machine, Ctrl-A H lists the other keys.
+///
+/// With CMD, or with --tty, the VM is started to run that: an agent is put into the overlay, the
+/// image's own init starts it, and CMD's streams and status are those of the run.
+#[derive(Clone, Debug, clap::Args)]
+// clap's own would show what the environment sets as if it had to be typed.
+#[command(
+    override_usage = "bivouac run [OPTIONS] IMAGE [-- CMD...]\n       bivouac run [OPTIONS] --kernel FILE [IMAGE]"
+)]
+pub struct Args {
+    /// The disk image to boot; may be left out with --kernel
+    #[arg(required_unless_present = "kernel", value_hint = ValueHint::FilePath)]
+    image: Option<PathBuf>,
+    #[command(flatten)]
+    layers: LayerArgs,
+    #[command(flatten)]
+    hardware: HardwareArgs,
+    #[command(flatten)]
+    overlay: OverlayArgs,
+    #[command(flatten)]
+    run: RunOptions,
+    #[command(flatten)]
+    guest: GuestArgs,
+    #[command(flatten)]
+    qemu: QemuArgs,
 }
 
-impl Finished {
-    /// The same as a reason why something else was not done.
-    fn into_failure(self) -> Failure {
-        let status = self.status();
-        let (message, mend) = match self {
-            Self::Ran { message, mend, .. } => (message, mend),
-            Self::Planned(_) | Self::Commanded { .. } => (None, None),
-        };
-        let error = anyhow::anyhow!(message.unwrap_or_else(|| "the machine ended".to_owned()));
-        Failure {
-            error,
-            mend,
-            status,
-        }
-    }
+/// How long the machine runs, and what is written about it.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Run")]
+struct RunOptions {
+    /// Copy the serial console to FILE
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    console_log: Option<PathBuf>,
+    /// End the machine after TIME (90, 90s, 5m, 2h); exit status 124
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+    /// End the machine if no login prompt came, or its agent did not answer, within TIME; exit
+    /// status 124
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    boot_timeout: Option<Duration>,
+    /// Write the verdict, phases and layers to FILE as JSON
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    report: Option<PathBuf>,
+    /// Print the QEMU command and start nothing
+    #[arg(long)]
+    dry_run: bool,
+}
 
-    /// The exit status.
-    pub fn status(&self) -> Status {
-        match self {
-            Self::Planned(_) => Status::Success,
-            Self::Ran { status, .. } | Self::Commanded { status } => *status,
-        }
+impl Args {
+    fn spec(&self) -> Result<VmSpec, Failure> {
+        self.guest.complete(VmSpec {
+            image: self.image.as_deref().map(|path| self.layers.image(path)),
+            overlay: self.overlay.spec(),
+            qemu: self.qemu.qemu.clone(),
+            qemu_args: self.qemu.qemu_arg.clone(),
+            timeout: self.run.timeout,
+            boot_timeout: self.run.boot_timeout,
+            ..self.hardware.spec()?
+        })
     }
 }
 
-/// Runs the machine to its end. Must be called on the main thread, before any other is
-/// started.
-pub fn run(args: &Args, voice: &dyn Voice) -> Result<Finished, Failure> {
-    let started = Instant::now();
-    let mut report = Report::open(args, started)?;
-    sys::keep_children_for_waiting().context("setting SIGCHLD back")?;
-    // First, because its guard is forked while this process is small and has one thread.
-    let commanded = args.guest.is_wanted()?;
-    let (mut terminal, mut streams) = (None, None);
-    if commanded && !args.conduct.dry_run {
-        streams = Some(Streams::open(args.guest.run.tty)?);
-    } else if !args.conduct.dry_run {
-        terminal = Terminal::open().context("setting up the terminal")?;
-    }
-    let outcome =
-        assemble::assemble(args, &mut report.facts).and_then(|(mut assembled, channels)| {
-            if args.conduct.dry_run {
-                return Ok(Finished::Planned(assembled.command_line()));
-            }
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .context("starting the event loop")?;
-            let local = tokio::task::LocalSet::new();
-            let facts = &mut report.facts;
-            let conducted = local.block_on(&runtime, async {
-                match streams {
-                    Some(streams) => {
-                        let assembled = &mut assembled;
-                        course::course(assembled, channels, args, streams, voice, facts).await
-                    }
-                    None => {
-                        conduct::conduct(&mut assembled, channels, args, terminal, voice, facts)
-                            .await
-                    }
-                }
-            });
-            // A thread may still be waiting for standard input.
-            runtime.shutdown_background();
-            // Whatever came of it: the images are as they were, or the report says so.
-            report.facts.after(&assembled);
-            conducted
-        });
-    match (report.close(&outcome), outcome) {
-        (Ok(()), outcome) => outcome,
-        (Err(unwritten), Ok(finished)) if finished.status() == Status::Success => Err(unwritten),
-        // What went wrong in the run weighs more, but both are said.
-        (Err(unwritten), outcome) => {
-            tracing::warn!("{:#}", unwritten.error);
-            outcome
+/// The user's end of the machine, opened while this process has one thread, because its guard is
+/// forked.
+enum UserEnd {
+    None,
+    Console(Option<Terminal>),
+    Command(HostStdio),
+}
+
+impl UserEnd {
+    fn open(args: &Args) -> Result<Self, Failure> {
+        let is_command = args.guest.is_wanted()?;
+        if args.run.dry_run {
+            return Ok(Self::None);
         }
+        Ok(match is_command {
+            true => Self::Command(HostStdio::open(args.guest.run.tty)?),
+            false => Self::Console(Terminal::open().context("setting up the terminal")?),
+        })
     }
+}
+
+/// Runs the machine to its end. Must be called on the main thread, before any other is started.
+pub fn run(args: &Args, progress: &dyn Progress) -> Result<Outcome, Failure> {
+    let mut facts = Facts::since(Instant::now());
+    let report = RunReport::open(args.run.report.as_deref(), args.image.as_ref(), &facts)?;
+    let user_end = UserEnd::open(args)?;
+    let outcome = block_on(launch(args, user_end, progress, &mut facts));
+    report.finish(outcome, &facts)
+}
+
+async fn launch(
+    args: &Args,
+    user_end: UserEnd,
+    progress: &dyn Progress,
+    facts: &mut Facts,
+) -> Result<Outcome, Failure> {
+    let spec = args.spec()?;
+    let mut vm = prepare(&spec, facts)?;
+    if args.run.dry_run {
+        return Ok(Outcome::DryRun(vm.command_line()?));
+    }
+    vm.console_log = open_console_log(args, &vm)?;
+    let mut launch = Launch {
+        spec: &spec,
+        vm,
+        supervisor: Supervisor::new(spec.timeout)?,
+        progress,
+        facts,
+    };
+    let outcome = match user_end {
+        UserEnd::Command(stdio) => command::run(&mut launch, &args.guest, stdio).await,
+        UserEnd::Console(terminal) => console::run(&mut launch, terminal).await,
+        UserEnd::None => console::run(&mut launch, None).await,
+    };
+    // Whatever came of it: the images are as they were, or the report says so.
+    launch.facts.record_end(&launch.vm.drives);
+    outcome
+}
+
+fn open_console_log(args: &Args, vm: &PreparedVm) -> Result<Option<std::fs::File>, Failure> {
+    let Some(path) = &args.run.console_log else {
+        return Ok(None);
+    };
+    let others = [
+        ("--kernel", args.hardware.kernel.as_deref()),
+        ("--initrd", args.hardware.initrd.as_deref()),
+        ("--firmware", Some(args.hardware.firmware.as_path())),
+        ("--report", args.run.report.as_deref()),
+        ("--qemu", Some(vm.plan.qemu.as_path())),
+    ];
+    output_files::console_log(path, vm.drives.chains(), &others).map(Some)
 }

@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 
 use anyhow::{Context, anyhow};
 
-use super::options::Args;
 use crate::commands::Failure;
+use crate::commands::args::agent::GuestArgs;
 use crate::exit::Status;
 use crate::guest::qga::{Command, INPUT_MAX, Qga, QgaError};
 use crate::machine::stdio;
@@ -13,13 +13,14 @@ use crate::machine::stdio;
 /// Where programs are, for a command whose variables are all told.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The command, with all that this agent can do for it.
-pub fn command(args: &Args, input: Vec<u8>) -> Result<Command, Failure> {
+/// The command, in this agent's terms. It refuses options that this agent cannot serve, and input
+/// that is too large.
+pub(super) fn command(guest: &GuestArgs, input: Vec<u8>) -> Result<Command, Failure> {
     if input.len() as u64 > INPUT_MAX {
         let most = INPUT_MAX >> 20;
         return Err(anyhow!("the QEMU guest agent takes no more than {most} MiB of input").into());
     }
-    let (guest, run) = (&args.guest, &args.guest.run);
+    let run = &guest.run;
     let asked = [
         ("--tty", run.tty),
         ("--user", run.user.is_some()),
@@ -32,7 +33,7 @@ pub fn command(args: &Args, input: Vec<u8>) -> Result<Command, Failure> {
     if let Some((option, _)) = asked.iter().find(|(_, asked)| *asked) {
         return Err(Failure::with_mend(
             anyhow!("{option} cannot be had from the QEMU guest agent"),
-            "--via seed, where the image holds a Linux system",
+            "--via inject, if the image holds a Linux system",
         ));
     }
     let text = |word: &std::ffi::OsStr| {
@@ -56,8 +57,9 @@ pub fn command(args: &Args, input: Vec<u8>) -> Result<Command, Failure> {
     })
 }
 
-/// All of standard input, or more than the agent takes. Empty if it is a terminal.
-pub async fn input() -> Result<Vec<u8>, Failure> {
+/// All of standard input, which this agent takes in one piece, or a little more than it takes;
+/// nothing from a terminal.
+pub(super) async fn input() -> Result<Vec<u8>, Failure> {
     let mut input = Vec::new();
     if std::io::stdin().is_terminal() {
         return Ok(input);
@@ -83,7 +85,7 @@ pub async fn run(qga: &mut Qga, command: Command) -> Result<Status, Failure> {
     ];
     for (bytes, sink) in streams {
         let (sink, written) = sink.context("starting a thread for the output")?;
-        // It is not an error if the reader has gone.
+        // A closed output is not our error.
         let _ = sink.send(bytes.unwrap_or_default()).await;
         drop(sink);
         let _ = written.await;

@@ -8,14 +8,15 @@ pub mod follow;
 use std::ffi::OsString;
 use std::time::Duration;
 
+use super::args::image::InspectionArgs;
 use super::image_path::{ImagePath, exists};
-use super::inside::{self, Inside};
-use super::watch::Watch;
-use super::{Failure, Voice, results, units};
+use super::inspection::{Inspector, MountedImage};
+use super::{Failure, results, units};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::session::SessionError;
 use crate::guest::wire::{ByteString, PathAt, Stat};
+use crate::launch::supervisor::{Stopped, Supervisor};
 use follow::{Next, Shown, last_lines};
 
 /// Print the end of a file of an image, and follow it while a machine writes to it
@@ -38,7 +39,7 @@ pub struct Args {
     pub interval: Duration,
     /// How the image is opened.
     #[command(flatten)]
-    pub options: inside::Options,
+    pub options: InspectionArgs,
 }
 
 /// How much of a file is taken at one look.
@@ -60,19 +61,18 @@ struct Found {
 ///
 /// # Errors
 /// The image cannot be looked into, or the file not be read.
-pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
+pub fn run(args: &Args, mut inspector: Inspector<'_>) -> Result<Status, Failure> {
     let place = ImagePath::parse_named(&args.place, exists)?;
     // The whole may take so long, not each look.
-    let mut options = args.options.settled()?;
-    let timeout = options.timeout.take();
+    let timeout = inspector.timeout.take();
     results::run(async |results| {
-        let mut watch = Watch::new(timeout)?;
+        let mut supervisor = Supervisor::new(timeout)?;
         let course = async {
             let mut shown = None;
             loop {
-                let look = async |inside: &Inside| again(inside, &place.path, shown, args).await;
-                let found = inside::look(&options, &place.image, voice, look).await?;
-                options.again = true;
+                let look =
+                    async |inside: &MountedImage| again(inside, &place.path, shown, args).await;
+                let found = inspector.with_image(&place.image, look).await?;
                 match found.next {
                     Next::Truncated => tracing::warn!("the file was truncated"),
                     Next::Replaced => tracing::warn!("another file has this name now"),
@@ -89,17 +89,17 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
                 tokio::time::sleep(args.interval).await;
             }
         };
-        match watch.before(course).await {
+        match supervisor.guard(course).await {
             Ok(done) => done,
             // The machine that was just looking ends with the work.
-            Err(end) => Ok(end.status()),
+            Err(Stopped(end)) => Ok(end.status()),
         }
     })
 }
 
 /// One look.
 async fn again(
-    inside: &Inside,
+    inside: &MountedImage,
     path: &[u8],
     shown: Option<Shown>,
     args: &Args,

@@ -1,5 +1,5 @@
 //! Locks on templates (flock(2)). A lock counts only where its file still has that name after it
-//! was got: a template may be renamed or removed while somebody waits for it.
+//! was acquired: a template may be renamed or removed while a process waits for it.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -12,11 +12,11 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::LOCK;
 
-/// How often a template is tried that somebody has alone: its builder just publishes it, or
-/// somebody looks whether it is in use. Removing one may take longer.
+/// How often to try a template that is locked exclusively: its builder is publishing it, or a
+/// process checks whether it is in use. Removing one may take longer.
 const TRIES: u32 = 20;
 
-/// A shared lock on a template. None where there is none, or it is being removed.
+/// A shared lock on a template. None if there is no template, or it is being removed.
 pub(super) fn shared(template: &Path) -> io::Result<Option<Flock<File>>> {
     let path = template.join(LOCK);
     for _ in 0..TRIES {
@@ -33,7 +33,7 @@ pub(super) fn shared(template: &Path) -> io::Result<Option<Flock<File>>> {
     Ok(None)
 }
 
-/// A lock on a template or what is left of one, alone. None where somebody has one.
+/// An exclusive lock on a template or what is left of one. None if another process has one.
 pub(super) fn exclusive(template: &Path) -> io::Result<Option<Flock<File>>> {
     let path = template.join(LOCK);
     let file = File::options()

@@ -55,7 +55,7 @@ fn a_booted_debian_runs_a_command_with_its_streams_apart_and_its_status_is_ours(
     );
     let phases = &report["phases"];
     let moments = [
-        "seeded",
+        "injected",
         "running",
         "ready",
         "copied-in",

@@ -13,7 +13,7 @@ use crate::env::residue::{alive, sha256};
 #[test]
 fn an_image_without_a_system_is_refused_before_anything_boots() {
     let finished = Bivouac::run()
-        .args(["--memory", "256M", "--timeout", "4m", "--via", "seed"])
+        .args(["--memory", "256M", "--timeout", "4m", "--via", "inject"])
         .arg(guest("tiny.qcow2"))
         .args(["--", "true"])
         .output();
@@ -42,7 +42,7 @@ fn nothing_is_left_when_it_ends_while_an_overlay_is_seeded() {
     ] {
         let mut running = den
             .bivouac()
-            .args(["run", "--via", "seed"])
+            .args(["run", "--via", "inject"])
             .arg(den.inside("kept/box.qcow2"))
             .args(["--", "true"])
             .start();

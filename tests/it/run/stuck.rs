@@ -57,7 +57,7 @@ fn no_command_runs_in_emergency_mode() {
     let dir = tempfile::tempdir().unwrap();
     // Before the line that the seeding adds, and init waits for it.
     let line = "::sysinit:/etc/bivouac/bivouac-agent --emergency\n";
-    let finished = run(&image(dir.path(), line), "seed");
+    let finished = run(&image(dir.path(), line), "inject");
     assert_eq!(finished.code(), Some(122), "{finished:?}");
     let words = "the guest did not boot: its init is in emergency mode";
     assert!(finished.stderr.contains(words), "{finished:?}");

@@ -12,18 +12,19 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use bivouac::guest::boot::Settings;
+use bivouac::guest::boot::ApplianceConfig;
 use bivouac::host::{kernel, qemu};
 use bivouac::machine::plan::Accelerator;
 use bivouac::template::key::Key;
 use bivouac::template::memory;
-use bivouac::template::store::{Building, Saved, Store, Turn};
+use bivouac::template::snapshot::Snapshot;
+use bivouac::template::store::{BuildLock, Builder, Store};
 
 use crate::env::bivouac::{Bivouac, Finished};
 
 /// An appliance of this host, with so much memory.
-fn settings(memory_mib: u64) -> Settings {
-    Settings {
+fn settings(memory_mib: u64) -> ApplianceConfig {
+    ApplianceConfig {
         qemu: qemu::find(None).unwrap(),
         accelerator: Accelerator::Tcg,
         memory_mib,
@@ -38,10 +39,10 @@ fn key(memory_mib: u64) -> Key {
 }
 
 /// Whoever begins a template that nobody else builds.
-fn begin(store: &Store, key: &Key) -> Building {
+fn begin(store: &Store, key: &Key) -> Builder {
     match store.begin(key).unwrap() {
-        Turn::Ours(building) => building,
-        Turn::Others => panic!("nobody else builds it"),
+        BuildLock::Acquired(builder) => builder,
+        BuildLock::Busy => panic!("nobody else builds it"),
     }
 }
 
@@ -53,14 +54,14 @@ fn publish(store: &Store, key: &Key, kib: u64) {
             .write_all_at(&[1 + page as u8; 4096], page * 8192)
             .unwrap();
     }
-    let saved = Saved {
-        memory: &memory,
-        state: b"the state",
-        machine: "pc-q35-7.2",
+    let snapshot = Snapshot {
+        memory,
+        state: b"the state".to_vec(),
+        machine: "pc-q35-7.2".to_owned(),
         qemu: (7, 2, 22),
-        overlays: &[],
+        overlays: vec![],
     };
-    begin(store, key).publish(key, &saved).unwrap();
+    begin(store, key).publish(key, &snapshot).unwrap();
 }
 
 /// `bivouac` with a store of its own below `home`, in an appliance of 256 MiB.

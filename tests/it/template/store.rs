@@ -5,10 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use bivouac::guest::boot::Settings;
+use bivouac::guest::boot::ApplianceConfig;
 use bivouac::template::key::Key;
 use bivouac::template::memory;
-use bivouac::template::store::{Saved, Store, StoreError, Turn};
+use bivouac::template::snapshot::Snapshot;
+use bivouac::template::store::{BuildLock, Store, StoreError};
 
 use super::{begin, flip, key, publish, settings, templates};
 use crate::env::bivouac::Bivouac;
@@ -122,7 +123,7 @@ fn one_builds_and_what_a_dead_builder_left_is_swept() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let building = begin(&store, &key(256));
-    assert!(matches!(store.begin(&key(256)).unwrap(), Turn::Others));
+    assert!(matches!(store.begin(&key(256)).unwrap(), BuildLock::Busy));
     // Another template may be built meanwhile, and its builder sweeps nothing that is alive.
     drop(begin(&store, &key(512)));
     assert_eq!(names(dir.path()), [format!(".new-{}", key(256).name())]);
@@ -252,14 +253,14 @@ fn a_store_that_is_full_or_read_only_says_so_and_keeps_nothing_half() {
     let memory = memory::new(16).unwrap();
     let whole = vec![7; 1 << 20];
     std::os::unix::fs::FileExt::write_all_at(&memory, &whole, 0).unwrap();
-    let saved = Saved {
-        memory: &memory,
-        state: b"",
-        machine: "q35",
+    let snapshot = Snapshot {
+        memory,
+        state: vec![],
+        machine: "q35".to_owned(),
         qemu: (7, 2, 0),
-        overlays: &[],
+        overlays: vec![],
     };
-    let full = begin(&store, &key(256)).publish(&key(256), &saved);
+    let full = begin(&store, &key(256)).publish(&key(256), &snapshot);
     let left = names(dir.path());
     mounted("ro,mode=0700");
     let read_only = store.begin(&key(256)).map(|_| ());
@@ -294,7 +295,7 @@ fn each_thing_that_a_template_is_made_of_is_in_its_key() {
     own.kernel.image = file("kernel");
     own.kernel.modules = Some(modules);
     file("modules/modules.dep");
-    let name = |settings: &Settings| Key::of_appliance(settings, 1).unwrap().name();
+    let name = |settings: &ApplianceConfig| Key::of_appliance(settings, 1).unwrap().name();
     let first = name(&own);
     assert_eq!(first, name(&own));
     let mut seen = vec![first];
@@ -302,14 +303,14 @@ fn each_thing_that_a_template_is_made_of_is_in_its_key() {
         assert!(!seen.contains(&name), "{what}");
         seen.push(name);
     };
-    let changed = Settings {
+    let changed = ApplianceConfig {
         memory_mib: 512,
         ..own.clone()
     };
     is_new("memory", name(&changed));
     is_new(
         "cpus",
-        name(&Settings {
+        name(&ApplianceConfig {
             cpus: 2,
             ..own.clone()
         }),
@@ -317,7 +318,7 @@ fn each_thing_that_a_template_is_made_of_is_in_its_key() {
     let kvm = bivouac::machine::plan::Accelerator::Kvm;
     is_new(
         "accelerator",
-        name(&Settings {
+        name(&ApplianceConfig {
             accelerator: kvm,
             ..own.clone()
         }),
@@ -328,7 +329,7 @@ fn each_thing_that_a_template_is_made_of_is_in_its_key() {
         (bivouac::machine::plan::Accelerator::KvmThenTcg, "kvm"),
         (kvm, "kvm"),
     ] {
-        let settings = Settings {
+        let settings = ApplianceConfig {
             accelerator: asked,
             ..own.clone()
         };

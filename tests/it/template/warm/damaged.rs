@@ -67,7 +67,7 @@ pub fn checks(camp: &Camp) {
         manifest.overlays[0].identity = identity;
     });
     // It is not read at each restore; after this host was booted it is.
-    fs::remove_file(template.join("whole")).unwrap();
+    fs::remove_file(template.join("verified")).unwrap();
     assert_eq!(
         answers(camp, "is damaged; the machine is booted"),
         Value::Null

@@ -1,0 +1,193 @@
+//! Opens images in appliances.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::report::ReportCollector;
+use super::roots;
+use crate::commands::args::image::InspectionArgs;
+use crate::commands::{Failure, Progress};
+use crate::guest::boot::ROOT;
+use crate::guest::session::{Session, SessionError};
+use crate::guest::wire::disks::{Root, Survey};
+use crate::guest::wire::{ErrorStage, RemoteError};
+use crate::launch::accelerator;
+use crate::launch::appliance_session::{ApplianceSession, InspectionSpec};
+use crate::launch::facts::AcceleratorFacts;
+use crate::machine::phases::Phases;
+use crate::machine::plan::Accelerator;
+
+/// How often an operation is tried on an image that another process writes to.
+const TRIES: usize = 4;
+
+/// Opens images in appliances, all in the same way.
+pub struct Inspector<'a> {
+    args: &'a InspectionArgs,
+    pub(crate) progress: &'a dyn Progress,
+    collector: &'a ReportCollector,
+    /// How long each inspection may take.
+    pub(crate) timeout: Option<Duration>,
+    /// Chosen once, so that warnings are printed once.
+    accelerator: OnceCell<(Accelerator, AcceleratorFacts)>,
+    /// The images about whose layers warnings were printed.
+    warned: RefCell<HashSet<PathBuf>>,
+}
+
+impl<'a> Inspector<'a> {
+    pub(super) fn new(
+        args: &'a InspectionArgs,
+        progress: &'a dyn Progress,
+        collector: &'a ReportCollector,
+    ) -> Self {
+        Self {
+            args,
+            progress,
+            collector,
+            timeout: args.timeout,
+            accelerator: OnceCell::new(),
+            warned: RefCell::default(),
+        }
+    }
+
+    fn accelerator(&self) -> Result<(Accelerator, AcceleratorFacts), Failure> {
+        if let Some(chosen) = self.accelerator.get() {
+            return Ok(chosen.clone());
+        }
+        let mut facts = AcceleratorFacts::default();
+        let asked = self.args.appliance.spec().accelerator;
+        let chosen = accelerator::choose(asked, &mut facts)?;
+        Ok(self.accelerator.get_or_init(|| (chosen, facts)).clone())
+    }
+
+    /// Opens `image` in an appliance.
+    pub(crate) async fn open(&self, image: &Path) -> Result<ApplianceSession, Failure> {
+        let spec = InspectionSpec {
+            image: self.args.image(image),
+            warns: self.warned.borrow_mut().insert(image.to_owned()),
+            appliance: self.args.appliance.spec(),
+            overlay: self.args.overlay.spec(),
+            template: self.args.template.spec(),
+            timeout: self.timeout,
+            phases: self.collector.phases(),
+            wants_facts: self.args.report.is_some(),
+        };
+        ApplianceSession::open(spec, || self.accelerator(), self.progress).await
+    }
+
+    /// Examines the disk of an open image.
+    pub(crate) async fn survey(
+        &self,
+        appliance: &mut ApplianceSession,
+    ) -> Result<MountedImage, Failure> {
+        Ok(MountedImage {
+            survey: appliance.survey().await?,
+            session: appliance.session.clone(),
+            in_use: appliance.in_use(),
+            phases: appliance.phases(),
+            root: self.args.root.clone(),
+        })
+    }
+
+    /// Ends the appliance, and adds what was learnt to the report.
+    pub(crate) async fn close(&self, appliance: ApplianceSession) -> Result<(), Failure> {
+        let (facts, closed) = appliance.close().await;
+        if self.args.report.is_some() {
+            self.collector.add(facts);
+        }
+        closed
+    }
+
+    /// Opens `image` in an appliance, does `work` there, and ends the appliance. If another process
+    /// writes to the image and reading it fails for that, all of it is done again over a fresh
+    /// overlay; so the work must not let out any result before it has all of them.
+    pub(crate) async fn with_image<T>(
+        &self,
+        image: &Path,
+        work: impl AsyncFn(&MountedImage) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut tries = 1;
+        loop {
+            let mut appliance = self.open(image).await?;
+            let mounted = self.survey(&mut appliance).await;
+            let in_use = appliance.in_use();
+            let result = match mounted {
+                Ok(mounted) => {
+                    let done = appliance.work(work(&mounted)).await;
+                    mounted.phases.mark("done");
+                    done
+                }
+                Err(failure) => Err(failure),
+            };
+            self.close(appliance).await?;
+            match result {
+                Err(failure) if in_use && tries < TRIES && is_torn(&failure) => {
+                    tracing::warn!("{:#}; trying again", failure.error);
+                    tries += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+/// What the work of a command sees of an image.
+#[derive(Debug)]
+pub(crate) struct MountedImage {
+    /// The session with the appliance's agent.
+    pub session: Session,
+    /// What is on the image's disk.
+    pub survey: Survey,
+    /// Another process writes to the image.
+    pub in_use: bool,
+    /// When each step was over.
+    pub phases: Phases,
+    /// `--root`.
+    root: Option<String>,
+}
+
+impl MountedImage {
+    /// The chosen root filesystem: the only one, or the one that `--root` names. Without an
+    /// operating system, the only filesystem is one.
+    pub fn root(&self) -> Result<Root, Failure> {
+        roots::choose(&self.survey, self.root.as_deref())
+    }
+
+    /// The chosen systems: all of them, or the one that `--root` names.
+    pub fn chosen_roots(&self) -> Result<Vec<Root>, Failure> {
+        match &self.root {
+            Some(_) => Ok(vec![self.root()?]),
+            None => Ok(self.survey.roots.clone()),
+        }
+    }
+
+    /// Mounts the chosen root, and what its fstab lists, at [`ROOT`].
+    pub async fn enter(&self, read_only: bool, for_commands: bool) -> Result<Root, Failure> {
+        let root = self.root()?;
+        let session = &self.session;
+        let mounting = session.mount(&root.mounts, ROOT, read_only, for_commands);
+        let failed = mounting.await?;
+        self.phases.mark_first("mounted");
+        for failed in failed {
+            tracing::warn!("not mounted: {failed}");
+        }
+        Ok(root)
+    }
+}
+
+/// Whether an image that changed while it was read would explain a failure.
+fn is_torn(failure: &Failure) -> bool {
+    match failure.error.downcast_ref::<SessionError>() {
+        Some(SessionError::Refused(error)) => is_torn_read(error),
+        _ => false,
+    }
+}
+
+/// [`is_torn`] for an error that the agent reports.
+pub(crate) fn is_torn_read(error: &RemoteError) -> bool {
+    let torn = [Errno::EIO, Errno::EUCLEAN, Errno::EBADMSG].map(|errno| Some(errno as i32));
+    error.step == ErrorStage::Disk || torn.contains(&error.errno)
+}

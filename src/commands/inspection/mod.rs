@@ -1,0 +1,31 @@
+//! What `chroot`, `ls`, `cat`, `cp`, `df`, `tail` and `inspect` have in common: an image's disk is
+//! examined and mounted in an appliance, so that hostile filesystems are parsed by a kernel inside a
+//! machine.
+//!
+//! [`Inspector`] opens images, [`MountedImage`] is what the work of a command sees of one, [`roots`]
+//! chooses among several root filesystems, and [`report`] is the JSON report.
+
+mod inspector;
+pub mod report;
+pub mod roots;
+
+use super::args::image::InspectionArgs;
+use super::{Failure, Progress};
+use crate::exit::Status;
+pub use inspector::Inspector;
+pub(crate) use inspector::{MountedImage, is_torn_read};
+use report::{Report, ReportCollector};
+pub(crate) use roots::name_of;
+
+/// Does the work of a command, and writes its report if `args` name a file for it.
+pub(crate) fn reported(
+    command: &'static str,
+    args: &InspectionArgs,
+    progress: &dyn Progress,
+    work: impl FnOnce(Inspector<'_>) -> Result<Status, Failure>,
+) -> Result<Status, Failure> {
+    let report = Report::open(args.report.as_deref(), command)?;
+    let collector = ReportCollector::default();
+    let outcome = work(Inspector::new(args, progress, &collector));
+    report.finish(outcome, &collector)
+}

@@ -1,0 +1,127 @@
+//! A run for a command: the machine is started, files go in, the command runs, files come out, and
+//! the machine is killed; nothing in it is kept.
+
+use anyhow::Context;
+
+use super::{qga, transfer};
+use crate::commands::args::agent::GuestArgs;
+use crate::commands::stdio::{self, HostStdio};
+use crate::exit::Status;
+use crate::guest::qga::{Command, PORT, Qga};
+use crate::guest::session::Session;
+use crate::launch::start::Launch;
+use crate::launch::supervisor::Interrupted;
+use crate::launch::{Failure, Outcome};
+use crate::machine::Machine;
+use crate::machine::stdio::error_output;
+
+/// Does all of it.
+pub(super) async fn run(
+    launch: &mut Launch<'_>,
+    args: &GuestArgs,
+    stdio: HostStdio,
+) -> Result<Outcome, Failure> {
+    match start_and_run(launch, args, stdio).await {
+        Ok(status) => Ok(Outcome::CommandExited { status }),
+        Err(Interrupted::Failed(failure)) => Err(failure),
+        Err(Interrupted::Ended { end, tail }) => Ok(launch.vm.ended_early(end, tail)),
+    }
+}
+
+async fn start_and_run(
+    launch: &mut Launch<'_>,
+    args: &GuestArgs,
+    stdio: HostStdio,
+) -> Result<Status, Interrupted> {
+    launch.facts.phases.mark("prepared");
+    let output = match tracing::enabled!(tracing::Level::DEBUG) {
+        true => Some(error_output().context("the console's output")?.0),
+        false => None,
+    };
+    if let Some(mut vm) = launch.start_for_commands(output.clone()).await? {
+        let done = by_our_agent(launch, &mut vm.machine, &vm.session, args, stdio).await;
+        return over(launch, vm.machine, done).await;
+    }
+    let input = launch.supervisor.guard(qga::input()).await??;
+    let command = qga::command(args, input)?;
+    if let Some(port) = &mut launch.vm.plan.agent {
+        port.name = PORT;
+    }
+    let mut machine = launch.boot(output).await?;
+    let done = by_qga(launch, &mut machine, command).await;
+    over(launch, machine, done).await
+}
+
+/// Ends the machine. The error of the work counts for more than that of the clean-up.
+async fn over(
+    launch: &mut Launch<'_>,
+    machine: Machine,
+    done: Result<Status, Interrupted>,
+) -> Result<Status, Interrupted> {
+    let stopped = launch.stop(machine).await;
+    let status = done?;
+    stopped?;
+    Ok(status)
+}
+
+async fn by_our_agent(
+    launch: &mut Launch<'_>,
+    machine: &mut Machine,
+    session: &Session,
+    args: &GuestArgs,
+    stdio: HostStdio,
+) -> Result<Status, Interrupted> {
+    launch.progress.clear_status();
+    let supervisor = &mut launch.supervisor;
+    let copying = transfer::all_in(session, &args.copy_in);
+    supervisor.converse(machine, copying).await?;
+    if !args.copy_in.is_empty() {
+        launch.facts.phases.mark("copied-in");
+    }
+    let argv = args.argv();
+    let mut command = args.run.command(&argv);
+    // As after a login: the agent's own environment is the init's business.
+    command.clear_env = true;
+    let progress = launch.progress;
+    let ended = stdio::run_command(supervisor, machine, session, command, stdio, progress).await?;
+    launch.facts.phases.mark("command");
+    let status = stdio::status(&argv[0], ended);
+    launch.facts.command = Some(code(&status));
+    let copying = transfer::all_out(session, &args.copy_out);
+    let copied = supervisor.run(machine, copying).await?;
+    if !args.copy_out.is_empty() {
+        launch.facts.phases.mark("copied-out");
+    }
+    match (status, copied) {
+        (Ok(Status::Guest(0)), Err(failure)) => Err(failure.into()),
+        (status, copied) => {
+            // How the command ended counts for more, but both are told.
+            if let Err(failure) = copied {
+                tracing::warn!("{:#}", failure.error);
+            }
+            Ok(status?)
+        }
+    }
+}
+
+async fn by_qga(
+    launch: &mut Launch<'_>,
+    machine: &mut Machine,
+    command: Command,
+) -> Result<Status, Interrupted> {
+    let connecting = launch.wait_ready(machine, async |port| Qga::connect(port).await);
+    let mut agent = connecting.await?;
+    launch.progress.clear_status();
+    let running = qga::run(&mut agent, command);
+    let status = launch.supervisor.run(machine, running).await?;
+    launch.facts.phases.mark("command");
+    launch.facts.command = Some(code(&status));
+    Ok(status?)
+}
+
+fn code(status: &Result<Status, Failure>) -> u8 {
+    match status {
+        Ok(status) => status.code(),
+        Err(failure) => failure.status.code(),
+    }
+}

@@ -1,0 +1,195 @@
+//! An appliance with the disk of one image, and the session with its agent.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::appliance::{self, RunningAppliance, Storage};
+use super::facts::{AcceleratorFacts, ImageFacts, LayerFacts, OverlayFacts};
+use super::failure::Failure;
+use super::progress::Progress;
+use super::spec::{ApplianceSpec, OverlaySpec, TemplateSpec};
+use super::supervisor::{Interrupted, Supervisor};
+use super::{drives, end_message};
+use crate::guest::boot::{Appliance, ApplianceConfig};
+use crate::guest::session::Session;
+use crate::guest::wire::disks::Survey;
+use crate::host::{kernel, qemu};
+use crate::image::chain::{self, Request};
+use crate::machine::Machine;
+use crate::machine::drives::Drives;
+use crate::machine::phases::Phases;
+use crate::machine::plan::Accelerator;
+use crate::template::restore::Template;
+
+/// An image, and the appliance in which it is inspected.
+#[derive(Debug)]
+pub(crate) struct InspectionSpec {
+    pub image: Request,
+    /// Prints warnings about the image's layers.
+    pub warns: bool,
+    pub appliance: ApplianceSpec,
+    pub overlay: OverlaySpec,
+    pub template: TemplateSpec,
+    pub timeout: Option<Duration>,
+    /// Phases of this inspection.
+    pub phases: Phases,
+    /// Asks QEMU for its facts and measures the overlays, for a report.
+    pub wants_facts: bool,
+}
+
+/// An appliance that has an image's disk.
+#[derive(Debug)]
+pub(crate) struct ApplianceSession {
+    pub machine: Machine,
+    pub session: Session,
+    pub supervisor: Supervisor,
+    drives: Drives,
+    max_write: Option<u64>,
+    facts: ImageFacts,
+    wants_facts: bool,
+    /// Not removed while it is in use.
+    template: Option<Template>,
+}
+
+impl ApplianceSession {
+    /// Opens the image and starts an appliance with it. `accelerator` chooses one, and says why.
+    pub async fn open(
+        spec: InspectionSpec,
+        accelerator: impl FnOnce() -> Result<(Accelerator, AcceleratorFacts), Failure>,
+        progress: &dyn Progress,
+    ) -> Result<Self, Failure> {
+        let mut supervisor = Supervisor::new(spec.timeout)?;
+        let qemu = qemu::find(spec.appliance.qemu.as_deref())?;
+        let mut drives = Drives::new(drives::place(&spec.overlay)?);
+        let chain = match spec.warns {
+            true => drives::resolve(&spec.image)?,
+            false => chain::resolve(&spec.image)?,
+        };
+        let disk = drives.disk("disk0", chain, None)?;
+        let phases = spec.phases;
+        phases.mark("image");
+        let (accelerator, accelerator_facts) = accelerator()?;
+        phases.mark("kvm-check");
+        let config = ApplianceConfig {
+            qemu,
+            accelerator,
+            memory_mib: spec.appliance.memory_mib,
+            cpus: spec.appliance.cpus,
+            kernel: kernel::find(spec.appliance.kernel.as_deref())?,
+            phases: phases.clone(),
+        };
+        let mut facts = ImageFacts {
+            image: spec.image.image,
+            accelerator: accelerator_facts,
+            qemu: config.qemu.clone(),
+            qemu_version: None,
+            template: None,
+            phases,
+            overlays: Vec::new(),
+            layers: LayerFacts::of(drives.chains()),
+        };
+        let max_write = spec.overlay.max_write;
+        progress.status(&format!("looking into {}", facts.image.display()));
+        let storage = Storage {
+            drives: &drives,
+            disks: vec![disk],
+            max_write,
+        };
+        let started = supervisor.guard(appliance::start(&config, &spec.template, storage));
+        let started = started.await;
+        progress.clear_status();
+        let RunningAppliance {
+            appliance:
+                Appliance {
+                    mut machine,
+                    session,
+                },
+            template,
+        } = started??;
+        if spec.wants_facts {
+            let directory = template.as_ref().and_then(Template::directory);
+            facts.template = directory.map(PathBuf::from);
+            facts.qemu_version = Some(machine.version().to_string());
+            let uses_kvm = machine.uses_kvm().await?;
+            facts.accelerator.used = Some(if uses_kvm { "kvm" } else { "tcg" });
+        }
+        Ok(Self {
+            machine,
+            session,
+            supervisor,
+            drives,
+            max_write,
+            facts,
+            wants_facts: spec.wants_facts,
+            template,
+        })
+    }
+
+    /// Finds out what is on the disk.
+    pub async fn survey(&mut self) -> Result<Survey, Failure> {
+        let session = self.session.clone();
+        let disks = self.drives.overlays().len();
+        let was_booted = self.template.is_none();
+        let survey = self.work(async {
+            // Needed for certificates and file times.
+            if was_booted {
+                session.set_clock().await?;
+                session.add_entropy().await?;
+            }
+            Ok(session.survey(disks).await?)
+        });
+        let survey = survey.await?;
+        self.facts.phases.mark("survey");
+        for remark in &survey.warnings {
+            tracing::debug!("{remark}");
+        }
+        Ok(survey)
+    }
+
+    /// Whether another process writes to the image.
+    pub fn in_use(&self) -> bool {
+        let mut layers = self.drives.chains().iter().flat_map(|chain| chain.layers());
+        layers.any(|layer| layer.in_use())
+    }
+
+    /// When each step was over.
+    pub fn phases(&self) -> Phases {
+        self.facts.phases.clone()
+    }
+
+    /// Does some work with the appliance, unless that is interrupted.
+    pub async fn work<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let done = self.supervisor.converse(&mut self.machine, work).await;
+        done.map_err(|interrupted| self.failed(interrupted))
+    }
+
+    /// An interruption, as an error.
+    pub fn failed(&self, interrupted: Interrupted) -> Failure {
+        match interrupted {
+            Interrupted::Failed(failure) => failure,
+            Interrupted::Ended { end, tail } => {
+                end_message::failure(&end, &tail, &self.drives, self.max_write)
+            }
+        }
+    }
+
+    /// Ends the appliance at once: nothing in it is kept. Returns what was learnt.
+    pub async fn close(mut self) -> (ImageFacts, Result<(), Failure>) {
+        let stopped = self.machine.stop(Duration::ZERO).await;
+        self.facts.phases.mark("ended");
+        if self.wants_facts {
+            LayerFacts::record_end(&mut self.facts.layers, self.drives.chains());
+            self.facts.overlays = OverlayFacts::of(&self.drives);
+        }
+        (
+            self.facts,
+            stopped.context("ending QEMU").map_err(Failure::from),
+        )
+    }
+}

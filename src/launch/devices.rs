@@ -1,0 +1,99 @@
+//! Resolves and checks what a guest has besides its disks: machine type, kernel, files that QEMU
+//! opens by path. Opens nothing that stays open.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+
+use super::failure::Failure;
+use super::spec::{KernelSpec, VmSpec};
+use crate::machine::plan::{Bus, DirectKernel};
+
+/// `q35`, or a machine with an IDE controller if disks are attached to one.
+pub(super) fn machine_type(spec: &VmSpec) -> Result<String, Failure> {
+    let ide = spec.bus == Bus::Ide;
+    match spec.machine.as_deref() {
+        None => Ok(if ide { "pc" } else { "q35" }.to_owned()),
+        Some(machine) if ide && (machine == "q35" || machine.starts_with("pc-q35")) => {
+            Err(Failure::with_mend(
+                anyhow!("machine type {machine} has no IDE controller"),
+                "--bus sata, or --machine pc",
+            ))
+        }
+        Some(machine) => Ok(machine.to_owned()),
+    }
+}
+
+/// Refuses arguments that would detach QEMU from this process: a daemon has no parent, and would
+/// outlive us.
+pub(super) fn check_qemu_args(spec: &VmSpec) -> Result<(), Failure> {
+    let refused = ["-daemonize", "--daemonize", "-pidfile", "--pidfile"];
+    let is_refused = |arg: &&std::ffi::OsString| refused.iter().any(|no| *arg == no);
+    match spec.qemu_args.iter().find(is_refused) {
+        Some(arg) => Err(Failure::with_mend(
+            anyhow!(
+                "--qemu-arg {}: it would leave something behind",
+                arg.display()
+            ),
+            "leave it out",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Refuses more drives than the controller has places for: QEMU's own message would name a bus
+/// that the user did not.
+pub(super) fn check_room(spec: &VmSpec) -> Result<(), Failure> {
+    let disks = usize::from(spec.image.is_some()) + spec.disks.len();
+    let cdroms = spec.cdroms.len();
+    let (drives, places) = match spec.bus {
+        Bus::Ide => (disks + cdroms, 4),
+        Bus::Sata => (disks + cdroms, 6),
+        // CD-ROMs then have an AHCI controller of their own.
+        Bus::Virtio | Bus::Nvme => (cdroms, 6),
+        Bus::Scsi => return Ok(()),
+    };
+    if drives <= places {
+        return Ok(());
+    }
+    Err(Failure::with_mend(
+        anyhow!("{drives} drives on a controller with {places} places"),
+        "--bus scsi has room for all of them",
+    ))
+}
+
+pub(super) fn direct_kernel(spec: &KernelSpec) -> Result<DirectKernel, Failure> {
+    let append = &spec.append;
+    let has_console = append
+        .split_whitespace()
+        .any(|word| word.starts_with("console="));
+    let command_line = match has_console {
+        true => append.clone(),
+        false => format!("console=ttyS0 {append}"),
+    };
+    let initrd = spec.initrd.as_deref();
+    Ok(DirectKernel {
+        kernel: readable(&spec.kernel, "--kernel")?,
+        initrd: initrd
+            .map(|initrd| readable(initrd, "--initrd"))
+            .transpose()?,
+        command_line: command_line.trim_end().to_owned(),
+    })
+}
+
+/// `path`, if it is a regular file that can be read: QEMU's own message would name no option.
+pub(super) fn readable(path: &Path, option: &str) -> Result<PathBuf, Failure> {
+    let metadata = std::fs::metadata(path)
+        .and_then(|metadata| {
+            if metadata.is_file() {
+                File::open(path)?;
+            }
+            Ok(metadata)
+        })
+        .with_context(|| format!("{option} {}", path.display()))?;
+    if !metadata.is_file() {
+        return Err(anyhow!("{option} {}: not a regular file", path.display()).into());
+    }
+    Ok(path.to_owned())
+}

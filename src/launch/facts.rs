@@ -1,0 +1,149 @@
+//! What is learnt of a machine while it is started and runs, in the form of the JSON reports.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::image::Format;
+use crate::image::chain::Chain;
+use crate::image::image_file::Identity;
+use crate::machine::drives::Drives;
+use crate::machine::phases::Phases;
+
+/// What is learnt of one VM.
+#[derive(Debug, Serialize)]
+pub(crate) struct Facts {
+    pub accelerator: AcceleratorFacts,
+    /// QEMU's program.
+    pub qemu: Option<PathBuf>,
+    /// QEMU's version, from its greeting.
+    pub qemu_version: Option<String>,
+    /// For a warm start: `restored` from the store, or `built` by this process; else null.
+    pub template: Option<&'static str>,
+    /// When each phase was over.
+    pub phases: Phases,
+    /// The status of the command in the guest, once it has exited.
+    pub command: Option<u8>,
+    pub overlays: Vec<OverlayFacts>,
+    /// Every layer of every image, top first.
+    pub layers: Vec<LayerFacts>,
+}
+
+impl Facts {
+    /// No facts yet; phases count from `started`.
+    pub fn since(started: Instant) -> Self {
+        Self {
+            accelerator: AcceleratorFacts::default(),
+            qemu: None,
+            qemu_version: None,
+            template: None,
+            phases: Phases::since(started),
+            command: None,
+            overlays: Vec::new(),
+            layers: Vec::new(),
+        }
+    }
+
+    /// Compares the layers with what they were, and measures the overlays.
+    pub fn record_end(&mut self, drives: &Drives) {
+        LayerFacts::record_end(&mut self.layers, drives.chains());
+        for path in self.layers.iter().filter_map(LayerFacts::changed) {
+            tracing::warn!(
+                "{} was changed by another process during the run",
+                path.display()
+            );
+        }
+        self.overlays = OverlayFacts::of(drives);
+    }
+}
+
+/// One image that was inspected, and the machine that did it.
+#[derive(Debug, Serialize)]
+pub(crate) struct ImageFacts {
+    pub image: PathBuf,
+    pub accelerator: AcceleratorFacts,
+    /// QEMU's program.
+    pub qemu: PathBuf,
+    /// QEMU's version, from its greeting.
+    pub qemu_version: Option<String>,
+    /// The directory of the template that the appliance was restored from.
+    pub template: Option<PathBuf>,
+    /// When each step was over, in milliseconds since the start of the command.
+    pub phases: Phases,
+    pub overlays: Vec<OverlayFacts>,
+    /// Every layer of the image, top first.
+    pub layers: Vec<LayerFacts>,
+}
+
+/// The accelerator of a machine.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct AcceleratorFacts {
+    /// What was asked for.
+    pub asked: &'static str,
+    /// What the KVM check found; null if it was not made.
+    pub kvm: Option<&'static str>,
+    /// What QEMU says it uses.
+    pub used: Option<&'static str>,
+}
+
+/// What was written to one disk.
+#[derive(Debug, Serialize)]
+pub(crate) struct OverlayFacts {
+    /// The disk's node name.
+    disk: String,
+    /// Bytes that the overlay took at the end.
+    bytes: u64,
+}
+
+impl OverlayFacts {
+    pub fn of(drives: &Drives) -> Vec<Self> {
+        let overlays = drives.overlays().iter();
+        let facts = overlays.map(|overlay| Self {
+            disk: overlay.name().to_owned(),
+            bytes: overlay.allocated().unwrap_or(0),
+        });
+        facts.collect()
+    }
+}
+
+/// One layer's identity, before and after the machine ran.
+#[derive(Debug, Serialize)]
+pub(crate) struct LayerFacts {
+    path: PathBuf,
+    format: Format,
+    before: Identity,
+    after: Option<Identity>,
+    unchanged: Option<bool>,
+    in_use: bool,
+}
+
+impl LayerFacts {
+    /// All layers of `chains`, top first, as they are now.
+    pub fn of(chains: &[Chain]) -> Vec<Self> {
+        let layers = chains.iter().flat_map(Chain::layers);
+        let facts = layers.map(|layer| Self {
+            path: layer.path().to_owned(),
+            format: layer.format(),
+            before: layer.identity(),
+            after: None,
+            unchanged: None,
+            in_use: layer.in_use(),
+        });
+        facts.collect()
+    }
+
+    /// Compares the same layers with what they were.
+    pub fn record_end(all: &mut [Self], chains: &[Chain]) {
+        let layers = chains.iter().flat_map(Chain::layers);
+        for (facts, layer) in all.iter_mut().zip(layers) {
+            facts.after = layer.identity_now().ok();
+            facts.unchanged = facts.after.as_ref().map(|after| *after == facts.before);
+        }
+    }
+
+    /// Its path, if it was changed meanwhile.
+    fn changed(&self) -> Option<&Path> {
+        (self.unchanged == Some(false)).then_some(self.path.as_path())
+    }
+}

@@ -1,0 +1,147 @@
+//! Why something could not be done: the error, the suggested fix and the exit status, and how the
+//! errors of the floors below become one.
+
+use crate::exit::Status;
+use crate::guest::boot::BootError;
+use crate::guest::qga::QgaError;
+use crate::guest::session::SessionError;
+use crate::machine::StartError;
+
+/// Why bivouac could not do what was asked, and the suggested fix.
+#[derive(Debug)]
+pub struct Failure {
+    /// The error with its chain of causes; the outermost names the operation.
+    pub error: anyhow::Error,
+    /// The suggested fix: a command or an option, or one line to read.
+    pub mend: Option<String>,
+    /// The exit status, 125 unless something more specific is known.
+    pub status: Status,
+}
+
+impl Failure {
+    /// A failure with a suggested fix.
+    pub fn with_mend(error: impl Into<anyhow::Error>, mend: impl Into<String>) -> Self {
+        Self {
+            mend: Some(mend.into()),
+            ..Self::from(error.into())
+        }
+    }
+
+    /// The same failure with the operation that failed.
+    pub fn context(mut self, what: String) -> Self {
+        self.error = self.error.context(what);
+        self
+    }
+
+    /// Any error with a status of its own.
+    fn with_status(error: impl Into<anyhow::Error>, status: Status) -> Self {
+        Self {
+            status,
+            ..Self::from(error.into())
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self {
+            error,
+            mend: None,
+            status: Status::Failed,
+        }
+    }
+}
+
+/// For errors that have a method `mend`.
+macro_rules! failures_with_mend {
+    ($($error:ty),* $(,)?) => {$(
+        impl From<$error> for $crate::launch::failure::Failure {
+            fn from(error: $error) -> Self {
+                let mend = error.mend();
+                Self { mend, ..Self::from(anyhow::Error::from(error)) }
+            }
+        }
+    )*};
+}
+pub(crate) use failures_with_mend;
+
+failures_with_mend!(
+    crate::guest::appliance::ApplianceError,
+    crate::host::firmware::FirmwareError,
+    crate::host::kernel::KernelError,
+    crate::host::qemu::QemuError,
+    crate::host::scratch::ScratchError,
+    crate::image::ChainError,
+    crate::machine::drives::DriveError,
+    crate::template::StoreError,
+    crate::template::TemplateError,
+);
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let mend = match &error {
+            StartError::Died { .. } => return Self::with_status(error, Status::QemuDied),
+            StartError::Refused { output, .. } => mend_of_refusal(output),
+            _ => None,
+        };
+        Self {
+            mend: mend.map(str::to_owned),
+            ..anyhow::Error::from(error).into()
+        }
+    }
+}
+
+/// The fix for a refusal by QEMU, which only its own text identifies.
+fn mend_of_refusal(output: &str) -> Option<&'static str> {
+    let said = |words| output.contains(words);
+    if said("Could not set up host forwarding rule") {
+        Some("--publish with another port of the host: this one is taken")
+    } else if said("-display") && said("gtk") || said("Display 'gtk' is not available") {
+        Some("apt-get install qemu-system-gui, or --display vnc=:0")
+    } else if said("no slot/function available") {
+        Some("--bus scsi has room for all of them")
+    } else if said("sandbox") && said("not enabled") {
+        Some("a QEMU that is built with seccomp, by --qemu PATH")
+    } else if said("jit buffer") {
+        Some("more address space (`ulimit -v`) or memory: the emulator takes 1 GiB for itself")
+    } else if said("cannot set up guest memory") || said("Cannot allocate memory") {
+        Some("a smaller --memory")
+    } else {
+        None
+    }
+}
+
+impl From<BootError> for Failure {
+    fn from(error: BootError) -> Self {
+        match error {
+            BootError::Start(error) => error.into(),
+            BootError::Ended { ref end, .. } if end.status() == Status::QemuDied => {
+                Self::with_status(error, Status::QemuDied)
+            }
+            error => Self {
+                mend: error.mend(),
+                ..anyhow::Error::from(error).into()
+            },
+        }
+    }
+}
+
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Self {
+        let status = match error {
+            SessionError::Refused(_) | SessionError::Over => Status::Failed,
+            _ => Status::GuestCrashed,
+        };
+        Self::with_status(error, status)
+    }
+}
+
+impl From<QgaError> for Failure {
+    fn from(error: QgaError) -> Self {
+        let status = match error {
+            QgaError::Refused(_) => Status::Failed,
+            _ => Status::GuestCrashed,
+        };
+        Self::with_status(error, status)
+    }
+}

@@ -1,0 +1,259 @@
+//! The template of a machine that boots an image: found in the store, or built by booting the
+//! machine, with the agent injected, until nothing is being started any more.
+
+use std::fs::File;
+use std::future::Future;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+
+use super::failure::Failure;
+use super::inject::inject;
+use super::spec::{Via, VmSpec, WaitFor};
+use super::start::Launch;
+use super::supervisor::Interrupted;
+use crate::guest::session::{Command, Session, SessionError};
+use crate::image::chain::Chain;
+use crate::image::file_kind::FileKind;
+use crate::machine::Machine;
+use crate::machine::console::Sinks;
+use crate::machine::plan::{ChildFd, MemoryMapping, SnapshotConfig};
+use crate::template::key::Key;
+use crate::template::lookup::{SnapshotBuilder, TemplateSlot, get_or_build};
+use crate::template::restore::Template;
+use crate::template::save::take_snapshot;
+use crate::template::snapshot::Snapshot;
+use crate::template::{Store, TemplateError, memory};
+
+/// How long a guest may be busy after its boot before it is saved all the same.
+const BUSY_LIMIT: Duration = Duration::from_secs(60);
+
+/// A guest is idle if its CPUs worked for less than `IDLE` during `INTERVAL`.
+const INTERVAL: Duration = Duration::from_millis(500);
+const IDLE: Duration = Duration::from_millis(75);
+
+/// Why a machine is not restored.
+#[derive(Debug)]
+pub(crate) enum NotRestored {
+    /// There is no usable template; the machine can be booted.
+    Template(TemplateError),
+    /// Something that would keep the machine from booting, too.
+    Failed(Failure),
+}
+
+impl From<TemplateError> for NotRestored {
+    fn from(error: TemplateError) -> Self {
+        Self::Template(error)
+    }
+}
+
+impl From<Failure> for NotRestored {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<NotRestored> for Failure {
+    fn from(error: NotRestored) -> Self {
+        match error {
+            NotRestored::Template(error) => error.into(),
+            NotRestored::Failed(failure) => failure,
+        }
+    }
+}
+
+impl Launch<'_> {
+    /// The template of the machine: from the store, else built.
+    pub async fn template(&mut self) -> Result<(TemplateSlot, Template), NotRestored> {
+        let slot = slot(self)?;
+        let template = get_or_build(&slot, Builder(self)).await?;
+        self.facts.template = Some(match template {
+            Template::Stored(_) => "restored",
+            Template::Fresh(_) => "built",
+        });
+        self.facts.phases.mark("template");
+        Ok((slot, template))
+    }
+}
+
+fn slot(launch: &Launch<'_>) -> Result<TemplateSlot, TemplateError> {
+    let chains = launch.vm.drives.chains();
+    if let Some(why) = why_ineligible(chains, launch.spec) {
+        return Err(TemplateError::Ineligible(why));
+    }
+    let stage = match launch.spec.agent.wait_for {
+        WaitFor::Basic => "basic",
+        // It is not saved while anything is still being started.
+        WaitFor::MultiUser | WaitFor::Running => "running",
+    };
+    Ok(TemplateSlot {
+        key: Key::of_image(&launch.vm.plan, chains, stage)?,
+        store: Store::open()?,
+        limit: launch.spec.template.max_bytes,
+    })
+}
+
+/// Why a machine with these images cannot have a template: changes of something in it would not be
+/// noticed, or nothing in it could tell its clones apart.
+fn why_ineligible(chains: &[Chain], spec: &VmSpec) -> Option<String> {
+    if spec.agent.via == Via::Qga {
+        return Some("the QEMU guest agent cannot tell clones apart".to_owned());
+    }
+    if !spec.qemu_args.is_empty() {
+        return Some("--qemu-arg may name files, whose changes would not be seen".to_owned());
+    }
+    let layers = || chains.iter().flat_map(Chain::layers);
+    let why = |path: &Path, why| Some(format!("{} {why}", path.display()));
+    if let Some(device) = layers().find(|layer| layer.kind() == FileKind::BlockDevice) {
+        return why(
+            device.path(),
+            "is a block device, whose changes leave no trace",
+        );
+    }
+    let written = layers().find(|layer| layer.in_use())?;
+    why(written.path(), "is being written by another process")
+}
+
+struct Builder<'l, 'a>(&'l mut Launch<'a>);
+
+impl SnapshotBuilder for Builder<'_, '_> {
+    type Error = NotRestored;
+
+    async fn wait<T>(&mut self, lookup: impl Future<Output = T>) -> Result<T, NotRestored> {
+        let guarded = self.0.supervisor.guard(lookup).await;
+        guarded.map_err(|stopped| NotRestored::Failed(stopped.into()))
+    }
+
+    async fn build(&mut self) -> Result<Snapshot, NotRestored> {
+        let launch = &mut *self.0;
+        if !inject(launch).await? {
+            let why = "its disks hold no system that could start bivouac's agent";
+            return Err(TemplateError::Ineligible(why.to_owned()).into());
+        }
+        let headline = format!("{}, to be saved", launch.vm.headline);
+        launch.progress.status(&headline);
+        let memory = new_memory(launch)?;
+        let input = mpsc::channel(1).1;
+        let started = launch.start(Sinks::default(), input, Some(&memory)).await;
+        let mut machine = started.map_err(|interrupted| launch.failed(interrupted))?;
+        machine
+            .snapshot_allowed()
+            .await
+            .map_err(TemplateError::from)?;
+        let uses_kvm = launch.facts.accelerator.used == Some("kvm");
+        if uses_kvm != launch.vm.plan.accelerator.may_be_kvm() {
+            return Err(TemplateError::Accelerator.into());
+        }
+        let booted = boot_until_idle(launch, &mut machine).await;
+        let session = booted.map_err(|interrupted| launch.failed(interrupted))?;
+        launch.facts.phases.mark("booted");
+        check_layers(launch.vm.drives.chains())?;
+        let overlays = open_overlays(launch)?;
+        let saving = take_snapshot(machine, &launch.vm.plan, memory, overlays);
+        let snapshot = launch.supervisor.guard(saving).await;
+        drop(session);
+        let snapshot = snapshot.map_err(Failure::from)??;
+        launch.facts.phases.mark("saved");
+        launch.progress.status("keeping the template");
+        Ok(snapshot)
+    }
+
+    fn template_error(error: &NotRestored) -> Option<&TemplateError> {
+        match error {
+            NotRestored::Template(error) => Some(error),
+            NotRestored::Failed(_) => None,
+        }
+    }
+}
+
+impl Launch<'_> {
+    /// Why the machine did not boot.
+    pub fn failed(&self, interrupted: Interrupted) -> Failure {
+        match interrupted {
+            Interrupted::Failed(failure) => failure,
+            Interrupted::Ended { end, tail } => self.vm.failure(&end, &tail),
+        }
+    }
+}
+
+/// A file for the guest's memory, in the plan.
+fn new_memory(launch: &mut Launch<'_>) -> Result<File, Failure> {
+    let memory = memory::new(launch.vm.plan.memory_mib).context("the guest's memory")?;
+    launch.vm.plan.snapshot = Some(SnapshotConfig {
+        memory: ChildFd(memory.as_raw_fd()),
+        mapping: MemoryMapping::Shared,
+        placeholder_disks: 0,
+        generation_id: true,
+    });
+    Ok(memory)
+}
+
+fn open_overlays(launch: &Launch<'_>) -> Result<Vec<File>, Failure> {
+    let overlays = launch.vm.drives.overlays().iter();
+    let overlays = overlays.map(|overlay| overlay.as_fd().try_clone_to_owned().map(Into::into));
+    Ok(overlays.collect::<Result<_, _>>().context("the overlays")?)
+}
+
+/// Refuses images that were changed while the machine booted.
+fn check_layers(chains: &[Chain]) -> Result<(), TemplateError> {
+    for layer in chains.iter().flat_map(Chain::layers) {
+        if layer.identity_now().ok() != Some(layer.identity()) {
+            let why = format!("{} was changed meanwhile", layer.path().display());
+            return Err(TemplateError::Ineligible(why));
+        }
+    }
+    Ok(())
+}
+
+async fn boot_until_idle(
+    launch: &mut Launch<'_>,
+    machine: &mut Machine,
+) -> Result<Session, Interrupted> {
+    let all_started = launch.spec.agent.wait_for != WaitFor::Basic;
+    let session = launch.wait_for_agent(machine, all_started).await?;
+    let idle = wait_until_idle(&session, machine.id());
+    launch.supervisor.run(machine, idle).await??;
+    Ok(session)
+}
+
+/// Writes everything to the disks, and waits until the guest does little: what it is doing when it
+/// is saved, every clone does again.
+async fn wait_until_idle(session: &Session, process: Option<u32>) -> Result<(), SessionError> {
+    // What every command needs is in memory then.
+    let command = Command {
+        argv: ["/bin/sh", "-c", ":"].map(Into::into).into(),
+        ..Command::default()
+    };
+    match session.exec(command).await {
+        Ok(mut exec) => drop(exec.wait().await?),
+        Err(SessionError::Refused(trouble)) => tracing::debug!("{trouble}"),
+        Err(error) => return Err(error),
+    }
+    session.sync().await?;
+    let started = tokio::time::Instant::now();
+    let mut before = process.and_then(cpu_time);
+    while before.is_some() && started.elapsed() < BUSY_LIMIT {
+        tokio::time::sleep(INTERVAL).await;
+        let now = process.and_then(cpu_time);
+        match (before, now) {
+            (Some(before), Some(now)) if now.saturating_sub(before) >= IDLE => {}
+            _ => break,
+        }
+        before = now;
+    }
+    Ok(())
+}
+
+/// The CPU time of a process so far (proc(5)).
+fn cpu_time(process: u32) -> Option<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, in parentheses, may hold anything.
+    let (_, numbers) = text.rsplit_once(')')?;
+    let mut ticks = numbers.split_ascii_whitespace().skip(11);
+    let mut next = || ticks.next()?.parse::<u64>().ok();
+    // On x86-64 the kernel counts a hundred of them a second for every program.
+    Some(Duration::from_millis((next()? + next()?) * 10))
+}

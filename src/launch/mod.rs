@@ -1,0 +1,64 @@
+//! Gets a running guest: cold, warm, or as an appliance.
+//!
+//! `spec` is what is wanted, as plain data. `prepare` finds out what that means on this host,
+//! `start` starts QEMU, and `supervisor` is the event loop of the machine's life.
+//!
+//! - A guest that boots for commands: `inject` puts the agent into the overlays, `wait_agent` waits
+//!   until it is ready, `running` is the result.
+//! - A warm start: `warm_start` restores the machine from its template, which `image_template`
+//!   finds or builds.
+//! - An appliance with an image's disk: `appliance` starts one, `appliance_session` inspects an
+//!   image in it.
+//!
+//! A program may use this floor as a library:
+//!
+//! ```no_run
+//! use bivouac::launch::{self, Command, ExecEnd, Failure, Quiet, StartMode, VmSpec};
+//!
+//! fn main() -> Result<(), Failure> {
+//!     let spec = VmSpec {
+//!         start: StartMode::Warm,
+//!         ..VmSpec::of_image("debian12.qcow2")
+//!     };
+//!     let end = launch::run_command(&spec, Command::new(["uname", "-r"]), &Quiet)?;
+//!     assert_eq!(end, ExecEnd::Exited(0));
+//!     // Several commands in one machine:
+//!     launch::with_vm(&spec, &Quiet, async |vm| {
+//!         vm.status(Command::new(["systemctl", "stop", "cron"])).await?;
+//!         vm.status(Command::new(["test", "-e", "/run/crond.pid"])).await
+//!     })?;
+//!     Ok(())
+//! }
+//! ```
+
+pub(crate) mod accelerator;
+pub(crate) mod appliance;
+pub(crate) mod appliance_session;
+mod devices;
+mod drives;
+mod end_message;
+pub(crate) mod facts;
+pub(crate) mod failure;
+pub(crate) mod image_template;
+mod inject;
+pub(crate) mod keyboard;
+pub(crate) mod outcome;
+pub(crate) mod prepare;
+pub(crate) mod progress;
+mod running;
+mod runtime;
+mod signals;
+pub mod spec;
+pub(crate) mod start;
+pub(crate) mod supervisor;
+mod vm;
+mod wait_agent;
+mod warm_start;
+
+pub use crate::guest::session::{Command, ExecEnd, Session, Stdio};
+pub use failure::Failure;
+pub use outcome::Outcome;
+pub use progress::{Progress, Quiet};
+pub use runtime::block_on;
+pub use spec::{Purpose, StartMode, VmSpec};
+pub use vm::{Vm, run_command, with_vm};

@@ -1,0 +1,210 @@
+//! From a [`VmSpec`] to a machine that can be started: finds out what the host has, opens the
+//! images, makes the overlays, and writes all of it into a [`Plan`]. Starts nothing.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+
+use super::drives::{place, resolve};
+use super::facts::{Facts, LayerFacts};
+use super::failure::Failure;
+use super::spec::{FirmwareSpec, Purpose, StartMode, VmSpec};
+use super::{accelerator, devices};
+use crate::host::{firmware, qemu};
+use crate::image::Format;
+use crate::image::chain::Request;
+use crate::image::printable::shell_line;
+use crate::machine::args::argv;
+use crate::machine::console::Sinks;
+use crate::machine::drives::Drives;
+use crate::machine::plan::{
+    AGENT_PORT, Accelerator, AgentPort, ChildFd, Disk, Firmware, Layer, Plan,
+};
+use crate::machine::{Channels, HeldResources};
+
+/// Stands for a descriptor that is not open yet.
+const NOT_OPEN: ChildFd = ChildFd(-1);
+
+/// A machine ready to be started, with everything that it holds open.
+#[derive(Debug)]
+pub(crate) struct PreparedVm {
+    pub plan: Plan,
+    /// Images and overlays.
+    pub drives: Drives,
+    /// How many bytes QEMU may write to one file.
+    pub max_write: Option<u64>,
+    /// A file that gets a copy of the console.
+    pub console_log: Option<File>,
+    /// One line that says what is being started.
+    pub headline: String,
+}
+
+impl PreparedVm {
+    /// Where the console's output goes: to `output`, and to the console log if there is one.
+    pub fn sinks(&self, output: Option<mpsc::Sender<Vec<u8>>>) -> Result<Sinks, Failure> {
+        let log = self.console_log.as_ref().map(File::try_clone).transpose();
+        let log = log.context("--console-log")?;
+        Ok(Sinks { output, log })
+    }
+
+    /// What QEMU is started with besides its arguments.
+    pub fn resources(
+        &self,
+        channels: Channels,
+        sinks: Sinks,
+        input: mpsc::Receiver<Vec<u8>>,
+    ) -> HeldResources<'_> {
+        HeldResources {
+            channels,
+            files: self.drives.files(),
+            max_file_size: self.max_write,
+            sinks,
+            input,
+        }
+    }
+
+    /// Opens the channels for the next start.
+    pub fn connect(&mut self) -> std::io::Result<Channels> {
+        let channels = Channels::new(self.plan.agent.is_some())?;
+        self.plan.qmp = channels.qmp_fd();
+        self.plan.console = channels.console_fd();
+        if let (Some(port), Some(connected)) = (&mut self.plan.agent, channels.agent_fd()) {
+            port.fd = connected.fd;
+        }
+        Ok(channels)
+    }
+
+    /// QEMU's command line, quoted for a shell.
+    pub fn command_line(&mut self) -> Result<String, Failure> {
+        let _channels = self.connect().context("making QEMU's channels")?;
+        let program = self.plan.qemu.as_os_str().to_owned();
+        Ok(shell_line(std::iter::once(program).chain(argv(&self.plan))))
+    }
+}
+
+/// Prepares the machine of `spec`. What is learnt on the way goes into `facts`, also if it fails.
+pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Failure> {
+    let qemu = qemu::find(spec.qemu.as_deref())?;
+    facts.qemu = Some(qemu.clone());
+    let mut drives = Drives::new(place(&spec.overlay)?);
+    let machine = devices::machine_type(spec)?;
+    devices::check_room(spec)?;
+    devices::check_qemu_args(spec)?;
+    let (disks, mut cdroms) = open_disks(spec, &mut drives)?;
+    let firmware = open_firmware(&mut drives, &spec.firmware, &machine)?;
+    for iso in &spec.cdroms {
+        cdroms.push(drives.read_only(resolve(&of_format(iso.clone(), Format::Raw))?));
+    }
+    facts.layers = LayerFacts::of(drives.chains());
+    facts.phases.mark("images");
+    let accelerator = accelerator::choose(spec.accelerator, &mut facts.accelerator)?;
+    facts.phases.mark("kvm-check");
+    let has_agent = spec.purpose == Purpose::Commands || spec.start == StartMode::Warm;
+    let plan = Plan {
+        qemu,
+        machine,
+        accelerator,
+        cpu: spec.cpu.clone(),
+        cpus: spec.cpus,
+        memory_mib: spec.memory_mib,
+        firmware,
+        bus: spec.bus,
+        disks,
+        cdroms,
+        kernel: (spec.kernel.as_ref())
+            .map(devices::direct_kernel)
+            .transpose()?,
+        network: spec.network.clone(),
+        display: spec.display.clone(),
+        reboot: spec.reboot,
+        qmp: NOT_OPEN,
+        console: NOT_OPEN,
+        agent: has_agent.then_some(AgentPort {
+            fd: NOT_OPEN,
+            name: AGENT_PORT,
+        }),
+        snapshot: None,
+        extra: spec.qemu_args.clone(),
+    };
+    Ok(PreparedVm {
+        headline: headline(spec, accelerator),
+        plan,
+        drives,
+        max_write: spec.overlay.max_write,
+        console_log: None,
+    })
+}
+
+/// Opens the image and the further disks: disks and CD-ROMs.
+fn open_disks(spec: &VmSpec, drives: &mut Drives) -> Result<(Vec<Disk>, Vec<Layer>), Failure> {
+    let (mut disks, mut cdroms) = (Vec::new(), Vec::new());
+    if let Some(image) = &spec.image {
+        let chain = resolve(image)?;
+        // An ISO that boots only from a CD-ROM drive is put into one, and needs no overlay.
+        if chain.top().is_optical_only() {
+            cdroms.push(drives.read_only(chain));
+        } else {
+            disks.push(drives.disk("disk0", chain, None)?);
+        }
+    }
+    for disk in &spec.disks {
+        let request = Request {
+            image: disk.image.clone(),
+            format: disk.format,
+            backing: vec![],
+        };
+        let name = format!("disk{}", disks.len());
+        disks.push(drives.disk(&name, resolve(&request)?, disk.serial.clone())?);
+    }
+    Ok((disks, cdroms))
+}
+
+fn open_firmware(
+    drives: &mut Drives,
+    spec: &FirmwareSpec,
+    machine: &str,
+) -> Result<Firmware, Failure> {
+    match spec {
+        FirmwareSpec::Bios => return Ok(Firmware::Bios),
+        FirmwareSpec::File(path) => {
+            return Ok(Firmware::File(devices::readable(path, "--firmware")?));
+        }
+        FirmwareSpec::Uefi => {}
+    }
+    let uefi = firmware::find_uefi(machine)?;
+    let format = |name: &str| {
+        Format::of_driver(name)
+            .with_context(|| format!("firmware of format {name}, which bivouac does not know"))
+    };
+    let code = resolve(&of_format(uefi.code, format(&uefi.code_format)?))?;
+    let vars = resolve(&of_format(uefi.vars_template, format(&uefi.vars_format)?))?;
+    Ok(Firmware::Uefi {
+        code: drives.read_only(code),
+        vars: drives.disk("firmware-vars", vars, None)?,
+    })
+}
+
+/// An image of a known format.
+fn of_format(image: PathBuf, format: Format) -> Request {
+    Request {
+        image,
+        format: Some(format),
+        backing: Vec::new(),
+    }
+}
+
+fn headline(spec: &VmSpec, accelerator: Accelerator) -> String {
+    let image = spec.image.as_ref().map(|request| &request.image);
+    let what = image.or(spec.kernel.as_ref().map(|kernel| &kernel.kernel));
+    let name = what.and_then(|path| path.file_name()).unwrap_or_default();
+    let accelerator = match accelerator {
+        Accelerator::Tcg => "TCG",
+        Accelerator::Kvm | Accelerator::KvmThenTcg => "KVM",
+    };
+    format!(
+        "starting {} ({accelerator}; Ctrl-A X leaves)",
+        name.display()
+    )
+}

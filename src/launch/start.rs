@@ -1,0 +1,103 @@
+//! Starts QEMU from a [`PreparedVm`].
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+
+use super::facts::Facts;
+use super::failure::Failure;
+use super::prepare::PreparedVm;
+use super::progress::Progress;
+use super::spec::VmSpec;
+use super::supervisor::{Interrupted, Stopped, Supervisor};
+use crate::guest::session::Session;
+use crate::machine::args::argv;
+use crate::machine::console::Sinks;
+use crate::machine::plan::Accelerator;
+use crate::machine::{HeldResources, Machine};
+use crate::template::restore::Template;
+
+/// One VM on its way from its specification to a running machine, and what goes with it.
+pub(crate) struct Launch<'a> {
+    pub spec: &'a VmSpec,
+    pub vm: PreparedVm,
+    pub supervisor: Supervisor,
+    pub progress: &'a dyn Progress,
+    pub facts: &'a mut Facts,
+}
+
+/// A machine that runs, and whose agent is ready.
+#[derive(Debug)]
+pub(crate) struct RunningVm {
+    /// Dropped, it kills QEMU.
+    pub machine: Machine,
+    pub session: Session,
+    /// The console's input, of a machine that was restored.
+    pub to_guest: Option<mpsc::Sender<Vec<u8>>>,
+    /// Held while the machine runs, so that it is not removed. None if the machine was booted.
+    #[allow(dead_code, reason = "its locks are what it is held for")]
+    pub template: Option<Template>,
+}
+
+impl Launch<'_> {
+    /// Starts QEMU and lets the CPUs run; dropping it half way kills QEMU. `memory` is the file of
+    /// the guest's memory, if that is one.
+    pub async fn start(
+        &mut self,
+        sinks: Sinks,
+        input: mpsc::Receiver<Vec<u8>>,
+        memory: Option<&File>,
+    ) -> Result<Machine, Interrupted> {
+        let channels = self.vm.connect().context("making QEMU's channels")?;
+        let mut resources = self.vm.resources(channels, sinks, input);
+        resources.files.extend(memory.map(AsFd::as_fd));
+        let starting = start(&self.vm, resources, self.facts);
+        match self.supervisor.guard(starting).await {
+            Ok(machine) => Ok(machine?),
+            Err(Stopped(end)) => Err(Interrupted::Ended {
+                end,
+                tail: Vec::new(),
+            }),
+        }
+    }
+
+    /// Ends the machine at once: nothing in it is kept.
+    pub async fn stop(&mut self, mut machine: Machine) -> Result<(), Failure> {
+        self.progress.clear_status();
+        self.facts.phases.mark("ended");
+        let stopped = machine.stop(Duration::ZERO).await;
+        Ok(stopped.context("ending QEMU")?)
+    }
+}
+
+async fn start(
+    vm: &PreparedVm,
+    resources: HeldResources<'_>,
+    facts: &mut Facts,
+) -> Result<Machine, Failure> {
+    let mut machine = Machine::start(vm.plan.qemu.clone(), &argv(&vm.plan), resources).await?;
+    facts.phases.mark("greeted");
+    // QEMU has opened every image by now, and no guest has run.
+    vm.drives.check_headers()?;
+    let uses_kvm = record(&mut machine, facts).await?;
+    if !uses_kvm && vm.plan.accelerator != Accelerator::Tcg {
+        tracing::warn!("QEMU could not use KVM; the guest is emulated (TCG), which is slower");
+    }
+    machine.cont().await?;
+    facts.phases.mark("running");
+    Ok(machine)
+}
+
+/// Records QEMU's version and accelerator. Whether it uses KVM.
+pub(super) async fn record(
+    machine: &mut Machine,
+    facts: &mut Facts,
+) -> Result<bool, crate::machine::StartError> {
+    facts.qemu_version = Some(machine.version().to_string());
+    let uses_kvm = machine.uses_kvm().await?;
+    facts.accelerator.used = Some(if uses_kvm { "kvm" } else { "tcg" });
+    Ok(uses_kvm)
+}

@@ -1,0 +1,305 @@
+//! The event loop of a machine's life: what the machine reports, signals, deadlines, and the keys
+//! of a terminal. Everything that waits for a machine waits here.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::sys::signal::Signal;
+use tokio::time::{Instant, sleep_until};
+
+use super::end_message;
+use super::failure::Failure;
+use super::keyboard::Keyboard;
+use super::signals::Signals;
+use crate::exit::Status;
+use crate::machine::console::ConsoleEvent;
+use crate::machine::end::End;
+use crate::machine::terminal::{Key, Terminal};
+use crate::machine::{Machine, MachineEvent};
+use crate::sys;
+
+/// How long a guest whose console waits for a person may still come up by itself: its agent may
+/// start at the same moment, and knows better.
+const UNATTENDED: Duration = Duration::from_secs(10);
+
+/// How long after its agent's end a machine's own end may follow.
+const END_FOLLOWS: Duration = Duration::from_secs(1);
+
+/// Waits for a machine, and for everything that may end its work.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    signals: Signals,
+    timeout: Option<Deadline>,
+    boot_timeout: Option<Deadline>,
+    pub keyboard: Keyboard,
+    /// Raw while it is here.
+    terminal: Option<Terminal>,
+}
+
+/// What the machine is to be told, or the user wants.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Something was seen on the console.
+    Console(ConsoleEvent),
+    /// A signal that asks to end.
+    Signal(Signal),
+    /// Stop, as by Ctrl-Z; `whole_job` if the other processes of the job got no signal.
+    Suspend { whole_job: bool },
+    /// List the keys.
+    Help,
+}
+
+/// Why some work with a machine was not done.
+#[derive(Debug)]
+pub(crate) enum Interrupted {
+    /// The machine ended, or bivouac was told to end it.
+    Ended {
+        end: End,
+        /// The console's last lines.
+        tail: Vec<String>,
+    },
+    Failed(Failure),
+}
+
+impl Interrupted {
+    pub fn ended(end: End, machine: &Machine) -> Self {
+        Self::Ended {
+            end,
+            tail: machine.console_tail(),
+        }
+    }
+}
+
+impl<E: Into<Failure>> From<E> for Interrupted {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// A signal or a deadline ended some work before there was a machine.
+#[derive(Debug)]
+pub(crate) struct Stopped(pub End);
+
+impl From<Stopped> for Failure {
+    fn from(Stopped(end): Stopped) -> Self {
+        end_message::stopped(&end)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Deadline {
+    at: Instant,
+    end: End,
+}
+
+impl Deadline {
+    fn of(option: &'static str, length: Duration) -> Self {
+        Self {
+            at: Instant::now() + length,
+            end: End::TimedOut { option, length },
+        }
+    }
+}
+
+impl Supervisor {
+    /// From here on signals no longer end the process by themselves. `timeout` counts from now.
+    pub fn new(timeout: Option<Duration>) -> Result<Self, Failure> {
+        Ok(Self {
+            signals: Signals::listen().context("listening for signals")?,
+            timeout: timeout.map(|length| Deadline::of("--timeout", length)),
+            boot_timeout: None,
+            keyboard: Keyboard::default(),
+            terminal: None,
+        })
+    }
+
+    /// Sets the deadline of a boot, which counts from now, or clears it.
+    pub fn set_boot_timeout(&mut self, length: Option<Duration>) {
+        self.boot_timeout = length.map(|length| Deadline::of("--boot-timeout", length));
+    }
+
+    /// From here on only signals end the work.
+    pub fn clear_deadlines(&mut self) {
+        (self.timeout, self.boot_timeout) = (None, None);
+    }
+
+    /// Makes the terminal raw, and listens to its keys.
+    pub fn attach(
+        &mut self,
+        terminal: Option<Terminal>,
+        keyboard: Keyboard,
+    ) -> Result<(), Failure> {
+        self.keyboard = keyboard;
+        self.terminal = terminal;
+        if let Some(terminal) = &mut self.terminal {
+            terminal.make_raw().context("setting up the terminal")?;
+        }
+        Ok(())
+    }
+
+    /// Gives the terminal back. Whether there was one that takes output.
+    pub fn detach(&mut self) -> bool {
+        self.keyboard = Keyboard::default();
+        let terminal = self.terminal.take();
+        terminal.is_some_and(|mut terminal| terminal.restore())
+    }
+
+    /// Does some work while no machine runs that would have to be suspended with us.
+    pub async fn guard<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stopped> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            signal = self.signals.next_ending() => Err(Stopped(End::Signalled(signal as i32))),
+            end = passed([&self.timeout, &self.boot_timeout]) => Err(Stopped(end)),
+        }
+    }
+
+    /// The next event; an error if it is the end. May be dropped and called again.
+    pub async fn next(&mut self, machine: &mut Machine) -> Result<Event, Interrupted> {
+        let end = tokio::select! {
+            biased;
+            news = machine.next() => match news.context("running the machine")? {
+                MachineEvent::Ended(end) => end,
+                MachineEvent::Console(sighting) => return Ok(Event::Console(sighting)),
+            },
+            signal = self.signals.next() => return Ok(match signal {
+                // The other processes of the job got their own, if it came from a terminal.
+                Signal::SIGTSTP => Event::Suspend { whole_job: false },
+                signal => Event::Signal(signal),
+            }),
+            key = self.keyboard.next() => match key {
+                Key::Leave => End::UserQuit,
+                Key::Suspend => return Ok(Event::Suspend { whole_job: true }),
+                Key::Help | Key::Pass(_) => return Ok(Event::Help),
+            },
+            end = passed([&self.timeout, &self.boot_timeout]) => end,
+        };
+        Err(Interrupted::ended(end, machine))
+    }
+
+    /// What an event means where nothing else is made of it.
+    pub async fn handle(&mut self, machine: &mut Machine, event: Event) -> Result<(), Interrupted> {
+        match event {
+            Event::Signal(signal) => {
+                Err(Interrupted::ended(End::Signalled(signal as i32), machine))
+            }
+            Event::Suspend { whole_job } => self.suspend(machine, whole_job).await,
+            Event::Console(_) | Event::Help => Ok(()),
+        }
+    }
+
+    /// Does some work in which `machine` takes part. If that is interrupted, the machine is still
+    /// there, unless it ended.
+    pub async fn run<T>(
+        &mut self,
+        machine: &mut Machine,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Interrupted> {
+        self.serve(machine, work, false).await
+    }
+
+    /// [`Supervisor::run`] for the boot of a guest without a person at its console: if it waits for
+    /// one there, that is its end, unless the work is done soon after.
+    pub async fn run_boot<T>(
+        &mut self,
+        machine: &mut Machine,
+        limit: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Interrupted> {
+        self.set_boot_timeout(Some(limit));
+        let done = self.serve(machine, work, true).await;
+        self.set_boot_timeout(None);
+        done
+    }
+
+    async fn serve<T>(
+        &mut self,
+        machine: &mut Machine,
+        work: impl Future<Output = T>,
+        is_boot: bool,
+    ) -> Result<T, Interrupted> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            let event = tokio::select! {
+                // A result counts, also if the machine ends at that moment.
+                biased;
+                done = &mut work => return Ok(done),
+                event = self.next(machine) => event?,
+            };
+            match event {
+                Event::Console(ConsoleEvent::Stuck(how)) if is_boot => {
+                    let deadline = Deadline {
+                        at: Instant::now() + UNATTENDED,
+                        end: End::BootFailed { how },
+                    };
+                    let earlier = self.boot_timeout.take_if(|boot| boot.at <= deadline.at);
+                    self.boot_timeout = earlier.or(Some(deadline));
+                }
+                event => self.handle(machine, event).await?,
+            }
+        }
+    }
+
+    /// [`Supervisor::run`] for a conversation with the guest's agent.
+    pub async fn converse<T, E: Into<Failure>>(
+        &mut self,
+        machine: &mut Machine,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Interrupted> {
+        match self.run(machine, work).await? {
+            Ok(done) => Ok(done),
+            Err(error) => Err(self.explain(machine, error.into()).await),
+        }
+    }
+
+    /// The machine's own end, if it follows, says more than that its agent no longer answers.
+    pub async fn explain(&mut self, machine: &mut Machine, failure: Failure) -> Interrupted {
+        if failure.status == Status::GuestCrashed {
+            let ended = self.run(machine, std::future::pending::<()>());
+            if let Ok(Err(interrupted @ Interrupted::Ended { .. })) =
+                tokio::time::timeout(END_FOLLOWS, ended).await
+            {
+                return interrupted;
+            }
+        }
+        Interrupted::Failed(failure)
+    }
+
+    /// As Ctrl-Z: the guest stops with us, and continues with us; the terminal is given back
+    /// meanwhile. A signal ends it while QEMU does not answer.
+    async fn suspend(&mut self, machine: &mut Machine, whole_job: bool) -> Result<(), Interrupted> {
+        tokio::select! {
+            paused = machine.pause() => paused?,
+            signal = self.signals.next_ending() => {
+                return Err(Interrupted::ended(End::Signalled(signal as i32), machine));
+            }
+        }
+        if let Some(terminal) = &mut self.terminal {
+            terminal.restore();
+        }
+        sys::stop_like_a_terminal(whole_job).context("stopping")?;
+        if let Some(terminal) = &mut self.terminal {
+            terminal.make_raw().context("setting up the terminal")?;
+        }
+        tokio::select! {
+            running = machine.cont() => running?,
+            signal = self.signals.next_ending() => {
+                return Err(Interrupted::ended(End::Signalled(signal as i32), machine));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Waits for the earliest of the deadlines; for ever if there is none.
+async fn passed(deadlines: [&Option<Deadline>; 2]) -> End {
+    let earliest = deadlines.into_iter().flatten().min_by_key(|one| one.at);
+    match earliest {
+        Some(Deadline { at, end }) => {
+            sleep_until(*at).await;
+            end.clone()
+        }
+        None => std::future::pending().await,
+    }
+}

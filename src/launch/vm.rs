@@ -1,0 +1,90 @@
+//! Machines for programs that use the library.
+
+use std::time::Instant;
+
+use super::facts::Facts;
+use super::failure::Failure;
+use super::prepare::prepare;
+use super::progress::Progress;
+use super::runtime::block_on;
+use super::spec::VmSpec;
+use super::start::{Launch, RunningVm};
+use super::supervisor::Supervisor;
+use crate::guest::session::{Command, ExecEnd, Session, Stdio};
+
+/// A machine whose agent is ready. It is killed when the work with it returns.
+pub struct Vm<'l, 'a> {
+    launch: &'l mut Launch<'a>,
+    running: &'l mut RunningVm,
+}
+
+impl Vm<'_, '_> {
+    /// Runs a command without input or output, and waits for its end.
+    pub async fn status(&mut self, command: Command) -> Result<ExecEnd, Failure> {
+        let stdio = Stdio {
+            stdin: false,
+            stdout: false,
+            stderr: false,
+        };
+        self.run(async |session| session.exec_with(command, stdio).await?.wait().await)
+            .await
+    }
+
+    /// Does any work with the session. It fails early if the machine ends, a signal arrives or the
+    /// timeout passes; the machine is of no use then.
+    pub async fn run<T, E: Into<Failure>>(
+        &mut self,
+        work: impl AsyncFnOnce(&Session) -> Result<T, E>,
+    ) -> Result<T, Failure> {
+        let work = work(&self.running.session);
+        let supervisor = &mut self.launch.supervisor;
+        let done = supervisor.converse(&mut self.running.machine, work).await;
+        done.map_err(|interrupted| self.launch.failed(interrupted))
+    }
+}
+
+/// Starts the machine of `spec`, does `work` with it, and ends it. The spec's purpose has to be
+/// [`Purpose::Commands`](super::Purpose), and its agent bivouac's own.
+///
+/// Must be called on the main thread, before any other is started: the kernel kills QEMU when the
+/// thread ends that started it. SIGINT and its like end the work while it runs.
+pub fn with_vm<T>(
+    spec: &VmSpec,
+    progress: &dyn Progress,
+    work: impl AsyncFnOnce(&mut Vm<'_, '_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut facts = Facts::since(Instant::now());
+    block_on(async {
+        let vm = prepare(spec, &mut facts)?;
+        let mut launch = Launch {
+            spec,
+            vm,
+            supervisor: Supervisor::new(spec.timeout)?,
+            progress,
+            facts: &mut facts,
+        };
+        let started = launch.start_for_commands(None).await;
+        let Some(mut running) = started.map_err(|interrupted| launch.failed(interrupted))? else {
+            return Err(anyhow::anyhow!("the image cannot run bivouac's agent").into());
+        };
+        progress.clear_status();
+        let mut vm = Vm {
+            launch: &mut launch,
+            running: &mut running,
+        };
+        let done = work(&mut vm).await;
+        let stopped = launch.stop(running.machine).await;
+        let done = done?;
+        stopped.map(|()| done)
+    })
+}
+
+/// Starts the machine of `spec` and runs one command in it, without input or output. See
+/// [`with_vm`].
+pub fn run_command(
+    spec: &VmSpec,
+    command: Command,
+    progress: &dyn Progress,
+) -> Result<ExecEnd, Failure> {
+    with_vm(spec, progress, async |vm| vm.status(command).await)
+}

@@ -1,0 +1,144 @@
+//! A warm start: the machine is restored from its template with new overlays over the saved ones,
+//! and made different from its other clones. If that fails, it can be booted.
+
+use tokio::sync::mpsc;
+
+use super::facts::{Facts, LayerFacts};
+use super::failure::Failure;
+use super::image_template::NotRestored;
+use super::prepare::{PreparedVm, prepare};
+use super::spec::Purpose;
+use super::start::{Launch, RunningVm, record};
+use crate::guest::session::{Session, random};
+use crate::guest::wire::CloneIdentity;
+use crate::machine::Machine;
+use crate::machine::console::Sinks;
+use crate::machine::plan::{Firmware, Network, SnapshotConfig};
+use crate::template::TemplateError;
+use crate::template::lookup::mark_unusable;
+use crate::template::restore::{Template, resume, start_restored};
+
+impl Launch<'_> {
+    /// Restores the machine, whose console goes to `output`. If that fails, warns why, prepares the
+    /// machine again to be booted, and returns None.
+    pub async fn start_warm(
+        &mut self,
+        output: Option<mpsc::Sender<Vec<u8>>>,
+    ) -> Result<Option<RunningVm>, Failure> {
+        let error = match self.restore(output).await {
+            Ok(vm) => return Ok(Some(vm)),
+            Err(NotRestored::Failed(failure)) => return Err(failure),
+            Err(NotRestored::Template(error)) => anyhow::Error::from(error),
+        };
+        self.progress.clear_status();
+        // A machine that boots for its console has no agent that could set them.
+        let agent = &self.spec.agent;
+        let sets_identity = agent.hostname.is_some() || agent.new_machine_id;
+        if self.spec.purpose == Purpose::Console && sets_identity {
+            return Err(Failure::with_mend(
+                error.context("--hostname and --new-machine-id want a machine that is restored"),
+                "-- CMD or --tty, with which a machine that boots is told them too",
+            ));
+        }
+        tracing::warn!("{error:#}; the machine is booted");
+        self.facts.template = None;
+        let console_log = self.vm.console_log.take();
+        self.vm = prepare(self.spec, self.facts)?;
+        self.vm.console_log = console_log;
+        Ok(None)
+    }
+
+    async fn restore(
+        &mut self,
+        output: Option<mpsc::Sender<Vec<u8>>>,
+    ) -> Result<RunningVm, NotRestored> {
+        let (slot, template) = self.template().await?;
+        let sinks = self.vm.sinks(output)?;
+        let mut identity = self.spec.agent.identity()?;
+        if self.vm.plan.network != Network::None {
+            // The saved machine's address is that of every clone.
+            let [a, b, c] = random().map_err(Failure::from)?;
+            identity.get_or_insert_default().hardware_address = Some([0x52, 0x54, 0, a, b, c]);
+        }
+        let forbid_reset = self.spec.purpose == Purpose::Commands;
+        let cloning = async {
+            let (mut machine, to_guest) =
+                start_clone(&mut self.vm, &template, sinks, self.facts).await?;
+            let session = join(&mut machine, identity, self.facts).await?;
+            if self.vm.plan.reboot && forbid_reset {
+                machine.forbid_reset().await?;
+            }
+            self.facts.phases.mark("ready");
+            Ok((machine, session, to_guest))
+        };
+        match self
+            .supervisor
+            .guard(cloning)
+            .await
+            .map_err(Failure::from)?
+        {
+            Ok((machine, session, to_guest)) => Ok(RunningVm {
+                machine,
+                session,
+                to_guest: Some(to_guest),
+                template: Some(template),
+            }),
+            Err(error) => {
+                mark_unusable(&slot, template, &error);
+                Err(NotRestored::Template(error))
+            }
+        }
+    }
+}
+
+/// Starts a clone of `template` and lets its CPUs run.
+async fn start_clone(
+    vm: &mut PreparedVm,
+    template: &Template,
+    sinks: Sinks,
+    facts: &mut Facts,
+) -> Result<(Machine, mpsc::Sender<Vec<u8>>), TemplateError> {
+    let channels = vm.connect()?;
+    put_over(vm, template)?;
+    facts.layers = LayerFacts::of(vm.drives.chains());
+    let (to_guest, input) = mpsc::channel(64);
+    let resources = vm.resources(channels, sinks, input);
+    let saving = |memory, mapping| SnapshotConfig {
+        memory,
+        mapping,
+        placeholder_disks: 0,
+        generation_id: true,
+    };
+    let (plan, phases) = (vm.plan.clone(), &facts.phases);
+    let mut machine = start_restored(plan, saving, template, &vm.drives, resources, phases).await?;
+    if record(&mut machine, facts).await? != vm.plan.accelerator.may_be_kvm() {
+        return Err(TemplateError::Accelerator);
+    }
+    machine.cont().await?;
+    Ok((machine, to_guest))
+}
+
+/// Puts new overlays over the template's.
+fn put_over(vm: &mut PreparedVm, template: &Template) -> Result<(), TemplateError> {
+    let vars = match &mut vm.plan.firmware {
+        Firmware::Uefi { vars, .. } => Some(vars),
+        Firmware::Bios | Firmware::File(_) => None,
+    };
+    let disks = vm.plan.disks.iter_mut().chain(vars);
+    for (disk, (overlay, layers)) in disks.zip(vm.drives.push_layer(&template.overlays())?) {
+        (disk.overlay, disk.layers) = (overlay, layers);
+    }
+    Ok(())
+}
+
+async fn join(
+    machine: &mut Machine,
+    identity: Option<CloneIdentity>,
+    facts: &Facts,
+) -> Result<Session, TemplateError> {
+    let session = resume(machine, &facts.phases).await?;
+    if let Some(identity) = identity {
+        session.identify(identity).await?;
+    }
+    Ok(session)
+}

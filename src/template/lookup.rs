@@ -1,0 +1,141 @@
+//! Finds a template in the store or has it built, publishes what was built, and takes a template
+//! out of use that turned out not to work.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::error::{BUSY_LIMIT, TemplateError};
+use super::key::Key;
+use super::restore::Template;
+use super::snapshot::Snapshot;
+use super::store::{BuildLock, Builder, Entry, Store, StoreError};
+use crate::guest::session::SessionError;
+
+/// How often to check whether another process that builds the template is done.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Where a template belongs.
+#[derive(Debug)]
+pub(crate) struct TemplateSlot {
+    pub store: Store,
+    pub key: Key,
+    /// How many bytes all templates may take.
+    pub limit: u64,
+}
+
+/// Builds the snapshot of a machine that has no template yet.
+pub(crate) trait SnapshotBuilder {
+    type Error: From<TemplateError>;
+
+    /// Waits for the store, which may take as long as another process builds.
+    async fn wait<T>(&mut self, lookup: impl Future<Output = T>) -> Result<T, Self::Error>;
+
+    async fn build(&mut self) -> Result<Snapshot, Self::Error>;
+
+    /// What a failed build says about the template, if anything.
+    fn template_error(error: &Self::Error) -> Option<&TemplateError>;
+}
+
+/// The template of `slot`: from the store, else built and published.
+pub(crate) async fn get_or_build<B: SnapshotBuilder>(
+    slot: &TemplateSlot,
+    mut builder: B,
+) -> Result<Template, B::Error> {
+    let found = builder.wait(lookup(&slot.store, &slot.key)).await?;
+    let lock = match found? {
+        Lookup::Found(entry) => return Ok(Template::Stored(entry)),
+        Lookup::MustBuild(lock) => lock,
+    };
+    let built = builder.build().await;
+    match &built {
+        Ok(snapshot) => publish(slot, lock, snapshot),
+        Err(error) => {
+            if let Some(why @ (TemplateError::Saving(_) | TemplateError::NoMachineType)) =
+                B::template_error(error)
+            {
+                lock.give_up(&why.to_string())
+                    .map_err(TemplateError::from)?;
+            }
+        }
+    }
+    built.map(Template::Fresh)
+}
+
+enum Lookup {
+    Found(Box<Entry>),
+    /// It is missing, and this process holds the lock to build it.
+    MustBuild(Builder),
+}
+
+/// Looks for the template of `key`, and waits while another process builds it.
+async fn lookup(store: &Store, key: &Key) -> Result<Lookup, TemplateError> {
+    let deadline = Instant::now() + BUSY_LIMIT;
+    loop {
+        if let Some(entry) = find(store, key)? {
+            return Ok(Lookup::Found(entry.into()));
+        }
+        match store.begin(key)? {
+            BuildLock::Acquired(builder) => {
+                // It may have been published after it was not found.
+                return Ok(match find(store, key)? {
+                    Some(entry) => Lookup::Found(entry.into()),
+                    None => Lookup::MustBuild(builder),
+                });
+            }
+            BuildLock::Busy if Instant::now() < deadline => tokio::time::sleep(POLL).await,
+            BuildLock::Busy => return Err(TemplateError::Busy),
+        }
+    }
+}
+
+/// As [`Store::find`], but warns of a damaged template, which is then built again.
+fn find(store: &Store, key: &Key) -> Result<Option<Entry>, StoreError> {
+    match store.find(key) {
+        Err(error @ (StoreError::Damaged { .. } | StoreError::Io { .. })) => {
+            tracing::warn!("{:#}; it is made again", anyhow::Error::from(error));
+            Ok(None)
+        }
+        found => found,
+    }
+}
+
+/// A snapshot that cannot be published is used all the same.
+fn publish(slot: &TemplateSlot, builder: Builder, snapshot: &Snapshot) {
+    let kept = (snapshot.bytes().map_err(TemplateError::from)).and_then(|bytes| {
+        if bytes > slot.limit {
+            tracing::warn!(
+                "the template is not kept: it takes {} MiB, and {} MiB are allowed \
+                 (BIVOUAC_TEMPLATES_MAX)",
+                bytes >> 20,
+                slot.limit >> 20
+            );
+            return Ok(());
+        }
+        builder.publish(&slot.key, snapshot)?;
+        Ok(slot.store.shrink(slot.limit)?)
+    });
+    if let Err(error) = kept {
+        tracing::warn!("the template is not kept: {:#}", anyhow::Error::from(error));
+    }
+}
+
+/// Takes a template out of use that was not restored, if the template is to blame.
+pub(crate) fn mark_unusable(slot: &TemplateSlot, template: Template, error: &TemplateError) {
+    let Template::Stored(entry) = template else {
+        return;
+    };
+    match error {
+        TemplateError::Saving(why) => slot.store.mark_unusable(&entry, &why.to_string()),
+        // What was asked of this clone alone, such as a name that it cannot write down.
+        TemplateError::Agent(SessionError::Refused(_)) => {}
+        TemplateError::Agent(why) => slot.store.mark_unusable(&entry, &why.to_string()),
+        TemplateError::Damaged(_) => {
+            drop(entry);
+            // Else the next start finds it damaged again.
+            let _ = slot.store.remove(&slot.key.name());
+        }
+        _ => {}
+    }
+}
