@@ -14,6 +14,8 @@
 //! - [`template`]: a machine saved when ready, restored copy-on-write.
 //! - [`commands`]: one file a command.
 //! - [`cli`]: the command line; the only place that prints.
+//! - [`linux`]: files and formats that Linux defines, as several modules read them: passwd,
+//!   os-release, ELF headers, memfds.
 //! - [`sys`]: the only `unsafe`.
 //!
 //! Arrows point one way: cli -> commands -> template -> guest -> machine -> image, host -> sys, and agent
@@ -64,6 +66,7 @@ pub mod exit;
 pub mod guest;
 pub mod host;
 pub mod image;
+pub mod linux;
 pub mod machine;
 pub mod sys;
 pub mod template;

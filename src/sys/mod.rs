@@ -6,12 +6,14 @@
 
 mod agent;
 mod device_mapper;
+mod errno;
 mod host;
 mod process;
 mod raid;
 
 pub use agent::*;
 pub use device_mapper::*;
+pub use errno::*;
 pub use host::*;
 pub use process::*;
 pub use raid::*;

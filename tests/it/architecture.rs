@@ -8,21 +8,25 @@ use std::path::{Path, PathBuf};
 use crate::source::{Source, sources};
 
 /// What each module may name besides itself. `sys` and `exit` name nothing of ours.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("cli", &["commands", "exit"]),
     (
         "commands",
         &[
-            "template", "guest", "machine", "host", "image", "archive", "sys", "exit",
+            "template", "guest", "machine", "host", "image", "archive", "linux", "sys", "exit",
         ],
     ),
-    ("template", &["guest", "machine", "host", "image"]),
-    ("agent", &["guest", "archive", "sys"]),
-    ("guest", &["machine", "host", "image", "sys", "exit"]),
-    ("machine", &["image", "host", "sys", "exit"]),
-    ("host", &["sys"]),
-    ("image", &[]),
-    ("archive", &["sys"]),
+    ("template", &["guest", "machine", "host", "image", "linux"]),
+    ("agent", &["guest", "archive", "linux", "sys"]),
+    (
+        "guest",
+        &["machine", "host", "image", "linux", "sys", "exit"],
+    ),
+    ("machine", &["image", "host", "linux", "sys", "exit"]),
+    ("host", &["linux", "sys"]),
+    ("image", &["linux"]),
+    ("archive", &["linux", "sys"]),
+    ("linux", &["sys"]),
     ("sys", &[]),
     ("exit", &[]),
 ];
