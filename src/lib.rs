@@ -16,6 +16,7 @@
 //! - [`cli`]: the command line; the only place that prints.
 //! - [`linux`]: files and formats that Linux defines, as several modules read them: passwd,
 //!   os-release, ELF headers, memfds.
+//! - [`text`]: text for people: escaping, sizes, times, tables, CSV.
 //! - [`sys`]: the only `unsafe`.
 //!
 //! Arrows point one way: cli -> commands -> template -> guest -> machine -> image, host -> sys, and agent
@@ -70,3 +71,4 @@ pub mod linux;
 pub mod machine;
 pub mod sys;
 pub mod template;
+pub mod text;

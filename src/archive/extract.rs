@@ -19,11 +19,13 @@ use nix::sys::stat::{
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
 
-use super::attributes::{by_number, errno_of, set_attributes};
+use super::attributes::set_attributes;
 use super::data::BUFFER;
 use super::directories::{Directories, Last};
 use super::place::{PLACE, Place, enter};
 use super::{ArchiveError, Kind, Member, Reader};
+use crate::linux::proc_fd::c_path;
+use crate::sys::errno_of;
 
 /// What a new directory may be until its own mode is set, in the end.
 const WRITABLE: Mode = Mode::S_IRWXU;
@@ -249,7 +251,7 @@ impl<P: Place> Extractor<'_, P> {
         if member.kind != Kind::Link {
             // By its number: fchmod(2) takes no descriptor that is a place only.
             let follow = FchmodatFlags::FollowSymlink;
-            fchmodat(AT_FDCWD, &*by_number(&itself), self.mode(member), follow)?;
+            fchmodat(AT_FDCWD, &*c_path(&itself), self.mode(member), follow)?;
         }
         let stay = UtimensatFlags::NoFollowSymlink;
         utimensat(parent, name, &TimeSpec::UTIME_OMIT, &time(member), stay)?;

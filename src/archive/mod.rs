@@ -30,7 +30,7 @@ use std::io;
 
 use thiserror::Error;
 
-pub use attributes::{attributes, path_of};
+pub use attributes::attributes;
 pub use collect::{Collected, collect};
 pub use data::{data, segments};
 pub use extract::{Extracted, Policy, extract};

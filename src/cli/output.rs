@@ -14,6 +14,7 @@ use tracing::span;
 use crate::commands::run::Finished;
 use crate::commands::{Failure, Voice};
 use crate::exit::Status;
+use crate::text::escape::printable;
 
 /// Whether a status line stands on the terminal. Global, because the log is.
 static STATUS_SHOWN: AtomicBool = AtomicBool::new(false);
@@ -106,7 +107,7 @@ impl Voice for Output {
     fn status(&self, text: &str) {
         if self.status_wanted {
             STATUS_SHOWN.store(true, Ordering::Relaxed);
-            let _ = write!(io::stderr().lock(), "\rbivouac: {}\x1b[K", shown(text));
+            let _ = write!(io::stderr().lock(), "\rbivouac: {}\x1b[K", printable(text));
         }
     }
 
@@ -145,25 +146,15 @@ fn line(kind: &str, text: &str) {
 }
 
 /// Whole lines to standard error. A carriage return goes with each on a terminal, which may
-/// be raw while the guest has it.
+/// be raw while the guest has it. Control characters are escaped: a file's name, an image's header
+/// or QEMU may have put them there.
 fn print_lines(text: &str) {
     let mut stderr = io::stderr().lock();
     clear(&mut stderr);
     let end = if stderr.is_terminal() { "\r\n" } else { "\n" };
-    let lines = text.lines().map(|line| format!("{}{end}", shown(line)));
+    let lines = text.lines().map(|line| format!("{}{end}", printable(line)));
     let text: String = lines.collect();
     let _ = stderr.write_all(text.as_bytes());
-}
-
-/// `text` with its control characters escaped, and marks that turn the writing round: a file's
-/// name, an image's header or QEMU may have put them there, and a terminal obeys them.
-fn shown(text: &str) -> String {
-    let plain = |c: char| matches!(c, '\t' | '\'' | '"' | '\\') || c.escape_debug().count() == 1;
-    let show = |c: char| match plain(c) {
-        true => c.to_string(),
-        false => c.escape_default().to_string(),
-    };
-    text.chars().map(show).collect()
 }
 
 /// The log: one line an event, no times, no spans.

@@ -13,6 +13,16 @@ pub struct Choice {
     pub kvm: Option<&'static str>,
 }
 
+/// The value of `--accel`: accelerators in the order to try.
+pub fn parse_accel(text: &str) -> Result<Accelerator, String> {
+    match text {
+        "kvm:tcg" => Ok(Accelerator::KvmThenTcg),
+        "kvm" => Ok(Accelerator::Kvm),
+        "tcg" => Ok(Accelerator::Tcg),
+        _ => Err("not one of kvm:tcg, kvm, tcg".into()),
+    }
+}
+
 /// KVM only where it was seen to run a guest.
 ///
 /// # Errors

@@ -6,9 +6,12 @@ use super::Failure;
 use crate::exit::Status;
 use crate::image::chain::{self, Examined, Request, Stated};
 use crate::image::layer::{Layer, Warning};
-use crate::image::opened::{Identity, Kind};
-use crate::image::printable::{Plain, Quoted, as_path};
+use crate::image::opened::Kind;
 use crate::image::{ChainError, Evidence, Format, backing_name};
+use crate::linux::file_id::FileId;
+use crate::text::escape::{Plain, Quoted, as_path};
+use crate::text::one_line;
+use crate::text::size::Size;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::fmt;
 use std::path::PathBuf;
@@ -74,7 +77,7 @@ pub struct LayerReport {
     /// What is worth saying of it.
     pub warnings: Vec<String>,
     /// Which file it is, and which state of it.
-    pub identity: Identity,
+    pub identity: FileId,
 }
 
 /// A recorded backing file.
@@ -178,7 +181,7 @@ impl Problem {
     fn of(error: &ChainError) -> Self {
         Self {
             layer: error.layer().map(|path| PathText(path.to_owned())),
-            error: error.one_line(),
+            error: one_line(error),
             mend: error.mend(),
         }
     }
@@ -241,39 +244,5 @@ impl LayerReport {
             writeln!(f, "{lead}warning: {warning}")?;
         }
         Ok(())
-    }
-}
-
-/// Bytes, for people: exact where a unit fits, else with one digit behind the point.
-struct Size(u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-        let unit = (1..UNITS.len())
-            .rev()
-            .find(|unit| self.0 >> (10 * unit) > 0)
-            .unwrap_or(0);
-        let scale = 1_u64 << (10 * unit);
-        if self.0.is_multiple_of(scale) {
-            write!(f, "{} {}", self.0 / scale, UNITS[unit])
-        } else {
-            write!(f, "{:.1} {}", self.0 as f64 / scale as f64, UNITS[unit])
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_exact_where_a_unit_fits() {
-        let shown = |bytes| Size(bytes).to_string();
-        assert_eq!(shown(0), "0 B");
-        assert_eq!(shown(512), "512 B");
-        assert_eq!(shown(20 << 30), "20 GiB");
-        assert_eq!(shown((1 << 20) + 1), "1.0 MiB");
-        assert_eq!(shown(u64::MAX), "16.0 EiB");
     }
 }

@@ -1,6 +1,7 @@
 //! `bivouac chroot`: a command in an image's root filesystem, under the appliance's kernel.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::ValueHint;
@@ -12,6 +13,7 @@ use super::{Failure, Voice};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::wire::{At, ByteString};
+use crate::linux::passwd;
 use crate::machine::end::End;
 use crate::machine::terminal::Terminal;
 
@@ -92,11 +94,9 @@ async fn shell(inside: &Inside) -> OsString {
         // What is missing of it makes no difference.
         let _ = stream.take(1 << 20).read_to_end(&mut passwd).await;
     }
-    let passwd = String::from_utf8_lossy(&passwd);
-    let root = passwd.lines().find(|line| line.starts_with("root:"));
-    let shell = root.and_then(|line| line.rsplit(':').next());
-    match shell {
-        Some(shell) if shell.starts_with('/') => shell.into(),
+    let root = passwd::users(&passwd).find(|user| user.name == b"root");
+    match root {
+        Some(root) if root.shell.starts_with(b"/") => OsStr::from_bytes(root.shell).into(),
         _ => "/bin/sh".into(),
     }
 }

@@ -4,8 +4,8 @@ use super::Failure;
 use super::run::options::{OverlayArgs, OverlayKind};
 use crate::host::scratch::Scratch;
 use crate::image::chain::{self, Chain, Request};
-use crate::image::printable::Quoted;
 use crate::machine::overlay::Place;
+use crate::text::escape::Quoted;
 
 /// Where overlays go.
 ///

@@ -6,7 +6,6 @@ pub mod cat;
 pub mod chain;
 pub mod chroot;
 pub mod cp;
-pub mod csv;
 pub mod df;
 pub mod doctor;
 pub mod drives;
@@ -21,10 +20,7 @@ pub mod run;
 pub mod signals;
 pub mod tail;
 pub mod template;
-pub mod together;
 pub mod transfer;
-pub mod units;
-pub mod utc;
 pub mod verdict;
 pub mod watch;
 

@@ -12,7 +12,7 @@ use super::Failure;
 use super::run::written;
 use crate::image::Format;
 use crate::image::chain::Chain;
-use crate::image::opened::Identity;
+use crate::linux::file_id::FileId;
 use crate::machine::drives::Drives;
 
 /// The file of a report; none where none is wanted.
@@ -98,8 +98,8 @@ pub fn overlays(drives: &Drives) -> Vec<OverlayFacts> {
 pub struct LayerFacts {
     path: PathBuf,
     format: Format,
-    before: Identity,
-    after: Option<Identity>,
+    before: FileId,
+    after: Option<FileId>,
     unchanged: Option<bool>,
     in_use: bool,
 }

@@ -12,9 +12,9 @@ use tokio::sync::{Mutex, mpsc};
 use super::watch::Watch;
 use super::{Failure, inside};
 use crate::exit::Status;
-use crate::image::printable::Escaper;
 use crate::machine::phases::Phases;
 use crate::machine::stdio::{self, Written};
+use crate::text::escape::Escaper;
 
 /// Where a command's results go.
 #[derive(Debug)]

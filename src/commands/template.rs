@@ -14,7 +14,7 @@ use super::run::guest::{GuestArgs, Via, WaitFor};
 use super::run::options::{Conduct, Hardware, OverlayArgs, QemuArgs};
 use super::run::{self, warm::Attempt};
 use super::{Failure, Voice, accelerator, watch::Watch};
-use crate::commands::{units, verdict};
+use crate::commands::verdict;
 use crate::guest::boot::{DEFAULT_MEMORY_MIB, Settings};
 use crate::host::{kernel, qemu};
 use crate::image::Format;
@@ -26,6 +26,7 @@ use crate::template::appliance::get;
 use crate::template::key::Key;
 use crate::template::restore::Template;
 use crate::template::store::{Listed, Store};
+use crate::text::{size, time};
 
 /// List, remove or build the saved machines that make the second start fast
 ///
@@ -78,14 +79,14 @@ pub struct BuildArgs {
     #[arg(long, value_enum, default_value = "multi-user", value_name = "STAGE")]
     pub wait_for: WaitFor,
     /// End after TIME (90, 90s, 5m, 2h); exit status 124
-    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse_duration)]
     pub timeout: Option<Duration>,
     /// The appliance's kernel; default the newest of /boot that has modules
     #[arg(long, env = "BIVOUAC_KERNEL", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub seed_kernel: Option<PathBuf>,
     /// How much the templates may take on disk
     #[arg(long, env = "BIVOUAC_TEMPLATES_MAX", value_name = "SIZE", default_value = "4G",
-          value_parser = units::parse_size)]
+          value_parser = size::parse_size)]
     pub templates_max: u64,
     /// The machine.
     #[command(flatten)]

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::accounts;
+use crate::linux::bytes::Fields;
 use crate::sys;
 
 /// Whom an entry is for; the tags of `acl(5)`.
@@ -76,8 +77,8 @@ pub fn parse(value: &[u8]) -> Option<Vec<Entry>> {
 }
 
 fn parse_entry(entry: &[u8]) -> Option<Entry> {
-    let id = u32::from_le_bytes(entry.get(4..8)?.try_into().ok()?);
-    let tag = match u16::from_le_bytes(entry.get(..2)?.try_into().ok()?) {
+    let id = entry.get_le32(4)?;
+    let tag = match entry.le16(0) {
         0x01 => Tag::Owner,
         0x02 => Tag::User(id),
         0x04 => Tag::Group,

@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use crate::linux::os_release;
+
 /// What may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Package {
@@ -28,13 +30,13 @@ enum Family {
 /// The command that installs it here, in back-quotes, or a sentence where the distribution is
 /// none that is known.
 pub fn install(package: Package) -> String {
-    let os_release = fs::read_to_string("/etc/os-release")
-        .or_else(|_| fs::read_to_string("/usr/lib/os-release"))
-        .unwrap_or_default();
-    install_on(&os_release, package)
+    let os_release = os_release::PATHS
+        .iter()
+        .find_map(|path| fs::read(path).ok());
+    install_on(&os_release.unwrap_or_default(), package)
 }
 
-fn install_on(os_release: &str, package: Package) -> String {
+fn install_on(os_release: &[u8], package: Package) -> String {
     use Family::{Alpine, Arch, Debian, RedHat, Suse, Ubuntu};
     use Package::{Kernel, Qemu, Uefi};
     let Some(family) = family(os_release) else {
@@ -67,17 +69,10 @@ fn install_on(os_release: &str, package: Package) -> String {
 }
 
 /// `ID` first, then the words of `ID_LIKE`, closest first.
-fn family(os_release: &str) -> Option<Family> {
-    let field = |name: &str| {
-        let value = os_release
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        value.unwrap_or_default().trim_matches(['"', '\''])
-    };
-    let words = field("ID")
-        .split_whitespace()
-        .chain(field("ID_LIKE").split_whitespace());
-    words.into_iter().find_map(|word| {
+fn family(os_release: &[u8]) -> Option<Family> {
+    let field = |name| os_release::field(os_release, name).unwrap_or_default();
+    let words = format!("{} {}", field("ID"), field("ID_LIKE"));
+    words.split_whitespace().find_map(|word| {
         Some(match word {
             "debian" => Family::Debian,
             "ubuntu" => Family::Ubuntu,
@@ -96,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_command_is_that_of_the_distribution_or_of_the_one_it_is_like() {
-        let qemu = |os_release| install_on(os_release, Package::Qemu);
+        let qemu = |os_release: &str| install_on(os_release.as_bytes(), Package::Qemu);
         assert_eq!(
             qemu("ID=debian\n"),
             "`sudo apt-get install qemu-system-x86`"
@@ -106,7 +101,7 @@ mod tests {
             "`sudo dnf install qemu-kvm`"
         );
         assert_eq!(
-            install_on("ID=linuxmint\nID_LIKE=\"ubuntu debian\"", Package::Kernel),
+            install_on(b"ID=linuxmint\nID_LIKE=\"ubuntu debian\"", Package::Kernel),
             "`sudo apt-get install linux-image-generic`"
         );
     }
@@ -114,7 +109,7 @@ mod tests {
     #[test]
     fn an_unknown_distribution_gets_a_sentence() {
         assert_eq!(
-            install_on("ID=plan9", Package::Uefi),
+            install_on(b"ID=plan9", Package::Uefi),
             "install the UEFI firmware of edk2 (OVMF) with this system's package manager"
         );
     }

@@ -2,16 +2,16 @@
 //! and its free space. Never leaves a file behind, and never gives one a name that stays.
 
 use std::env;
-use std::ffi::{CStr, OsString};
+use std::ffi::OsString;
 use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
-use nix::sys::memfd::{MFdFlags, memfd_create};
 
-pub use super::filesystem::{Space, bytes};
+pub use super::filesystem::Space;
+use crate::text::size::Size;
 
 /// Where overlays go when nothing else is said: on disk, and not cleared while we run.
 pub const DEFAULT: &str = "/var/tmp";
@@ -206,18 +206,10 @@ impl Scratch {
             "what the guest writes takes memory: {} is a {} of {}, {} free",
             self.directory.display(),
             space.kind,
-            bytes(space.size),
-            bytes(space.free),
+            Size(space.size),
+            Size(space.free),
         ))
     }
-}
-
-/// A file in memory: close-on-exec, and of a name that only /proc shows.
-///
-/// # Errors
-/// What `memfd_create` says.
-pub fn memory_file(name: &CStr) -> io::Result<File> {
-    Ok(File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?))
 }
 
 /// O_EXCL keeps even a process that gets the descriptor from linking the file into a directory.

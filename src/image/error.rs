@@ -9,8 +9,8 @@ use super::format::{Evidence, Format};
 use super::opened::Kind;
 use super::place::{Place, beside, denying};
 
-use super::printable::{Quoted, as_path};
 use super::qcow2::HeaderError;
+use crate::text::escape::{Quoted, as_path};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -289,16 +289,5 @@ impl ChainError {
             | Self::StatedBelowBase { layer, .. } => Some(layer),
             Self::StatedBelowNone => None,
         }
-    }
-
-    /// The error and its causes in one line.
-    pub fn one_line(&self) -> String {
-        let mut line = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            line.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        line
     }
 }

@@ -6,10 +6,11 @@
 use super::error::ChainError;
 use super::foreign::{self, ForeignError};
 use super::format::{Evidence, Format};
-use super::opened::{Identity, Kind, Opened};
+use super::opened::{Kind, Opened};
 use super::place::Place;
-use super::printable::{Quoted, as_path};
 use super::qcow2::{self, Backing, Header, HeaderError};
+use crate::linux::file_id::FileId;
+use crate::text::escape::{Quoted, as_path};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -153,12 +154,12 @@ impl Layer {
     }
 
     /// What the file was when it was opened.
-    pub fn identity(&self) -> Identity {
+    pub fn identity(&self) -> FileId {
         self.opened.identity()
     }
 
     /// What the file is now, by fstat(2) on the same descriptor.
-    pub fn identity_now(&self) -> io::Result<Identity> {
+    pub fn identity_now(&self) -> io::Result<FileId> {
         self.opened.identity_now()
     }
 

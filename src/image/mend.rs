@@ -9,8 +9,8 @@ use super::foreign::ForeignError;
 use super::format::{Evidence, Format};
 use super::opened::Kind;
 use super::place::{NamedBy, Place};
-use super::printable::{as_path, shell_line, shell_word};
 use super::qcow2::HeaderError;
+use crate::text::escape::{as_path, shell_line, shell_word};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 

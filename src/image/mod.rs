@@ -5,7 +5,7 @@
 //! of a new, empty overlay, into a file that the caller made ([`qcow2::EmptyOverlay`]).
 //!
 //! In reading order: [`mod@format`], [`qcow2`], [`foreign`], [`opened`], [`layer`],
-//! [`backing_name`], [`place`], [`chain`], [`error`], and [`printable`] for what is shown of all this.
+//! [`backing_name`], [`place`], [`chain`], [`error`].
 
 pub mod backing_name;
 pub mod chain;
@@ -16,7 +16,6 @@ pub mod layer;
 mod mend;
 pub mod opened;
 pub mod place;
-pub mod printable;
 pub mod qcow2;
 mod request;
 

@@ -6,6 +6,7 @@
 use super::error::ChainError;
 use super::format::Format;
 use super::place::Place;
+use crate::linux::file_id::FileId;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
@@ -66,51 +67,13 @@ impl Kind {
     }
 }
 
-/// Which file it is, and which state of it: equal before and after a run if nobody wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Identity {
-    /// Device that the file is on.
-    pub dev: u64,
-    /// Inode number.
-    pub ino: u64,
-    /// The device that a block device's node stands for; 0 for a regular file.
-    pub rdev: u64,
-    /// Size in bytes; for a block device the device's.
-    pub size: u64,
-    /// Time of the last change of the content: seconds since 1970.
-    pub mtime: i64,
-    /// The nanoseconds of that time.
-    pub mtime_nsec: i64,
-}
-
-impl Identity {
-    fn of(metadata: &Metadata, size: u64) -> Self {
-        Self {
-            dev: metadata.dev(),
-            ino: metadata.ino(),
-            rdev: metadata.rdev(),
-            size,
-            mtime: metadata.mtime(),
-            mtime_nsec: metadata.mtime_nsec(),
-        }
-    }
-
-    /// Whether both are the same file or the same device, whatever its state.
-    pub fn same_file(&self, other: &Self) -> bool {
-        match (self.rdev, other.rdev) {
-            (0, 0) => (self.dev, self.ino) == (other.dev, other.ino),
-            (one, two) => one == two,
-        }
-    }
-}
-
 /// An open file of which nothing but its kind and size is known yet.
 #[derive(Debug)]
 pub struct Opened {
     path: PathBuf,
     file: File,
     kind: Kind,
-    identity: Identity,
+    identity: FileId,
     actual_size: u64,
 }
 
@@ -152,7 +115,10 @@ impl Opened {
         Ok(Self {
             path: path.clone(),
             kind,
-            identity: Identity::of(&metadata, size),
+            identity: FileId {
+                size,
+                ..FileId::from(&metadata)
+            },
             actual_size: if kind == Kind::BlockDevice {
                 size
             } else {
@@ -178,7 +144,7 @@ impl Opened {
     }
 
     /// What the file was when it was opened.
-    pub fn identity(&self) -> Identity {
+    pub fn identity(&self) -> FileId {
         self.identity
     }
 
@@ -188,12 +154,12 @@ impl Opened {
     }
 
     /// What the file is now, asked of the same descriptor.
-    pub fn identity_now(&self) -> io::Result<Identity> {
+    pub fn identity_now(&self) -> io::Result<FileId> {
         let metadata = self.file.metadata()?;
-        Ok(Identity::of(
-            &metadata,
-            size_of(&self.file, self.kind, &metadata)?,
-        ))
+        Ok(FileId {
+            size: size_of(&self.file, self.kind, &metadata)?,
+            ..FileId::from(&metadata)
+        })
     }
 
     /// The first bytes: [`HEAD`] of them, fewer where the file is shorter.

@@ -3,7 +3,7 @@
 //! It looks around in directories only when an error needs a mend, and opens nothing.
 
 use super::format::Format;
-use super::printable::{Quoted, as_path};
+use crate::text::escape::{Quoted, as_path};
 use std::fmt;
 use std::path::{Path, PathBuf};
 

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use serde_json::Value;
 
 use crate::host::conversation::SANDBOX;
+use crate::linux::proc_fd;
 
 use super::blockdev::{disk_nodes, layer_node, vacant_node};
 use super::plan::{Bus, ChildFd, Disk, Display, Firmware, Layer, Network, Plan, UseOfMemory};
@@ -140,8 +141,9 @@ fn memory_args(args: &mut Args, plan: &Plan) {
     args.opt(
         "-object",
         format!(
-            "memory-backend-file,id=memory,size={}M,mem-path=/proc/self/fd/{},{mapping}",
-            plan.memory_mib, saving.memory.0
+            "memory-backend-file,id=memory,size={}M,mem-path={},{mapping}",
+            plan.memory_mib,
+            proc_fd::of_number(saving.memory.0)
         ),
     );
     if saving.use_of_memory != UseOfMemory::Shared {

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::digest;
-use super::memory::Identity;
 use crate::guest::boot::{self, Settings};
 use crate::image::chain::Chain;
+use crate::linux::file_id::FileStamp;
 use crate::machine::plan::{Accelerator, Firmware, Plan};
 
 /// A template's key, in clear.
@@ -54,7 +54,7 @@ pub struct Described {
     /// Where it is.
     pub path: PathBuf,
     /// Which file that was.
-    pub identity: Identity,
+    pub identity: FileStamp,
 }
 
 impl Described {
@@ -65,7 +65,7 @@ impl Described {
     fn of_file(path: &Path, opened_by: &Path) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
-            identity: Identity::from(&fs::metadata(opened_by)?),
+            identity: FileStamp::from(&fs::metadata(opened_by)?),
         })
     }
 }
@@ -114,7 +114,7 @@ impl Key {
             let file = fs::File::from(layer.fd().try_clone_to_owned()?);
             layers.push(Described {
                 path: layer.path().to_owned(),
-                identity: Identity::of(&file)?,
+                identity: FileStamp::of(&file)?,
             });
         }
         let key = Self::of_plan("image", &plan)?;

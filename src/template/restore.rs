@@ -14,6 +14,7 @@ use super::saved::{Made, holdings};
 use super::store::Stored;
 use crate::guest::boot::{self, Appliance, Ends, Settings};
 use crate::guest::session::Session;
+use crate::linux::proc_fd;
 use crate::machine::args::argv;
 use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
@@ -59,10 +60,7 @@ impl Template {
     pub fn overlays(&self) -> Vec<PathBuf> {
         match self {
             Self::Stored(stored) => stored.overlays.iter().map(|one| one.0.clone()).collect(),
-            Self::Made(made) => {
-                let by_number = |file: &File| format!("/proc/self/fd/{}", file.as_raw_fd()).into();
-                made.overlays.iter().map(by_number).collect()
-            }
+            Self::Made(made) => made.overlays.iter().map(proc_fd::path).collect(),
         }
     }
 

@@ -10,6 +10,7 @@ use super::error::TemplateError;
 use super::memory;
 use crate::guest::appliance;
 use crate::guest::boot::{self, BootError, Ends, Settings};
+use crate::linux::memfd;
 use crate::machine::args::argv;
 use crate::machine::console::Sinks;
 use crate::machine::plan::{ChildFd, Network, Plan, Saving, UseOfMemory};
@@ -85,7 +86,7 @@ pub async fn save(
     let state = machine.save().await?;
     let qemu = machine.version().numbers;
     machine.stop(Duration::ZERO).await?;
-    memory::seal(&memory)?;
+    memfd::seal(&memory)?;
     Ok(Made {
         memory,
         state,

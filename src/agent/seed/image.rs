@@ -15,8 +15,8 @@ use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
 use super::super::resolve::Root;
-use crate::archive::path_of;
 use crate::guest::wire::Trouble;
+use crate::linux::proc_fd::c_path_in;
 
 /// The attribute that SELinux keeps its labels in.
 const LABEL: &std::ffi::CStr = c"security.selinux";
@@ -200,7 +200,7 @@ impl Image {
 
 fn by_path(holder: &OwnedFd, name: &str) -> Result<CString, Errno> {
     let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
-    path_of(holder, &name)
+    c_path_in(holder, &name)
 }
 
 fn label_of(holder: &OwnedFd, name: &str) -> Option<Vec<u8>> {

@@ -31,7 +31,7 @@ impl DestinationError {
     pub fn mend(&self) -> Option<String> {
         match self {
             Self::NoDirectory(path) => {
-                let path = crate::image::printable::shell_word(path);
+                let path = crate::text::escape::shell_word(path);
                 Some(format!("mkdir {path}"))
             }
             Self::NoName(_) => Some("another directory".to_owned()),

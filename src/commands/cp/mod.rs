@@ -22,7 +22,7 @@ use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::session::{Session, SessionError};
 use crate::guest::wire::{At, ByteString, FileKind, TarOptions};
-use crate::image::printable::{Quoted, shell_word};
+use crate::text::escape::{Quoted, shell_word};
 use destination::{destination, look};
 
 /// Copy files and trees out of an image, without booting it

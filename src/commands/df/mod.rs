@@ -6,15 +6,17 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::ValueHint;
+use futures_util::{StreamExt, stream};
 
 use super::inside::{self, Inside};
 use super::results::Results;
-use super::{Failure, Voice, csv, results, together};
+use super::{Failure, Voice, results};
 use crate::exit::Status;
 use crate::guest::inspect::filesystems::filesystems;
 use crate::guest::session::SessionError;
 use crate::guest::wire::disks::Mount;
 use crate::guest::wire::{At, FileSystem};
+use crate::text::csv;
 use table::Space;
 
 /// Show the space of every filesystem of images, without booting them
@@ -64,7 +66,8 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
             .map(|image| async move { (image, look(image).await) });
         let mut found = Vec::new();
         let mut complete = true;
-        for (image, result) in together::each(work.collect(), args.parallel.get()).await {
+        let looks = stream::iter(work).buffered(args.parallel.get());
+        for (image, result) in looks.collect::<Vec<_>>().await {
             match result {
                 Ok(spaces) => found.extend(spaces.into_iter().map(|space| Space {
                     image: image.as_path().into(),

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use crate::commands::csv;
 use crate::guest::wire::{ByteString, FileSystem};
-use crate::image::printable::{Plain, as_path};
+use crate::text::escape::{Plain, as_path};
+use crate::text::table::align;
+use crate::text::{csv, size};
 
 /// The columns of CSV, which are also the names in JSON.
 pub const COLUMNS: [&str; 13] = [
@@ -109,14 +110,14 @@ impl Space {
 
 /// The table that people read; in KiB, or in units of their size.
 pub fn table(spaces: &[Space], human: bool) -> Vec<u8> {
-    let size = if human { "Size" } else { "1K-blocks" };
+    let total = if human { "Size" } else { "1K-blocks" };
     let available = if human { "Avail" } else { "Available" };
-    let head = ["Filesystem", "Type", size, "Used", available, "Use%"];
+    let head = ["Filesystem", "Type", total, "Used", available, "Use%"];
     let mut rows = vec![head.map(str::to_owned)];
     let amount = |bytes: Option<u64>| match (bytes, human) {
         (None, _) => "-".to_owned(),
         (Some(bytes), false) => bytes.div_ceil(1024).to_string(),
-        (Some(bytes), true) => human_size(bytes),
+        (Some(bytes), true) => size::short(bytes),
     };
     rows.extend(spaces.iter().map(|space| {
         let name = [&space.image.0, b":" as &[u8], space.device.as_bytes()].concat();
@@ -129,67 +130,14 @@ pub fn table(spaces: &[Space], human: bool) -> Vec<u8> {
             space.percent().map_or("-".to_owned(), |p| format!("{p}%")),
         ]
     }));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<_> = (0..head.len())
-        .map(|column| width(column).unwrap_or(0))
-        .collect();
-    let mut out = String::new();
-    for row in &rows {
-        for (column, (text, width)) in row.iter().zip(&widths).enumerate() {
-            // A wider column than this is a panic of format!.
-            let width = (*width).min(usize::from(u16::MAX));
-            let cell = match column {
-                0 | 1 => format!("{text:<width$}"),
-                _ => format!(" {text:>width$}"),
-            };
-            out.push_str(&cell);
-            out.push_str(if column == 0 { " " } else { "" });
-        }
-        out.push('\n');
-    }
-    out.into_bytes()
-}
-
-/// As `df -h`: three digits at most, rounded up.
-pub fn human_size(bytes: u64) -> String {
-    let units = ["", "K", "M", "G", "T", "P", "E"];
-    let mut unit = 0;
-    let mut whole = 1_u128;
-    let bytes = u128::from(bytes);
-    while unit + 1 < units.len() && bytes.div_ceil(whole) >= 1024 {
-        whole *= 1024;
-        unit += 1;
-    }
-    let tenths = (bytes * 10).div_ceil(whole);
-    match unit {
-        0 => bytes.to_string(),
-        _ if tenths < 100 => format!("{}.{}{}", tenths / 10, tenths % 10, units[unit]),
-        _ => format!("{}{}", bytes.div_ceil(whole), units[unit]),
-    }
+    let lines = align(&rows, &[0, 1]);
+    (lines.join("\n") + "\n").into_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn sizes_are_rounded_up_as_df_does() {
-        // numfmt --to=iec --round=up
-        for (bytes, text) in [
-            (0, "0"),
-            (1023, "1023"),
-            (1024, "1.0K"),
-            (1025, "1.1K"),
-            (10_240, "10K"),
-            (10_241, "11K"),
-            (1_048_575, "1.0M"),
-            (2_147_483_648, "2.0G"),
-            (u64::MAX, "16E"),
-        ] {
-            assert_eq!(human_size(bytes), text);
-        }
-    }
 
     proptest! {
         #[test]

@@ -1,11 +1,12 @@
 //! The findings of `doctor`, each made from what `host` says about one thing.
 
 use super::{Args, Finding, Verdict};
-use crate::host::filesystem::bytes;
 use crate::host::kvm::Kvm;
 use crate::host::probe::{self, Abilities};
 use crate::host::scratch::{Scratch, Way};
 use crate::host::{self, distribution, firmware};
+use crate::text::one_line;
+use crate::text::size::Size;
 
 /// Below this a guest that installs something fills the overlay.
 const LITTLE_SPACE: u64 = 1 << 30;
@@ -140,7 +141,7 @@ pub fn overlay(args: &Args) -> Finding {
         Way::Unnamed => "they never have a name (O_TMPFILE)",
         Way::Unlinked => "they have a name for an instant, for it lacks O_TMPFILE",
     };
-    let free = bytes(space.free);
+    let free = Size(space.free);
     let text = format!(
         "overlays go to {directory} ({}, {free} free); {way}",
         space.kind
@@ -189,17 +190,6 @@ pub fn uefi() -> Finding {
         Ok(found) => Finding::ok("uefi", format!("UEFI firmware is {}", found.code.display())),
         Err(error) => Finding::warn("uefi", one_line(&error), error.mend()),
     }
-}
-
-/// An error and its causes.
-fn one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

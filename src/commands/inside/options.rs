@@ -7,10 +7,11 @@ use clap::ValueHint;
 
 use super::report::Journal;
 use crate::commands::run::options::OverlayArgs;
-use crate::commands::{Failure, accelerator, units};
+use crate::commands::{Failure, accelerator};
 use crate::image::Format;
 use crate::image::chain::Stated;
 use crate::machine::plan::Accelerator;
+use crate::text::{size, time};
 
 /// How an image is opened, and the appliance that it is opened in.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,7 +28,7 @@ pub struct Options {
     #[arg(long, value_name = "DEVICE")]
     pub root: Option<String>,
     /// End after TIME (90, 90s, 5m, 2h); exit status 124
-    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse_duration)]
     pub timeout: Option<Duration>,
     /// Write the verdict, phases and layers to FILE as JSON
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -72,7 +73,7 @@ pub struct TemplateArgs {
     pub no_template: bool,
     /// How much the templates may take on disk
     #[arg(long, env = "BIVOUAC_TEMPLATES_MAX", value_name = "SIZE", default_value = "4G",
-          value_parser = units::parse_size)]
+          value_parser = size::parse_size)]
     pub templates_max: u64,
 }
 
@@ -81,14 +82,14 @@ pub struct TemplateArgs {
 #[command(next_help_heading = "Appliance")]
 pub struct ApplianceArgs {
     /// Memory of the appliance, in MiB or with a suffix (512M, 2G)
-    #[arg(long, short, value_name = "SIZE", default_value = "1G", value_parser = units::parse_memory)]
+    #[arg(long, short, value_name = "SIZE", default_value = "1G", value_parser = size::parse_memory)]
     pub memory: u64,
     /// Virtual CPUs of the appliance
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub cpus: u32,
     /// Accelerators in the order to try
     #[arg(long, env = "BIVOUAC_ACCEL", value_name = "ACCEL", default_value = "kvm:tcg",
-          value_parser = units::parse_accel)]
+          value_parser = accelerator::parse_accel)]
     pub accel: Accelerator,
     /// The appliance's kernel; default the newest of /boot that has modules
     #[arg(long, env = "BIVOUAC_KERNEL", value_name = "FILE", value_hint = ValueHint::FilePath)]

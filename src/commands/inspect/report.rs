@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use crate::commands::df::table::Space;
 use crate::commands::inside::name_of;
-use crate::commands::utc;
 use crate::guest::inspect::facts::Facts;
 use crate::guest::inspect::kernels::Kernel;
 use crate::guest::inspect::last_boot::{LastBoot, What};
@@ -12,6 +11,7 @@ use crate::guest::inspect::packages::Packages;
 use crate::guest::inspect::users::User;
 use crate::guest::wire::ByteString;
 use crate::guest::wire::disks::{Content, LeftOut, Mount, Root, Survey, Table};
+use crate::text::time;
 
 /// Everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -149,7 +149,7 @@ pub struct Boot {
 impl From<LastBoot> for Boot {
     fn from(boot: LastBoot) -> Self {
         Self {
-            time: utc::as_rfc3339((boot.seconds, 0)),
+            time: time::as_rfc3339((boot.seconds, 0)),
             what: boot.what,
             evidence: boot.evidence,
         }

@@ -4,10 +4,10 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::report::{Boot, Disk, Holding, Partition, Report, System};
-use crate::commands::df::table::human_size;
 use crate::guest::inspect::last_boot::What;
 use crate::guest::wire::disks::{Mount, TableKind};
-use crate::image::printable::{Plain, as_path};
+use crate::text::escape::{Plain, as_path};
+use crate::text::size::short;
 
 /// A report for people.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Display for Shown<'_> {
             show_disk(f, disk)?;
         }
         for volume in volumes {
-            let size = human_size(volume.bytes);
+            let size = short(volume.bytes);
             write!(f, "  {}  {size}", text(&volume.device))?;
             show_holding(f, volume.content.as_ref())?;
             if let Some(problem) = &volume.problem {
@@ -70,7 +70,7 @@ impl Display for Shown<'_> {
 }
 
 fn show_disk(f: &mut Formatter<'_>, disk: &Disk) -> fmt::Result {
-    write!(f, "  {}  {}", text(&disk.device), human_size(disk.bytes))?;
+    write!(f, "  {}  {}", text(&disk.device), short(disk.bytes))?;
     match &disk.table {
         Some(table) => {
             let kind = match table.kind {
@@ -92,7 +92,7 @@ fn show_disk(f: &mut Formatter<'_>, disk: &Disk) -> fmt::Result {
 
 fn show_partition(f: &mut Formatter<'_>, part: &Partition) -> fmt::Result {
     let device = text(&part.device);
-    write!(f, "    {device}  {:>5}", human_size(part.bytes))?;
+    write!(f, "    {device}  {:>5}", short(part.bytes))?;
     show_holding(f, part.content.as_ref())?;
     if let Some(kind) = &part.kind {
         let known = TYPES.iter().find(|(id, _)| id == kind);
@@ -119,7 +119,7 @@ fn show_holding(f: &mut Formatter<'_>, holding: Option<&Holding>) -> fmt::Result
         write!(f, " uuid={}", text(uuid))?;
     }
     if let (Some(size), Some(used)) = (holding.size, holding.used) {
-        write!(f, ", {} of {} used", human_size(used), human_size(size))?;
+        write!(f, ", {} of {} used", short(used), short(size))?;
     }
     if let Some(error) = &holding.error {
         write!(f, ", not mounted: {}", text(error))?;

@@ -1,11 +1,9 @@
 //! Entries as `ls` and `ls -l` of GNU show them, in the C locale and in UTC.
 
-use std::collections::BTreeMap;
-
 use super::names::Names;
-use crate::commands::utc;
 use crate::guest::wire::{Entry, FileKind, Stat};
-use crate::image::printable::{Plain, as_path};
+use crate::text::escape::{Plain, as_path};
+use crate::text::{table, time};
 
 /// How entries are shown.
 #[derive(Clone, Debug)]
@@ -39,25 +37,14 @@ impl Style<'_> {
 
     /// A line for each, in columns as wide as their widest.
     pub fn long(&self, entries: &[Entry]) -> Vec<u8> {
-        let rows: Vec<_> = entries
+        let rows = entries
             .iter()
-            .map(|entry| self.columns(entry.stat.as_ref()))
-            .collect();
-        let mut widths: BTreeMap<usize, usize> = BTreeMap::new();
-        for (column, text) in rows.iter().flat_map(|row| row.iter().enumerate()) {
-            let width = widths.entry(column).or_default();
-            *width = (*width).max(text.chars().count());
-        }
+            .map(|entry| self.columns(entry.stat.as_ref()));
+        let lines = table::align(&rows.collect::<Vec<_>>(), &[OWNER, GROUP]);
         let mut out = Vec::new();
-        for (entry, row) in entries.iter().zip(&rows) {
-            for (column, text) in row.iter().enumerate() {
-                let width = widths.get(&column).copied().unwrap_or_default();
-                let cell = match column {
-                    OWNER | GROUP => format!("{text:<width$} "),
-                    _ => format!("{text:>width$} "),
-                };
-                out.extend_from_slice(cell.as_bytes());
-            }
+        for (entry, line) in entries.iter().zip(lines) {
+            out.extend_from_slice(line.as_bytes());
+            out.push(b' ');
             out.extend(self.name(&entry.path.0));
             if let Some(target) = &entry.link {
                 out.extend_from_slice(b" -> ");
@@ -90,7 +77,7 @@ impl Style<'_> {
             self.names.user(stat.uid),
             self.names.group(stat.gid),
             size,
-            utc::as_ls(stat.modified.0, self.now),
+            time::as_ls(stat.modified.0, self.now),
         ]
     }
 }

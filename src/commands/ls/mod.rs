@@ -14,9 +14,10 @@ use std::ffi::OsString;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::image_path::{ImagePath, by_image, exists};
-use super::{Failure, Voice, csv, inside, results};
+use super::{Failure, Voice, inside, results};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
+use crate::text::csv;
 use list::{Lister, Wanted};
 
 /// List directories of an image, without booting it

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::linux::passwd;
+
 /// Names by number.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
@@ -16,8 +18,8 @@ impl Names {
     /// From the text of /etc/passwd and of /etc/group.
     pub fn parse(passwd: &[u8], group: &[u8]) -> Self {
         Self {
-            users: by_number(passwd),
-            groups: by_number(group),
+            users: by_number(passwd::users(passwd).map(|user| (user.uid, user.name))),
+            groups: by_number(passwd::groups(group).map(|group| (group.gid, group.name))),
         }
     }
 
@@ -46,22 +48,13 @@ fn known(names: &HashMap<u32, String>, id: u32) -> Option<&str> {
     names.get(&id).map(String::as_str)
 }
 
-/// Both files have the name first and the number third. The first line for a number counts, and
-/// a name that is none, with spaces or control characters, does not.
-fn by_number(text: &[u8]) -> HashMap<u32, String> {
+/// The first name of each number. Names with spaces or control characters do not count.
+fn by_number<'a>(entries: impl Iterator<Item = (u32, &'a [u8])>) -> HashMap<u32, String> {
     let mut names = HashMap::new();
-    for line in text.split(|byte| *byte == b'\n') {
-        let mut fields = line.split(|byte| *byte == b':');
-        let (Some(name), _, Some(id)) = (fields.next(), fields.next(), fields.next()) else {
-            continue;
-        };
-        let (Ok(name), Ok(id)) = (std::str::from_utf8(name), std::str::from_utf8(id)) else {
-            continue;
-        };
-        let is_name =
-            (1..=LONGEST).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
-        if let (true, Ok(id)) = (is_name, id.parse()) {
-            names.entry(id).or_insert_with(|| name.to_owned());
+    for (id, name) in entries {
+        if name.len() <= LONGEST && name.iter().all(u8::is_ascii_graphic) {
+            let name = String::from_utf8_lossy(name);
+            names.entry(id).or_insert_with(|| name.into_owned());
         }
     }
     names

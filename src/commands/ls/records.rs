@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::names::Names;
-use crate::commands::{csv, utc};
 use crate::guest::wire::{ByteString, Entry, FileKind};
+use crate::text::{csv, time};
 
 /// The columns, in their order.
 pub const COLUMNS: [&str; 19] = [
@@ -61,9 +61,9 @@ impl Record {
             group: stat.and_then(|stat| names.known_group(stat.gid).map(str::to_owned)),
             size: stat.map(|stat| stat.size),
             blocks: stat.map(|stat| stat.blocks),
-            modified: stat.map(|stat| utc::as_rfc3339(stat.modified)),
-            accessed: stat.map(|stat| utc::as_rfc3339(stat.accessed)),
-            changed: stat.map(|stat| utc::as_rfc3339(stat.changed)),
+            modified: stat.map(|stat| time::as_rfc3339(stat.modified)),
+            accessed: stat.map(|stat| time::as_rfc3339(stat.accessed)),
+            changed: stat.map(|stat| time::as_rfc3339(stat.changed)),
             inode: stat.map(|stat| stat.inode),
             major: special.map(|(major, _)| major),
             minor: special.map(|(_, minor)| minor),

@@ -17,12 +17,12 @@ use crate::host::firmware;
 use crate::host::qemu;
 use crate::image::Format;
 use crate::image::chain::Request;
-use crate::image::printable::shell_line;
 use crate::machine::args::argv;
 use crate::machine::console::Sinks;
 use crate::machine::drives::Drives;
 use crate::machine::plan::{Firmware, Plan};
 use crate::machine::{Channels, Holdings};
+use crate::text::escape::shell_line;
 
 /// A machine ready to be started, with all that it holds open.
 #[derive(Debug)]

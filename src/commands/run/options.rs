@@ -60,14 +60,14 @@ pub struct Args {
 #[command(next_help_heading = "Machine")]
 pub struct Hardware {
     /// Guest memory, in MiB or with a suffix (512M, 2G); default 2G
-    #[arg(long, short, value_name = "SIZE", value_parser = crate::commands::units::parse_memory)]
+    #[arg(long, short, value_name = "SIZE", value_parser = crate::text::size::parse_memory)]
     pub memory: Option<u64>,
     /// Virtual CPUs; default 2, or 1 where the host has no more
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub cpus: Option<u32>,
     /// Accelerators in the order to try
     #[arg(long, env = "BIVOUAC_ACCEL", value_name = "ACCEL", default_value = "kvm:tcg",
-          value_parser = crate::commands::units::parse_accel)]
+          value_parser = crate::commands::accelerator::parse_accel)]
     pub accel: Accelerator,
     /// CPU model; the default fits every accelerator
     #[arg(long, value_name = "MODEL", default_value = "max")]
@@ -127,7 +127,7 @@ pub struct OverlayArgs {
     )]
     pub overlay: OverlayKind,
     /// The most that the guest may write to each disk (512M, 10G)
-    #[arg(long, value_name = "SIZE", value_parser = crate::commands::units::parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = crate::text::size::parse_size)]
     pub max_write: Option<u64>,
 }
 
@@ -139,11 +139,11 @@ pub struct Conduct {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub console_log: Option<PathBuf>,
     /// End the machine after TIME (90, 90s, 5m, 2h); exit status 124
-    #[arg(long, value_name = "TIME", value_parser = crate::commands::units::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::text::time::parse_duration)]
     pub timeout: Option<Duration>,
     /// End the machine if no login prompt came, or its agent did not answer, within TIME; exit
     /// status 124
-    #[arg(long, value_name = "TIME", value_parser = crate::commands::units::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::text::time::parse_duration)]
     pub boot_timeout: Option<Duration>,
     /// Write the verdict, phases and layers to FILE as JSON
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

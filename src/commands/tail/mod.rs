@@ -11,11 +11,12 @@ use std::time::Duration;
 use super::image_path::{ImagePath, exists};
 use super::inside::{self, Inside};
 use super::watch::Watch;
-use super::{Failure, Voice, results, units};
+use super::{Failure, Voice, results};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::session::SessionError;
 use crate::guest::wire::{At, ByteString, Stat};
+use crate::text::time;
 use follow::{Next, Shown, last_lines};
 
 /// Print the end of a file of an image, and follow it while a machine writes to it
@@ -34,7 +35,7 @@ pub struct Args {
     #[arg(long, short = 'n', value_name = "N", default_value = "10")]
     pub lines: usize,
     /// Wait so long between two looks
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = units::parse_duration, requires = "follow")]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time::parse_duration, requires = "follow")]
     pub interval: Duration,
     /// How the image is opened.
     #[command(flatten)]

@@ -9,6 +9,7 @@ use super::users::User;
 use super::view::View;
 use super::{architecture, hostname, init, kernels, last_boot, packages, users};
 use crate::guest::session::SessionError;
+use crate::linux::elf;
 
 /// As much of /etc/passwd as is read.
 const PASSWD: u64 = 1 << 20;
@@ -38,7 +39,7 @@ pub struct Facts {
 /// The session ends, or the image is torn.
 pub async fn facts(view: View<'_>) -> Result<Facts, SessionError> {
     let users = async {
-        let passwd = view.text("/etc/passwd", PASSWD).await?;
+        let passwd = view.bytes("/etc/passwd", PASSWD).await?;
         Ok(users::with_a_shell(&passwd.unwrap_or_default()))
     };
     let (architecture, hostname, init, kernels, packages, users, last_boot) = tokio::try_join!(
@@ -63,7 +64,7 @@ pub async fn facts(view: View<'_>) -> Result<Facts, SessionError> {
 
 async fn architecture(view: View<'_>) -> Result<Option<String>, SessionError> {
     for program in architecture::PROGRAMS {
-        let header = view.bytes(program, architecture::HEADER).await?;
+        let header = view.bytes(program, elf::MACHINE_LENGTH as u64).await?;
         if let Some(name) = header.as_deref().and_then(architecture::of_program) {
             return Ok(Some(name));
         }

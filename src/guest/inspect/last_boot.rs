@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::view::{View, name};
 use crate::guest::session::SessionError;
+use crate::linux::bytes::Fields;
 
 /// A moment of a system's last run, and what says so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -91,12 +92,7 @@ pub async fn last_boot(view: View<'_>) -> Result<Option<LastBoot>, SessionError>
 fn boot_of_wtmp(bytes: &[u8]) -> Option<i64> {
     let records = bytes.chunks_exact(RECORD);
     let boots = records.filter(|record| record[TYPE..TYPE + 2] == BOOT_TIME);
-    let seconds = |record: &[u8]| {
-        record[SECONDS..]
-            .first_chunk()
-            .map(|s| u32::from_le_bytes(*s))
-    };
-    let mut boots = boots.filter_map(seconds).map(i64::from);
+    let mut boots = boots.map(|record| i64::from(record.le32(SECONDS)));
     boots.rfind(|seconds| *seconds > 0)
 }
 

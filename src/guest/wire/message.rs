@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::disks::Survey;
 use super::seed::Seeding;
 use super::{ByteString, FileSystem, Stat, StreamId, WireError};
+use crate::text::escape::printable;
 
 /// Reads a message; `what` names it in the error.
 ///
@@ -210,11 +211,7 @@ impl Trouble {
 impl fmt::Display for Trouble {
     /// Escaped, and of bounded length.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = |c: char| match c {
-            '"' | '\'' | '\\' => c.to_string(),
-            c => c.escape_debug().to_string(),
-        };
-        let text: String = self.text.chars().take(1000).map(plain).collect();
-        f.write_str(&text)
+        let text: String = self.text.chars().take(1000).collect();
+        f.write_str(&printable(&text))
     }
 }

@@ -5,8 +5,9 @@
 //! the embedded descriptor (CVE-2022-47951 used such ways to read the host's files).
 //! Offsets as in QEMU's block/vmdk.c, VMDK4Header.
 
-use super::{ForeignError, ReadAt, field, le32, le64, read, read_into};
+use super::{ForeignError, ReadAt, read, read_into};
 use crate::image::Format;
+use crate::linux::bytes::Fields;
 
 /// The largest embedded descriptor that is read: QEMU's and VMware's have 20 sectors.
 const MAX_DESCRIPTOR_SECTORS: u64 = 128;
@@ -35,7 +36,7 @@ pub(super) fn virtual_size(
         _ => return Err(ForeignError::NotThis(Format::Vmdk)),
     }
     let header: [u8; 512] = read(file, 0, Format::Vmdk)?;
-    match le32(&header, 4) {
+    match header.le32(4) {
         1..=3 => {}
         version => {
             return Err(ForeignError::Version {
@@ -44,12 +45,12 @@ pub(super) fn virtual_size(
             });
         }
     }
-    if le64(&header, 12) == 0 {
+    if header.le64(12) == 0 {
         return Err(ForeignError::VmdkObeysDescriptor);
     }
     // QEMU looks for a parent at sector 1 whatever the header says; so does everyone write it.
-    let sectors = le64(&header, 36);
-    match (le64(&header, 28), sectors) {
+    let sectors = header.le64(36);
+    match (header.le64(28), sectors) {
         (0, _) | (_, 0) => {
             return Err(ForeignError::VmdkExtent);
         }
@@ -64,18 +65,18 @@ pub(super) fn virtual_size(
     read_into(file, &mut descriptor, 512, Format::Vmdk)?;
     check_descriptor(&descriptor)?;
 
-    let mut capacity = le64(&header, 12);
-    if le64(&header, 56) == AT_END {
+    let mut capacity = header.le64(12);
+    if header.le64(56) == AT_END {
         // Footer marker, footer, end-of-stream marker: the last three sectors.
         let at = (length / 512)
             .checked_sub(2)
             .ok_or(ForeignError::Truncated(Format::Vmdk))?
             * 512;
         let footer: [u8; 512] = read(file, at, Format::Vmdk)?;
-        if field(&footer, 0) != *b"KDMV" {
+        if !footer.starts_with(b"KDMV") {
             return Err(malformed("its footer is missing"));
         }
-        capacity = le64(&footer, 12);
+        capacity = footer.le64(12);
     }
     capacity.checked_mul(512).ok_or(ForeignError::DiskTooLarge)
 }

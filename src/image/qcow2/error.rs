@@ -2,7 +2,7 @@
 //!
 //! The texts name no file: who knows the file puts its path in front.
 
-use crate::image::printable::{Quoted, as_path};
+use crate::text::escape::{Quoted, as_path};
 
 /// What is wrong with a qcow2 header.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,6 +6,7 @@
 use super::HeaderError;
 use super::extensions::Extensions;
 use super::{EXTENDED_L2, EXTERNAL_DATA_FILE, MAGIC, MAX_BACKING_NAME, MAX_L1_BYTES};
+use crate::linux::bytes::Fields;
 
 /// Incompatible feature bit 0: refcounts may be stale. Fine for reading.
 const DIRTY: u64 = 1 << 0;
@@ -55,23 +56,15 @@ pub struct Backing {
 }
 
 /// The fixed fields, by offset; absent bytes are an error, so nothing here can panic.
-struct Fields<'a>(&'a [u8]);
+struct HeaderFields<'a>(&'a [u8]);
 
-impl Fields<'_> {
+impl HeaderFields<'_> {
     fn u32(&self, at: usize) -> Result<u32, HeaderError> {
-        let bytes = self
-            .0
-            .get(at..at + 4)
-            .and_then(|bytes| bytes.try_into().ok());
-        bytes.map(u32::from_be_bytes).ok_or(HeaderError::Truncated)
+        self.0.get_be32(at).ok_or(HeaderError::Truncated)
     }
 
     fn u64(&self, at: usize) -> Result<u64, HeaderError> {
-        let bytes = self
-            .0
-            .get(at..at + 8)
-            .and_then(|bytes| bytes.try_into().ok());
-        bytes.map(u64::from_be_bytes).ok_or(HeaderError::Truncated)
+        self.0.get_be64(at).ok_or(HeaderError::Truncated)
     }
 }
 
@@ -82,7 +75,7 @@ impl Header {
     /// header goes on: come back with up to [`super::MAX_HEADER_AREA`] bytes; if the error
     /// is the same then, the file is cut off.
     pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
-        let fields = Fields(bytes);
+        let fields = HeaderFields(bytes);
         // 0 - 3: magic.
         if bytes.get(..4) != Some(&MAGIC[..]) {
             return Err(HeaderError::NotQcow2);
@@ -163,7 +156,7 @@ impl Header {
 
     /// The name of the layer below, which lies between the header and the cluster's end.
     fn backing_name(
-        fields: &Fields<'_>,
+        fields: &HeaderFields<'_>,
         header_length: usize,
         cluster_size: usize,
     ) -> Result<Option<Vec<u8>>, HeaderError> {
@@ -215,7 +208,7 @@ impl Header {
 
     /// The virtual size, and the tables that QEMU would allocate by what the header states.
     fn check_tables(
-        fields: &Fields<'_>,
+        fields: &HeaderFields<'_>,
         version: u32,
         cluster_bits: u32,
         extended_l2: bool,

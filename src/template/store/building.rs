@@ -12,10 +12,11 @@ use super::{
     LOCK, MANIFEST, MEMORY, NEW, STATE, Store, StoreError, UNUSABLE, failed, locks, overlay_name,
     whole,
 };
+use crate::linux::file_id::FileStamp;
 use crate::template::digest;
 use crate::template::key::Key;
 use crate::template::manifest::{Kept, Manifest};
-use crate::template::memory::{self, Identity};
+use crate::template::memory;
 
 /// Whose turn it is to build a template.
 #[derive(Debug)]
@@ -128,7 +129,7 @@ impl Building {
         };
         let (to, path) = file(MEMORY, mode)?;
         let memory_digest = memory::copy(saved.memory, &to).map_err(failed("writing", &path))?;
-        let identity = Identity::of(&to).map_err(failed("writing", &path))?;
+        let identity = FileStamp::of(&to).map_err(failed("writing", &path))?;
         let (mut to, path) = file(STATE, 0o600)?;
         to.write_all(saved.state)
             .map_err(failed("writing", &path))?;
@@ -136,7 +137,7 @@ impl Building {
         for (index, overlay) in saved.overlays.iter().enumerate() {
             let (to, path) = file(&overlay_name(index), 0o400)?;
             let digest = memory::copy(overlay, &to).map_err(failed("writing", &path))?;
-            let identity = Identity::of(&to).map_err(failed("writing", &path))?;
+            let identity = FileStamp::of(&to).map_err(failed("writing", &path))?;
             overlays.push(Kept { identity, digest });
         }
         let manifest = Manifest {
