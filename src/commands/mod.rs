@@ -15,12 +15,12 @@ pub mod inside;
 pub mod inspect;
 pub mod ls;
 pub mod report;
-pub mod results;
 pub mod run;
 pub mod signals;
+pub mod stdout_sink;
 pub mod tail;
+pub mod tar_transfer;
 pub mod template;
-pub mod transfer;
 pub mod verdict;
 pub mod watch;
 

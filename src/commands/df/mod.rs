@@ -1,4 +1,4 @@
-//! `bivouac df`: the space of every filesystem of an image, or of many.
+//! `bivouac df`: how full the filesystems of images are.
 
 pub mod table;
 
@@ -9,20 +9,20 @@ use clap::ValueHint;
 use futures_util::{StreamExt, stream};
 
 use super::inside::{self, Inside};
-use super::results::Results;
-use super::{Failure, Voice, results};
+use super::stdout_sink::StdoutSink;
+use super::{Failure, Voice, stdout_sink};
 use crate::exit::Status;
 use crate::guest::inspect::filesystems::filesystems;
 use crate::guest::session::SessionError;
 use crate::guest::wire::disks::Mount;
 use crate::guest::wire::{At, FileSystem};
 use crate::text::csv;
-use table::Space;
+use table::FsUsage;
 
-/// Show the space of every filesystem of images, without booting them
+/// Show how full the filesystems of images are, without booting them
 ///
-/// Each image is looked into by an appliance of its own, so that copies of one disk do not get
-/// in each other's way. Exits with 1 where an image or a filesystem could not be looked into.
+/// Each image is read in an appliance of its own, so that copies of one disk do not conflict.
+/// Exits with 1 if an image or a filesystem could not be read.
 #[derive(Clone, Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 pub struct Args {
@@ -32,7 +32,7 @@ pub struct Args {
     /// Show sizes in units that fit them, such as 1.5G
     #[arg(long, short = 'h')]
     pub human_readable: bool,
-    /// Look into so many images at once
+    /// Number of images to read at once
     #[arg(long, short = 'P', value_name = "N", default_value = "1")]
     pub parallel: NonZeroUsize,
     /// Print JSON, one object a line
@@ -49,17 +49,16 @@ pub struct Args {
     pub options: inside::Options,
 }
 
-/// Where a filesystem is mounted while it is asked.
-const PLACE: &str = "/look";
+/// Where each filesystem is mounted in turn.
+const MOUNT_POINT: &str = "/look";
 
-/// Looks. Must be called on the main thread, before any other is started.
-///
-/// # Errors
-/// A signal or a time-out cut it short. What is wrong with one image is said, and the others go on.
+/// Must be called on the main thread, before any other is started. An image that cannot be read is
+/// reported, and the others go on; a signal or a timeout ends them all.
 pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
     let options = args.options.settled()?;
-    results::run(async |results| {
-        let look = async |image: &Path| inside::look(&options, image, voice, spaces).await;
+    stdout_sink::run(async |output| {
+        let look =
+            async |image: &Path| inside::look(&options, image, voice, filesystem_usage).await;
         let work = args
             .images
             .iter()
@@ -69,9 +68,9 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
         let looks = stream::iter(work).buffered(args.parallel.get());
         for (image, result) in looks.collect::<Vec<_>>().await {
             match result {
-                Ok(spaces) => found.extend(spaces.into_iter().map(|space| Space {
+                Ok(usage) => found.extend(usage.into_iter().map(|one| FsUsage {
                     image: image.as_path().into(),
-                    ..space
+                    ..one
                 })),
                 Err(failure) if is_the_end(&failure) => return Err(failure),
                 Err(failure) if args.images.len() == 1 => return Err(failure),
@@ -81,13 +80,11 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
                 }
             }
         }
-        for space in &found {
-            if let Some(error) = &space.error {
-                tracing::error!("{}", error);
-                complete = false;
-            }
+        for error in found.iter().filter_map(|one| one.error.as_ref()) {
+            tracing::error!("{error}");
+            complete = false;
         }
-        show(args, &found, &mut *results.lock().await).await?;
+        show(args, &found, &mut *output.lock().await).await?;
         match complete {
             true => Ok(Status::Success),
             false => Ok(Status::Negative),
@@ -95,39 +92,43 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
     })
 }
 
-/// A user who ends one means all.
+/// Whether the failure of one image ends the command.
 fn is_the_end(failure: &Failure) -> bool {
     matches!(failure.status, Status::Signalled(_) | Status::TimedOut)
 }
 
-async fn show(args: &Args, found: &[Space], results: &mut Results) -> Result<(), Failure> {
+async fn show(args: &Args, found: &[FsUsage], output: &mut StdoutSink) -> Result<(), Failure> {
     let text = if args.json {
-        let lines = found.iter().map(Space::json).collect::<Result<Vec<_>, _>>();
+        let lines = found
+            .iter()
+            .map(FsUsage::json)
+            .collect::<Result<Vec<_>, _>>();
         lines.map_err(anyhow::Error::from)?.concat()
     } else if args.csv {
         let head = std::iter::once(csv::line(table::COLUMNS));
-        head.chain(found.iter().map(Space::csv)).flatten().collect()
+        head.chain(found.iter().map(FsUsage::csv))
+            .flatten()
+            .collect()
     } else {
         table::table(found, args.human_readable)
     };
-    Ok(results.put(&text).await?)
+    Ok(output.write(&text).await?)
 }
 
-/// Mounts one filesystem after the other, and asks it.
-///
-/// # Errors
-/// The machine's; an image that is in use may be torn.
-pub async fn spaces(inside: &Inside) -> Result<Vec<Space>, Failure> {
-    let mut spaces = Vec::new();
+/// Mounts one filesystem after the other and calls statvfs(3). A filesystem that cannot be mounted
+/// has an error in the result, unless the image is in use: it may have been read in the middle of
+/// a change, and the whole call fails.
+pub(super) async fn filesystem_usage(inside: &Inside) -> Result<Vec<FsUsage>, Failure> {
+    let mut all = Vec::new();
     for found in filesystems(&inside.survey) {
-        let mut space = Space {
+        let mut usage = FsUsage {
             device: found.device.to_owned(),
             kind: found.content.kind.name(),
             uuid: found.content.uuid.clone(),
             label: found.content.label.clone(),
             device_size: found.bytes,
             in_use: inside.in_use,
-            ..Space::default()
+            ..FsUsage::default()
         };
         let mount = Mount {
             source: found.device.to_owned(),
@@ -135,26 +136,26 @@ pub async fn spaces(inside: &Inside) -> Result<Vec<Space>, Failure> {
             kind: Some(found.content.kind),
             options: Vec::new(),
         };
-        match ask(inside, mount).await {
-            Ok(said) => space.fill(&said),
+        match statfs(inside, mount).await {
+            Ok(found) => usage.fill(&found),
             Err(SessionError::Refused(trouble)) if !inside.in_use => {
-                space.error = Some(trouble.to_string());
+                usage.error = Some(trouble.to_string());
             }
             Err(error) => return Err(error.into()),
         }
-        spaces.push(space);
+        all.push(usage);
     }
-    Ok(spaces)
+    Ok(all)
 }
 
-async fn ask(inside: &Inside, mount: Mount) -> Result<FileSystem, SessionError> {
+async fn statfs(inside: &Inside, mount: Mount) -> Result<FileSystem, SessionError> {
     let session = &inside.session;
-    session.mount(&[mount], PLACE, true, false).await?;
+    session.mount(&[mount], MOUNT_POINT, true, false).await?;
     let at = At {
-        root: PLACE.into(),
+        root: MOUNT_POINT.into(),
         path: "/".into(),
     };
-    let said = session.statfs(at).await;
-    session.unmount(PLACE).await?;
-    said
+    let found = session.statfs(at).await;
+    session.unmount(MOUNT_POINT).await?;
+    found
 }

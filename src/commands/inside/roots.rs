@@ -127,6 +127,7 @@ mod tests {
                 kind: *kind,
                 uuid: None,
                 label: None,
+                usage: None,
             }),
         });
         let disk = Disk {

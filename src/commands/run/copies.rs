@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 
 use super::guest::Copy;
 use crate::archive::{Beneath, Policy};
-use crate::commands::{Failure, transfer};
+use crate::commands::{Failure, tar_transfer};
 use crate::guest::session::Session;
 use crate::guest::wire::{At, ByteString, FileKind, TarOptions};
 
@@ -37,7 +37,7 @@ pub async fn all_in(session: &Session, copies: &[Copy]) -> Result<(), Failure> {
             name.extend_from_slice(own.as_bytes());
         }
         let options = TarOptions::default();
-        transfer::send(session, source, at(OsStr::new("/")), name, options).await?;
+        tar_transfer::send(session, source, at(OsStr::new("/")), name, options).await?;
     }
     Ok(())
 }
@@ -83,7 +83,7 @@ async fn one_out(session: &Session, source: &OsStr, target: &Path) -> Result<(),
         only: Some(name.as_bytes().to_vec()),
         ..Policy::default()
     };
-    let fetched = transfer::fetch(session, at(source), options, place, policy).await;
+    let fetched = tar_transfer::fetch(session, at(source), options, place, policy).await;
     let fetched = fetched.map_err(|failure| failure.context(format!("--copy-out {what}")))?;
-    fetched.whole(&what.to_string()).map(drop)
+    fetched.complete(&what.to_string()).map(drop)
 }

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
+use super::image_files::ImageFiles;
 use super::kernels::Kernel;
 use super::last_boot::LastBoot;
 use super::packages::Packages;
 use super::users::User;
-use super::view::View;
 use super::{architecture, hostname, init, kernels, last_boot, packages, users};
 use crate::guest::session::SessionError;
 use crate::linux::elf;
@@ -37,19 +37,19 @@ pub struct Facts {
 ///
 /// # Errors
 /// The session ends, or the image is torn.
-pub async fn facts(view: View<'_>) -> Result<Facts, SessionError> {
+pub async fn facts(files: ImageFiles<'_>) -> Result<Facts, SessionError> {
     let users = async {
-        let passwd = view.bytes("/etc/passwd", PASSWD).await?;
+        let passwd = files.bytes("/etc/passwd", PASSWD).await?;
         Ok(users::with_a_shell(&passwd.unwrap_or_default()))
     };
     let (architecture, hostname, init, kernels, packages, users, last_boot) = tokio::try_join!(
-        architecture(view),
-        hostname::hostname(view),
-        init::system(view),
-        kernels::kernels(view),
-        packages::packages(view),
+        architecture(files),
+        hostname::hostname(files),
+        init::system(files),
+        kernels::kernels(files),
+        packages::packages(files),
         users,
-        last_boot::last_boot(view),
+        last_boot::last_boot(files),
     )?;
     Ok(Facts {
         architecture,
@@ -62,9 +62,9 @@ pub async fn facts(view: View<'_>) -> Result<Facts, SessionError> {
     })
 }
 
-async fn architecture(view: View<'_>) -> Result<Option<String>, SessionError> {
+async fn architecture(files: ImageFiles<'_>) -> Result<Option<String>, SessionError> {
     for program in architecture::PROGRAMS {
-        let header = view.bytes(program, elf::MACHINE_LENGTH as u64).await?;
+        let header = files.bytes(program, elf::MACHINE_LENGTH as u64).await?;
         if let Some(name) = header.as_deref().and_then(architecture::of_program) {
             return Ok(Some(name));
         }

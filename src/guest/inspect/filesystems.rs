@@ -73,6 +73,7 @@ mod tests {
             kind,
             uuid: Some(uuid.to_owned()),
             label: None,
+            usage: None,
         })
     }
 

@@ -1,6 +1,6 @@
 //! What a system calls itself.
 
-use super::view::View;
+use super::image_files::ImageFiles;
 use crate::guest::session::SessionError;
 
 const MOST: u64 = 64 << 10;
@@ -9,9 +9,9 @@ const MOST: u64 = 64 << 10;
 ///
 /// # Errors
 /// The session ends, or the image is torn.
-pub async fn hostname(view: View<'_>) -> Result<Option<String>, SessionError> {
+pub async fn hostname(files: ImageFiles<'_>) -> Result<Option<String>, SessionError> {
     for path in ["/etc/hostname", "/etc/HOSTNAME"] {
-        if let Some(name) = view.text(path, MOST).await?.as_deref().and_then(plain) {
+        if let Some(name) = files.text(path, MOST).await?.as_deref().and_then(plain) {
             return Ok(Some(name));
         }
     }
@@ -20,7 +20,7 @@ pub async fn hostname(view: View<'_>) -> Result<Option<String>, SessionError> {
         ("/etc/sysconfig/network", "HOSTNAME"),
         ("/etc/conf.d/hostname", "hostname"),
     ] {
-        let text = view.text(path, MOST).await?;
+        let text = files.text(path, MOST).await?;
         if let Some(name) = text.and_then(|text| assigned(&text, key)) {
             return Ok(Some(name));
         }

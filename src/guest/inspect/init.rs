@@ -1,6 +1,6 @@
 //! Which program starts a system's services.
 
-use super::view::View;
+use super::image_files::ImageFiles;
 use crate::guest::session::SessionError;
 
 /// What is there, of what tells init systems apart.
@@ -32,14 +32,14 @@ const FILES: [&str; 12] = [
 ///
 /// # Errors
 /// The session ends, or the image is torn.
-pub async fn system(view: View<'_>) -> Result<Option<&'static str>, SessionError> {
-    let link = view.link("/sbin/init").await?;
-    let mut files = Vec::new();
+pub async fn system(files: ImageFiles<'_>) -> Result<Option<&'static str>, SessionError> {
+    let link = files.link("/sbin/init").await?;
+    let mut found = Vec::new();
     for file in FILES {
-        files.extend(view.stat(file).await?.map(|_| file));
+        found.extend(files.stat(file).await?.map(|_| file));
     }
     let link = link.as_deref();
-    Ok(decide(&Evidence { link, files }))
+    Ok(decide(&Evidence { link, files: found }))
 }
 
 fn decide(evidence: &Evidence<'_>) -> Option<&'static str> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::view::{View, name};
+use super::image_files::{ImageFiles, name};
 use crate::guest::session::SessionError;
 use crate::guest::wire::FileKind;
 
@@ -26,14 +26,14 @@ const IMAGES: [&str; 5] = ["vmlinuz-", "vmlinux-", "bzImage-", "kernel-", "Image
 ///
 /// # Errors
 /// The session ends, or the image is torn.
-pub async fn kernels(view: View<'_>) -> Result<Vec<Kernel>, SessionError> {
-    let boot = view.list("/boot").await?;
+pub async fn kernels(files: ImageFiles<'_>) -> Result<Vec<Kernel>, SessionError> {
+    let boot = files.list("/boot").await?;
     let boot: Vec<_> = boot.iter().filter_map(name).collect();
     let mut directory = "/usr/lib/modules";
-    let mut modules = view.list(directory).await?;
+    let mut modules = files.list(directory).await?;
     if modules.is_empty() {
         directory = "/lib/modules";
-        modules = view.list(directory).await?;
+        modules = files.list(directory).await?;
     }
     let is_directory = |kind| kind == FileKind::Directory;
     let modules: Vec<_> = modules
@@ -45,7 +45,7 @@ pub async fn kernels(view: View<'_>) -> Result<Vec<Kernel>, SessionError> {
     for release in &modules {
         // Fedora and Arch keep the image there, and copy it to /boot or not.
         let image = format!("{directory}/{release}/vmlinuz");
-        own.extend(view.stat(&image).await?.map(|_| image));
+        own.extend(files.stat(&image).await?.map(|_| image));
     }
     Ok(together(&boot, directory, &modules, own))
 }

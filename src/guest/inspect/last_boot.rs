@@ -1,19 +1,21 @@
 //! When a system ran last. Only wtmp says when it started; other files say until when it
 //! surely ran at least.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::view::{View, name};
+use super::image_files::{ImageFiles, name};
 use crate::guest::session::SessionError;
 use crate::linux::bytes::Fields;
+use crate::text::time;
 
 /// A moment of a system's last run, and what says so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastBoot {
-    /// Seconds since 1970.
+    /// Seconds since 1970; in a report by RFC 3339.
+    #[serde(rename = "time", serialize_with = "as_time")]
     pub seconds: i64,
     /// What it is the moment of.
-    pub what: What,
+    pub what: BootEvidence,
     /// The file that says so.
     pub evidence: String,
 }
@@ -21,7 +23,7 @@ pub struct LastBoot {
 /// What a moment is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum What {
+pub enum BootEvidence {
     /// The system started then.
     Started,
     /// It was running then, and may have started long before.
@@ -45,17 +47,21 @@ const WRITTEN: [&str; 3] = [
     "/var/lib/dhcp/dhclient.leases",
 ];
 
+fn as_time<S: Serializer>(seconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time::as_rfc3339((*seconds, 0)))
+}
+
 /// The best evidence that there is; none of a system that never ran.
 ///
 /// # Errors
 /// The session ends, or the image is torn.
-pub async fn last_boot(view: View<'_>) -> Result<Option<LastBoot>, SessionError> {
+pub async fn last_boot(files: ImageFiles<'_>) -> Result<Option<LastBoot>, SessionError> {
     for path in ["/var/log/wtmp", "/var/log/wtmp.1"] {
-        let bytes = view.bytes_at_end(path, WTMP, RECORD as u64).await?;
+        let bytes = files.bytes_at_end(path, WTMP, RECORD as u64).await?;
         if let Some(seconds) = bytes.as_deref().and_then(boot_of_wtmp) {
             return Ok(Some(LastBoot {
                 seconds,
-                what: What::Started,
+                what: BootEvidence::Started,
                 evidence: path.to_owned(),
             }));
         }
@@ -65,23 +71,23 @@ pub async fn last_boot(view: View<'_>) -> Result<Option<LastBoot>, SessionError>
         if best.as_ref().is_none_or(|best| seconds > best.seconds) {
             best = Some(LastBoot {
                 seconds,
-                what: What::Running,
+                what: BootEvidence::Running,
                 evidence,
             });
         }
     };
     // One directory for each machine-id, of which a copied image may have several.
-    for machine in view.list("/var/log/journal").await? {
+    for machine in files.list("/var/log/journal").await? {
         let Some(machine) = name(&machine) else {
             continue;
         };
         let path = format!("/var/log/journal/{machine}/system.journal");
-        if let Some(stat) = view.stat(&path).await? {
+        if let Some(stat) = files.stat(&path).await? {
             consider(stat.modified.0, path);
         }
     }
     for path in WRITTEN {
-        if let Some(stat) = view.stat(path).await? {
+        if let Some(stat) = files.stat(path).await? {
             consider(stat.modified.0, path.to_owned());
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::io::AsyncReadExt;
 
-use super::view::{View, name};
+use super::image_files::{ImageFiles, name};
 use crate::guest::session::{Command, ExecEnd, SessionError, Stdio};
 use crate::guest::wire::{ByteString, FileKind};
 
@@ -38,32 +38,32 @@ const RPM_DATABASES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
 ///
 /// # Errors
 /// The session ends, or the image is torn.
-pub async fn packages(view: View<'_>) -> Result<Option<Packages>, SessionError> {
-    let dpkg = count(view, "/var/lib/dpkg/status", is_installed_deb).await?;
+pub async fn packages(files: ImageFiles<'_>) -> Result<Option<Packages>, SessionError> {
+    let dpkg = count(files, "/var/lib/dpkg/status", is_installed_deb).await?;
     if let Some(installed) = dpkg {
         return found("deb", "apt", Some(installed));
     }
     for path in ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"] {
-        if let Some(installed) = count(view, path, |line| line.starts_with(b"P:")).await? {
+        if let Some(installed) = count(files, path, |line| line.starts_with(b"P:")).await? {
             return found("apk", "apk", Some(installed));
         }
     }
-    let pacman = view.list("/var/lib/pacman/local").await?;
+    let pacman = files.list("/var/lib/pacman/local").await?;
     if !pacman.is_empty() {
         let is_package = |kind| kind == FileKind::Directory;
         let stats = pacman.iter().filter_map(|entry| entry.stat.as_ref());
         let installed = stats.filter(|stat| is_package(stat.kind)).count();
         return found("pacman", "pacman", Some(installed as u64));
     }
-    if has_rpm(view).await? {
+    if has_rpm(files).await? {
         let mut manager = "rpm";
         for program in ["zypper", "dnf", "dnf5", "microdnf", "tdnf", "yum"] {
-            if view.stat(&format!("/usr/bin/{program}")).await?.is_some() {
+            if files.stat(&format!("/usr/bin/{program}")).await?.is_some() {
                 manager = program;
                 break;
             }
         }
-        return found("rpm", manager, ask_rpm(view).await?);
+        return found("rpm", manager, ask_rpm(files).await?);
     }
     Ok(None)
 }
@@ -84,9 +84,9 @@ fn found(
 ///
 /// # Errors
 /// As for [`packages`].
-pub async fn has_rpm(view: View<'_>) -> Result<bool, SessionError> {
+pub async fn has_rpm(files: ImageFiles<'_>) -> Result<bool, SessionError> {
     for directory in RPM {
-        let entries = view.list(directory).await?;
+        let entries = files.list(directory).await?;
         if entries
             .iter()
             .filter_map(name)
@@ -100,11 +100,11 @@ pub async fn has_rpm(view: View<'_>) -> Result<bool, SessionError> {
 
 /// How many lines of a file are so; none where there is no such file.
 async fn count(
-    view: View<'_>,
+    files: ImageFiles<'_>,
     path: &str,
     is_one: impl Fn(&[u8]) -> bool,
 ) -> Result<Option<u64>, SessionError> {
-    let database = view.bytes(path, DATABASE).await?;
+    let database = files.bytes(path, DATABASE).await?;
     Ok(database.map(|bytes| {
         let lines = bytes.split(|byte| *byte == b'\n');
         lines.filter(|line| is_one(line)).count() as u64
@@ -121,13 +121,13 @@ fn is_installed_deb(line: &[u8]) -> bool {
 }
 
 /// Asks the image's own rpm; none where it cannot be run, fails, or takes too long.
-async fn ask_rpm(view: View<'_>) -> Result<Option<u64>, SessionError> {
+async fn ask_rpm(files: ImageFiles<'_>) -> Result<Option<u64>, SessionError> {
     let words = ["rpm", "-qa", "--nodigest", "--nosignature"];
     let command = Command {
         argv: words.map(ByteString::from).into(),
         env: vec![("LC_ALL".into(), "C".into())],
         workdir: Some("/".into()),
-        root: Some(view.root().into()),
+        root: Some(files.root().into()),
         stdio: Stdio {
             stdin: false,
             stdout: true,
@@ -136,7 +136,7 @@ async fn ask_rpm(view: View<'_>) -> Result<Option<u64>, SessionError> {
         ..Command::default()
     };
     let asking = async {
-        let mut exec = match view.session().exec(command).await {
+        let mut exec = match files.session().exec(command).await {
             Ok(exec) => exec,
             Err(SessionError::Refused(_)) => return Ok(None),
             Err(error) => return Err(error),

@@ -49,6 +49,7 @@ pub struct Disk {
     /// Its size.
     pub bytes: u64,
     /// The serial number that it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
     /// Its partition table.
     pub table: Option<Table>,
@@ -89,6 +90,7 @@ pub struct Partition {
     /// Its size.
     pub bytes: u64,
     /// Its type: a GUID in lower case, or `0x83`.
+    #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Its name; GPT only.
     pub label: Option<String>,
@@ -119,11 +121,28 @@ pub struct Volume {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     /// The sort.
+    #[serde(rename = "type")]
     pub kind: Kind,
     /// As `UUID=` names it.
     pub uuid: Option<String>,
     /// As `LABEL=` names it.
     pub label: Option<String>,
+    /// What the host found out by mounting it. The agent never sends it.
+    #[serde(flatten, skip_deserializing)]
+    pub usage: Option<Usage>,
+}
+
+/// How full a filesystem is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Bytes that the filesystem has for files.
+    pub size: Option<u64>,
+    /// Bytes that are used of them.
+    pub used: Option<u64>,
+    /// Bytes that an ordinary user can still write.
+    pub available: Option<u64>,
+    /// Why it could not be mounted.
+    pub error: Option<String>,
 }
 
 /// What can be on a block device.
@@ -222,12 +241,12 @@ impl Root {
 /// What an operating system says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct System {
+    /// `PRETTY_NAME`, or the first line of `redhat-release` or the like.
+    pub name: Option<String>,
     /// `ID`, such as `debian`.
     pub id: Option<String>,
     /// `VERSION_ID`.
     pub version: Option<String>,
-    /// `PRETTY_NAME`, or the first line of `redhat-release` or the like.
-    pub name: Option<String>,
 }
 
 /// One mount of a plan.

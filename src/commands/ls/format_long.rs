@@ -1,23 +1,23 @@
-//! Entries as `ls` and `ls -l` of GNU show them, in the C locale and in UTC.
+//! Entries as GNU `ls` and `ls -l` print them, in the C locale and in UTC.
 
-use super::names::Names;
+use super::accounts::AccountNames;
 use crate::guest::wire::{Entry, FileKind, Stat};
 use crate::text::escape::{Plain, as_path};
 use crate::text::{table, time};
 
-/// How entries are shown.
+/// How entries are printed.
 #[derive(Clone, Debug)]
 pub struct Style<'a> {
-    /// Names of users and groups; numbers where there are none.
-    pub names: &'a Names,
-    /// Seconds since 1970.
+    /// Names of users and groups.
+    pub names: &'a AccountNames,
+    /// The time now, in seconds since 1970.
     pub now: i64,
-    /// Names are escaped: a person's terminal shows them.
+    /// Escape file names, for a terminal.
     pub escaped: bool,
 }
 
 impl Style<'_> {
-    /// A name, as it may be shown.
+    /// A file name, escaped if it has to be.
     pub fn name(&self, name: &[u8]) -> Vec<u8> {
         match self.escaped {
             true => Plain(as_path(name)).to_string().into_bytes(),
@@ -35,7 +35,7 @@ impl Style<'_> {
         out
     }
 
-    /// A line for each, in columns as wide as their widest.
+    /// One entry a line, in columns.
     pub fn long(&self, entries: &[Entry]) -> Vec<u8> {
         let rows = entries
             .iter()
@@ -85,7 +85,7 @@ impl Style<'_> {
 const OWNER: usize = 2;
 const GROUP: usize = 3;
 
-/// The line before a directory's entries: what they take, in KiB.
+/// The line before a directory's entries: the sum of their disk usage in KiB.
 pub fn total(entries: &[Entry]) -> String {
     let blocks = entries.iter().filter_map(|entry| entry.stat.as_ref());
     let blocks = blocks.fold(0_u64, |sum, stat| sum.saturating_add(stat.blocks));
@@ -105,7 +105,7 @@ pub fn mode(kind: FileKind, mode: u32) -> String {
         FileKind::Other => '?',
     };
     let mut out = String::from(kind);
-    // The set-id and sticky bits stand where the matching right to execute stands.
+    // The set-id and sticky bits replace the `x` of their class.
     for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
         let rights = mode >> shift & 0o7;
         out.push(if rights & 4 > 0 { 'r' } else { '-' });

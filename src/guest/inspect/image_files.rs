@@ -12,7 +12,7 @@ const MOST_TEXT: usize = 32 << 20;
 
 /// A mounted root.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+pub struct ImageFiles<'a> {
     session: &'a Session,
     root: &'a str,
     /// Only what is not there is no error: another process writes to the image, and what it
@@ -20,7 +20,7 @@ pub struct View<'a> {
     strict: bool,
 }
 
-impl<'a> View<'a> {
+impl<'a> ImageFiles<'a> {
     /// The root that is mounted at a directory of the guest.
     pub fn new(session: &'a Session, root: &'a str, strict: bool) -> Self {
         Self {

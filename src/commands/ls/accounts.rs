@@ -1,4 +1,4 @@
-//! Who an image's user and group numbers are: its own passwd and group files say.
+//! Names of an image's users and groups, by its own passwd and group files.
 
 use std::collections::HashMap;
 
@@ -6,15 +6,15 @@ use crate::linux::passwd;
 
 /// Names by number.
 #[derive(Clone, Debug, Default)]
-pub struct Names {
+pub struct AccountNames {
     users: HashMap<u32, String>,
     groups: HashMap<u32, String>,
 }
 
-/// Longer names would only push everything else off the screen.
-const LONGEST: usize = 64;
+/// Longer names are shown as numbers: they would spoil the columns.
+const MAX_NAME: usize = 64;
 
-impl Names {
+impl AccountNames {
     /// From the text of /etc/passwd and of /etc/group.
     pub fn parse(passwd: &[u8], group: &[u8]) -> Self {
         Self {
@@ -33,12 +33,12 @@ impl Names {
         known(&self.groups, id).map_or_else(|| id.to_string(), str::to_owned)
     }
 
-    /// A user's name, where there is one.
+    /// A user's name, if it has one.
     pub fn known_user(&self, id: u32) -> Option<&str> {
         known(&self.users, id)
     }
 
-    /// A group's name, where there is one.
+    /// A group's name, if it has one.
     pub fn known_group(&self, id: u32) -> Option<&str> {
         known(&self.groups, id)
     }
@@ -52,7 +52,7 @@ fn known(names: &HashMap<u32, String>, id: u32) -> Option<&str> {
 fn by_number<'a>(entries: impl Iterator<Item = (u32, &'a [u8])>) -> HashMap<u32, String> {
     let mut names = HashMap::new();
     for (id, name) in entries {
-        if name.len() <= LONGEST && name.iter().all(u8::is_ascii_graphic) {
+        if name.len() <= MAX_NAME && name.iter().all(u8::is_ascii_graphic) {
             let name = String::from_utf8_lossy(name);
             names.entry(id).or_insert_with(|| name.into_owned());
         }
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn the_first_proper_name_of_a_number_counts() {
         let passwd = b"root:x:0:0::/:/bin/sh\ntoor:x:0:0::/:\n#x\nbad\x1bname:x:7:7::/:\nme:x:1000:1000\n+::::::\n";
-        let names = Names::parse(passwd, b"root:x:0:\nadm:x:4:me\n\xff:x:5:\n");
+        let names = AccountNames::parse(passwd, b"root:x:0:\nadm:x:4:me\n\xff:x:5:\n");
         let users: Vec<_> = [0, 7, 1000].map(|id| names.user(id)).into();
         assert_eq!(users, ["root", "7", "me"]);
         let groups: Vec<_> = [0, 4, 5].map(|id| names.group(id)).into();
