@@ -71,4 +71,4 @@ pub mod linux;
 pub mod machine;
 pub mod sys;
 pub mod template;
-pub mod text;
+pub(crate) mod text;

@@ -19,15 +19,15 @@ use crate::machine::terminal::Terminal;
 
 /// Run a command in an image's root filesystem, without booting it
 ///
-/// The image's disk is given to a small machine of bivouac's own, which mounts its root and what
-/// its fstab names, and runs the command there as root. What it writes is gone with the machine.
+/// A small virtual machine, the appliance, mounts the image's root and what its fstab names, and
+/// runs the command there as root. What it writes is discarded with the machine.
 #[derive(Clone, Debug, clap::Args)]
 #[command(override_usage = "bivouac chroot [OPTIONS] IMAGE [-- CMD...]")]
 pub struct Args {
     /// The disk image
     #[arg(value_hint = ValueHint::FilePath)]
     pub image: PathBuf,
-    /// The command; default the shell of the image's root user, with a terminal where there is one
+    /// The command; default the image's root shell, on a terminal if there is one
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
     /// How the command is run.
@@ -38,23 +38,20 @@ pub struct Args {
     pub options: inside::Options,
 }
 
-/// Runs the command. Must be called on the main thread, before any other is started.
-///
-/// # Errors
-/// Whatever keeps the command from being run to its end.
+/// Must be called on the main thread, before any other is started.
 pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
     let tty = args.run.tty || args.command.is_empty() && Terminal::is_there();
     // First, because its guard is forked while this process is small and has one thread.
     let streams = Streams::open(tty)?;
     inside::block_on(async {
         let mut camp = Camp::pitch(&args.options, &args.image, voice).await?;
-        let result = course(args, &mut camp, streams, voice).await;
+        let result = run_in(args, &mut camp, streams, voice).await;
         camp.strike().await?;
         result
     })
 }
 
-async fn course(
+async fn run_in(
     args: &Args,
     camp: &mut Camp,
     streams: Streams,
@@ -83,7 +80,7 @@ async fn course(
     }
 }
 
-/// The image's shell of root, or the one that is always there.
+/// The login shell of the image's root user, or `/bin/sh`.
 async fn shell(inside: &Inside) -> OsString {
     let mut passwd = Vec::new();
     let at = At {
@@ -91,7 +88,7 @@ async fn shell(inside: &Inside) -> OsString {
         path: "/etc/passwd".into(),
     };
     if let Ok((_, stream)) = inside.session.read(at, 0, Some(1 << 20)).await {
-        // What is missing of it makes no difference.
+        // A part of it will do.
         let _ = stream.take(1 << 20).read_to_end(&mut passwd).await;
     }
     let root = passwd::users(&passwd).find(|user| user.name == b"root");

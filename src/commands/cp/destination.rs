@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// Where a copy goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
     /// The directory, which must exist.
@@ -27,7 +26,6 @@ pub enum DestinationError {
 }
 
 impl DestinationError {
-    /// Suggested fix.
     pub fn mend(&self) -> Option<String> {
         match self {
             Self::NoDirectory(path) => {
@@ -44,11 +42,9 @@ impl DestinationError {
 pub enum LocalTarget {
     /// A directory, or a link to one: its canonical path.
     Directory(PathBuf),
-    /// Something else, or nothing.
     Other,
 }
 
-/// Examines the destination.
 pub fn look(path: &Path) -> LocalTarget {
     match path.canonicalize() {
         Ok(path) if path.is_dir() => LocalTarget::Directory(path),

@@ -5,7 +5,6 @@ use crate::guest::wire::Stat;
 /// How far a file was printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The file's inode.
     pub inode: u64,
     /// The number of bytes that were printed.
     pub bytes: u64,
@@ -14,7 +13,6 @@ pub struct Position {
 /// What became of a file since it was printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It has the same size.
     Unchanged,
     /// It has grown beyond this offset.
     Grown(u64),

@@ -1,4 +1,4 @@
-//! All that is found out about one system.
+//! All facts about one system.
 
 use serde::Serialize;
 
@@ -11,32 +11,29 @@ use super::{architecture, hostname, init, kernels, last_boot, packages, users};
 use crate::guest::session::SessionError;
 use crate::linux::elf;
 
-/// As much of /etc/passwd as is read.
+/// The most that is read of /etc/passwd.
 const PASSWD: u64 = 1 << 20;
 
-/// What a mounted system shows of itself. What could not be found out is none.
+/// Facts about a mounted system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Facts {
-    /// As uname(1) names its processor.
+    /// The processor, by its name in uname(1).
     pub architecture: Option<String>,
-    /// What it calls itself.
+    /// Its hostname.
     pub hostname: Option<String>,
-    /// Which program starts its services.
+    /// The init system.
     pub init: Option<&'static str>,
     /// The kernels that are installed, the newest last.
     pub kernels: Vec<Kernel>,
-    /// Its packages.
+    /// The package manager.
     pub packages: Option<Packages>,
     /// Users with a shell to log in with.
     pub users: Vec<User>,
-    /// When it ran last; none of a system that never did.
+    /// When it ran last; `None` if it never did.
     pub last_boot: Option<LastBoot>,
 }
 
-/// Finds out everything, all at once: each question is a way to the guest and back.
-///
-/// # Errors
-/// The session ends, or the image is torn.
+/// Finds out everything, concurrently: each request is a round trip to the guest.
 pub async fn facts(files: ImageFiles<'_>) -> Result<Facts, SessionError> {
     let users = async {
         let passwd = files.bytes("/etc/passwd", PASSWD).await?;

@@ -1,7 +1,7 @@
-//! Which package manager a system has, and how many packages.
+//! The package manager and the number of packages.
 //!
-//! The databases of dpkg, apk and pacman are files of lines or directories, read here. rpm's
-//! comes in three formats: the image's own `rpm` is asked instead, inside the machine.
+//! The databases of dpkg, apk and pacman are lines or directories, and are read here. That of rpm
+//! comes in three formats: the image's own `rpm` is run in the appliance instead.
 
 use std::time::Duration;
 
@@ -12,32 +12,29 @@ use super::image_files::{ImageFiles, name};
 use crate::guest::session::{Command, ExecEnd, SessionError, Stdio};
 use crate::guest::wire::{ByteString, FileKind};
 
-/// What is known of a system's packages.
+/// The packages of a system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Packages {
     /// The format: deb, rpm, apk or pacman.
     pub format: &'static str,
-    /// The program that fetches them.
+    /// The program that downloads them.
     pub manager: &'static str,
-    /// How many are installed; none where it cannot be told.
+    /// The number of installed packages, if it is known.
     pub installed: Option<u64>,
 }
 
-/// The largest database that is read. Debian's has 1 MiB for 700 packages.
+/// The most that is read of a database. Debian's has 1 MiB for 700 packages.
 const DATABASE: u64 = 256 << 20;
-/// How long the image's own rpm may take, and how much it may say.
-const PATIENCE: Duration = Duration::from_secs(120);
-const WORDS: u64 = 64 << 20;
+/// The timeout for the image's rpm, and the most that is read of its output.
+const RPM_TIMEOUT: Duration = Duration::from_secs(120);
+const RPM_OUTPUT: u64 = 64 << 20;
 
 /// Where rpm keeps its database.
 const RPM: [&str; 2] = ["/var/lib/rpm", "/usr/lib/sysimage/rpm"];
 /// The files that are one.
 const RPM_DATABASES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
 
-/// Looks for each database. `rpm` needs a root with /proc and /dev in which it may write.
-///
-/// # Errors
-/// The session ends, or the image is torn.
+/// Finds the database. `rpm` needs a writable root with /proc and /dev.
 pub async fn packages(files: ImageFiles<'_>) -> Result<Option<Packages>, SessionError> {
     let dpkg = count(files, "/var/lib/dpkg/status", is_installed_deb).await?;
     if let Some(installed) = dpkg {
@@ -63,7 +60,7 @@ pub async fn packages(files: ImageFiles<'_>) -> Result<Option<Packages>, Session
                 break;
             }
         }
-        return found("rpm", manager, ask_rpm(files).await?);
+        return found("rpm", manager, run_rpm(files).await?);
     }
     Ok(None)
 }
@@ -80,10 +77,7 @@ fn found(
     }))
 }
 
-/// Whether there is a database of rpm.
-///
-/// # Errors
-/// As for [`packages`].
+/// Whether there is an rpm database.
 pub async fn has_rpm(files: ImageFiles<'_>) -> Result<bool, SessionError> {
     for directory in RPM {
         let entries = files.list(directory).await?;
@@ -98,7 +92,7 @@ pub async fn has_rpm(files: ImageFiles<'_>) -> Result<bool, SessionError> {
     Ok(false)
 }
 
-/// How many lines of a file are so; none where there is no such file.
+/// The number of lines of a file that match; `None` if there is no such file.
 async fn count(
     files: ImageFiles<'_>,
     path: &str,
@@ -120,8 +114,8 @@ fn is_installed_deb(line: &[u8]) -> bool {
     state.is_some_and(|state| state == b"installed")
 }
 
-/// Asks the image's own rpm; none where it cannot be run, fails, or takes too long.
-async fn ask_rpm(files: ImageFiles<'_>) -> Result<Option<u64>, SessionError> {
+/// Runs the image's own rpm; `None` if it cannot be run, fails, or takes too long.
+async fn run_rpm(files: ImageFiles<'_>) -> Result<Option<u64>, SessionError> {
     let words = ["rpm", "-qa", "--nodigest", "--nosignature"];
     let command = Command {
         argv: words.map(ByteString::from).into(),
@@ -143,19 +137,19 @@ async fn ask_rpm(files: ImageFiles<'_>) -> Result<Option<u64>, SessionError> {
         };
         let mut said = Vec::new();
         if let Some(stdout) = exec.stdout.take() {
-            let read = stdout.take(WORDS).read_to_end(&mut said).await;
+            let read = stdout.take(RPM_OUTPUT).read_to_end(&mut said).await;
             read.map_err(SessionError::of_stream)?;
         }
         let end = exec.wait().await?;
         Ok((end == ExecEnd::Exited(0)).then(|| count_rpms(&said)))
     };
-    match tokio::time::timeout(PATIENCE, asking).await {
+    match tokio::time::timeout(RPM_TIMEOUT, asking).await {
         Ok(answer) => answer,
         Err(_) => Ok(None),
     }
 }
 
-/// Keys that were imported are in the database too, and are no packages.
+/// Imported keys are in the database too, but are not packages.
 fn count_rpms(said: &[u8]) -> u64 {
     let lines = said.split(|byte| *byte == b'\n');
     let packages = lines.filter(|line| !line.is_empty() && !line.starts_with(b"gpg-pubkey-"));

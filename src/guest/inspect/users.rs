@@ -1,10 +1,10 @@
-//! Who may log in, by /etc/passwd.
+//! Users that can log in, by /etc/passwd.
 
 use serde::Serialize;
 
 use crate::linux::passwd;
 
-/// A user with a shell to log in with. Whether a password is set is not looked at.
+/// A user with a login shell, with or without a password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct User {
     /// The login name.
@@ -17,10 +17,10 @@ pub struct User {
     pub shell: String,
 }
 
-/// Programs that stand in the place of a shell and are none.
+/// Programs in place of a shell that allow no login.
 const NO_SHELLS: [&str; 6] = ["nologin", "false", "true", "sync", "shutdown", "halt"];
 
-/// Those of /etc/passwd whose shell is one.
+/// The users whose shell is one.
 pub fn with_a_shell(passwd: &[u8]) -> Vec<User> {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let users = passwd::users(passwd).filter(|user| {
