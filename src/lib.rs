@@ -20,7 +20,8 @@
 //! - [`sys`]: the only `unsafe`.
 //!
 //! Arrows point one way: cli -> commands -> template -> guest -> machine -> image, host -> sys, and agent
-//! meets guest in [`guest::wire`] alone.
+//! meets guest in [`guest::wire`] alone. Any of them may use [`linux`] and [`text`], which use nothing of
+//! ours but sys.
 //!
 //! # Invariants
 //!

@@ -17,9 +17,6 @@ const WINDOW: u64 = 256 << 10;
 const PAGE: usize = 4096;
 
 /// Memory for a machine that is to be saved.
-///
-/// # Errors
-/// What memfd_create(2) says.
 pub fn new(mib: u64) -> io::Result<File> {
     let file = memfd::create(c"bivouac-memory")?;
     file.set_len(mib << 20)?;
