@@ -3,8 +3,8 @@
 #![no_main]
 
 use bivouac::guest::wire::{
-    Decoder, Entry, Frame, FromAgent, HEADER, Hello, MAX_CONTROL, Nonce, PROTOCOL, Request,
-    Speaker, WireError, parse, put_hello,
+    Decoder, Entry, Frame, AgentMessage, HEADER, Hello, MAX_CONTROL, Nonce, PROTOCOL, Request,
+    Role, WireError, parse, put_hello,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -28,7 +28,7 @@ fn decode(lead: &[u8], data: &[u8], step: usize) -> (Vec<Frame>, Option<WireErro
 fuzz_target!(|data: &[u8]| {
     let mut lead = Vec::new();
     let hello = Hello {
-        from: Speaker::Agent,
+        from: Role::Agent,
         protocol: PROTOCOL,
         program: "fuzz".to_owned(),
         nonce: Nonce([7; 16]),
@@ -48,7 +48,7 @@ fuzz_target!(|data: &[u8]| {
     for frame in &cut.0[1..] {
         frame.put(&mut again).expect("it came within the caps");
         if let Frame::Control(json) = frame {
-            let _ = parse::<FromAgent>("message", json);
+            let _ = parse::<AgentMessage>("message", json);
             let _ = parse::<Request>("request", json);
             let _ = parse::<Entry>("entry", json);
         }

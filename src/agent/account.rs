@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Gid, Uid};
 
 use super::resolve::Root;
-use crate::guest::wire::{Step, Trouble, User};
+use crate::guest::wire::{ErrorStage, RemoteError, User};
 
 /// A user with all that a command needs of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,13 +30,13 @@ impl Account {
     ///
     /// # Errors
     /// No user of this name.
-    pub fn look_up(root: &Root, user: &User) -> Result<Self, Trouble> {
+    pub fn look_up(root: &Root, user: &User) -> Result<Self, RemoteError> {
         let passwd = text(root, "/etc/passwd");
         let group = text(root, "/etc/group");
         Self::find(&passwd, &group, user)
     }
 
-    fn find(passwd: &str, group: &str, user: &User) -> Result<Self, Trouble> {
+    fn find(passwd: &str, group: &str, user: &User) -> Result<Self, RemoteError> {
         let lines = || passwd.lines().filter_map(Line::read);
         let found = match user {
             User::Name(name) => lines().find(|line| line.name.as_bytes() == name.0),
@@ -49,7 +49,10 @@ impl Account {
             }
             (User::Name(_), Some(line)) => (line.uid, line.gid),
             (User::Name(name), None) => {
-                return Err(Trouble::new(Step::User, format!("no user {name}")));
+                return Err(RemoteError::new(
+                    ErrorStage::User,
+                    format!("no user {name}"),
+                ));
             }
         };
         let mut groups = vec![Gid::from_raw(gid)];
@@ -144,6 +147,6 @@ mod tests {
     fn a_name_that_is_not_there_is_told() {
         let error = Account::find(PASSWD, GROUP, &User::Name("nobody".into())).unwrap_err();
         assert_eq!(error.text, "no user \"nobody\"");
-        assert_eq!(error.step, Step::User);
+        assert_eq!(error.step, ErrorStage::User);
     }
 }

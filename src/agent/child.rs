@@ -16,7 +16,7 @@ use nix::unistd::{
 
 use super::account::Account;
 use super::resolve::Root;
-use crate::guest::wire::{ByteString, Exec, Step, Trouble, User};
+use crate::guest::wire::{ByteString, ErrorStage, Exec, RemoteError, User};
 
 /// Where programs are looked for when nobody says so.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -35,15 +35,16 @@ pub struct Ends {
 }
 
 /// Turns this process into the command. Returns only where that failed.
-pub fn execute(exec: &Exec, ends: &Ends) -> Trouble {
+pub fn execute(exec: &Exec, ends: &Ends) -> RemoteError {
     match attempt(exec, ends) {
         Ok(never) => match never {},
-        Err(trouble) => trouble,
+        Err(error) => error,
     }
 }
 
-fn attempt(exec: &Exec, ends: &Ends) -> Result<Infallible, Trouble> {
-    session(ends).map_err(|errno| Trouble::of(Step::Process, "a session", errno as i32))?;
+fn attempt(exec: &Exec, ends: &Ends) -> Result<Infallible, RemoteError> {
+    session(ends)
+        .map_err(|errno| RemoteError::of(ErrorStage::Process, "a session", errno as i32))?;
     umask(Mode::from_bits_truncate(0o022));
     let root_path = exec.root.as_ref().map_or(Path::new("/"), |r| r.as_path());
     let root = Root::open(root_path)?;
@@ -53,7 +54,7 @@ fn attempt(exec: &Exec, ends: &Ends) -> Result<Infallible, Trouble> {
     };
     let account = Account::look_up(&root, exec.user.as_ref().unwrap_or(&own))?;
     if exec.root.is_some() {
-        let failed = |errno| Trouble::of(Step::Root, root_path.display(), errno as i32);
+        let failed = |errno| RemoteError::of(ErrorStage::Root, root_path.display(), errno as i32);
         // Not by its path again: what was looked at is what is entered.
         nix::unistd::fchdir(&root).map_err(failed)?;
         chroot(".").map_err(failed)?;
@@ -62,7 +63,7 @@ fn attempt(exec: &Exec, ends: &Ends) -> Result<Infallible, Trouble> {
     if exec.user.is_some() {
         become_user(&account).map_err(|errno| {
             let name = account.name.as_deref().unwrap_or("this user");
-            Trouble::of(Step::User, name, errno as i32)
+            RemoteError::of(ErrorStage::User, name, errno as i32)
         })?;
     }
     enter_workdir(exec, &account)?;
@@ -93,14 +94,15 @@ fn become_user(account: &Account) -> Result<(), Errno> {
     setuid(account.uid)
 }
 
-fn enter_workdir(exec: &Exec, account: &Account) -> Result<(), Trouble> {
+fn enter_workdir(exec: &Exec, account: &Account) -> Result<(), RemoteError> {
     match &exec.workdir {
-        Some(told) => chdir(told.as_path())
-            .map_err(|errno| Trouble::of(Step::Workdir, told.as_path().display(), errno as i32)),
+        Some(told) => chdir(told.as_path()).map_err(|errno| {
+            RemoteError::of(ErrorStage::Workdir, told.as_path().display(), errno as i32)
+        }),
         // A home that cannot be entered is no reason to refuse, as login(1) has it.
         None => chdir(&account.home)
             .or_else(|_| chdir("/"))
-            .map_err(|errno| Trouble::of(Step::Workdir, "/", errno as i32)),
+            .map_err(|errno| RemoteError::of(ErrorStage::Workdir, "/", errno as i32)),
     }
 }
 
@@ -142,10 +144,10 @@ fn set(variables: &mut Vec<(OsString, OsString)>, name: OsString, value: OsStrin
     variables.push((name, value));
 }
 
-fn c_string(bytes: &[u8]) -> Result<CString, Trouble> {
+fn c_string(bytes: &[u8]) -> Result<CString, RemoteError> {
     CString::new(bytes).map_err(|_| {
         let name = ByteString(bytes.to_owned());
-        Trouble::new(Step::Request, format!("{name} holds a NUL"))
+        RemoteError::new(ErrorStage::Request, format!("{name} holds a NUL"))
     })
 }
 
@@ -154,7 +156,7 @@ fn run(
     program: &[u8],
     argv: &[CString],
     variables: &[(OsString, OsString)],
-) -> Result<Infallible, Trouble> {
+) -> Result<Infallible, RemoteError> {
     let mut environment = Vec::new();
     let mut path = PATH.as_bytes().to_vec();
     for (name, value) in variables {
@@ -169,7 +171,11 @@ fn run(
     let shown = ByteString(program.to_owned());
     let shown = shown.as_path().display();
     if program.is_empty() {
-        return Err(Trouble::of(Step::Find, shown, Errno::ENOENT as i32));
+        return Err(RemoteError::of(
+            ErrorStage::Find,
+            shown,
+            Errno::ENOENT as i32,
+        ));
     }
     let candidates: Vec<Vec<u8>> = match program.contains(&b'/') {
         true => vec![program.to_owned()],
@@ -186,15 +192,15 @@ fn run(
             // The file may be there and its interpreter not.
             Errno::ENOENT | Errno::ENOTDIR => {
                 if access(candidate.as_c_str(), AccessFlags::F_OK).is_ok() {
-                    return Err(Trouble::of(Step::Invoke, shown, errno as i32));
+                    return Err(RemoteError::of(ErrorStage::Invoke, shown, errno as i32));
                 }
             }
             Errno::EACCES => denied = Some(errno),
-            errno => return Err(Trouble::of(Step::Invoke, shown, errno as i32)),
+            errno => return Err(RemoteError::of(ErrorStage::Invoke, shown, errno as i32)),
         }
     }
     Err(match denied {
-        Some(errno) => Trouble::of(Step::Invoke, shown, errno as i32),
-        None => Trouble::of(Step::Find, shown, Errno::ENOENT as i32),
+        Some(errno) => RemoteError::of(ErrorStage::Invoke, shown, errno as i32),
+        None => RemoteError::of(ErrorStage::Find, shown, Errno::ENOENT as i32),
     })
 }

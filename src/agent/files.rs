@@ -11,49 +11,50 @@ use nix::sys::statvfs::fstatvfs;
 
 use super::resolve::open_at;
 use crate::guest::wire::{
-    Answer, At, ByteString, Entry, FileKind, FileSystem, Op, Stat, Step, Trouble,
+    ByteString, Entry, ErrorStage, FileKind, FileSystem, Operation, PathAt, RemoteError, Response,
+    Stat,
 };
 
 /// Answers a request that only looks.
 ///
 /// # Errors
 /// What the system says.
-pub fn look(op: &Op) -> Result<Answer, Trouble> {
+pub fn look(op: &Operation) -> Result<Response, RemoteError> {
     match op {
-        Op::Stat { at, follow } => {
+        Operation::Stat { at, follow } => {
             let mut flags = OFlag::O_PATH;
             flags.set(OFlag::O_NOFOLLOW, !follow);
             let file = open_at(at, flags)?;
             fstat(&file)
-                .map(|stat| Answer::Stat(from_system(&stat)))
-                .map_err(|errno| trouble(at, errno))
+                .map(|stat| Response::Stat(from_system(&stat)))
+                .map_err(|errno| error(at, errno))
         }
-        Op::ReadLink { at } => {
+        Operation::ReadLink { at } => {
             let file = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
             // ENOENT is what readlinkat(2) says of a file that is no link.
             readlinkat(&file, "")
-                .map(|target| Answer::Link(target.into()))
+                .map(|target| Response::Link(target.into()))
                 .map_err(|errno| match errno {
-                    Errno::ENOENT => trouble(at, Errno::EINVAL),
-                    errno => trouble(at, errno),
+                    Errno::ENOENT => error(at, Errno::EINVAL),
+                    errno => error(at, errno),
                 })
         }
-        Op::StatFs { at } => {
+        Operation::StatFs { at } => {
             let file = open_at(at, OFlag::O_PATH)?;
-            filesystem(&file).map_err(|errno| trouble(at, errno))
+            filesystem(&file).map_err(|errno| error(at, errno))
         }
-        _ => Err(Trouble::new(Step::Request, "not to be looked at")),
+        _ => Err(RemoteError::new(ErrorStage::Request, "not to be looked at")),
     }
 }
 
-fn trouble(at: &At, errno: Errno) -> Trouble {
-    Trouble::of(Step::File, at.path.as_path().display(), errno as i32)
+fn error(at: &PathAt, errno: Errno) -> RemoteError {
+    RemoteError::of(ErrorStage::File, at.path.as_path().display(), errno as i32)
 }
 
-fn filesystem(file: impl AsFd) -> Result<Answer, Errno> {
+fn filesystem(file: impl AsFd) -> Result<Response, Errno> {
     let found = fstatvfs(&file)?;
     let magic = fstatfs(&file)?.filesystem_type().0;
-    Ok(Answer::FileSystem(FileSystem {
+    Ok(Response::FileSystem(FileSystem {
         block_size: found.fragment_size(),
         blocks: found.blocks(),
         free: found.blocks_free(),
@@ -70,7 +71,7 @@ pub fn entry(directory: impl AsFd, name: &std::ffi::CStr, path: ByteString) -> E
         path,
         stat: None,
         link: None,
-        trouble: None,
+        error: None,
     };
     match fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(stat) => {
@@ -80,7 +81,7 @@ pub fn entry(directory: impl AsFd, name: &std::ffi::CStr, path: ByteString) -> E
             }
             entry.stat = Some(stat);
         }
-        Err(errno) => entry.trouble = Some(Trouble::of(Step::File, "stat", errno as i32)),
+        Err(errno) => entry.error = Some(RemoteError::of(ErrorStage::File, "stat", errno as i32)),
     }
     entry
 }

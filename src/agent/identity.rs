@@ -15,7 +15,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use super::port::Port;
 use super::process::errno_of;
 use super::system::may_switch;
-use crate::guest::wire::{Identity, Step, Trouble};
+use crate::guest::wire::{CloneIdentity, ErrorStage, RemoteError};
 
 /// Where a machine id may stand, of which the second is often a link to the first.
 const MACHINE_IDS: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
@@ -24,13 +24,15 @@ const MACHINE_IDS: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 ///
 /// # Errors
 /// The first thing that cannot be done.
-pub fn identify(identity: &Identity, port: &Port) -> Result<(), Trouble> {
+pub fn identify(identity: &CloneIdentity, port: &Port) -> Result<(), RemoteError> {
     may_switch(port)?;
-    let failed =
-        |what: &str, error: &io::Error| Trouble::of(Step::System, what, errno_of(error) as i32);
+    let failed = |what: &str, error: &io::Error| {
+        RemoteError::of(ErrorStage::System, what, errno_of(error) as i32)
+    };
     if let Some(name) = &identity.hostname {
-        nix::unistd::sethostname(name)
-            .map_err(|errno| Trouble::of(Step::System, "the host's name", errno as i32))?;
+        nix::unistd::sethostname(name).map_err(|errno| {
+            RemoteError::of(ErrorStage::System, "the host's name", errno as i32)
+        })?;
         replace(Path::new("/etc/hostname"), name, true)
             .map_err(|error| failed("/etc/hostname", &error))?;
     }

@@ -13,31 +13,35 @@ use super::process::{Status, errno_of};
 use super::resolve::open_at;
 use super::walk;
 use super::{disks, files, pack, seed, unpack};
-use crate::guest::wire::{Answer, At, ByteString, Entry, Op, Stat, Step, Trouble};
+use crate::guest::wire::{
+    ByteString, Entry, ErrorStage, Operation, PathAt, RemoteError, Response, Stat,
+};
 
 /// Does what `op` asks for, in a forked child. `data` is the pipe.
-pub fn run(op: &Op, data: &File, status: &Status) {
+pub fn run(op: &Operation, data: &File, status: &Status) {
     // A group of its own, so that it can be ended; and it ends with the agent.
     let _ = nix::unistd::setsid();
     crate::sys::default_signals();
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
-    let opened = |stat| status.tell(&Ok::<_, Trouble>(Answer::Opened { stat }));
+    let opened = |stat| status.tell(&Ok::<_, RemoteError>(Response::Opened { stat }));
     let verdict = match op {
-        Op::List { at, .. } => list(at, data, opened),
-        Op::Walk {
+        Operation::List { at, .. } => list(at, data, opened),
+        Operation::Walk {
             at,
             one_file_system,
             ..
         } => tree(at, *one_file_system, data, opened),
-        Op::Read {
+        Operation::Read {
             at, offset, length, ..
         } => read(at, *offset, *length, data, opened),
-        Op::TarOut { at, options, .. } => pack::pack(at, options, data, opened),
-        Op::TarIn { at, options, .. } => unpack::unpack(at, options, data, opened),
+        Operation::TarOut { at, options, .. } => pack::pack(at, options, data, opened),
+        Operation::TarIn { at, options, .. } => unpack::unpack(at, options, data, opened),
         // These have no stream: their answer is all that they say.
-        Op::Survey { disks } => return status.tell(&Ok::<_, Trouble>(disks::jobs::survey(*disks))),
-        Op::Warm => return status.tell(&Ok::<_, Trouble>(disks::jobs::warm())),
-        Op::Mount {
+        Operation::Survey { disks } => {
+            return status.tell(&Ok::<_, RemoteError>(disks::jobs::survey(*disks)));
+        }
+        Operation::Warm => return status.tell(&Ok::<_, RemoteError>(disks::jobs::warm())),
+        Operation::Mount {
             mounts,
             at,
             read_only,
@@ -50,16 +54,16 @@ pub fn run(op: &Op, data: &File, status: &Status) {
                 *for_commands,
             ));
         }
-        Op::Seed { at, stage } => {
+        Operation::Seed { at, stage } => {
             let seeded = seed::seed(at.as_path(), *stage);
-            return status.tell(&seeded.map(Answer::Seeded));
+            return status.tell(&seeded.map(Response::Seeded));
         }
-        _ => Err(Trouble::new(Step::Request, "not a job")),
+        _ => Err(RemoteError::new(ErrorStage::Request, "not a job")),
     };
     status.tell(&verdict);
 }
 
-fn list(at: &At, data: &File, opened: impl FnOnce(Option<Stat>)) -> Result<u64, Trouble> {
+fn list(at: &PathAt, data: &File, opened: impl FnOnce(Option<Stat>)) -> Result<u64, RemoteError> {
     let directory = open_at(at, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     opened(stat_of(&directory, at)?);
     let mut lines = Lines::new(data);
@@ -68,11 +72,11 @@ fn list(at: &At, data: &File, opened: impl FnOnce(Option<Stat>)) -> Result<u64, 
 }
 
 fn tree(
-    at: &At,
+    at: &PathAt,
     one_file_system: bool,
     data: &File,
     opened: impl FnOnce(Option<Stat>),
-) -> Result<u64, Trouble> {
+) -> Result<u64, RemoteError> {
     let top = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
     let stat = stat_of(&top, at)?;
     let mut lines = Lines::new(data);
@@ -85,12 +89,14 @@ fn tree(
         path: ByteString::default(),
         stat,
         link,
-        trouble: None,
+        error: None,
     })?;
     if is_directory {
         let directory =
             nix::fcntl::openat(&top, ".", walk::DIRECTORY, nix::sys::stat::Mode::empty()).map_err(
-                |errno| Trouble::of(Step::File, at.path.as_path().display(), errno as i32),
+                |errno| {
+                    RemoteError::of(ErrorStage::File, at.path.as_path().display(), errno as i32)
+                },
             )?;
         walk::walk(directory, one_file_system, |_, _, entry| lines.put(&entry))?;
     }
@@ -98,15 +104,15 @@ fn tree(
 }
 
 fn read(
-    at: &At,
+    at: &PathAt,
     offset: u64,
     length: Option<u64>,
     mut data: &File,
     opened: impl FnOnce(Option<Stat>),
-) -> Result<u64, Trouble> {
+) -> Result<u64, RemoteError> {
     let failed = |error: io::Error| {
-        Trouble::of(
-            Step::File,
+        RemoteError::of(
+            ErrorStage::File,
             at.path.as_path().display(),
             errno_of(&error) as i32,
         )
@@ -120,7 +126,7 @@ fn read(
         SFlag::S_IFDIR => return Err(failed(io::Error::from_raw_os_error(nix::libc::EISDIR))),
         _ => {
             let text = format!("{}: neither a file nor a block device", at.path);
-            return Err(Trouble::new(Step::File, text));
+            return Err(RemoteError::new(ErrorStage::File, text));
         }
     }
     file.seek(SeekFrom::Start(offset)).map_err(failed)?;
@@ -133,10 +139,12 @@ fn read(
     copied.map_err(failed)
 }
 
-fn stat_of(file: impl std::os::fd::AsFd, at: &At) -> Result<Option<Stat>, Trouble> {
+fn stat_of(file: impl std::os::fd::AsFd, at: &PathAt) -> Result<Option<Stat>, RemoteError> {
     fstat(file)
         .map(|stat| Some(files::from_system(&stat)))
-        .map_err(|errno| Trouble::of(Step::File, at.path.as_path().display(), errno as i32))
+        .map_err(|errno| {
+            RemoteError::of(ErrorStage::File, at.path.as_path().display(), errno as i32)
+        })
 }
 
 /// Entries as lines.
@@ -153,19 +161,19 @@ impl<'a> Lines<'a> {
         }
     }
 
-    fn put(&mut self, entry: &Entry) -> Result<(), Trouble> {
+    fn put(&mut self, entry: &Entry) -> Result<(), RemoteError> {
         let mut line = serde_json::to_vec(entry).unwrap_or_default();
         line.push(b'\n');
         self.count += 1;
         self.out.write_all(&line).map_err(|error| unwritten(&error))
     }
 
-    fn finish(mut self) -> Result<u64, Trouble> {
+    fn finish(mut self) -> Result<u64, RemoteError> {
         self.out.flush().map_err(|error| unwritten(&error))?;
         Ok(self.count)
     }
 }
 
-fn unwritten(error: &io::Error) -> Trouble {
-    Trouble::of(Step::Process, "the pipe", errno_of(error) as i32)
+fn unwritten(error: &io::Error) -> RemoteError {
+    RemoteError::of(ErrorStage::Process, "the pipe", errno_of(error) as i32)
 }

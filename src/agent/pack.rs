@@ -17,7 +17,9 @@ use super::process::errno_of;
 use super::resolve::open_at;
 use super::walk::{self, DIRECTORY};
 use crate::archive::{self, ArchiveError, Kind, Member};
-use crate::guest::wire::{At, ByteString, Entry, FileKind, Stat, Step, TarOptions, Trouble};
+use crate::guest::wire::{
+    ByteString, Entry, ErrorStage, FileKind, PathAt, RemoteError, Stat, TarOptions,
+};
 
 /// How many files with several names are remembered; of more, each name becomes a file.
 const MOST_LINKED: usize = 1_000_000;
@@ -26,15 +28,15 @@ const MOST_LINKED: usize = 1_000_000;
 ///
 /// # Errors
 /// It cannot be opened. What of a tree cannot be read is left out, the rest is written, and
-/// then the first such trouble is the error.
+/// then the first such error is the error.
 pub fn pack(
-    at: &At,
+    at: &PathAt,
     options: &TarOptions,
     data: &File,
     opened: impl FnOnce(Option<Stat>),
-) -> Result<u64, Trouble> {
+) -> Result<u64, RemoteError> {
     let path = at.path.as_path();
-    let failed = |errno| Trouble::of(Step::File, path.display(), errno as i32);
+    let failed = |errno| RemoteError::of(ErrorStage::File, path.display(), errno as i32);
     let top = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
     let found = nix::sys::stat::fstat(&top).map_err(failed)?;
     let stat = files::from_system(&found);
@@ -54,7 +56,7 @@ pub fn pack(
         path: ByteString::default(),
         link: nix::fcntl::readlinkat(&top, "").ok().map(Into::into),
         stat: Some(stat.clone()),
-        trouble: None,
+        error: None,
     };
     if is_directory {
         let directory = openat(&top, ".", DIRECTORY, Mode::empty()).map_err(failed)?;
@@ -63,7 +65,7 @@ pub fn pack(
         let each = |directory: &OwnedFd, name: &CStr, entry| packer.put(directory, name, entry);
         walk::walk(directory, options.one_file_system, each)?;
     } else {
-        let holder = At {
+        let holder = PathAt {
             root: at.root.clone(),
             path: path.parent().unwrap_or(Path::new("/")).into(),
         };
@@ -83,14 +85,14 @@ struct Packer<'a> {
     linked: HashMap<(u64, u64), Vec<u8>>,
     count: u64,
     troubles: u64,
-    first: Option<Trouble>,
+    first: Option<RemoteError>,
 }
 
 impl Packer<'_> {
-    fn put(&mut self, directory: &OwnedFd, name: &CStr, entry: Entry) -> Result<(), Trouble> {
-        if let Some(mut trouble) = entry.trouble {
-            trouble.text = format!("{}: {}", entry.path, trouble.text);
-            return self.note(trouble);
+    fn put(&mut self, directory: &OwnedFd, name: &CStr, entry: Entry) -> Result<(), RemoteError> {
+        if let Some(mut error) = entry.error {
+            error.text = format!("{}: {}", entry.path, error.text);
+            return self.note(error);
         }
         let Some(stat) = entry.stat else {
             return Ok(());
@@ -154,7 +156,7 @@ impl Packer<'_> {
         true
     }
 
-    fn file(&mut self, file: File, mut member: Member) -> Result<(), Trouble> {
+    fn file(&mut self, file: File, mut member: Member) -> Result<(), RemoteError> {
         let found = match nix::sys::stat::fstat(&file) {
             Ok(found) => files::from_system(&found),
             Err(errno) => return self.note(trouble_of(&member, errno)),
@@ -175,22 +177,23 @@ impl Packer<'_> {
         }
     }
 
-    fn begin(&mut self, member: &Member) -> Result<(), Trouble> {
+    fn begin(&mut self, member: &Member) -> Result<(), RemoteError> {
         self.count += 1;
         archive::begin(&mut self.out, member).map_err(|error| match error {
             ArchiveError::Io(error) => unwritten(&error),
-            error => Trouble::new(Step::Tar, error.to_string()),
+            error => RemoteError::new(ErrorStage::Tar, error.to_string()),
         })
     }
 
-    fn note(&mut self, trouble: Trouble) -> Result<(), Trouble> {
+    fn note(&mut self, error: RemoteError) -> Result<(), RemoteError> {
         self.troubles += 1;
-        self.first.get_or_insert(trouble);
+        self.first.get_or_insert(error);
         Ok(())
     }
 
-    fn finish(mut self) -> Result<u64, Trouble> {
-        archive::end(&mut self.out).map_err(|error| Trouble::new(Step::Tar, error.to_string()))?;
+    fn finish(mut self) -> Result<u64, RemoteError> {
+        archive::end(&mut self.out)
+            .map_err(|error| RemoteError::new(ErrorStage::Tar, error.to_string()))?;
         self.out.flush().map_err(|error| unwritten(&error))?;
         match self.first {
             None => Ok(self.count),
@@ -199,19 +202,19 @@ impl Packer<'_> {
     }
 }
 
-/// The first trouble of several.
-pub fn summary(mut first: Trouble, troubles: u64) -> Trouble {
+/// The first error of several.
+pub fn summary(mut first: RemoteError, troubles: u64) -> RemoteError {
     if troubles > 1 {
         first.text = format!("{} (and {} more)", first.text, troubles - 1);
     }
     first
 }
 
-fn trouble_of(member: &Member, errno: Errno) -> Trouble {
+fn trouble_of(member: &Member, errno: Errno) -> RemoteError {
     let name = ByteString(member.path.clone());
-    Trouble::of(Step::File, name.as_path().display(), errno as i32)
+    RemoteError::of(ErrorStage::File, name.as_path().display(), errno as i32)
 }
 
-fn unwritten(error: &io::Error) -> Trouble {
-    Trouble::of(Step::Process, "the pipe", errno_of(error) as i32)
+fn unwritten(error: &io::Error) -> RemoteError {
+    RemoteError::of(ErrorStage::Process, "the pipe", errno_of(error) as i32)
 }

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::child::{self, Ends};
 use super::job;
-use crate::guest::wire::{Exec, Op, Step, Trouble, WindowSize};
+use crate::guest::wire::{ErrorStage, Exec, Operation, RemoteError, WindowSize};
 
 /// What a pipe holds; fewer turns between the child and the loop.
 const PIPE: i32 = 256 << 10;
@@ -60,15 +60,16 @@ impl Status {
 /// # Errors
 /// There are no descriptors, processes or terminals left. What fails in the child comes over
 /// the status pipe.
-pub fn command(exec: &Exec) -> Result<Spawned, Trouble> {
-    let failed = |errno: Errno| Trouble::of(Step::Process, "a pipe", errno as i32);
+pub fn command(exec: &Exec) -> Result<Spawned, RemoteError> {
+    let failed = |errno: Errno| RemoteError::of(ErrorStage::Process, "a pipe", errno as i32);
     let (status, told) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
     let mut ours = [None, None, None];
     let mut terminal = None;
     let ends = match exec.pty {
         Some(size) => {
-            let (master, slave) = open_terminal(size)
-                .map_err(|errno| Trouble::of(Step::Process, "a terminal", errno as i32))?;
+            let (master, slave) = open_terminal(size).map_err(|errno| {
+                RemoteError::of(ErrorStage::Process, "a terminal", errno as i32)
+            })?;
             let copy = |file: &File| file.try_clone().map_err(|error| failed(errno_of(&error)));
             if exec.stdin.is_some() {
                 ours[0] = Some(copy(&master)?);
@@ -104,7 +105,7 @@ pub fn command(exec: &Exec) -> Result<Spawned, Trouble> {
         told.tell(&Err::<(), _>(child::execute(exec, &ends)));
         1
     })
-    .map_err(|error| Trouble::of(Step::Process, "a process", errno_of(&error) as i32))?;
+    .map_err(|error| RemoteError::of(ErrorStage::Process, "a process", errno_of(&error) as i32))?;
     let [stdin, stdout, stderr] = ours;
     Ok(Spawned {
         is_job: false,
@@ -122,10 +123,10 @@ pub fn command(exec: &Exec) -> Result<Spawned, Trouble> {
 ///
 /// # Errors
 /// As for a command.
-pub fn job(op: &Op) -> Result<Spawned, Trouble> {
-    let failed = |errno: Errno| Trouble::of(Step::Process, "a pipe", errno as i32);
+pub fn job(op: &Operation) -> Result<Spawned, RemoteError> {
+    let failed = |errno: Errno| RemoteError::of(ErrorStage::Process, "a pipe", errno as i32);
     let (status, told) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
-    let (data, theirs) = end(true, !matches!(op, Op::TarIn { .. })).map_err(failed)?;
+    let (data, theirs) = end(true, !matches!(op, Operation::TarIn { .. })).map_err(failed)?;
     let told = Status(told.into());
     let pid = crate::sys::fork_child(|| {
         // The pipes of commands above all: an end held here would keep them from ending.
@@ -133,9 +134,9 @@ pub fn job(op: &Op) -> Result<Spawned, Trouble> {
         job::run(op, &theirs, &told);
         0
     })
-    .map_err(|error| Trouble::of(Step::Process, "a process", errno_of(&error) as i32))?;
+    .map_err(|error| RemoteError::of(ErrorStage::Process, "a process", errno_of(&error) as i32))?;
     let (stdin, stdout) = match op {
-        Op::TarIn { .. } => (data, None),
+        Operation::TarIn { .. } => (data, None),
         _ => (None, data),
     };
     Ok(Spawned {

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::Mode;
 
-use crate::guest::wire::{At, Step, Trouble};
+use crate::guest::wire::{ErrorStage, PathAt, RemoteError};
 
 /// How often a look-up is repeated that a rename elsewhere disturbed (openat2(2), EAGAIN).
 const TRIES: usize = 100;
@@ -27,9 +27,12 @@ impl Root {
     ///
     /// # Errors
     /// What open(2) says; a path that is not absolute.
-    pub fn open(path: &Path) -> Result<Self, Trouble> {
+    pub fn open(path: &Path) -> Result<Self, RemoteError> {
         if !path.is_absolute() {
-            return Err(Trouble::new(Step::Root, "the root must be absolute"));
+            return Err(RemoteError::new(
+                ErrorStage::Root,
+                "the root must be absolute",
+            ));
         }
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         match open(path, flags, Mode::empty()) {
@@ -37,7 +40,11 @@ impl Root {
                 directory,
                 is_own: path == Path::new("/"),
             }),
-            Err(errno) => Err(Trouble::of(Step::Root, path.display(), errno as i32)),
+            Err(errno) => Err(RemoteError::of(
+                ErrorStage::Root,
+                path.display(),
+                errno as i32,
+            )),
         }
     }
 
@@ -97,8 +104,10 @@ impl AsFd for Root {
 ///
 /// # Errors
 /// The root or the path cannot be opened so.
-pub fn open_at(at: &At, flags: OFlag) -> Result<OwnedFd, Trouble> {
+pub fn open_at(at: &PathAt, flags: OFlag) -> Result<OwnedFd, RemoteError> {
     Root::open(at.root.as_path())?
         .look_up(at.path.as_path(), flags, Mode::empty())
-        .map_err(|errno| Trouble::of(Step::File, at.path.as_path().display(), errno as i32))
+        .map_err(|errno| {
+            RemoteError::of(ErrorStage::File, at.path.as_path().display(), errno as i32)
+        })
 }

@@ -15,8 +15,8 @@ use super::streams::{Input, Output};
 use super::system::Power;
 use super::task::Task;
 use crate::guest::wire::{
-    ExecEnd, Frame, FromAgent, Hello, Notice, PROTOCOL, Reply, Speaker, Step, StreamId, Trouble,
-    WireError,
+    AgentMessage, ErrorStage, ExecEnd, Frame, Hello, Notice, PROTOCOL, RemoteError, Reply, Role,
+    StreamId, WireError,
 };
 use crate::sys::Reaped;
 
@@ -202,7 +202,7 @@ impl Conversation {
                 self.forget();
                 super::init::tell(&format!("the host sent {error}"));
                 let text = error.to_string();
-                self.say(&FromAgent::Notice(Notice::Violation { text }));
+                self.say(&AgentMessage::Notice(Notice::Violation { text }));
                 self.port.expect_hello();
             }
         }
@@ -241,14 +241,14 @@ impl Conversation {
 
     fn greet(&mut self, hello: &Hello) {
         self.forget();
-        if hello.from != Speaker::Host {
+        if hello.from != Role::Host {
             // Our own words, or another agent's: not a host.
             self.port.expect_hello();
             return;
         }
         self.greeted = true;
         self.port.hello(&Hello {
-            from: Speaker::Agent,
+            from: Role::Agent,
             protocol: PROTOCOL,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             nonce: hello.nonce,
@@ -305,27 +305,34 @@ impl Conversation {
 
     /// Sends a message. A hostile disk can make one longer than may be; the host waits for it, so
     /// then it is told that instead.
-    pub(super) fn say(&mut self, message: &FromAgent) {
+    pub(super) fn say(&mut self, message: &AgentMessage) {
         let Err(error) = self.port.control(message) else {
             return;
         };
         super::init::tell(&format!("not sent: {error}"));
-        let why = Trouble::new(Step::Request, "the answer to it is too long to be sent");
+        let why = RemoteError::new(
+            ErrorStage::Request,
+            "the answer to it is too long to be sent",
+        );
         let instead = match message {
-            FromAgent::Reply(Reply { id, .. }) => FromAgent::Reply(Reply {
+            AgentMessage::Reply(Reply { id, .. }) => AgentMessage::Reply(Reply {
                 id: *id,
                 result: Err(why),
             }),
-            FromAgent::Notice(Notice::Broken { stream, .. }) => FromAgent::Notice(Notice::Broken {
-                stream: *stream,
-                trouble: why,
-            }),
-            FromAgent::Notice(Notice::Unpacked { id, .. }) => FromAgent::Notice(Notice::Unpacked {
-                id: *id,
-                result: Err(why),
-            }),
+            AgentMessage::Notice(Notice::Broken { stream, .. }) => {
+                AgentMessage::Notice(Notice::Broken {
+                    stream: *stream,
+                    error: why,
+                })
+            }
+            AgentMessage::Notice(Notice::Unpacked { id, .. }) => {
+                AgentMessage::Notice(Notice::Unpacked {
+                    id: *id,
+                    result: Err(why),
+                })
+            }
             // These two are short.
-            FromAgent::Notice(Notice::Ended { .. } | Notice::Violation { .. }) => return,
+            AgentMessage::Notice(Notice::Ended { .. } | Notice::Violation { .. }) => return,
         };
         let _ = self.port.control(&instead);
     }

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use super::port::{Port, is_transient};
-use crate::guest::wire::{MAX_DATA, ReceiveWindow, SendWindow, StreamId, Trouble, WireError};
+use crate::guest::wire::{MAX_DATA, ReceiveWindow, RemoteError, SendWindow, StreamId, WireError};
 
 /// How long a terminal may be silent after its command ended before its stream ends: what was
 /// written last reaches our end only after the kernel's own work queue.
@@ -196,4 +196,4 @@ impl Output {
 }
 
 /// What a job says in the end: how much it did.
-pub type Verdict = Result<u64, Trouble>;
+pub type Verdict = Result<u64, RemoteError>;

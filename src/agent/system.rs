@@ -10,7 +10,7 @@ use nix::time::{ClockId, clock_settime};
 
 use super::port::Port;
 use super::process::errno_of;
-use crate::guest::wire::{Answer, Op, Step, Trouble};
+use crate::guest::wire::{ErrorStage, Operation, RemoteError, Response};
 
 /// How many bytes of entropy are taken at once.
 const MOST: usize = 4096;
@@ -26,10 +26,10 @@ pub enum Power {
 
 impl Power {
     /// What an operation means for the power.
-    pub fn of(op: &Op) -> Option<Self> {
+    pub fn of(op: &Operation) -> Option<Self> {
         match op {
-            Op::PowerOff => Some(Self::Off),
-            Op::Reboot => Some(Self::Reset),
+            Operation::PowerOff => Some(Self::Off),
+            Operation::Reboot => Some(Self::Reset),
             _ => None,
         }
     }
@@ -57,11 +57,11 @@ fn asks_for_emergency(told: &str) -> bool {
 ///
 /// # Errors
 /// EPERM where it speaks over a descriptor.
-pub fn may_switch(port: &Port) -> Result<(), Trouble> {
+pub fn may_switch(port: &Port) -> Result<(), RemoteError> {
     match port.is_of_guest {
         true => Ok(()),
-        false => Err(Trouble::of(
-            Step::System,
+        false => Err(RemoteError::of(
+            ErrorStage::System,
             "not over a guest's port",
             Errno::EPERM as i32,
         )),
@@ -84,10 +84,10 @@ pub fn switch(power: Power) {
 ///
 /// # Errors
 /// What the system says.
-pub fn set(op: &Op, port: &Port) -> Result<Answer, Trouble> {
-    let failed = |what, errno: Errno| Trouble::of(Step::System, what, errno as i32);
+pub fn set(op: &Operation, port: &Port) -> Result<Response, RemoteError> {
+    let failed = |what, errno: Errno| RemoteError::of(ErrorStage::System, what, errno as i32);
     match op {
-        Op::SetClock {
+        Operation::SetClock {
             seconds,
             nanoseconds,
         } => {
@@ -95,9 +95,12 @@ pub fn set(op: &Op, port: &Port) -> Result<Answer, Trouble> {
             let time = TimeSpec::new(*seconds, i64::from(*nanoseconds));
             clock_settime(ClockId::CLOCK_REALTIME, time).map_err(|e| failed("the clock", e))?;
         }
-        Op::AddEntropy { bytes } => {
+        Operation::AddEntropy { bytes } => {
             if bytes.0.is_empty() || bytes.0.len() > MOST {
-                return Err(Trouble::new(Step::Request, "1 to 4096 bytes of entropy"));
+                return Err(RemoteError::new(
+                    ErrorStage::Request,
+                    "1 to 4096 bytes of entropy",
+                ));
             }
             OpenOptions::new()
                 .write(true)
@@ -107,7 +110,7 @@ pub fn set(op: &Op, port: &Port) -> Result<Answer, Trouble> {
         }
         _ => nix::unistd::sync(),
     }
-    Ok(Answer::Done)
+    Ok(Response::Done)
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use super::serve::Conversation;
 use super::streams::{Input, Output, Verdict};
 use super::{disks, files, system};
 use crate::guest::wire::{
-    Answer, ExecEnd, FromAgent, Notice, Op, Reply, Request, Step, StreamId, Trouble, WindowSize,
-    WireError, parse,
+    AgentMessage, ErrorStage, ExecEnd, Notice, Operation, RemoteError, Reply, Request, Response,
+    StreamId, WindowSize, WireError, parse,
 };
 
 /// How many processes there may be at once.
@@ -56,55 +56,58 @@ impl Conversation {
     pub(super) fn request(&mut self, json: &[u8]) -> Result<(), WireError> {
         let Request { id, op } = parse("request", json)?;
         let result = match &op {
-            Op::Exec(exec) => {
+            Operation::Exec(exec) => {
                 let streams = [exec.stdin, exec.stdout, exec.stderr];
                 self.number(&streams)?;
                 match exec.pty.is_some() && (exec.stdout.is_none() || exec.stderr.is_some()) {
-                    true => Err(Trouble::new(
-                        Step::Request,
+                    true => Err(RemoteError::new(
+                        ErrorStage::Request,
                         "a terminal has one output, stdout",
                     )),
                     false => self.start(id, streams, || process::command(exec)),
                 }
             }
-            Op::List { out, .. }
-            | Op::Walk { out, .. }
-            | Op::Read { out, .. }
-            | Op::TarOut { out, .. } => {
+            Operation::List { out, .. }
+            | Operation::Walk { out, .. }
+            | Operation::Read { out, .. }
+            | Operation::TarOut { out, .. } => {
                 let streams = [None, Some(*out), None];
                 self.number(&streams)?;
                 self.start(id, streams, || process::job(&op))
             }
-            Op::TarIn { input, .. } => {
+            Operation::TarIn { input, .. } => {
                 let streams = [Some(*input), None, None];
                 self.number(&streams)?;
                 self.start(id, streams, || process::job(&op))
             }
-            Op::Survey { .. } | Op::Warm | Op::Mount { .. } | Op::Seed { .. } => {
-                self.start(id, [None; 3], || process::job(&op))
-            }
-            Op::Unmount { at } => {
+            Operation::Survey { .. }
+            | Operation::Warm
+            | Operation::Mount { .. }
+            | Operation::Seed { .. } => self.start(id, [None; 3], || process::job(&op)),
+            Operation::Unmount { at } => {
                 disks::mount::unmount(at.as_path());
-                Ok(Some(Answer::Done))
+                Ok(Some(Response::Done))
             }
-            Op::Signal { exec, signal } => self.signal(*exec, *signal).map(Some),
-            Op::Resize { exec, size } => self.resize(*exec, *size).map(Some),
-            Op::PowerOff | Op::Reboot => system::may_switch(&self.port).map(|()| {
+            Operation::Signal { exec, signal } => self.signal(*exec, *signal).map(Some),
+            Operation::Resize { exec, size } => self.resize(*exec, *size).map(Some),
+            Operation::PowerOff | Operation::Reboot => system::may_switch(&self.port).map(|()| {
                 self.power = system::Power::of(&op);
-                Some(Answer::Done)
+                Some(Response::Done)
             }),
-            Op::Stat { .. } | Op::ReadLink { .. } | Op::StatFs { .. } => files::look(&op).map(Some),
-            Op::Identify(identity) => {
-                super::identity::identify(identity, &self.port).map(|()| Some(Answer::Done))
+            Operation::Stat { .. } | Operation::ReadLink { .. } | Operation::StatFs { .. } => {
+                files::look(&op).map(Some)
             }
-            Op::SetClock { .. } | Op::AddEntropy { .. } | Op::Sync => {
+            Operation::Identify(identity) => {
+                super::identity::identify(identity, &self.port).map(|()| Some(Response::Done))
+            }
+            Operation::SetClock { .. } | Operation::AddEntropy { .. } | Operation::Sync => {
                 system::set(&op, &self.port).map(Some)
             }
         };
         match result {
             Ok(None) => {}
             Ok(Some(answer)) => self.answer(id, Ok(answer)),
-            Err(trouble) => self.answer(id, Err(trouble)),
+            Err(error) => self.answer(id, Err(error)),
         }
         Ok(())
     }
@@ -125,11 +128,11 @@ impl Conversation {
         &mut self,
         id: u64,
         streams: [Option<StreamId>; 3],
-        spawn: impl FnOnce() -> Result<Spawned, Trouble>,
-    ) -> Result<Option<Answer>, Trouble> {
+        spawn: impl FnOnce() -> Result<Spawned, RemoteError>,
+    ) -> Result<Option<Response>, RemoteError> {
         if self.tasks.len() >= MOST || self.tasks.contains_key(&id) {
-            return Err(Trouble::of(
-                Step::Process,
+            return Err(RemoteError::of(
+                ErrorStage::Process,
                 "a process",
                 Errno::EAGAIN as i32,
             ));
@@ -162,8 +165,8 @@ impl Conversation {
         Ok(None)
     }
 
-    fn answer(&mut self, id: u64, result: Result<Answer, Trouble>) {
-        self.say(&FromAgent::Reply(Reply { id, result }));
+    fn answer(&mut self, id: u64, result: Result<Response, RemoteError>) {
+        self.say(&AgentMessage::Reply(Reply { id, result }));
     }
 
     /// Reads what a child tells about itself.
@@ -203,14 +206,14 @@ impl Conversation {
             let pid = task.pid.as_raw();
             let result = match task.is_job {
                 true => Err(died()),
-                false => Ok(Answer::Started { pid }),
+                false => Ok(Response::Started { pid }),
             };
             self.started(id, result);
         }
     }
 
     /// Answers the request; its streams exist from now on, or never will.
-    fn started(&mut self, id: u64, result: Result<Answer, Trouble>) {
+    fn started(&mut self, id: u64, result: Result<Response, RemoteError>) {
         let failed = result.is_err();
         if let Some(task) = self.tasks.get_mut(&id) {
             task.answered = true;
@@ -252,7 +255,7 @@ impl Conversation {
         }
         if !is_job {
             self.tasks.remove(&id);
-            self.say(&FromAgent::Notice(Notice::Ended { exec: id, end }));
+            self.say(&AgentMessage::Notice(Notice::Ended { exec: id, end }));
         }
     }
 
@@ -269,7 +272,7 @@ impl Conversation {
         for (stream, input) in self.inputs.iter_mut().filter(|(_, i)| i.task == id) {
             input.close(*stream, &mut self.port);
         }
-        self.say(&FromAgent::Notice(Notice::Unpacked { id, result }));
+        self.say(&AgentMessage::Notice(Notice::Unpacked { id, result }));
     }
 
     /// Ends the streams that have come to their end. A job's waits for its verdict.
@@ -297,38 +300,38 @@ impl Conversation {
             }
             match verdict {
                 Ok(_) => self.port.end(stream),
-                Err(trouble) => {
-                    self.say(&FromAgent::Notice(Notice::Broken { stream, trouble }));
+                Err(error) => {
+                    self.say(&AgentMessage::Notice(Notice::Broken { stream, error }));
                 }
             }
         }
     }
 
-    fn command(&self, exec: u64) -> Result<&Task, Trouble> {
+    fn command(&self, exec: u64) -> Result<&Task, RemoteError> {
         let found = self.tasks.get(&exec);
         found
             .filter(|task| !task.is_job && task.answered)
-            .ok_or_else(|| Trouble::of(Step::Process, "the command", Errno::ESRCH as i32))
+            .ok_or_else(|| RemoteError::of(ErrorStage::Process, "the command", Errno::ESRCH as i32))
     }
 
-    fn signal(&self, exec: u64, signal: i32) -> Result<Answer, Trouble> {
-        let failed = |errno| Trouble::of(Step::Process, "the signal", errno as i32);
+    fn signal(&self, exec: u64, signal: i32) -> Result<Response, RemoteError> {
+        let failed = |errno| RemoteError::of(ErrorStage::Process, "the signal", errno as i32);
         let task = self.command(exec)?;
         let signal = Signal::try_from(signal).map_err(failed)?;
         killpg(task.pid, signal).map_err(failed)?;
-        Ok(Answer::Done)
+        Ok(Response::Done)
     }
 
-    fn resize(&self, exec: u64, size: WindowSize) -> Result<Answer, Trouble> {
-        let failed = |errno| Trouble::of(Step::Process, "the terminal", errno);
+    fn resize(&self, exec: u64, size: WindowSize) -> Result<Response, RemoteError> {
+        let failed = |errno| RemoteError::of(ErrorStage::Process, "the terminal", errno);
         let terminal = self.command(exec)?.terminal.as_ref();
         let terminal = terminal.ok_or_else(|| failed(Errno::ENOTTY as i32))?;
         crate::sys::set_window_size(terminal, size.rows, size.columns)
             .map_err(|error| failed(error.raw_os_error().unwrap_or(0)))?;
-        Ok(Answer::Done)
+        Ok(Response::Done)
     }
 }
 
-fn died() -> Trouble {
-    Trouble::new(Step::Process, "the agent's process for it died")
+fn died() -> RemoteError {
+    RemoteError::new(ErrorStage::Process, "the agent's process for it died")
 }

@@ -14,7 +14,7 @@ use super::pack::summary;
 use super::process::errno_of;
 use super::resolve::Root;
 use crate::archive::{Place, Policy, extract};
-use crate::guest::wire::{At, ByteString, Stat, Step, TarOptions, Trouble};
+use crate::guest::wire::{ByteString, ErrorStage, PathAt, RemoteError, Stat, TarOptions};
 
 /// A directory below a root.
 struct Below {
@@ -33,20 +33,22 @@ impl Place for Below {
 ///
 /// # Errors
 /// The directory is not there, or the stream is malformed. A member that cannot be made is left
-/// out, the rest is made, and then the first such trouble is the error.
+/// out, the rest is made, and then the first such error is the error.
 pub fn unpack(
-    at: &At,
+    at: &PathAt,
     options: &TarOptions,
     data: &File,
     opened: impl FnOnce(Option<Stat>),
-) -> Result<u64, Trouble> {
+) -> Result<u64, RemoteError> {
     let place = Below {
         root: Root::open(at.root.as_path())?,
         base: at.path.as_path().to_owned(),
     };
     place
         .open(Path::new(""), OFlag::O_PATH | OFlag::O_DIRECTORY)
-        .map_err(|errno| Trouble::of(Step::File, at.path.as_path().display(), errno as i32))?;
+        .map_err(|errno| {
+            RemoteError::of(ErrorStage::File, at.path.as_path().display(), errno as i32)
+        })?;
     opened(None);
     let policy = Policy {
         owners: options.owners,
@@ -56,15 +58,16 @@ pub fn unpack(
     // A header of 512 bytes is not worth a call, of which the writer would learn each time.
     let mut data = BufReader::with_capacity(64 << 10, data);
     let extracted = extract(&place, &policy, &mut data)
-        .map_err(|error| Trouble::new(Step::Tar, error.to_string()))?;
+        .map_err(|error| RemoteError::new(ErrorStage::Tar, error.to_string()))?;
     // Writers fill the stream behind its end.
-    io::copy(&mut data.take(1 << 20), &mut io::sink())
-        .map_err(|error| Trouble::of(Step::Process, "the pipe", errno_of(&error) as i32))?;
+    io::copy(&mut data.take(1 << 20), &mut io::sink()).map_err(|error| {
+        RemoteError::of(ErrorStage::Process, "the pipe", errno_of(&error) as i32)
+    })?;
     match extracted.first {
         None => Ok(extracted.members),
         Some((name, errno)) => {
             let name = ByteString(name);
-            let first = Trouble::of(Step::File, name.as_path().display(), errno as i32);
+            let first = RemoteError::of(ErrorStage::File, name.as_path().display(), errno as i32);
             Err(summary(first, extracted.troubles))
         }
     }

@@ -11,9 +11,9 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 
 use super::files;
-use crate::guest::wire::{ByteString, Entry, FileKind, Step, Trouble};
+use crate::guest::wire::{ByteString, Entry, ErrorStage, FileKind, RemoteError};
 
-/// How deep a tree may be; what is below is reported as a trouble of its directory.
+/// How deep a tree may be; what is below is reported as an error of its directory.
 const DEEPEST: usize = 400;
 
 /// Opens a directory, never through a link.
@@ -57,9 +57,9 @@ impl Level {
 /// It cannot be read, or what `visit` says.
 pub fn list(
     directory: OwnedFd,
-    mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), Trouble>,
-) -> Result<(), Trouble> {
-    let failed = |errno| Trouble::of(Step::File, "the directory", errno as i32);
+    mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), RemoteError>,
+) -> Result<(), RemoteError> {
+    let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno as i32);
     let mut level = Level::new(directory, 0).map_err(failed)?;
     while let Some(name) = level.next() {
         let name = name.map_err(failed)?;
@@ -71,16 +71,16 @@ pub fn list(
 }
 
 /// Gives everything below a directory to `visit`, parents first, with the directory that holds
-/// it and the name. A directory that cannot be entered comes a second time, with its trouble.
+/// it and the name. A directory that cannot be entered comes a second time, with its error.
 ///
 /// # Errors
 /// The directory itself cannot be read, or what `visit` says.
 pub fn walk(
     top: OwnedFd,
     one_file_system: bool,
-    mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), Trouble>,
-) -> Result<(), Trouble> {
-    let failed = |errno| Trouble::of(Step::File, "the directory", errno as i32);
+    mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), RemoteError>,
+) -> Result<(), RemoteError> {
+    let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno as i32);
     let device = fstat(&top).map_err(failed)?.st_dev;
     let mut levels = vec![Level::new(top, 0).map_err(failed)?];
     let mut path: Vec<u8> = Vec::new();
@@ -103,7 +103,7 @@ pub fn walk(
                     path: ByteString(path.clone()),
                     stat: None,
                     link: None,
-                    trouble: Some(Trouble::of(Step::File, "reading", errno as i32)),
+                    error: Some(RemoteError::of(ErrorStage::File, "reading", errno as i32)),
                 };
                 visit(&level.directory, c".", whole)?;
                 levels.pop();
@@ -126,7 +126,7 @@ pub fn walk(
             Ok(level) => levels.push(level),
             Err(errno) => {
                 let Some(level) = levels.last() else { continue };
-                entry.trouble = Some(Trouble::of(Step::File, "entering", errno as i32));
+                entry.error = Some(RemoteError::of(ErrorStage::File, "entering", errno as i32));
                 visit(&level.directory, &name, entry)?;
             }
         }

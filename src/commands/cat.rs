@@ -10,7 +10,7 @@ use super::{Failure, Voice, inside, stdout_sink};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{At, ByteString};
+use crate::guest::wire::{ByteString, PathAt};
 
 /// Print files of an image, without booting it
 ///
@@ -43,10 +43,10 @@ pub fn run(args: &Args, voice: &dyn Voice) -> Result<Status, Failure> {
                 let mut complete = true;
                 for place in &places {
                     match print(&inside.session, ROOT, &place.path, &mut output).await {
-                        Err(CatError::Guest(SessionError::Refused(trouble)))
-                            if !(inside.in_use && inside::is_torn_read(&trouble)) =>
+                        Err(CatError::Guest(SessionError::Refused(error)))
+                            if !(inside.in_use && inside::is_torn_read(&error)) =>
                         {
-                            tracing::error!("{trouble}");
+                            tracing::error!("{error}");
                             complete = false;
                         }
                         Err(CatError::Guest(error)) => return Err(error.into()),
@@ -88,7 +88,7 @@ pub async fn print(
     path: &[u8],
     output: &mut StdoutSink,
 ) -> Result<(), CatError> {
-    let at = At {
+    let at = PathAt {
         root: root.into(),
         path: ByteString(path.to_vec()),
     };

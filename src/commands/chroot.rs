@@ -12,7 +12,7 @@ use super::inside::{self, Camp, Inside};
 use super::{Failure, Voice};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
-use crate::guest::wire::{At, ByteString};
+use crate::guest::wire::{ByteString, PathAt};
 use crate::linux::passwd;
 use crate::machine::end::End;
 use crate::machine::terminal::Terminal;
@@ -83,7 +83,7 @@ async fn run_in(
 /// The login shell of the image's root user, or `/bin/sh`.
 async fn shell(inside: &Inside) -> OsString {
     let mut passwd = Vec::new();
-    let at = At {
+    let at = PathAt {
         root: ByteString(ROOT.into()),
         path: "/etc/passwd".into(),
     };

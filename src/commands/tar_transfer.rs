@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Failure;
 use crate::archive::{ArchiveError, Beneath, Collected, Extracted, Policy, collect, extract};
 use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{At, ByteString, TarOptions};
+use crate::guest::wire::{ByteString, PathAt, TarOptions};
 
 /// The size of a chunk, and how many of them are buffered.
 const CHUNK: usize = 64 << 10;
@@ -58,7 +58,7 @@ fn more(troubles: u64) -> String {
 /// `options.name`; with [`Policy::only`] the guest cannot choose another.
 pub async fn fetch(
     session: &Session,
-    at: At,
+    at: PathAt,
     options: TarOptions,
     place: Beneath,
     policy: Policy,
@@ -119,7 +119,7 @@ pub async fn fetch(
 pub async fn send(
     session: &Session,
     source: PathBuf,
-    at: At,
+    at: PathAt,
     name: Vec<u8>,
     options: TarOptions,
 ) -> Result<u64, Failure> {

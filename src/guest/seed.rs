@@ -27,14 +27,14 @@ pub async fn seed(session: &Session, disks: usize, stage: Stage) -> Result<Seede
     let survey = session.survey(disks).await?;
     let mut seeded = Seeded {
         roots: Vec::new(),
-        refused: survey.remarks,
+        refused: survey.warnings,
     };
     for root in &survey.roots {
         let device = root.device.clone();
         match one(session, root, stage).await {
             Ok(seeding) => seeded.roots.push((device, seeding)),
-            Err(SessionError::Refused(trouble)) => {
-                seeded.refused.push(format!("{device}: {trouble}"));
+            Err(SessionError::Refused(error)) => {
+                seeded.refused.push(format!("{device}: {error}"));
             }
             Err(error) => return Err(error),
         }

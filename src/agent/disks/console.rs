@@ -53,10 +53,10 @@ pub fn asked() -> Option<usize> {
 pub fn answer(disks: usize) {
     let kernel = uptime();
     let start = Instant::now();
-    let (mut modules, remarks) = super::jobs::ready(disks);
+    let (mut modules, warnings) = super::jobs::ready(disks);
     let found = start.elapsed();
     let mut survey = super::survey(&mut modules);
-    survey.remarks.extend(remarks);
+    survey.warnings.extend(warnings);
     let surveyed = start.elapsed();
     let target = Path::new(TARGET);
     let mounted = match &survey.roots[..] {

@@ -52,7 +52,7 @@ pub fn survey(modules: &mut Modules) -> Survey {
     let mut found = Vec::new();
     let mut known = Vec::new();
     for (index, (node, parts)) in sysfs::disks().into_iter().enumerate() {
-        let disk = disk(node, parts, &mut found, &mut survey.remarks);
+        let disk = disk(node, parts, &mut found, &mut survey.warnings);
         known.extend(known_of(&disk, index));
         survey.disks.push(disk);
     }
@@ -63,23 +63,23 @@ pub fn survey(modules: &mut Modules) -> Survey {
             && content.kind == crate::guest::wire::disks::Kind::Luks
         {
             let name = device.node.device();
-            survey.remarks.push(format!(
+            survey.warnings.push(format!(
                 "{name} is encrypted (LUKS), and was not looked into"
             ));
         }
     }
-    let (roots, remarks) = roots::find(&known, modules);
+    let (roots, warnings) = roots::find(&known, modules);
     survey.roots = roots;
-    survey.remarks.extend(remarks);
+    survey.warnings.extend(warnings);
     survey
 }
 
-fn disk(node: Node, parts: Vec<Node>, found: &mut Vec<Found>, remarks: &mut Vec<String>) -> Disk {
+fn disk(node: Node, parts: Vec<Node>, found: &mut Vec<Found>, warnings: &mut Vec<String>) -> Disk {
     let device = node.open();
     let table = match &device {
         Ok(device) => partitions::read(device, node.sector),
         Err(error) => {
-            remarks.push(format!("{}: {error}", node.device()));
+            warnings.push(format!("{}: {error}", node.device()));
             None
         }
     };
@@ -91,7 +91,7 @@ fn disk(node: Node, parts: Vec<Node>, found: &mut Vec<Found>, remarks: &mut Vec<
     let content = device.ok().and_then(|device| superblock::probe(&device));
     let partitions = parts.into_iter().map(|part| {
         let entry = entries.remove(&part.partition).unwrap_or_default();
-        let content = look(&part, remarks);
+        let content = look(&part, warnings);
         let partition = Partition {
             number: part.partition,
             device: part.device(),
@@ -123,11 +123,11 @@ fn disk(node: Node, parts: Vec<Node>, found: &mut Vec<Found>, remarks: &mut Vec<
 }
 
 /// What is on a device.
-fn look(node: &Node, remarks: &mut Vec<String>) -> Option<Content> {
+fn look(node: &Node, warnings: &mut Vec<String>) -> Option<Content> {
     match node.open() {
         Ok(device) => superblock::probe(&device),
         Err(error) => {
-            remarks.push(format!("{}: {error}", node.device()));
+            warnings.push(format!("{}: {error}", node.device()));
             None
         }
     }

@@ -1,7 +1,7 @@
 //! From an image's fstab to what is mounted. Pure: it knows the devices as a list.
 
 use super::fstab::Entry;
-use crate::guest::wire::disks::{Kind, LeftOut, Mount};
+use crate::guest::wire::disks::{Kind, Mount, SkippedMount};
 
 /// A block device that an fstab may name, and by which names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,13 +66,13 @@ pub fn root_entry(fstab: &[Entry]) -> Option<&Entry> {
 
 /// The mounts that `fstab` asks for besides the root, each after what it is mounted on, and
 /// the lines that are left out.
-pub fn mounts(fstab: &[Entry], known: &[Known]) -> (Vec<Mount>, Vec<LeftOut>) {
+pub fn mounts(fstab: &[Entry], known: &[Known]) -> (Vec<Mount>, Vec<SkippedMount>) {
     let mut mounts = Vec::new();
     let mut left_out = Vec::new();
     for entry in fstab.iter().filter(|entry| entry.target != "/") {
         match mount(entry, known) {
             Ok(mount) => mounts.push(mount),
-            Err(reason) => left_out.push(LeftOut {
+            Err(reason) => left_out.push(SkippedMount {
                 source: entry.source.clone(),
                 target: entry.target.clone(),
                 reason,

@@ -28,11 +28,11 @@ struct Found {
 /// Every root on `known`, and what could not be looked at.
 pub fn find(known: &[Known], modules: &mut Modules) -> (Vec<Root>, Vec<String>) {
     let mut found = Vec::new();
-    let mut remarks = Vec::new();
+    let mut warnings = Vec::new();
     for device in known.iter().filter(|device| may_be_root(device.kind)) {
         let looked = match device.kind {
-            Kind::Btrfs => btrfs(device, modules, &mut remarks),
-            _ => one(device, &[], None, modules, &mut remarks)
+            Kind::Btrfs => btrfs(device, modules, &mut warnings),
+            _ => one(device, &[], None, modules, &mut warnings)
                 .into_iter()
                 .collect(),
         };
@@ -43,7 +43,7 @@ pub fn find(known: &[Known], modules: &mut Modules) -> (Vec<Root>, Vec<String>) 
         look::release_all();
     }
     let roots = found.into_iter().map(|found| root(found, known)).collect();
-    (roots, remarks)
+    (roots, warnings)
 }
 
 fn may_be_root(kind: Kind) -> bool {
@@ -77,8 +77,8 @@ fn root(found: Found, known: &[Known]) -> Root {
 }
 
 /// What went wrong becomes a remark.
-fn noted<T>(result: Result<T, String>, remarks: &mut Vec<String>) -> Option<T> {
-    result.map_err(|remark| remarks.push(remark)).ok()
+fn noted<T>(result: Result<T, String>, warnings: &mut Vec<String>) -> Option<T> {
+    result.map_err(|remark| warnings.push(remark)).ok()
 }
 
 fn one(
@@ -86,9 +86,9 @@ fn one(
     options: &[String],
     subvolume: Option<&str>,
     modules: &mut Modules,
-    remarks: &mut Vec<String>,
+    warnings: &mut Vec<String>,
 ) -> Option<Found> {
-    let look = noted(Look::at(device, options, look::ROOT, modules), remarks)?;
+    let look = noted(Look::at(device, options, look::ROOT, modules), warnings)?;
     let (os, fstab) = Inside::at(&look.place).ok()?.system()?;
     look.keep();
     Some(Found {
@@ -100,12 +100,12 @@ fn one(
 }
 
 /// The default subvolume and each other one that is at most two directories deep.
-fn btrfs(device: &Known, modules: &mut Modules, remarks: &mut Vec<String>) -> Vec<Found> {
+fn btrfs(device: &Known, modules: &mut Modules, warnings: &mut Vec<String>) -> Vec<Found> {
     let top = ["subvolid=5".to_owned()];
-    let Some(all) = noted(Look::at(device, &top, "top", modules), remarks) else {
+    let Some(all) = noted(Look::at(device, &top, "top", modules), warnings) else {
         return vec![];
     };
-    let Some(default) = noted(Look::at(device, &[], "default", modules), remarks) else {
+    let Some(default) = noted(Look::at(device, &[], "default", modules), warnings) else {
         return vec![];
     };
     // Each subvolume has a device number of its own.

@@ -29,7 +29,7 @@ pub(super) fn arrays(
         let node = assembled.as_ref().ok().and_then(|name| sysfs::one(name));
         let content = node
             .as_ref()
-            .and_then(|node| look(node, &mut survey.remarks));
+            .and_then(|node| look(node, &mut survey.warnings));
         let device = match &assembled {
             Ok(name) => format!("/dev/{name}"),
             Err(_) => format!("/dev/md/{}", array.name),
@@ -66,7 +66,7 @@ pub(super) fn logical(
             Some((id, found.node.clone()))
         })
         .collect();
-    let groups = groups(&physical, &mut survey.remarks);
+    let groups = groups(&physical, &mut survey.warnings);
     if groups.is_empty() {
         return;
     }
@@ -85,7 +85,7 @@ pub(super) fn logical(
             let node = mapped.as_ref().ok().and_then(|name| sysfs::one(name));
             let content = node
                 .as_ref()
-                .and_then(|node| look(node, &mut survey.remarks));
+                .and_then(|node| look(node, &mut survey.warnings));
             let device = format!("/dev/mapper/{}", mapper_name(&group.name, &volume.name));
             survey.volumes.push(Volume {
                 device: device.clone(),
@@ -127,19 +127,19 @@ pub(super) fn known_as(device: &str, content: &Content, paths: Vec<String>) -> K
 }
 
 /// Each group once, by the newest of the copies on its physical volumes.
-fn groups(physical: &[(String, sysfs::Node)], remarks: &mut Vec<String>) -> Vec<Group> {
+fn groups(physical: &[(String, sysfs::Node)], warnings: &mut Vec<String>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for (_, node) in physical {
         let text = node.open().ok().and_then(|device| label::metadata(&device));
         // A physical volume may hold no copy, or belong to no group yet.
         let Some(text) = text else { continue };
         let Some(group) = parse(&text) else {
-            remarks.push(format!("{}: its LVM metadata is broken", node.device()));
+            warnings.push(format!("{}: its LVM metadata is broken", node.device()));
             continue;
         };
         if group.more > 0 {
             let (device, more) = (node.device(), group.more);
-            remarks.push(format!(
+            warnings.push(format!(
                 "{device}: {more} LVM volumes were left out: too many"
             ));
         }

@@ -15,7 +15,7 @@ use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
 use super::super::resolve::Root;
-use crate::guest::wire::Trouble;
+use crate::guest::wire::RemoteError;
 use crate::linux::proc_fd::c_path_in;
 
 /// The attribute that SELinux keeps its labels in.
@@ -37,7 +37,7 @@ impl Image {
     ///
     /// # Errors
     /// It is no directory.
-    pub fn at(path: &Path) -> Result<Self, Trouble> {
+    pub fn at(path: &Path) -> Result<Self, RemoteError> {
         Root::open(path).map(|root| Self { root })
     }
 

@@ -22,7 +22,7 @@ use std::fs::File;
 use std::path::Path;
 
 use crate::guest::wire::seed::{Seeding, Stage};
-use crate::guest::wire::{Step, Trouble};
+use crate::guest::wire::{ErrorStage, RemoteError};
 use image::Image;
 use plan::Piece;
 
@@ -33,21 +33,21 @@ pub const PROGRAM: &str = "/etc/bivouac/bivouac-agent";
 ///
 /// # Errors
 /// Nothing there could start it, or it cannot be written to.
-pub fn seed(at: &Path, stage: Stage) -> Result<Seeding, Trouble> {
+pub fn seed(at: &Path, stage: Stage) -> Result<Seeding, RemoteError> {
     let program = File::open("/proc/self/exe").map_err(|error| {
         let errno = error.raw_os_error().unwrap_or(0);
-        Trouble::of(Step::Process, "this program", errno)
+        RemoteError::of(ErrorStage::Process, "this program", errno)
     })?;
     into(&Image::at(at)?, &program, stage)
 }
 
 /// [`seed`] with another program.
-fn into(image: &Image, program: &File, stage: Stage) -> Result<Seeding, Trouble> {
+fn into(image: &Image, program: &File, stage: Stage) -> Result<Seeding, RemoteError> {
     let plan = plan::plan(image, program, stage)?;
     let mut written = Vec::new();
     for piece in &plan.pieces {
         put(image, program, piece)
-            .map_err(|errno| Trouble::of(Step::File, piece.path(), errno as i32))?;
+            .map_err(|errno| RemoteError::of(ErrorStage::File, piece.path(), errno as i32))?;
         written.push(piece.path().to_owned());
     }
     Ok(Seeding {

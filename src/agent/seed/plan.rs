@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use super::image::Image;
 use super::{PROGRAM, cloud, init};
 use crate::guest::wire::seed::{Init, Stage};
-use crate::guest::wire::{Step, Trouble};
+use crate::guest::wire::{ErrorStage, RemoteError};
 
 /// Everything that is to be written.
 #[derive(Debug)]
@@ -94,9 +94,9 @@ const ORDINARY: [&str; 4] = ["/usr/bin/env", "/usr/bin/ls", "/bin/ls", "/usr/bin
 /// Decides.
 ///
 /// # Errors
-/// Nothing in the image could start `program`, with [`Step::Seed`].
-pub fn plan(image: &Image, program: &File, stage: Stage) -> Result<Plan, Trouble> {
-    let none = |text| Err(Trouble::new(Step::Seed, text));
+/// Nothing in the image could start `program`, with [`ErrorStage::Seed`].
+pub fn plan(image: &Image, program: &File, stage: Stage) -> Result<Plan, RemoteError> {
+    let none = |text| Err(RemoteError::new(ErrorStage::Seed, text));
     let Some(init) = init::find(image) else {
         return none("no init that bivouac knows (systemd, OpenRC, sysvinit, BusyBox)");
     };

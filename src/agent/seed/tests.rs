@@ -22,7 +22,7 @@ fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
     dir
 }
 
-fn seeded(dir: &Path, stage: Stage) -> Result<Seeding, Trouble> {
+fn seeded(dir: &Path, stage: Stage) -> Result<Seeding, RemoteError> {
     let mut program = tempfile::tempfile().unwrap();
     program.write_all(b"agent").unwrap();
     program.rewind().unwrap();
@@ -181,14 +181,14 @@ fn an_init_that_obeys_its_inittab_alone_gets_a_line_of_it() {
 fn what_could_not_start_the_agent_is_refused_before_anything_is_written() {
     let refused = |files: &[(&str, &str)]| {
         let dir = tree(files);
-        let trouble = seeded(dir.path(), Stage::MultiUser).unwrap_err();
+        let error = seeded(dir.path(), Stage::MultiUser).unwrap_err();
         assert!(!dir.path().join("etc/bivouac").exists());
-        trouble
+        error
     };
-    let trouble = refused(&[("etc/os-release", "ID=data")]);
-    assert_eq!(trouble.step, Step::Seed);
-    let trouble = refused(&[("sbin/init", "runit")]);
-    assert_eq!(trouble.step, Step::Seed);
+    let error = refused(&[("etc/os-release", "ID=data")]);
+    assert_eq!(error.step, ErrorStage::Seed);
+    let error = refused(&[("sbin/init", "runit")]);
+    assert_eq!(error.step, ErrorStage::Seed);
 
     // A system of 32 bits, and this program of 64.
     let dir = tree(&[
@@ -197,8 +197,8 @@ fn what_could_not_start_the_agent_is_refused_before_anything_is_written() {
     ]);
     let program = File::open("/proc/self/exe").unwrap();
     let image = Image::at(dir.path()).unwrap();
-    let trouble = into(&image, &program, Stage::MultiUser).unwrap_err();
-    assert_eq!(trouble.text, "its programs are for another CPU");
+    let error = into(&image, &program, Stage::MultiUser).unwrap_err();
+    assert_eq!(error.text, "its programs are for another CPU");
 }
 
 #[test]
@@ -216,8 +216,8 @@ fn no_link_of_the_image_leads_out_of_it() {
         ("etc/systemd/system-preset", &up),
     ]);
     // Followed within the image, the link leads nowhere: nothing is made behind it.
-    let trouble = seeded(dir.path(), Stage::MultiUser);
-    assert!(trouble.is_err(), "{trouble:?}");
+    let error = seeded(dir.path(), Stage::MultiUser);
+    assert!(error.is_err(), "{error:?}");
     let within = dir.path().join(&there[1..]);
     fs::create_dir_all(&within).unwrap();
     let seeding = seeded(dir.path(), Stage::MultiUser).unwrap();

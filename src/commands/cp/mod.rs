@@ -20,7 +20,7 @@ use crate::archive::{Beneath, Policy};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{At, ByteString, FileKind, TarOptions};
+use crate::guest::wire::{ByteString, FileKind, PathAt, TarOptions};
 use crate::text::escape::{Quoted, shell_word};
 use destination::{destination, look};
 
@@ -138,7 +138,7 @@ fn open(directory: &Path) -> Result<Beneath, Failure> {
 /// an image in use is not: the image is then read again.
 fn is_of_a_file(failure: &Failure, in_use: bool) -> bool {
     match failure.error.downcast_ref::<SessionError>() {
-        Some(SessionError::Refused(trouble)) => !(in_use && inside::is_torn_read(trouble)),
+        Some(SessionError::Refused(error)) => !(in_use && inside::is_torn_read(error)),
         Some(_) => false,
         None => failure.error.downcast_ref::<Incomplete>().is_some(),
     }
@@ -202,8 +202,8 @@ async fn wanted(
     source: &ImagePath,
     name: &[u8],
     args: &Args,
-) -> Result<(At, TarOptions), SessionError> {
-    let mut at = At {
+) -> Result<(PathAt, TarOptions), SessionError> {
+    let mut at = PathAt {
         root: ROOT.into(),
         path: ByteString(source.path.clone()),
     };

@@ -15,7 +15,7 @@ use crate::exit::Status;
 use crate::guest::inspect::filesystems::filesystems;
 use crate::guest::session::SessionError;
 use crate::guest::wire::disks::Mount;
-use crate::guest::wire::{At, FileSystem};
+use crate::guest::wire::{FileSystem, PathAt};
 use crate::text::csv;
 use table::FsUsage;
 
@@ -138,8 +138,8 @@ pub(super) async fn filesystem_usage(inside: &Inside) -> Result<Vec<FsUsage>, Fa
         };
         match statfs(inside, mount).await {
             Ok(found) => usage.fill(&found),
-            Err(SessionError::Refused(trouble)) if !inside.in_use => {
-                usage.error = Some(trouble.to_string());
+            Err(SessionError::Refused(error)) if !inside.in_use => {
+                usage.error = Some(error.to_string());
             }
             Err(error) => return Err(error.into()),
         }
@@ -151,7 +151,7 @@ pub(super) async fn filesystem_usage(inside: &Inside) -> Result<Vec<FsUsage>, Fa
 async fn statfs(inside: &Inside, mount: Mount) -> Result<FileSystem, SessionError> {
     let session = &inside.session;
     session.mount(&[mount], MOUNT_POINT, true, false).await?;
-    let at = At {
+    let at = PathAt {
         root: MOUNT_POINT.into(),
         path: "/".into(),
     };

@@ -146,7 +146,7 @@ impl Camp {
         };
         let survey = self.work(looking).await?;
         self.facts.phases.mark("survey");
-        for remark in &survey.remarks {
+        for remark in &survey.warnings {
             tracing::debug!("{remark}");
         }
         Ok(Inside {

@@ -21,7 +21,7 @@ use super::{Failure, Voice};
 use crate::guest::boot::ROOT;
 use crate::guest::session::{Session, SessionError};
 use crate::guest::wire::disks::{Root, Survey};
-use crate::guest::wire::{Step, Trouble};
+use crate::guest::wire::{ErrorStage, RemoteError};
 use crate::machine::phases::Phases;
 use crate::sys;
 pub use camp::Camp;
@@ -141,13 +141,13 @@ pub async fn look<T>(
 /// Whether an image that changed while it was read would explain a failure.
 fn is_torn(failure: &Failure) -> bool {
     match failure.error.downcast_ref::<SessionError>() {
-        Some(SessionError::Refused(trouble)) => is_torn_read(trouble),
+        Some(SessionError::Refused(error)) => is_torn_read(error),
         _ => false,
     }
 }
 
 /// The same of what the agent could not do.
-pub fn is_torn_read(trouble: &Trouble) -> bool {
+pub fn is_torn_read(error: &RemoteError) -> bool {
     let torn = [Errno::EIO, Errno::EUCLEAN, Errno::EBADMSG].map(|errno| Some(errno as i32));
-    trouble.step == Step::Disk || torn.contains(&trouble.errno)
+    error.step == ErrorStage::Disk || torn.contains(&error.errno)
 }

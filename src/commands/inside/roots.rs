@@ -99,7 +99,7 @@ fn list_of_filesystems(survey: &Survey) -> String {
 
 fn nothing(survey: &Survey) -> Failure {
     let mut message = "the image holds no filesystem that bivouac can mount".to_owned();
-    for remark in &survey.remarks {
+    for remark in &survey.warnings {
         message.push_str("\n  ");
         message.push_str(remark);
     }

@@ -62,8 +62,8 @@ async fn examine(inside: &Inside) -> Result<ImageInfo, Failure> {
     for root in inside.chosen_roots()? {
         match system(inside, &root).await {
             Ok(facts) => report.add(root, facts),
-            Err(SessionError::Refused(trouble)) if !inside.in_use => {
-                report.remarks.push(trouble.to_string());
+            Err(SessionError::Refused(error)) if !inside.in_use => {
+                report.remarks.push(error.to_string());
             }
             Err(error) => return Err(error.into()),
         }

@@ -7,7 +7,7 @@ use crate::commands::df::table::FsUsage;
 use crate::commands::inside::name_of;
 use crate::guest::inspect::facts::Facts;
 use crate::guest::wire::ByteString;
-use crate::guest::wire::disks::{self, Content, Disk, LeftOut, Mount, Root, Survey, Volume};
+use crate::guest::wire::disks::{self, Content, Disk, Mount, Root, SkippedMount, Survey, Volume};
 
 /// What is in an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,7 +40,7 @@ pub struct System {
     /// What is mounted for it, in order.
     pub mounts: Vec<Mount>,
     /// The lines of its fstab that are not mounted.
-    pub left_out: Vec<LeftOut>,
+    pub left_out: Vec<SkippedMount>,
 }
 
 impl ImageInfo {
@@ -70,7 +70,7 @@ impl ImageInfo {
             disks,
             volumes,
             systems: Vec::new(),
-            remarks: survey.remarks.clone(),
+            remarks: survey.warnings.clone(),
         }
     }
 

@@ -68,7 +68,7 @@ impl Record {
             major: special.map(|(major, _)| major),
             minor: special.map(|(_, minor)| minor),
             target: entry.link.clone(),
-            error: entry.trouble.as_ref().map(ToString::to_string),
+            error: entry.error.as_ref().map(ToString::to_string),
         }
     }
 

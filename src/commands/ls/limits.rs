@@ -58,7 +58,7 @@ mod tests {
             path: ByteString(vec![b'x'; 100]),
             stat: None,
             link: None,
-            trouble: None,
+            error: None,
         };
         let taken = |entry: &Entry| {
             let mut budget = Budget::default();

@@ -13,7 +13,7 @@ use crate::commands::image_path::ImagePath;
 use crate::commands::inside::is_torn_read;
 use crate::commands::stdout_sink::StdoutSink;
 use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{At, ByteString, Entry, FileKind};
+use crate::guest::wire::{ByteString, Entry, FileKind, PathAt};
 
 /// How many entries are read ahead.
 const READ_AHEAD: usize = 20_000;
@@ -97,12 +97,12 @@ impl<'a> Lister<'a> {
                     };
                     let path = ByteString(wanted.path.clone());
                     let stat = Some(stat);
-                    let trouble = None;
+                    let error = None;
                     let entry = Entry {
                         path,
                         stat,
                         link,
-                        trouble,
+                        error,
                     };
                     files.push((wanted, entry));
                 }
@@ -161,8 +161,8 @@ impl<'a> Lister<'a> {
         if !self.options.all {
             entries.retain(|entry| !entry.path.0.starts_with(b"."));
         }
-        for trouble in entries.iter().filter_map(|entry| entry.trouble.clone()) {
-            self.report(SessionError::Refused(trouble))?;
+        for error in entries.iter().filter_map(|entry| entry.error.clone()) {
+            self.report(SessionError::Refused(error))?;
         }
         entries.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(entries)
@@ -227,14 +227,14 @@ impl<'a> Lister<'a> {
         }
     }
 
-    fn at(&self, path: &[u8]) -> At {
+    fn at(&self, path: &[u8]) -> PathAt {
         place(self.root, path)
     }
 
     /// Reports what could not be read. Other errors end the listing.
     fn report(&mut self, error: SessionError) -> Result<(), Failure> {
         match &error {
-            SessionError::Refused(trouble) if !(self.in_use && is_torn_read(trouble)) => {}
+            SessionError::Refused(error) if !(self.in_use && is_torn_read(error)) => {}
             _ => return Err(error.into()),
         }
         tracing::error!("{error}");
@@ -247,19 +247,19 @@ impl<'a> Lister<'a> {
 /// guest unless they are `known`.
 async fn collect(
     session: &Session,
-    at: At,
+    at: PathAt,
     all: bool,
     known: Option<Vec<Entry>>,
 ) -> Result<Vec<Entry>, SessionError> {
     let mut entries = Vec::new();
     for name in [".", ".."].into_iter().filter(|_| all) {
         let path = ByteString(join(&at.path.0, name.as_bytes()));
-        let at = At { path, ..at.clone() };
+        let at = PathAt { path, ..at.clone() };
         entries.push(Entry {
             path: name.into(),
             stat: Some(session.stat(at, false).await?),
             link: None,
-            trouble: None,
+            error: None,
         });
     }
     if let Some(known) = known {
@@ -283,8 +283,8 @@ fn is_below(entry: &Entry) -> bool {
     is_directory && !matches!(&entry.path.0[..], b"." | b"..")
 }
 
-fn place(root: &str, path: &[u8]) -> At {
-    At {
+fn place(root: &str, path: &[u8]) -> PathAt {
+    PathAt {
         root: root.into(),
         path: ByteString(path.to_vec()),
     }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::list::join;
 use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{At, ByteString, Entry, FileKind};
+use crate::guest::wire::{ByteString, Entry, FileKind, PathAt};
 
 /// The most bytes of names in one walk.
 const MAX_TEXT: usize = 32 << 20;
@@ -24,7 +24,7 @@ impl Tree {
     pub async fn grow(
         &mut self,
         session: &Session,
-        at: At,
+        at: PathAt,
         at_most: usize,
     ) -> Result<(), SessionError> {
         let mut growing = Growing::new(at.path.0.clone());
@@ -66,7 +66,7 @@ impl Growing {
     async fn fill(
         &mut self,
         session: &Session,
-        at: At,
+        at: PathAt,
         at_most: usize,
     ) -> Result<(), SessionError> {
         let mut entries = session.walk(at, false).await?;
@@ -94,7 +94,7 @@ impl Growing {
             // A directory that came before: it could not be read, or it is the top itself, which
             // may be a link to a directory.
             let kind = entry.stat.as_ref().map(|stat| stat.kind);
-            if entry.trouble.is_some() || kind != Some(FileKind::Directory) {
+            if entry.error.is_some() || kind != Some(FileKind::Directory) {
                 self.incomplete.insert(path);
             }
             return;

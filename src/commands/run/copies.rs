@@ -10,10 +10,10 @@ use super::guest::Copy;
 use crate::archive::{Beneath, Policy};
 use crate::commands::{Failure, tar_transfer};
 use crate::guest::session::Session;
-use crate::guest::wire::{At, ByteString, FileKind, TarOptions};
+use crate::guest::wire::{ByteString, FileKind, PathAt, TarOptions};
 
-fn at(path: &OsStr) -> At {
-    At {
+fn at(path: &OsStr) -> PathAt {
+    PathAt {
         root: "/".into(),
         path: path.into(),
     }

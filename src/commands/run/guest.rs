@@ -12,7 +12,7 @@ use crate::commands::Failure;
 use crate::commands::exec::CommandArgs;
 use crate::commands::inside::options::TemplateArgs;
 use crate::guest::session::random;
-use crate::guest::wire::Identity;
+use crate::guest::wire::CloneIdentity;
 use crate::guest::wire::seed::Stage;
 
 /// A command in the booted guest.
@@ -94,11 +94,11 @@ impl GuestArgs {
     ///
     /// # Errors
     /// This host has no random numbers.
-    pub fn identity(&self) -> Result<Option<Identity>, Failure> {
+    pub fn identity(&self) -> Result<Option<CloneIdentity>, Failure> {
         if self.hostname.is_none() && !self.new_machine_id {
             return Ok(None);
         }
-        Ok(Some(Identity {
+        Ok(Some(CloneIdentity {
             hostname: self.hostname.clone(),
             machine_id: match self.new_machine_id {
                 true => Some(machine_id(random()?)),

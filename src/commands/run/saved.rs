@@ -140,7 +140,7 @@ async fn calm(session: &Session, process: Option<u32>) -> Result<(), SessionErro
     };
     match session.exec(command).await {
         Ok(mut exec) => drop(exec.wait().await?),
-        Err(SessionError::Refused(trouble)) => tracing::debug!("{trouble}"),
+        Err(SessionError::Refused(error)) => tracing::debug!("{error}"),
         Err(error) => return Err(error),
     }
     session.sync().await?;

@@ -11,7 +11,7 @@ use super::saved;
 use crate::commands::watch::Watch;
 use crate::commands::{Failure, Voice, verdict};
 use crate::guest::session::{Session, random};
-use crate::guest::wire::Identity;
+use crate::guest::wire::CloneIdentity;
 use crate::machine::console::Sinks;
 use crate::machine::end::End;
 use crate::machine::plan::{Firmware, Network, Saving};
@@ -214,7 +214,7 @@ async fn restore(
     args: &Args,
     template: &Template,
     sinks: Sinks,
-    identity: Option<Identity>,
+    identity: Option<CloneIdentity>,
     facts: &mut Facts,
 ) -> Result<Restored, TemplateError> {
     let channels = Channels::new(true)?;

@@ -15,7 +15,7 @@ use super::{Failure, Voice, stdout_sink};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::session::SessionError;
-use crate::guest::wire::{At, ByteString, Stat};
+use crate::guest::wire::{ByteString, PathAt, Stat};
 use crate::text::time;
 use follow::{Change, Position, last_lines};
 
@@ -104,7 +104,7 @@ async fn read_new(
     args: &Args,
 ) -> Result<Found, Failure> {
     inside.enter(true, false).await?;
-    let at = At {
+    let at = PathAt {
         root: ROOT.into(),
         path: ByteString(path.to_vec()),
     };

@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 
 use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{At, ByteString, Entry, Stat};
+use crate::guest::wire::{ByteString, Entry, PathAt, Stat};
 
 /// The most entries of one directory that are read, and the most bytes of their names.
 const MOST: usize = 100_000;
@@ -39,8 +39,8 @@ impl<'a> ImageFiles<'a> {
         self.root
     }
 
-    fn at(&self, path: &str) -> At {
-        At {
+    fn at(&self, path: &str) -> PathAt {
+        PathAt {
             root: self.root.into(),
             path: path.into(),
         }
@@ -58,11 +58,11 @@ impl<'a> ImageFiles<'a> {
         ];
         match result {
             Ok(found) => Ok(Some(found)),
-            Err(SessionError::Refused(trouble)) => {
-                let is_missing = missing.iter().any(|e| trouble.errno == Some(*e as i32));
+            Err(SessionError::Refused(error)) => {
+                let is_missing = missing.iter().any(|e| error.errno == Some(*e as i32));
                 match is_missing || !self.strict {
                     true => Ok(None),
-                    false => Err(SessionError::Refused(trouble)),
+                    false => Err(SessionError::Refused(error)),
                 }
             }
             Err(error) => Err(error),

@@ -3,16 +3,16 @@
 use super::{Session, SessionError};
 use crate::guest::wire::disks::{Mount, Survey};
 use crate::guest::wire::seed::{Seeding, Stage};
-use crate::guest::wire::{Answer, ByteString, Op};
+use crate::guest::wire::{ByteString, Operation, Response};
 
 impl Session {
     /// Looks at every disk of the appliance, once `disks` of them are there.
     ///
     /// # Errors
-    /// The session ends. What is wrong with a disk is among the survey's remarks.
+    /// The session ends. What is wrong with a disk is among the survey's warnings.
     pub async fn survey(&self, disks: usize) -> Result<Survey, SessionError> {
-        match self.ask(Op::Survey { disks }).await? {
-            Answer::Survey(survey) => Ok(*survey),
+        match self.ask(Operation::Survey { disks }).await? {
+            Response::Survey(survey) => Ok(*survey),
             _ => Err(SessionError::Over),
         }
     }
@@ -29,14 +29,14 @@ impl Session {
         read_only: bool,
         for_commands: bool,
     ) -> Result<Vec<String>, SessionError> {
-        let op = Op::Mount {
+        let op = Operation::Mount {
             mounts: mounts.to_vec(),
             at: ByteString(at.into()),
             read_only,
             for_commands,
         };
         match self.ask(op).await? {
-            Answer::Mounted { failed } => Ok(failed),
+            Response::Mounted { failed } => Ok(failed),
             _ => Err(SessionError::Over),
         }
     }
@@ -46,7 +46,7 @@ impl Session {
     /// # Errors
     /// The session ends.
     pub async fn warm(&self) -> Result<(), SessionError> {
-        self.ask(Op::Warm).await.map(drop)
+        self.ask(Operation::Warm).await.map(drop)
     }
 
     /// Takes away what is mounted at a directory of the guest, and below it.
@@ -55,18 +55,18 @@ impl Session {
     /// The session ends.
     pub async fn unmount(&self, at: &str) -> Result<(), SessionError> {
         let at = ByteString(at.into());
-        self.ask(Op::Unmount { at }).await.map(drop)
+        self.ask(Operation::Unmount { at }).await.map(drop)
     }
 
     /// Puts the agent into the root that is mounted at a directory of the guest.
     ///
     /// # Errors
-    /// Nothing in it could start the agent ([`crate::guest::wire::Step::Seed`]), it cannot be
+    /// Nothing in it could start the agent ([`crate::guest::wire::ErrorStage::Seed`]), it cannot be
     /// written to, or the session ends.
     pub async fn seed(&self, at: &str, stage: Stage) -> Result<Seeding, SessionError> {
         let at = ByteString(at.into());
-        match self.ask(Op::Seed { at, stage }).await? {
-            Answer::Seeded(seeding) => Ok(seeding),
+        match self.ask(Operation::Seed { at, stage }).await? {
+            Response::Seeded(seeding) => Ok(seeding),
             _ => Err(SessionError::Over),
         }
     }

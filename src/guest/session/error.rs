@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::guest::wire::{PROTOCOL, Trouble, WireError};
+use crate::guest::wire::{PROTOCOL, RemoteError, WireError};
 
 /// Why a request failed. All but [`SessionError::Refused`] end the session.
 #[derive(Clone, Debug, Error)]
 pub enum SessionError {
     /// The agent could not do it; the session goes on.
     #[error("{0}")]
-    Refused(Trouble),
+    Refused(RemoteError),
     /// No fresh answer to the hello.
     #[error("the guest's agent did not answer within {deadline:?}{}", seen(*skipped, *stale))]
     Silent {
@@ -72,7 +72,7 @@ impl SessionError {
     /// The system's error number, of what the agent could not do.
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Self::Refused(trouble) => trouble.errno,
+            Self::Refused(error) => error.errno,
             _ => None,
         }
     }

@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use super::Session;
 use super::error::SessionError;
 use super::stream::{StreamReader, StreamWriter};
-use crate::guest::wire::{self, Answer, ByteString, Op, Step, User, WindowSize};
+use crate::guest::wire::{self, ByteString, ErrorStage, Operation, Response, User, WindowSize};
 
 /// What to run in the guest, and how. A plain value: change its fields.
 #[derive(Clone, Debug, Default)]
@@ -107,7 +107,7 @@ impl Exec {
     /// ESRCH where it has ended.
     pub async fn signal(&self, signal: i32) -> Result<(), SessionError> {
         let exec = self.id;
-        self.session.done(Op::Signal { exec, signal }).await
+        self.session.done(Operation::Signal { exec, signal }).await
     }
 
     /// Sets the size of its terminal.
@@ -116,7 +116,7 @@ impl Exec {
     /// ENOTTY where it has none, ESRCH where it has ended.
     pub async fn resize(&self, size: WindowSize) -> Result<(), SessionError> {
         let exec = self.id;
-        self.session.done(Op::Resize { exec, size }).await
+        self.session.done(Operation::Resize { exec, size }).await
     }
 
     /// Waits until it ends. Does not wait for its output, which may still be under way: read
@@ -144,7 +144,7 @@ impl Session {
     ///
     /// # Errors
     /// The root, the user or the working directory is not there ([`SessionError::Refused`], with
-    /// the [`Step`]), or the session ends.
+    /// the [`ErrorStage`]), or the session ends.
     pub async fn exec(&self, command: Command) -> Result<Exec, SessionError> {
         let stdio = command.stdio;
         let stdin = stdio.stdin.then(|| self.writer()).transpose()?;
@@ -152,7 +152,7 @@ impl Session {
         let stdout = stdout.then(|| self.reader()).transpose()?;
         let stderr = stdio.stderr && command.pty.is_none();
         let stderr = stderr.then(|| self.reader()).transpose()?;
-        let op = Op::Exec(Box::new(wire::Exec {
+        let op = Operation::Exec(Box::new(wire::Exec {
             argv: command.argv,
             env: command.env,
             clear_env: command.clear_env,
@@ -195,13 +195,13 @@ impl Session {
             .await;
         exec.id = id;
         match result {
-            Ok(Answer::Started { pid }) => exec.pid = Some(pid),
+            Ok(Response::Started { pid }) => exec.pid = Some(pid),
             Ok(_) => {}
-            Err(SessionError::Refused(trouble)) => {
-                let end = match trouble.step {
-                    Step::Find => ExecEnd::NotFound,
-                    Step::Invoke => ExecEnd::NotInvocable(trouble.errno.unwrap_or(0)),
-                    _ => return Err(SessionError::Refused(trouble)),
+            Err(SessionError::Refused(error)) => {
+                let end = match error.step {
+                    ErrorStage::Find => ExecEnd::NotFound,
+                    ErrorStage::Invoke => ExecEnd::NotInvocable(error.errno.unwrap_or(0)),
+                    _ => return Err(SessionError::Refused(error)),
                 };
                 exec.end = End::Known(end);
                 (exec.stdin, exec.stdout, exec.stderr) = (None, None, None);

@@ -7,8 +7,8 @@ use super::Session;
 use super::error::SessionError;
 use super::stream::{StreamReader, StreamWriter};
 use crate::guest::wire::{
-    Answer, At, ByteString, Entry, FileSystem, MAX_LINE, Op, Stat, StreamId, TarOptions, Trouble,
-    parse,
+    ByteString, Entry, FileSystem, MAX_LINE, Operation, PathAt, RemoteError, Response, Stat,
+    StreamId, TarOptions, parse,
 };
 
 impl Session {
@@ -16,9 +16,9 @@ impl Session {
     ///
     /// # Errors
     /// What the system says there, or the session ends.
-    pub async fn stat(&self, at: At, follow: bool) -> Result<Stat, SessionError> {
-        match self.ask(Op::Stat { at, follow }).await? {
-            Answer::Stat(stat) => Ok(stat),
+    pub async fn stat(&self, at: PathAt, follow: bool) -> Result<Stat, SessionError> {
+        match self.ask(Operation::Stat { at, follow }).await? {
+            Response::Stat(stat) => Ok(stat),
             _ => Err(SessionError::Over),
         }
     }
@@ -27,9 +27,9 @@ impl Session {
     ///
     /// # Errors
     /// As for `stat`; EINVAL where it is none.
-    pub async fn read_link(&self, at: At) -> Result<ByteString, SessionError> {
-        match self.ask(Op::ReadLink { at }).await? {
-            Answer::Link(target) => Ok(target),
+    pub async fn read_link(&self, at: PathAt) -> Result<ByteString, SessionError> {
+        match self.ask(Operation::ReadLink { at }).await? {
+            Response::Link(target) => Ok(target),
             _ => Err(SessionError::Over),
         }
     }
@@ -38,9 +38,9 @@ impl Session {
     ///
     /// # Errors
     /// As for `stat`.
-    pub async fn statfs(&self, at: At) -> Result<FileSystem, SessionError> {
-        match self.ask(Op::StatFs { at }).await? {
-            Answer::FileSystem(filesystem) => Ok(filesystem),
+    pub async fn statfs(&self, at: PathAt) -> Result<FileSystem, SessionError> {
+        match self.ask(Operation::StatFs { at }).await? {
+            Response::FileSystem(filesystem) => Ok(filesystem),
             _ => Err(SessionError::Over),
         }
     }
@@ -49,17 +49,17 @@ impl Session {
     ///
     /// # Errors
     /// It cannot be opened, or the session ends.
-    pub async fn list(&self, at: At) -> Result<Entries, SessionError> {
-        let (_, reader) = self.open(|out| Op::List { at, out }).await?;
+    pub async fn list(&self, at: PathAt) -> Result<Entries, SessionError> {
+        let (_, reader) = self.open(|out| Operation::List { at, out }).await?;
         Ok(Entries::new(reader))
     }
 
-    /// A place and everything below it; see [`Op::Walk`].
+    /// A place and everything below it; see [`Operation::Walk`].
     ///
     /// # Errors
     /// As for `list`.
-    pub async fn walk(&self, at: At, one_file_system: bool) -> Result<Entries, SessionError> {
-        let op = |out| Op::Walk {
+    pub async fn walk(&self, at: PathAt, one_file_system: bool) -> Result<Entries, SessionError> {
+        let op = |out| Operation::Walk {
             at,
             one_file_system,
             out,
@@ -75,11 +75,11 @@ impl Session {
     /// It cannot be opened, or the session ends. What fails later, the stream says.
     pub async fn read(
         &self,
-        at: At,
+        at: PathAt,
         offset: u64,
         length: Option<u64>,
     ) -> Result<(Stat, StreamReader), SessionError> {
-        let op = |out| Op::Read {
+        let op = |out| Operation::Read {
             at,
             offset,
             length,
@@ -95,7 +95,7 @@ impl Session {
     ///
     /// # Errors
     /// As for `read`, and what fails later.
-    pub async fn read_all(&self, at: At, most: u64) -> Result<Vec<u8>, SessionError> {
+    pub async fn read_all(&self, at: PathAt, most: u64) -> Result<Vec<u8>, SessionError> {
         self.read_from(at, 0, most).await
     }
 
@@ -103,7 +103,12 @@ impl Session {
     ///
     /// # Errors
     /// As for `read_all`.
-    pub async fn read_from(&self, at: At, offset: u64, most: u64) -> Result<Vec<u8>, SessionError> {
+    pub async fn read_from(
+        &self,
+        at: PathAt,
+        offset: u64,
+        most: u64,
+    ) -> Result<Vec<u8>, SessionError> {
         let (_, stream) = self.read(at, offset, Some(most)).await?;
         let mut bytes = Vec::new();
         let read = stream.take(most).read_to_end(&mut bytes).await;
@@ -115,8 +120,12 @@ impl Session {
     ///
     /// # Errors
     /// As for `read`.
-    pub async fn tar_out(&self, at: At, options: TarOptions) -> Result<StreamReader, SessionError> {
-        let op = |out| Op::TarOut { at, options, out };
+    pub async fn tar_out(
+        &self,
+        at: PathAt,
+        options: TarOptions,
+    ) -> Result<StreamReader, SessionError> {
+        let op = |out| Operation::TarOut { at, options, out };
         Ok(self.open(op).await?.1)
     }
 
@@ -127,11 +136,11 @@ impl Session {
     /// The directory is not there, or the session ends.
     pub async fn tar_in(
         &self,
-        at: At,
+        at: PathAt,
         options: TarOptions,
     ) -> Result<(StreamWriter, Unpacking), SessionError> {
         let (input, gate, writer) = self.writer()?;
-        let op = Op::TarIn { at, options, input };
+        let op = Operation::TarIn { at, options, input };
         let (done, end) = oneshot::channel();
         let (_, result) = self
             .send(op, |ask| {
@@ -146,14 +155,14 @@ impl Session {
 
     async fn open(
         &self,
-        op: impl FnOnce(StreamId) -> Op,
+        op: impl FnOnce(StreamId) -> Operation,
     ) -> Result<(Option<Stat>, StreamReader), SessionError> {
         let (id, sender, reader) = self.reader()?;
         let (_, result) = self
             .send(op(id), |ask| ask.readers.push((id, sender)))
             .await;
         match result? {
-            Answer::Opened { stat } => Ok((stat, reader)),
+            Response::Opened { stat } => Ok((stat, reader)),
             _ => Err(SessionError::Over),
         }
     }
@@ -197,7 +206,7 @@ impl Entries {
 /// A tar stream that is being unpacked.
 #[derive(Debug)]
 pub struct Unpacking {
-    end: oneshot::Receiver<Result<u64, Trouble>>,
+    end: oneshot::Receiver<Result<u64, RemoteError>>,
     session: Session,
 }
 
@@ -209,7 +218,7 @@ impl Unpacking {
     pub async fn wait(self) -> Result<u64, SessionError> {
         match self.end.await {
             Ok(Ok(count)) => Ok(count),
-            Ok(Err(trouble)) => Err(SessionError::Refused(trouble)),
+            Ok(Err(error)) => Err(SessionError::Refused(error)),
             Err(_) => Err(self.session.fate.why()),
         }
     }

@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 
 use super::error::SessionError;
 use super::owner::lost;
-use crate::guest::wire::{Decoder, Frame, Hello, Nonce, PROTOCOL, Speaker, WireError, put_hello};
+use crate::guest::wire::{Decoder, Frame, Hello, Nonce, PROTOCOL, Role, WireError, put_hello};
 
 /// How many bytes of noise are waded through. A port's stale bytes are a buffer or two.
 const NOISE: u64 = 16 << 20;
@@ -55,7 +55,7 @@ async fn converse(
     seen: &mut Seen,
 ) -> Result<(Decoder, Agent), SessionError> {
     let ours = Hello {
-        from: Speaker::Host,
+        from: Role::Host,
         protocol: PROTOCOL,
         program: env!("CARGO_PKG_VERSION").to_owned(),
         nonce: Nonce(random()?),
@@ -78,7 +78,7 @@ async fn converse(
                     WireError::OutOfOrder(format!("a frame of kind {}", frame.kind())).into(),
                 );
             };
-            if theirs.from != Speaker::Agent || theirs.nonce != ours.nonce {
+            if theirs.from != Role::Agent || theirs.nonce != ours.nonce {
                 // An answer to an earlier host, or our own words come back.
                 seen.stale += 1;
                 decoder.seek_again();

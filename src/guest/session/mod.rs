@@ -27,7 +27,7 @@ pub use files::{Entries, Unpacking};
 pub use hello::random;
 pub use stream::{StreamReader, StreamWriter};
 
-use crate::guest::wire::{Answer, ByteString, Identity, Op, StreamId, Trouble};
+use crate::guest::wire::{ByteString, CloneIdentity, Operation, RemoteError, Response, StreamId};
 use hello::Agent;
 use owner::{Ask, Errand, Fate};
 use stream::Gate;
@@ -97,7 +97,7 @@ impl Session {
         let now = now.unwrap_or_default();
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         let nanoseconds = now.subsec_nanos();
-        self.done(Op::SetClock {
+        self.done(Operation::SetClock {
             seconds,
             nanoseconds,
         })
@@ -111,15 +111,15 @@ impl Session {
     pub async fn add_entropy(&self) -> Result<(), SessionError> {
         let bytes = hello::random::<256>()?.to_vec();
         let bytes = ByteString(bytes);
-        self.done(Op::AddEntropy { bytes }).await
+        self.done(Operation::AddEntropy { bytes }).await
     }
 
     /// Gives the guest a name, a machine id or a hardware address of its own.
     ///
     /// # Errors
     /// The agent may not or cannot, or the session ends.
-    pub async fn identify(&self, identity: Identity) -> Result<(), SessionError> {
-        self.done(Op::Identify(identity)).await
+    pub async fn identify(&self, identity: CloneIdentity) -> Result<(), SessionError> {
+        self.done(Operation::Identify(identity)).await
     }
 
     /// Writes everything in the guest to its disks.
@@ -127,7 +127,7 @@ impl Session {
     /// # Errors
     /// The session ends.
     pub async fn sync(&self) -> Result<(), SessionError> {
-        self.done(Op::Sync).await
+        self.done(Operation::Sync).await
     }
 
     /// Powers the guest off, at once and without its init system. The machine's end follows.
@@ -135,7 +135,7 @@ impl Session {
     /// # Errors
     /// The agent may not. That the session ends is none: the power may be faster than words.
     pub async fn shutdown(&self) -> Result<(), SessionError> {
-        match self.done(Op::PowerOff).await {
+        match self.done(Operation::PowerOff).await {
             Err(SessionError::Closed) => Ok(()),
             result => result,
         }
@@ -146,27 +146,27 @@ impl Session {
     /// # Errors
     /// As for [`Session::shutdown`].
     pub async fn reboot(&self) -> Result<(), SessionError> {
-        match self.done(Op::Reboot).await {
+        match self.done(Operation::Reboot).await {
             Err(SessionError::Closed) => Ok(()),
             result => result,
         }
     }
 
-    async fn done(&self, op: Op) -> Result<(), SessionError> {
+    async fn done(&self, op: Operation) -> Result<(), SessionError> {
         self.ask(op).await.map(drop)
     }
 
     /// Asks for what has no stream.
-    async fn ask(&self, op: Op) -> Result<Answer, SessionError> {
+    async fn ask(&self, op: Operation) -> Result<Response, SessionError> {
         self.send(op, |_| ()).await.1
     }
 
     /// Sends a request; `add` fills in what it needs besides. Gives its id too.
     async fn send(
         &self,
-        op: Op,
+        op: Operation,
         add: impl FnOnce(&mut Ask),
-    ) -> (u64, Result<Answer, SessionError>) {
+    ) -> (u64, Result<Response, SessionError>) {
         let id = self.last.request.fetch_add(1, Ordering::Relaxed) + 1;
         let (answer, waiting) = oneshot::channel();
         let mut ask = Ask::new(id, op, answer);
@@ -176,7 +176,7 @@ impl Session {
         }
         let result = match waiting.await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(trouble)) => Err(SessionError::Refused(trouble)),
+            Ok(Err(error)) => Err(SessionError::Refused(error)),
             Err(_) => Err(self.fate.why()),
         };
         (id, result)
@@ -189,7 +189,10 @@ impl Session {
         let number = pair.checked_add(if to_agent { 1 } else { 2 });
         number.and_then(StreamId::new).ok_or_else(|| {
             let text = "all stream numbers of this session are used up";
-            SessionError::Refused(Trouble::new(crate::guest::wire::Step::Request, text))
+            SessionError::Refused(RemoteError::new(
+                crate::guest::wire::ErrorStage::Request,
+                text,
+            ))
         })
     }
 

@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::error::SessionError;
 use super::stream::{Arrival, Gate};
 use crate::guest::wire::{
-    Answer, Decoder, ExecEnd, Frame, FromAgent, Notice, Op, ReceiveWindow, Reply, Request,
-    StreamId, Trouble, WireError, parse, put_control, put_credit, put_data, put_end, put_stop,
+    AgentMessage, Decoder, ExecEnd, Frame, Notice, Operation, ReceiveWindow, RemoteError, Reply,
+    Request, Response, StreamId, WireError, parse, put_control, put_credit, put_data, put_end,
+    put_stop,
 };
 
 /// Above this many bytes to be written, no further errand is taken.
@@ -39,16 +40,20 @@ pub(super) enum Errand {
 #[derive(Debug)]
 pub(super) struct Ask {
     pub id: u64,
-    pub op: Op,
-    pub answer: oneshot::Sender<Result<Answer, Trouble>>,
+    pub op: Operation,
+    pub answer: oneshot::Sender<Result<Response, RemoteError>>,
     pub readers: Vec<(StreamId, mpsc::UnboundedSender<Arrival>)>,
     pub writer: Option<(StreamId, Arc<Gate>)>,
     pub exec: Option<oneshot::Sender<ExecEnd>>,
-    pub unpack: Option<oneshot::Sender<Result<u64, Trouble>>>,
+    pub unpack: Option<oneshot::Sender<Result<u64, RemoteError>>>,
 }
 
 impl Ask {
-    pub(super) fn new(id: u64, op: Op, answer: oneshot::Sender<Result<Answer, Trouble>>) -> Self {
+    pub(super) fn new(
+        id: u64,
+        op: Operation,
+        answer: oneshot::Sender<Result<Response, RemoteError>>,
+    ) -> Self {
         Self {
             id,
             op,
@@ -99,7 +104,7 @@ pub(super) struct Owner {
     /// Streams to the guest that have ended: its credits may have crossed with that.
     ended: HashSet<StreamId>,
     execs: HashMap<u64, oneshot::Sender<ExecEnd>>,
-    unpacks: HashMap<u64, oneshot::Sender<Result<u64, Trouble>>>,
+    unpacks: HashMap<u64, oneshot::Sender<Result<u64, RemoteError>>>,
     out: Vec<u8>,
 }
 
@@ -166,9 +171,11 @@ impl Owner {
                     Ok(()) => drop(self.asked.insert(id, ask)),
                     // Ours, not the guest's: too many arguments.
                     Err(error) => {
-                        let trouble =
-                            Trouble::new(crate::guest::wire::Step::Request, error.to_string());
-                        let _ = ask.answer.send(Err(trouble));
+                        let error = RemoteError::new(
+                            crate::guest::wire::ErrorStage::Request,
+                            error.to_string(),
+                        );
+                        let _ = ask.answer.send(Err(error));
                     }
                 }
             }
@@ -216,8 +223,8 @@ impl Owner {
                 return Err(WireError::OutOfOrder("a second hello".to_owned()).into());
             }
             Frame::Control(json) => match parse("message", &json)? {
-                FromAgent::Reply(reply) => self.reply(reply)?,
-                FromAgent::Notice(notice) => self.notice(notice)?,
+                AgentMessage::Reply(reply) => self.reply(reply)?,
+                AgentMessage::Notice(notice) => self.notice(notice)?,
             },
             Frame::Data(id, bytes) => {
                 let incoming = self.incoming.get_mut(&id).ok_or_else(|| not_open(id))?;
@@ -299,8 +306,8 @@ impl Owner {
                 let waiting = self.unpacks.remove(&id);
                 let _ = waiting.ok_or_else(|| unasked("request", id))?.send(result);
             }
-            Notice::Broken { stream, trouble } => {
-                let broken = Arrival::Broken(trouble);
+            Notice::Broken { stream, error } => {
+                let broken = Arrival::Broken(error);
                 let not_open = WireError::NotOpen { kind: 2, stream };
                 self.close(stream, broken).ok_or(not_open)?;
             }
@@ -313,20 +320,23 @@ impl Owner {
 }
 
 /// Whether an answer is one that the operation can have.
-fn check(op: &Op, answer: &Answer) -> Result<(), WireError> {
+fn check(op: &Operation, answer: &Response) -> Result<(), WireError> {
     let fits = match op {
-        Op::Exec(_) => matches!(answer, Answer::Started { .. }),
-        Op::Read { .. } => matches!(answer, Answer::Opened { stat: Some(_) }),
-        Op::List { .. } | Op::Walk { .. } | Op::TarOut { .. } | Op::TarIn { .. } => {
-            matches!(answer, Answer::Opened { .. })
+        Operation::Exec(_) => matches!(answer, Response::Started { .. }),
+        Operation::Read { .. } => matches!(answer, Response::Opened { stat: Some(_) }),
+        Operation::List { .. }
+        | Operation::Walk { .. }
+        | Operation::TarOut { .. }
+        | Operation::TarIn { .. } => {
+            matches!(answer, Response::Opened { .. })
         }
-        Op::Stat { .. } => matches!(answer, Answer::Stat(_)),
-        Op::ReadLink { .. } => matches!(answer, Answer::Link(_)),
-        Op::StatFs { .. } => matches!(answer, Answer::FileSystem(_)),
-        Op::Survey { .. } => matches!(answer, Answer::Survey(_)),
-        Op::Mount { .. } => matches!(answer, Answer::Mounted { .. }),
-        Op::Seed { .. } => matches!(answer, Answer::Seeded(_)),
-        _ => matches!(answer, Answer::Done),
+        Operation::Stat { .. } => matches!(answer, Response::Stat(_)),
+        Operation::ReadLink { .. } => matches!(answer, Response::Link(_)),
+        Operation::StatFs { .. } => matches!(answer, Response::FileSystem(_)),
+        Operation::Survey { .. } => matches!(answer, Response::Survey(_)),
+        Operation::Mount { .. } => matches!(answer, Response::Mounted { .. }),
+        Operation::Seed { .. } => matches!(answer, Response::Seeded(_)),
+        _ => matches!(answer, Response::Done),
     };
     match fits {
         true => Ok(()),

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::error::SessionError;
 use super::owner::{Errand, Fate};
-use crate::guest::wire::{MAX_DATA, SendWindow, StreamId, Trouble};
+use crate::guest::wire::{MAX_DATA, RemoteError, SendWindow, StreamId};
 
 /// What the owner of the socket passes to a reader. No more data than a window is ever here:
 /// the owner refuses a guest that sends more.
@@ -18,7 +18,7 @@ use crate::guest::wire::{MAX_DATA, SendWindow, StreamId, Trouble};
 pub(super) enum Arrival {
     Data(Vec<u8>),
     End,
-    Broken(Trouble),
+    Broken(RemoteError),
 }
 
 /// From the guest. Dropped, it tells the guest that no more is wanted.
@@ -68,9 +68,9 @@ impl AsyncRead for StreamReader {
             match std::task::ready!(this.arrivals.poll_recv(context)) {
                 Some(Arrival::Data(bytes)) => (this.current, this.read) = (bytes, 0),
                 Some(Arrival::End) => this.over = true,
-                Some(Arrival::Broken(trouble)) => {
+                Some(Arrival::Broken(error)) => {
                     this.over = true;
-                    return Poll::Ready(Err(SessionError::Refused(trouble).into()));
+                    return Poll::Ready(Err(SessionError::Refused(error).into()));
                 }
                 None => return Poll::Ready(Err(this.fate.why().into())),
             }

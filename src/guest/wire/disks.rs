@@ -22,7 +22,7 @@ pub struct Survey {
     /// Every root filesystem of an operating system.
     pub roots: Vec<Root>,
     /// What could not be read or mounted, one sentence each.
-    pub remarks: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 impl Survey {
@@ -216,7 +216,7 @@ pub struct Root {
     /// What to mount for it, the root first, each after what it is mounted on.
     pub mounts: Vec<Mount>,
     /// What fstab asks for and the plan leaves out.
-    pub left_out: Vec<LeftOut>,
+    pub left_out: Vec<SkippedMount>,
 }
 
 impl Root {
@@ -264,7 +264,7 @@ pub struct Mount {
 
 /// A line of fstab that is not in the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeftOut {
+pub struct SkippedMount {
     /// Its first field.
     pub source: String,
     /// Its second.

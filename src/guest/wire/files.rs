@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ByteString, Trouble};
+use super::{ByteString, RemoteError};
 
 /// What kind of file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ pub struct Entry {
     /// Where a symbolic link leads.
     pub link: Option<ByteString>,
     /// What went wrong with this entry: it, or what is below it, could not be looked at.
-    pub trouble: Option<Trouble>,
+    pub error: Option<RemoteError>,
 }
 
 impl Entry {
@@ -77,8 +77,8 @@ impl Entry {
     /// of its entries alone says little.
     pub fn weight(&self) -> usize {
         let link = self.link.as_ref().map_or(0, |link| link.0.len());
-        let trouble = self.trouble.as_ref().map_or(0, |said| said.text.len());
-        self.path.0.len() + link + trouble
+        let error = self.error.as_ref().map_or(0, |said| said.text.len());
+        self.path.0.len() + link + error
     }
 }
 

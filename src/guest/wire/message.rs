@@ -22,7 +22,7 @@ pub fn parse<M: DeserializeOwned>(what: &'static str, json: &[u8]) -> Result<M, 
 /// Who speaks: so that an echo of one's own hello is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Speaker {
+pub enum Role {
     /// bivouac.
     Host,
     /// The program in the guest.
@@ -38,7 +38,7 @@ pub struct Nonce(pub [u8; 16]);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// Who speaks.
-    pub from: Speaker,
+    pub from: Role,
     /// [`super::PROTOCOL`] as the speaker has it.
     pub protocol: u32,
     /// The speaker's program version.
@@ -53,7 +53,7 @@ pub struct Hello {
 /// Anything the agent says after its hello.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum FromAgent {
+pub enum AgentMessage {
     /// The answer to a request.
     Reply(Reply),
     /// News.
@@ -66,13 +66,13 @@ pub struct Reply {
     /// The request's.
     pub id: u64,
     /// How it went.
-    pub result: Result<Answer, Trouble>,
+    pub result: Result<Response, RemoteError>,
 }
 
 /// What a request gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Answer {
+pub enum Response {
     /// It is done.
     Done,
     /// The command runs: its program was executed.
@@ -118,7 +118,7 @@ pub enum Notice {
         /// Which.
         stream: StreamId,
         /// Why.
-        trouble: Trouble,
+        error: RemoteError,
     },
     /// The host broke the protocol, in the agent's eyes; the conversation is over.
     Violation {
@@ -130,7 +130,7 @@ pub enum Notice {
         /// The id of its request.
         id: u64,
         /// The number of entries.
-        result: Result<u64, Trouble>,
+        result: Result<u64, RemoteError>,
     },
 }
 
@@ -146,9 +146,9 @@ pub enum ExecEnd {
 
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
+pub struct RemoteError {
     /// At what.
-    pub step: Step,
+    pub step: ErrorStage,
     /// The system's error number, where it was the system's.
     pub errno: Option<i32>,
     /// In words, the name concerned included. Not escaped: the agent is not trusted to.
@@ -158,7 +158,7 @@ pub struct Trouble {
 /// At what a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Step {
+pub enum ErrorStage {
     /// The request itself makes no sense.
     Request,
     /// The root directory.
@@ -185,9 +185,9 @@ pub enum Step {
     System,
 }
 
-impl Trouble {
+impl RemoteError {
     /// One that the system reported.
-    pub fn of(step: Step, what: impl fmt::Display, errno: i32) -> Self {
+    pub fn of(step: ErrorStage, what: impl fmt::Display, errno: i32) -> Self {
         // The system's words, without the number that Rust puts behind them.
         let why = std::io::Error::from_raw_os_error(errno).to_string();
         let why = why.split(" (os error").next().unwrap_or(&why);
@@ -199,7 +199,7 @@ impl Trouble {
     }
 
     /// One of ours.
-    pub fn new(step: Step, text: impl Into<String>) -> Self {
+    pub fn new(step: ErrorStage, text: impl Into<String>) -> Self {
         Self {
             step,
             errno: None,
@@ -208,7 +208,7 @@ impl Trouble {
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for RemoteError {
     /// Escaped, and of bounded length.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text: String = self.text.chars().take(1000).collect();

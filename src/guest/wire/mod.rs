@@ -13,7 +13,7 @@
 //! | kind | name    | stream | payload                         | meaning                       |
 //! |-----:|---------|--------|---------------------------------|-------------------------------|
 //! |    1 | hello   | 0      | JSON, to [`MAX_HELLO`]          | [`Hello`]: who speaks         |
-//! |    2 | control | 0      | JSON, to [`MAX_CONTROL`]        | [`Request`], or [`FromAgent`] |
+//! |    2 | control | 0      | JSON, to [`MAX_CONTROL`]        | [`Request`], or [`AgentMessage`] |
 //! |    3 | data    | yes    | 1 to [`MAX_DATA`] bytes         | bytes of a stream             |
 //! |    4 | end     | yes    | none                            | end-of-file: no more data     |
 //! |    5 | credit  | yes    | 4 bytes, little-endian          | so many more bytes are welcome|
@@ -65,9 +65,10 @@ pub use error::WireError;
 pub use files::{Entry, FileKind, FileSystem, Stat, TarOptions};
 pub use frame::{Frame, StreamId, put_control, put_credit, put_data, put_end, put_hello, put_stop};
 pub use message::{
-    Answer, ExecEnd, FromAgent, Hello, Nonce, Notice, Reply, Speaker, Step, Trouble, parse,
+    AgentMessage, ErrorStage, ExecEnd, Hello, Nonce, Notice, RemoteError, Reply, Response, Role,
+    parse,
 };
-pub use request::{At, Exec, Identity, Op, Request, User, WindowSize};
+pub use request::{CloneIdentity, Exec, Operation, PathAt, Request, User, WindowSize};
 pub use window::{ReceiveWindow, SendWindow};
 
 /// The version of this language. Both ends must speak the same.

@@ -12,13 +12,13 @@ pub struct Request {
     /// Never twice in a conversation.
     pub id: u64,
     /// What to do.
-    pub op: Op,
+    pub op: Operation,
 }
 
 /// Everything that the agent can do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Op {
+pub enum Operation {
     /// Starts a command: `Started`, and later the notice `Ended`.
     Exec(Box<Exec>),
     /// Sends a signal to a command's process group.
@@ -38,19 +38,19 @@ pub enum Op {
     /// stat(2), or lstat(2): `Stat`.
     Stat {
         /// Of what.
-        at: At,
+        at: PathAt,
         /// Whether a symbolic link at the end is followed.
         follow: bool,
     },
     /// readlink(2): `Link`.
     ReadLink {
         /// Of what.
-        at: At,
+        at: PathAt,
     },
     /// The entries of a directory, unsorted: `Opened`, and lines of [`super::Entry`].
     List {
         /// The directory.
-        at: At,
+        at: PathAt,
         /// Where they go.
         out: StreamId,
     },
@@ -58,7 +58,7 @@ pub enum Op {
     /// followed: `Opened`, and lines of [`super::Entry`].
     Walk {
         /// Where it begins.
-        at: At,
+        at: PathAt,
         /// Whether it stays on one filesystem.
         one_file_system: bool,
         /// Where they go.
@@ -67,7 +67,7 @@ pub enum Op {
     /// The bytes of a regular file or block device: `Opened`.
     Read {
         /// Which.
-        at: At,
+        at: PathAt,
         /// The first byte.
         offset: u64,
         /// How many; to its end where there is none.
@@ -78,12 +78,12 @@ pub enum Op {
     /// statvfs(3) of the filesystem that a path is on: `FileSystem`.
     StatFs {
         /// A path on it.
-        at: At,
+        at: PathAt,
     },
     /// A file or tree as a tar stream in pax format: `Opened`.
     TarOut {
         /// What.
-        at: At,
+        at: PathAt,
         /// What of it.
         options: TarOptions,
         /// Where it goes.
@@ -92,7 +92,7 @@ pub enum Op {
     /// Unpacks a tar stream below a directory: `Opened`, and later the notice `Unpacked`.
     TarIn {
         /// The directory.
-        at: At,
+        at: PathAt,
         /// What of it.
         options: TarOptions,
         /// Where it comes from.
@@ -100,7 +100,7 @@ pub enum Op {
     },
     /// Looks at every disk of the machine, once this many are there: `Survey`.
     Survey {
-        /// How many disks there must be. Those that do not come are among the remarks.
+        /// How many disks there must be. Those that do not come are among the warnings.
         disks: usize,
     },
     /// Mounts a plan, the root first: `Mounted`.
@@ -143,7 +143,7 @@ pub enum Op {
         bytes: ByteString,
     },
     /// Tells this machine apart from others that were made from the same image or template.
-    Identify(Identity),
+    Identify(CloneIdentity),
     /// sync(2).
     Sync,
     /// Powers the machine off, after sync(2). Answered before it happens.
@@ -154,7 +154,7 @@ pub enum Op {
 
 /// What tells a machine apart. What is none stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub struct CloneIdentity {
     /// sethostname(2) and /etc/hostname.
     pub hostname: Option<String>,
     /// /etc/machine-id (machine-id(5)): 32 hexadecimal digits.
@@ -166,7 +166,7 @@ pub struct Identity {
 
 /// A path below a root: no link leads out of the root, and an absolute one starts at it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct At {
+pub struct PathAt {
     /// A directory of the guest, absolute.
     pub root: ByteString,
     /// A path within it.

@@ -5,7 +5,7 @@ use super::*;
 
 fn hello_with(nonce: u8) -> Hello {
     Hello {
-        from: Speaker::Agent,
+        from: Role::Agent,
         protocol: PROTOCOL,
         program: "0.1.0".to_owned(),
         nonce: Nonce([nonce; 16]),
@@ -124,7 +124,7 @@ proptest! {
 
     #[test]
     fn names_of_any_bytes_pass_unchanged(name in names(), target in names()) {
-        let entry = Entry { path: name, stat: None, link: Some(target), trouble: None };
+        let entry = Entry { path: name, stat: None, link: Some(target), error: None };
         let json = serde_json::to_vec(&entry).unwrap();
         prop_assert!(!json.contains(&b'\n'));
         prop_assert_eq!(parse::<Entry>("entry", &json).unwrap(), entry);
@@ -217,21 +217,21 @@ fn an_oversized_frame_is_refused_at_its_header() {
 #[test]
 fn json_that_nests_without_end_is_refused() {
     let bomb = "[".repeat(MAX_CONTROL);
-    let error = parse::<FromAgent>("message", bomb.as_bytes()).unwrap_err();
+    let error = parse::<AgentMessage>("message", bomb.as_bytes()).unwrap_err();
     assert!(error.to_string().len() < 300, "{error}");
     let inner = format!("{{\"reply\":{{\"id\":1,\"result\":{bomb}");
-    let error = parse::<FromAgent>("message", inner.as_bytes()).unwrap_err();
+    let error = parse::<AgentMessage>("message", inner.as_bytes()).unwrap_err();
     assert!(error.to_string().len() < 300, "{error}");
 }
 
 #[test]
 fn what_a_guest_writes_is_escaped_in_an_error() {
-    let error = parse::<FromAgent>("message", b"{\"\\u001b[2J\\u202e\":1}").unwrap_err();
+    let error = parse::<AgentMessage>("message", b"{\"\\u001b[2J\\u202e\":1}").unwrap_err();
     assert!(error.to_string().is_ascii(), "{error}");
     assert!(!error.to_string().chars().any(char::is_control), "{error}");
-    let trouble = Trouble::new(Step::File, "\x1b[2J'\"".repeat(9_999));
-    assert!(!trouble.to_string().chars().any(char::is_control));
-    assert!(trouble.to_string().len() < 10_000);
+    let error = RemoteError::new(ErrorStage::File, "\x1b[2J'\"".repeat(9_999));
+    assert!(!error.to_string().chars().any(char::is_control));
+    assert!(error.to_string().len() < 10_000);
 }
 
 #[test]

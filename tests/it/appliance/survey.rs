@@ -205,7 +205,7 @@ fn one_system_over_many_disks_is_found_and_mounted_as_its_fstab_says() {
     );
     assert_eq!(answer["mounted"]["Ok"], serde_json::json!([]));
     assert!(
-        said["remarks"].to_string().contains("encrypted (LUKS)"),
+        said["warnings"].to_string().contains("encrypted (LUKS)"),
         "{answer:#}"
     );
 }

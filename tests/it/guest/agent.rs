@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bivouac::guest::session::{Command, Session};
 use bivouac::guest::wire::{
-    Decoder, Frame, FromAgent, Hello, Nonce, Notice, Op, PROTOCOL, Request, Speaker, StreamId,
-    parse, put_control, put_data, put_hello,
+    AgentMessage, Decoder, Frame, Hello, Nonce, Notice, Operation, PROTOCOL, Request, Role,
+    StreamId, parse, put_control, put_data, put_hello,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -37,7 +37,7 @@ impl Rude {
 
     async fn greet(&mut self) {
         let hello = Hello {
-            from: Speaker::Host,
+            from: Role::Host,
             protocol: PROTOCOL,
             program: "test".to_owned(),
             nonce: Nonce([3; 16]),
@@ -48,7 +48,7 @@ impl Rude {
         self.say(&bytes).await;
         match self.hear().await {
             Frame::Hello(answer) => {
-                assert_eq!((answer.from, answer.nonce), (Speaker::Agent, hello.nonce));
+                assert_eq!((answer.from, answer.nonce), (Role::Agent, hello.nonce));
             }
             other => panic!("{other:?}"),
         }
@@ -63,7 +63,7 @@ async fn a_host_that_breaks_the_protocol_is_told_and_may_begin_again() {
     let mut wrong_direction = Vec::new();
     let at = super::at(std::path::Path::new("/"), "/");
     let out = StreamId::new(3).unwrap();
-    let op = Op::List { at, out };
+    let op = Operation::List { at, out };
     put_control(&mut wrong_direction, &Request { id: 1, op }).unwrap();
     let mut not_open = Vec::new();
     put_data(&mut not_open, StreamId::new(1).unwrap(), b"x");
@@ -83,7 +83,7 @@ async fn a_host_that_breaks_the_protocol_is_told_and_may_begin_again() {
         host.say(bytes).await;
         match host.hear().await {
             Frame::Control(json) => match parse("message", &json).unwrap() {
-                FromAgent::Notice(Notice::Violation { text }) => {
+                AgentMessage::Notice(Notice::Violation { text }) => {
                     assert!(text.starts_with(words), "{text}");
                 }
                 other => panic!("{other:?}"),

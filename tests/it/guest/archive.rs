@@ -85,10 +85,10 @@ pub async fn look(session: &Session, top: &Path, whole: bool) -> BTreeMap<ByteSt
         path,
         stat,
         link,
-        trouble,
+        error,
     }) = entries.next().await.unwrap()
     {
-        assert_eq!(trouble, None, "{path}");
+        assert_eq!(error, None, "{path}");
         let stat = stat.unwrap();
         let place = top.join(path.as_path());
         let attributes: Vec<_> = ["user.one", "user.two"]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bivouac::guest::session::{Command, ExecEnd, SessionError, Stdio};
-use bivouac::guest::wire::{Step, User};
+use bivouac::guest::wire::{ErrorStage, User};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Agent, Finished, finish, sh};
@@ -102,17 +102,20 @@ async fn a_bad_directory_user_or_root_is_refused_by_its_step() {
         let mut command = sh("true");
         change(&mut command);
         match session.exec(command).await {
-            Err(SessionError::Refused(trouble)) => (trouble.step, trouble.to_string()),
+            Err(SessionError::Refused(error)) => (error.step, error.to_string()),
             other => panic!("{other:?}"),
         }
     };
     let found = refused(&|c| c.workdir = Some("/no/such".into())).await;
     let text = "/no/such: No such file or directory";
-    assert_eq!(found, (Step::Workdir, text.to_owned()));
+    assert_eq!(found, (ErrorStage::Workdir, text.to_owned()));
     let found = refused(&|c| c.user = Some(User::Name("no\x1bbody".into()))).await;
-    assert_eq!(found, (Step::User, "no user \"no\\u{1b}body\"".to_owned()));
+    assert_eq!(
+        found,
+        (ErrorStage::User, "no user \"no\\u{1b}body\"".to_owned())
+    );
     let found = refused(&|c| c.root = Some("/no/such".into())).await;
-    assert_eq!(found, (Step::Root, text.to_owned()));
+    assert_eq!(found, (ErrorStage::Root, text.to_owned()));
     // The session goes on.
     assert_eq!(finish(&session, sh("exit 3")).await.end, ExecEnd::Exited(3));
 }

@@ -135,7 +135,7 @@ async fn list_and_walk_find_everything_once() {
         5
     );
     assert_eq!(found[&"links/up".into()].link, Some("../../secret".into()));
-    assert!(found.values().all(|entry| entry.trouble.is_none()));
+    assert!(found.values().all(|entry| entry.error.is_none()));
     // A walk that begins at a link is the link, and one at a file is the file.
     assert_eq!(all(&session, &root, "links/directory").await.len(), 1);
     assert_eq!(all(&session, &root, "etc/passwd").await.len(), 1);
@@ -158,7 +158,7 @@ async fn a_tree_of_many_files_and_many_levels_is_walked_in_constant_memory() {
     let mut entries = session.walk(at(top.path(), "/"), false).await.unwrap();
     while let Some(entry) = entries.next().await.unwrap() {
         count += 1;
-        troubles.extend(entry.trouble);
+        troubles.extend(entry.error);
     }
     // Too deep is told, once.
     assert_eq!(count, 1 + 10_000 + 400 + 1);

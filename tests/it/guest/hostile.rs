@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bivouac::guest::session::{Session, SessionError};
 use bivouac::guest::wire::{
-    Answer, Decoder, Frame, FromAgent, Hello, Nonce, Notice, PROTOCOL, Reply, Request, Speaker,
-    StreamId, Trouble, WINDOW, parse, put_control, put_credit, put_data, put_end, put_hello,
+    AgentMessage, Decoder, Frame, Hello, Nonce, Notice, PROTOCOL, RemoteError, Reply, Request,
+    Response, Role, StreamId, WINDOW, parse, put_control, put_credit, put_data, put_end, put_hello,
     put_stop,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,9 +40,9 @@ impl Fake {
         let Some(Frame::Hello(hello)) = self.hear().await else {
             panic!("no hello");
         };
-        assert_eq!((hello.from, hello.protocol), (Speaker::Host, PROTOCOL));
+        assert_eq!((hello.from, hello.protocol), (Role::Host, PROTOCOL));
         Hello {
-            from: Speaker::Agent,
+            from: Role::Agent,
             program: "9.9".to_owned(),
             ..hello
         }
@@ -80,9 +80,9 @@ fn stream(number: u32) -> StreamId {
     StreamId::new(number).unwrap()
 }
 
-fn started(id: u64) -> FromAgent {
-    let result = Ok(Answer::Started { pid: 1 });
-    FromAgent::Reply(Reply { id, result })
+fn started(id: u64) -> AgentMessage {
+    let result = Ok(Response::Started { pid: 1 });
+    AgentMessage::Reply(Reply { id, result })
 }
 
 /// What a session says that begins with a guest which answers the hello with `bytes`.
@@ -148,7 +148,7 @@ async fn hellos_that_are_no_answer_are_named() {
         .await,
         // Its own words, as from a terminal that echoes.
         refused(|hello| {
-            let from = Speaker::Host;
+            let from = Role::Host;
             hello_bytes(&Hello { from, ..hello })
         })
         .await,
@@ -213,7 +213,7 @@ async fn stale_bytes_and_answers_to_others_are_skipped() {
 
 #[tokio::test]
 async fn every_violation_ends_the_session_with_its_name() {
-    let say = |message: FromAgent| {
+    let say = |message: AgentMessage| {
         let mut bytes = Vec::new();
         put_control(&mut bytes, &message).unwrap();
         bytes
@@ -230,7 +230,7 @@ async fn every_violation_ends_the_session_with_its_name() {
         put(&mut bytes);
         bytes
     };
-    let trouble = || Trouble::new(bivouac::guest::wire::Step::File, "x");
+    let error = || RemoteError::new(bivouac::guest::wire::ErrorStage::File, "x");
     // stdin is stream 1, stdout 4, stderr 6 of a session's first command.
     let cases: Vec<Vec<u8>> = vec![
         // Frames.
@@ -251,31 +251,35 @@ async fn every_violation_ends_the_session_with_its_name() {
         json(&[b"{\"notice\":".repeat(1 << 16), b"1".to_vec()].concat()),
         json(b"{\"\\u001b[2J\":1}"),
         say(started(2)),
-        say(FromAgent::Reply(Reply {
+        say(AgentMessage::Reply(Reply {
             id: 1,
-            result: Ok(Answer::Done),
+            result: Ok(Response::Done),
         })),
-        say(FromAgent::Reply(Reply {
+        say(AgentMessage::Reply(Reply {
             id: 1,
-            result: Ok(Answer::Link("x".into())),
+            result: Ok(Response::Link("x".into())),
         })),
-        say(FromAgent::Notice(Notice::Broken {
+        say(AgentMessage::Notice(Notice::Broken {
             stream: stream(4),
-            trouble: trouble(),
+            error: error(),
         })),
-        say(FromAgent::Notice(Notice::Violation {
+        say(AgentMessage::Notice(Notice::Violation {
             text: "no\x1b".repeat(1000),
         })),
         then(&|out| put_control(out, &started(1)).unwrap()),
         then(&|out| {
             let result = Ok(1);
-            put_control(out, &FromAgent::Notice(Notice::Unpacked { id: 1, result })).unwrap();
+            put_control(
+                out,
+                &AgentMessage::Notice(Notice::Unpacked { id: 1, result }),
+            )
+            .unwrap();
         }),
         then(&|out| {
             put_hello(
                 out,
                 &Hello {
-                    from: Speaker::Agent,
+                    from: Role::Agent,
                     protocol: PROTOCOL,
                     program: String::new(),
                     nonce: Nonce([1; 16]),
@@ -344,11 +348,11 @@ async fn an_endless_list_with_endless_lines_is_cut() {
     let (mut fake, host) = fake();
     let other = async {
         let request = fake.begin().await;
-        let result = Ok(Answer::Opened { stat: None });
+        let result = Ok(Response::Opened { stat: None });
         let mut bytes = Vec::new();
         put_control(
             &mut bytes,
-            &FromAgent::Reply(Reply {
+            &AgentMessage::Reply(Reply {
                 id: request.id,
                 result,
             }),

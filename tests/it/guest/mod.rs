@@ -19,7 +19,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bivouac::guest::session::{self, ExecEnd, Session};
-use bivouac::guest::wire::At;
+use bivouac::guest::wire::PathAt;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
@@ -110,8 +110,8 @@ fn sh(script: &str) -> session::Command {
 }
 
 /// A path within a root.
-fn at(root: &Path, path: impl AsRef<Path>) -> At {
-    At {
+fn at(root: &Path, path: impl AsRef<Path>) -> PathAt {
+    PathAt {
         root: root.into(),
         path: path.as_ref().into(),
     }

@@ -3,7 +3,7 @@
 use bivouac::commands::ls::accounts::AccountNames;
 use bivouac::commands::ls::format_long::{Style, mode, total};
 use bivouac::commands::ls::format_records::{COLUMNS, Record};
-use bivouac::guest::wire::{ByteString, Entry, FileKind, Stat, Step, Trouble};
+use bivouac::guest::wire::{ByteString, Entry, ErrorStage, FileKind, RemoteError, Stat};
 
 /// 2023-11-14 22:13:20.
 const NOW: i64 = 1_700_000_000;
@@ -27,7 +27,7 @@ fn entry(path: &[u8], kind: FileKind, mode: u32, owner: (u32, u32), size: u64) -
             special: None,
         }),
         link: None,
-        trouble: None,
+        error: None,
     }
 }
 
@@ -56,7 +56,7 @@ fn entries() -> Vec<Entry> {
             path: "broken".into(),
             stat: None,
             link: None,
-            trouble: Some(Trouble::of(Step::File, "stat", 5)),
+            error: Some(RemoteError::of(ErrorStage::File, "stat", 5)),
         },
     ]
 }

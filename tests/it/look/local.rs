@@ -16,7 +16,7 @@ use bivouac::commands::stdout_sink::StdoutSink;
 use bivouac::exit::Status;
 use bivouac::guest::inspect::facts::facts;
 use bivouac::guest::inspect::image_files::ImageFiles;
-use bivouac::guest::wire::At;
+use bivouac::guest::wire::PathAt;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::appliance::made::{run, write_files};
@@ -290,7 +290,7 @@ async fn a_tree_that_comes_at_once_has_whole_directories_only() {
     tree(dir.path());
     let (_agent, session) = Agent::with_session().await;
     let root = dir.path().to_str().unwrap();
-    let at = |path: &str| At {
+    let at = |path: &str| PathAt {
         root: root.into(),
         path: path.into(),
     };

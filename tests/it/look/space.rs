@@ -9,7 +9,8 @@ use bivouac::guest::inspect::packages::Packages;
 use bivouac::guest::inspect::users::User;
 use bivouac::guest::wire::FileSystem;
 use bivouac::guest::wire::disks::{
-    Content, Disk, Kind, LeftOut, Mount, Partition, Root, Survey, System, Table, TableKind, Volume,
+    Content, Disk, Kind, Mount, Partition, Root, SkippedMount, Survey, System, Table, TableKind,
+    Volume,
 };
 
 fn space(device: &str, kind: &'static str, blocks: u64, free: u64) -> FsUsage {
@@ -103,7 +104,7 @@ fn survey() -> (Survey, Root) {
             kind: Some(Kind::Btrfs),
             options: vec!["subvol=@".to_owned()],
         }],
-        left_out: vec![LeftOut {
+        left_out: vec![SkippedMount {
             source: "UUID=x".to_owned(),
             target: "none".to_owned(),
             reason: "swap".to_owned(),
@@ -138,7 +139,7 @@ fn survey() -> (Survey, Root) {
             content: None,
         }],
         roots: vec![root.clone()],
-        remarks: vec!["something \u{202e}odd".to_owned()],
+        warnings: vec!["something \u{202e}odd".to_owned()],
     };
     (survey, root)
 }
