@@ -16,6 +16,9 @@
 //!   programs.
 //! - [`commands`]: one file or folder a command.
 //! - [`cli`]: the command line; the only place that prints.
+//! - [`linux`]: files and formats that Linux defines, as several modules read them: passwd,
+//!   os-release, ELF headers, memfds.
+//! - [`text`]: text for people: escaping, sizes, times, tables, CSV.
 //! - [`sys`]: the only `unsafe`.
 //!
 //! Imports point one way: cli -> commands -> launch -> template -> guest -> machine -> image, host ->
@@ -72,3 +75,4 @@ pub mod machine;
 mod qmp;
 pub mod sys;
 pub mod template;
+pub(crate) mod text;

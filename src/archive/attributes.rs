@@ -1,28 +1,17 @@
 //! Extended attributes of names in open directories.
 
 use std::ffi::{CStr, CString};
-use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
 use super::{Attributes, Member};
-
-pub(super) fn errno_of(error: &io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32))
-}
-
-/// The path of a name in an open directory: the calls for attributes that do not follow a link at
-/// the end take only paths.
-pub fn path_of(directory: impl AsFd, name: &CStr) -> Result<CString, Errno> {
-    let mut path = format!("/proc/self/fd/{}/", directory.as_fd().as_raw_fd()).into_bytes();
-    path.extend_from_slice(name.to_bytes());
-    CString::new(path).map_err(|_| Errno::EINVAL)
-}
+use crate::linux::proc_fd::{c_path, c_path_in};
+use crate::sys::errno_of;
 
 /// The extended attributes of a name in a directory; none if the file system supports none.
 pub(super) fn attributes(directory: impl AsFd, name: &CStr) -> Result<Attributes, Errno> {
-    let path = path_of(directory, name)?;
+    let path = c_path_in(directory, name)?;
     let names = match crate::sys::attribute_names(&path) {
         Ok(names) => names,
         Err(error) if error.raw_os_error() == Some(Errno::ENOTSUP as i32) => return Ok(Vec::new()),
@@ -56,18 +45,11 @@ pub(super) fn set_attributes(
     if member.attributes.is_empty() {
         return Ok(());
     }
-    let path = by_number(file);
+    let path = c_path(file);
     for (key, value) in member.attributes.iter().filter(|(key, _)| wanted(key)) {
         let key = CString::new(key.clone()).map_err(|_| Errno::EINVAL)?;
         let set = crate::sys::set_attribute_by_number(&path, &key, value);
         set.map_err(|error| errno_of(&error))?;
     }
     Ok(())
-}
-
-/// The path of an open file, valid while it is open.
-pub(super) fn by_number(file: &impl AsFd) -> CString {
-    let number = file.as_fd().as_raw_fd();
-    // Digits have no NUL.
-    CString::new(format!("/proc/self/fd/{number}")).unwrap_or_default()
 }

@@ -17,9 +17,10 @@ use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, major, minor};
 
-use super::attributes::{attributes, errno_of};
+use super::attributes::attributes;
 use super::data::{data, segments};
 use super::{ArchiveError, Failed, Kind, Member, begin, end};
+use crate::sys::errno_of;
 
 /// How many files with several names are remembered; of more, each name becomes a file.
 const MOST_LINKED: usize = 1_000_000;

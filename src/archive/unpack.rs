@@ -20,11 +20,13 @@ use nix::sys::stat::{
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
 
-use super::attributes::{by_number, errno_of, set_attributes};
+use super::attributes::set_attributes;
 use super::data::BUFFER;
 use super::dirs::{Deferred, Directories, MOST};
 use super::target_dir::{PLACE, TargetDir, enter};
 use super::{ArchiveError, Failed, Kind, Member, Reader};
+use crate::linux::proc_fd::c_path;
+use crate::sys::errno_of;
 
 /// The mode of a new directory until it gets its own at the end.
 const WRITABLE: Mode = Mode::S_IRWXU;
@@ -234,7 +236,7 @@ impl<D: TargetDir> Unpacker<'_, D> {
         if member.kind != Kind::Link {
             // By its number: fchmod(2) takes no O_PATH descriptor.
             let follow = FchmodatFlags::FollowSymlink;
-            fchmodat(AT_FDCWD, &*by_number(&itself), self.mode(member), follow)?;
+            fchmodat(AT_FDCWD, &*c_path(&itself), self.mode(member), follow)?;
         }
         let stay = UtimensatFlags::NoFollowSymlink;
         utimensat(parent, &**name, &TimeSpec::UTIME_OMIT, &time(member), stay)?;

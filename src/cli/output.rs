@@ -13,6 +13,7 @@ use tracing::span;
 
 use crate::exit::Status;
 use crate::launch::{Failure, Outcome, Progress};
+use crate::text::escape::printable;
 
 /// Whether a status line stands on the terminal. Global, because the log is.
 static STATUS_SHOWN: AtomicBool = AtomicBool::new(false);
@@ -105,11 +106,7 @@ impl Progress for Output {
     fn status(&self, text: &str) {
         if self.status_wanted {
             STATUS_SHOWN.store(true, Ordering::Relaxed);
-            let _ = write!(
-                io::stderr().lock(),
-                "\rbivouac: {}\x1b[K",
-                escape_for_terminal(text)
-            );
+            let _ = write!(io::stderr().lock(), "\rbivouac: {}\x1b[K", printable(text));
         }
     }
 
@@ -148,27 +145,15 @@ fn line(kind: &str, text: &str) {
 }
 
 /// Whole lines to standard error. A carriage return goes with each on a terminal, which may
-/// be raw while the guest has it.
+/// be raw while the guest has it. Control characters are escaped: a file's name, an image's header
+/// or QEMU may have put them there.
 fn print_lines(text: &str) {
     let mut stderr = io::stderr().lock();
     clear(&mut stderr);
     let end = if stderr.is_terminal() { "\r\n" } else { "\n" };
-    let lines = text
-        .lines()
-        .map(|line| format!("{}{end}", escape_for_terminal(line)));
+    let lines = text.lines().map(|line| format!("{}{end}", printable(line)));
     let text: String = lines.collect();
     let _ = stderr.write_all(text.as_bytes());
-}
-
-/// `text` with its control characters and bidirectional marks escaped, which may come from a file's
-/// name, an image's header or QEMU, and which a terminal obeys.
-fn escape_for_terminal(text: &str) -> String {
-    let plain = |c: char| matches!(c, '\t' | '\'' | '"' | '\\') || c.escape_debug().count() == 1;
-    let show = |c: char| match plain(c) {
-        true => c.to_string(),
-        false => c.escape_default().to_string(),
-    };
-    text.chars().map(show).collect()
 }
 
 /// The log: one line an event, no times, no spans.

@@ -1,4 +1,4 @@
-//! `bivouac cat`: files of an image, to standard output.
+//! `bivouac cat`: prints files of an image.
 
 use std::ffi::OsString;
 
@@ -7,8 +7,8 @@ use tokio::io::AsyncReadExt;
 use super::args::image::InspectionArgs;
 use super::image_path::{ImagePath, by_image, exists};
 use super::inspection::{Inspector, is_torn_read};
-use super::results::Results;
-use super::{Failure, results};
+use super::stdout_sink::StdoutSink;
+use super::{Failure, stdout_sink};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::session::{Session, SessionError};
@@ -16,8 +16,8 @@ use crate::guest::wire::{ByteString, PathAt};
 
 /// Print files of an image, without booting it
 ///
-/// A pipe or a file gets every byte; on a terminal control characters are escaped. Exits with 1
-/// where a file could not be read.
+/// Output to a pipe or a file is unchanged; on a terminal, control characters are escaped. Exits
+/// with 1 if a file could not be read.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// An image and a file in it, such as disk.qcow2:/etc/os-release
@@ -28,41 +28,38 @@ pub struct Args {
     pub options: InspectionArgs,
 }
 
-/// Prints. Must be called on the main thread, before any other is started.
-///
-/// # Errors
-/// The image cannot be looked into.
+/// Must be called on the main thread, before any other is started.
 pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     let places = args.places.iter();
     let places = places.map(|words| ImagePath::parse_named(words, exists));
     let places = places.collect::<Result<Vec<_>, _>>()?;
-    results::run(async |results| {
+    stdout_sink::run(async |output| {
         let mut complete = true;
         for (image, places) in by_image(places) {
             complete &= inspector
                 .with_image(&image, async |inside| {
-                    let mut results = results.lock().await;
-                    results.begin(inside.in_use)?;
-                    results.mark(&inside.phases);
+                    let mut output = output.lock().await;
+                    output.begin(inside.in_use)?;
+                    output.mark(&inside.phases);
                     inside.enter(true, false).await?;
                     let mut complete = true;
                     for place in &places {
-                        match print(&inside.session, ROOT, &place.path, &mut results).await {
-                            Err(Trouble::Guest(SessionError::Refused(error)))
+                        match print(&inside.session, ROOT, &place.path, &mut output).await {
+                            Err(CatError::Guest(SessionError::Refused(error)))
                                 if !(inside.in_use && is_torn_read(&error)) =>
                             {
                                 tracing::error!("{error}");
                                 complete = false;
                             }
-                            Err(Trouble::Guest(error)) => return Err(error.into()),
-                            Err(Trouble::Here(failure)) => return Err(failure),
+                            Err(CatError::Guest(error)) => return Err(error.into()),
+                            Err(CatError::Output(failure)) => return Err(failure),
                             Ok(()) => {}
                         }
                     }
                     Ok(complete)
                 })
                 .await?;
-            results.lock().await.keep().await?;
+            output.lock().await.commit().await?;
         }
         match complete {
             true => Ok(Status::Success),
@@ -71,31 +68,28 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     })
 }
 
-/// On which side it went wrong.
+/// Why a file was not printed.
 #[derive(Debug)]
-pub enum Trouble {
-    /// The file, or the machine.
+pub enum CatError {
+    /// The guest could not read it, or the session ended.
     Guest(SessionError),
-    /// Standard output.
-    Here(Failure),
+    /// Standard output is closed.
+    Output(Failure),
 }
 
-impl From<SessionError> for Trouble {
+impl From<SessionError> for CatError {
     fn from(error: SessionError) -> Self {
         Self::Guest(error)
     }
 }
 
-/// Writes one file's bytes to the results.
-///
-/// # Errors
-/// It cannot be read, or nothing more can be written.
+/// Copies one file to standard output.
 pub async fn print(
     session: &Session,
     root: &str,
     path: &[u8],
-    results: &mut Results,
-) -> Result<(), Trouble> {
+    output: &mut StdoutSink,
+) -> Result<(), CatError> {
     let at = PathAt {
         root: root.into(),
         path: ByteString(path.to_vec()),
@@ -110,8 +104,8 @@ pub async fn print(
         {
             0 => return Ok(()),
             read => {
-                let put = results.put(&buffer[..read]).await;
-                put.map_err(|gone| Trouble::Here(gone.into()))?;
+                let written = output.write(&buffer[..read]).await;
+                written.map_err(|closed| CatError::Output(closed.into()))?;
             }
         }
     }

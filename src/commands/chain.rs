@@ -6,10 +6,12 @@ use super::Failure;
 use crate::exit::Status;
 use crate::image::chain::{self, Examined, Explicit, Request};
 use crate::image::file_kind::FileKind;
-use crate::image::image_file::Identity;
 use crate::image::layer::{Layer, Warning};
-use crate::image::printable::{Plain, Quoted, as_path};
 use crate::image::{ChainError, Evidence, Format, backing_name};
+use crate::linux::file_id::FileId;
+use crate::text::escape::{Plain, Quoted, as_path};
+use crate::text::one_line;
+use crate::text::size::Size;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -60,7 +62,7 @@ struct LayerInfo {
     backing: Option<BackingInfo>,
     in_use: bool,
     warnings: Vec<String>,
-    identity: Identity,
+    identity: FileId,
 }
 
 /// A backing file as recorded in a header.
@@ -154,7 +156,7 @@ impl Problem {
     fn of(error: &ChainError) -> Self {
         Self {
             layer: error.layer().map(|path| PathText(path.to_owned())),
-            error: error.one_line(),
+            error: one_line(error),
             mend: error.mend(),
         }
     }
@@ -212,39 +214,5 @@ impl LayerInfo {
             writeln!(f, "{lead}warning: {warning}")?;
         }
         Ok(())
-    }
-}
-
-/// A number of bytes: exact if a unit fits, else with one decimal.
-struct Size(u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-        let unit = (1..UNITS.len())
-            .rev()
-            .find(|unit| self.0 >> (10 * unit) > 0)
-            .unwrap_or(0);
-        let scale = 1_u64 << (10 * unit);
-        if self.0.is_multiple_of(scale) {
-            write!(f, "{} {}", self.0 / scale, UNITS[unit])
-        } else {
-            write!(f, "{:.1} {}", self.0 as f64 / scale as f64, UNITS[unit])
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_exact_where_a_unit_fits() {
-        let shown = |bytes| Size(bytes).to_string();
-        assert_eq!(shown(0), "0 B");
-        assert_eq!(shown(512), "512 B");
-        assert_eq!(shown(20 << 30), "20 GiB");
-        assert_eq!(shown((1 << 20) + 1), "1.0 MiB");
-        assert_eq!(shown(u64::MAX), "16.0 EiB");
     }
 }

@@ -1,6 +1,7 @@
 //! `bivouac chroot`: a command in an image's root filesystem, under the appliance's kernel.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::ValueHint;
@@ -17,20 +18,21 @@ use crate::guest::wire::{ByteString, PathAt};
 use crate::launch::appliance_session::ApplianceSession;
 use crate::launch::block_on;
 use crate::launch::supervisor::Interrupted;
+use crate::linux::passwd;
 use crate::machine::end::End;
 use crate::machine::terminal::Terminal;
 
 /// Run a command in an image's root filesystem, without booting it
 ///
-/// The image's disk is given to a small machine of bivouac's own, which mounts its root and what
-/// its fstab names, and runs the command there as root. What it writes is gone with the machine.
+/// A small virtual machine, the appliance, mounts the image's root and what its fstab names, and
+/// runs the command there as root. What it writes is discarded with the machine.
 #[derive(Clone, Debug, clap::Args)]
 #[command(override_usage = "bivouac chroot [OPTIONS] IMAGE [-- CMD...]")]
 pub struct Args {
     /// The disk image
     #[arg(value_hint = ValueHint::FilePath)]
     pub image: PathBuf,
-    /// The command; default the shell of the image's root user, with a terminal where there is one
+    /// The command; default the image's root shell, on a terminal if there is one
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
     /// How the command is run.
@@ -41,7 +43,7 @@ pub struct Args {
     pub options: InspectionArgs,
 }
 
-/// Runs the command. Must be called on the main thread, before any other is started.
+/// Must be called on the main thread, before any other is started.
 pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     let tty = args.run.tty || args.command.is_empty() && Terminal::is_there();
     // First, because its guard is forked while this process is small and has one thread.
@@ -91,22 +93,20 @@ async fn command(
     }
 }
 
-/// The image's shell of root, or the one that is always there.
-async fn shell(image: &MountedImage) -> OsString {
+/// The login shell of the image's root user, or `/bin/sh`.
+async fn shell(inside: &MountedImage) -> OsString {
     let mut passwd = Vec::new();
     let at = PathAt {
         root: ByteString(ROOT.into()),
         path: "/etc/passwd".into(),
     };
-    if let Ok((_, stream)) = image.session.read(at, 0, Some(1 << 20)).await {
-        // What is missing of it makes no difference.
+    if let Ok((_, stream)) = inside.session.read(at, 0, Some(1 << 20)).await {
+        // A part of it will do.
         let _ = stream.take(1 << 20).read_to_end(&mut passwd).await;
     }
-    let passwd = String::from_utf8_lossy(&passwd);
-    let root = passwd.lines().find(|line| line.starts_with("root:"));
-    let shell = root.and_then(|line| line.rsplit(':').next());
-    match shell {
-        Some(shell) if shell.starts_with('/') => shell.into(),
+    let root = passwd::users(&passwd).find(|user| user.name == b"root");
+    match root {
+        Some(root) if root.shell.starts_with(b"/") => OsStr::from_bytes(root.shell).into(),
         _ => "/bin/sh".into(),
     }
 }

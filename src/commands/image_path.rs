@@ -1,9 +1,9 @@
-//! `IMAGE:PATH`: an image on this host, and a place in it, as cp and scp name such things.
+//! `IMAGE:PATH`: an image on this host and a path in it, as in scp(1).
 //!
-//! Both halves may have colons of their own. Split is at the first colon before `/` where the
-//! part before it is a file here; else at the first colon at all where it is; and where no such
-//! file is, as scp would: what follows is then an error that names the file that is missing.
-//! So `./a:b:/etc` and `disk.img:/var/log/a:b` both mean what they seem to mean.
+//! Both halves may contain colons. The argument is split at the first `:/` whose left half is an
+//! existing file; else at the first colon of which that is true; else, if the argument itself is
+//! no file, at the first `:/` or the first colon, and opening the image then fails with its name.
+//! So `./a:b:/etc` and `disk.img:/var/log/a:b` mean what they seem to.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -11,30 +11,30 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// An image, and a place in it.
+/// An image and a path in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePath {
-    /// The image's file, as it was typed.
+    /// The image, as it was typed.
     pub image: PathBuf,
-    /// The place, absolute; `/` where none was named.
+    /// The path, absolute; `/` if none was given.
     pub path: Vec<u8>,
-    /// Whether a place was named.
+    /// Whether a path was given.
     pub is_named: bool,
 }
 
-/// Why words are not an image and a place.
+/// Why an argument is not an image and a path.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ImagePathError {
-    /// There is no colon in it.
+    /// There is no colon.
     #[error("{0:?} names an image and no path in it")]
     NoPath(OsString),
-    /// It begins with the colon.
+    /// There is nothing before the colon.
     #[error("{0:?} names a path and no image")]
     NoImage(OsString),
 }
 
 impl ImagePathError {
-    /// What should have been typed.
+    /// Suggested fix.
     pub fn mend(&self) -> Option<String> {
         let example = match self {
             Self::NoPath(words) if words.is_empty() => "disk.qcow2:/etc/os-release".to_owned(),
@@ -46,10 +46,7 @@ impl ImagePathError {
 }
 
 impl ImagePath {
-    /// Splits what was typed; `exists` tells whether a file of this host has a name.
-    ///
-    /// # Errors
-    /// There is nothing before the colon.
+    /// Splits an argument; `exists` tells whether there is a file on this host.
     pub fn parse(words: &OsStr, exists: impl Fn(&Path) -> bool) -> Result<Self, ImagePathError> {
         let bytes = words.as_bytes();
         let colons = || {
@@ -58,14 +55,14 @@ impl ImagePath {
         };
         let is_absolute = |at: &usize| bytes.get(at + 1) == Some(&b'/');
         let is_there = |at: &usize| exists(Path::new(OsStr::from_bytes(&bytes[..*at])));
-        let whole_is_there = || exists(Path::new(words));
+        let all_is_there = || exists(Path::new(words));
         let at = colons()
             .filter(is_absolute)
             .find(is_there)
             .or_else(|| colons().find(is_there));
         let at = match at {
             Some(at) => Some(at),
-            None if whole_is_there() => None,
+            None if all_is_there() => None,
             None => colons().find(is_absolute).or_else(|| colons().next()),
         };
         match at {
@@ -74,7 +71,7 @@ impl ImagePath {
                 path: absolute(&bytes[at + 1..]),
                 is_named: true,
             }),
-            None if bytes.starts_with(b":") && !whole_is_there() => {
+            None if bytes.starts_with(b":") && !all_is_there() => {
                 Err(ImagePathError::NoImage(words.to_owned()))
             }
             None => Ok(Self {
@@ -85,10 +82,7 @@ impl ImagePath {
         }
     }
 
-    /// The same, where a place must be named.
-    ///
-    /// # Errors
-    /// None is, or there is nothing before the colon.
+    /// The same, if a path is required.
     pub fn parse_named(
         words: &OsStr,
         exists: impl Fn(&Path) -> bool,
@@ -101,7 +95,7 @@ impl ImagePath {
         }
     }
 
-    /// The last name of the place: none of the root, of `.` and of `..`.
+    /// The last name of the path; `None` for the root, `.` and `..`.
     pub fn name(&self) -> Option<&[u8]> {
         let mut names = self.path.split(|byte| *byte == b'/');
         match names.rfind(|name| !name.is_empty()) {
@@ -111,12 +105,12 @@ impl ImagePath {
     }
 }
 
-/// Whether this host has a file of that name.
+/// Whether there is a file on this host.
 pub fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// Consecutive places of one image, together: an image is opened once for all of them.
+/// Groups consecutive paths of the same image, which is then opened once for all of them.
 pub fn by_image(places: Vec<ImagePath>) -> Vec<(PathBuf, Vec<ImagePath>)> {
     let mut groups: Vec<(PathBuf, Vec<ImagePath>)> = Vec::new();
     for place in places {
@@ -128,7 +122,7 @@ pub fn by_image(places: Vec<ImagePath>) -> Vec<(PathBuf, Vec<ImagePath>)> {
     groups
 }
 
-/// A path from the root; a relative one is taken from there too.
+/// A path from the root; relative paths start there too.
 fn absolute(path: &[u8]) -> Vec<u8> {
     match path {
         [b'/', ..] => path.to_vec(),

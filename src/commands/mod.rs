@@ -4,9 +4,8 @@
 pub(crate) mod args;
 pub mod cat;
 pub mod chain;
-pub mod chroot;
-pub mod cp;
-pub mod csv;
+pub(crate) mod chroot;
+pub(crate) mod cp;
 pub mod df;
 pub mod doctor;
 pub mod image_path;
@@ -15,15 +14,12 @@ pub mod inspection;
 pub mod ls;
 mod output_files;
 mod report_file;
-pub mod results;
 pub mod run;
 mod stdio;
-pub mod tail;
+pub mod stdout_sink;
+pub(crate) mod tail;
+pub mod tar_transfer;
 pub mod template;
-pub mod together;
-pub mod transfer;
-pub mod units;
-pub mod utc;
 
 pub use crate::launch::{Failure, Progress};
 

@@ -11,7 +11,6 @@ use serde::Serialize;
 use super::Progress;
 use super::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use super::args::overlay::{OverlayArgs, TemplateLimit};
-use super::units;
 use crate::guest::boot::ApplianceConfig;
 use crate::host::{kernel, qemu};
 use crate::launch::facts::{AcceleratorFacts, Facts};
@@ -26,6 +25,7 @@ use crate::machine::phases::Phases;
 use crate::template::lookup::TemplateSlot;
 use crate::template::restore::Template;
 use crate::template::store::{EntryInfo, Store};
+use crate::text::time;
 
 /// List, remove or build the saved machines that make the second start fast
 ///
@@ -73,7 +73,7 @@ pub struct BuildArgs {
     #[arg(long, value_enum, default_value = "multi-user", value_name = "STAGE")]
     wait_for: WaitFor,
     /// End after TIME (90, 90s, 5m, 2h); exit status 124
-    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse_duration)]
     timeout: Option<Duration>,
     /// The appliance's kernel; default the newest of /boot that has modules
     #[arg(long, alias = "seed-kernel", env = "BIVOUAC_KERNEL", value_name = "FILE",

@@ -1,7 +1,7 @@
 //! Boots the appliance: from its configuration and disks to a session with its agent.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::appliance::{self, ApplianceError, COMMAND_LINE};
 use super::session::{Session, SessionError};
 use crate::host::kernel::Kernel;
+use crate::linux::proc_fd;
 use crate::machine::args::argv;
 use crate::machine::console::Sinks;
 use crate::machine::drives::{DriveError, Drives};
@@ -149,9 +150,8 @@ impl AppliancePorts {
 
     /// With a kernel and an initramfs, both inherited.
     pub fn with_kernel(self, kernel: &File, initramfs: &File) -> Self {
-        let inherited = |file: &File| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         Self {
-            kernel: Some((inherited(kernel), inherited(initramfs))),
+            kernel: Some((proc_fd::path(kernel), proc_fd::path(initramfs))),
             ..self
         }
     }

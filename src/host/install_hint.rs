@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use crate::linux::os_release;
+
 /// A package that may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Package {
@@ -27,13 +29,13 @@ enum Family {
 
 /// The install command in back-quotes, or a sentence if the distribution is unknown.
 pub fn command_for(package: Package) -> String {
-    let os_release = fs::read_to_string("/etc/os-release")
-        .or_else(|_| fs::read_to_string("/usr/lib/os-release"))
-        .unwrap_or_default();
-    command_on(&os_release, package)
+    let os_release = os_release::PATHS
+        .iter()
+        .find_map(|path| fs::read(path).ok());
+    command_on(&os_release.unwrap_or_default(), package)
 }
 
-fn command_on(os_release: &str, package: Package) -> String {
+fn command_on(os_release: &[u8], package: Package) -> String {
     use Family::{Alpine, Arch, Debian, RedHat, Suse, Ubuntu};
     use Package::{Kernel, Qemu, Uefi};
     let Some(family) = family(os_release) else {
@@ -65,18 +67,11 @@ fn command_on(os_release: &str, package: Package) -> String {
     format!("`{command}`")
 }
 
-/// By `ID`, then by the words of `ID_LIKE`, closest first.
-fn family(os_release: &str) -> Option<Family> {
-    let field = |name: &str| {
-        let value = os_release
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        value.unwrap_or_default().trim_matches(['"', '\''])
-    };
-    let words = field("ID")
-        .split_whitespace()
-        .chain(field("ID_LIKE").split_whitespace());
-    words.into_iter().find_map(|word| {
+/// `ID` first, then the words of `ID_LIKE`, closest first.
+fn family(os_release: &[u8]) -> Option<Family> {
+    let field = |name| os_release::field(os_release, name).unwrap_or_default();
+    let words = format!("{} {}", field("ID"), field("ID_LIKE"));
+    words.split_whitespace().find_map(|word| {
         Some(match word {
             "debian" => Family::Debian,
             "ubuntu" => Family::Ubuntu,
@@ -95,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_command_is_that_of_the_distribution_or_of_the_one_it_is_like() {
-        let qemu = |os_release| command_on(os_release, Package::Qemu);
+        let qemu = |os_release: &str| command_on(os_release.as_bytes(), Package::Qemu);
         assert_eq!(
             qemu("ID=debian\n"),
             "`sudo apt-get install qemu-system-x86`"
@@ -105,7 +100,7 @@ mod tests {
             "`sudo dnf install qemu-kvm`"
         );
         assert_eq!(
-            command_on("ID=linuxmint\nID_LIKE=\"ubuntu debian\"", Package::Kernel),
+            command_on(b"ID=linuxmint\nID_LIKE=\"ubuntu debian\"", Package::Kernel),
             "`sudo apt-get install linux-image-generic`"
         );
     }
@@ -113,7 +108,7 @@ mod tests {
     #[test]
     fn an_unknown_distribution_gets_a_sentence() {
         assert_eq!(
-            command_on("ID=plan9", Package::Uefi),
+            command_on(b"ID=plan9", Package::Uefi),
             "install the UEFI firmware of edk2 (OVMF) with this system's package manager"
         );
     }

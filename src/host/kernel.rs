@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::install_hint::{self, Package};
 use super::kernel_version::sort_key;
+use crate::linux::bytes::Fields;
 
 /// A kernel that can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,7 +183,7 @@ fn header_release(file: &File) -> Option<String> {
     if !header.starts_with(b"HdrS") {
         return None;
     }
-    let at = u16::from_le_bytes([header[0x0c], header[0x0d]]);
+    let at = header.le16(0x0c);
     let mut version = [0; 128];
     let read = file.read_at(&mut version, u64::from(at) + 0x200).ok()?;
     let text = version

@@ -5,7 +5,6 @@
 //! and takes tens to hundreds of milliseconds. An [`Alarm`] stops it at 5 ms, or at 2 ms if the speed
 //! leaves no doubt. Another thread closes the VM, which can take the kernel 20 ms.
 
-use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 
 use super::alarm::Alarm;
-use crate::sys;
+use crate::sys::{self, errno_of};
 
 /// The iterations of the host's check.
 pub const ITERATIONS: u16 = 20_000;
@@ -108,7 +107,7 @@ impl Bench {
         let _ = vm.set_tss_address(TSS);
         let step = |name| move |e: kvm_ioctls::Error| Failed::Step(name, errno(e));
         sys::lend_page(&vm, CODE, &LOOP)
-            .map_err(|e| Failed::Step("KVM_SET_USER_MEMORY_REGION", of_io(&e)))?;
+            .map_err(|e| Failed::Step("KVM_SET_USER_MEMORY_REGION", errno_of(&e)))?;
         let vcpu = vm.create_vcpu(0).map_err(step("KVM_CREATE_VCPU"))?;
         let mut segments = vcpu.get_sregs().map_err(step("KVM_GET_SREGS"))?;
         segments.cs.base = 0;
@@ -121,7 +120,8 @@ impl Bench {
             ..Default::default()
         };
         vcpu.set_regs(&registers).map_err(step("KVM_SET_REGS"))?;
-        Alarm::may_interrupt(&vcpu).map_err(|e| Failed::Step("KVM_SET_SIGNAL_MASK", of_io(&e)))?;
+        Alarm::may_interrupt(&vcpu)
+            .map_err(|e| Failed::Step("KVM_SET_SIGNAL_MASK", errno_of(&e)))?;
         Ok(Self {
             parts: Some((vcpu, vm, kvm)),
             iterations,
@@ -239,8 +239,4 @@ fn bare_time() -> Duration {
 
 fn errno(error: kvm_ioctls::Error) -> Errno {
     Errno::from_raw(error.errno())
-}
-
-fn of_io(error: &io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO))
 }

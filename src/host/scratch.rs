@@ -2,7 +2,7 @@
 //! Leaves no file behind.
 
 use std::env;
-use std::ffi::{CStr, OsString};
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind};
@@ -10,9 +10,9 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
-use nix::sys::memfd::{MFdFlags, memfd_create};
 
-pub use super::filesystem::{Space, bytes};
+pub use super::filesystem::Space;
+use crate::text::size::Size;
 
 /// Where overlays go by default: on disk, and not cleared while we run.
 pub const DEFAULT: &str = "/var/tmp";
@@ -169,15 +169,10 @@ impl Scratch {
             "what the guest writes takes memory: {} is a {} of {}, {} free",
             self.directory.display(),
             space.kind,
-            bytes(space.size),
-            bytes(space.free),
+            Size(space.size),
+            Size(space.free),
         ))
     }
-}
-
-/// A file in memory, close-on-exec. Only /proc shows its name.
-pub fn memory_file(name: &CStr) -> io::Result<File> {
-    Ok(File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?))
 }
 
 /// O_EXCL keeps even a process that gets the descriptor from linking the file into a directory.

@@ -9,7 +9,7 @@ use super::file_kind::FileKind;
 use super::format::{Evidence, Format};
 use super::hints::{backing_flag, convert, plain_name, rebase};
 use super::origin::Origin;
-use super::printable::{Quoted, as_path, shell_word};
+use crate::text::escape::{Quoted, as_path, shell_word};
 use nix::unistd::{AccessFlags, access};
 use std::error::Error;
 use std::ffi::OsString;
@@ -54,17 +54,6 @@ impl ChainError {
     /// The suggested fix: a shell command or a flag.
     pub fn mend(&self) -> Option<String> {
         self.hint.clone()
-    }
-
-    /// The error and its causes in one line.
-    pub fn one_line(&self) -> String {
-        let mut line = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            line.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        line
     }
 }
 

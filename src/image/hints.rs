@@ -4,7 +4,7 @@
 //! the condition follows as a shell comment.
 
 use super::format::Format;
-use super::printable::shell_word;
+use crate::text::escape::shell_word;
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::Path;

@@ -7,6 +7,7 @@ use super::error::ChainError;
 use super::file_kind::FileKind;
 use super::format::Format;
 use super::origin::Origin;
+use crate::linux::file_id::FileId;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -17,41 +18,6 @@ use std::path::PathBuf;
 /// How many bytes of a file's start are read at first; nearly every header fits.
 const HEAD: usize = 4096;
 
-/// Which file it is and in which state: unchanged by a run if nothing wrote to the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Identity {
-    pub dev: u64,
-    pub ino: u64,
-    /// The device that a block device's node stands for; 0 for a regular file.
-    pub rdev: u64,
-    /// In bytes; for a block device the device's.
-    pub size: u64,
-    /// Time of the last change of the content: seconds since 1970.
-    pub mtime: i64,
-    pub mtime_nsec: i64,
-}
-
-impl Identity {
-    fn of(metadata: &Metadata, size: u64) -> Self {
-        Self {
-            dev: metadata.dev(),
-            ino: metadata.ino(),
-            rdev: metadata.rdev(),
-            size,
-            mtime: metadata.mtime(),
-            mtime_nsec: metadata.mtime_nsec(),
-        }
-    }
-
-    /// Whether both are the same file or the same device, whatever its state.
-    pub fn same_file(&self, other: &Self) -> bool {
-        match (self.rdev, other.rdev) {
-            (0, 0) => (self.dev, self.ino) == (other.dev, other.ino),
-            (one, two) => one == two,
-        }
-    }
-}
-
 /// An open file of which nothing but its kind and size is known yet.
 #[derive(Debug)]
 pub struct ImageFile {
@@ -61,7 +27,7 @@ pub struct ImageFile {
     /// A regular file or a block device.
     pub kind: FileKind,
     /// What the file was when it was opened.
-    pub identity: Identity,
+    pub identity: FileId,
     /// Bytes that the file takes on its file system; a device's size.
     pub actual_size: u64,
 }
@@ -104,17 +70,22 @@ impl ImageFile {
         Ok(Self {
             path: path.clone(),
             kind,
-            identity: Identity::of(&metadata, size),
+            identity: FileId {
+                size,
+                ..FileId::from(&metadata)
+            },
             actual_size,
             file,
         })
     }
 
     /// What the file is now, asked of the same descriptor.
-    pub fn identity_now(&self) -> io::Result<Identity> {
+    pub fn identity_now(&self) -> io::Result<FileId> {
         let metadata = self.file.metadata()?;
-        let size = size_of(&self.file, self.kind, &metadata)?;
-        Ok(Identity::of(&metadata, size))
+        Ok(FileId {
+            size: size_of(&self.file, self.kind, &metadata)?,
+            ..FileId::from(&metadata)
+        })
     }
 
     /// The first bytes: [`HEAD`] of them, fewer where the file is shorter.

@@ -6,10 +6,11 @@ use super::error::ChainError;
 use super::file_kind::FileKind;
 use super::format::{Evidence, Format};
 use super::formats::{self, FormatError};
-use super::image_file::{Identity, ImageFile};
+use super::image_file::ImageFile;
 use super::origin::Origin;
-use super::printable::{Quoted, as_path};
 use super::qcow2::{self, Backing, Header, HeaderError};
+use crate::linux::file_id::FileId;
+use crate::text::escape::{Quoted, as_path};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -117,12 +118,12 @@ impl Layer {
     }
 
     /// What the file was when it was opened.
-    pub fn identity(&self) -> Identity {
+    pub fn identity(&self) -> FileId {
         self.file.identity
     }
 
     /// What the file is now, by fstat(2) on the same descriptor.
-    pub fn identity_now(&self) -> io::Result<Identity> {
+    pub fn identity_now(&self) -> io::Result<FileId> {
         self.file.identity_now()
     }
 

@@ -18,7 +18,6 @@ mod hints;
 pub(crate) mod image_file;
 pub(crate) mod layer;
 mod origin;
-pub mod printable;
 pub mod qcow2;
 
 pub(crate) use error::ChainError;

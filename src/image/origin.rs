@@ -1,7 +1,7 @@
 //! Where a layer comes from: its path, and the header that names it.
 
 use super::format::Format;
-use super::printable::{Quoted, as_path};
+use crate::text::escape::{Quoted, as_path};
 use std::fmt;
 use std::path::{Path, PathBuf};
 

@@ -4,8 +4,8 @@ use super::failure::Failure;
 use super::spec::OverlaySpec;
 use crate::host::scratch::Scratch;
 use crate::image::chain::{self, Chain, Request};
-use crate::image::printable::Quoted;
 use crate::machine::overlay::Place;
+use crate::text::escape::Quoted;
 
 /// Where overlays go.
 pub(crate) fn place(spec: &OverlaySpec) -> Result<Place, Failure> {

@@ -129,7 +129,7 @@ fn write_failed(
         Place::Directory(scratch) => {
             let free = scratch
                 .space()
-                .map(|space| format!(" ({} free)", crate::host::filesystem::bytes(space.free)))
+                .map(|space| format!(" ({} free)", crate::text::size::Size(space.free)))
                 .unwrap_or_default();
             let directory = scratch.directory().display();
             let what = if no_space {

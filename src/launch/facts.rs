@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::image::Format;
 use crate::image::chain::Chain;
-use crate::image::image_file::Identity;
+use crate::linux::file_id::FileId;
 use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
 
@@ -112,8 +112,8 @@ impl OverlayFacts {
 pub(crate) struct LayerFacts {
     path: PathBuf,
     format: Format,
-    before: Identity,
-    after: Option<Identity>,
+    before: FileId,
+    after: Option<FileId>,
     unchanged: Option<bool>,
     in_use: bool,
 }

@@ -15,7 +15,6 @@ use super::{accelerator, devices};
 use crate::host::{firmware, qemu};
 use crate::image::Format;
 use crate::image::chain::Request;
-use crate::image::printable::shell_line;
 use crate::machine::args::argv;
 use crate::machine::console::Sinks;
 use crate::machine::drives::Drives;
@@ -23,6 +22,7 @@ use crate::machine::plan::{
     AGENT_PORT, Accelerator, AgentPort, ChildFd, Disk, Firmware, Layer, Plan,
 };
 use crate::machine::{Channels, HeldResources};
+use crate::text::escape::shell_line;
 
 /// Stands for a descriptor that is not open yet.
 const NOT_OPEN: ChildFd = ChildFd(-1);

@@ -1,6 +1,7 @@
 //! Which file it is, and which state of it, by what stat(2) says.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,13 @@ pub struct FileStamp {
     ctime_nsec: i64,
 }
 
+impl FileStamp {
+    /// Of an open file, as it is now.
+    pub fn of(file: &File) -> io::Result<Self> {
+        Ok(Self::from(&file.metadata()?))
+    }
+}
+
 impl From<&Metadata> for FileStamp {
     fn from(found: &Metadata) -> Self {
         Self {
@@ -72,14 +80,13 @@ mod tests {
     #[test]
     fn a_stamp_changes_with_the_inode_and_survives_json() {
         let file = tempfile::tempfile().unwrap();
-        let stamp = |_| FileStamp::from(&file.metadata().unwrap());
-        let before = stamp(());
+        let before = FileStamp::of(&file).unwrap();
         let json = serde_json::to_string(&before).unwrap();
         assert_eq!(serde_json::from_str::<FileStamp>(&json).unwrap(), before);
         // The clock of a filesystem ticks every few milliseconds.
         std::thread::sleep(std::time::Duration::from_millis(20));
         nix::sys::stat::fchmod(&file, nix::sys::stat::Mode::S_IRUSR).unwrap();
-        let after = stamp(());
+        let after = FileStamp::of(&file).unwrap();
         assert_ne!(after, before);
         assert_eq!(after.id, before.id);
         assert!(after.id.same_file(&before.id));

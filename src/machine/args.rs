@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use serde_json::Value;
 
 use crate::host::qemu::SANDBOX;
+use crate::linux::proc_fd;
 
 use super::blockdev::{disk_nodes, layer_node, placeholder_node};
 use super::plan::{Bus, ChildFd, Disk, Display, Firmware, Layer, MemoryMapping, Network, Plan};
@@ -144,8 +145,9 @@ fn memory_args(args: &mut Args, plan: &Plan) {
     args.opt(
         "-object",
         format!(
-            "memory-backend-file,id=memory,size={}M,mem-path=/proc/self/fd/{},{mapping}",
-            plan.memory_mib, snapshot.memory.0
+            "memory-backend-file,id=memory,size={}M,mem-path={},{mapping}",
+            plan.memory_mib,
+            proc_fd::of_number(snapshot.memory.0)
         ),
     );
     if snapshot.mapping != MemoryMapping::Shared {

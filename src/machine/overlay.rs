@@ -9,9 +9,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::plan::ChildFd;
-use crate::host::scratch::{Scratch, memory_file};
+use crate::host::scratch::Scratch;
 use crate::image::Format;
 use crate::image::qcow2::{EmptyOverlay, Geometry};
+use crate::linux::memfd;
 
 /// Where overlays are kept.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl Overlay {
     ) -> io::Result<Self> {
         let file = match place {
             Place::Directory(scratch) => scratch.unnamed_file()?,
-            Place::Memory => memory_file(c"bivouac-overlay")?,
+            Place::Memory => memfd::create(c"bivouac-overlay")?,
         };
         EmptyOverlay {
             virtual_size,

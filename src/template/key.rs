@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::digest;
-use super::memory::Identity;
 use crate::guest::boot::{self, ApplianceConfig};
 use crate::image::chain::Chain;
+use crate::linux::file_id::FileStamp;
 use crate::machine::plan::{Accelerator, Firmware, Plan};
 
 /// A template's key, in clear.
@@ -23,13 +23,13 @@ pub struct Key {
     /// This program's version.
     pub bivouac: String,
     /// This program, which is the appliance's init; it also made the initramfs.
-    pub program: FileStamp,
+    pub program: InputFile,
     /// QEMU's program.
-    pub qemu: FileStamp,
+    pub qemu: InputFile,
     /// The firmware, where it is a file of its own.
-    pub firmware: Option<FileStamp>,
+    pub firmware: Option<InputFile>,
     /// The kernel, and the index of its modules, which changes with each of them.
-    pub kernel: Vec<FileStamp>,
+    pub kernel: Vec<InputFile>,
     /// QEMU's arguments, each descriptor by what it is for instead of its number.
     pub arguments: Vec<String>,
     /// The accelerator that it uses.
@@ -43,21 +43,21 @@ pub struct Key {
     /// The host's kernel, as `uname -rv` prints it.
     pub host: String,
     /// Every layer of every image of the machine's, and which state of it.
-    pub layers: Vec<FileStamp>,
+    pub layers: Vec<InputFile>,
     /// How far its boot had come when it was saved.
     pub stage: Option<String>,
 }
 
 /// A file that a template was made with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileStamp {
+pub struct InputFile {
     /// Where it is.
     pub path: PathBuf,
     /// Which file that was.
-    pub identity: Identity,
+    pub identity: FileStamp,
 }
 
-impl FileStamp {
+impl InputFile {
     fn of(path: &Path) -> io::Result<Self> {
         Self::of_file(path, path)
     }
@@ -65,7 +65,7 @@ impl FileStamp {
     fn of_file(path: &Path, opened_by: &Path) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
-            identity: Identity::from(&fs::metadata(opened_by)?),
+            identity: FileStamp::from(&fs::metadata(opened_by)?),
         })
     }
 }
@@ -77,12 +77,12 @@ impl Key {
         let config = &config.with_one_accelerator();
         let plan = boot::nominal_plan(config, disks);
         let firmware = match &plan.firmware {
-            Firmware::File(path) => Some(FileStamp::of(path)?),
+            Firmware::File(path) => Some(InputFile::of(path)?),
             Firmware::Bios | Firmware::Uefi { .. } => None,
         };
-        let mut kernel = vec![FileStamp::of(&config.kernel.image)?];
+        let mut kernel = vec![InputFile::of(&config.kernel.image)?];
         if let Some(modules) = &config.kernel.modules {
-            kernel.push(FileStamp::of(&modules.join("modules.dep"))?);
+            kernel.push(InputFile::of(&modules.join("modules.dep"))?);
         }
         let key = Self::of_plan("appliance", &plan)?;
         Ok(Self {
@@ -97,18 +97,18 @@ impl Key {
     pub fn of_image(plan: &Plan, chains: &[Chain], stage: &str) -> io::Result<Self> {
         let plan = plan.nominal();
         let firmware = match &plan.firmware {
-            Firmware::File(path) => Some(FileStamp::of(path)?),
+            Firmware::File(path) => Some(InputFile::of(path)?),
             Firmware::Bios | Firmware::Uefi { .. } => None,
         };
         let direct = plan.kernel.iter();
         let direct = direct.flat_map(|direct| direct.initrd.iter().chain([&direct.kernel]));
-        let kernel = direct.map(|path| FileStamp::of(path));
+        let kernel = direct.map(|path| InputFile::of(path));
         let mut layers = Vec::new();
         for layer in chains.iter().flat_map(Chain::layers) {
             let file = fs::File::from(layer.fd().try_clone_to_owned()?);
-            layers.push(FileStamp {
+            layers.push(InputFile {
                 path: layer.path().to_owned(),
-                identity: Identity::of(&file)?,
+                identity: FileStamp::of(&file)?,
             });
         }
         let key = Self::of_plan("image", &plan)?;
@@ -131,8 +131,8 @@ impl Key {
         Ok(Self {
             kind: kind.to_owned(),
             bivouac: env!("CARGO_PKG_VERSION").to_owned(),
-            program: FileStamp::of_file(&fs::read_link(own)?, own)?,
-            qemu: FileStamp::of(&plan.qemu)?,
+            program: InputFile::of_file(&fs::read_link(own)?, own)?,
+            qemu: InputFile::of(&plan.qemu)?,
             firmware: None,
             kernel: Vec::new(),
             arguments: words.map(|word| word.into_owned()).collect(),

@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use super::digest;
 use super::key::Key;
-use super::memory::Identity;
+use crate::linux::file_id::FileStamp;
 use crate::machine::plan::MemoryMapping;
 
 /// The first word of every manifest.
 const MAGIC: &str = "bivouac-template";
 /// The version of what a template's directory holds.
-const VERSION: &str = "2";
+const VERSION: &str = "3";
 
 /// A template's manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub struct Manifest {
     /// QEMU's version: major, minor, micro.
     pub qemu: (u64, u64, u64),
     /// The memory's file as it was when it was written.
-    pub memory: Identity,
+    pub memory: FileStamp,
     /// Its digest.
     pub memory_digest: String,
     /// The digest of the state of everything else.
@@ -36,7 +36,7 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverlayRecord {
     /// Its file as it was when it was written.
-    pub identity: Identity,
+    pub identity: FileStamp,
     /// Its digest.
     pub digest: String,
 }

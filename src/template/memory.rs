@@ -3,15 +3,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Whence, lseek};
-use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use crate::linux::memfd;
 
 /// How much is read at once: what fits into a processor's second cache.
 const WINDOW: u64 = 256 << 10;
@@ -20,47 +18,9 @@ const PAGE: usize = 4096;
 
 /// Memory for a machine that is to be saved.
 pub fn new(mib: u64) -> io::Result<File> {
-    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let file = File::from(memfd_create(c"bivouac-memory", flags)?);
+    let file = memfd::create(c"bivouac-memory")?;
     file.set_len(mib << 20)?;
     Ok(file)
-}
-
-/// Prevents any change. No process may have it mapped for writing.
-pub fn seal(file: &File) -> io::Result<()> {
-    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
-    fcntl(file, FcntlArg::F_ADD_SEALS(seals))?;
-    Ok(())
-}
-
-/// Identifies a file and its last change. The kernel sets the time of a change, so a file that was
-/// changed in place, restored from a copy, or replaced has another identity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Identity {
-    /// Of an open file.
-    pub fn of(file: &File) -> io::Result<Self> {
-        Ok(Self::from(&file.metadata()?))
-    }
-}
-
-impl From<&std::fs::Metadata> for Identity {
-    fn from(found: &std::fs::Metadata) -> Self {
-        Self {
-            device: found.dev(),
-            inode: found.ino(),
-            bytes: found.len(),
-            modified: (found.mtime(), found.mtime_nsec()),
-            changed: (found.ctime(), found.ctime_nsec()),
-        }
-    }
 }
 
 /// Copies what is not zero, and gives the digest of it all.

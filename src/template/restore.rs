@@ -14,6 +14,7 @@ use super::snapshot::Snapshot;
 use super::store::Entry;
 use crate::guest::boot;
 use crate::guest::session::Session;
+use crate::linux::proc_fd;
 use crate::machine::args::argv;
 use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
@@ -52,10 +53,7 @@ impl Template {
     pub(crate) fn overlays(&self) -> Vec<PathBuf> {
         match self {
             Self::Stored(entry) => entry.overlays.iter().map(|one| one.0.clone()).collect(),
-            Self::Fresh(snapshot) => {
-                let by_number = |file: &File| format!("/proc/self/fd/{}", file.as_raw_fd()).into();
-                snapshot.overlays.iter().map(by_number).collect()
-            }
+            Self::Fresh(snapshot) => snapshot.overlays.iter().map(proc_fd::path).collect(),
         }
     }
 

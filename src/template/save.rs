@@ -4,8 +4,8 @@ use std::fs::File;
 use std::time::Duration;
 
 use super::error::TemplateError;
-use super::memory;
 use super::snapshot::Snapshot;
+use crate::linux::memfd;
 use crate::machine::Machine;
 use crate::machine::plan::{Network, Plan};
 
@@ -30,7 +30,7 @@ pub(crate) async fn take_snapshot(
     let state = machine.save().await?;
     let qemu = machine.version().numbers;
     machine.stop(Duration::ZERO).await?;
-    memory::seal(&memory)?;
+    memfd::seal(&memory)?;
     Ok(Snapshot {
         memory,
         state,

@@ -36,6 +36,7 @@ fn content(kind: Kind, uuid: Option<String>, label: &[u8]) -> Option<Content> {
         kind,
         uuid,
         label: (!label.is_empty()).then_some(label),
+        usage: None,
     })
 }
 

@@ -6,11 +6,13 @@ use std::time::Duration;
 use clap::ValueHint;
 
 use super::overlay::{OverlayArgs, TemplateArgs};
-use crate::commands::units::{parse_accel, parse_duration, parse_memory};
+use super::parse_accel;
 use crate::image::Format;
 use crate::image::chain::{Explicit, Request};
 use crate::launch::spec::ApplianceSpec;
 use crate::machine::plan::Accelerator;
+use crate::text::size::parse_memory;
+use crate::text::time::parse_duration;
 
 /// How an image is opened, and the appliance that it is opened in.
 #[derive(Clone, Debug, clap::Args)]

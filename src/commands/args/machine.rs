@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::ValueHint;
 
-use crate::commands::units::{parse_accel, parse_memory};
+use super::parse_accel;
 use crate::image::Format;
 use crate::image::chain::{Explicit, Request};
 use crate::launch::spec::{DiskSpec, FirmwareSpec, KernelSpec};
 use crate::launch::{Failure, VmSpec};
 use crate::machine::plan::{Accelerator, Bus, Display, Network, Publish};
+use crate::text::size::parse_memory;
 
 /// What the guest sees.
 #[derive(Clone, Debug, clap::Args)]

@@ -7,6 +7,7 @@ pub mod image;
 pub mod machine;
 pub mod overlay;
 
+use crate::machine::plan::Accelerator;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use crate::image::chain::Explicit;
@@ -14,4 +15,14 @@ use crate::image::chain::Explicit;
 /// Parses the value of `--backing`.
 pub fn explicit() -> impl TypedValueParser<Value = Explicit> {
     OsStringValueParser::new().try_map(|value| Explicit::parse(&value))
+}
+
+/// The value of `--accel`: accelerators in the order to try.
+pub(crate) fn parse_accel(text: &str) -> Result<Accelerator, String> {
+    match text {
+        "kvm:tcg" => Ok(Accelerator::KvmThenTcg),
+        "kvm" => Ok(Accelerator::Kvm),
+        "tcg" => Ok(Accelerator::Tcg),
+        _ => Err("not one of kvm:tcg, kvm, tcg".into()),
+    }
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::ValueHint;
 
-use crate::commands::units::parse_size;
 use crate::launch::spec::{OverlaySpec, TemplateSpec};
+use crate::text::size::parse_size;
 
 /// Where the guest's writes go until they are gone.
 #[derive(Clone, Debug, clap::Args)]

@@ -1,4 +1,4 @@
-//! Where a copy goes, and by which name: as cp has it.
+//! Where a copy goes and what its name is, by the rules of cp(1).
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -6,32 +6,30 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// The directory that something is copied into, and the name that it gets there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
-    /// It must be there.
+    /// The directory, which must exist.
     pub directory: PathBuf,
-    /// A single name.
+    /// Its name there, without a slash.
     pub name: Vec<u8>,
 }
 
-/// Why nothing can be copied there.
+/// Why a destination is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DestinationError {
-    /// Several things, and no directory to put them into.
-    #[error("{0:?} is no directory, and several files are to be copied")]
+    /// Several sources, and a destination that is not a directory.
+    #[error("{0:?} is not a directory, and there are several files to copy")]
     NoDirectory(PathBuf),
-    /// A directory that has no name to be called by, such as one that was removed.
+    /// A path that has no last name, such as `..`.
     #[error("{0:?} has no name")]
     NoName(PathBuf),
 }
 
 impl DestinationError {
-    /// What makes it right.
     pub fn mend(&self) -> Option<String> {
         match self {
             Self::NoDirectory(path) => {
-                let path = crate::image::printable::shell_word(path);
+                let path = crate::text::escape::shell_word(path);
                 Some(format!("mkdir {path}"))
             }
             Self::NoName(_) => Some("another directory".to_owned()),
@@ -39,42 +37,37 @@ impl DestinationError {
     }
 }
 
-/// What this host has at a path.
+/// What is at the destination on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Here {
-    /// A directory, or a link to one; its absolute path without links.
+pub enum LocalTarget {
+    /// A directory, or a link to one: its canonical path.
     Directory(PathBuf),
-    /// Something else, or nothing.
     Other,
 }
 
-/// Looks what is there.
-pub fn look(path: &Path) -> Here {
+pub fn look(path: &Path) -> LocalTarget {
     match path.canonicalize() {
-        Ok(whole) if whole.is_dir() => Here::Directory(whole),
-        _ => Here::Other,
+        Ok(path) if path.is_dir() => LocalTarget::Directory(path),
+        _ => LocalTarget::Other,
     }
 }
 
-/// Where the file or tree called `source` goes, one of `several` or not. The root of an image has
-/// no name: what is in it goes into the directory itself.
-///
-/// # Errors
-/// It is not clear where.
+/// Where the file or tree with the name `source` goes, one of `several` or not. The root of an image
+/// has no name: its content goes into the directory itself.
 pub fn destination(
     typed: &Path,
-    here: &Here,
+    target: &LocalTarget,
     source: Option<&[u8]>,
     several: bool,
 ) -> Result<Destination, DestinationError> {
-    match (here, source) {
-        (Here::Directory(_), Some(name)) => Ok(Destination {
+    match (target, source) {
+        (LocalTarget::Directory(_), Some(name)) => Ok(Destination {
             directory: typed.to_owned(),
             name: name.to_owned(),
         }),
-        (Here::Directory(whole), None) => named(whole),
-        (Here::Other, _) if several => Err(DestinationError::NoDirectory(typed.to_owned())),
-        (Here::Other, _) => named(typed),
+        (LocalTarget::Directory(path), None) => named(path),
+        (LocalTarget::Other, _) if several => Err(DestinationError::NoDirectory(typed.to_owned())),
+        (LocalTarget::Other, _) => named(typed),
     }
 }
 
@@ -96,7 +89,7 @@ mod tests {
 
     fn go(
         typed: &str,
-        here: &Here,
+        here: &LocalTarget,
         source: Option<&str>,
         several: bool,
     ) -> Option<(String, String)> {
@@ -114,26 +107,36 @@ mod tests {
 
     #[test]
     fn a_copy_goes_where_cp_would_put_it() {
-        let directory = Here::Directory("/srv/out".into());
+        let directory = LocalTarget::Directory("/srv/out".into());
         assert_eq!(go("out", &directory, Some("etc"), false), to("out", "etc"));
         assert_eq!(go(".", &directory, Some("etc"), true), to(".", "etc"));
-        assert_eq!(go("new", &Here::Other, Some("etc"), false), to(".", "new"));
         assert_eq!(
-            go("a/new/", &Here::Other, Some("etc"), false),
+            go("new", &LocalTarget::Other, Some("etc"), false),
+            to(".", "new")
+        );
+        assert_eq!(
+            go("a/new/", &LocalTarget::Other, Some("etc"), false),
             to("a", "new")
         );
-        assert_eq!(go("/new", &Here::Other, Some("etc"), false), to("/", "new"));
-        assert_eq!(go("new", &Here::Other, Some("etc"), true), None);
+        assert_eq!(
+            go("/new", &LocalTarget::Other, Some("etc"), false),
+            to("/", "new")
+        );
+        assert_eq!(go("new", &LocalTarget::Other, Some("etc"), true), None);
         // The root itself.
-        assert_eq!(go("new", &Here::Other, None, false), to(".", "new"));
+        assert_eq!(go("new", &LocalTarget::Other, None, false), to(".", "new"));
         assert_eq!(go(".", &directory, None, false), to("/srv", "out"));
-        assert_eq!(go("/", &Here::Directory("/".into()), None, false), None);
-        assert_eq!(go("..", &Here::Other, Some("etc"), false), None);
+        assert_eq!(
+            go("/", &LocalTarget::Directory("/".into()), None, false),
+            None
+        );
+        assert_eq!(go("..", &LocalTarget::Other, Some("etc"), false), None);
     }
 
     #[test]
     fn every_mistake_has_its_mend() {
-        let error = destination(Path::new("a b"), &Here::Other, Some(b"x"), true).unwrap_err();
+        let error =
+            destination(Path::new("a b"), &LocalTarget::Other, Some(b"x"), true).unwrap_err();
         assert_eq!(error.mend().unwrap(), "mkdir 'a b'");
     }
 }

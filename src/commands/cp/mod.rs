@@ -1,7 +1,6 @@
-//! `bivouac cp`: files and trees out of an image.
+//! `bivouac cp`: copies files and trees out of an image.
 //!
-//! [`destination`] says where they go; [`transfer`] makes them there, and
-//! lets nothing that the image holds lead out of it.
+//! [`destination`] says where they go; [`tar_transfer`] creates them there, and never outside.
 
 pub mod destination;
 
@@ -16,36 +15,36 @@ use tokio::io::AsyncReadExt;
 use super::args::image::InspectionArgs;
 use super::image_path::{ImagePath, by_image, exists};
 use super::inspection::{Inspector, MountedImage, is_torn_read};
-use super::results::Results;
-use super::{Failure, results, transfer};
+use super::stdout_sink::StdoutSink;
+use super::{Failure, stdout_sink, tar_transfer};
 use crate::archive::{BeneathDir, Policy};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::session::{Session, SessionError};
 use crate::guest::wire::{ByteString, FileKind, PathAt, TarOptions};
-use crate::image::printable::{Quoted, shell_word};
+use crate::text::escape::{Quoted, shell_word};
 use destination::{destination, look};
 
 /// Copy files and trees out of an image, without booting it
 ///
-/// Modes, times, the user's extended attributes, symbolic and hard links and holes are kept. Exits
-/// with 1 where something could not be copied.
+/// Modes, times, user extended attributes, symbolic and hard links and holes are kept. Exits with 1
+/// if something could not be copied.
 #[derive(Clone, Debug, clap::Args)]
 #[command(override_usage = "bivouac cp [OPTIONS] IMAGE:PATH... DEST")]
 pub struct Args {
     /// An image and a file or directory in it
     #[arg(value_name = "IMAGE:PATH", required = true)]
     pub sources: Vec<OsString>,
-    /// A directory of this host or a new name; `-` for a tar stream on standard output
+    /// A directory on this host or a new name; `-` for a tar stream on standard output
     #[arg(value_name = "DEST", required = true, value_hint = ValueHint::AnyPath)]
     pub dest: OsString,
-    /// Keep owners, set-id bits, devices and the system's attributes too; needs root
+    /// Keep owners, set-id bits, devices and system attributes too; needs root
     #[arg(long, short)]
     pub archive: bool,
-    /// Copy a symbolic link that is named, not what it leads to
+    /// Copy IMAGE:PATH itself if it is a symbolic link, not its target
     #[arg(long, short = 'P')]
     pub no_dereference: bool,
-    /// Leave out what is mounted below
+    /// Skip filesystems that are mounted below
     #[arg(long, short = 'x')]
     pub one_file_system: bool,
     /// How the image is opened.
@@ -53,13 +52,10 @@ pub struct Args {
     pub options: InspectionArgs,
 }
 
-/// How often a link may lead to a link (path_resolution(7)).
+/// The most links that are followed one after the other (path_resolution(7)).
 const LINKS: usize = 40;
 
-/// Copies. Must be called on the main thread, before any other is started.
-///
-/// # Errors
-/// The image cannot be looked into, or nothing can be copied to the destination.
+/// Must be called on the main thread, before any other is started.
 pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     let sources = args.sources.iter();
     let sources = sources.map(|words| ImagePath::parse_named(words, exists));
@@ -67,10 +63,10 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     let is_stream = args.dest == OsStr::new("-");
     check(args, &sources, is_stream)?;
     let several = sources.len() > 1;
-    results::run(async |results| {
-        if is_stream && results.lock().await.is_terminal() {
+    stdout_sink::run(async |output| {
+        if is_stream && output.lock().await.is_terminal() {
             return Err(Failure::with_mend(
-                anyhow!("a tar stream is nothing for a terminal"),
+                anyhow!("refusing to write a tar stream to a terminal"),
                 "bivouac cp IMAGE:PATH - | tar -t",
             ));
         }
@@ -78,14 +74,14 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
         for (image, sources) in by_image(sources) {
             complete &= inspector
                 .with_image(&image, async |inside| {
-                    let mut results = results.lock().await;
-                    results.begin(inside.in_use)?;
-                    results.mark(&inside.phases);
+                    let mut output = output.lock().await;
+                    output.begin(inside.in_use)?;
+                    output.mark(&inside.phases);
                     inside.enter(true, false).await?;
                     let mut complete = true;
                     for source in &sources {
                         let copied = match is_stream {
-                            true => stream(inside, source, args, &mut results).await,
+                            true => stream(inside, source, args, &mut output).await,
                             false => copy(inside, source, args, several).await,
                         };
                         match copied {
@@ -99,7 +95,7 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
                     Ok(complete)
                 })
                 .await?;
-            results.lock().await.keep().await?;
+            output.lock().await.commit().await?;
         }
         match complete {
             true => Ok(Status::Success),
@@ -108,7 +104,7 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     })
 }
 
-/// What can be known to be wrong before a machine is started.
+/// Checks what can be checked before a machine is started.
 fn check(args: &Args, sources: &[ImagePath], is_stream: bool) -> Result<(), Failure> {
     if is_stream && sources.len() > 1 {
         return Err(Failure::with_mend(
@@ -127,7 +123,7 @@ fn check(args: &Args, sources: &[ImagePath], is_stream: bool) -> Result<(), Fail
     Ok(())
 }
 
-/// The directory that files are made below.
+/// Opens the directory that files are created in.
 fn open(directory: &Path) -> Result<BeneathDir, Failure> {
     BeneathDir::at(directory).map_err(|errno| {
         let error = anyhow::Error::from(std::io::Error::from(errno));
@@ -139,22 +135,22 @@ fn open(directory: &Path) -> Result<BeneathDir, Failure> {
     })
 }
 
-/// Whether a failure is about one file, so that others may well be copied. What may be torn,
-/// because the image is in use, is about all of them.
+/// Whether a failure is about one file, so that the others are copied all the same. A read error of
+/// an image in use is not: the image is then read again.
 fn is_of_a_file(failure: &Failure, in_use: bool) -> bool {
     match failure.error.downcast_ref::<SessionError>() {
         Some(SessionError::Refused(error)) => !(in_use && is_torn_read(error)),
         Some(_) => false,
-        None => failure.error.downcast_ref::<NotWhole>().is_some(),
+        None => failure.error.downcast_ref::<Incomplete>().is_some(),
     }
 }
 
-/// A copy in which something is missing.
+/// Some files of a tree could not be copied.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
-struct NotWhole(anyhow::Error);
+struct Incomplete(anyhow::Error);
 
-/// Makes one file or tree here.
+/// Copies one file or tree to this host.
 async fn copy(
     inside: &MountedImage,
     source: &ImagePath,
@@ -170,22 +166,22 @@ async fn copy(
         privileges: args.archive,
         only: Some(to.name),
     };
-    let fetched = transfer::fetch(&inside.session, at, options, place, policy).await?;
+    let fetched = tar_transfer::fetch(&inside.session, at, options, place, policy).await?;
     let what = source.path.escape_ascii().to_string();
-    match fetched.whole(&what) {
+    match fetched.complete(&what) {
         Ok(_) => Ok(()),
-        // What is torn is told apart by its error.
+        // `is_of_a_file` decides by its type.
         Err(failure) if failure.error.downcast_ref::<SessionError>().is_some() => Err(failure),
-        Err(failure) => Err(anyhow::Error::from(NotWhole(failure.error)).into()),
+        Err(failure) => Err(anyhow::Error::from(Incomplete(failure.error)).into()),
     }
 }
 
-/// Writes one file or tree to standard output.
+/// Writes one file or tree to standard output as a tar stream.
 async fn stream(
     inside: &MountedImage,
     source: &ImagePath,
     args: &Args,
-    results: &mut Results,
+    output: &mut StdoutSink,
 ) -> Result<(), Failure> {
     let name = source.name().unwrap_or(b".");
     let (at, options) = wanted(&inside.session, source, name, args).await?;
@@ -195,13 +191,13 @@ async fn stream(
         let read = stream.read(&mut buffer).await;
         match read.map_err(SessionError::of_stream)? {
             0 => return Ok(()),
-            read => results.put(&buffer[..read]).await?,
+            read => output.write(&buffer[..read]).await?,
         }
     }
 }
 
-/// What is asked of the agent. A link that is named leads on, as with scp, unless it is itself
-/// wanted.
+/// What to request from the agent. Symbolic links are followed, as scp does, unless they are to be
+/// copied themselves.
 async fn wanted(
     session: &Session,
     source: &ImagePath,
@@ -218,7 +214,7 @@ async fn wanted(
             break;
         }
         let target = session.read_link(at.clone()).await?;
-        at.path = ByteString(behind(&at.path.0, &target.0));
+        at.path = ByteString(target_of(&at.path.0, &target.0));
     }
     let options = TarOptions {
         one_file_system: args.one_file_system,
@@ -228,8 +224,8 @@ async fn wanted(
     Ok((at, options))
 }
 
-/// Where a link at `path` leads. `..` is left to the kernel there, which knows what it means.
-fn behind(path: &[u8], target: &[u8]) -> Vec<u8> {
+/// The target of a link at `path`. `..` is left to the guest's kernel to resolve.
+fn target_of(path: &[u8], target: &[u8]) -> Vec<u8> {
     if target.starts_with(b"/") {
         return target.to_vec();
     }
@@ -245,7 +241,7 @@ mod tests {
     #[test]
     fn a_link_leads_on_from_its_directory() {
         let led = |path: &str, target: &str| {
-            let led = behind(path.as_bytes(), target.as_bytes());
+            let led = target_of(path.as_bytes(), target.as_bytes());
             String::from_utf8(led).unwrap()
         };
         assert_eq!(

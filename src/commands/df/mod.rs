@@ -1,4 +1,4 @@
-//! `bivouac df`: the space of every filesystem of an image, or of many.
+//! `bivouac df`: how full the filesystems of images are.
 
 pub mod table;
 
@@ -6,22 +6,24 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::ValueHint;
+use futures_util::{StreamExt, stream};
 
 use super::args::image::InspectionArgs;
 use super::inspection::{Inspector, MountedImage};
-use super::results::Results;
-use super::{Failure, csv, results, together};
+use super::stdout_sink::StdoutSink;
+use super::{Failure, stdout_sink};
 use crate::exit::Status;
 use crate::guest::inspect::filesystems::filesystems;
 use crate::guest::session::SessionError;
 use crate::guest::wire::disks::Mount;
 use crate::guest::wire::{FileSystem, PathAt};
-use table::Space;
+use crate::text::csv;
+use table::FsUsage;
 
-/// Show the space of every filesystem of images, without booting them
+/// Show how full the filesystems of images are, without booting them
 ///
-/// Each image is looked into by an appliance of its own, so that copies of one disk do not get
-/// in each other's way. Exits with 1 where an image or a filesystem could not be looked into.
+/// Each image is read in an appliance of its own, so that copies of one disk do not conflict.
+/// Exits with 1 if an image or a filesystem could not be read.
 #[derive(Clone, Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 pub struct Args {
@@ -31,7 +33,7 @@ pub struct Args {
     /// Show sizes in units that fit them, such as 1.5G
     #[arg(long, short = 'h')]
     pub human_readable: bool,
-    /// Look into so many images at once
+    /// Number of images to read at once
     #[arg(long, short = 'P', value_name = "N", default_value = "1")]
     pub parallel: NonZeroUsize,
     /// Print JSON, one object a line
@@ -48,27 +50,26 @@ pub struct Args {
     pub options: InspectionArgs,
 }
 
-/// Where a filesystem is mounted while it is asked.
-const PLACE: &str = "/look";
+/// Where each filesystem is mounted in turn.
+const MOUNT_POINT: &str = "/look";
 
-/// Looks. Must be called on the main thread, before any other is started.
-///
-/// # Errors
-/// A signal or a time-out cut it short. What is wrong with one image is said, and the others go on.
+/// Must be called on the main thread, before any other is started. An image that cannot be read is
+/// reported, and the others go on; a signal or a timeout ends them all.
 pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
-    results::run(async |results| {
-        let look = async |image: &Path| inspector.with_image(image, spaces).await;
+    stdout_sink::run(async |output| {
+        let look = async |image: &Path| inspector.with_image(image, filesystem_usage).await;
         let work = args
             .images
             .iter()
             .map(|image| async move { (image, look(image).await) });
         let mut found = Vec::new();
         let mut complete = true;
-        for (image, result) in together::each(work.collect(), args.parallel.get()).await {
+        let looks = stream::iter(work).buffered(args.parallel.get());
+        for (image, result) in looks.collect::<Vec<_>>().await {
             match result {
-                Ok(spaces) => found.extend(spaces.into_iter().map(|space| Space {
+                Ok(usage) => found.extend(usage.into_iter().map(|one| FsUsage {
                     image: image.as_path().into(),
-                    ..space
+                    ..one
                 })),
                 Err(failure) if is_the_end(&failure) => return Err(failure),
                 Err(failure) if args.images.len() == 1 => return Err(failure),
@@ -78,13 +79,11 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
                 }
             }
         }
-        for space in &found {
-            if let Some(error) = &space.error {
-                tracing::error!("{}", error);
-                complete = false;
-            }
+        for error in found.iter().filter_map(|one| one.error.as_ref()) {
+            tracing::error!("{error}");
+            complete = false;
         }
-        show(args, &found, &mut *results.lock().await).await?;
+        show(args, &found, &mut *output.lock().await).await?;
         match complete {
             true => Ok(Status::Success),
             false => Ok(Status::Negative),
@@ -92,39 +91,43 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     })
 }
 
-/// A user who ends one means all.
+/// Whether the failure of one image ends the command.
 fn is_the_end(failure: &Failure) -> bool {
     matches!(failure.status, Status::Signalled(_) | Status::TimedOut)
 }
 
-async fn show(args: &Args, found: &[Space], results: &mut Results) -> Result<(), Failure> {
+async fn show(args: &Args, found: &[FsUsage], output: &mut StdoutSink) -> Result<(), Failure> {
     let text = if args.json {
-        let lines = found.iter().map(Space::json).collect::<Result<Vec<_>, _>>();
+        let lines = found
+            .iter()
+            .map(FsUsage::json)
+            .collect::<Result<Vec<_>, _>>();
         lines.map_err(anyhow::Error::from)?.concat()
     } else if args.csv {
         let head = std::iter::once(csv::line(table::COLUMNS));
-        head.chain(found.iter().map(Space::csv)).flatten().collect()
+        head.chain(found.iter().map(FsUsage::csv))
+            .flatten()
+            .collect()
     } else {
         table::table(found, args.human_readable)
     };
-    Ok(results.put(&text).await?)
+    Ok(output.write(&text).await?)
 }
 
-/// Mounts one filesystem after the other, and asks it.
-///
-/// # Errors
-/// The machine's; an image that is in use may be torn.
-pub(crate) async fn spaces(inside: &MountedImage) -> Result<Vec<Space>, Failure> {
-    let mut spaces = Vec::new();
+/// Mounts one filesystem after the other and calls statvfs(3). A filesystem that cannot be mounted
+/// has an error in the result, unless the image is in use: it may have been read in the middle of
+/// a change, and the whole call fails.
+pub(super) async fn filesystem_usage(inside: &MountedImage) -> Result<Vec<FsUsage>, Failure> {
+    let mut all = Vec::new();
     for found in filesystems(&inside.survey) {
-        let mut space = Space {
+        let mut usage = FsUsage {
             device: found.device.to_owned(),
             kind: found.content.kind.name(),
             uuid: found.content.uuid.clone(),
             label: found.content.label.clone(),
             device_size: found.bytes,
             in_use: inside.in_use,
-            ..Space::default()
+            ..FsUsage::default()
         };
         let mount = Mount {
             source: found.device.to_owned(),
@@ -132,26 +135,26 @@ pub(crate) async fn spaces(inside: &MountedImage) -> Result<Vec<Space>, Failure>
             kind: Some(found.content.kind),
             options: Vec::new(),
         };
-        match ask(inside, mount).await {
-            Ok(said) => space.fill(&said),
+        match statfs(inside, mount).await {
+            Ok(found) => usage.fill(&found),
             Err(SessionError::Refused(error)) if !inside.in_use => {
-                space.error = Some(error.to_string());
+                usage.error = Some(error.to_string());
             }
             Err(error) => return Err(error.into()),
         }
-        spaces.push(space);
+        all.push(usage);
     }
-    Ok(spaces)
+    Ok(all)
 }
 
-async fn ask(inside: &MountedImage, mount: Mount) -> Result<FileSystem, SessionError> {
+async fn statfs(inside: &MountedImage, mount: Mount) -> Result<FileSystem, SessionError> {
     let session = &inside.session;
-    session.mount(&[mount], PLACE, true, false).await?;
+    session.mount(&[mount], MOUNT_POINT, true, false).await?;
     let at = PathAt {
-        root: PLACE.into(),
+        root: MOUNT_POINT.into(),
         path: "/".into(),
     };
-    let said = session.statfs(at).await;
-    session.unmount(PLACE).await?;
-    said
+    let found = session.statfs(at).await;
+    session.unmount(MOUNT_POINT).await?;
+    found
 }

@@ -1,11 +1,12 @@
 //! The checks of `doctor`, each from what `host` reports about one thing.
 
 use super::{Args, Check, CheckStatus};
-use crate::host::filesystem::bytes;
 use crate::host::kvm::Kvm;
 use crate::host::probe::{self, Capabilities};
 use crate::host::scratch::{Scratch, TempFileMethod};
 use crate::host::{self, firmware, install_hint};
+use crate::text::one_line;
+use crate::text::size::Size;
 
 /// Below this a guest that installs something fills the overlay.
 const LITTLE_SPACE: u64 = 1 << 30;
@@ -140,7 +141,7 @@ pub fn overlay(args: &Args) -> Check {
         TempFileMethod::Unnamed => "they never have a name (O_TMPFILE)",
         TempFileMethod::Unlinked => "they have a name for an instant, for it lacks O_TMPFILE",
     };
-    let (kind, free) = (&space.kind, bytes(space.free));
+    let (kind, free) = (&space.kind, Size(space.free));
     let text = format!("overlays go to {directory} ({kind}, {free} free); {method}");
     if let Some(warning) = scratch.warning() {
         let mend = "`--overlay-dir /var/tmp`, if that is a disk".to_owned();
@@ -183,17 +184,6 @@ pub fn uefi() -> Check {
         Ok(found) => Check::ok("uefi", format!("UEFI firmware is {}", found.code.display())),
         Err(error) => Check::warn("uefi", one_line(&error), error.mend()),
     }
-}
-
-/// An error and its causes.
-fn one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

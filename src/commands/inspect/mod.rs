@@ -1,9 +1,9 @@
-//! `bivouac inspect`: what an image holds: partitions, filesystems and operating systems.
+//! `bivouac inspect`: the partitions, filesystems and operating systems of an image.
 //!
-//! [`report`] is what is found, [`show`] how people read it.
+//! [`report`] is what is found and its JSON, [`render`] its text.
 
+mod render;
 pub mod report;
-pub mod show;
 
 use std::path::PathBuf;
 
@@ -11,15 +11,15 @@ use clap::ValueHint;
 
 use super::args::image::InspectionArgs;
 use super::inspection::{Inspector, MountedImage};
-use super::{Failure, df, results};
+use super::{Failure, df, stdout_sink};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::inspect::facts::{Facts, facts};
+use crate::guest::inspect::image_files::ImageFiles;
 use crate::guest::inspect::packages::has_rpm;
-use crate::guest::inspect::view::View;
 use crate::guest::session::SessionError;
 use crate::guest::wire::disks::Root;
-use report::Report;
+use report::ImageInfo;
 
 /// Show what an image holds, without booting it
 ///
@@ -38,12 +38,9 @@ pub struct Args {
     pub options: InspectionArgs,
 }
 
-/// Looks. Must be called on the main thread, before any other is started.
-///
-/// # Errors
-/// The image cannot be looked into.
+/// Must be called on the main thread, before any other is started.
 pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
-    results::run(async |results| {
+    stdout_sink::run(async |output| {
         let mut report = inspector.with_image(&args.image, examine).await?;
         report.image = args.image.as_path().into();
         let text = match args.json {
@@ -51,20 +48,18 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
                 let json = serde_json::to_string_pretty(&report);
                 json.map_err(anyhow::Error::from)? + "\n"
             }
-            false => show::Shown(&report).to_string(),
+            false => report.to_string(),
         };
-        results.lock().await.put(text.as_bytes()).await?;
+        output.lock().await.write(text.as_bytes()).await?;
         Ok(Status::Success)
     })
 }
 
-/// Finds out everything about an image.
-///
-/// # Errors
-/// The machine's; an image that is in use may be torn.
-pub(crate) async fn examine(inside: &MountedImage) -> Result<Report, Failure> {
-    let spaces = df::spaces(inside).await?;
-    let mut report = Report::new(&inside.survey, &spaces, inside.in_use);
+/// Finds out everything about an image. Of an image that is in use, any error is returned: it may
+/// have been read in the middle of a change.
+async fn examine(inside: &MountedImage) -> Result<ImageInfo, Failure> {
+    let filesystems = df::filesystem_usage(inside).await?;
+    let mut report = ImageInfo::new(&inside.survey, &filesystems, inside.in_use);
     for root in inside.chosen_roots()? {
         match system(inside, &root).await {
             Ok(facts) => report.add(root, facts),
@@ -77,17 +72,17 @@ pub(crate) async fn examine(inside: &MountedImage) -> Result<Report, Failure> {
     Ok(report)
 }
 
-/// Mounts one system, and looks at it.
+/// Mounts one system and examines its files.
 async fn system(inside: &MountedImage, root: &Root) -> Result<Facts, SessionError> {
     let session = &inside.session;
-    let view = View::new(session, ROOT, inside.in_use);
+    let files = ImageFiles::new(session, ROOT, inside.in_use);
     session.mount(&root.mounts, ROOT, true, false).await?;
-    if has_rpm(view).await? {
-        // Its own rpm wants /proc, and to lock its database; what it writes is gone with us.
+    if has_rpm(files).await? {
+        // The image's rpm needs /proc and locks its database. What it writes is discarded.
         session.unmount(ROOT).await?;
         session.mount(&root.mounts, ROOT, false, true).await?;
     }
-    let facts = facts(view).await;
+    let facts = facts(files).await;
     session.unmount(ROOT).await?;
     facts
 }

@@ -124,6 +124,7 @@ mod tests {
                 kind: *kind,
                 uuid: None,
                 label: None,
+                usage: None,
             }),
         });
         let disk = Disk {

@@ -1,96 +1,93 @@
-//! The listing itself: one directory after the other, each sorted, as GNU ls goes through a
-//! tree. A directory is held in memory while it is shown, the names of those that wait, and of a
-//! [`Tree`] as much as comes at once.
+//! The listing itself: one directory after the other, each sorted, in the order of GNU ls. Kept in
+//! memory are the directory that is printed, the names of those to come, and a part of the tree
+//! ([`Tree`]).
 
 use super::Form;
-use super::held::Room;
-use super::long::{self, Style};
-use super::names::Names;
-use super::records::Record;
+use super::accounts::AccountNames;
+use super::format_long::{self, Style};
+use super::format_records::Record;
+use super::limits::Budget;
 use super::tree::Tree;
 use crate::commands::Failure;
 use crate::commands::image_path::ImagePath;
 use crate::commands::inspection::is_torn_read;
-use crate::commands::results::Results;
+use crate::commands::stdout_sink::StdoutSink;
 use crate::guest::session::{Session, SessionError};
 use crate::guest::wire::{ByteString, Entry, FileKind, PathAt};
 
-/// How many entries are held before it is their turn to be shown.
-const AT_ONCE: usize = 20_000;
-/// As much of passwd and group as is read.
+/// How many entries are read ahead.
+const READ_AHEAD: usize = 20_000;
+/// The most that is read of passwd and group.
 const ACCOUNTS: u64 = 1 << 20;
 
-/// What is to be shown.
+/// What to print, and how.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
-    /// In which form.
+pub struct ListOptions {
+    /// The output format.
     pub form: Form,
-    /// Everything below, too.
+    /// Everything below too.
     pub recursive: bool,
-    /// Names with a dot, too.
+    /// Names that begin with a dot too.
     pub all: bool,
-    /// Numbers instead of names.
+    /// Numbers of users and groups instead of names.
     pub numeric: bool,
     /// Each directory's name before its entries.
     pub headed: bool,
-    /// Seconds since 1970.
+    /// The time now, in seconds since 1970.
     pub now: i64,
 }
 
-/// Lists places below one root.
+/// Lists paths of one root.
 pub struct Lister<'a> {
     session: &'a Session,
     root: &'a str,
-    wanted: Wanted,
-    names: Names,
-    results: &'a mut Results,
-    /// Another process writes to the image: what it tears is no result.
+    options: ListOptions,
+    names: AccountNames,
+    output: &'a mut StdoutSink,
+    /// Another process writes to the image: read errors may be its doing.
     in_use: bool,
     is_first: bool,
-    /// Everything could be looked at.
+    /// Nothing failed so far.
     complete: bool,
 }
 
 impl<'a> Lister<'a> {
-    /// Reads who the image's users are, where that is wanted.
+    /// Reads the names of the image's users, if they are needed.
     pub async fn new(
         session: &'a Session,
         root: &'a str,
-        wanted: Wanted,
-        results: &'a mut Results,
+        options: ListOptions,
+        output: &'a mut StdoutSink,
         in_use: bool,
         is_first: bool,
     ) -> Self {
-        let mut names = Names::default();
-        if wanted.form != Form::Short && !wanted.numeric {
+        let mut names = AccountNames::default();
+        if options.form != Form::Short && !options.numeric {
             let read = |path: &'static str| async move {
-                // An image without any has numbers only.
+                // Without the file there are numbers only.
                 let at = place(root, path.as_bytes());
                 session.read_all(at, ACCOUNTS).await.unwrap_or_default()
             };
-            names = Names::parse(&read("/etc/passwd").await, &read("/etc/group").await);
+            names = AccountNames::parse(&read("/etc/passwd").await, &read("/etc/group").await);
         }
         Self {
             session,
             root,
-            wanted,
+            options,
             names,
-            results,
+            output,
             in_use,
             is_first,
             complete: true,
         }
     }
 
-    /// Lists every place; false where something could not be looked at, which was said.
-    ///
-    /// # Errors
-    /// The session ends, the image was torn, or nothing more can be written.
+    /// Lists every path. What cannot be read is reported, and the result is then false.
     pub async fn list(mut self, places: &[ImagePath]) -> Result<bool, Failure> {
         let mut directories = Vec::new();
         let mut files = Vec::new();
         for wanted in places {
-            let follow = self.wanted.form == Form::Short || wanted.path.ends_with(b"/");
+            let follow = self.options.form == Form::Short || wanted.path.ends_with(b"/");
             match self.session.stat(self.at(&wanted.path), follow).await {
                 Ok(stat) if stat.kind == FileKind::Directory => directories.push(wanted),
                 Ok(stat) => {
@@ -109,7 +106,7 @@ impl<'a> Lister<'a> {
                     };
                     files.push((wanted, entry));
                 }
-                Err(error) => self.error(error)?,
+                Err(error) => self.report(error)?,
             }
         }
         // As GNU ls: files first.
@@ -129,26 +126,26 @@ impl<'a> Lister<'a> {
     async fn directory(&mut self, image: &ByteString, path: &[u8]) -> Result<(), Failure> {
         let mut tree = Tree::default();
         let mut stack = vec![path.to_vec()];
-        let mut waiting = Room::default();
+        let mut waiting = Budget::default();
         waiting.take_text(path.len())?;
         while let Some(path) = stack.pop() {
             waiting.give_text(path.len());
-            if self.wanted.recursive && !tree.has(&path) {
-                tree.grow(self.session, self.at(&path), AT_ONCE).await?;
+            if self.options.recursive && !tree.has(&path) {
+                tree.grow(self.session, self.at(&path), READ_AHEAD).await?;
             }
-            let all = self.wanted.all;
+            let all = self.options.all;
             let listed = collect(self.session, self.at(&path), all, tree.take(&path)).await;
             let entries = match listed {
                 Ok(entries) => entries,
                 Err(error) => {
-                    self.error(error)?;
+                    self.report(error)?;
                     continue;
                 }
             };
             let entries = self.sorted(entries)?;
             self.header(image, &path, &entries).await?;
             self.show(image, &path, &entries).await?;
-            if self.wanted.recursive {
+            if self.options.recursive {
                 for entry in entries.iter().rev().filter(|entry| is_below(entry)) {
                     let below = join(&path, &entry.path.0);
                     waiting.take_text(below.len())?;
@@ -159,13 +156,13 @@ impl<'a> Lister<'a> {
         Ok(())
     }
 
-    /// What is shown of a directory, in order.
+    /// The entries to print, in order.
     fn sorted(&mut self, mut entries: Vec<Entry>) -> Result<Vec<Entry>, Failure> {
-        if !self.wanted.all {
+        if !self.options.all {
             entries.retain(|entry| !entry.path.0.starts_with(b"."));
         }
         for error in entries.iter().filter_map(|entry| entry.error.clone()) {
-            self.error(SessionError::Refused(error))?;
+            self.report(SessionError::Refused(error))?;
         }
         entries.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(entries)
@@ -177,11 +174,11 @@ impl<'a> Lister<'a> {
         path: &[u8],
         entries: &[Entry],
     ) -> Result<(), Failure> {
-        if !matches!(self.wanted.form, Form::Short | Form::Long) {
+        if !matches!(self.options.form, Form::Short | Form::Long) {
             return Ok(());
         }
         let mut text = Vec::new();
-        if self.wanted.headed || self.wanted.recursive {
+        if self.options.headed || self.options.recursive {
             if !self.is_first {
                 text.push(b'\n');
             }
@@ -189,11 +186,11 @@ impl<'a> Lister<'a> {
             text.extend(self.style().name(&place));
             text.extend_from_slice(b":\n");
         }
-        if self.wanted.form == Form::Long {
-            text.extend_from_slice(long::total(entries).as_bytes());
+        if self.options.form == Form::Long {
+            text.extend_from_slice(format_long::total(entries).as_bytes());
         }
         self.is_first = false;
-        Ok(self.results.put(&text).await?)
+        Ok(self.output.write(&text).await?)
     }
 
     async fn show(
@@ -206,7 +203,7 @@ impl<'a> Lister<'a> {
             let path = join(directory, &entry.path.0);
             Record::new(image.clone(), path, entry, &self.names)
         };
-        let text = match self.wanted.form {
+        let text = match self.options.form {
             Form::Short => self.style().short(entries),
             Form::Long => self.style().long(entries),
             Form::Csv => entries
@@ -219,14 +216,14 @@ impl<'a> Lister<'a> {
                 lines.map_err(anyhow::Error::from)?.concat()
             }
         };
-        Ok(self.results.put(&text).await?)
+        Ok(self.output.write(&text).await?)
     }
 
     fn style(&self) -> Style<'_> {
         Style {
             names: &self.names,
-            now: self.wanted.now,
-            escaped: self.results.is_terminal(),
+            now: self.options.now,
+            escaped: self.output.is_terminal(),
         }
     }
 
@@ -234,8 +231,8 @@ impl<'a> Lister<'a> {
         place(self.root, path)
     }
 
-    /// Says what could not be looked at, and goes on, unless that is of no use.
-    fn error(&mut self, error: SessionError) -> Result<(), Failure> {
+    /// Reports what could not be read. Other errors end the listing.
+    fn report(&mut self, error: SessionError) -> Result<(), Failure> {
         match &error {
             SessionError::Refused(error) if !(self.in_use && is_torn_read(error)) => {}
             _ => return Err(error.into()),
@@ -246,8 +243,8 @@ impl<'a> Lister<'a> {
     }
 }
 
-/// The entries of a directory, unsorted, with the two that lead to itself and up where `all` are
-/// wanted; the others are asked for where they are not yet `known`.
+/// The entries of a directory, unsorted, with `.` and `..` if `all`. They are requested from the
+/// guest unless they are `known`.
 async fn collect(
     session: &Session,
     at: PathAt,
@@ -270,10 +267,10 @@ async fn collect(
         return Ok(entries);
     }
     let mut listed = session.list(at).await?;
-    let mut room = Room::default();
+    let mut budget = Budget::default();
     while let Some(entry) = listed.next().await? {
-        room.take(&entry)?;
-        // A name is a name: what has a slash, or is none, would lead elsewhere.
+        budget.take(&entry)?;
+        // A hostile guest may send a path instead of a name.
         if !entry.path.0.is_empty() && !entry.path.0.contains(&b'/') {
             entries.push(entry);
         }
@@ -293,7 +290,7 @@ fn place(root: &str, path: &[u8]) -> PathAt {
     }
 }
 
-/// A name behind its directory; an empty directory is none.
+/// The path of a name in a directory; the name alone if the directory is empty.
 pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     match directory {
         b"" => name.to_vec(),

@@ -1,13 +1,14 @@
-//! `bivouac ls`: what is in an image's directories.
+//! `bivouac ls`: lists directories of an image.
 //!
-//! [`list`] goes through them, [`tree`] brings many at once, [`long`] shows entries to people and
-//! [`records`] to programs, [`names`] knows who is who in the image.
+//! [`list`] goes through them, [`tree`] reads many of them ahead, [`limits`] bounds what is kept.
+//! [`format_long`] prints entries as `ls -l` does, [`format_records`] as JSON and CSV; [`accounts`]
+//! has the names of the image's users.
 
-pub mod held;
+pub mod accounts;
+pub mod format_long;
+pub mod format_records;
+pub mod limits;
 pub mod list;
-pub mod long;
-pub mod names;
-pub mod records;
 pub mod tree;
 
 use std::ffi::OsString;
@@ -16,15 +17,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::args::image::InspectionArgs;
 use super::image_path::{ImagePath, by_image, exists};
 use super::inspection::Inspector;
-use super::{Failure, csv, results};
+use super::{Failure, stdout_sink};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
-use list::{Lister, Wanted};
+use crate::text::csv;
+use list::{ListOptions, Lister};
 
 /// List directories of an image, without booting it
 ///
-/// The image's system is mounted as its fstab says, or its only filesystem where it holds no
-/// system. Times are in UTC. Exits with 1 where something could not be listed.
+/// The image's system is mounted as its fstab says; of an image without a system, its only
+/// filesystem. Times are in UTC. Exits with 1 if something could not be listed.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// An image and a path in it; without a path its root directory
@@ -53,7 +55,7 @@ pub struct Args {
     pub options: InspectionArgs,
 }
 
-/// How entries are shown.
+/// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Names.
@@ -77,16 +79,13 @@ impl Args {
     }
 }
 
-/// Lists. Must be called on the main thread, before any other is started.
-///
-/// # Errors
-/// The image cannot be looked into.
+/// Must be called on the main thread, before any other is started.
 pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     let places = args.places.iter();
     let places = places.map(|words| ImagePath::parse(words, exists));
     let places = places.collect::<Result<Vec<_>, _>>()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let wanted = Wanted {
+    let wanted = ListOptions {
         form: args.form(),
         recursive: args.recursive,
         all: args.all,
@@ -94,27 +93,27 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
         headed: places.len() > 1,
         now: now.map_or(0, |now| now.as_secs() as i64),
     };
-    results::run(async |results| {
+    stdout_sink::run(async |output| {
         if wanted.form == Form::Csv {
-            let mut results = results.lock().await;
-            results.put(&csv::line(records::COLUMNS)).await?;
-            results.keep().await?;
+            let mut output = output.lock().await;
+            output.write(&csv::line(format_records::COLUMNS)).await?;
+            output.commit().await?;
         }
         let mut complete = true;
         for (number, (image, places)) in by_image(places).iter().enumerate() {
             complete &= inspector
                 .with_image(image, async |inside| {
-                    let mut results = results.lock().await;
-                    results.begin(inside.in_use)?;
-                    results.mark(&inside.phases);
+                    let mut output = output.lock().await;
+                    output.begin(inside.in_use)?;
+                    output.mark(&inside.phases);
                     inside.enter(true, false).await?;
                     let (session, first) = (&inside.session, number == 0);
                     let lister =
-                        Lister::new(session, ROOT, wanted, &mut results, inside.in_use, first);
+                        Lister::new(session, ROOT, wanted, &mut output, inside.in_use, first);
                     lister.await.list(places).await
                 })
                 .await?;
-            results.lock().await.keep().await?;
+            output.lock().await.commit().await?;
         }
         match complete {
             true => Ok(Status::Success),

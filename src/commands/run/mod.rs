@@ -21,13 +21,13 @@ use super::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use super::args::overlay::OverlayArgs;
 use super::output_files;
 use super::stdio::HostStdio;
-use super::units::parse_duration;
 use crate::launch::facts::Facts;
 use crate::launch::prepare::{PreparedVm, prepare};
 use crate::launch::start::Launch;
 use crate::launch::supervisor::Supervisor;
 use crate::launch::{Failure, Outcome, Progress, VmSpec, block_on};
 use crate::machine::terminal::Terminal;
+use crate::text::time::parse_duration;
 use report::RunReport;
 
 /// Boot a disk image; nothing that the guest writes is kept

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 
 use crate::archive::{BeneathDir, Policy};
 use crate::commands::args::agent::CopySpec;
-use crate::commands::{Failure, transfer};
+use crate::commands::{Failure, tar_transfer};
 use crate::guest::session::Session;
 use crate::guest::wire::{ByteString, FileKind, PathAt, TarOptions};
 
@@ -34,7 +34,7 @@ pub(super) async fn all_in(session: &Session, copies: &[CopySpec]) -> Result<(),
             name.extend_from_slice(own.as_bytes());
         }
         let options = TarOptions::default();
-        transfer::send(session, source, at(OsStr::new("/")), name, options).await?;
+        tar_transfer::send(session, source, at(OsStr::new("/")), name, options).await?;
     }
     Ok(())
 }
@@ -78,7 +78,7 @@ async fn one_out(session: &Session, source: &OsStr, target: &Path) -> Result<(),
         only: Some(name.as_bytes().to_vec()),
         ..Policy::default()
     };
-    let fetched = transfer::fetch(session, at(source), options, place, policy).await;
+    let fetched = tar_transfer::fetch(session, at(source), options, place, policy).await;
     let fetched = fetched.map_err(|failure| failure.context(format!("--copy-out {what}")))?;
-    fetched.whole(&what.to_string()).map(drop)
+    fetched.complete(&what.to_string()).map(drop)
 }

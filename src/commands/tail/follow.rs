@@ -1,46 +1,44 @@
-//! What of a file has been shown, and what is to be shown next. Pure.
+//! How far a file was printed, and what to print next. Pure.
 
 use crate::guest::wire::Stat;
 
-/// How far a file was shown.
+/// How far a file was printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shown {
-    /// Which file it was.
+pub struct Position {
     pub inode: u64,
-    /// How many of its bytes.
+    /// The number of bytes that were printed.
     pub bytes: u64,
 }
 
-/// What is to be shown of a file that was looked at again.
+/// What became of a file since it was printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Nothing: it is as it was.
-    Nothing,
-    /// What is behind this offset.
-    From(u64),
-    /// All of it: it is shorter than it was, so it was written anew.
+pub enum Change {
+    Unchanged,
+    /// It has grown beyond this offset.
+    Grown(u64),
+    /// It is shorter than it was, so it was truncated and written again.
     Truncated,
-    /// All of it: another file has its name now.
+    /// Another file has its name.
     Replaced,
 }
 
-impl Shown {
-    /// Compares with what the file is now.
-    pub fn next(self, stat: &Stat) -> Next {
+impl Position {
+    /// Compares with the file as it is now.
+    pub fn change(self, stat: &Stat) -> Change {
         if stat.inode != self.inode {
-            Next::Replaced
+            Change::Replaced
         } else if stat.size < self.bytes {
-            Next::Truncated
+            Change::Truncated
         } else if stat.size == self.bytes {
-            Next::Nothing
+            Change::Unchanged
         } else {
-            Next::From(self.bytes)
+            Change::Grown(self.bytes)
         }
     }
 }
 
-/// The last lines of a text; the last one may have no end yet. None where there may be more of
-/// them before the text.
+/// The last lines of a text; the last one need not end in a line feed. `None` if the text has too
+/// few of them and is not the whole file.
 pub fn last_lines(text: &[u8], lines: usize, is_whole: bool) -> Option<&[u8]> {
     if lines == 0 {
         return Some(&[]);
@@ -81,11 +79,11 @@ mod tests {
     #[test]
     fn a_file_that_grew_is_shown_from_where_it_ended() {
         let (inode, bytes) = (7, 100);
-        let shown = Shown { inode, bytes };
-        assert_eq!(shown.next(&stat(7, 100)), Next::Nothing);
-        assert_eq!(shown.next(&stat(7, 150)), Next::From(100));
-        assert_eq!(shown.next(&stat(7, 99)), Next::Truncated);
-        assert_eq!(shown.next(&stat(8, 150)), Next::Replaced);
+        let shown = Position { inode, bytes };
+        assert_eq!(shown.change(&stat(7, 100)), Change::Unchanged);
+        assert_eq!(shown.change(&stat(7, 150)), Change::Grown(100));
+        assert_eq!(shown.change(&stat(7, 99)), Change::Truncated);
+        assert_eq!(shown.change(&stat(8, 150)), Change::Replaced);
     }
 
     #[test]

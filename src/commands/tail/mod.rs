@@ -1,7 +1,7 @@
-//! `bivouac tail`: the end of a file of an image, and what a running machine adds to it.
+//! `bivouac tail`: the end of a file of an image, and what a running machine appends to it.
 //!
-//! A filesystem that is mounted does not see what somebody else writes below it. So each look is
-//! a new one: the image is opened again, over a fresh overlay, in an appliance of its own.
+//! A mounted filesystem does not see what another machine writes to its disk. So each time the
+//! image is opened again, with a new overlay, in an appliance of its own.
 
 pub mod follow;
 
@@ -11,97 +11,96 @@ use std::time::Duration;
 use super::args::image::InspectionArgs;
 use super::image_path::{ImagePath, exists};
 use super::inspection::{Inspector, MountedImage};
-use super::{Failure, results, units};
+use super::{Failure, stdout_sink};
 use crate::exit::Status;
 use crate::guest::boot::ROOT;
 use crate::guest::session::SessionError;
 use crate::guest::wire::{ByteString, PathAt, Stat};
 use crate::launch::supervisor::{Stopped, Supervisor};
-use follow::{Next, Shown, last_lines};
+use crate::text::time;
+use follow::{Change, Position, last_lines};
 
 /// Print the end of a file of an image, and follow it while a machine writes to it
 ///
-/// With --follow the image is opened anew for each look: what shows up is what the machine has
-/// written to its disk, some seconds after it wrote it to the file.
+/// With --follow the image is opened again at each interval. New lines show up once the machine
+/// has written them to its disk, some seconds after it wrote them to the file.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// An image and a file in it
     #[arg(value_name = "IMAGE:PATH")]
     pub place: OsString,
-    /// Go on with what is added, until a signal comes
+    /// Print what is appended, until a signal comes
     #[arg(long, short)]
     pub follow: bool,
-    /// Begin with the last N lines
+    /// Number of lines to begin with
     #[arg(long, short = 'n', value_name = "N", default_value = "10")]
     pub lines: usize,
-    /// Wait so long between two looks
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = units::parse_duration, requires = "follow")]
+    /// Time to wait before the image is opened again
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time::parse_duration, requires = "follow")]
     pub interval: Duration,
     /// How the image is opened.
     #[command(flatten)]
     pub options: InspectionArgs,
 }
 
-/// How much of a file is taken at one look.
+/// How much of a file is read at a time.
 const MOST: u64 = 64 << 20;
-/// How much of a file's end is read first, in search of its last lines.
+/// How much of a file's end is read first to find its last lines.
 const END: u64 = 64 << 10;
 
-/// What a look has found.
+/// What is new in the file.
 struct Found {
-    /// How far the file is shown then; none where there is none.
-    shown: Option<Shown>,
-    /// What is to be shown now.
+    /// How far the file is printed then; `None` if there is no such file.
+    position: Option<Position>,
+    /// What to print.
     bytes: Vec<u8>,
-    /// What became of the file that was shown so far.
-    next: Next,
+    /// What became of the file.
+    change: Change,
 }
 
-/// Prints. Must be called on the main thread, before any other is started.
-///
-/// # Errors
-/// The image cannot be looked into, or the file not be read.
+/// Must be called on the main thread, before any other is started.
 pub fn run(args: &Args, mut inspector: Inspector<'_>) -> Result<Status, Failure> {
     let place = ImagePath::parse_named(&args.place, exists)?;
-    // The whole may take so long, not each look.
+    // The timeout is for the command, not for each time the image is opened.
     let timeout = inspector.timeout.take();
-    results::run(async |results| {
+    stdout_sink::run(async |output| {
         let mut supervisor = Supervisor::new(timeout)?;
-        let course = async {
-            let mut shown = None;
+        let work = async {
+            let mut position = None;
             loop {
-                let look =
-                    async |inside: &MountedImage| again(inside, &place.path, shown, args).await;
-                let found = inspector.with_image(&place.image, look).await?;
-                match found.next {
-                    Next::Truncated => tracing::warn!("the file was truncated"),
-                    Next::Replaced => tracing::warn!("another file has this name now"),
-                    Next::Nothing | Next::From(_) => {}
+                let read = async |inside: &MountedImage| {
+                    read_new(inside, &place.path, position, args).await
+                };
+                let found = inspector.with_image(&place.image, read).await?;
+                match found.change {
+                    Change::Truncated => tracing::warn!("the file was truncated"),
+                    Change::Replaced => tracing::warn!("another file has this name now"),
+                    Change::Unchanged | Change::Grown(_) => {}
                 }
-                let mut results = results.lock().await;
-                results.put(&found.bytes).await?;
-                results.flush().await?;
-                drop(results);
+                let mut output = output.lock().await;
+                output.write(&found.bytes).await?;
+                output.flush().await?;
+                drop(output);
                 if !args.follow {
                     return Ok(Status::Success);
                 }
-                shown = found.shown.or(shown);
+                position = found.position.or(position);
                 tokio::time::sleep(args.interval).await;
             }
         };
-        match supervisor.guard(course).await {
+        match supervisor.guard(work).await {
             Ok(done) => done,
-            // The machine that was just looking ends with the work.
+            // The machine of the moment ends with the work.
             Err(Stopped(end)) => Ok(end.status()),
         }
     })
 }
 
-/// One look.
-async fn again(
+/// Reads what is new in the file.
+async fn read_new(
     inside: &MountedImage,
     path: &[u8],
-    shown: Option<Shown>,
+    position: Option<Position>,
     args: &Args,
 ) -> Result<Found, Failure> {
     inside.enter(true, false).await?;
@@ -110,41 +109,41 @@ async fn again(
         path: ByteString(path.to_vec()),
     };
     let mut found = Found {
-        shown: None,
+        position: None,
         bytes: Vec::new(),
-        next: Next::Nothing,
+        change: Change::Unchanged,
     };
     let stat = match inside.session.stat(at.clone(), true).await {
         Ok(stat) => stat,
-        // Between the removal of a log and its successor.
-        Err(error) if shown.is_some() && error.errno() == Some(nix::libc::ENOENT) => {
+        // A log that is being rotated.
+        Err(error) if position.is_some() && error.errno() == Some(nix::libc::ENOENT) => {
             return Ok(found);
         }
         Err(error) => return Err(error.into()),
     };
     let read = async |offset| inside.session.read_from(at.clone(), offset, MOST).await;
-    let offset = match shown {
+    let offset = match position {
         None => {
             let (bytes, offset) = end_of(&stat, args.lines, read).await?;
             found.bytes = bytes;
             offset
         }
-        Some(shown) => {
-            found.next = shown.next(&stat);
-            match found.next {
-                Next::Nothing => shown.bytes,
-                Next::From(offset) => {
+        Some(position) => {
+            found.change = position.change(&stat);
+            match found.change {
+                Change::Unchanged => position.bytes,
+                Change::Grown(offset) => {
                     found.bytes = read(offset).await?;
                     offset
                 }
-                Next::Truncated | Next::Replaced => {
+                Change::Truncated | Change::Replaced => {
                     found.bytes = read(0).await?;
                     0
                 }
             }
         }
     };
-    found.shown = Some(Shown {
+    found.position = Some(Position {
         inode: stat.inode,
         // The guest may claim any size.
         bytes: offset.saturating_add(found.bytes.len() as u64),
@@ -152,7 +151,7 @@ async fn again(
     Ok(found)
 }
 
-/// The last lines of a file, and where they begin: read from its end, more and more of it.
+/// The last lines of a file and their offset. Reads more and more of the file's end.
 async fn end_of(
     stat: &Stat,
     lines: usize,
@@ -162,7 +161,7 @@ async fn end_of(
     loop {
         let offset = stat.size.saturating_sub(length);
         let bytes = read(offset).await?;
-        // What is longer than may be read is shown from there on.
+        // Longer lines are cut off at their beginning.
         let is_whole = offset == 0 || length >= MOST;
         if let Some(last) = last_lines(&bytes, lines, is_whole) {
             let offset = offset.saturating_add((bytes.len() - last.len()) as u64);
@@ -194,7 +193,7 @@ mod tests {
             inode: 1,
             special: None,
         };
-        // More than there can be behind that.
+        // More than can follow that offset.
         let read = async |_| Ok(b"line\n".repeat(20_000));
         let (last, offset) = end_of(&stat, 2, read).await.unwrap();
         assert_eq!((&last[..], offset), (&b"line\nline\n"[..], u64::MAX));

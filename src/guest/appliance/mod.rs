@@ -19,11 +19,9 @@ use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-
 use crate::guest::wire::disks::{MODULES, MODULES_LIST};
 use crate::host::kernel::Kernel;
+use crate::linux::memfd;
 pub(crate) use build::make;
 use cpio::Archive;
 pub use error::ApplianceError;
@@ -88,19 +86,13 @@ pub fn initramfs_with(kernel: &Kernel, init: &[u8]) -> Result<Initramfs, Applian
 }
 
 fn memory_file(name: &CStr) -> Result<File, ApplianceError> {
-    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    memfd_create(name, flags).map(File::from).map_err(memory)
+    memfd::create(name).map_err(ApplianceError::Memory)
 }
 
 /// Makes a memfd immutable.
 fn sealed(file: File) -> Result<File, ApplianceError> {
-    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
-    fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).map_err(memory)?;
+    memfd::seal(&file).map_err(ApplianceError::Memory)?;
     Ok(file)
-}
-
-fn memory(error: nix::errno::Errno) -> ApplianceError {
-    ApplianceError::Memory(error.into())
 }
 
 /// Unpacked modules.

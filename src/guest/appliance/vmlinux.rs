@@ -5,6 +5,9 @@
 use std::fs::File;
 use std::io::{self, Read};
 
+use crate::linux::bytes::Fields;
+use crate::linux::elf;
+
 /// The largest unpacked kernel, in bytes. Those of distributions have 50 to 90 million.
 const LARGEST: u64 = 512 << 20;
 /// Offsets of fields in a bzImage (Documentation/arch/x86/boot.rst).
@@ -27,13 +30,10 @@ pub fn unpacked(mut image: &File) -> io::Result<Option<Vec<u8>>> {
 }
 
 fn payload(image: &[u8]) -> Option<&[u8]> {
-    if !image.get(MAGIC_AT..)?.starts_with(b"HdrS") {
+    if !image.has(MAGIC_AT, b"HdrS") {
         return None;
     }
-    let field = |at: usize| {
-        let bytes = image.get(at..)?.first_chunk()?;
-        Some(u32::from_le_bytes(*bytes) as usize)
-    };
+    let field = |at: usize| Some(image.get_le32(at)? as usize);
     // Old kernels have 0, which means 4.
     let sectors = match *image.get(SETUP_SECTORS_AT)? {
         0 => 4,
@@ -74,24 +74,14 @@ fn read(from: impl Read, size: u64, to: &mut Vec<u8>) -> Option<()> {
 /// name `Xen`.
 fn is_startable(kernel: &[u8]) -> bool {
     const TYPE_AND_NAME: &[u8] = b"\x12\0\0\0Xen\0";
-    const NOTE: u32 = 4;
-    let field = |bytes: &[u8], at: usize| {
-        let field = bytes.get(at..).and_then(<[u8]>::first_chunk);
-        field.map_or(0, |field| u64::from_le_bytes(*field))
-    };
-    if !kernel.starts_with(b"\x7fELF\x02\x01") {
-        return false;
-    }
-    let count = field(kernel, 56) & 0xffff;
-    let table = usize::try_from(field(kernel, 32)).ok();
-    let table = table.and_then(|at| kernel.get(at..)).unwrap_or_default();
-    table.chunks_exact(56).take(count as usize).any(|header| {
-        let (at, size) = (field(header, 8) as usize, field(header, 32) as usize);
-        let notes = kernel.get(at..).and_then(|notes| notes.get(..size));
-        field(header, 0) as u32 == NOTE
-            && notes.is_some_and(|notes| {
-                let windows = notes.windows(TYPE_AND_NAME.len());
-                windows.step_by(4).any(|window| window == TYPE_AND_NAME)
-            })
+    let head = kernel.part(0, elf::HEADER_LENGTH);
+    let table = elf::Header::of(head).map(|header| {
+        let at = usize::try_from(header.table_at).unwrap_or(usize::MAX);
+        kernel.part(at, header.table_length)
+    });
+    elf::segments(table.unwrap_or_default()).any(|segment| {
+        let notes = kernel.part(segment.offset as usize, segment.size as usize);
+        let mut windows = notes.windows(TYPE_AND_NAME.len()).step_by(4);
+        segment.kind == elf::PT_NOTE && windows.any(|window| window == TYPE_AND_NAME)
     })
 }

@@ -1,5 +1,7 @@
 //! What processor a system is made for, by the header of one of its programs.
 
+use crate::linux::elf;
+
 /// Programs that every system has one of.
 pub const PROGRAMS: [&str; 6] = [
     "/bin/sh",
@@ -10,23 +12,11 @@ pub const PROGRAMS: [&str; 6] = [
     "/bin/busybox",
 ];
 
-/// As much of a program as is read.
-pub const HEADER: u64 = 20;
-
-/// The name that uname(1) has for the processor of an ELF program (its EI_CLASS, EI_DATA and
-/// e_machine); none where it is no ELF program.
+/// The name that uname(1) has for the processor of an ELF program, by the program's first
+/// [`elf::MACHINE_LENGTH`] bytes; `None` if it is not an ELF program.
 pub fn of_program(header: &[u8]) -> Option<String> {
-    let header: &[u8; HEADER as usize] = header.first_chunk()?;
-    if !header.starts_with(b"\x7fELF") {
-        return None;
-    }
-    let (is_64, is_little) = (header[4] == 2, header[5] == 1);
-    let machine = [header[18], header[19]];
-    let machine = match is_little {
-        true => u16::from_le_bytes(machine),
-        false => u16::from_be_bytes(machine),
-    };
-    let name = match (machine, is_64, is_little) {
+    let machine = elf::Machine::of(header)?;
+    let name = match (machine.number, machine.is_64, machine.is_little) {
         (3, ..) => "i386",
         (62, true, _) => "x86_64",
         (62, false, _) => "x32",

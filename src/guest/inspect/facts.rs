@@ -1,54 +1,52 @@
-//! All that is found out about one system.
+//! All facts about one system.
 
 use serde::Serialize;
 
+use super::image_files::ImageFiles;
 use super::kernels::Kernel;
 use super::last_boot::LastBoot;
 use super::packages::Packages;
 use super::users::User;
-use super::view::View;
 use super::{architecture, hostname, init, kernels, last_boot, packages, users};
 use crate::guest::session::SessionError;
+use crate::linux::elf;
 
-/// As much of /etc/passwd as is read.
+/// The most that is read of /etc/passwd.
 const PASSWD: u64 = 1 << 20;
 
-/// What a mounted system shows of itself. What could not be found out is none.
+/// Facts about a mounted system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Facts {
-    /// As uname(1) names its processor.
+    /// The processor, by its name in uname(1).
     pub architecture: Option<String>,
-    /// What it calls itself.
+    /// Its hostname.
     pub hostname: Option<String>,
-    /// Which program starts its services.
+    /// The init system.
     pub init: Option<&'static str>,
     /// The kernels that are installed, the newest last.
     pub kernels: Vec<Kernel>,
-    /// Its packages.
+    /// The package manager.
     pub packages: Option<Packages>,
     /// Users with a shell to log in with.
     pub users: Vec<User>,
-    /// When it ran last; none of a system that never did.
+    /// When it ran last; `None` if it never did.
     pub last_boot: Option<LastBoot>,
 }
 
-/// Finds out everything, all at once: each question is a way to the guest and back.
-///
-/// # Errors
-/// The session ends, or the image is torn.
-pub async fn facts(view: View<'_>) -> Result<Facts, SessionError> {
+/// Finds out everything, concurrently: each request is a round trip to the guest.
+pub async fn facts(files: ImageFiles<'_>) -> Result<Facts, SessionError> {
     let users = async {
-        let passwd = view.text("/etc/passwd", PASSWD).await?;
+        let passwd = files.bytes("/etc/passwd", PASSWD).await?;
         Ok(users::with_a_shell(&passwd.unwrap_or_default()))
     };
     let (architecture, hostname, init, kernels, packages, users, last_boot) = tokio::try_join!(
-        architecture(view),
-        hostname::hostname(view),
-        init::system(view),
-        kernels::kernels(view),
-        packages::packages(view),
+        architecture(files),
+        hostname::hostname(files),
+        init::system(files),
+        kernels::kernels(files),
+        packages::packages(files),
         users,
-        last_boot::last_boot(view),
+        last_boot::last_boot(files),
     )?;
     Ok(Facts {
         architecture,
@@ -61,9 +59,9 @@ pub async fn facts(view: View<'_>) -> Result<Facts, SessionError> {
     })
 }
 
-async fn architecture(view: View<'_>) -> Result<Option<String>, SessionError> {
+async fn architecture(files: ImageFiles<'_>) -> Result<Option<String>, SessionError> {
     for program in architecture::PROGRAMS {
-        let header = view.bytes(program, architecture::HEADER).await?;
+        let header = files.bytes(program, elf::MACHINE_LENGTH as u64).await?;
         if let Some(name) = header.as_deref().and_then(architecture::of_program) {
             return Ok(Some(name));
         }

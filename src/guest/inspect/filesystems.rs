@@ -1,4 +1,4 @@
-//! Every filesystem that a survey found, whether or not a system is on it.
+//! The filesystems that a survey found, with or without a system.
 
 use std::collections::HashSet;
 
@@ -9,15 +9,15 @@ use crate::guest::wire::disks::{Content, Kind, Survey};
 pub struct Found<'a> {
     /// Its node in the guest.
     pub device: &'a str,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
     /// What is on it.
     pub content: &'a Content,
 }
 
-/// Whatever is on disks, partitions and volumes, in that order. A filesystem is there once: on
-/// an image made for both CD-ROMs and USB sticks, the disk and a partition hold the same one,
-/// and btrfs may have several devices.
+/// The content of disks, partitions and volumes, in that order, each filesystem once: on an image
+/// for both CD-ROMs and USB sticks, the disk and a partition hold the same one, and a btrfs may
+/// have several devices.
 pub fn contents(survey: &Survey) -> Vec<Found<'_>> {
     let disks = survey.disks.iter().flat_map(|disk| {
         let whole = std::iter::once((&disk.device, disk.bytes, &disk.content));
@@ -52,8 +52,8 @@ pub fn filesystems(survey: &Survey) -> Vec<Found<'_>> {
     found
 }
 
-/// The one filesystem that an image without a system is about: its only one, or the CD's, whose
-/// other partitions only serve to start it.
+/// The filesystem to take for the root of an image without a system: its only one, or that of a CD,
+/// whose other partitions only serve to boot it.
 pub fn main_filesystem(survey: &Survey) -> Option<Found<'_>> {
     let found = filesystems(survey);
     match &found[..] {
@@ -73,6 +73,7 @@ mod tests {
             kind,
             uuid: Some(uuid.to_owned()),
             label: None,
+            usage: None,
         })
     }
 

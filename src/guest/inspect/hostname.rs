@@ -1,17 +1,14 @@
-//! What a system calls itself.
+//! The hostname of a system.
 
-use super::view::View;
+use super::image_files::ImageFiles;
 use crate::guest::session::SessionError;
 
 const MOST: u64 = 64 << 10;
 
-/// The name that a system takes at its start; none where it waits for one from outside.
-///
-/// # Errors
-/// The session ends, or the image is torn.
-pub async fn hostname(view: View<'_>) -> Result<Option<String>, SessionError> {
+/// The hostname that is set at boot; `None` if it comes from elsewhere, such as DHCP.
+pub async fn hostname(files: ImageFiles<'_>) -> Result<Option<String>, SessionError> {
     for path in ["/etc/hostname", "/etc/HOSTNAME"] {
-        if let Some(name) = view.text(path, MOST).await?.as_deref().and_then(plain) {
+        if let Some(name) = files.text(path, MOST).await?.as_deref().and_then(plain) {
             return Ok(Some(name));
         }
     }
@@ -20,7 +17,7 @@ pub async fn hostname(view: View<'_>) -> Result<Option<String>, SessionError> {
         ("/etc/sysconfig/network", "HOSTNAME"),
         ("/etc/conf.d/hostname", "hostname"),
     ] {
-        let text = view.text(path, MOST).await?;
+        let text = files.text(path, MOST).await?;
         if let Some(name) = text.and_then(|text| assigned(&text, key)) {
             return Ok(Some(name));
         }
@@ -35,7 +32,7 @@ fn plain(text: &str) -> Option<String> {
     name.map(str::to_owned)
 }
 
-/// The last `KEY=value` of a file that a shell reads.
+/// The last `KEY=value` of a shell file.
 fn assigned(text: &str, key: &str) -> Option<String> {
     let mut values = text.lines().filter_map(|line| {
         let value = line.trim().strip_prefix(key)?.strip_prefix('=')?;

@@ -1,14 +1,14 @@
-//! Which program starts a system's services.
+//! The init system.
 
-use super::view::View;
+use super::image_files::ImageFiles;
 use crate::guest::session::SessionError;
 
-/// What is there, of what tells init systems apart.
+/// What tells init systems apart.
 #[derive(Clone, Debug, Default)]
 struct Evidence<'a> {
-    /// Where /sbin/init leads.
+    /// The target of /sbin/init.
     link: Option<&'a str>,
-    /// Those of [`FILES`] that are there.
+    /// Those of [`FILES`] that exist.
     files: Vec<&'static str>,
 }
 
@@ -28,18 +28,15 @@ const FILES: [&str; 12] = [
     "/etc/dinit.d",
 ];
 
-/// The init system's name; none where there is nothing to start.
-///
-/// # Errors
-/// The session ends, or the image is torn.
-pub async fn system(view: View<'_>) -> Result<Option<&'static str>, SessionError> {
-    let link = view.link("/sbin/init").await?;
-    let mut files = Vec::new();
+/// The init system's name; `None` if there is none.
+pub async fn system(files: ImageFiles<'_>) -> Result<Option<&'static str>, SessionError> {
+    let link = files.link("/sbin/init").await?;
+    let mut found = Vec::new();
     for file in FILES {
-        files.extend(view.stat(file).await?.map(|_| file));
+        found.extend(files.stat(file).await?.map(|_| file));
     }
     let link = link.as_deref();
-    Ok(decide(&Evidence { link, files }))
+    Ok(decide(&Evidence { link, files: found }))
 }
 
 fn decide(evidence: &Evidence<'_>) -> Option<&'static str> {

@@ -1,39 +1,36 @@
-//! The kernels that a system can be started with.
+//! The kernels that are installed.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::view::{View, name};
+use super::image_files::{ImageFiles, name};
 use crate::guest::session::SessionError;
 use crate::guest::wire::FileKind;
 
-/// One kernel.
+/// A kernel: an image, modules, or both.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Kernel {
-    /// Its release, as its image and modules are named by.
+    /// Its release, which its image and modules are named after.
     pub release: String,
-    /// Its image, within the root.
+    /// The path of its image in the root.
     pub image: Option<String>,
-    /// Its directory of modules.
+    /// The path of its modules.
     pub modules: Option<String>,
 }
 
-/// What a kernel's image is called, before its release.
+/// Names of kernel images, before the release.
 const IMAGES: [&str; 5] = ["vmlinuz-", "vmlinux-", "bzImage-", "kernel-", "Image-"];
 
 /// The kernels of /boot and of the directories of modules, the newest last.
-///
-/// # Errors
-/// The session ends, or the image is torn.
-pub async fn kernels(view: View<'_>) -> Result<Vec<Kernel>, SessionError> {
-    let boot = view.list("/boot").await?;
+pub async fn kernels(files: ImageFiles<'_>) -> Result<Vec<Kernel>, SessionError> {
+    let boot = files.list("/boot").await?;
     let boot: Vec<_> = boot.iter().filter_map(name).collect();
     let mut directory = "/usr/lib/modules";
-    let mut modules = view.list(directory).await?;
+    let mut modules = files.list(directory).await?;
     if modules.is_empty() {
         directory = "/lib/modules";
-        modules = view.list(directory).await?;
+        modules = files.list(directory).await?;
     }
     let is_directory = |kind| kind == FileKind::Directory;
     let modules: Vec<_> = modules
@@ -43,15 +40,15 @@ pub async fn kernels(view: View<'_>) -> Result<Vec<Kernel>, SessionError> {
         .collect();
     let mut own = Vec::new();
     for release in &modules {
-        // Fedora and Arch keep the image there, and copy it to /boot or not.
+        // Fedora and Arch have the image there, with or without a copy in /boot.
         let image = format!("{directory}/{release}/vmlinuz");
-        own.extend(view.stat(&image).await?.map(|_| image));
+        own.extend(files.stat(&image).await?.map(|_| image));
     }
-    Ok(together(&boot, directory, &modules, own))
+    Ok(combine(&boot, directory, &modules, own))
 }
 
-/// Images and modules of the same release, put together.
-fn together(boot: &[&str], directory: &str, modules: &[&str], own: Vec<String>) -> Vec<Kernel> {
+/// Combines images and modules of the same release.
+fn combine(boot: &[&str], directory: &str, modules: &[&str], own: Vec<String>) -> Vec<Kernel> {
     let mut found: BTreeMap<&str, Kernel> = BTreeMap::new();
     for &release in modules {
         let kernel = found.entry(release).or_default();
@@ -68,12 +65,12 @@ fn together(boot: &[&str], directory: &str, modules: &[&str], own: Vec<String>) 
         let Some(release) = release.filter(|r| !r.is_empty() && !r.ends_with(".hmac")) else {
             continue;
         };
-        // Alpine's is vmlinuz-lts, and its modules bear a number before that.
-        let whole = modules.iter().find(|whole| {
-            let flavour = whole.strip_suffix(release);
+        // Alpine has vmlinuz-lts, and a number before `lts` in the release of its modules.
+        let full = modules.iter().find(|full| {
+            let flavour = full.strip_suffix(release);
             flavour.is_some_and(|rest| rest.is_empty() || rest.ends_with('-'))
         });
-        let kernel = found.entry(whole.unwrap_or(&release)).or_default();
+        let kernel = found.entry(full.unwrap_or(&release)).or_default();
         kernel.image = Some(format!("/boot/{file}"));
     }
     let mut kernels: Vec<_> = found.into_iter().collect();
@@ -97,7 +94,7 @@ mod tests {
 
     fn seen(boot: &[&str], modules: &[&str], own: &[&str]) -> Vec<String> {
         let own = own.iter().map(|image| (*image).to_owned()).collect();
-        let kernels = together(boot, "/lib/modules", modules, own);
+        let kernels = combine(boot, "/lib/modules", modules, own);
         let text = |kernel: Kernel| {
             let image = kernel.image.unwrap_or("-".into());
             format!("{} {image} {}", kernel.release, kernel.modules.is_some())

@@ -1,60 +1,63 @@
-//! When a system ran last. Only wtmp says when it started; other files say until when it
-//! surely ran at least.
+//! When a system ran last. Only wtmp says when it booted; other files only say that it was running
+//! at a time.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::view::{View, name};
+use super::image_files::{ImageFiles, name};
 use crate::guest::session::SessionError;
+use crate::linux::bytes::Fields;
+use crate::text::time;
 
-/// A moment of a system's last run, and what says so.
+/// A time of a system's last run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastBoot {
-    /// Seconds since 1970.
+    /// Seconds since 1970; in a report by RFC 3339.
+    #[serde(rename = "time", serialize_with = "as_time")]
     pub seconds: i64,
-    /// What it is the moment of.
-    pub what: What,
-    /// The file that says so.
+    /// What happened then.
+    pub what: BootEvidence,
+    /// The file that it is known from.
     pub evidence: String,
 }
 
-/// What a moment is.
+/// What is known of a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum What {
-    /// The system started then.
+pub enum BootEvidence {
+    /// The system booted.
     Started,
-    /// It was running then, and may have started long before.
+    /// It was running, and may have booted long before.
     Running,
 }
 
-/// One record of wtmp on x86-64 and its like (utmp(5)): its size, and where its type and its
-/// seconds stand.
+/// A record of wtmp (utmp(5)): its size, and the offsets of its type and its seconds.
 const RECORD: usize = 384;
 const TYPE: usize = 0;
 const SECONDS: usize = 340;
-/// ut_type of a record that init writes at the start.
+/// The ut_type of a record that init writes at boot.
 const BOOT_TIME: [u8; 2] = [2, 0];
-/// As much of wtmp as is read, from its end: 10,000 records.
+/// The most that is read of wtmp's end: 10,000 records.
 const WTMP: u64 = 10_000 * RECORD as u64;
 
-/// Files that a running system writes, and no installer.
+/// Files that a running system writes and no installer does.
 const WRITTEN: [&str; 3] = [
     "/var/lib/systemd/random-seed",
     "/var/lib/systemd/timesync/clock",
     "/var/lib/dhcp/dhclient.leases",
 ];
 
-/// The best evidence that there is; none of a system that never ran.
-///
-/// # Errors
-/// The session ends, or the image is torn.
-pub async fn last_boot(view: View<'_>) -> Result<Option<LastBoot>, SessionError> {
+fn as_time<S: Serializer>(seconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time::as_rfc3339((*seconds, 0)))
+}
+
+/// The best evidence; `None` if the system never ran.
+pub async fn last_boot(files: ImageFiles<'_>) -> Result<Option<LastBoot>, SessionError> {
     for path in ["/var/log/wtmp", "/var/log/wtmp.1"] {
-        let bytes = view.bytes_at_end(path, WTMP, RECORD as u64).await?;
+        let bytes = files.bytes_at_end(path, WTMP, RECORD as u64).await?;
         if let Some(seconds) = bytes.as_deref().and_then(boot_of_wtmp) {
             return Ok(Some(LastBoot {
                 seconds,
-                what: What::Started,
+                what: BootEvidence::Started,
                 evidence: path.to_owned(),
             }));
         }
@@ -64,39 +67,34 @@ pub async fn last_boot(view: View<'_>) -> Result<Option<LastBoot>, SessionError>
         if best.as_ref().is_none_or(|best| seconds > best.seconds) {
             best = Some(LastBoot {
                 seconds,
-                what: What::Running,
+                what: BootEvidence::Running,
                 evidence,
             });
         }
     };
-    // One directory for each machine-id, of which a copied image may have several.
-    for machine in view.list("/var/log/journal").await? {
+    // A directory for each machine ID; a copied image may have several.
+    for machine in files.list("/var/log/journal").await? {
         let Some(machine) = name(&machine) else {
             continue;
         };
         let path = format!("/var/log/journal/{machine}/system.journal");
-        if let Some(stat) = view.stat(&path).await? {
+        if let Some(stat) = files.stat(&path).await? {
             consider(stat.modified.0, path);
         }
     }
     for path in WRITTEN {
-        if let Some(stat) = view.stat(path).await? {
+        if let Some(stat) = files.stat(path).await? {
             consider(stat.modified.0, path.to_owned());
         }
     }
     Ok(best)
 }
 
-/// The last start that wtmp has.
+/// The last boot in wtmp.
 fn boot_of_wtmp(bytes: &[u8]) -> Option<i64> {
     let records = bytes.chunks_exact(RECORD);
     let boots = records.filter(|record| record[TYPE..TYPE + 2] == BOOT_TIME);
-    let seconds = |record: &[u8]| {
-        record[SECONDS..]
-            .first_chunk()
-            .map(|s| u32::from_le_bytes(*s))
-    };
-    let mut boots = boots.filter_map(seconds).map(i64::from);
+    let mut boots = boots.map(|record| i64::from(record.le32(SECONDS)));
     boots.rfind(|seconds| *seconds > 0)
 }
 
@@ -122,7 +120,7 @@ mod tests {
         .concat();
         assert_eq!(boot_of_wtmp(&wtmp), Some(200));
         assert_eq!(boot_of_wtmp(&record(7, 1)), None);
-        // A start before the clock was set, and a record that is torn.
+        // A boot before the clock was set, and a record that is cut off.
         assert_eq!(boot_of_wtmp(&record(2, 0)), None);
         assert_eq!(boot_of_wtmp(&record(2, 9)[..300]), None);
     }

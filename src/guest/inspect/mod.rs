@@ -1,17 +1,18 @@
-//! What an image holds, from the host's side: files of a mounted root are read over a session,
-//! each up to a limit, and understood here by pure functions. The image's own word is all
-//! there is; nothing here is believed further than to be shown.
+//! Facts about the systems of an image. Files of a mounted root are read over a session, each up
+//! to a limit, and parsed here on the host by pure functions. All of it is untrusted and only fit
+//! to be printed. What cannot be found out is `None`; errors are those of the session, and read
+//! errors of an image in use, which may have been read in the middle of a change.
 //!
-//! [`filesystems`] sorts what a survey found, [`view`] reads a mounted root, and [`facts`] puts
-//! together what the other modules find in it.
+//! [`filesystems`] sorts what a survey found, [`image_files`] reads a mounted root, and [`facts`]
+//! collects what the other modules find in it.
 
 pub mod architecture;
 pub mod facts;
 pub mod filesystems;
 pub mod hostname;
+pub mod image_files;
 pub mod init;
 pub mod kernels;
 pub mod last_boot;
 pub mod packages;
 pub mod users;
-pub mod view;

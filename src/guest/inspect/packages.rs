@@ -1,69 +1,66 @@
-//! Which package manager a system has, and how many packages.
+//! The package manager and the number of packages.
 //!
-//! The databases of dpkg, apk and pacman are files of lines or directories, read here. rpm's
-//! comes in three formats: the image's own `rpm` is asked instead, inside the machine.
+//! The databases of dpkg, apk and pacman are lines or directories, and are read here. That of rpm
+//! comes in three formats: the image's own `rpm` is run in the appliance instead.
 
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::AsyncReadExt;
 
-use super::view::{View, name};
+use super::image_files::{ImageFiles, name};
 use crate::guest::session::{Command, ExecEnd, SessionError, Stdio};
 use crate::guest::wire::{ByteString, FileKind};
 
-/// What is known of a system's packages.
+/// The packages of a system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Packages {
     /// The format: deb, rpm, apk or pacman.
     pub format: &'static str,
-    /// The program that fetches them.
+    /// The program that downloads them.
     pub manager: &'static str,
-    /// How many are installed; none where it cannot be told.
+    /// The number of installed packages, if it is known.
     pub installed: Option<u64>,
 }
 
-/// The largest database that is read. Debian's has 1 MiB for 700 packages.
+/// The most that is read of a database. Debian's has 1 MiB for 700 packages.
 const DATABASE: u64 = 256 << 20;
-/// How long the image's own rpm may take, and how much it may say.
-const PATIENCE: Duration = Duration::from_secs(120);
-const WORDS: u64 = 64 << 20;
+/// The timeout for the image's rpm, and the most that is read of its output.
+const RPM_TIMEOUT: Duration = Duration::from_secs(120);
+const RPM_OUTPUT: u64 = 64 << 20;
 
 /// Where rpm keeps its database.
 const RPM: [&str; 2] = ["/var/lib/rpm", "/usr/lib/sysimage/rpm"];
 /// The files that are one.
 const RPM_DATABASES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
 
-/// Looks for each database. `rpm` needs a root with /proc and /dev in which it may write.
-///
-/// # Errors
-/// The session ends, or the image is torn.
-pub async fn packages(view: View<'_>) -> Result<Option<Packages>, SessionError> {
-    let dpkg = count(view, "/var/lib/dpkg/status", is_installed_deb).await?;
+/// Finds the database. `rpm` needs a writable root with /proc and /dev.
+pub async fn packages(files: ImageFiles<'_>) -> Result<Option<Packages>, SessionError> {
+    let dpkg = count(files, "/var/lib/dpkg/status", is_installed_deb).await?;
     if let Some(installed) = dpkg {
         return found("deb", "apt", Some(installed));
     }
     for path in ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"] {
-        if let Some(installed) = count(view, path, |line| line.starts_with(b"P:")).await? {
+        if let Some(installed) = count(files, path, |line| line.starts_with(b"P:")).await? {
             return found("apk", "apk", Some(installed));
         }
     }
-    let pacman = view.list("/var/lib/pacman/local").await?;
+    let pacman = files.list("/var/lib/pacman/local").await?;
     if !pacman.is_empty() {
         let is_package = |kind| kind == FileKind::Directory;
         let stats = pacman.iter().filter_map(|entry| entry.stat.as_ref());
         let installed = stats.filter(|stat| is_package(stat.kind)).count();
         return found("pacman", "pacman", Some(installed as u64));
     }
-    if has_rpm(view).await? {
+    if has_rpm(files).await? {
         let mut manager = "rpm";
         for program in ["zypper", "dnf", "dnf5", "microdnf", "tdnf", "yum"] {
-            if view.stat(&format!("/usr/bin/{program}")).await?.is_some() {
+            if files.stat(&format!("/usr/bin/{program}")).await?.is_some() {
                 manager = program;
                 break;
             }
         }
-        return found("rpm", manager, ask_rpm(view).await?);
+        return found("rpm", manager, run_rpm(files).await?);
     }
     Ok(None)
 }
@@ -80,13 +77,10 @@ fn found(
     }))
 }
 
-/// Whether there is a database of rpm.
-///
-/// # Errors
-/// As for [`packages`].
-pub async fn has_rpm(view: View<'_>) -> Result<bool, SessionError> {
+/// Whether there is an rpm database.
+pub async fn has_rpm(files: ImageFiles<'_>) -> Result<bool, SessionError> {
     for directory in RPM {
-        let entries = view.list(directory).await?;
+        let entries = files.list(directory).await?;
         if entries
             .iter()
             .filter_map(name)
@@ -98,13 +92,13 @@ pub async fn has_rpm(view: View<'_>) -> Result<bool, SessionError> {
     Ok(false)
 }
 
-/// How many lines of a file are so; none where there is no such file.
+/// The number of lines of a file that match; `None` if there is no such file.
 async fn count(
-    view: View<'_>,
+    files: ImageFiles<'_>,
     path: &str,
     is_one: impl Fn(&[u8]) -> bool,
 ) -> Result<Option<u64>, SessionError> {
-    let database = view.bytes(path, DATABASE).await?;
+    let database = files.bytes(path, DATABASE).await?;
     Ok(database.map(|bytes| {
         let lines = bytes.split(|byte| *byte == b'\n');
         lines.filter(|line| is_one(line)).count() as u64
@@ -120,14 +114,14 @@ fn is_installed_deb(line: &[u8]) -> bool {
     state.is_some_and(|state| state == b"installed")
 }
 
-/// Asks the image's own rpm; none where it cannot be run, fails, or takes too long.
-async fn ask_rpm(view: View<'_>) -> Result<Option<u64>, SessionError> {
+/// Runs the image's own rpm; `None` if it cannot be run, fails, or takes too long.
+async fn run_rpm(files: ImageFiles<'_>) -> Result<Option<u64>, SessionError> {
     let words = ["rpm", "-qa", "--nodigest", "--nosignature"];
     let command = Command {
         argv: words.map(ByteString::from).into(),
         env: vec![("LC_ALL".into(), "C".into())],
         workdir: Some("/".into()),
-        root: Some(view.root().into()),
+        root: Some(files.root().into()),
         ..Command::default()
     };
     let stdio = Stdio {
@@ -136,26 +130,26 @@ async fn ask_rpm(view: View<'_>) -> Result<Option<u64>, SessionError> {
         stderr: false,
     };
     let asking = async {
-        let mut exec = match view.session().exec_with(command, stdio).await {
+        let mut exec = match files.session().exec_with(command, stdio).await {
             Ok(exec) => exec,
             Err(SessionError::Refused(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
         let mut said = Vec::new();
         if let Some(stdout) = exec.stdout.take() {
-            let read = stdout.take(WORDS).read_to_end(&mut said).await;
+            let read = stdout.take(RPM_OUTPUT).read_to_end(&mut said).await;
             read.map_err(SessionError::of_stream)?;
         }
         let end = exec.wait().await?;
         Ok((end == ExecEnd::Exited(0)).then(|| count_rpms(&said)))
     };
-    match tokio::time::timeout(PATIENCE, asking).await {
+    match tokio::time::timeout(RPM_TIMEOUT, asking).await {
         Ok(answer) => answer,
         Err(_) => Ok(None),
     }
 }
 
-/// Keys that were imported are in the database too, and are no packages.
+/// Imported keys are in the database too, but are not packages.
 fn count_rpms(said: &[u8]) -> u64 {
     let lines = said.split(|byte| *byte == b'\n');
     let packages = lines.filter(|line| !line.is_empty() && !line.starts_with(b"gpg-pubkey-"));

@@ -1,8 +1,10 @@
-//! Who may log in, by /etc/passwd.
+//! Users that can log in, by /etc/passwd.
 
 use serde::Serialize;
 
-/// A user with a shell to log in with. Whether a password is set is not looked at.
+use crate::linux::passwd;
+
+/// A user with a login shell, with or without a password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct User {
     /// The login name.
@@ -15,30 +17,21 @@ pub struct User {
     pub shell: String,
 }
 
-/// Programs that stand in the place of a shell and are none.
+/// Programs in place of a shell that allow no login.
 const NO_SHELLS: [&str; 6] = ["nologin", "false", "true", "sync", "shutdown", "halt"];
 
-/// Those of /etc/passwd whose shell is one.
-pub fn with_a_shell(passwd: &str) -> Vec<User> {
-    let lines = passwd
-        .lines()
-        .filter(|line| !line.starts_with(['#', '+', '-']));
-    let users = lines.filter_map(|line| {
-        let fields: Vec<_> = line.split(':').collect();
-        let [name, _, uid, _, _, home, shell] = fields[..] else {
-            return None;
-        };
-        // passwd(5): an empty field is /bin/sh.
-        let shell = if shell.is_empty() { "/bin/sh" } else { shell };
-        let program = shell.rsplit('/').next().unwrap_or(shell);
-        let is_shell = !name.is_empty() && !NO_SHELLS.contains(&program);
-        Some(User {
-            name: name.to_owned(),
-            uid: uid.parse().ok()?,
-            home: home.to_owned(),
-            shell: shell.to_owned(),
-        })
-        .filter(|_| is_shell)
+/// The users whose shell is one.
+pub fn with_a_shell(passwd: &[u8]) -> Vec<User> {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let users = passwd::users(passwd).filter(|user| {
+        let program = user.shell.rsplit(|byte| *byte == b'/').next();
+        !NO_SHELLS.iter().any(|no| Some(no.as_bytes()) == program)
+    });
+    let users = users.map(|user| User {
+        name: text(user.name),
+        uid: user.uid,
+        home: text(user.home),
+        shell: text(user.shell),
     });
     users.collect()
 }
@@ -49,7 +42,7 @@ mod tests {
 
     #[test]
     fn only_a_shell_lets_a_user_in() {
-        let passwd = "root:x:0:0:root:/root:/bin/bash\n\
+        let passwd = b"root:x:0:0:root:/root:/bin/bash\n\
                       daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n\
                       sync:x:4:65534:sync:/bin:/bin/sync\n\
                       bad line\n\

@@ -50,6 +50,7 @@ pub struct Disk {
     pub device: String,
     pub bytes: u64,
     /// The serial number that QEMU gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
     pub table: Option<Table>,
     /// What is on the unpartitioned disk.
@@ -87,6 +88,7 @@ pub struct Partition {
     pub start: u64,
     pub bytes: u64,
     /// The type: a GUID in lower case, or `0x83`.
+    #[serde(rename = "type")]
     pub kind: Option<String>,
     /// GPT only.
     pub label: Option<String>,
@@ -115,11 +117,28 @@ pub struct Volume {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     #[allow(missing_docs, reason = "the type says it")]
+    #[serde(rename = "type")]
     pub kind: Kind,
     /// As in `UUID=`.
     pub uuid: Option<String>,
     /// As in `LABEL=`.
     pub label: Option<String>,
+    /// What the host found out by mounting it. The agent never sends it.
+    #[serde(flatten, skip_deserializing)]
+    pub usage: Option<Usage>,
+}
+
+/// How full a filesystem is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Bytes that the filesystem has for files.
+    pub size: Option<u64>,
+    /// Bytes that are used of them.
+    pub used: Option<u64>,
+    /// Bytes that an ordinary user can still write.
+    pub available: Option<u64>,
+    /// Why it could not be mounted.
+    pub error: Option<String>,
 }
 
 /// What can be on a block device.
@@ -218,12 +237,12 @@ impl Root {
 /// The identification of an operating system, in os-release's terms.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct System {
+    /// `PRETTY_NAME`, or the first line of `redhat-release` or the like.
+    pub name: Option<String>,
     /// `ID`, such as `debian`.
     pub id: Option<String>,
     /// `VERSION_ID`.
     pub version: Option<String>,
-    /// `PRETTY_NAME`, or the first line of `redhat-release` and the like.
-    pub name: Option<String>,
 }
 
 /// One filesystem to mount.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::disks::Survey;
 use super::seed::Seeding;
 use super::{ByteString, ExecEnd, FileSystem, Stat, StreamId, WireError};
+use crate::text::escape::printable;
 
 /// Reads a message; `what` names it in the error. serde_json refuses to nest deeper than 128
 /// levels.
@@ -184,11 +185,7 @@ impl RemoteError {
 impl fmt::Display for RemoteError {
     /// The text, escaped and cut to 1000 characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = |c: char| match c {
-            '"' | '\'' | '\\' => c.to_string(),
-            c => c.escape_debug().to_string(),
-        };
-        let text: String = self.text.chars().take(1000).map(plain).collect();
-        f.write_str(&text)
+        let text: String = self.text.chars().take(1000).collect();
+        f.write_str(&printable(&text))
     }
 }

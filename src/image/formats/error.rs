@@ -4,7 +4,7 @@
 
 use crate::image::format::Format;
 use crate::image::hints::{convert, with_suffix};
-use crate::image::printable::shell_word;
+use crate::text::escape::shell_word;
 use std::io;
 use std::path::Path;
 

@@ -2,27 +2,28 @@
 //!
 //! One sector of each is read.
 
-use super::{FormatError, ReadAt, field, le32, le64, read};
+use super::{FormatError, ReadAt, read};
 use crate::image::format::Format;
+use crate::linux::bytes::Fields;
 
 /// VirtualBox. Offsets as in QEMU's block/vdi.c, VdiHeader.
 pub(super) fn vdi(file: &(impl ReadAt + ?Sized)) -> Result<u64, FormatError> {
     let header: [u8; 512] = read(file, 0, Format::Vdi)?;
-    if le32(&header, 0x40) != 0xbeda_107f {
+    if header.le32(0x40) != 0xbeda_107f {
         return Err(FormatError::NotThis(Format::Vdi));
     }
-    let version = le32(&header, 0x44);
+    let version = header.le32(0x44);
     if version != 0x0001_0001 {
         let format = Format::Vdi;
         return Err(FormatError::Version { format, version });
     }
     // Image type 1 grows, 2 is preallocated; 3 (undo) and 4 (differencing) need a parent, as
     // does an image with a link or parent UUID.
-    let (link, parent): ([u8; 16], [u8; 16]) = (field(&header, 0x1a8), field(&header, 0x1b8));
-    if !matches!(le32(&header, 0x4c), 1 | 2) || link != [0; 16] || parent != [0; 16] {
+    let has_link = header.part(0x1a8, 32) != [0; 32];
+    if !matches!(header.le32(0x4c), 1 | 2) || has_link {
         return Err(FormatError::HasParent(Format::Vdi));
     }
-    Ok(le64(&header, 0x170))
+    Ok(header.le64(0x170))
 }
 
 /// Virtual PC and Hyper-V ("Virtual Hard Disk Image Format Specification", "Hard Disk Footer
@@ -44,8 +45,8 @@ pub(super) fn vpc(file: &(impl ReadAt + ?Sized), length: u64) -> Result<u64, For
     if !footer.starts_with(b"conectix") {
         return Err(FormatError::NotThis(Format::Vpc));
     }
-    let size = u64::from_be_bytes(field(&footer, 48));
-    match (u32::from_be_bytes(field(&footer, 60)), at_start) {
+    let size = footer.be64(48);
+    match (footer.be32(60), at_start) {
         (2, false) if size > length - 512 => Err(FormatError::Truncated(Format::Vpc)),
         (2, false) | (3, true) => Ok(size),
         (4, _) => Err(FormatError::HasParent(Format::Vpc)),
@@ -63,10 +64,10 @@ pub(super) fn qed(file: &(impl ReadAt + ?Sized)) -> Result<u64, FormatError> {
         return Err(FormatError::NotThis(Format::Qed));
     }
     // QED_F_BACKING_FILE, bit 0 of the features.
-    if le64(&header, 16) & 1 != 0 {
+    if header.le64(16) & 1 != 0 {
         return Err(FormatError::HasParent(Format::Qed));
     }
-    Ok(le64(&header, 48))
+    Ok(header.le64(48))
 }
 
 /// Parallels (docs/interop/parallels.txt, little-endian). Only "WithouFreSpacExt" uses all
@@ -74,13 +75,13 @@ pub(super) fn qed(file: &(impl ReadAt + ?Sized)) -> Result<u64, FormatError> {
 pub(super) fn parallels(file: &(impl ReadAt + ?Sized)) -> Result<u64, FormatError> {
     let header: [u8; 64] = read(file, 0, Format::Parallels)?;
     let sectors = if header.starts_with(b"WithouFreSpacExt") {
-        le64(&header, 36)
+        header.le64(36)
     } else if header.starts_with(b"WithoutFreeSpace") {
-        u64::from(le32(&header, 36))
+        u64::from(header.le32(36))
     } else {
         return Err(FormatError::NotThis(Format::Parallels));
     };
-    match le32(&header, 16) {
+    match header.le32(16) {
         2 => sectors.checked_mul(512).ok_or(FormatError::DiskTooLarge),
         version => Err(FormatError::Version {
             format: Format::Parallels,

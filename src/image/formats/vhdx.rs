@@ -3,8 +3,9 @@
 //!
 //! It checks no checksums and replays no log: QEMU does both.
 
-use super::{FormatError, ReadAt, field, le32, le64, read};
+use super::{FormatError, ReadAt, read};
 use crate::image::format::Format;
+use crate::linux::bytes::Fields;
 
 /// The two copies of the region table are at 192 KiB and 256 KiB.
 const REGION_TABLES: [u64; 2] = [192 << 10, 256 << 10];
@@ -46,25 +47,25 @@ pub(super) fn virtual_size(file: &(impl ReadAt + ?Sized)) -> Result<u64, FormatE
     if !regions.starts_with(b"regi") {
         return Err(malformed("there is no region table"));
     }
-    let region = entry(&regions, 16, le32(&regions, 8) as usize, METADATA_REGION)
+    let region = entry(&regions, 16, regions.le32(8) as usize, METADATA_REGION)
         .ok_or_else(|| malformed("there is no metadata region"))?;
-    let base = le64(region, 16);
+    let base = region.le64(16);
 
     let metadata: [u8; TABLE_PART] = read(file, base, Format::Vhdx)?;
     if !metadata.starts_with(b"metadata") {
         return Err(malformed("the metadata region has no table"));
     }
-    let count = usize::from(u16::from_le_bytes(field(&metadata, 10)));
+    let count = usize::from(metadata.le16(10));
     let item = |id, what| {
         let entry = entry(&metadata, 32, count, id).ok_or_else(|| malformed(what))?;
         let at = base
-            .checked_add(u64::from(le32(entry, 16)))
+            .checked_add(u64::from(entry.le32(16)))
             .ok_or_else(|| malformed(what))?;
         read::<8>(file, at, Format::Vhdx)
     };
     let parameters = item(FILE_PARAMETERS, "the file parameters are missing")?;
     // Bit 1: HasParent.
-    if le32(&parameters, 4) & 2 != 0 {
+    if parameters.le32(4) & 2 != 0 {
         return Err(FormatError::HasParent(Format::Vhdx));
     }
     Ok(u64::from_le_bytes(item(

@@ -3,7 +3,7 @@
 //! The texts name no file: they are the second half of a message that does.
 
 use crate::image::hints::{convert, with_suffix};
-use crate::image::printable::{Quoted, as_path, shell_word};
+use crate::text::escape::{Quoted, as_path, shell_word};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

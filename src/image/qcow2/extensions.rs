@@ -3,6 +3,7 @@
 //! Only the header is read, not what an extension points to.
 
 use super::HeaderError;
+use crate::linux::bytes::Fields;
 use std::collections::BTreeSet;
 
 /// "End of the header extension area".
@@ -40,8 +41,7 @@ impl Extensions {
         // Without room for one more record, the area ends.
         while at + 8 <= end {
             let record = bytes.get(at..at + 8).ok_or(HeaderError::Truncated)?;
-            let kind = u32::from_be_bytes([record[0], record[1], record[2], record[3]]);
-            let length = u32::from_be_bytes([record[4], record[5], record[6], record[7]]) as usize;
+            let (kind, length) = (record.be32(0), record.be32(4) as usize);
             at += 8;
             // QEMU checks the length of the end marker too.
             if length > end - at {

@@ -6,6 +6,7 @@
 use super::HeaderError;
 use super::extensions::Extensions;
 use super::{EXTENDED_L2, EXTERNAL_DATA_FILE, MAGIC, MAX_BACKING_NAME, MAX_L1_BYTES};
+use crate::linux::bytes::Fields;
 
 /// Incompatible feature bit 0: refcounts may be stale. Fine for reading.
 const DIRTY: u64 = 1 << 0;
@@ -54,20 +55,15 @@ pub struct Backing {
 }
 
 /// The fixed fields, by offset; absent bytes are an error.
-struct Fields<'a>(&'a [u8]);
+struct HeaderFields<'a>(&'a [u8]);
 
-impl Fields<'_> {
-    fn bytes<const N: usize>(&self, at: usize) -> Result<[u8; N], HeaderError> {
-        let bytes = self.0.get(at..).and_then(|rest| rest.first_chunk());
-        bytes.copied().ok_or(HeaderError::Truncated)
-    }
-
+impl HeaderFields<'_> {
     fn u32(&self, at: usize) -> Result<u32, HeaderError> {
-        self.bytes(at).map(u32::from_be_bytes)
+        self.0.get_be32(at).ok_or(HeaderError::Truncated)
     }
 
     fn u64(&self, at: usize) -> Result<u64, HeaderError> {
-        self.bytes(at).map(u64::from_be_bytes)
+        self.0.get_be64(at).ok_or(HeaderError::Truncated)
     }
 }
 
@@ -78,7 +74,7 @@ impl Header {
     /// header is longer: the caller repeats with up to [`super::MAX_HEADER_AREA`] bytes, and if
     /// the error is still the same, the file is cut off.
     pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
-        let fields = Fields(bytes);
+        let fields = HeaderFields(bytes);
         // 0 - 3: magic.
         if bytes.get(..4) != Some(&MAGIC[..]) {
             return Err(HeaderError::NotQcow2);
@@ -140,7 +136,7 @@ impl Header {
     }
 
     /// 100 - 103: header_length of version 3.
-    fn length(fields: &Fields<'_>, cluster_size: usize) -> Result<usize, HeaderError> {
+    fn length(fields: &HeaderFields<'_>, cluster_size: usize) -> Result<usize, HeaderError> {
         let length = fields.u32(100)?;
         let fits = (V3_LENGTH..=cluster_size).contains(&(length as usize));
         match fits && length % 8 == 0 {
@@ -152,7 +148,7 @@ impl Header {
     /// 8 - 15: backing_file_offset; 16 - 19: backing_file_size. The name is between the end of
     /// the header and that of the first cluster.
     fn backing_name(
-        fields: &Fields<'_>,
+        fields: &HeaderFields<'_>,
         header_length: usize,
         cluster_size: usize,
     ) -> Result<Option<Vec<u8>>, HeaderError> {
@@ -214,7 +210,7 @@ impl Header {
 
     /// The virtual size, and the L1 table that must span it.
     fn disk_size(
-        fields: &Fields<'_>,
+        fields: &HeaderFields<'_>,
         cluster_bits: u32,
         extended_l2: bool,
     ) -> Result<u64, HeaderError> {
@@ -237,7 +233,7 @@ impl Header {
 
     /// The tables that QEMU would allocate by what the header states.
     fn check_tables(
-        fields: &Fields<'_>,
+        fields: &HeaderFields<'_>,
         version: u32,
         cluster_bits: u32,
     ) -> Result<(), HeaderError> {

@@ -12,10 +12,11 @@ use super::{
     LOCK, MANIFEST, MEMORY, NEW, STATE, Store, StoreError, UNUSABLE, failed, locks, overlay_name,
     verified,
 };
+use crate::linux::file_id::FileStamp;
 use crate::template::digest;
 use crate::template::key::Key;
 use crate::template::manifest::{Manifest, OverlayRecord};
-use crate::template::memory::{self, Identity};
+use crate::template::memory;
 use crate::template::snapshot::Snapshot;
 
 /// The exclusive right to build a template.
@@ -91,7 +92,7 @@ impl Builder {
         let (to, path) = file(MEMORY, mode)?;
         let memory_digest =
             memory::copy(&snapshot.memory, &to).map_err(failed("writing", &path))?;
-        let identity = Identity::of(&to).map_err(failed("writing", &path))?;
+        let identity = FileStamp::of(&to).map_err(failed("writing", &path))?;
         let (mut to, path) = file(STATE, 0o600)?;
         to.write_all(&snapshot.state)
             .map_err(failed("writing", &path))?;
@@ -99,7 +100,7 @@ impl Builder {
         for (index, overlay) in snapshot.overlays.iter().enumerate() {
             let (to, path) = file(&overlay_name(index), 0o400)?;
             let digest = memory::copy(overlay, &to).map_err(failed("writing", &path))?;
-            let identity = Identity::of(&to).map_err(failed("writing", &path))?;
+            let identity = FileStamp::of(&to).map_err(failed("writing", &path))?;
             overlays.push(OverlayRecord { identity, digest });
         }
         let manifest = Manifest {

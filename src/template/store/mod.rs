@@ -21,7 +21,7 @@ use nix::fcntl::Flock;
 
 use super::key::Key;
 use super::manifest::Manifest;
-use super::memory::Identity;
+use crate::linux::file_id::FileStamp;
 pub use builder::{BuildLock, Builder};
 
 /// What a template's directory holds.
@@ -229,14 +229,14 @@ impl Store {
             .write(!manifest.takes_read_only())
             .open(&place)
             .map_err(failed("opening", &place))?;
-        if Identity::of(&memory).map_err(failed("reading", &place))? != manifest.memory {
+        if FileStamp::of(&memory).map_err(failed("reading", &place))? != manifest.memory {
             return Err(damaged("its memory"));
         }
         let mut overlays = Vec::new();
         for (index, kept) in manifest.overlays.iter().enumerate() {
             let place = path.join(overlay_name(index));
             let file = File::open(&place).map_err(failed("opening", &place))?;
-            if Identity::of(&file).map_err(failed("reading", &place))? != kept.identity {
+            if FileStamp::of(&file).map_err(failed("reading", &place))? != kept.identity {
                 return Err(damaged("an overlay"));
             }
             overlays.push((place, file));

@@ -7,7 +7,7 @@ use std::path::Path;
 use bivouac::archive::{
     BeneathDir, Kind, Member, Policy, UnpackStats, begin, end, padding, unpack,
 };
-use bivouac::commands::transfer::{fetch, send};
+use bivouac::commands::tar_transfer::{fetch, send};
 use bivouac::guest::wire::{ByteString, TarOptions};
 use nix::errno::Errno;
 
@@ -39,7 +39,7 @@ async fn a_tree_comes_out_of_a_guest_and_goes_back_with_all_that_it_holds() {
     let (options, policy) = named("copy");
     let place = BeneathDir::at(&path("out")).unwrap();
     let fetched = fetch(&session, at(dir.path(), "planted"), options, place, policy).await;
-    fetched.unwrap().whole("planted").unwrap();
+    fetched.unwrap().complete("planted").unwrap();
     let planted = look(&session, &path("planted"), true).await;
     assert_eq!(look(&session, &path("out/copy"), true).await, planted);
 
@@ -67,7 +67,7 @@ async fn what_cannot_be_copied_is_told_and_the_rest_is_copied() {
     let (options, policy) = named("from");
     let place = BeneathDir::at(&path("to")).unwrap();
     let fetched = fetch(&session, at(dir.path(), "from"), options, place, policy).await;
-    let error = fetched.unwrap().whole("/from").unwrap_err();
+    let error = fetched.unwrap().complete("/from").unwrap_err();
     let text = format!("{:#}", error.error);
     assert!(
         text.starts_with("copying /from: \"from/other\": "),

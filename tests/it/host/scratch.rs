@@ -5,7 +5,8 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use bivouac::host::scratch::{Scratch, Source, TempFileMethod, memory_file};
+use bivouac::host::scratch::{Scratch, Source, TempFileMethod};
+use bivouac::linux::memfd;
 
 use super::Namespace;
 
@@ -105,7 +106,7 @@ fn a_read_only_filesystem_is_told() {
 #[test]
 fn a_tmpfs_is_memory_and_its_size_is_told() {
     insta::assert_snapshot!(finding("mount -t tmpfs -o size=48m none overlays;"), @r"
-    warn: what the guest writes takes memory: HERE/overlays is a tmpfs of 48.0 MiB, 48.0 MiB free
+    warn: what the guest writes takes memory: HERE/overlays is a tmpfs of 48 MiB, 48 MiB free
     `--overlay-dir /var/tmp`, if that is a disk
     ");
 }
@@ -114,7 +115,7 @@ fn a_tmpfs_is_memory_and_its_size_is_told() {
 #[test]
 fn where_there_is_no_o_tmpfile_the_file_is_unlinked_at_once() {
     insta::assert_snapshot!(finding("mount -t mqueue none overlays;"), @r"
-    warn: overlays go to HERE/overlays (0x19800202, 0 bytes free); they have a name for an instant, for it lacks O_TMPFILE; that is little space
+    warn: overlays go to HERE/overlays (0x19800202, 0 B free); they have a name for an instant, for it lacks O_TMPFILE; that is little space
     name another with --overlay-dir DIR
     ");
 }
@@ -137,7 +138,7 @@ fn this_hosts_var_tmp_takes_unnamed_files_and_knows_its_space() {
 
 #[test]
 fn a_memory_file_has_no_name_and_is_not_inherited() {
-    let file = memory_file(c"overlay").expect("a file");
+    let file = memfd::create(c"overlay").expect("a file");
     assert_eq!(file.metadata().expect("its metadata").nlink(), 0);
     let flags = nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_GETFD).expect("its flags");
     assert_eq!(flags & nix::libc::FD_CLOEXEC, nix::libc::FD_CLOEXEC);

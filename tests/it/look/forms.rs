@@ -1,8 +1,8 @@
 //! How entries are shown, to people and to programs.
 
-use bivouac::commands::ls::long::{Style, mode, total};
-use bivouac::commands::ls::names::Names;
-use bivouac::commands::ls::records::{COLUMNS, Record};
+use bivouac::commands::ls::accounts::AccountNames;
+use bivouac::commands::ls::format_long::{Style, mode, total};
+use bivouac::commands::ls::format_records::{COLUMNS, Record};
 use bivouac::guest::wire::{ByteString, Entry, ErrorStage, FileKind, RemoteError, Stat};
 
 /// 2023-11-14 22:13:20.
@@ -61,8 +61,8 @@ fn entries() -> Vec<Entry> {
     ]
 }
 
-fn names() -> Names {
-    Names::parse(
+fn names() -> AccountNames {
+    AccountNames::parse(
         b"root:x:0:0:::\nme:x:1000:1000:::\n",
         b"root:x:0:\ndisk:x:6:\n",
     )

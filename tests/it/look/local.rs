@@ -10,12 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bivouac::commands::cat;
 use bivouac::commands::image_path::ImagePath;
 use bivouac::commands::ls::Form;
-use bivouac::commands::ls::list::{Lister, Wanted};
+use bivouac::commands::ls::list::{ListOptions, Lister};
 use bivouac::commands::ls::tree::Tree;
-use bivouac::commands::results::Results;
+use bivouac::commands::stdout_sink::StdoutSink;
 use bivouac::exit::Status;
 use bivouac::guest::inspect::facts::facts;
-use bivouac::guest::inspect::view::View;
+use bivouac::guest::inspect::image_files::ImageFiles;
 use bivouac::guest::wire::PathAt;
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,14 +23,14 @@ use crate::appliance::made::{run, write_files};
 use crate::guest::Agent;
 
 /// Results, and what takes them.
-fn results(is_terminal: bool) -> (Results, mpsc::Receiver<Vec<u8>>) {
+fn results(is_terminal: bool) -> (StdoutSink, mpsc::Receiver<Vec<u8>>) {
     let (sender, taker) = mpsc::channel(1000);
     let (done, written) = oneshot::channel();
     done.send(Ok(())).unwrap();
-    (Results::to(sender, written, is_terminal), taker)
+    (StdoutSink::to(sender, written, is_terminal), taker)
 }
 
-async fn taken(results: Results, mut taker: mpsc::Receiver<Vec<u8>>) -> Vec<u8> {
+async fn taken(results: StdoutSink, mut taker: mpsc::Receiver<Vec<u8>>) -> Vec<u8> {
     assert_eq!(results.finish().await.unwrap(), Status::Success);
     let mut bytes = Vec::new();
     while let Some(chunk) = taker.recv().await {
@@ -39,9 +39,9 @@ async fn taken(results: Results, mut taker: mpsc::Receiver<Vec<u8>>) -> Vec<u8> 
     bytes
 }
 
-fn wanted(form: Form) -> Wanted {
+fn wanted(form: Form) -> ListOptions {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    Wanted {
+    ListOptions {
         form,
         recursive: true,
         all: true,
@@ -167,21 +167,21 @@ async fn a_file_comes_as_it_is_but_never_raw_to_a_terminal() {
 async fn results_of_an_image_in_use_are_held_back_until_they_are_whole() {
     let (mut results, mut taker) = results(false);
     results.begin(true).unwrap();
-    results.put(&[b'x'; 1 << 20]).await.unwrap();
+    results.write(&[b'x'; 1 << 20]).await.unwrap();
     results.flush().await.unwrap();
     assert!(taker.try_recv().is_err());
     // Another try.
     results.begin(true).unwrap();
-    results.put(b"second").await.unwrap();
+    results.write(b"second").await.unwrap();
     // Of another image, which does not take back what is whole.
-    results.keep().await.unwrap();
+    results.commit().await.unwrap();
     results.begin(true).unwrap();
-    results.put(b", third").await.unwrap();
+    results.write(b", third").await.unwrap();
     assert_eq!(taken(results, taker).await, b"second, third");
 
     let (mut results, _taker) = self::results(false);
     results.begin(true).unwrap();
-    results.put(&[b'x'; 17 << 20]).await.unwrap();
+    results.write(&[b'x'; 17 << 20]).await.unwrap();
     let failure = results.begin(true).unwrap_err();
     assert!(
         failure
@@ -195,11 +195,11 @@ async fn results_of_an_image_in_use_are_held_back_until_they_are_whole() {
 async fn a_reader_that_went_away_ends_us_as_a_signal_would() {
     let (sender, taker) = mpsc::channel(1);
     let (done, written) = oneshot::channel();
-    let mut results = Results::to(sender, written, false);
+    let mut results = StdoutSink::to(sender, written, false);
     drop(taker);
     done.send(Err(std::io::ErrorKind::BrokenPipe.into()))
         .unwrap();
-    results.put(b"x").await.unwrap();
+    results.write(b"x").await.unwrap();
     assert!(results.flush().await.is_err());
     assert_eq!(results.finish().await.unwrap(), Status::Signalled(13));
 }
@@ -243,7 +243,7 @@ async fn a_debian_like_tree_shows_what_it_is() {
     let wtmp = [record(2, 1_600_000_000), record(7, 1_700_000_000)].concat();
     fs::write(root.join("var/log/wtmp"), wtmp).unwrap();
     let (_agent, session) = Agent::with_session().await;
-    let found = facts(View::new(&session, root.to_str().unwrap(), true))
+    let found = facts(ImageFiles::new(&session, root.to_str().unwrap(), true))
         .await
         .unwrap();
     insta::assert_json_snapshot!("debian", found);
@@ -274,12 +274,12 @@ async fn an_alpine_like_tree_shows_what_it_is_and_an_empty_one_nothing() {
         .set_modified(UNIX_EPOCH + Duration::from_secs(1_650_000_000))
         .unwrap();
     let (_agent, session) = Agent::with_session().await;
-    let found = facts(View::new(&session, root.to_str().unwrap(), true))
+    let found = facts(ImageFiles::new(&session, root.to_str().unwrap(), true))
         .await
         .unwrap();
     insta::assert_json_snapshot!("alpine", found);
     let empty = tempfile::tempdir().unwrap();
-    let view = View::new(&session, empty.path().to_str().unwrap(), true);
+    let view = ImageFiles::new(&session, empty.path().to_str().unwrap(), true);
     let found = facts(view).await.unwrap();
     insta::assert_json_snapshot!("empty", found);
 }

@@ -1,11 +1,10 @@
 //! How the space of filesystems and the report of an image are shown.
 
-use bivouac::commands::df::table::{COLUMNS, Space, table};
-use bivouac::commands::inspect::report::Report;
-use bivouac::commands::inspect::show::Shown;
+use bivouac::commands::df::table::{COLUMNS, FsUsage, table};
+use bivouac::commands::inspect::report::ImageInfo;
 use bivouac::guest::inspect::facts::Facts;
 use bivouac::guest::inspect::kernels::Kernel;
-use bivouac::guest::inspect::last_boot::{LastBoot, What};
+use bivouac::guest::inspect::last_boot::{BootEvidence, LastBoot};
 use bivouac::guest::inspect::packages::Packages;
 use bivouac::guest::inspect::users::User;
 use bivouac::guest::wire::FileSystem;
@@ -14,15 +13,15 @@ use bivouac::guest::wire::disks::{
     Volume,
 };
 
-fn space(device: &str, kind: &'static str, blocks: u64, free: u64) -> Space {
-    let mut space = Space {
+fn space(device: &str, kind: &'static str, blocks: u64, free: u64) -> FsUsage {
+    let mut space = FsUsage {
         image: "disk.img".into(),
         device: device.to_owned(),
         kind,
         uuid: Some("1234-ABCD".to_owned()),
         label: Some("a,\x1b[2J".to_owned()),
         device_size: blocks * 4096,
-        ..Space::default()
+        ..FsUsage::default()
     };
     space.fill(&FileSystem {
         block_size: 4096,
@@ -36,7 +35,7 @@ fn space(device: &str, kind: &'static str, blocks: u64, free: u64) -> Space {
     space
 }
 
-fn spaces() -> Vec<Space> {
+fn spaces() -> Vec<FsUsage> {
     let mut torn = space("/dev/sda3", "xfs", 0, 0);
     torn.error = Some("/dev/sda3: cannot be mounted: Structure needs cleaning".to_owned());
     (torn.size, torn.used, torn.available) = (None, None, None);
@@ -51,7 +50,7 @@ fn spaces() -> Vec<Space> {
 fn space_is_shown_as_df_does() {
     let text = |human| String::from_utf8(table(&spaces(), human)).unwrap();
     insta::assert_snapshot!("df", text(false) + &text(true));
-    let csv: Vec<_> = spaces().iter().flat_map(Space::csv).collect();
+    let csv: Vec<_> = spaces().iter().flat_map(FsUsage::csv).collect();
     insta::assert_snapshot!(
         "df_csv",
         csv.escape_ascii().to_string().replace("\\r\\n", "\n")
@@ -77,6 +76,7 @@ fn survey() -> (Survey, Root) {
             kind,
             uuid: Some("1234-ABCD".to_owned()),
             label: Some(label.to_owned()),
+            usage: None,
         })
     };
     let part = |number: u32, kind: &str, content| Partition {
@@ -147,7 +147,7 @@ fn survey() -> (Survey, Root) {
 #[test]
 fn a_report_is_shown_to_people_and_to_programs() {
     let (survey, root) = survey();
-    let mut report = Report::new(&survey, &spaces(), true);
+    let mut report = ImageInfo::new(&survey, &spaces(), true);
     report.image = "disk.img".into();
     let facts = Facts {
         architecture: Some("x86_64".to_owned()),
@@ -178,12 +178,12 @@ fn a_report_is_shown_to_people_and_to_programs() {
         }],
         last_boot: Some(LastBoot {
             seconds: 1_700_000_000,
-            what: What::Running,
+            what: BootEvidence::Running,
             evidence: "/var/log/journal/x/system.journal".to_owned(),
         }),
     };
     report.add(root, facts);
-    let text = Shown(&report).to_string();
+    let text = report.to_string();
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text}");
     insta::assert_snapshot!("inspect", text);
     insta::assert_json_snapshot!("inspect_json", report);

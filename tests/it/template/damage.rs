@@ -4,9 +4,9 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use bivouac::linux::file_id::FileStamp;
 use bivouac::template::digest;
 use bivouac::template::manifest::Manifest;
-use bivouac::template::memory::Identity;
 
 use super::{chroot, flip, only_template, templates, was_booted, was_restored};
 use crate::env::bivouac::Finished;
@@ -39,7 +39,7 @@ fn damage_of_any_sort_is_a_cold_start_with_a_word_and_the_next_one_is_warm_again
     let template = only_template(home);
     let memory = template.join("memory");
     flip(&memory, 20 << 20);
-    let identity = Identity::of(&File::open(&memory).unwrap()).unwrap();
+    let identity = FileStamp::of(&File::open(&memory).unwrap()).unwrap();
     say_it_is_whole(&template, |manifest| manifest.memory = identity);
     // It is read once after each boot of this host.
     fs::remove_file(template.join("whole")).unwrap();

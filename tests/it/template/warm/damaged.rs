@@ -3,8 +3,8 @@
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use bivouac::linux::file_id::FileStamp;
 use bivouac::template::digest;
-use bivouac::template::memory::Identity;
 use serde_json::Value;
 
 use super::Camp;
@@ -62,7 +62,7 @@ pub fn checks(camp: &Camp) {
     fs::set_permissions(&overlay, Permissions::from_mode(0o600)).unwrap();
     let size = fs::metadata(&overlay).unwrap().size();
     flip(&overlay, size / 2);
-    let identity = Identity::of(&File::open(&overlay).unwrap()).unwrap();
+    let identity = FileStamp::of(&File::open(&overlay).unwrap()).unwrap();
     say_it_is_whole(&template, |manifest| {
         manifest.overlays[0].identity = identity;
     });

@@ -1,6 +1,6 @@
-//! Files and trees between a guest and this host, as tar streams. A thread packs or unpacks,
-//! because this host's file system may block; it ends with the stream, and the stream with the
-//! future that moves it.
+//! Copies files and trees between a guest and this host, as tar streams. A thread packs or unpacks,
+//! because this host's file system may block. It ends with the stream, and the stream ends when
+//! the future is dropped.
 
 use std::io::{self, BufWriter, Read, Write};
 use std::path::PathBuf;
@@ -15,28 +15,25 @@ use crate::archive::{ArchiveError, BeneathDir, PackStats, Policy, UnpackStats, p
 use crate::guest::session::{Session, SessionError};
 use crate::guest::wire::{ByteString, PathAt, TarOptions};
 
-/// The size of a chunk, and how many of them wait.
+/// The size of a chunk, and how many of them are buffered.
 const CHUNK: usize = 64 << 10;
 const WAITING: usize = 4;
 
-/// How many bytes behind the end of a stream are read: the filling of its last record.
-const MOST_BEHIND: usize = 1 << 20;
+/// The most that is read behind the end of an archive, which is padded to a record.
+const MAX_PADDING: usize = 1 << 20;
 
-/// What came out of a guest.
+/// What a copy out of a guest has made.
 #[derive(Debug)]
-pub struct Fetched {
-    /// What was made of it here.
+pub struct Received {
+    /// The files that were made on this host.
     pub extracted: UnpackStats,
-    /// What the guest could not read of its own tree.
+    /// What the guest could not read.
     pub left_out: Option<SessionError>,
 }
 
-impl Fetched {
-    /// Refuses a copy that is not whole. `what` names it.
-    ///
-    /// # Errors
-    /// What is missing, first here and then there.
-    pub fn whole(self, what: &str) -> Result<u64, Failure> {
+impl Received {
+    /// The number of files, or an error if something is missing. `what` names the copy.
+    pub fn complete(self, what: &str) -> Result<u64, Failure> {
         if let Some((name, errno)) = self.extracted.first {
             let name = ByteString(name);
             let more = more(self.extracted.failed);
@@ -57,18 +54,15 @@ fn more(troubles: u64) -> String {
     }
 }
 
-/// Makes below `place` what is at `at` in the guest. The top goes by `options.name`; with
-/// [`Policy::only`] the guest cannot name another.
-///
-/// # Errors
-/// It cannot be opened there, what came is no tar stream, or the session ended.
+/// Copies the file or tree at `at` in the guest to below `place`. Its name there is
+/// `options.name`; with [`Policy::only`] the guest cannot choose another.
 pub async fn fetch(
     session: &Session,
     at: PathAt,
     options: TarOptions,
     place: BeneathDir,
     policy: Policy,
-) -> Result<Fetched, Failure> {
+) -> Result<Received, Failure> {
     let mut stream = session.tar_out(at, options).await?;
     let (chunks, received) = mpsc::channel(WAITING);
     let (done, extracting) = oneshot::channel();
@@ -84,9 +78,8 @@ pub async fn fetch(
         .context("starting a thread for the copy")?;
     let (mut left_out, mut behind) = (None, 0);
     let mut chunks = Some(chunks);
-    // What comes behind the end of what was sent is read all the same: the guest tells last what
-    // it could not read.
-    while behind < MOST_BEHIND {
+    // Read on behind the end of the archive: the guest says last what it could not read.
+    while behind < MAX_PADDING {
         let mut chunk = vec![0; CHUNK];
         let length = match stream.read(&mut chunk).await {
             Ok(0) => break,
@@ -108,11 +101,11 @@ pub async fn fetch(
     drop((chunks, stream));
     let extracted = extracting.await.context("the thread of the copy")?;
     match (extracted, left_out) {
-        (Ok(extracted), left_out) => Ok(Fetched {
+        (Ok(extracted), left_out) => Ok(Received {
             extracted,
             left_out,
         }),
-        // Why the stream ends too early.
+        // Why the stream is cut off.
         (Err(ArchiveError::Truncated), Some(error)) => Err(error.into()),
         (Err(error), _) => Err(anyhow::Error::from(error)
             .context("what the guest sent")
@@ -120,11 +113,9 @@ pub async fn fetch(
     }
 }
 
-/// Puts a file or tree of this host's below a directory of the guest, where it goes by `name`,
-/// a path whose directories are made where they are missing. Gives the number of files.
-///
-/// # Errors
-/// It cannot be read here or not be made there, or the session ended. What can be, is.
+/// Copies a file or tree of this host to `name` below a directory of the guest; missing
+/// directories of `name` are created. Returns the number of files. What cannot be copied is an
+/// error, once the rest was.
 pub async fn send(
     session: &Session,
     source: PathBuf,
@@ -145,19 +136,18 @@ pub async fn send(
         .context("starting a thread for the copy")?;
     while let Some(chunk) = received.recv().await {
         if input.write_all(&chunk).await.is_err() {
-            // It says why when it is asked how it went.
+            // The reply to the request says why.
             break;
         }
     }
     drop(received);
-    // Its end-of-file cannot fail.
     let _ = input.shutdown().await;
     let copying = || format!("copying {what}");
     let unpacked = unpacking.wait().await;
     let collected = collecting.await.context("the thread of the copy")?;
     let members = match (unpacked, &collected) {
         (Ok(members), _) => members,
-        // What it was not sent, it cannot unpack.
+        // The error of this side came first.
         (Err(_), Err(ArchiveError::Io(error))) if error.kind() != io::ErrorKind::BrokenPipe => 0,
         (Err(error), _) => return Err(Failure::from(error).context(copying())),
     };
@@ -172,7 +162,7 @@ pub async fn send(
     }
 }
 
-/// A channel as what a thread reads from.
+/// The receiving end of a channel, for a thread to read from.
 struct Chunks {
     received: mpsc::Receiver<Vec<u8>>,
     current: Vec<u8>,
@@ -195,7 +185,7 @@ impl Read for Chunks {
     }
 }
 
-/// And as what it writes to.
+/// The sending end of a channel, for a thread to write to.
 struct Sink(mpsc::Sender<Vec<u8>>);
 
 impl Write for Sink {

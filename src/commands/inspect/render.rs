@@ -1,17 +1,14 @@
-//! What is found in an image, as people read it. Every word of the image's is escaped: a label
-//! may hold anything.
+//! What is found in an image, for people. All text from the image is escaped: a label may hold
+//! anything.
 
 use std::fmt::{self, Display, Formatter};
 
-use super::report::{Boot, Disk, Holding, Partition, Report, System};
-use crate::commands::df::table::human_size;
-use crate::guest::inspect::last_boot::What;
-use crate::guest::wire::disks::{Mount, TableKind};
-use crate::image::printable::{Plain, as_path};
-
-/// A report for people.
-#[derive(Debug)]
-pub struct Shown<'a>(pub &'a Report);
+use super::report::{ImageInfo, System};
+use crate::guest::inspect::last_boot::{BootEvidence, LastBoot};
+use crate::guest::wire::disks::{Content, Disk, Mount, Partition, TableKind};
+use crate::text::escape::{Plain, as_path};
+use crate::text::size::short;
+use crate::text::time;
 
 /// Types of partitions that have a name; the others are shown as they stand.
 const TYPES: [(&str, &str); 16] = [
@@ -33,16 +30,16 @@ const TYPES: [(&str, &str); 16] = [
     ("0x5", "extended"),
 ];
 
-impl Display for Shown<'_> {
+impl Display for ImageInfo {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Report {
+        let ImageInfo {
             image,
             in_use,
             disks,
             volumes,
             systems,
             remarks,
-        } = self.0;
+        } = self;
         writeln!(f, "{}", plain(&image.0))?;
         if *in_use {
             writeln!(f, "  in use: another process was writing to it")?;
@@ -51,9 +48,9 @@ impl Display for Shown<'_> {
             show_disk(f, disk)?;
         }
         for volume in volumes {
-            let size = human_size(volume.bytes);
+            let size = short(volume.bytes);
             write!(f, "  {}  {size}", text(&volume.device))?;
-            show_holding(f, volume.content.as_ref())?;
+            show_content(f, volume.content.as_ref())?;
             if let Some(problem) = &volume.problem {
                 write!(f, "  ({})", text(problem))?;
             }
@@ -70,7 +67,7 @@ impl Display for Shown<'_> {
 }
 
 fn show_disk(f: &mut Formatter<'_>, disk: &Disk) -> fmt::Result {
-    write!(f, "  {}  {}", text(&disk.device), human_size(disk.bytes))?;
+    write!(f, "  {}  {}", text(&disk.device), short(disk.bytes))?;
     match &disk.table {
         Some(table) => {
             let kind = match table.kind {
@@ -82,7 +79,7 @@ fn show_disk(f: &mut Formatter<'_>, disk: &Disk) -> fmt::Result {
         None if disk.content.is_none() => write!(f, "  no partition table")?,
         None => {}
     }
-    show_holding(f, disk.content.as_ref())?;
+    show_content(f, disk.content.as_ref())?;
     writeln!(f)?;
     for part in &disk.partitions {
         show_partition(f, part)?;
@@ -92,8 +89,8 @@ fn show_disk(f: &mut Formatter<'_>, disk: &Disk) -> fmt::Result {
 
 fn show_partition(f: &mut Formatter<'_>, part: &Partition) -> fmt::Result {
     let device = text(&part.device);
-    write!(f, "    {device}  {:>5}", human_size(part.bytes))?;
-    show_holding(f, part.content.as_ref())?;
+    write!(f, "    {device}  {:>5}", short(part.bytes))?;
+    show_content(f, part.content.as_ref())?;
     if let Some(kind) = &part.kind {
         let known = TYPES.iter().find(|(id, _)| id == kind);
         match known {
@@ -107,41 +104,45 @@ fn show_partition(f: &mut Formatter<'_>, part: &Partition) -> fmt::Result {
     writeln!(f)
 }
 
-fn show_holding(f: &mut Formatter<'_>, holding: Option<&Holding>) -> fmt::Result {
-    let Some(holding) = holding else {
+fn show_content(f: &mut Formatter<'_>, content: Option<&Content>) -> fmt::Result {
+    let Some(content) = content else {
         return Ok(());
     };
-    write!(f, "  {}", holding.kind)?;
-    if let Some(label) = holding.label.as_deref().filter(|label| !label.is_empty()) {
+    write!(f, "  {}", content.kind.name())?;
+    if let Some(label) = content.label.as_deref().filter(|label| !label.is_empty()) {
         write!(f, " label={}", text(label))?;
     }
-    if let Some(uuid) = &holding.uuid {
+    if let Some(uuid) = &content.uuid {
         write!(f, " uuid={}", text(uuid))?;
     }
-    if let (Some(size), Some(used)) = (holding.size, holding.used) {
-        write!(f, ", {} of {} used", human_size(used), human_size(size))?;
+    let Some(usage) = &content.usage else {
+        return Ok(());
+    };
+    if let (Some(size), Some(used)) = (usage.size, usage.used) {
+        write!(f, ", {} of {} used", short(used), short(size))?;
     }
-    if let Some(error) = &holding.error {
+    if let Some(error) = &usage.error {
         write!(f, ", not mounted: {}", text(error))?;
     }
     Ok(())
 }
 
 fn show_system(f: &mut Formatter<'_>, system: &System) -> fmt::Result {
-    let name = system.name.as_deref().or(system.id.as_deref());
+    let System { os, facts, .. } = system;
+    let name = os.name.as_deref().or(os.id.as_deref());
     writeln!(f, "{}", text(name.unwrap_or("an unknown system")))?;
     let mut field = |name: &str, value: Option<String>| match value {
         Some(value) => writeln!(f, "  {name:<13} {value}"),
         None => Ok(()),
     };
     field("root", Some(text(&system.root)))?;
-    let words = [&system.id, &system.version];
+    let words = [&os.id, &os.version];
     let words: Vec<_> = words.into_iter().flatten().map(|word| text(word)).collect();
     field("id", (!words.is_empty()).then(|| words.join(" ")))?;
-    field("architecture", system.architecture.as_deref().map(text))?;
-    field("hostname", system.hostname.as_deref().map(text))?;
-    field("init", system.init.map(str::to_owned))?;
-    for kernel in &system.kernels {
+    field("architecture", facts.architecture.as_deref().map(text))?;
+    field("hostname", facts.hostname.as_deref().map(text))?;
+    field("init", facts.init.map(str::to_owned))?;
+    for kernel in &facts.kernels {
         let image = kernel.image.as_deref().map(text);
         let image = image.unwrap_or_else(|| "no image, modules only".to_owned());
         field(
@@ -151,13 +152,13 @@ fn show_system(f: &mut Formatter<'_>, system: &System) -> fmt::Result {
     }
     field(
         "packages",
-        system.packages.as_ref().map(|packages| {
+        facts.packages.as_ref().map(|packages| {
             let number = packages.installed.map(|number| number.to_string());
             let number = number.unwrap_or_else(|| "an unknown number".to_owned());
             format!("{number}  ({}, {})", packages.format, packages.manager)
         }),
     )?;
-    for user in &system.users {
+    for user in &facts.users {
         let line = format!(
             "{}  uid {}  {}",
             text(&user.name),
@@ -166,7 +167,7 @@ fn show_system(f: &mut Formatter<'_>, system: &System) -> fmt::Result {
         );
         field("user", Some(line))?;
     }
-    field("last boot", Some(boot(system.last_boot.as_ref())))?;
+    field("last boot", Some(boot(facts.last_boot.as_ref())))?;
     for mount in &system.mounts {
         field("mount", Some(show_mount(mount)))?;
     }
@@ -180,15 +181,16 @@ fn show_system(f: &mut Formatter<'_>, system: &System) -> fmt::Result {
     Ok(())
 }
 
-fn boot(boot: Option<&Boot>) -> String {
+fn boot(boot: Option<&LastBoot>) -> String {
     match boot {
         None => "none that left a trace".to_owned(),
         Some(boot) => {
             let what = match boot.what {
-                What::Started => "",
-                What::Running => "running at ",
+                BootEvidence::Started => "",
+                BootEvidence::Running => "running at ",
             };
-            format!("{what}{}  ({})", boot.time, text(&boot.evidence))
+            let time = time::as_rfc3339((boot.seconds, 0));
+            format!("{what}{time}  ({})", text(&boot.evidence))
         }
     }
 }

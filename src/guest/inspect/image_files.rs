@@ -1,27 +1,26 @@
-//! Files of a mounted root, as facts are looked for in them: most are not there, and that is
-//! no error.
+//! Reads files of a mounted root. A missing file is `None`, not an error.
 
 use nix::errno::Errno;
 
 use crate::guest::session::{Session, SessionError};
 use crate::guest::wire::{ByteString, Entry, PathAt, Stat};
 
-/// How many entries of one directory are looked at, and how many bytes of names.
+/// The most entries of one directory that are read, and the most bytes of their names.
 const MOST: usize = 100_000;
 const MOST_TEXT: usize = 32 << 20;
 
 /// A mounted root.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+pub struct ImageFiles<'a> {
     session: &'a Session,
     root: &'a str,
-    /// Only what is not there is no error: another process writes to the image, and what it
-    /// tears must not look like a fact.
+    /// Read errors are errors, not `None`: another process writes to the image, and a file that is
+    /// being changed must not look like a missing one.
     strict: bool,
 }
 
-impl<'a> View<'a> {
-    /// The root that is mounted at a directory of the guest.
+impl<'a> ImageFiles<'a> {
+    /// The root that is mounted at `root` in the guest.
     pub fn new(session: &'a Session, root: &'a str, strict: bool) -> Self {
         Self {
             session,
@@ -30,12 +29,12 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The conversation.
+    /// The session with the guest.
     pub fn session(&self) -> &'a Session {
         self.session
     }
 
-    /// Where the root is in the guest.
+    /// The mount point in the guest.
     pub fn root(&self) -> &'a str {
         self.root
     }
@@ -47,7 +46,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Takes what is not there, or cannot be read, for nothing.
+    /// `None` for a missing file, and unless `strict` for an unreadable one.
     fn there<T>(&self, result: Result<T, SessionError>) -> Result<Option<T>, SessionError> {
         let missing = [
             Errno::ENOENT,
@@ -71,17 +70,11 @@ impl<'a> View<'a> {
     }
 
     /// The first bytes of a file, links followed.
-    ///
-    /// # Errors
-    /// The session ends, or the image is torn.
     pub async fn bytes(&self, path: &str, most: u64) -> Result<Option<Vec<u8>>, SessionError> {
         self.there(self.session.read_all(self.at(path), most).await)
     }
 
-    /// The last bytes of a file of records: whole ones, counted from its beginning.
-    ///
-    /// # Errors
-    /// As for `bytes`.
+    /// The last bytes of a file of records, from the start of a record on.
     pub async fn bytes_at_end(
         &self,
         path: &str,
@@ -97,36 +90,24 @@ impl<'a> View<'a> {
         self.there(read)
     }
 
-    /// A file as text, what is no UTF-8 replaced.
-    ///
-    /// # Errors
-    /// As for `bytes`.
+    /// A file as text; bytes that are not UTF-8 are replaced.
     pub async fn text(&self, path: &str, most: u64) -> Result<Option<String>, SessionError> {
         let bytes = self.bytes(path, most).await?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// stat(2), links followed.
-    ///
-    /// # Errors
-    /// As for `bytes`.
     pub async fn stat(&self, path: &str) -> Result<Option<Stat>, SessionError> {
         self.there(self.session.stat(self.at(path), true).await)
     }
 
-    /// Where a symbolic link leads.
-    ///
-    /// # Errors
-    /// As for `bytes`.
+    /// The target of a symbolic link.
     pub async fn link(&self, path: &str) -> Result<Option<String>, SessionError> {
         let target = self.there(self.session.read_link(self.at(path)).await)?;
         Ok(target.map(|ByteString(bytes)| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
-    /// The entries of a directory, sorted; none where there is no such directory.
-    ///
-    /// # Errors
-    /// As for `bytes`.
+    /// The entries of a directory, sorted; empty if there is no such directory.
     pub async fn list(&self, path: &str) -> Result<Vec<Entry>, SessionError> {
         let Some(mut listed) = self.there(self.session.list(self.at(path)).await)? else {
             return Ok(Vec::new());
@@ -144,7 +125,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// A name of an entry, where it is text.
+/// The name of an entry, if it is UTF-8.
 pub fn name(entry: &Entry) -> Option<&str> {
     std::str::from_utf8(&entry.path.0).ok()
 }

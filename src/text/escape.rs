@@ -1,6 +1,6 @@
-//! Names that an image or a file system chose, made safe for a terminal and for a shell.
-//!
-//! It never drops a byte: what cannot be shown is escaped, so that two names never look alike.
+//! Text from outside made safe for a terminal and for a shell: names that an image, a file system
+//! or a guest chose. Nothing is dropped: what cannot be shown is escaped, so that two names never
+//! look alike.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -68,6 +68,17 @@ pub fn shell_word(word: impl AsRef<OsStr>) -> String {
     }
 }
 
+/// Text for one line of a terminal: control characters but tabs, and marks that change the
+/// direction of writing, are escaped.
+pub fn printable(text: &str) -> String {
+    let show = |character: char| match character {
+        '\t' => character.to_string(),
+        _ if is_unprintable(character) => character.escape_debug().to_string(),
+        _ => character.to_string(),
+    };
+    text.chars().map(show).collect()
+}
+
 /// Whether a terminal would not simply draw this character (controls, bidirectional marks).
 fn is_unprintable(character: char) -> bool {
     !matches!(character, '\'' | '"' | '\\') && character.escape_debug().count() > 1
@@ -83,8 +94,8 @@ pub fn shell_line<W: AsRef<OsStr>>(words: impl IntoIterator<Item = W>) -> String
 }
 
 /// Makes a stream safe for a terminal as it flows: line feeds and tabs pass, and so does text;
-/// other control characters, marks that turn the writing round and bytes that are not UTF-8
-/// come out as `\x1b` or `\u{202e}`.
+/// other control characters, marks that change the direction of writing and bytes that are not
+/// UTF-8 come out as `\x1b` or `\u{202e}`.
 #[derive(Debug, Default)]
 pub struct Escaper {
     /// The beginning of a character whose end has not come yet.
@@ -158,6 +169,10 @@ mod tests {
             assert!(!text.chars().any(char::is_control), "{text}");
         }
         assert_eq!(Plain(Path::new("/a b/é")).to_string(), "/a b/é");
+        assert_eq!(
+            printable("a\t\"b\"\x1b[2J\n\u{202e}"),
+            "a\t\"b\"\\u{1b}[2J\\n\\u{202e}"
+        );
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::names::Names;
-use crate::commands::{csv, utc};
+use super::accounts::AccountNames;
 use crate::guest::wire::{ByteString, Entry, FileKind};
+use crate::text::{csv, time};
 
 /// The columns, in their order.
 pub const COLUMNS: [&str; 19] = [
@@ -12,7 +12,7 @@ pub const COLUMNS: [&str; 19] = [
     "modified", "accessed", "changed", "inode", "major", "minor", "target", "error",
 ];
 
-/// All that is known of an entry. What is not known is null, or an empty field.
+/// All that is known of an entry; unknown fields are null in JSON and empty in CSV.
 #[derive(Debug, Serialize)]
 pub struct Record {
     /// As it was typed.
@@ -26,7 +26,7 @@ pub struct Record {
     links: Option<u64>,
     uid: Option<u32>,
     gid: Option<u32>,
-    /// The user's name, where the image has one.
+    /// The user's name, if the image has one.
     user: Option<String>,
     group: Option<String>,
     size: Option<u64>,
@@ -38,15 +38,15 @@ pub struct Record {
     inode: Option<u64>,
     major: Option<u64>,
     minor: Option<u64>,
-    /// Where a symbolic link leads.
+    /// The target of a symbolic link.
     target: Option<ByteString>,
-    /// Why it could not be looked at.
+    /// Why it could not be read.
     error: Option<String>,
 }
 
 impl Record {
-    /// Of an entry at this path.
-    pub fn new(image: ByteString, path: Vec<u8>, entry: &Entry, names: &Names) -> Self {
+    /// A record of an entry at this path.
+    pub fn new(image: ByteString, path: Vec<u8>, entry: &Entry, names: &AccountNames) -> Self {
         let stat = entry.stat.as_ref();
         let special = stat.and_then(|stat| stat.special);
         Self {
@@ -61,9 +61,9 @@ impl Record {
             group: stat.and_then(|stat| names.known_group(stat.gid).map(str::to_owned)),
             size: stat.map(|stat| stat.size),
             blocks: stat.map(|stat| stat.blocks),
-            modified: stat.map(|stat| utc::as_rfc3339(stat.modified)),
-            accessed: stat.map(|stat| utc::as_rfc3339(stat.accessed)),
-            changed: stat.map(|stat| utc::as_rfc3339(stat.changed)),
+            modified: stat.map(|stat| time::as_rfc3339(stat.modified)),
+            accessed: stat.map(|stat| time::as_rfc3339(stat.accessed)),
+            changed: stat.map(|stat| time::as_rfc3339(stat.changed)),
             inode: stat.map(|stat| stat.inode),
             major: special.map(|(major, _)| major),
             minor: special.map(|(_, minor)| minor),
@@ -73,9 +73,6 @@ impl Record {
     }
 
     /// One line of JSON.
-    ///
-    /// # Errors
-    /// None that is known of: a record has nothing that JSON lacks.
     pub fn json(&self) -> serde_json::Result<Vec<u8>> {
         let mut line = serde_json::to_vec(self)?;
         line.push(b'\n');

@@ -1,54 +1,47 @@
-//! How much of what a guest lists is held at once: it may list for ever, and with names that are
-//! longer than any name.
+//! Limits on what is kept of a guest's listing: a hostile one is endless.
 
 use crate::guest::session::SessionError;
 use crate::guest::wire::{Entry, WireError};
 
-/// How many entries a directory may have.
-const MOST: usize = 1_000_000;
-/// How many bytes of names, in all that is held.
-const MOST_TEXT: usize = 256 << 20;
+/// The most entries of a directory.
+const MAX_ENTRIES: usize = 1_000_000;
+/// The most bytes of names.
+const MAX_TEXT: usize = 256 << 20;
 
-/// What may still be held.
+/// What may still be kept.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct Budget {
     entries: usize,
     text: usize,
 }
 
-impl Default for Room {
+impl Default for Budget {
     fn default() -> Self {
         Self {
-            entries: MOST,
-            text: MOST_TEXT,
+            entries: MAX_ENTRIES,
+            text: MAX_TEXT,
         }
     }
 }
 
-impl Room {
-    /// Takes room for an entry.
-    ///
-    /// # Errors
-    /// There is none: what the guest sent is no directory.
+impl Budget {
+    /// Subtracts an entry. Fails if a limit is exceeded: this is no real directory.
     pub fn take(&mut self, entry: &Entry) -> Result<(), SessionError> {
         self.entries = (self.entries.checked_sub(1)).ok_or_else(|| {
-            WireError::OutOfOrder(format!("more than {MOST} entries of one directory"))
+            WireError::OutOfOrder(format!("more than {MAX_ENTRIES} entries of one directory"))
         })?;
         self.take_text(entry.weight())
     }
 
-    /// Takes room for a name alone.
-    ///
-    /// # Errors
-    /// As above.
+    /// Subtracts the bytes of a name.
     pub fn take_text(&mut self, bytes: usize) -> Result<(), SessionError> {
         self.text = (self.text.checked_sub(bytes)).ok_or_else(|| {
-            WireError::OutOfOrder(format!("names of more than {} MiB", MOST_TEXT >> 20))
+            WireError::OutOfOrder(format!("names of more than {} MiB", MAX_TEXT >> 20))
         })?;
         Ok(())
     }
 
-    /// Gives the room of a name back.
+    /// Adds the bytes of a name that is no longer kept.
     pub fn give_text(&mut self, bytes: usize) {
         self.text = self.text.saturating_add(bytes);
     }
@@ -68,12 +61,12 @@ mod tests {
             error: None,
         };
         let taken = |entry: &Entry| {
-            let mut room = Room::default();
-            let taken = std::iter::repeat_with(|| room.take(entry));
+            let mut budget = Budget::default();
+            let taken = std::iter::repeat_with(|| budget.take(entry));
             taken.take_while(Result::is_ok).count()
         };
-        assert_eq!(taken(&entry), MOST);
+        assert_eq!(taken(&entry), MAX_ENTRIES);
         entry.link = Some(ByteString(vec![b'y'; 99_900]));
-        assert_eq!(taken(&entry), MOST_TEXT / 100_000);
+        assert_eq!(taken(&entry), MAX_TEXT / 100_000);
     }
 }

@@ -1,8 +1,12 @@
-//! Standard output for what comes piece by piece: it may be slow, or a terminal, or gone.
+//! Standard output for results that come piece by piece.
 //!
-//! A thread writes, so that signals, time-outs and the machine's end are heeded while a pager
-//! stands still. What a guest says never reaches a terminal raw: there every control character
-//! but line feed and tab is escaped. A pipe or a file gets every byte as it is.
+//! A thread writes, so that signals, timeouts and the end of the machine are handled while the
+//! reader does not read. On a terminal, control characters but line feeds and tabs are escaped:
+//! a guest's output never reaches it raw. A pipe or a file gets every byte unchanged.
+//!
+//! An image that another machine writes to may be read in the middle of a change, and is then read
+//! again. So its results are held back until all of them are known to be good
+//! ([`StdoutSink::begin`], [`StdoutSink::commit`]).
 
 use std::io;
 
@@ -11,57 +15,54 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::Failure;
 use crate::exit::Status;
-use crate::image::printable::Escaper;
 use crate::launch::block_on;
 use crate::launch::supervisor::{Stopped, Supervisor};
 use crate::machine::phases::Phases;
 use crate::machine::stdio::{self, FlushHandle};
+use crate::text::escape::Escaper;
 
-/// Where a command's results go.
+/// Standard output.
 #[derive(Debug)]
-pub struct Results {
+pub struct StdoutSink {
     sender: mpsc::Sender<Vec<u8>>,
     written: FlushHandle,
     pending: Vec<u8>,
     escaper: Option<Escaper>,
-    /// Nothing is written before all of it is known to be whole.
+    /// Results are held back until they are committed.
     held: bool,
-    /// Something may have been written.
-    told: bool,
-    /// Where the first of the results is to be noted.
+    /// Results were written that were not committed: they cannot be taken back.
+    written_early: bool,
+    /// Where the time of the first output is recorded.
     phases: Option<Phases>,
 }
 
-/// Nothing more can be written: the reader has gone, or there is no room. [`Results::finish`]
+/// Nothing more can be written: the reader is gone, or the disk is full. [`StdoutSink::finish`]
 /// says which.
 #[derive(Debug)]
-pub struct Gone;
+pub struct Closed;
 
-impl From<Gone> for Failure {
-    fn from(_: Gone) -> Self {
+impl From<Closed> for Failure {
+    fn from(_: Closed) -> Self {
         anyhow::anyhow!("standard output is closed").into()
     }
 }
 
 /// How much is collected before it is written.
 const CHUNK: usize = 64 << 10;
-/// How much is held back at most, of an image that somebody else writes to.
+/// The most that is held back.
 const HELD: usize = 16 << 20;
 
-/// Runs a command that writes its results piece by piece, to its end. Must be called on the main
-/// thread, before any other is started.
-///
-/// # Errors
-/// The work's own, or the results cannot be written.
+/// Runs a command that writes to standard output, and waits until all is written. Must be called on
+/// the main thread, before any other is started.
 pub fn run(
-    work: impl AsyncFnOnce(&Mutex<Results>) -> Result<Status, Failure>,
+    work: impl AsyncFnOnce(&Mutex<StdoutSink>) -> Result<Status, Failure>,
 ) -> Result<Status, Failure> {
     block_on(async {
-        // Before there is a thread, which would inherit what is blocked.
+        // Before there is a thread, which would inherit the blocked signals.
         let mut supervisor = Supervisor::new(None)?;
-        let results = Mutex::new(Results::open()?);
+        let results = Mutex::new(StdoutSink::open()?);
         let done = work(&results).await;
-        // A pager may stand still for as long as it likes, and Ctrl-C must end us all the same.
+        // Ctrl-C must end us even if a pager never reads on.
         match supervisor.guard(results.into_inner().finish()).await {
             Ok(Ok(Status::Success)) => done,
             Ok(written) => written,
@@ -70,17 +71,14 @@ pub fn run(
     })
 }
 
-impl Results {
+impl StdoutSink {
     /// Starts the thread.
-    ///
-    /// # Errors
-    /// There is none to be had.
     pub fn open() -> Result<Self, Failure> {
         let (sender, written) = stdio::output().context("starting a thread for the output")?;
         Ok(Self::to(sender, written, stdio::output_is_terminal()))
     }
 
-    /// Results that go elsewhere: to whoever takes what is sent, and tells when it is written.
+    /// A sink that writes elsewhere: `sender` gets the output, and `written` its result.
     pub fn to(sender: mpsc::Sender<Vec<u8>>, written: FlushHandle, is_terminal: bool) -> Self {
         Self {
             sender,
@@ -88,24 +86,21 @@ impl Results {
             pending: Vec::new(),
             escaper: is_terminal.then(Escaper::default),
             held: false,
-            told: false,
+            written_early: false,
             phases: None,
         }
     }
 
-    /// Begins anew: what was held back of an earlier try is forgotten. While another process
-    /// writes to the image everything is held back, as far as it fits, so that it can be.
-    ///
-    /// # Errors
-    /// Something was written already.
+    /// Begins an attempt and discards what was held back of an earlier one. If the image is in use,
+    /// everything is held back up to a limit. Fails if the earlier attempt was written already.
     pub fn begin(&mut self, in_use: bool) -> Result<(), Failure> {
-        if self.told {
+        if self.written_early {
             let error = anyhow::anyhow!(
-                "the image changed while it was read, and some was written already"
+                "the image changed while it was read, and part of the output was written already"
             );
             return Err(Failure::with_mend(
                 error,
-                "do it again, or copy the image first",
+                "try again, or copy the image first",
             ));
         }
         self.pending.clear();
@@ -116,21 +111,18 @@ impl Results {
         Ok(())
     }
 
-    /// The first of the results that come now is noted in `phases`.
+    /// Records the time of the next output in `phases`.
     pub fn mark(&mut self, phases: &Phases) {
         self.phases = Some(phases.clone());
     }
 
-    /// Whether a person reads it.
+    /// Whether standard output is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.escaper.is_some()
     }
 
-    /// Writes bytes, soon.
-    ///
-    /// # Errors
-    /// Nothing more can be written.
-    pub async fn put(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+    /// Adds output.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Closed> {
         if let Some(phases) = self.phases.take_if(|_| !bytes.is_empty()) {
             phases.mark_first("first-output");
         }
@@ -140,54 +132,45 @@ impl Results {
         }
         let enough = if self.held { HELD } else { CHUNK };
         match self.pending.len() >= enough {
-            true => self.write().await,
+            true => self.send().await,
             false => Ok(()),
         }
     }
 
-    /// Writes what there is: it is whole, and what follows has nothing to do with it.
-    ///
-    /// # Errors
-    /// As for `put`.
-    pub async fn keep(&mut self) -> Result<(), Gone> {
+    /// Ends an attempt that succeeded: its output is good.
+    pub async fn commit(&mut self) -> Result<(), Closed> {
         if let Some(escaper) = &mut self.escaper {
             escaper.rest(&mut self.pending);
         }
-        self.write().await?;
-        (self.held, self.told) = (false, false);
+        self.send().await?;
+        (self.held, self.written_early) = (false, false);
         Ok(())
     }
 
-    /// Lets go of what was collected, unless it is held back.
-    ///
-    /// # Errors
-    /// As for `put`.
-    pub async fn flush(&mut self) -> Result<(), Gone> {
+    /// Writes what was collected, unless it is held back.
+    pub async fn flush(&mut self) -> Result<(), Closed> {
         match self.held {
             true => Ok(()),
-            false => self.write().await,
+            false => self.send().await,
         }
     }
 
-    async fn write(&mut self) -> Result<(), Gone> {
+    async fn send(&mut self) -> Result<(), Closed> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        (self.held, self.told) = (false, true);
+        (self.held, self.written_early) = (false, true);
         let chunk = std::mem::take(&mut self.pending);
-        self.sender.send(chunk).await.map_err(|_| Gone)
+        self.sender.send(chunk).await.map_err(|_| Closed)
     }
 
-    /// Waits until all is written. A reader that went away ends us as SIGPIPE would.
-    ///
-    /// # Errors
-    /// It cannot be written.
+    /// Waits until all is written. A reader that is gone ends us as SIGPIPE would.
     pub async fn finish(mut self) -> Result<Status, Failure> {
         if let Some(escaper) = &mut self.escaper {
             escaper.rest(&mut self.pending);
         }
-        // Why it failed is told below.
-        let _ = self.write().await;
+        // The thread says why it failed.
+        let _ = self.send().await;
         drop(self.sender);
         match self.written.await {
             Ok(Ok(())) => Ok(Status::Success),

@@ -1,25 +1,23 @@
-//! Entries as `ls` and `ls -l` of GNU show them, in the C locale and in UTC.
+//! Entries as GNU `ls` and `ls -l` print them, in the C locale and in UTC.
 
-use std::collections::BTreeMap;
-
-use super::names::Names;
-use crate::commands::utc;
+use super::accounts::AccountNames;
 use crate::guest::wire::{Entry, FileKind, Stat};
-use crate::image::printable::{Plain, as_path};
+use crate::text::escape::{Plain, as_path};
+use crate::text::{table, time};
 
-/// How entries are shown.
+/// How entries are printed.
 #[derive(Clone, Debug)]
 pub struct Style<'a> {
-    /// Names of users and groups; numbers where there are none.
-    pub names: &'a Names,
-    /// Seconds since 1970.
+    /// Names of users and groups.
+    pub names: &'a AccountNames,
+    /// The time now, in seconds since 1970.
     pub now: i64,
-    /// Names are escaped: a person's terminal shows them.
+    /// Escape file names, for a terminal.
     pub escaped: bool,
 }
 
 impl Style<'_> {
-    /// A name, as it may be shown.
+    /// A file name, escaped if it has to be.
     pub fn name(&self, name: &[u8]) -> Vec<u8> {
         match self.escaped {
             true => Plain(as_path(name)).to_string().into_bytes(),
@@ -37,27 +35,16 @@ impl Style<'_> {
         out
     }
 
-    /// A line for each, in columns as wide as their widest.
+    /// One entry a line, in columns.
     pub fn long(&self, entries: &[Entry]) -> Vec<u8> {
-        let rows: Vec<_> = entries
+        let rows = entries
             .iter()
-            .map(|entry| self.columns(entry.stat.as_ref()))
-            .collect();
-        let mut widths: BTreeMap<usize, usize> = BTreeMap::new();
-        for (column, text) in rows.iter().flat_map(|row| row.iter().enumerate()) {
-            let width = widths.entry(column).or_default();
-            *width = (*width).max(text.chars().count());
-        }
+            .map(|entry| self.columns(entry.stat.as_ref()));
+        let lines = table::align(&rows.collect::<Vec<_>>(), &[OWNER, GROUP]);
         let mut out = Vec::new();
-        for (entry, row) in entries.iter().zip(&rows) {
-            for (column, text) in row.iter().enumerate() {
-                let width = widths.get(&column).copied().unwrap_or_default();
-                let cell = match column {
-                    OWNER | GROUP => format!("{text:<width$} "),
-                    _ => format!("{text:>width$} "),
-                };
-                out.extend_from_slice(cell.as_bytes());
-            }
+        for (entry, line) in entries.iter().zip(lines) {
+            out.extend_from_slice(line.as_bytes());
+            out.push(b' ');
             out.extend(self.name(&entry.path.0));
             if let Some(target) = &entry.link {
                 out.extend_from_slice(b" -> ");
@@ -90,7 +77,7 @@ impl Style<'_> {
             self.names.user(stat.uid),
             self.names.group(stat.gid),
             size,
-            utc::as_ls(stat.modified.0, self.now),
+            time::as_ls(stat.modified.0, self.now),
         ]
     }
 }
@@ -98,7 +85,7 @@ impl Style<'_> {
 const OWNER: usize = 2;
 const GROUP: usize = 3;
 
-/// The line before a directory's entries: what they take, in KiB.
+/// The line before a directory's entries: the sum of their disk usage in KiB.
 pub fn total(entries: &[Entry]) -> String {
     let blocks = entries.iter().filter_map(|entry| entry.stat.as_ref());
     let blocks = blocks.fold(0_u64, |sum, stat| sum.saturating_add(stat.blocks));
@@ -118,7 +105,7 @@ pub fn mode(kind: FileKind, mode: u32) -> String {
         FileKind::Other => '?',
     };
     let mut out = String::from(kind);
-    // The set-id and sticky bits stand where the matching right to execute stands.
+    // The set-id and sticky bits replace the `x` of their class.
     for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
         let rights = mode >> shift & 0o7;
         out.push(if rights & 4 > 0 { 'r' } else { '-' });
