@@ -1,8 +1,8 @@
-/* The time from a launcher's start to its exec of QEMU, without a tracer.
- *   DIR/start PROGRAM ARG...   notes the moment in DIR/started and becomes PROGRAM
- *   DIR/qemu  ARG...           stands for QEMU: adds the nanoseconds since then as a line
- *                              to DIR/times and ends
- * One program under two names, as both must read the same clock in the same way. */
+/* Measures the time from a launcher's start to its exec of QEMU, without a tracer.
+ *   DIR/start PROGRAM ARG...   writes the current time to DIR/started and executes PROGRAM
+ *   DIR/qemu  ARG...           takes the place of QEMU: appends the nanoseconds since then as
+ *                              a line to DIR/times and exits
+ * One program under two names, so that both read the same clock in the same way. */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +18,7 @@ int main(int argc, char **argv) {
     ssize_t length = readlink("/proc/self/exe", directory, sizeof directory - 1);
     if (length < 0) return 2;
     directory[length] = 0;
-    /* Two hard links to one file: what we are called is the last part of our own path. */
+    /* Two hard links to one file: our name is the last part of our own path. */
     char *name = strrchr(directory, '/');
     *name++ = 0;
     if (chdir(directory)) return 2;

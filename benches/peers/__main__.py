@@ -2,9 +2,9 @@
 
     python3 benches/peers --bivouac PROGRAM --image QCOW2 --root EXT4 --scratch DIR --out JSON
 
-Each round goes through all contenders in turn, so that noise meets all alike. The fast ones
-run in all rounds and once more, untimed, to have their memory sampled; the slow ones run in
---slow-rounds, with a sample a second. All run without /dev/kvm (see `without-kvm`).
+Each round runs all contenders in turn, so that noise affects all alike. Fast ones run in all
+rounds, and once more, untimed, to sample their memory; slow ones run in --slow-rounds, with one
+sample per second. All run without /dev/kvm (see `without-kvm`).
 """
 
 import argparse
@@ -18,7 +18,7 @@ import time
 import contenders
 import measure
 
-# Seconds for one run.
+# Time limit of a run, in seconds.
 LIMIT = 300.0
 FIRST = "first run"
 

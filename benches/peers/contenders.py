@@ -1,4 +1,4 @@
-"""Who is measured at what: each job with bivouac's command and those of the peers."""
+"""The jobs, each with the command of bivouac and those of the other tools."""
 
 import glob
 import os
@@ -12,19 +12,19 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 @dataclass
 class Contender:
-    """One command that does a job. `slow` ones are run in fewer rounds."""
+    """A command that does a job. Those marked `slow` are run in fewer rounds."""
 
     name: str
     command: list
-    # What stdout has to hold.
+    # Text that stdout must contain.
     must: str = ""
     slow: bool = False
-    # stdout is watched for this, and the run ends where it comes.
+    # If set, the run ends when this text appears on stdout.
     until: str | None = None
     at_once: int = 1
-    # How often the command repeats its work, one after the other.
+    # How many times the command repeats its work.
     in_a_row: int = 1
-    # Its first run makes a template or fills a cache, and is not counted.
+    # The first run builds a template or fills a cache, and is not counted.
     first_apart: bool = False
     note: str = ""
 

@@ -1,4 +1,4 @@
-"""Runs commands and says what they took: wall, CPU time and memory, descendants included."""
+"""Runs commands and measures wall time, CPU time and memory, including descendants."""
 
 import ctypes
 import os
@@ -15,17 +15,17 @@ PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass
 class Run:
-    """What one run took. Memory is in MiB."""
+    """The result of one run. Memory is in MiB."""
 
     wall: float
     cpu: float
-    # The largest process of all, as the kernel counts it: exact.
+    # The largest process, as counted by the kernel; exact.
     largest: float
-    # All processes together, shared pages counted once: the largest sum that a sample saw.
+    # Total of all processes, shared pages counted once: the maximum of all samples.
     together: float | None
     # For each QEMU the largest sample.
     qemus: list = field(default_factory=list)
-    # Why the run does not count.
+    # Why the run is not counted.
     failure: str | None = None
     # What outlived its run by more than a second.
     left: list = field(default_factory=list)

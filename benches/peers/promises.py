@@ -1,4 +1,5 @@
-"""What the comparison has to show, from its result; what was not measured is left out."""
+"""The performance promises of the comparison, checked against its result; promises that were
+not measured are omitted."""
 
 
 def promises(result):
@@ -16,10 +17,10 @@ def promises(result):
         kept.append({"what": what, "limit": limit, "value": value, "kept": is_kept})
 
     def times(what, least, ours, theirs):
-        """`theirs` takes at least so many times as long as `ours`."""
+        """`theirs` takes at least `least` times as long as `ours`."""
         if ours and theirs:
             value = round(theirs / ours, 3)
-            promise(f"{what}: times as fast", f"at least {least}", value, value >= least)
+            promise(f"{what}: speed-up", f"at least {least}", value, value >= least)
 
     guestfish = seconds("cat", "guestfish")
     times("cat, no template, against guestfish", 2, seconds("cat", "bivouac, no template"), guestfish)

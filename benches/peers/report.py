@@ -1,9 +1,9 @@
-"""The results of a benchmark's parts as one: as data, as Markdown and as a plot.
+"""Combines the results of a benchmark's parts: as JSON, as Markdown and as a plot.
 
     python3 benches/peers/report.py MACHINE ROUNDS WORK OUT
 
-WORK holds launcher.json and peers.json, or one of them; OUT gets last.json, last.md and
-last.svg. The table is printed too. Exit status 1 where a promise is not kept.
+WORK contains launcher.json, peers.json or both; last.json, last.md and last.svg are written
+to OUT. The Markdown is also printed. Exits with 1 if a promise is not kept.
 """
 
 import json
@@ -14,12 +14,12 @@ from html import escape
 
 from promises import promises
 
-# The plot's measures in pixels.
+# Dimensions of the plot in pixels.
 WIDTH, LABELS, VALUES, ROW, TITLE = 900, 230, 170, 20, 34
 
 
 def number(value):
-    """Three figures that count: enough, and no more than there are."""
+    """Three significant digits."""
     if value is None:
         return "-"
     digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
@@ -43,16 +43,16 @@ def markdown(result):
 def peers(result):
     lines = ["", "## Against other tools", ""]
     lines.append(
-        f"One image (Debian 12, qcow2) for all, TCG for all, no tool's options but what the job needs. "
-        f"{result['rounds']} rounds through all contenders in turn; {result['slow_rounds']} for those "
-        "that take long. Wall is the median, with the least and the most; CPU is user and system time "
-        "with all children; memory is the largest process alone, and all processes together (shared "
-        "pages once); the last column is how many times as long as bivouac's first line it took."
+        f"All tools use the same image (Debian 12, qcow2) and TCG, with only the options that the job "
+        f"needs. {result['rounds']} rounds, with all tools in turn; {result['slow_rounds']} for slow "
+        "ones. Wall time is the median, with minimum and maximum. CPU is user and system time including "
+        "children. Memory is that of the largest process, and the total of all processes (shared pages "
+        "counted once). The last column is the time relative to the first line of bivouac."
     )
     for job in result["jobs"]:
         lines += ["", f"### {job['title']}", ""]
         if job["results"]:
-            lines.append("| | runs | wall, s | least..most | CPU, s | largest, MiB | together, MiB | times |")
+            lines.append("| | runs | wall, s | min..max | CPU, s | largest, MiB | total, MiB | relative |")
             lines.append("|---|---|---|---|---|---|---|---|")
         notes = []
         for row in job["results"]:
@@ -75,7 +75,7 @@ def peers(result):
 
 
 def plot(result):
-    """Bars on a logarithmic scale: what takes a hundred times as long is seen beside the other."""
+    """Bars on a logarithmic scale, since times differ by factors of a hundred."""
     jobs = [
         (job["title"], [row for row in job["results"] if row["median_s"]])
         for job in (result.get("peers") or {"jobs": []})["jobs"]
