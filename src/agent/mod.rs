@@ -1,9 +1,9 @@
 //! The program inside the guest: this same binary under another name, or as process 1. It speaks
 //! [`crate::guest::wire`] with the host, and needs no file of the guest besides itself.
 //!
-//! One thread with one poll(2): [`event_loop`] reads the port, [`requests`] starts processes, and
-//! [`streams`] move bytes. Whatever may block, such as reading a disk, runs in a forked process
-//! ([`worker`]), which uses [`files`], [`inject`], [`mount`] and [`block`]. Memory is constant: one
+//! One thread with one poll(2): `event_loop` reads the port, `requests` starts processes, and
+//! `streams` move bytes. Whatever may block, such as reading a disk, runs in a forked process
+//! (`worker`), which uses `files`, `inject`, `mount` and [`block`]. Memory is constant: one
 //! window for each stream and one buffer for the port.
 //!
 //! The agent must not panic: as process 1 its end would be a kernel panic.

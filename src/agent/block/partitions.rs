@@ -27,8 +27,8 @@ pub struct PartitionEntry {
 /// A table, and its entries by partition number.
 type Found = (Table, BTreeMap<u32, PartitionEntry>);
 
-/// Reads the partition table of a disk with logical sectors of `sector` bytes; `None` if there
-/// is none, or none that makes sense.
+/// Reads the partition table of a disk with logical sectors of `sector` bytes; `None` if it has no
+/// plausible one.
 pub fn read(disk: &dyn ReadAt, sector: u64) -> Option<Found> {
     gpt(disk, sector).or_else(|| mbr(disk, sector))
 }
