@@ -5,6 +5,7 @@ pub mod bivouac;
 pub mod den;
 pub mod guests;
 pub mod images;
+pub mod made;
 pub mod pty;
 pub mod residue;
 pub mod script;
