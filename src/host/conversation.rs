@@ -1,6 +1,8 @@
 //! A QEMU without a machine, and a conversation with it over QMP, line by line, each answer
 //! awaited before the next question. For `probe`; a machine's QMP is `machine::qmp`'s alone.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;

@@ -1,6 +1,8 @@
 //! Where an overlay may live: a directory whose filesystem takes files without a name, its kind
 //! and its free space. Never leaves a file behind, and never gives one a name that stays.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::env;
 use std::ffi::{CStr, OsString};
 use std::fs::{File, Permissions};

@@ -1,6 +1,8 @@
 //! The QEMU process: started so that it cannot outlive us, reaped, and its last words kept.
 //! Knows nothing of QMP or of disks.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;

@@ -2,6 +2,8 @@
 //! write there may block for as long as the user pleases, and signals and time-outs must be
 //! heeded meanwhile. The threads end with the process.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::io::{self, IsTerminal, Read, Write};
 use std::thread;
 

@@ -1,6 +1,8 @@
 //! The user's terminal: raw while the guest has it, and restored on every way out, even when
 //! bivouac is killed with SIGKILL: a guard process waits for our end. Knows nothing of guests.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -4,6 +4,8 @@
 //! so stands beside the block. Nothing here decides anything: it asks, lends or sets, and
 //! returns what the kernel said.
 
+#![allow(unsafe_code, clippy::disallowed_methods)]
+
 mod agent;
 mod device_mapper;
 mod host;

@@ -84,6 +84,8 @@ pub fn answer(disks: usize) {
     let console = File::options().write(true).open("/dev/console");
     if let (Ok(mut console), Ok(text)) = (console, serde_json::to_string(&answer)) {
         let _ = writeln!(console, "\n{MARK}{text}");
+        // What the serial port has not sent by then is lost when the machine powers off.
+        let _ = nix::sys::termios::tcdrain(&console);
     }
 }
 

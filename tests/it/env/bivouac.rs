@@ -14,8 +14,9 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// However slow the machine: a guest that has not come this far hangs.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+use super::wait;
+
+pub use super::wait::PATIENCE;
 
 /// A command line under construction. Emulated by default: the machines that run these tests
 /// need not have KVM.
@@ -86,13 +87,11 @@ impl Bivouac {
 
     /// Starts it with pipes for all three streams.
     pub fn start(mut self) -> Running {
-        let mut child = self
-            .command
+        self.command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("bivouac starts");
+            .stderr(Stdio::piped());
+        let mut child = wait::spawn(&mut self.command).expect("bivouac starts");
         let stdout = Stream::follow(child.stdout.take().unwrap());
         let stderr = Stream::follow(child.stderr.take().unwrap());
         Running {

@@ -1,6 +1,7 @@
 //! A den: a mount namespace of its own, in which /tmp, /var/tmp, /run and a working directory
-//! are empty and private, so that whatever a run leaves there is seen, and is its own. It
-//! holds copies of bivouac, the tiny guest and its image.
+//! are empty and private, so that whatever a run leaves there is seen, and is its own: wherever
+//! this checkout lies, and whatever else runs. It holds bivouac, copies of the tiny guest and its
+//! image, and a place for templates.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -24,7 +25,12 @@ pub struct Den {
 const SET_UP: &str = r#"
 set -e
 mount -t tmpfs -o size=1g,mode=0755 den /mnt
-mkdir /mnt/work /mnt/overlays /mnt/kept
+mkdir /mnt/work /mnt/overlays /mnt/kept /mnt/cache
+touch /mnt/kept/bivouac
+mount --bind "$1" /mnt/kept/bivouac
+mkdir -p "$2"
+mount --bind "$2" /mnt/cache
+shift 2
 cp --sparse=never "$@" /mnt/kept/
 for directory in /tmp /var/tmp /run; do mount -t tmpfs -o size=64m,mode=1777 den "$directory"; done
 echo ready
@@ -39,13 +45,16 @@ impl Den {
         if !geteuid().is_root() {
             command.arg("--map-root-user");
         }
+        // The program itself and the templates, which are this machine's and no copies: those
+        // that are built in one namespace are valid in the next.
         command.args(["sh", "-c", SET_UP, "sh", env!("CARGO_BIN_EXE_bivouac")]);
+        command.arg(concat!(env!("CARGO_TARGET_TMPDIR"), "/cache-inside"));
         command.args(["tiny-kernel", "tiny-initrd", "tiny.qcow2"].map(guest));
         let mut holder = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("unshare (util-linux)");
+            .expect("unshare (util-linux) starts");
         let mut line = String::new();
         let stdout = holder.stdout.take().unwrap();
         BufReader::new(stdout).read_line(&mut line).unwrap();
@@ -105,6 +114,7 @@ impl Den {
         Bivouac::by(Path::new("nsenter"))
             .args(args)
             .env("TMPDIR", self.inside("overlays"))
+            .env("XDG_CACHE_HOME", self.inside("cache"))
     }
 
     /// The tiny guest in the den, told to do `action`, on its image.

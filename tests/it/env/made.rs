@@ -12,11 +12,12 @@ pub const MIB: u64 = 1 << 20;
 
 /// Runs a program that must succeed; gives its output.
 pub fn run(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .env("PATH", path())
         .env("LVM_SUPPRESS_FD_WARNINGS", "1")
-        .args(args)
-        .output()
+        .args(args);
+    let output = super::wait::output(&mut command)
         .unwrap_or_else(|error| panic!("{program}: {error}: scripts/setup installs it"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {args:?}: {said}");

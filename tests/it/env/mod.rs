@@ -2,11 +2,14 @@
 //! talked to and signalled, and a look at what is left behind.
 
 pub mod bivouac;
+pub mod cases;
 pub mod den;
 pub mod guests;
 pub mod images;
 pub mod made;
 pub mod pty;
+pub mod random;
 pub mod residue;
 pub mod script;
 pub mod trees;
+pub mod wait;

@@ -48,9 +48,11 @@ fn an_identity_changes_when_the_file_does_and_only_then() {
     let chain = resolve(&Request::of(images.path("disk.raw"))).expect("it is accepted");
     let top = chain.top();
     assert_eq!(top.identity_now().expect("fstat"), top.identity());
-    std::thread::sleep(std::time::Duration::from_millis(20));
-    images.patch("disk.raw", 0, b"changed");
-    assert_ne!(top.identity_now().expect("fstat"), top.identity());
+    // The clock of file systems ticks every few milliseconds.
+    crate::env::wait::soon("its time of change differs", || {
+        images.patch("disk.raw", 0, b"changed");
+        top.identity_now().expect("fstat") != top.identity()
+    });
     assert!(
         top.identity_now()
             .expect("fstat")

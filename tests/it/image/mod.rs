@@ -17,6 +17,7 @@ use bivouac::image::Format;
 use bivouac::image::qcow2::{EmptyOverlay, Geometry};
 
 use crate::env::script::write_script;
+use crate::env::wait;
 
 /// A directory of images that goes away with the test; every command runs inside it.
 pub struct Images {
@@ -47,12 +48,9 @@ impl Images {
 
     /// Runs a command of words, here, for at most 30 seconds.
     pub fn command<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W>) -> Output {
-        Command::new("timeout")
-            .arg("30")
-            .args(words)
-            .current_dir(self.dir())
-            .output()
-            .expect("timeout(1) runs")
+        let mut command = Command::new("timeout");
+        command.arg("30").args(words).current_dir(self.dir());
+        wait::output(&mut command).expect("timeout(1) runs")
     }
 
     /// Runs a shell line that has to succeed, and returns its output.

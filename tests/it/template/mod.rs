@@ -1,5 +1,6 @@
 //! The store of templates by itself: no machine is needed for it.
 
+mod image_keys;
 mod store;
 
 use std::fs::File;

@@ -1,12 +1,35 @@
 //! Invariant "Nothing is left behind", while a command runs in an image's root.
 
-use std::time::{Duration, Instant};
-
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
+use crate::env::bivouac::Running;
 use crate::env::den::Den;
 use crate::env::guests::guest;
 use crate::env::residue::{alive, sha256};
+use crate::env::wait::soon;
+
+/// What a signal ends, and how.
+type Way = fn(&mut Running, Pid);
+
+const WAYS: [(&str, Way); 4] = [
+    ("the launcher is killed", |launcher, _| {
+        launcher.signal(Signal::SIGKILL)
+    }),
+    ("QEMU is killed", |_, qemu| {
+        kill(qemu, Signal::SIGKILL).unwrap()
+    }),
+    ("both are killed", |launcher, qemu| {
+        launcher.signal(Signal::SIGKILL);
+        kill(qemu, Signal::SIGKILL).unwrap();
+    }),
+    ("two signals", |launcher, _| {
+        launcher.signal(Signal::SIGTERM);
+        // The first must have come to the command before the second is sent, or they are one.
+        launcher.wait_for("told to end");
+        launcher.signal(Signal::SIGTERM);
+    }),
+];
 
 #[test]
 fn nothing_is_left_when_it_ends_while_a_command_writes() {
@@ -14,27 +37,9 @@ fn nothing_is_left_when_it_ends_while_a_command_writes() {
     std::fs::copy(guest("box.qcow2"), den.path("kept/box.qcow2")).unwrap();
     let before = sha256(&den.path("kept/box.qcow2"));
     let free = den.free();
-    type Way = fn(nix::unistd::Pid, nix::unistd::Pid);
-    let ways: [(&str, Way); 4] = [
-        ("the launcher is killed", |launcher, _| {
-            kill(launcher, Signal::SIGKILL).unwrap();
-        }),
-        ("QEMU is killed", |_, qemu| {
-            kill(qemu, Signal::SIGKILL).unwrap()
-        }),
-        ("both are killed", |launcher, qemu| {
-            kill(launcher, Signal::SIGKILL).unwrap();
-            kill(qemu, Signal::SIGKILL).unwrap();
-        }),
-        ("two signals", |launcher, _| {
-            kill(launcher, Signal::SIGTERM).unwrap();
-            // The first must be heeded before the second comes, or they are one.
-            std::thread::sleep(Duration::from_millis(500));
-            kill(launcher, Signal::SIGTERM).unwrap();
-        }),
-    ];
-    for (name, way) in ways {
-        let script = "trap '' TERM; echo go; while :; do dd if=/dev/urandom of=/root/f bs=1M count=8; sync; done";
+    for (name, way) in WAYS {
+        let script = "trap 'echo told to end' TERM; \
+             while :; do dd if=/dev/urandom of=/root/f bs=1M count=8; sync; echo wrote; done";
         let mut running = den
             .bivouac()
             .arg("chroot")
@@ -42,18 +47,13 @@ fn nothing_is_left_when_it_ends_while_a_command_writes() {
             .args(["--", "sh", "-c", script])
             .start();
         let qemu = running.qemu();
-        running.wait_for("go");
-        std::thread::sleep(Duration::from_millis(300));
-        way(running.pid(), qemu);
-        let since = Instant::now();
+        running.wait_for("wrote");
+        way(&mut running, qemu);
         running.wait();
-        while alive(qemu) || den.free() < free {
-            assert!(
-                since.elapsed() < Duration::from_secs(1),
-                "{name}: QEMU or its overlay is left"
-            );
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        soon(&format!("QEMU is gone: {name}"), || !alive(qemu));
+        soon(&format!("its overlay is gone: {name}"), || {
+            den.free() >= free
+        });
         assert!(den.residue().is_empty(), "{name}: {:?}", den.residue());
         assert_eq!(sha256(&den.path("kept/box.qcow2")), before, "{name}");
     }

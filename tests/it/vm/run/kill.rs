@@ -2,7 +2,7 @@
 //! it, and then at random instants; after each one the same questions.
 
 use std::os::unix::process::ExitStatusExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -11,10 +11,9 @@ use nix::unistd::Pid;
 
 use crate::env::bivouac::{Finished, Running};
 use crate::env::den::Den;
+use crate::env::random::Random;
 use crate::env::residue::{alive, sha256};
-
-/// The promise: after this long nothing is left.
-const GRACE: Duration = Duration::from_secs(1);
+use crate::env::wait::soon;
 
 #[derive(Clone, Copy, Debug)]
 enum Way {
@@ -111,17 +110,6 @@ fn died(finished: &Finished, how: &str) {
     assert!(finished.stderr.contains(how), "{finished:?}");
 }
 
-/// Waits until `done`, but no longer than the promise.
-fn within_grace(since: Instant, what: &str, done: impl Fn() -> bool) {
-    while !done() {
-        assert!(
-            since.elapsed() < GRACE,
-            "after {GRACE:?} still not so: {what}"
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 /// One cell of the matrix.
 fn cell(den: &Den, way: Way, phase: Phase, delay: Duration) {
     let before = sha256(&den.image());
@@ -132,12 +120,11 @@ fn cell(den: &Den, way: Way, phase: Phase, delay: Duration) {
     std::thread::sleep(delay);
     let may_have_ended = phase == Phase::Shutdown || !delay.is_zero();
     way.go(&running, qemu);
-    let since = Instant::now();
     let finished = running.wait();
     way.check(&finished, may_have_ended);
     let cell = format!("{way:?} at {phase:?}");
-    within_grace(since, &format!("{cell}: QEMU is gone"), || !alive(qemu));
-    within_grace(since, &format!("{cell}: the space is given back"), || {
+    soon(&format!("QEMU is gone: {cell}"), || !alive(qemu));
+    soon(&format!("the space is given back: {cell}"), || {
         den.free() >= free
     });
     let residue = den.residue();
@@ -212,20 +199,9 @@ fn nothing_is_left_after_sighup() {
 }
 
 /// Twenty rounds in two tests, so that two cores share them.
-fn random_rounds(salt: u64) {
+fn random_rounds() {
     let den = Den::new();
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
-    let mut seed = (now.as_nanos() as u64 ^ salt) | 1;
-    println!("seed {seed}");
-    let mut random = |below: u64| {
-        // xorshift64: any instant will do.
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed % below
-    };
+    let mut random = Random::new();
     let ways = [
         Way::KillLauncher,
         Way::KillQemu,
@@ -237,15 +213,15 @@ fn random_rounds(salt: u64) {
         Way::End(Signal::SIGHUP),
     ];
     for _ in 0..10 {
-        let way = ways[random(ways.len() as u64) as usize];
-        let phase = [Phase::Start, Phase::Shutdown][random(2) as usize];
+        let way = random.of(&ways);
+        let phase = random.of(&[Phase::Start, Phase::Shutdown]);
         // A shutdown is over in an instant; everything else takes its time.
         let longest = if phase == Phase::Start {
             5_000_000
         } else {
             5_000
         };
-        let delay = Duration::from_micros(random(longest));
+        let delay = Duration::from_micros(random.below(longest));
         println!("{way:?} {delay:?} after {phase:?}");
         cell(&den, way, phase, delay);
     }
@@ -253,10 +229,10 @@ fn random_rounds(salt: u64) {
 
 #[test]
 fn nothing_is_left_whatever_the_instant_first_half() {
-    random_rounds(0);
+    random_rounds();
 }
 
 #[test]
 fn nothing_is_left_whatever_the_instant_second_half() {
-    random_rounds(0x9e37_79b9_7f4a_7c15);
+    random_rounds();
 }

@@ -1,7 +1,7 @@
 //! Before a command: an appliance prepares the overlay. Nothing is left behind of it, whenever it
 //! ends, and an image that holds nothing to prepare is refused.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 
@@ -9,6 +9,7 @@ use crate::env::bivouac::Bivouac;
 use crate::env::den::Den;
 use crate::env::guests::guest;
 use crate::env::residue::{alive, sha256};
+use crate::env::wait::soon;
 
 #[test]
 fn an_image_without_a_system_is_refused_before_anything_boots() {
@@ -50,15 +51,11 @@ fn nothing_is_left_when_it_ends_while_an_overlay_is_seeded() {
         std::thread::sleep(Duration::from_millis(moment));
         // On a fast machine it may be over by now: then it was refused, and left nothing either.
         let _ = kill(running.pid(), signal);
-        let since = Instant::now();
         running.wait();
-        while alive(qemu) || den.free() < free {
-            assert!(
-                since.elapsed() < Duration::from_secs(1),
-                "{moment} ms: QEMU or its overlay is left"
-            );
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        soon(&format!("QEMU is gone, {moment} ms"), || !alive(qemu));
+        soon(&format!("its overlay is gone, {moment} ms"), || {
+            den.free() >= free
+        });
         assert!(den.residue().is_empty(), "{moment}: {:?}", den.residue());
         assert_eq!(sha256(&image), before, "{moment} ms");
     }

@@ -128,12 +128,14 @@ fn a_suspended_run_gives_the_shell_its_terminal_and_stops_the_guest_until_fg() {
 fn ctrl_z_before_the_guest_runs_stops_the_run_and_does_not_end_it() {
     let dir = tempfile::tempdir().unwrap();
     let slow = dir.path().join("slow-qemu");
-    let (asleep, run) = (dir.path().join("asleep"), run_tiny("poweroff").command());
+    let (asleep, go) = (dir.path().join("asleep"), dir.path().join("go"));
+    let run = run_tiny("poweroff").command();
     write_script(
         &slow,
         &format!(
-            "touch {}; sleep 3; exec qemu-system-x86_64 \"$@\"",
-            asleep.display()
+            "touch {}; until [ -e {} ]; do sleep 0.1; done; exec qemu-system-x86_64 \"$@\"",
+            asleep.display(),
+            go.display()
         ),
     );
     let words = std::iter::once(run.get_program()).chain(run.get_args());
@@ -154,6 +156,7 @@ fn ctrl_z_before_the_guest_runs_stops_the_run_and_does_not_end_it() {
     terminal.press("\u{1a}");
     terminal.wait_until("bivouac is stopped", |_| OnTerminal::state(bivouac) == 'T');
     terminal.wait_for("Stopped");
+    std::fs::write(go, "").unwrap();
     terminal.press("fg; echo \"status=$?\"\r");
     terminal.wait_for("tiny: ready");
     terminal.wait_for("status=0");
@@ -173,8 +176,10 @@ fn a_run_that_is_started_in_the_background_waits_for_fg_and_gives_back_the_shell
         .map(|word| format!("'{}'", word.to_string_lossy()))
         .collect();
     let script = dir.path().join("run");
-    // Late enough for the shell to be back at its prompt.
-    write_script(&script, &format!("sleep 1; exec {}", line.join(" ")));
+    // Not before the shell is back at its prompt.
+    let go = dir.path().join("go");
+    let wait = format!("until [ -e {} ]; do sleep 0.1; done", go.display());
+    write_script(&script, &format!("{wait}; exec {}", line.join(" ")));
     let mut shell = Command::new("bash");
     shell
         .args(["--norc", "--noprofile", "-i"])
@@ -184,6 +189,10 @@ fn a_run_that_is_started_in_the_background_waits_for_fg_and_gives_back_the_shell
     let mut terminal = OnTerminal::start(shell);
     terminal.wait_for("prompt$ ");
     terminal.press(&format!("{} &\r", script.display()));
+    terminal.wait_until("the shell asks again", |this| {
+        this.seen().matches("prompt$ ").count() > 1
+    });
+    std::fs::write(go, "").unwrap();
     terminal.wait_until("it is stopped", |this| {
         let jobs = children(this.pid());
         !jobs.is_empty() && OnTerminal::state(jobs[0]) == 'T'

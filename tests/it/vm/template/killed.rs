@@ -1,7 +1,7 @@
 //! The kill matrix while a template is built: nothing that is half built is ever used, and
 //! nothing stays but what the next builder sweeps away.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -9,6 +9,7 @@ use super::{chroot, only_template, templates, was_restored};
 use crate::env::bivouac::children;
 use crate::env::guests::guest;
 use crate::env::residue::alive;
+use crate::env::wait::{patiently, soon};
 
 /// When the builder is killed: so long after the template's files appear, or after its start.
 #[derive(Clone, Copy, Debug)]
@@ -36,22 +37,14 @@ fn a_builder_that_is_killed_leaves_nothing_that_is_used() {
     ];
     for instant in instants {
         let running = chroot(home.path(), image, "cat /etc/hostname").start();
-        let start = Instant::now();
         let wait = match instant {
             Started(wait) => wait,
             Written(wait) => {
-                let written = || {
-                    let entries = std::fs::read_dir(templates(home.path()))
-                        .into_iter()
-                        .flatten();
-                    entries
-                        .flatten()
-                        .any(|entry| entry.path().join("memory").exists())
-                };
-                while !written() {
-                    assert!(start.elapsed() < Duration::from_secs(200));
-                    std::thread::sleep(Duration::from_millis(1));
-                }
+                patiently("the template is written", || {
+                    let entries = std::fs::read_dir(templates(home.path()));
+                    let mut entries = entries.into_iter().flatten().flatten();
+                    entries.any(|entry| entry.path().join("memory").exists())
+                });
                 wait
             }
         };
@@ -59,11 +52,9 @@ fn a_builder_that_is_killed_leaves_nothing_that_is_used() {
         let started = children(running.pid());
         running.signal(Signal::SIGKILL);
         running.wait();
-        let deadline = Instant::now() + Duration::from_secs(1);
-        while started.iter().any(|pid| alive(*pid)) {
-            assert!(Instant::now() < deadline, "{instant:?} left a process");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        soon(&format!("its processes are gone: {instant:?}"), || {
+            !started.iter().any(|pid| alive(*pid))
+        });
         // A template that has its name is whole: it is not built again.
         let names = std::fs::read_dir(templates(home.path()))
             .into_iter()

@@ -3,7 +3,6 @@
 mod cold;
 mod damaged;
 mod distinct;
-mod keys;
 mod killed;
 mod restored;
 
@@ -12,7 +11,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use bivouac::template::manifest::Manifest;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -24,6 +22,7 @@ use super::templates;
 use crate::env::bivouac::{Bivouac, Finished};
 use crate::env::guests::{guest, tiny};
 use crate::env::residue::{alive, files, sha256};
+use crate::env::wait::soon;
 
 /// A shell on the console, a network that is up and has leased an address, a host name, all before it is saved.
 const INITTAB: &str = "::sysinit:/bin/mount -t proc proc /proc
@@ -147,11 +146,9 @@ impl Camp {
     /// Nothing is left of runs beside the store: no process of `started`, no file.
     #[track_caller]
     fn is_clean(&self, started: &[Pid]) {
-        let deadline = Instant::now() + Duration::from_secs(1);
-        while started.iter().any(|pid| alive(*pid)) {
-            assert!(Instant::now() < deadline, "left a process of {started:?}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        soon(&format!("none is left of {started:?}"), || {
+            !started.iter().any(|pid| alive(*pid))
+        });
         let left = files(&[&self.path("tmp")]);
         assert!(left.is_empty(), "{left:?}");
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::{Camp, distinct};
 use crate::env::bivouac::children;
+use crate::env::cases::Cases;
 
 /// Each in the machine that the first has saved.
 #[test]
@@ -24,12 +25,22 @@ fn clones_are_the_machine_that_was_booted_and_leave_their_template_as_it_was() {
     let template = camp.template();
     let digests = digests(&template);
 
-    writes_are_a_clones_own(&camp);
-    distinct::at_the_same_moment(&camp);
-    distinct::by_name(&camp);
-    distinct::in_the_network(&camp);
-    is_cut_short(&camp);
-    has_its_console(&camp);
+    let checks: [(&str, fn(&Camp)); 6] = [
+        ("its writes are its own", writes_are_a_clones_own),
+        (
+            "two differ at the same moment",
+            distinct::at_the_same_moment,
+        ),
+        ("two differ by their names", distinct::by_name),
+        ("its network goes on", distinct::in_the_network),
+        ("it is cut short at any instant", is_cut_short),
+        ("it has its console", has_its_console),
+    ];
+    let mut cases = Cases::default();
+    for (name, check) in checks {
+        cases.case(name, || check(&camp));
+    }
+    drop(cases);
 
     assert_eq!(self::digests(&template), digests);
     assert_eq!(camp.template(), template);

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bivouac::image::chain::{Chain, Request, resolve};
 use bivouac::machine::plan::{
@@ -11,7 +11,8 @@ use bivouac::machine::plan::{
 use bivouac::template::key::Key;
 
 use crate::args::{disk, layer, plan};
-use crate::env::images::chain_of_three;
+use crate::env::cases::Cases;
+use crate::image::Images;
 
 /// Other content of the same length, and its time put back: as a package manager might.
 fn change(path: &Path) {
@@ -24,20 +25,28 @@ fn change(path: &Path) {
     file.set_modified(modified).unwrap();
 }
 
+/// A chain of three over `base`, which is raw; the name of its top.
+fn chain_of_three(images: &Images) -> PathBuf {
+    images.recording("bottom.qcow2", "base", Some("raw"));
+    images.over("bottom.qcow2", "middle.qcow2");
+    images.over("middle.qcow2", "top.qcow2");
+    images.path("top.qcow2")
+}
+
 #[test]
 fn each_thing_that_a_booted_machine_is_made_of_is_in_its_key() {
-    let dir = tempfile::tempdir().unwrap();
+    let images = Images::new();
     let file = |name: &str| {
-        let path = dir.path().join(name);
-        fs::write(&path, vec![1; 1 << 16]).unwrap();
-        path
+        fs::write(images.path(name), vec![1; 1 << 16]).unwrap();
+        images.path(name)
     };
-    let layers = chain_of_three(dir.path(), &file("base"));
-    let chains = || -> [Chain; 1] { [resolve(&Request::of(layers[0].clone())).unwrap()] };
+    file("base");
+    let top = chain_of_three(&images);
+    let chains = || -> [Chain; 1] { [resolve(&Request::of(top.clone())).unwrap()] };
     let direct = |command_line: &str| {
         Some(DirectKernel {
-            kernel: dir.path().join("kernel"),
-            initrd: Some(dir.path().join("initrd")),
+            kernel: images.path("kernel"),
+            initrd: Some(images.path("initrd")),
             command_line: command_line.into(),
         })
     };
@@ -80,8 +89,9 @@ fn each_thing_that_a_booted_machine_is_made_of_is_in_its_key() {
     };
     assert_eq!(name(&alike), first);
     let mut seen = vec![first];
+    let mut cases = Cases::default();
     let mut is_new = |what: &str, name: String| {
-        assert!(!seen.contains(&name), "{what}");
+        cases.case(what, || assert!(!seen.contains(&name)));
         seen.push(name);
     };
     let other_stage = Key::of_image(&own, &chains(), "basic").unwrap();
@@ -113,7 +123,7 @@ fn each_thing_that_a_booted_machine_is_made_of_is_in_its_key() {
         "middle.qcow2",
         "top.qcow2",
     ] {
-        change(&dir.path().join(path));
+        change(&images.path(path));
         is_new(path, name(own));
     }
 }
