@@ -1,6 +1,6 @@
 //! The examples of looking into images do what they say: each line of the README's section and of
 //! the commands' manual pages is typed into a shell. (The others are parsed by `examples`; what
-//! boots Debian is run once, by `run::command`.)
+//! boots Debian is run by `vm::run::debian`.)
 
 use std::fs;
 

@@ -1,7 +1,6 @@
 //! `bivouac run` with real guests.
 
 mod buses;
-mod command;
 mod console;
 mod debian;
 mod ends;

@@ -18,8 +18,14 @@ fn run(options: &[&str], command: &[&str]) -> Bivouac {
         .args(command)
 }
 
+/// The same in a clone of the box that has booted once for all: what a command's end means is
+/// the same there, and a clone is there at once.
+fn warm(options: &[&str], command: &[&str]) -> Bivouac {
+    run(&[&["--warm"], options].concat(), command)
+}
+
 fn ends(script: &str, status: i32, said: &str) -> Finished {
-    let finished = run(&[], &["sh", "-c", script]).output();
+    let finished = warm(&[], &["sh", "-c", script]).output();
     assert_eq!(finished.code(), Some(status), "{script}: {finished:?}");
     assert!(finished.stderr.contains(said), "{script}: {finished:?}");
     finished
@@ -49,7 +55,7 @@ fn a_command_that_cannot_be_invoked_gives_126_or_127() {
         ("no-such-program", 127, "not found in the guest"),
         ("/bin/not-a-program", 126, "cannot be executed in the guest"),
     ] {
-        let finished = run(&[], &[program]).output();
+        let finished = warm(&[], &[program]).output();
         assert_eq!(finished.code(), Some(status), "{program}: {finished:?}");
         assert!(finished.stderr.contains(said), "{program}: {finished:?}");
     }
@@ -57,21 +63,27 @@ fn a_command_that_cannot_be_invoked_gives_126_or_127() {
 
 #[test]
 fn a_crash_under_a_command_is_122_at_once_and_says_why() {
-    ends(
-        "echo c > /proc/sysrq-trigger; sleep 1000",
-        122,
-        "Kernel panic - not syncing: sysrq",
-    );
+    let script = "echo c > /proc/sysrq-trigger; sleep 1000";
+    let said = "Kernel panic - not syncing: sysrq";
+    ends(script, 122, said);
+    // And in a machine that was booted for it.
+    let finished = run(&[], &["sh", "-c", script]).output();
+    assert_eq!(finished.code(), Some(122), "{finished:?}");
+    assert!(finished.stderr.contains(said), "{finished:?}");
     ends("reboot -f; sleep 1000", 122, "reset");
     ends("poweroff -f; sleep 1000", 122, "powered off");
 }
 
 #[test]
 fn a_time_out_is_124_and_a_qemu_that_is_killed_is_123() {
-    let finished = run(&["--timeout", "40"], &["sleep", "1000"]).output();
+    assert_eq!(warm(&[], &["true"]).output().code(), Some(0));
+    let mut running = warm(&["--timeout", "10"], &["sh", "-c", "echo here; sleep 1000"]).start();
+    // Not before the command runs: a clone is there in a second.
+    running.wait_for("here");
+    let finished = running.wait();
     assert_eq!(finished.code(), Some(124), "{finished:?}");
 
-    let mut running = run(&[], &["sh", "-c", "echo here; sleep 1000"]).start();
+    let mut running = warm(&[], &["sh", "-c", "echo here; sleep 1000"]).start();
     running.wait_for("here");
     let qemu = crate::env::bivouac::children(running.pid());
     kill(qemu[0], Signal::SIGKILL).unwrap();
@@ -94,7 +106,7 @@ fn trees_go_in_and_come_out_as_they_are() {
     let options = ["--copy-in", &copy_in, "--copy-out", &copy_out];
     let script = "stat -c %s /root/in/sparse; cat /root/in/d99/link; exit 3";
     // Also where the command fails.
-    let finished = run(&options, &["sh", "-c", script]).output();
+    let finished = warm(&options, &["sh", "-c", script]).output();
     assert_eq!(finished.code(), Some(3), "{finished:?}");
     assert_eq!(finished.stdout, "10737418240\n99 1\n", "{finished:?}");
     trees::assert_same(&back, &tree);

@@ -36,12 +36,15 @@ fn only_template(home: &Path) -> PathBuf {
     found[0].clone()
 }
 
-/// Whether the report names the template that the appliance was restored from.
+/// Whether the appliance was restored: from the template that the report names, or from the memory
+/// of the one that this command has just built.
 fn was_restored(finished: &Finished) -> bool {
-    finished.inspected()["template"].is_string()
+    let inspected = finished.inspected();
+    let phase = |name: &str| inspected["phases"][name].is_number();
+    inspected["template"].is_string() || (phase("built") && phase("restored"))
 }
 
-/// Whether the appliance was booted for this command, and no template was used.
+/// Whether the appliance was booted for this command.
 fn was_booted(finished: &Finished) -> bool {
-    finished.inspected()["template"].is_null()
+    !was_restored(finished)
 }
