@@ -34,7 +34,7 @@ const NAMES: &[&str] = &[
     "Theirs", "vacant", "UseOfMemory", "Abilities", "kvm_trial", "crawls", "Asker", "ChosenBy", "Opened",
     "opened.rs", "NamedBy", "Stated", "Beneath", "anew", "Collected", "Extracted",
     // tests
-    "Den",
+    "MountNs",
 ];
 
 /// The parts of an identifier or word, in small letters: `withMend_once` is `with`, `mend`, `once`.

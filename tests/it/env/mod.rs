@@ -3,10 +3,10 @@
 
 pub mod bivouac;
 pub mod cases;
-pub mod den;
 pub mod guests;
 pub mod images;
 pub mod made;
+pub mod mount_ns;
 pub mod pty;
 pub mod random;
 pub mod residue;

@@ -219,7 +219,7 @@ async fn a_debian_like_tree_shows_what_it_is() {
     write_files(
         root,
         &[
-            ("etc/hostname", "camp\n"),
+            ("etc/hostname", "core\n"),
             (
                 "etc/passwd",
                 "root:x:0:0::/root:/bin/bash\nd:x:1:1::/:/usr/sbin/nologin\n",

@@ -150,7 +150,7 @@ fn a_report_is_shown_to_people_and_to_programs() {
     report.image = "disk.img".into();
     let facts = Facts {
         architecture: Some("x86_64".to_owned()),
-        hostname: Some("camp".to_owned()),
+        hostname: Some("core".to_owned()),
         init: Some("systemd"),
         kernels: vec![
             Kernel {

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::partitioned::{OS, first_disk, second_disk};
 use crate::env::bivouac::Bivouac;
+use crate::env::cases::Cases;
 use crate::env::made::{empty, filesystem, lvm, mirror, mounted, run, tree, write_files};
 
 /// What the agent says of these disks, which have the serial numbers d0, d1 and so on.
@@ -99,115 +100,132 @@ fn one_system_over_many_disks_is_found_and_mounted_as_its_fstab_says() {
     ];
     let answer = survey(dir, &disks);
     let said = &answer["survey"];
-    let kinds: Vec<_> = said["disks"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|disk| {
-            let part = |part: &Value| part["content"]["kind"].as_str().unwrap_or("-").to_owned();
-            let parts = disk["partitions"].as_array().unwrap().iter().map(part);
-            let parts: Vec<_> = std::iter::once(part(disk)).chain(parts).collect();
-            format!("{} {}", disk["serial"].as_str().unwrap(), parts.join(" "))
-        })
-        .collect();
-    assert_eq!(
-        kinds,
-        [
-            "d0 - vfat xfs swap ext4",
-            "d1 - ext2 - ext3",
-            "d2 lvm",
-            "d3 lvm",
-            "d4 exfat",
-            "d5 iso9660",
-            "d6 erofs",
-            "d7 squashfs",
-            "d8 luks",
-            "d9 -",
-        ],
-        "{answer:#}"
-    );
-    assert_eq!(said["disks"][1]["partitions"][2]["uuid"], "cafe0001-05");
-    let volumes: Vec<_> = said["volumes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|volume| {
-            (
-                volume["device"].as_str().unwrap(),
-                volume["content"]["kind"].as_str().unwrap_or("-"),
-            )
-        })
-        .collect();
-    assert_eq!(
-        volumes,
-        [
-            ("/dev/mapper/my--vg-root", "ext4"),
-            ("/dev/mapper/my--vg-data", "ext4")
-        ]
-    );
-    assert_eq!(said["roots"].as_array().unwrap().len(), 1, "{answer:#}");
-    let root = &said["roots"][0];
-    assert_eq!(
-        (&root["device"], &root["kind"]),
-        (&"/dev/vda2".into(), &"xfs".into())
-    );
-    assert_eq!(root["os"]["name"], "Test OS 7");
-    let left_out: Vec<_> = root["left_out"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|line| {
-            (
-                line["source"].as_str().unwrap(),
-                line["reason"].as_str().unwrap(),
-            )
-        })
-        .collect();
-    assert_eq!(
-        left_out,
-        [
-            ("/dev/vda3", "swap"),
-            ("/dev/sr0", "noauto"),
-            ("tmpfs", "memory, made anew"),
-            ("nas:/export", "on the network"),
-            ("UUID=dead-beef", "no such device, nofail"),
-        ]
-    );
-    let mounts: Vec<_> = answer["mounts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|line| {
-            let mut words = line.as_str().unwrap().split(' ');
-            format!("{} {}", words.next().unwrap(), words.next().unwrap())
-        })
-        .collect();
-    assert_eq!(
-        mounts,
-        [
-            "/dev/vda2 /sysroot",
-            "/dev/vda1 /sysroot/boot/efi",
-            "/dev/vda4 /sysroot/home",
-            "/dev/vda4 /sysroot/srv",
-            "/dev/mapper/my--vg-data /sysroot/data",
-            "/dev/mapper/my--vg-root /sysroot/data/lvm",
-            "/dev/vdb5 /sysroot/mnt/old",
-            "/dev/vde /sysroot/mnt/ex\\040fat",
-            "/dev/vdb1 /sysroot/proc",
-            "proc /sysroot/proc",
-            "sysfs /sysroot/sys",
-            "devtmpfs /sysroot/dev",
-            "devpts /sysroot/dev/pts",
-            "tmpfs /sysroot/run",
-            "tmpfs /sysroot/tmp",
-        ],
-        "{answer:#}"
-    );
-    assert_eq!(answer["mounted"]["Ok"], serde_json::json!([]));
-    assert!(
-        said["remarks"].to_string().contains("encrypted (LUKS)"),
-        "{answer:#}"
-    );
+    let mut cases = Cases::default();
+    cases.case("each disk and what is on it", || {
+        let kinds: Vec<_> = said["disks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|disk| {
+                let part =
+                    |part: &Value| part["content"]["kind"].as_str().unwrap_or("-").to_owned();
+                let parts = disk["partitions"].as_array().unwrap().iter().map(part);
+                let parts: Vec<_> = std::iter::once(part(disk)).chain(parts).collect();
+                format!("{} {}", disk["serial"].as_str().unwrap(), parts.join(" "))
+            })
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                "d0 - vfat xfs swap ext4",
+                "d1 - ext2 - ext3",
+                "d2 lvm",
+                "d3 lvm",
+                "d4 exfat",
+                "d5 iso9660",
+                "d6 erofs",
+                "d7 squashfs",
+                "d8 luks",
+                "d9 -",
+            ],
+            "{answer:#}"
+        );
+    });
+    cases.case("the identifier of a logical partition", || {
+        assert_eq!(said["disks"][1]["partitions"][2]["uuid"], "cafe0001-05");
+    });
+    cases.case("the logical volumes", || {
+        let volumes: Vec<_> = said["volumes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|volume| {
+                (
+                    volume["device"].as_str().unwrap(),
+                    volume["content"]["kind"].as_str().unwrap_or("-"),
+                )
+            })
+            .collect();
+        assert_eq!(
+            volumes,
+            [
+                ("/dev/mapper/my--vg-root", "ext4"),
+                ("/dev/mapper/my--vg-data", "ext4")
+            ]
+        );
+    });
+    cases.case("the only root", || {
+        assert_eq!(said["roots"].as_array().unwrap().len(), 1, "{answer:#}");
+        let root = &said["roots"][0];
+        assert_eq!(
+            (&root["device"], &root["kind"]),
+            (&"/dev/vda2".into(), &"xfs".into())
+        );
+        assert_eq!(root["os"]["name"], "Test OS 7");
+    });
+    cases.case("the lines of fstab that are left out", || {
+        let root = &said["roots"][0];
+        let left_out: Vec<_> = root["left_out"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|line| {
+                (
+                    line["source"].as_str().unwrap(),
+                    line["reason"].as_str().unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            left_out,
+            [
+                ("/dev/vda3", "swap"),
+                ("/dev/sr0", "noauto"),
+                ("tmpfs", "memory, made anew"),
+                ("nas:/export", "on the network"),
+                ("UUID=dead-beef", "no such device, nofail"),
+            ]
+        );
+    });
+    cases.case("the mounts", || {
+        let mounts: Vec<_> = answer["mounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|line| {
+                let mut words = line.as_str().unwrap().split(' ');
+                format!("{} {}", words.next().unwrap(), words.next().unwrap())
+            })
+            .collect();
+        assert_eq!(
+            mounts,
+            [
+                "/dev/vda2 /sysroot",
+                "/dev/vda1 /sysroot/boot/efi",
+                "/dev/vda4 /sysroot/home",
+                "/dev/vda4 /sysroot/srv",
+                "/dev/mapper/my--vg-data /sysroot/data",
+                "/dev/mapper/my--vg-root /sysroot/data/lvm",
+                "/dev/vdb5 /sysroot/mnt/old",
+                "/dev/vde /sysroot/mnt/ex\\040fat",
+                "/dev/vdb1 /sysroot/proc",
+                "proc /sysroot/proc",
+                "sysfs /sysroot/sys",
+                "devtmpfs /sysroot/dev",
+                "devpts /sysroot/dev/pts",
+                "tmpfs /sysroot/run",
+                "tmpfs /sysroot/tmp",
+            ],
+            "{answer:#}"
+        );
+        assert_eq!(answer["mounted"]["Ok"], serde_json::json!([]));
+    });
+    cases.case("the remarks", || {
+        assert!(
+            said["remarks"].to_string().contains("encrypted (LUKS)"),
+            "{answer:#}"
+        );
+    });
 }
 
 #[test]
@@ -271,29 +289,34 @@ fn several_systems_are_listed_with_btrfs_subvolumes_and_without_their_snapshots(
     let options = ["-q", "-d", pair.to_str().unwrap()];
     let [left, right] = mirror(dir, &filesystem(dir, "pair", 16, "mkfs.ext4", &options));
     let answer = survey(dir, &[btrfs, pv0, pv1, old, left, right]);
+    let mut cases = Cases::default();
     let roots = answer["survey"]["roots"].as_array().unwrap();
-    let found: Vec<_> = roots
-        .iter()
-        .map(|root| {
-            let os = &root["os"];
-            let name = os["id"].as_str().or(os["name"].as_str()).unwrap();
-            let subvolume = root["subvolume"].as_str().unwrap_or_default();
-            format!("{} {subvolume} {name}", root["device"].as_str().unwrap())
-        })
-        .collect();
-    assert_eq!(
-        found,
-        [
-            "/dev/vda @ testos",
-            "/dev/vda vols/other other",
-            "/dev/vdd  Red Hat Enterprise Linux Server release 5.11",
-            "/dev/md127  onraid",
-            "/dev/mapper/my--vg-root  onlvm",
-        ],
-        "{answer:#}"
-    );
-    let mounts = &roots[0]["mounts"];
-    assert_eq!(mounts[0]["options"], serde_json::json!(["subvol=@"]));
-    assert_eq!(mounts[1]["options"], serde_json::json!(["subvol=/@home"]));
-    assert!(answer["mounted"].is_null());
+    cases.case("each system, and no snapshot", || {
+        let found: Vec<_> = roots
+            .iter()
+            .map(|root| {
+                let os = &root["os"];
+                let name = os["id"].as_str().or(os["name"].as_str()).unwrap();
+                let subvolume = root["subvolume"].as_str().unwrap_or_default();
+                format!("{} {subvolume} {name}", root["device"].as_str().unwrap())
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "/dev/vda @ testos",
+                "/dev/vda vols/other other",
+                "/dev/vdd  Red Hat Enterprise Linux Server release 5.11",
+                "/dev/md127  onraid",
+                "/dev/mapper/my--vg-root  onlvm",
+            ],
+            "{answer:#}"
+        );
+    });
+    cases.case("the subvolumes of the first", || {
+        let mounts = &roots[0]["mounts"];
+        assert_eq!(mounts[0]["options"], serde_json::json!(["subvol=@"]));
+        assert_eq!(mounts[1]["options"], serde_json::json!(["subvol=/@home"]));
+        assert!(answer["mounted"].is_null());
+    });
 }

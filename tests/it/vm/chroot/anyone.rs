@@ -14,9 +14,9 @@ const NOBODY: u32 = 65_534;
 
 /// The user's home: a directory that others may pass, its own copies of everything, and its own
 /// places for caches and overlays.
-struct Home(tempfile::TempDir);
+struct TempHome(tempfile::TempDir);
 
-impl Home {
+impl TempHome {
     fn new() -> Self {
         let home = Self(tempfile::tempdir().unwrap());
         fs::create_dir(home.path("overlays")).unwrap();
@@ -87,7 +87,7 @@ fn words(args: Vec<String>, home: &Path) -> String {
 
 #[test]
 fn an_ordinary_user_needs_no_rights_no_terminal_and_no_open_streams() {
-    let home = Home::new();
+    let home = TempHome::new();
     let image = home.path("box.qcow2");
     let before = sha256(&image);
     if nix::unistd::geteuid().is_root() {

@@ -4,8 +4,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::env::bivouac::Running;
-use crate::env::den::Den;
 use crate::env::guests::guest;
+use crate::env::mount_ns::MountNs;
 use crate::env::residue::{alive, sha256};
 use crate::env::wait::soon;
 
@@ -33,17 +33,17 @@ const WAYS: [(&str, Way); 4] = [
 
 #[test]
 fn nothing_is_left_when_it_ends_while_a_command_writes() {
-    let den = Den::new();
-    std::fs::copy(guest("box.qcow2"), den.path("kept/box.qcow2")).unwrap();
-    let before = sha256(&den.path("kept/box.qcow2"));
-    let free = den.free();
+    let ns = MountNs::new();
+    std::fs::copy(guest("box.qcow2"), ns.path("kept/box.qcow2")).unwrap();
+    let before = sha256(&ns.path("kept/box.qcow2"));
+    let free = ns.free();
     for (name, way) in WAYS {
         let script = "trap 'echo told to end' TERM; \
              while :; do dd if=/dev/urandom of=/root/f bs=1M count=8; sync; echo wrote; done";
-        let mut running = den
+        let mut running = ns
             .bivouac()
             .arg("chroot")
-            .arg(den.inside("kept/box.qcow2"))
+            .arg(ns.inside("kept/box.qcow2"))
             .args(["--", "sh", "-c", script])
             .start();
         let qemu = running.qemu();
@@ -52,9 +52,9 @@ fn nothing_is_left_when_it_ends_while_a_command_writes() {
         running.wait();
         soon(&format!("QEMU is gone: {name}"), || !alive(qemu));
         soon(&format!("its overlay is gone: {name}"), || {
-            den.free() >= free
+            ns.free() >= free
         });
-        assert!(den.residue().is_empty(), "{name}: {:?}", den.residue());
-        assert_eq!(sha256(&den.path("kept/box.qcow2")), before, "{name}");
+        assert!(ns.residue().is_empty(), "{name}: {:?}", ns.residue());
+        assert_eq!(sha256(&ns.path("kept/box.qcow2")), before, "{name}");
     }
 }

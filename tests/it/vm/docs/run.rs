@@ -6,8 +6,8 @@ use std::fs;
 
 use crate::architecture::root;
 use crate::docs::examples::fenced;
-use crate::env::den::Den;
 use crate::env::guests::guest;
+use crate::env::mount_ns::MountNs;
 
 const PAGES: [&str; 8] = [
     "chroot", "ls", "cat", "cp", "df", "inspect", "tail", "template",
@@ -35,23 +35,23 @@ fn lines() -> Vec<String> {
 
 #[test]
 fn the_examples_of_looking_into_images_do_what_they_say() {
-    let den = Den::new();
-    let work = den.path("work");
+    let ns = MountNs::new();
+    let work = ns.path("work");
     for name in ["debian12.qcow2", "tiny.raw"] {
         std::os::unix::fs::symlink(guest(name), work.join(name)).unwrap();
     }
     fs::write(work.join("upgrade.sh"), "apt-mark showmanual | head -3\n").unwrap();
     let set_up = format!(
         "export PATH={}:$PATH BIVOUAC_ACCEL=tcg TMPDIR={} XDG_CACHE_HOME={}\ncd {}\n",
-        den.inside("kept"),
-        den.inside("overlays"),
-        den.inside("cache"),
-        den.inside("work"),
+        ns.inside("kept"),
+        ns.inside("overlays"),
+        ns.inside("cache"),
+        ns.inside("work"),
     );
     for line in lines() {
         println!("$ {line}");
         let line = line.replace('\'', "'\\''");
-        den.shell(&format!("{set_up}bash -o pipefail -c '{line}' </dev/null"));
+        ns.shell(&format!("{set_up}bash -o pipefail -c '{line}' </dev/null"));
     }
-    assert!(den.path("work/etc/os-release").symlink_metadata().is_ok());
+    assert!(ns.path("work/etc/os-release").symlink_metadata().is_ok());
 }

@@ -124,7 +124,7 @@ fn a_backing_name_that_no_header_can_hold_is_left_out() {
 fn qemu_writes_into_the_overlay_and_reads_the_base_through_it() {
     let images = Images::new();
     images.raw("base.raw");
-    images.patch("base.raw", 4096, b"camp");
+    images.patch("base.raw", 4096, b"core");
     let backing = images.path("base.raw");
     for extended_l2 in [false, true] {
         let overlay = EmptyOverlay {

@@ -102,7 +102,7 @@ fn huge(dir: &Path) -> PathBuf {
 fn images(dir: &Path) -> Vec<(&'static str, PathBuf)> {
     let source = |name| system(dir, name).display().to_string();
     let iso = dir.join("iso");
-    let options = ["-quiet", "-R", "-J", "-V", "CAMP", "-o"];
+    let options = ["-quiet", "-R", "-J", "-V", "CORE", "-o"];
     run(
         "genisoimage",
         &[&options[..], &[iso.to_str().unwrap(), &source("iso")]].concat(),

@@ -9,9 +9,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::env::bivouac::{Finished, Running};
-use crate::env::den::Den;
 use crate::env::guests::guest;
 use crate::env::made::filesystem;
+use crate::env::mount_ns::MountNs;
 use crate::env::residue::{alive, sha256};
 use crate::env::wait::{patiently, soon};
 
@@ -65,7 +65,7 @@ fn noise(length: usize, mut seed: u32) -> Vec<u8> {
 
 /// Kills one of the two, and asks the questions that every end answers. `copied` looks at what
 /// was copied by then and takes it away.
-fn end(den: &Den, mut running: Running, way: Way, free: u64, copied: impl FnOnce()) {
+fn end(ns: &MountNs, mut running: Running, way: Way, free: u64, copied: impl FnOnce()) {
     let qemu = running.qemu();
     way.go(&running, qemu);
     let finished = running.wait();
@@ -73,9 +73,9 @@ fn end(den: &Den, mut running: Running, way: Way, free: u64, copied: impl FnOnce
     soon(&format!("QEMU is gone: {way:?}"), || !alive(qemu));
     copied();
     soon(&format!("the space is given back: {way:?}"), || {
-        den.free() >= free
+        ns.free() >= free
     });
-    assert!(den.residue().is_empty(), "{way:?}: {:?}", den.residue());
+    assert!(ns.residue().is_empty(), "{way:?}: {:?}", ns.residue());
 }
 
 /// Of the tree there is nothing but its beginning: whole files, and of at most one a part.
@@ -93,7 +93,7 @@ fn assert_beginning(copy: &Path, original: &Path) {
 
 #[test]
 fn nothing_is_left_when_it_ends_while_files_are_copied_out_of_an_image() {
-    let den = Den::new();
+    let ns = MountNs::new();
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
     fs::create_dir_all(root.join("tree")).unwrap();
@@ -102,56 +102,56 @@ fn nothing_is_left_when_it_ends_while_files_are_copied_out_of_an_image() {
     }
     let options = ["-q", "-d", root.to_str().unwrap()];
     let made = filesystem(dir.path(), "image", 56, "mkfs.ext4", &options);
-    let image = den.path("kept/image");
+    let image = ns.path("kept/image");
     fs::copy(made, &image).unwrap();
     let before = sha256(&image);
-    let source = format!("{}:/tree", den.inside("kept/image"));
-    let out = den.path("kept/out");
-    let free = den.free();
+    let source = format!("{}:/tree", ns.inside("kept/image"));
+    let out = ns.path("kept/out");
+    let free = ns.free();
     for way in [
         Way::Launcher(Signal::SIGKILL),
         Way::Launcher(Signal::SIGTERM),
         Way::Launcher(Signal::SIGINT),
         Way::Qemu,
     ] {
-        let target = den.inside("kept/out");
-        let running = den.bivouac().args(["cp", &source, &target]).start();
+        let target = ns.inside("kept/out");
+        let running = ns.bivouac().args(["cp", &source, &target]).start();
         patiently("the second file comes", || {
             fs::read_dir(&out).is_ok_and(|files| files.count() == 2)
         });
-        end(&den, running, way, free, || {
+        end(&ns, running, way, free, || {
             assert_beginning(&out, &root.join("tree"));
             fs::remove_dir_all(&out).unwrap();
         });
         assert_eq!(sha256(&image), before, "{way:?}");
     }
     for way in [Way::Launcher(Signal::SIGTERM), Way::Qemu] {
-        let mut running = den.bivouac().args(["cp", &source, "-"]).start();
+        let mut running = ns.bivouac().args(["cp", &source, "-"]).start();
         running.wait_for_count("ustar", 3);
-        end(&den, running, way, free, || {});
+        end(&ns, running, way, free, || {});
         assert_eq!(sha256(&image), before, "{way:?}, as a stream");
     }
 }
 
 #[test]
 fn nothing_is_left_when_it_ends_while_files_go_into_a_machine_or_come_out() {
-    let den = Den::new();
-    let image = den.path("kept/box.qcow2");
+    let ns = MountNs::new();
+    let image = ns.path("kept/box.qcow2");
     fs::copy(guest("box.qcow2"), &image).unwrap();
     let before = sha256(&image);
-    let tree = den.path("kept/tree");
+    let tree = ns.path("kept/tree");
     fs::create_dir(&tree).unwrap();
     fs::write(tree.join("whole"), noise(6 * FILE, 1)).unwrap();
-    let free = den.free();
+    let free = ns.free();
     let run = |option: &str, copy: &str| {
-        let kernel = den.inside("kept/tiny-kernel");
-        let initrd = den.inside("kept/tiny-initrd");
-        den.bivouac()
+        let kernel = ns.inside("kept/tiny-kernel");
+        let initrd = ns.inside("kept/tiny-initrd");
+        ns.bivouac()
             .args(["run", "--memory", "256M", "--cpus", "1"])
             .args(["--kernel", &kernel, "--initrd", &initrd])
             .args(["--append", "console=ttyS0 quiet bivouac.do=switch"])
             .args([option, copy])
-            .arg(den.inside("kept/box.qcow2"))
+            .arg(ns.inside("kept/box.qcow2"))
             .args([
                 "--",
                 "dd",
@@ -163,10 +163,7 @@ fn nothing_is_left_when_it_ends_while_files_go_into_a_machine_or_come_out() {
             .start()
     };
 
-    let running = run(
-        "--copy-in",
-        &format!("{}:/root/in", den.inside("kept/tree")),
-    );
+    let running = run("--copy-in", &format!("{}:/root/in", ns.inside("kept/tree")));
     let open = format!("/proc/{}/fd", running.pid());
     patiently("the file is read", || {
         let files = fs::read_dir(&open).into_iter().flatten().flatten();
@@ -174,16 +171,16 @@ fn nothing_is_left_when_it_ends_while_files_go_into_a_machine_or_come_out() {
             .filter_map(|file| fs::read_link(file.path()).ok())
             .any(|file| file.ends_with("tree/whole"))
     });
-    end(&den, running, Way::Launcher(Signal::SIGKILL), free, || {});
+    end(&ns, running, Way::Launcher(Signal::SIGKILL), free, || {});
     assert_eq!(sha256(&image), before);
 
-    let back = den.path("kept/back");
+    let back = ns.path("kept/back");
     let running = run(
         "--copy-out",
-        &format!("/root/out:{}", den.inside("kept/back")),
+        &format!("/root/out:{}", ns.inside("kept/back")),
     );
     patiently("the file comes", || back.exists());
-    end(&den, running, Way::Launcher(Signal::SIGTERM), free, || {
+    end(&ns, running, Way::Launcher(Signal::SIGTERM), free, || {
         let found = fs::read(&back).unwrap();
         assert!(found.len() < 40 << 20 && found.iter().all(|byte| *byte == 0));
         fs::remove_file(&back).unwrap();

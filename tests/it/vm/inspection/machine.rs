@@ -10,11 +10,12 @@ use nix::libc;
 use serde_json::Value;
 
 use crate::env::bivouac::{Bivouac, Finished};
+use crate::env::cases::Cases;
 use crate::env::made::{disk, filesystem, run, write_files};
 use crate::env::residue::sha256;
 
-const OS: &str = "ID=camp\nVERSION_ID=7\nPRETTY_NAME=\"Camp 7\"\n";
-const FSTAB: &str = "LABEL=CAMP / ext4 defaults 0 1\nLABEL=EFI /efi vfat umask=0077 0 2\n";
+const OS: &str = "ID=core\nVERSION_ID=7\nPRETTY_NAME=\"Core 7\"\n";
+const FSTAB: &str = "LABEL=CORE / ext4 defaults 0 1\nLABEL=EFI /efi vfat umask=0077 0 2\n";
 
 /// Runs `bivouac COMMAND`.
 fn bivouac(command: &str, args: &[&str]) -> Finished {
@@ -86,7 +87,7 @@ fn system(dir: &Path) -> PathBuf {
         &[
             ("etc/os-release", OS),
             ("etc/fstab", FSTAB),
-            ("etc/hostname", "camp\n"),
+            ("etc/hostname", "core\n"),
             ("etc/passwd", "root:x:0:0::/root:/bin/sh\n"),
             (
                 "var/lib/dpkg/status",
@@ -103,7 +104,7 @@ fn system(dir: &Path) -> PathBuf {
     let options = [
         "-q",
         "-L",
-        "CAMP",
+        "CORE",
         "-d",
         path(&root),
         "-E",
@@ -175,20 +176,60 @@ fn seen(root: &Path) -> String {
     lines.join("\n")
 }
 
-#[test]
-fn a_system_shows_all_that_it_holds_and_stays_as_it_was() {
-    let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path();
-    let (image, data) = (system(dir), dirty(dir));
-    let before = [sha256(&image), sha256(&data)];
-    let at = |place: &str| format!("{}:{place}", path(&image));
+/// A system, and a filesystem that was not unmounted; and each is what it was in the end.
+struct Images {
+    dir: tempfile::TempDir,
+    system: PathBuf,
+    dirty: PathBuf,
+    before: [String; 2],
+}
 
-    let done = bivouac("ls", &["-R", "--json", &at("/"), &at("/nope")]);
-    assert_eq!(done.code(), Some(1), "{done:?}");
-    assert!(
-        done.stderr.contains("/nope: No such file or directory"),
-        "{done:?}"
+impl Images {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (system, dirty) = (system(dir.path()), dirty(dir.path()));
+        Self {
+            before: [sha256(&system), sha256(&dirty)],
+            dir,
+            system,
+            dirty,
+        }
+    }
+
+    /// A place in the system, as a command line names it.
+    fn at(&self, place: &str) -> String {
+        format!("{}:{place}", path(&self.system))
+    }
+
+    /// A place in the other.
+    fn at_dirty(&self, place: &str) -> String {
+        format!("{}:{place}", path(&self.dirty))
+    }
+
+    /// The tree that was put into the system.
+    fn tree(&self) -> String {
+        seen(&self.dir.path().join("root/tree"))
+    }
+
+    fn check(&self, checks: &[(&str, fn(&Self))]) {
+        let mut cases = Cases::default();
+        for (name, check) in checks {
+            cases.case(name, || check(self));
+        }
+        cases.case("the images are what they were", || {
+            assert_eq!([sha256(&self.system), sha256(&self.dirty)], self.before);
+        });
+    }
+}
+
+fn ls_tells_all_that_is_known(images: &Images) {
+    let done = bivouac(
+        "ls",
+        &["-R", "--json", &images.at("/"), &images.at("/nope")],
     );
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    let said = "/nope: No such file or directory";
+    assert!(done.stderr.contains(said), "{done:?}");
     let entries: Vec<Value> = (done.stdout.lines())
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
@@ -207,31 +248,32 @@ fn a_system_shows_all_that_it_holds_and_stays_as_it_was() {
     assert_eq!(entry("/tree/out")["target"], "../../../../../../tmp");
     assert_eq!(entry("/tree/\x1b[31mred")["type"], "file");
     assert_eq!(entry("/etc/passwd")["user"], "root");
+}
 
-    let done = bivouac("inspect", &["--json", path(&image)]);
+fn inspect_tells_what_the_image_is(images: &Images) {
+    let done = bivouac("inspect", &["--json", path(&images.system)]);
     assert_eq!(done.code(), Some(0), "{done:?}");
     let report: Value = serde_json::from_str(&done.stdout).unwrap();
     let part = &report["disks"][0]["partitions"][1];
     assert_eq!(report["disks"][0]["table"]["kind"], "gpt");
     assert_eq!(
         (&part["number"], &part["content"]["label"]),
-        (&2.into(), &"CAMP".into())
+        (&2.into(), &"CORE".into())
     );
     assert!(part["content"]["used"].as_u64() > Some(0), "{report:#}");
     let found = &report["systems"][0];
     assert_eq!(
         (&found["name"], &found["hostname"]),
-        (&"Camp 7".into(), &"camp".into())
+        (&"Core 7".into(), &"core".into())
     );
     assert_eq!(found["packages"]["installed"], 1);
     assert_eq!(found["mounts"][1]["target"], "/efi");
+}
 
-    // As a QEMU does that writes to it.
-    let writer = fs::File::options()
-        .read(true)
-        .write(true)
-        .open(&data)
-        .unwrap();
+/// As a QEMU does that writes to it, until what is returned is dropped.
+fn as_if_written(image: &Path) -> fs::File {
+    let mut options = fs::File::options();
+    let writer = options.read(true).write(true).open(image).unwrap();
     let lock = libc::flock {
         l_type: libc::F_RDLCK as i16,
         l_whence: libc::SEEK_SET as i16,
@@ -240,19 +282,14 @@ fn a_system_shows_all_that_it_holds_and_stays_as_it_was() {
         l_pid: 0,
     };
     nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_OFD_SETLK(&lock)).unwrap();
-    let done = bivouac("df", &["-P", "2", "--csv", path(&image), path(&data)]);
+    writer
+}
+
+fn df_tells_the_space_also_of_an_image_that_is_written(images: &Images) {
+    let _writer = as_if_written(&images.dirty);
+    let both = [path(&images.system), path(&images.dirty)];
+    let done = bivouac("df", &[&["-P", "2", "--csv"][..], &both].concat());
     assert_eq!(done.code(), Some(0), "{done:?}");
-    // What is not there is no torn read: it is told, and the rest is shown.
-    let place = |place: &str| format!("{}:{place}", path(&data));
-    for command in ["cat", "ls"] {
-        let both = bivouac(command, &[&place("/nope"), &place("/file")]);
-        assert_eq!(both.code(), Some(1), "{both:?}");
-        assert!(
-            both.stderr.contains("error: /nope: No such file"),
-            "{both:?}"
-        );
-        assert!(!both.stdout.is_empty(), "{both:?}");
-    }
     let column = |number: usize| {
         let lines = done.stdout.lines().skip(1);
         lines
@@ -260,38 +297,59 @@ fn a_system_shows_all_that_it_holds_and_stays_as_it_was() {
             .collect::<Vec<_>>()
     };
     assert_eq!(column(2), ["vfat", "ext4", "ext4"]);
-    assert_eq!(column(4), ["EFI", "CAMP", ""]);
+    assert_eq!(column(4), ["EFI", "CORE", ""]);
     assert_eq!(column(11), ["false", "false", "true"]);
     let warning = "dirty.img\": being written by another process";
     assert!(done.stderr.contains(warning), "{done:?}");
-    assert_eq!([sha256(&image), sha256(&data)], before);
+}
+
+/// It is no torn read, and the rest is shown.
+fn what_is_not_there_is_told_also_of_an_image_that_is_written(images: &Images) {
+    let _writer = as_if_written(&images.dirty);
+    for command in ["cat", "ls"] {
+        let both = [images.at_dirty("/nope"), images.at_dirty("/file")];
+        let both = bivouac(command, &both.each_ref().map(String::as_str));
+        assert_eq!(both.code(), Some(1), "{both:?}");
+        let said = "error: /nope: No such file";
+        assert!(both.stderr.contains(said), "{both:?}");
+        assert!(!both.stdout.is_empty(), "{both:?}");
+    }
 }
 
 #[test]
-fn files_come_out_of_images_as_they_are_there_which_stay_as_they_were() {
-    let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path();
-    let (image, data) = (system(dir), dirty(dir));
-    let before = [sha256(&image), sha256(&data)];
-    let at = |place: &str| format!("{}:{place}", path(&image));
+fn a_system_shows_all_that_it_holds_and_stays_as_it_was() {
+    Images::new().check(&[
+        ("ls", ls_tells_all_that_is_known),
+        ("inspect", inspect_tells_what_the_image_is),
+        ("df", df_tells_the_space_also_of_an_image_that_is_written),
+        (
+            "cat and ls of what is not there",
+            what_is_not_there_is_told_also_of_an_image_that_is_written,
+        ),
+    ]);
+}
 
-    // Without a system, and after a replay that the image itself never sees.
+/// Without a system, and after a replay that the image itself never sees.
+fn cat_shows_what_a_journal_holds(images: &Images) {
     let done = bivouac(
         "cat",
-        &[&at("etc/os-release"), &format!("{}:file", path(&data))],
+        &[&images.at("etc/os-release"), &images.at_dirty("file")],
     );
     assert_eq!(done.code(), Some(0), "{done:?}");
     let (system, file) = done.stdout.split_at(OS.len());
     assert_eq!(system, OS);
     assert_eq!(file, block("after\n"));
+}
 
-    let out = dir.join("out");
+fn cp_copies_all_of_a_tree(images: &Images) {
+    let out = images.dir.path().join("out");
     fs::create_dir(&out).unwrap();
-    let passwd = at("/tree/dir/absolute");
-    let done = bivouac("cp", &[&at("/tree"), &passwd, &at("/nope"), path(&out)]);
+    let places = ["/tree", "/tree/dir/absolute", "/nope"].map(|place| images.at(place));
+    let [tree, passwd, nope] = places.each_ref().map(String::as_str);
+    let done = bivouac("cp", &[tree, passwd, nope, path(&out)]);
     assert_eq!(done.code(), Some(1), "{done:?}");
     assert!(done.stderr.contains("/nope"), "{done:?}");
-    assert_eq!(seen(&out.join("tree")), seen(&dir.join("root/tree")));
+    assert_eq!(seen(&out.join("tree")), images.tree());
     let sparse = fs::metadata(out.join("tree/sparse")).unwrap();
     let blocks = std::os::unix::fs::MetadataExt::blocks(&sparse);
     assert!(blocks < 1000, "{blocks} blocks");
@@ -299,28 +357,22 @@ fn files_come_out_of_images_as_they_are_there_which_stay_as_they_were() {
     let copied = fs::read_to_string(out.join("absolute")).unwrap();
     assert_eq!(copied, "root:x:0:0::/root:/bin/sh\n");
     assert_eq!(fs::read_dir(&out).unwrap().count(), 2);
-
-    let done = bivouac("tail", &["-n", "1", &at("/etc/fstab")]);
-    assert_eq!(
-        done.stdout,
-        FSTAB.lines().nth(1).unwrap().to_owned() + "\n",
-        "{done:?}"
-    );
-    assert_eq!([sha256(&image), sha256(&data)], before);
 }
 
-#[test]
-fn a_tar_stream_is_one_that_tar_understands() {
-    let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path();
-    let image = system(dir);
+fn tail_shows_the_end(images: &Images) {
+    let done = bivouac("tail", &["-n", "1", &images.at("/etc/fstab")]);
+    let last = FSTAB.lines().nth(1).unwrap().to_owned() + "\n";
+    assert_eq!(done.stdout, last, "{done:?}");
+}
+
+fn cp_writes_a_stream_that_tar_understands(images: &Images) {
     let mut copying = Bivouac::new()
-        .args(["cp", &format!("{}:/tree", path(&image)), "-"])
+        .args(["cp", &images.at("/tree"), "-"])
         .command()
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let out = dir.join("out");
+    let out = images.dir.path().join("untarred");
     fs::create_dir(&out).unwrap();
     let tar = Command::new("tar")
         .args(["-xpf", "-", "-C", path(&out)])
@@ -329,5 +381,15 @@ fn a_tar_stream_is_one_that_tar_understands() {
         .unwrap();
     assert!(copying.wait().unwrap().success());
     assert!(tar.status.success(), "{tar:?}");
-    assert_eq!(seen(&out.join("tree")), seen(&dir.join("root/tree")));
+    assert_eq!(seen(&out.join("tree")), images.tree());
+}
+
+#[test]
+fn files_come_out_of_images_as_they_are_there_which_stay_as_they_were() {
+    Images::new().check(&[
+        ("cat", cat_shows_what_a_journal_holds),
+        ("cp to a directory", cp_copies_all_of_a_tree),
+        ("cp to a stream", cp_writes_a_stream_that_tar_understands),
+        ("tail", tail_shows_the_end),
+    ]);
 }

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::env::bivouac::{Finished, Running};
-use crate::env::den::Den;
+use crate::env::mount_ns::MountNs;
 use crate::env::random::Random;
 use crate::env::residue::{alive, sha256};
 use crate::env::wait::soon;
@@ -111,10 +111,10 @@ fn died(finished: &Finished, how: &str) {
 }
 
 /// One cell of the matrix.
-fn cell(den: &Den, way: Way, phase: Phase, delay: Duration) {
-    let before = sha256(&den.image());
-    let free = den.free();
-    let mut running = den.run_tiny(phase.action()).start();
+fn cell(ns: &MountNs, way: Way, phase: Phase, delay: Duration) {
+    let before = sha256(&ns.image());
+    let free = ns.free();
+    let mut running = ns.run_tiny(phase.action()).start();
     let qemu = running.qemu();
     phase.reach(&mut running);
     std::thread::sleep(delay);
@@ -125,21 +125,17 @@ fn cell(den: &Den, way: Way, phase: Phase, delay: Duration) {
     let cell = format!("{way:?} at {phase:?}");
     soon(&format!("QEMU is gone: {cell}"), || !alive(qemu));
     soon(&format!("the space is given back: {cell}"), || {
-        den.free() >= free
+        ns.free() >= free
     });
-    let residue = den.residue();
+    let residue = ns.residue();
     assert!(residue.is_empty(), "{cell}: left behind: {residue:?}");
-    assert!(unlocked(den), "{cell}: the image is locked");
-    assert_eq!(
-        sha256(&den.image()),
-        before,
-        "{cell}: the image has changed"
-    );
+    assert!(unlocked(ns), "{cell}: the image is locked");
+    assert_eq!(sha256(&ns.image()), before, "{cell}: the image has changed");
 }
 
 /// Nobody holds a lock on any byte of the image.
-fn unlocked(den: &Den) -> bool {
-    let image = std::fs::File::open(den.image()).unwrap();
+fn unlocked(ns: &MountNs) -> bool {
+    let image = std::fs::File::open(ns.image()).unwrap();
     let mut lock = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
@@ -152,9 +148,9 @@ fn unlocked(den: &Den) -> bool {
 }
 
 fn row(way: Way) {
-    let den = Den::new();
+    let ns = MountNs::new();
     for phase in PHASES {
-        cell(&den, way, phase, Duration::ZERO);
+        cell(&ns, way, phase, Duration::ZERO);
     }
 }
 
@@ -200,7 +196,7 @@ fn nothing_is_left_after_sighup() {
 
 /// Twenty rounds in two tests, so that two cores share them.
 fn random_rounds() {
-    let den = Den::new();
+    let ns = MountNs::new();
     let mut random = Random::new();
     let ways = [
         Way::KillLauncher,
@@ -223,7 +219,7 @@ fn random_rounds() {
         };
         let delay = Duration::from_micros(random.below(longest));
         println!("{way:?} {delay:?} after {phase:?}");
-        cell(&den, way, phase, delay);
+        cell(&ns, way, phase, delay);
     }
 }
 

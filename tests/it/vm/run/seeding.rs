@@ -6,8 +6,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 
 use crate::env::bivouac::Bivouac;
-use crate::env::den::Den;
 use crate::env::guests::guest;
+use crate::env::mount_ns::MountNs;
 use crate::env::residue::{alive, sha256};
 use crate::env::wait::soon;
 
@@ -29,11 +29,11 @@ fn an_image_without_a_system_is_refused_before_anything_boots() {
 
 #[test]
 fn nothing_is_left_when_it_ends_while_an_overlay_is_seeded() {
-    let den = Den::new();
-    let image = den.path("kept/box.qcow2");
+    let ns = MountNs::new();
+    let image = ns.path("kept/box.qcow2");
     std::fs::copy(guest("box.qcow2"), &image).unwrap();
     let before = sha256(&image);
-    let free = den.free();
+    let free = ns.free();
     // From before the appliance's kernel runs to after its agent has answered.
     for (moment, signal) in [
         (100, Signal::SIGKILL),
@@ -41,10 +41,10 @@ fn nothing_is_left_when_it_ends_while_an_overlay_is_seeded() {
         (2500, Signal::SIGTERM),
         (3500, Signal::SIGKILL),
     ] {
-        let mut running = den
+        let mut running = ns
             .bivouac()
             .args(["run", "--via", "seed"])
-            .arg(den.inside("kept/box.qcow2"))
+            .arg(ns.inside("kept/box.qcow2"))
             .args(["--", "true"])
             .start();
         let qemu = running.qemu();
@@ -54,9 +54,9 @@ fn nothing_is_left_when_it_ends_while_an_overlay_is_seeded() {
         running.wait();
         soon(&format!("QEMU is gone, {moment} ms"), || !alive(qemu));
         soon(&format!("its overlay is gone, {moment} ms"), || {
-            den.free() >= free
+            ns.free() >= free
         });
-        assert!(den.residue().is_empty(), "{moment}: {:?}", den.residue());
+        assert!(ns.residue().is_empty(), "{moment}: {:?}", ns.residue());
         assert_eq!(sha256(&image), before, "{moment} ms");
     }
 }

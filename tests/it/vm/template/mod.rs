@@ -44,6 +44,11 @@ fn was_restored(finished: &Finished) -> bool {
     inspected["template"].is_string() || (phase("built") && phase("restored"))
 }
 
+/// Whether this command built a template first, in one machine more than its own.
+fn was_built(finished: &Finished) -> bool {
+    finished.inspected()["phases"]["built"].is_number()
+}
+
 /// Whether the appliance was booted for this command.
 fn was_booted(finished: &Finished) -> bool {
     !was_restored(finished)

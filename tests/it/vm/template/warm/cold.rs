@@ -2,17 +2,17 @@
 
 use serde_json::Value;
 
-use super::{Camp, INITTAB, MACHINE_ID, as_if_written};
+use super::{INITTAB, MACHINE_ID, WarmFixture, as_if_written};
 use crate::env::images::LoopDevice;
 
 #[test]
 fn what_cannot_be_saved_is_booted_and_it_is_said_why() {
     let read_only = format!("{INITTAB}::sysinit:/bin/mount -o remount,ro /\n");
-    let camp = Camp::started_by(&read_only);
+    let fixture = WarmFixture::started_by(&read_only);
     let nvme = ["--bus", "nvme"];
     let named = [&nvme[..], &["--hostname", "web-1", "--new-machine-id"]].concat();
     let script = "hostname; cat /etc/hostname /etc/machine-id; touch /mine 2>/dev/null || exit 7";
-    let (finished, template) = camp.reported(&named, script);
+    let (finished, template) = fixture.reported(&named, script);
     assert_eq!(finished.code(), Some(7), "{finished:?}");
     // Also where nobody can write these files.
     let lines: Vec<_> = finished.stdout.lines().collect();
@@ -28,16 +28,16 @@ fn what_cannot_be_saved_is_booted_and_it_is_said_why() {
     );
     assert!(said("; the machine is booted"), "{finished:?}");
     assert_eq!(template, Value::Null);
-    camp.is_clean(&[]);
+    fixture.is_clean(&[]);
 
     // The word comes before the boot.
     let says = |options: &[&str], said: &str| {
-        let run = camp.warm(&[options, &["--timeout", "2"]].concat(), "true");
+        let run = fixture.warm(&[options, &["--timeout", "2"]].concat(), "true");
         let finished = run.output();
         assert_eq!(finished.code(), Some(124), "{finished:?}");
         assert!(finished.stderr.contains(said), "{finished:?}");
         assert!(finished.stderr.contains("; the machine is booted"));
-        camp.is_clean(&[]);
+        fixture.is_clean(&[]);
     };
     // It was tried once.
     says(
@@ -46,11 +46,11 @@ fn what_cannot_be_saved_is_booted_and_it_is_said_why() {
     );
     // Nobody could tell a machine its name that boots for its console.
     let named = ["--warm", "--net", "user", "--hostname", "web-1"];
-    let finished = camp.run(&[&named[..], &nvme].concat()).output();
+    let finished = fixture.run(&[&named[..], &nvme].concat()).output();
     assert_eq!(finished.code(), Some(125), "{finished:?}");
     let said = "--hostname and --new-machine-id want a machine that is restored: the template";
     assert!(finished.stderr.contains(said), "{finished:?}");
-    let looped = LoopDevice::of(&camp.image());
+    let looped = LoopDevice::of(&fixture.image());
     let device = format!("--disk={},format=raw", looped.path().display());
     says(
         &[&device],
@@ -61,8 +61,8 @@ fn what_cannot_be_saved_is_booted_and_it_is_said_why() {
         "the QEMU guest agent cannot tell clones apart",
     );
     says(&["--qemu-arg=-nodefaults"], "--qemu-arg may name files");
-    let lock = as_if_written(&camp.image());
+    let lock = as_if_written(&fixture.image());
     says(&[], "image.raw is being written by another process");
     drop(lock);
-    assert!(camp.published("image").is_empty());
+    assert!(fixture.published("image").is_empty());
 }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Camp, MACHINE_ID};
+use super::{MACHINE_ID, WarmFixture};
 use crate::env::bivouac::PATIENCE;
 
 /// QEMU's own, which every clone had when it was saved.
@@ -17,13 +17,13 @@ fn now() -> f64 {
 }
 
 /// Two clones that run at the same time draw other random bytes, and tell the right time.
-pub fn at_the_same_moment(camp: &Camp) {
+pub fn at_the_same_moment(fixture: &WarmFixture) {
     // The last is glibc's getrandom(2).
     let script = "echo time $(date +%s) told; head -c 16 /dev/urandom | od -An -tx1; \
          cat /proc/sys/kernel/random/uuid; mktemp -u XXXXXXXXXXXX; \
          cat /sys/class/net/eth0/address";
     let earliest = now();
-    let both = [camp.warm(&[], script), camp.warm(&[], script)].map(|run| run.start());
+    let both = [fixture.warm(&[], script), fixture.warm(&[], script)].map(|run| run.start());
     let both = both.map(|mut running| {
         running.wait_for("told");
         (now(), running)
@@ -48,23 +48,23 @@ pub fn at_the_same_moment(camp: &Camp) {
 }
 
 /// On request a clone has a name and a machine id of its own; the next has the template's again.
-pub fn by_name(camp: &Camp) {
+pub fn by_name(fixture: &WarmFixture) {
     let script = "hostname; cat /etc/hostname /etc/machine-id";
     let mut ids = BTreeSet::from([MACHINE_ID.to_owned()]);
     for _ in 0..2 {
-        let told = camp.tell(&["--hostname", "web-1", "--new-machine-id"], script);
+        let told = fixture.tell(&["--hostname", "web-1", "--new-machine-id"], script);
         let lines: Vec<_> = told.lines().collect();
         assert_eq!(lines[..2], ["web-1", "web-1"], "{told}");
         let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         assert!(lines[2].len() == 32 && lines[2].bytes().all(is_hex));
         assert!(ids.insert(lines[2].to_owned()), "{told}");
     }
-    let told = camp.tell(&[], script);
+    let told = fixture.tell(&[], script);
     assert_eq!(told, format!("box\nbox\n{MACHINE_ID}\n"));
 }
 
 /// The network goes on with the new address, both ways.
-pub fn in_the_network(camp: &Camp) {
+pub fn in_the_network(fixture: &WarmFixture) {
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let ours = server.local_addr().unwrap().port();
     let serving = std::thread::spawn(move || {
@@ -85,7 +85,7 @@ pub fn in_the_network(camp: &Camp) {
     );
     let publish = format!("--publish={port}:80");
     let started = Instant::now();
-    let running = camp.warm(&[&publish], &script).start();
+    let running = fixture.warm(&[&publish], &script).start();
     let mut told = String::new();
     while told.is_empty() {
         assert!(started.elapsed() < PATIENCE, "nobody listens");

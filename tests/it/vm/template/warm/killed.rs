@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::Camp;
+use super::WarmFixture;
 use crate::env::bivouac::{PATIENCE, children};
 
 /// When it is ended: so long after it was started, or after the first files of the image's
@@ -22,13 +22,13 @@ use Signal::{SIGINT, SIGKILL};
 
 #[test]
 fn an_image_whose_building_is_cut_short_is_built_anew() {
-    let camp = Camp::new();
-    let before = camp.untouched();
+    let fixture = WarmFixture::new();
+    let before = fixture.untouched();
     // While the appliance is built first; its template is kept.
-    let (finished, template) = camp.reported(&["--timeout", "1"], "true");
+    let (finished, template) = fixture.reported(&["--timeout", "1"], "true");
     assert_eq!(finished.code(), Some(124), "{finished:?}");
     assert_eq!(template, Value::Null);
-    camp.is_clean(&[]);
+    fixture.is_clean(&[]);
     let instants = [
         (SIGINT, Started(300)),
         (SIGKILL, Written(0)),
@@ -38,12 +38,12 @@ fn an_image_whose_building_is_cut_short_is_built_anew() {
         (SIGKILL, Written(300)),
     ];
     for (signal, moment) in instants {
-        let running = camp.warm(&[], "sleep 1000").start();
+        let running = fixture.warm(&[], "sleep 1000").start();
         match moment {
             Started(wait) => std::thread::sleep(Duration::from_millis(wait)),
             Written(wait) => {
                 let start = Instant::now();
-                while !camp.is_being_written() {
+                while !fixture.is_being_written() {
                     assert!(start.elapsed() < PATIENCE);
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -55,10 +55,10 @@ fn an_image_whose_building_is_cut_short_is_built_anew() {
         let finished = running.wait();
         let expected = (signal == SIGINT).then_some(128 + 2);
         assert_eq!(finished.code(), expected, "{moment:?}: {finished:?}");
-        camp.is_clean(&started);
+        fixture.is_clean(&started);
         // Whatever has its name is whole.
-        for template in camp.published("image") {
-            let (finished, template_is) = camp.reported(&[], "exit 7");
+        for template in fixture.published("image") {
+            let (finished, template_is) = fixture.reported(&[], "exit 7");
             assert_eq!(finished.code(), Some(7), "{moment:?}: {finished:?}");
             assert_eq!(template_is, "restored", "{moment:?}");
             assert_eq!(finished.stderr, "", "{moment:?}");
@@ -66,10 +66,12 @@ fn an_image_whose_building_is_cut_short_is_built_anew() {
         }
     }
     // Two at once: one builds it, for both.
-    let reports = ["one", "other"].map(|name| camp.path(name));
+    let reports = ["one", "other"].map(|name| fixture.path(name));
     let both = reports.each_ref().map(|path| {
         let report = format!("--report={}", path.display());
-        camp.warm(&[&report], "cat /etc/hostname; exit 7").start()
+        fixture
+            .warm(&[&report], "cat /etc/hostname; exit 7")
+            .start()
     });
     for running in both {
         let finished = running.wait();
@@ -82,7 +84,7 @@ fn an_image_whose_building_is_cut_short_is_built_anew() {
     });
     templates.sort();
     assert_eq!(templates, ["built", "restored"]);
-    assert_eq!(camp.names().len(), 2, "{:?}", camp.names());
-    assert_eq!(camp.untouched(), before);
-    super::damaged::checks(&camp);
+    assert_eq!(fixture.names().len(), 2, "{:?}", fixture.names());
+    assert_eq!(fixture.untouched(), before);
+    super::damaged::checks(&fixture);
 }

@@ -38,30 +38,30 @@ ttyS0::respawn:-/bin/sh
 const MACHINE_ID: &str = "0123456789abcdef0123456789abcdef";
 
 /// An image of one's own, and a store that nobody else uses.
-struct Camp(tempfile::TempDir);
+struct WarmFixture(tempfile::TempDir);
 
-impl Camp {
+impl WarmFixture {
     fn new() -> Self {
         Self::started_by(INITTAB)
     }
 
     fn started_by(inittab: &str) -> Self {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
-        let camp = Self(dir);
-        fs::create_dir(camp.path("tmp")).unwrap();
-        fs::write(camp.path("inittab"), inittab).unwrap();
-        fs::write(camp.path("machine-id"), format!("{MACHINE_ID}\n")).unwrap();
+        let fixture = Self(dir);
+        fs::create_dir(fixture.path("tmp")).unwrap();
+        fs::write(fixture.path("inittab"), inittab).unwrap();
+        fs::write(fixture.path("machine-id"), format!("{MACHINE_ID}\n")).unwrap();
         let mut copy = Command::new("cp");
         copy.arg("--sparse=always").arg(guest("box.raw"));
-        assert!(run(copy.arg(camp.image())));
+        assert!(run(copy.arg(fixture.image())));
         // Its only partition.
-        let image = format!("{}?offset={}", camp.image().display(), 1 << 20);
+        let image = format!("{}?offset={}", fixture.image().display(), 1 << 20);
         let lines = "cd etc\nrm inittab\nwrite inittab inittab\nwrite machine-id machine-id\n";
-        fs::write(camp.path("lines"), lines).unwrap();
+        fs::write(fixture.path("lines"), lines).unwrap();
         let mut debugfs = Command::new("debugfs");
-        debugfs.current_dir(camp.0.path());
+        debugfs.current_dir(fixture.0.path());
         assert!(run(debugfs.args(["-w", "-f", "lines", &image])));
-        camp
+        fixture
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -1,4 +1,4 @@
-//! A den: a mount namespace of its own, in which /tmp, /var/tmp, /run and a working directory
+//! A mount namespace of its own, in which /tmp, /var/tmp, /run and a working directory
 //! are empty and private, so that whatever a run leaves there is seen, and is its own: wherever
 //! this checkout lies, and whatever else runs. It holds bivouac, copies of the tiny guest and its
 //! image, and a place for templates.
@@ -14,17 +14,17 @@ use super::bivouac::Bivouac;
 use super::guests::guest;
 use super::residue;
 
-/// Where the den keeps its things, as seen from inside: a directory that every system has.
+/// Where the namespace keeps its things, as seen from inside: a directory that every system has.
 const INSIDE: &str = "/mnt";
 
 /// The namespace, held by a shell that waits for its standard input to end.
-pub struct Den {
+pub struct MountNs {
     holder: Child,
 }
 
 const SET_UP: &str = r#"
 set -e
-mount -t tmpfs -o size=1g,mode=0755 den /mnt
+mount -t tmpfs -o size=1g,mode=0755 private /mnt
 mkdir /mnt/work /mnt/overlays /mnt/kept /mnt/cache
 touch /mnt/kept/bivouac
 mount --bind "$1" /mnt/kept/bivouac
@@ -32,13 +32,13 @@ mkdir -p "$2"
 mount --bind "$2" /mnt/cache
 shift 2
 cp --sparse=never "$@" /mnt/kept/
-for directory in /tmp /var/tmp /run; do mount -t tmpfs -o size=64m,mode=1777 den "$directory"; done
+for directory in /tmp /var/tmp /run; do mount -t tmpfs -o size=64m,mode=1777 private "$directory"; done
 echo ready
 read -r _ || true
 "#;
 
-impl Den {
-    /// A den with the files of the tiny guest in it.
+impl MountNs {
+    /// One with the files of the tiny guest in it.
     pub fn new() -> Self {
         let mut command = Command::new("unshare");
         command.arg("--mount");
@@ -62,7 +62,7 @@ impl Den {
         Self { holder }
     }
 
-    /// A path of the den as seen from inside.
+    /// A path of the namespace as seen from inside.
     pub fn inside(&self, name: &str) -> String {
         format!("{INSIDE}/{name}")
     }
@@ -76,7 +76,7 @@ impl Den {
         PathBuf::from(format!("/proc/{}/root", self.holder.id()))
     }
 
-    /// nsenter's arguments that lead into the den.
+    /// nsenter's arguments that lead into the namespace.
     fn entrance(&self) -> Vec<String> {
         let mut args = vec![
             "--mount".to_owned(),
@@ -89,7 +89,7 @@ impl Den {
         args
     }
 
-    /// Runs a shell line in the den, and takes away what mount(8) notes down in /run.
+    /// Runs a shell line in the namespace, and takes away what mount(8) notes down in /run.
     pub fn shell(&self, line: &str) {
         let line = &format!("set -e\n{line}\nrm -rf /run/mount");
         let mut command = Command::new("nsenter");
@@ -105,7 +105,7 @@ impl Den {
         );
     }
 
-    /// `bivouac` with these arguments, in the den, its overlays and $TMPDIR there too. The
+    /// `bivouac` with these arguments, in the namespace, its overlays and $TMPDIR there too. The
     /// process that is started becomes bivouac: nsenter executes it in its place.
     pub fn bivouac(&self) -> Bivouac {
         let mut args = self.entrance();
@@ -117,7 +117,7 @@ impl Den {
             .env("XDG_CACHE_HOME", self.inside("cache"))
     }
 
-    /// The tiny guest in the den, told to do `action`, on its image.
+    /// The tiny guest in the namespace, told to do `action`, on its image.
     pub fn run_tiny(&self, action: &str) -> Bivouac {
         let append = format!("console=ttyS0 quiet bivouac.do={action}");
         self.bivouac()
@@ -129,7 +129,7 @@ impl Den {
             .arg(self.inside("kept/tiny.qcow2"))
     }
 
-    /// Every file that was not in the den when it was made.
+    /// Every file that was not in the namespace when it was made.
     pub fn residue(&self) -> BTreeSet<PathBuf> {
         let looked =
             ["mnt/work", "mnt/overlays", "tmp", "var/tmp", "run"].map(|dir| self.root().join(dir));
@@ -148,7 +148,7 @@ impl Den {
     }
 }
 
-impl Drop for Den {
+impl Drop for MountNs {
     fn drop(&mut self) {
         // Its standard input ends, and so does the shell, and with it the namespace.
         drop(self.holder.stdin.take());
