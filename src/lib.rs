@@ -21,7 +21,7 @@
 //!
 //! # Invariants
 //!
-//! A test or a lint keeps each of these (`tests/it/architecture.rs`, `source.rs`, `args`, `run`).
+//! A test or a lint keeps each of these (`tests/it/architecture`, `args`, `vm/run`).
 //!
 //! - **Read-only by descriptor.** Each layer is opened once, `O_RDONLY`, by us, and reaches QEMU
 //!   as a descriptor in a set of its own; its nodes are `read-only` with `locking` off. QEMU

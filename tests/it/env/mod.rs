@@ -1,5 +1,5 @@
 //! What a test needs: the guests that `scripts/guests` made, a bivouac process that can be
-//! talked to and signalled, and a look at what is left behind.
+//! talked to and signalled, and what finds what is left behind.
 
 pub mod bivouac;
 pub mod cases;

@@ -1,4 +1,4 @@
-//! The examples of looking into images do what they say: each line of the README's section and of
+//! The examples of inspecting images do what they say: each line of the README's section and of
 //! the commands' manual pages is typed into a shell. (The others are parsed by `examples`; what
 //! boots Debian is run by `vm::run::debian`.)
 
@@ -34,7 +34,7 @@ fn lines() -> Vec<String> {
 }
 
 #[test]
-fn the_examples_of_looking_into_images_do_what_they_say() {
+fn the_examples_of_inspecting_images_do_what_they_say() {
     let ns = MountNs::new();
     let work = ns.path("work");
     for name in ["debian12.qcow2", "tiny.raw"] {

@@ -1,4 +1,4 @@
-//! Images of every sort, each looked into from end to end, and each as it was afterwards: file
+//! Images of every sort, each inspected from end to end, and each as it was afterwards: file
 //! systems, partition tables, volumes, an ISO, a huge disk, chains and block devices.
 
 use std::fs::{self, File};
@@ -153,7 +153,7 @@ fn cat(image: &Path) -> String {
 }
 
 #[test]
-fn images_of_every_sort_are_looked_into_and_stay_as_they_were() {
+fn images_of_every_sort_are_inspected_and_stay_as_they_were() {
     let dir = tempfile::tempdir().unwrap();
     for (name, image) in images(dir.path()) {
         let before = sha256(&image);

@@ -53,12 +53,12 @@ impl Way {
 }
 
 /// Noise, which is no hole anywhere.
-fn noise(length: usize, mut seed: u32) -> Vec<u8> {
+fn noise(length: usize, mut state: u32) -> Vec<u8> {
     let step = |_| {
-        seed ^= seed << 13;
-        seed ^= seed >> 17;
-        seed ^= seed << 5;
-        seed as u8 | 1
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as u8 | 1
     };
     (0..length).map(step).collect()
 }

@@ -50,12 +50,12 @@ fn a_boot_that_waits_at_the_console_is_given_up_long_before_its_time_out() {
     );
 }
 
-/// The agent says itself how it was started; what systemd starts it with, a test of the seeding
+/// The agent says itself how it was started; what systemd starts it with, a test of the injection
 /// tells.
 #[test]
 fn no_command_runs_in_emergency_mode() {
     let dir = tempfile::tempdir().unwrap();
-    // Before the line that the seeding adds, and init waits for it.
+    // Before the line that the injection adds, and init waits for it.
     let line = "::sysinit:/etc/bivouac/bivouac-agent --emergency\n";
     let finished = run(&image(dir.path(), line), "seed");
     assert_eq!(finished.code(), Some(122), "{finished:?}");

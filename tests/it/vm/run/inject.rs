@@ -28,7 +28,7 @@ fn an_image_without_a_system_is_refused_before_anything_boots() {
 }
 
 #[test]
-fn nothing_is_left_when_it_ends_while_an_overlay_is_seeded() {
+fn nothing_is_left_when_it_ends_while_the_agent_is_injected() {
     let ns = MountNs::new();
     let image = ns.path("kept/box.qcow2");
     std::fs::copy(guest("box.qcow2"), &image).unwrap();
