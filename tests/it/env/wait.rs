@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub const SOON: Duration = Duration::from_secs(60);
 
 /// However slow the machine: a guest that has not come this far hangs.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Waits until `done`. Panics with `what` where that takes longer than [`SOON`].
 #[track_caller]
