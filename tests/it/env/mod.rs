@@ -3,9 +3,9 @@
 
 pub mod bivouac;
 pub mod cases;
+pub mod filesystems;
 pub mod guests;
 pub mod images;
-pub mod made;
 pub mod mount_ns;
 pub mod pty;
 pub mod random;

@@ -138,7 +138,7 @@ fn every_mode_is_as_stat_has_it() {
     {
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(&file, PermissionsExt::from_mode(bits)).unwrap();
-        let said = crate::env::made::run("stat", &["-c", "%A", file.to_str().unwrap()]);
+        let said = crate::env::filesystems::run("stat", &["-c", "%A", file.to_str().unwrap()]);
         assert_eq!(mode(FileKind::File, bits), said.trim(), "{bits:o}");
     }
 }

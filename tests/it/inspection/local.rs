@@ -19,7 +19,7 @@ use bivouac::guest::inspect::view::View;
 use bivouac::guest::wire::At;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::env::made::{run, write_files};
+use crate::env::filesystems::{run, write_files};
 use crate::guest::Agent;
 
 /// Results, and what takes them.

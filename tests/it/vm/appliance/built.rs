@@ -9,7 +9,7 @@ use std::process::Command;
 use bivouac::guest::appliance::{ApplianceError, boot_image, initramfs_with, program, vmlinux};
 use bivouac::host::kernel::{self, Kernel};
 
-use crate::env::made::run;
+use crate::env::filesystems::run;
 
 fn bytes(kernel: &Kernel) -> Vec<u8> {
     let init = File::open(env!("CARGO_BIN_EXE_bivouac")).unwrap();

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::env::made::{disk, filesystem, mounted, tree, write_files};
+use crate::env::filesystems::{disk, filesystem, mounted, tree, write_files};
 
 pub const OS: &str = "ID=testos\nVERSION_ID=7\nPRETTY_NAME=\"Test OS 7\"\n";
 

@@ -7,7 +7,7 @@ use bivouac::agent::disks::blocks::Device;
 use bivouac::agent::disks::{partitions, superblock};
 use bivouac::guest::wire::disks::TableKind;
 
-use crate::env::made::{disk, empty, filesystem, lvm, run, tree};
+use crate::env::filesystems::{disk, empty, filesystem, lvm, run, tree};
 
 fn device(path: &Path) -> Device {
     let file = File::open(path).unwrap();

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::partitioned::{OS, first_disk, second_disk};
 use crate::env::bivouac::Bivouac;
 use crate::env::cases::Cases;
-use crate::env::made::{empty, filesystem, lvm, mirror, mounted, run, tree, write_files};
+use crate::env::filesystems::{empty, filesystem, lvm, mirror, mounted, run, tree, write_files};
 
 /// What the agent says of these disks, which have the serial numbers d0, d1 and so on.
 fn survey(dir: &Path, disks: &[PathBuf]) -> Value {

@@ -6,9 +6,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::env::bivouac::Bivouac;
+use crate::env::filesystems::{
+    MIB, disk, empty, filesystem, mounted, place, run, tree, write_files,
+};
 use crate::env::guests::guest;
 use crate::env::images::{LoopDevice, chain_of_three, qemu_img};
-use crate::env::made::{MIB, disk, empty, filesystem, mounted, place, run, tree, write_files};
 use crate::env::residue::sha256;
 
 fn files(name: &str) -> [(&'static str, String); 1] {

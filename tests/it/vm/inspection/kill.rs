@@ -9,8 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::env::bivouac::{Finished, Running};
+use crate::env::filesystems::filesystem;
 use crate::env::guests::guest;
-use crate::env::made::filesystem;
 use crate::env::mount_ns::MountNs;
 use crate::env::residue::{alive, sha256};
 use crate::env::wait::{patiently, soon};

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::env::bivouac::{Bivouac, Finished};
 use crate::env::cases::Cases;
-use crate::env::made::{disk, filesystem, run, write_files};
+use crate::env::filesystems::{disk, filesystem, run, write_files};
 use crate::env::residue::sha256;
 
 const OS: &str = "ID=core\nVERSION_ID=7\nPRETTY_NAME=\"Core 7\"\n";
@@ -184,6 +184,9 @@ struct Images {
     before: [String; 2],
 }
 
+/// A case, and what does it.
+type Check = (&'static str, fn(&Images));
+
 impl Images {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -211,7 +214,7 @@ impl Images {
         seen(&self.dir.path().join("root/tree"))
     }
 
-    fn check(&self, checks: &[(&str, fn(&Self))]) {
+    fn check(&self, checks: &[Check]) {
         let mut cases = Cases::default();
         for (name, check) in checks {
             cases.case(name, || check(self));

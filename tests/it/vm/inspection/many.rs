@@ -1,7 +1,7 @@
 //! Ten thousand small files and one of 10 GiB that is nearly all hole, out of an image.
 
 use crate::env::bivouac::Bivouac;
-use crate::env::made::filesystem;
+use crate::env::filesystems::filesystem;
 use crate::env::residue::sha256;
 use crate::env::trees;
 

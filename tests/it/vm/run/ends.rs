@@ -148,7 +148,7 @@ fn qemu_is_not_let_out_of_our_hands() {
 }
 
 #[test]
-fn a_signal_that_was_blocked_when_bivouac_started_is_heeded() {
+fn a_signal_that_was_blocked_when_bivouac_started_is_handled() {
     let run = run_tiny("hang").command();
     // env(1) of coreutils 8.31 and later.
     let blocked = Bivouac::by(Path::new("env")).arg("--block-signal=TERM");

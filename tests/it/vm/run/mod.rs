@@ -8,13 +8,13 @@ mod identical;
 mod inherited;
 mod inject;
 mod kill;
+mod output_files;
 mod qga;
 mod space;
 mod statuses;
 mod stuck;
 mod terminal;
 mod traced;
-mod written;
 
 use std::path::Path;
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::env::bivouac::{Bivouac, Finished};
+use crate::env::filesystems::{disk, filesystem, run as tool};
 use crate::env::guests::{guest, tiny};
-use crate::env::made::{disk, filesystem, run as tool};
 use crate::env::residue::sha256;
 
 /// The agent finds its port by a name that udev gives; here there is none.

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::env::bivouac::{Bivouac, Finished};
+use crate::env::filesystems::run as tool;
 use crate::env::guests::{guest, tiny};
-use crate::env::made::run as tool;
 
 /// The box, with one more line of its inittab.
 fn image(dir: &Path, line: &str) -> PathBuf {

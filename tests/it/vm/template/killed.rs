@@ -13,14 +13,14 @@ use crate::env::wait::{patiently, soon};
 
 /// When the builder is killed: so long after the template's files appear, or after its start.
 #[derive(Clone, Copy, Debug)]
-enum Moment {
+enum When {
     Started(u64),
     Written(u64),
 }
 
 #[test]
 fn a_builder_that_is_killed_leaves_nothing_that_is_used() {
-    use Moment::{Started, Written};
+    use When::{Started, Written};
     let home = tempfile::tempdir_in("/var/tmp").unwrap();
     let image = guest("debian12.qcow2");
     let image = image.to_str().unwrap();

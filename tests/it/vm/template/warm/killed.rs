@@ -12,13 +12,13 @@ use crate::env::bivouac::{PATIENCE, children};
 /// When it is ended: so long after it was started, or after the first files of the image's
 /// template are there.
 #[derive(Clone, Copy, Debug)]
-enum Moment {
+enum When {
     Started(u64),
     Written(u64),
 }
 
-use Moment::{Started, Written};
 use Signal::{SIGINT, SIGKILL};
+use When::{Started, Written};
 
 #[test]
 fn an_image_whose_building_is_cut_short_is_built_anew() {

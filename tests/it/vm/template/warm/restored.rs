@@ -9,6 +9,9 @@ use super::{WarmFixture, distinct};
 use crate::env::bivouac::children;
 use crate::env::cases::Cases;
 
+/// A case, and what does it.
+type Check = (&'static str, fn(&WarmFixture));
+
 /// Each in the machine that the first has saved.
 #[test]
 fn clones_are_the_machine_that_was_booted_and_leave_their_template_as_it_was() {
@@ -25,7 +28,7 @@ fn clones_are_the_machine_that_was_booted_and_leave_their_template_as_it_was() {
     let template = fixture.template();
     let digests = digests(&template);
 
-    let checks: [(&str, fn(&WarmFixture)); 6] = [
+    let checks: [Check; 6] = [
         ("its writes are its own", writes_are_a_clones_own),
         (
             "two differ at the same moment",
