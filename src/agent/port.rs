@@ -197,7 +197,7 @@ impl Port {
             AgentMessage::Notice(Notice::Broken { stream, .. }) => {
                 AgentMessage::Notice(Notice::Broken {
                     stream: *stream,
-                    error: error,
+                    error,
                 })
             }
             AgentMessage::Notice(Notice::Unpacked { id, .. }) => {

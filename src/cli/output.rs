@@ -1,6 +1,8 @@
 //! The only place that prints. Results go to standard output; everything else goes to
 //! standard error behind `bivouac: `.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,8 @@
 //! The directory for overlays: takes files without a name, on a filesystem of known kind and free space.
 //! Leaves no file behind.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::env;
 use std::ffi::OsString;
 use std::fmt;

@@ -1,6 +1,8 @@
 //! The QEMU process: started so that it cannot outlive this process, reaped, and the end of its output
 //! kept. Knows nothing of QMP or disks.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;

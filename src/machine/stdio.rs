@@ -2,6 +2,8 @@
 //! for as long as the user likes, while signals and timeouts must be handled. The threads end with
 //! the process.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::io::{self, IsTerminal, Read, Write};
 use std::thread;
 

@@ -1,6 +1,8 @@
 //! The user's terminal: raw while the guest has it, and restored on every exit. A guard process
 //! restores it even when bivouac is killed by SIGKILL. Knows nothing of guests.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

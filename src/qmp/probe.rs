@@ -1,6 +1,8 @@
 //! A QEMU without a machine that is started to answer a few QMP commands. This file and
 //! `machine/process.rs` are the only ones that start a process.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;

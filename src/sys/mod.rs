@@ -2,6 +2,8 @@
 //! function is safe to call. Nothing here decides anything: it passes a request to the kernel
 //! and returns the result. Every `io::Result` here holds the system's error.
 
+#![allow(unsafe_code, clippy::disallowed_methods)]
+
 mod agent;
 mod device_mapper;
 mod errno;

@@ -1,16 +1,24 @@
 //! What is printed, and where that fails.
 
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::env::bivouac::Bivouac;
-use crate::env::guests::guest;
+
+/// A raw image, and a file that may be executed as QEMU is.
+fn image(dir: &Path) -> PathBuf {
+    let image = dir.join("disk.raw");
+    std::fs::write(&image, [0; 4096]).unwrap();
+    image
+}
 
 #[test]
 fn a_result_that_cannot_be_written_is_a_failure() {
     let (chain, completions) = (["chain", "IMAGE"], ["completions", "bash"]);
-    let plan = ["run", "--dry-run", "IMAGE"];
+    let plan = ["run", "--dry-run", "--qemu", "true", "IMAGE"];
+    let dir = tempfile::tempdir().unwrap();
     for arguments in [&chain[..], &completions, &plan] {
-        let image = guest("tiny.qcow2").into_os_string();
+        let image = image(dir.path()).into_os_string();
         let words = arguments.iter().map(|word| match *word {
             "IMAGE" => image.clone(),
             word => word.into(),
@@ -30,9 +38,11 @@ fn a_result_that_cannot_be_written_is_a_failure() {
 
 #[test]
 fn no_control_character_out_of_a_name_reaches_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
     let run = Bivouac::run()
+        .args(["--qemu", "true"])
         .args(["--console-log", "/nowhere/\u{1b}]0;title\u{7}\r.log"])
-        .arg(guest("tiny.qcow2"));
+        .arg(image(dir.path()));
     let finished = run.output();
     assert_eq!(finished.code(), Some(125), "{finished:?}");
     let controls = |c: char| c.is_control() && c != '\n';

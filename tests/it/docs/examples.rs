@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::architecture::root;
 
-/// The words of a shell line as far as the first operator or comment: quotes are heeded,
+/// The words of a shell line as far as the first operator or comment: quotes count,
 /// nothing is expanded.
 fn shell_words(line: &str) -> Vec<String> {
     let mut words = Vec::new();

@@ -2,10 +2,9 @@
 //! examples, completions, and what a mistake in the arguments is answered with.
 
 mod completions;
-mod examples;
+pub mod examples;
 mod help;
-mod man;
-mod run;
+pub mod man;
 mod usage;
 
 use std::process::Command;

@@ -4,7 +4,8 @@ use std::fs;
 use std::process::Stdio;
 
 use super::bivouac;
-use crate::host::write_script;
+use crate::env::cases::Cases;
+use crate::env::script::write_script;
 
 /// Mistakes, by the name of their snapshot. `IMAGE` stands for an image that is fine.
 const MISTAKES: [(&str, &[&str]); 39] = [
@@ -83,25 +84,28 @@ fn a_mistake_has_its_own_message_and_starts_nothing() {
     fs::write(dir.join("image.raw"), [0; 512]).unwrap();
     let qemu = dir.join("qemu");
     write_script(&qemu, ">started");
+    let mut cases = Cases::default();
     for (name, arguments) in MISTAKES {
-        let arguments = arguments.iter().map(|word| match *word {
-            "IMAGE" => "image.raw",
-            other => other,
+        cases.case(name, || {
+            let arguments = arguments.iter().map(|word| match *word {
+                "IMAGE" => "image.raw",
+                other => other,
+            });
+            let output = bivouac()
+                .args(arguments)
+                .env("BIVOUAC_ACCEL", "tcg")
+                .env("BIVOUAC_QEMU", &qemu)
+                .current_dir(&dir)
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(125), "{output:?}");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+            assert!(!dir.join("started").exists(), "QEMU was started");
+            let said = String::from_utf8(output.stderr).unwrap();
+            let said = said.replace(&dir.display().to_string(), "[dir]");
+            insta::assert_snapshot!(format!("usage_{name}"), said);
         });
-        let output = bivouac()
-            .args(arguments)
-            .env("BIVOUAC_ACCEL", "tcg")
-            .env("BIVOUAC_QEMU", &qemu)
-            .current_dir(&dir)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        assert_eq!(output.status.code(), Some(125), "{name}: {output:?}");
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{name}");
-        assert!(!dir.join("started").exists(), "{name} started QEMU");
-        let said = String::from_utf8(output.stderr).unwrap();
-        let said = said.replace(&dir.display().to_string(), "[dir]");
-        insta::assert_snapshot!(format!("usage_{name}"), said);
     }
     let left: Vec<_> = fs::read_dir(&dir)
         .unwrap()

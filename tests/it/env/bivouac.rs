@@ -11,14 +11,18 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
 
-/// However slow the machine: a guest that has not come this far hangs.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+use super::wait;
+
+pub use super::wait::PATIENCE;
 
 /// A command line under construction. Emulated by default: the machines that run these tests
 /// need not have KVM.
 pub struct Bivouac {
     command: Command,
+    report: Option<TempDir>,
 }
 
 impl Bivouac {
@@ -38,7 +42,10 @@ impl Bivouac {
             )
             .env("BIVOUAC_TEMPLATES_MAX", "1G")
             .env_remove("BIVOUAC_QEMU");
-        Self { command }
+        Self {
+            command,
+            report: None,
+        }
     }
 
     /// `bivouac run`.
@@ -61,6 +68,16 @@ impl Bivouac {
         self
     }
 
+    /// With `--report` from here on: what it says is in [`Finished::report`].
+    pub fn reporting(mut self) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        self.command
+            .arg("--report")
+            .arg(place.path().join("report"));
+        self.report = Some(place);
+        self
+    }
+
     /// The bare command, for a test that wants other streams.
     pub fn command(self) -> Command {
         let mut command = self.command;
@@ -70,13 +87,11 @@ impl Bivouac {
 
     /// Starts it with pipes for all three streams.
     pub fn start(mut self) -> Running {
-        let mut child = self
-            .command
+        self.command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("bivouac starts");
+            .stderr(Stdio::piped());
+        let mut child = wait::spawn(&mut self.command).expect("bivouac starts");
         let stdout = Stream::follow(child.stdout.take().unwrap());
         let stderr = Stream::follow(child.stderr.take().unwrap());
         Running {
@@ -85,6 +100,7 @@ impl Bivouac {
             stdout,
             stderr,
             qemu: None,
+            report: self.report,
         }
     }
 
@@ -137,6 +153,7 @@ pub struct Running {
     stdout: Stream,
     stderr: Stream,
     qemu: Option<Pid>,
+    report: Option<TempDir>,
 }
 
 /// A bivouac that has ended.
@@ -145,11 +162,20 @@ pub struct Finished {
     pub status: ExitStatus,
     pub stdout: String,
     pub stderr: String,
+    /// What `--report` says; null where it was not asked for, or was never written.
+    pub report: Value,
 }
 
 impl Finished {
     pub fn code(&self) -> Option<i32> {
         self.status.code()
+    }
+
+    /// What the report says of the only image, or the first one, that was inspected.
+    pub fn inspected(&self) -> &Value {
+        let found = &self.report["looks"][0];
+        assert!(found.is_object(), "{self:?}");
+        found
     }
 }
 
@@ -243,10 +269,16 @@ impl Running {
             );
             std::thread::sleep(Duration::from_millis(2));
         };
+        let (stdout, stderr) = (self.stdout.finish(), self.stderr.finish());
+        let report = self.report.take();
+        let report = report.map_or(Value::Null, |place| {
+            read_report(&place.path().join("report"))
+        });
         Finished {
             status,
-            stdout: self.stdout.finish(),
-            stderr: self.stderr.finish(),
+            stdout,
+            stderr,
+            report,
         }
     }
 }
@@ -257,6 +289,12 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The report at `path`; null where there is none that is JSON.
+fn read_report(path: &Path) -> Value {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
 /// The children of `parent`.

@@ -1,11 +1,15 @@
 //! What a test needs: the guests that `scripts/guests` made, a bivouac process that can be
-//! talked to and signalled, and a look at what is left behind.
+//! talked to and signalled, and what finds what is left behind.
 
 pub mod bivouac;
-pub mod den;
+pub mod cases;
+pub mod filesystems;
 pub mod guests;
 pub mod images;
+pub mod mount_ns;
 pub mod pty;
+pub mod random;
 pub mod residue;
 pub mod script;
 pub mod trees;
+pub mod wait;

@@ -29,7 +29,7 @@ pub fn plant(top: &Path) {
             if file % 10 == 0 {
                 let path = CString::new(path.as_os_str().as_bytes()).unwrap();
                 let value = format!("{number}/{file}");
-                bivouac::sys::set_attribute(&path, c"user.camp", value.as_bytes()).unwrap();
+                bivouac::sys::set_attribute(&path, c"user.core", value.as_bytes()).unwrap();
             }
             let open = File::options().write(true).open(&path).unwrap();
             let mode = [0o644, 0o600, 0o755, 0o440][file % 4];
@@ -66,7 +66,7 @@ pub fn seen(top: &Path) -> BTreeMap<PathBuf, String> {
                 line += &format!(" {}", stat.mtime());
             }
             if stat.is_file() {
-                let attribute = bivouac::sys::extended_attribute(&path, "user.camp");
+                let attribute = bivouac::sys::extended_attribute(&path, "user.core");
                 let (size, names) = (stat.len(), stat.nlink());
                 line += &format!(" {size} {names} {attribute:?} {:?}", content(&path));
             }

@@ -44,7 +44,12 @@ pub fn plant(top: &Path) {
         .unwrap()
         .set_len(1 << 20)
         .unwrap();
-    for (name, mode) in [("plain", 0o4755), ("dir", 0o500), ("empty", 0o000)] {
+    // Anybody but root could neither write into such a directory again nor take it away.
+    let closed = match nix::unistd::geteuid().is_root() {
+        true => 0o500,
+        false => 0o700,
+    };
+    for (name, mode) in [("plain", 0o4755), ("dir", closed), ("empty", 0o000)] {
         fs::set_permissions(top.join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
     let name = |name: &str| CString::new(top.join(name).into_os_string().into_encoded_bytes());

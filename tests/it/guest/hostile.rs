@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::sh;
+use crate::env::cases::Cases;
 
 /// The other end of a session, with whatever it likes to say.
 struct Fake {
@@ -216,8 +217,8 @@ async fn stale_bytes_and_answers_to_others_are_skipped() {
     assert_eq!(frame, None, "a session that is dropped hangs up");
 }
 
-#[tokio::test]
-async fn every_violation_ends_the_session_with_its_name() {
+#[test]
+fn every_violation_ends_the_session_with_its_name() {
     let say = |message: AgentMessage| {
         let mut bytes = Vec::new();
         put_control(&mut bytes, &message).unwrap();
@@ -237,78 +238,138 @@ async fn every_violation_ends_the_session_with_its_name() {
     };
     let error = || RemoteError::new(bivouac::guest::wire::ErrorStage::File, "x");
     // stdin is stream 1, stdout 4, stderr 6 of a session's first command.
-    let cases: Vec<Vec<u8>> = vec![
+    let violations: Vec<(&str, Vec<u8>)> = vec![
         // Frames.
-        raw(u32::MAX - 1, 3, 4),
-        raw((1 << 20) + 1, 2, 0),
-        raw(0, 0, 0),
-        raw(0, 200, 9),
-        raw(5, 2, 4),
-        raw(1, 3, 0),
-        raw(0, 3, 4),
-        raw(100, 1, 0),
-        b"\xff\xff\xff\xffbivouac.wine.................".to_vec(),
+        ("a length beyond every frame", raw(u32::MAX - 1, 3, 4)),
+        ("a control frame that is too long", raw((1 << 20) + 1, 2, 0)),
+        ("a kind that is 0", raw(0, 0, 0)),
+        ("a kind that is unknown", raw(0, 200, 9)),
+        ("a control frame on a stream", raw(5, 2, 4)),
+        ("data on no stream", raw(1, 3, 0)),
+        ("data without any", raw(0, 3, 4)),
+        ("a hello that is too long", raw(100, 1, 0)),
+        (
+            "a hello that is none",
+            b"\xff\xff\xff\xffbivouac.wine.................".to_vec(),
+        ),
         // Messages.
-        json(b"{}"),
-        json(b"{\"reply\":{\"id\":1}}"),
-        json(b"\xff\xfe"),
-        json(&b"[".repeat(1 << 20)),
-        json(&[b"{\"notice\":".repeat(1 << 16), b"1".to_vec()].concat()),
-        json(b"{\"\\u001b[2J\":1}"),
-        say(started(2)),
-        say(AgentMessage::Reply(Reply {
-            id: 1,
-            result: Ok(Response::Done),
-        })),
-        say(AgentMessage::Reply(Reply {
-            id: 1,
-            result: Ok(Response::Link("x".into())),
-        })),
-        say(AgentMessage::Notice(Notice::Broken {
-            stream: stream(4),
-            error: error(),
-        })),
-        say(AgentMessage::Notice(Notice::Violation {
-            text: "no\x1b".repeat(1000),
-        })),
-        then(&|out| put_control(out, &started(1)).unwrap()),
-        then(&|out| {
-            let result = Ok(1);
-            put_control(
-                out,
-                &AgentMessage::Notice(Notice::Unpacked { id: 1, result }),
-            )
-            .unwrap();
-        }),
-        then(&|out| {
-            put_hello(
-                out,
-                &Hello {
-                    from: Role::Agent,
-                    protocol: PROTOCOL,
-                    program: String::new(),
-                    nonce: Nonce([1; 16]),
-                    emergency: false,
-                },
-            )
-            .unwrap()
-        }),
+        ("a message that is none", json(b"{}")),
+        ("a reply without a result", json(b"{\"reply\":{\"id\":1}}")),
+        ("a message that is not text", json(b"\xff\xfe")),
+        ("brackets without end", json(&b"[".repeat(1 << 20))),
+        (
+            "a message nested too deep",
+            json(&[b"{\"notice\":".repeat(1 << 16), b"1".to_vec()].concat()),
+        ),
+        (
+            "a message with a name of control characters",
+            json(b"{\"\\u001b[2J\":1}"),
+        ),
+        ("a reply to nobody", say(started(2))),
+        (
+            "a reply that answers another request",
+            say(AgentMessage::Reply(Reply {
+                id: 1,
+                result: Ok(Response::Done),
+            })),
+        ),
+        (
+            "a link for a command",
+            say(AgentMessage::Reply(Reply {
+                id: 1,
+                result: Ok(Response::Link("x".into())),
+            })),
+        ),
+        (
+            "a broken stream that nothing writes to",
+            say(AgentMessage::Notice(Notice::Broken {
+                stream: stream(4),
+                error: error(),
+            })),
+        ),
+        (
+            "a violation told by the guest",
+            say(AgentMessage::Notice(Notice::Violation {
+                text: "no\x1b".repeat(1000),
+            })),
+        ),
+        (
+            "a reply twice",
+            then(&|out| put_control(out, &started(1)).unwrap()),
+        ),
+        (
+            "an end of unpacking that nobody began",
+            then(&|out| {
+                let result = Ok(1);
+                put_control(
+                    out,
+                    &AgentMessage::Notice(Notice::Unpacked { id: 1, result }),
+                )
+                .unwrap();
+            }),
+        ),
+        (
+            "a second hello",
+            then(&|out| {
+                put_hello(
+                    out,
+                    &Hello {
+                        from: Role::Agent,
+                        protocol: PROTOCOL,
+                        program: String::new(),
+                        nonce: Nonce([1; 16]),
+                        emergency: false,
+                    },
+                )
+                .unwrap()
+            }),
+        ),
         // Streams.
-        then(&|out| put_data(out, stream(8), b"x")),
-        then(&|out| put_data(out, stream(1), b"x")),
-        then(&|out| put_data(out, stream(4), &vec![0; WINDOW as usize + 1])),
-        then(&|out| {
-            put_end(out, stream(4));
-            put_data(out, stream(4), b"x");
-        }),
-        then(&|out| put_end(out, stream(2))),
-        then(&|out| put_credit(out, stream(1), 1)),
-        then(&|out| put_credit(out, stream(4), 1)),
-        then(&|out| put_stop(out, stream(6))),
+        (
+            "data on an unknown stream",
+            then(&|out| put_data(out, stream(8), b"x")),
+        ),
+        (
+            "data on the stream to the guest",
+            then(&|out| put_data(out, stream(1), b"x")),
+        ),
+        (
+            "data beyond the window",
+            then(&|out| put_data(out, stream(4), &vec![0; WINDOW as usize + 1])),
+        ),
+        (
+            "data behind the end",
+            then(&|out| {
+                put_end(out, stream(4));
+                put_data(out, stream(4), b"x");
+            }),
+        ),
+        (
+            "an end of an unknown stream",
+            then(&|out| put_end(out, stream(2))),
+        ),
+        (
+            "credit beyond the window",
+            then(&|out| put_credit(out, stream(1), 1)),
+        ),
+        (
+            "credit for what comes from the guest",
+            then(&|out| put_credit(out, stream(4), 1)),
+        ),
+        (
+            "a stop of what comes from the guest",
+            then(&|out| put_stop(out, stream(6))),
+        ),
     ];
     let mut errors = Vec::new();
-    for case in cases {
-        errors.push(violated(|_| case).await);
+    let mut cases = Cases::default();
+    for (name, bytes) in violations {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build().unwrap();
+        cases.case(name, || {
+            let error = runtime.block_on(violated(|_| bytes));
+            errors.push(format!("{name}: {error}"));
+        });
     }
     insta::assert_snapshot!("violations", errors.join("\n"));
 }

@@ -1,11 +1,9 @@
-//! What this host can do, against real devices, directories and programs.
+//! What this host can do: the rules, in directories made for the purpose.
 
 mod firmware;
 mod kernel;
 mod kvm;
-mod namespace;
-mod qemu;
+pub mod qemu;
 mod scratch;
 
 pub use crate::env::script::write_script;
-pub use namespace::Namespace;

@@ -12,7 +12,7 @@ use bivouac::host::qemu::{self, QemuError};
 use super::write_script;
 
 /// A directory with programs of these names, each a script of this text.
-fn programs(names: &[&str], text: &str) -> tempfile::TempDir {
+pub fn programs(names: &[&str], text: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().expect("a directory");
     for name in names {
         write_script(&directory.path().join(name), text);
@@ -87,17 +87,6 @@ fn each_way_of_not_finding_it_says_what_was_looked_for() {
 }
 
 #[test]
-fn this_hosts_qemu_answers_with_its_version_and_has_every_device() {
-    let path = qemu::find(None).expect("QEMU: these tests need it");
-    let found = probe::ask(&path).expect("it answers");
-    assert!(
-        (found.version.0, found.version.1) >= probe::OLDEST,
-        "{found:?}"
-    );
-    assert_eq!(found.missing, Vec::<&str>::new());
-}
-
-#[test]
 fn a_program_that_ends_at_once_is_quoted() {
     let bin = programs(&["qemu"], "echo 'qemu: no such option' >&2; exit 1");
     let error = probe::ask(&bin.path().join("qemu")).expect_err("it is no QEMU");
@@ -126,17 +115,6 @@ fn a_program_that_says_nothing_is_given_up_and_ended() {
         .to_string()
         .replace(&bin.path().display().to_string(), "BIN");
     insta::assert_snapshot!(text, @"BIN/qemu did not answer within 1.5 s");
-    let pid = fs::read_to_string(bin.path().join("qemu.pid")).expect("its number");
-    assert!(!Path::new("/proc").join(pid.trim()).exists());
-}
-
-#[test]
-fn no_emulator_stays_after_it_was_asked() {
-    let bin = programs(
-        &["qemu"],
-        "echo $$ >\"$0.pid\"; exec qemu-system-x86_64 \"$@\"",
-    );
-    probe::ask(&bin.path().join("qemu")).expect("it answers");
     let pid = fs::read_to_string(bin.path().join("qemu.pid")).expect("its number");
     assert!(!Path::new("/proc").join(pid.trim()).exists());
 }

@@ -1,22 +1,23 @@
 //! Images as data: what `bivouac chain` accepts, refuses, and says of each.
 
 mod accepted;
-mod agreement;
 mod corpus;
 mod files;
+mod hints;
 mod hostile;
-mod in_use;
-mod mends;
-mod overlay;
 mod refused;
 
 use std::ffi::OsStr;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use bivouac::image::Format;
+use bivouac::image::qcow2::{EmptyOverlay, Geometry};
+
 use crate::env::script::write_script;
+use crate::env::wait;
 
 /// A directory of images that goes away with the test; every command runs inside it.
 pub struct Images {
@@ -47,12 +48,9 @@ impl Images {
 
     /// Runs a command of words, here, for at most 30 seconds.
     pub fn command<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W>) -> Output {
-        Command::new("timeout")
-            .arg("30")
-            .args(words)
-            .current_dir(self.dir())
-            .output()
-            .expect("timeout(1) runs")
+        let mut command = Command::new("timeout");
+        command.arg("30").args(words).current_dir(self.dir());
+        wait::output(&mut command).expect("timeout(1) runs")
     }
 
     /// Runs a shell line that has to succeed, and returns its output.
@@ -161,22 +159,26 @@ impl Images {
         fs::write(self.path(name), vec![0; 1 << 20]).expect("the image is written");
     }
 
-    /// A qcow2 image of 64 MiB.
+    /// A qcow2 image of 64 MiB, by our own writer, which `vm::image::overlay` holds against QEMU.
     pub fn qcow2(&self, name: &str) {
-        self.shell(&format!("qemu-img create -q -f qcow2 '{name}' 64M"));
+        let image = EmptyOverlay {
+            virtual_size: 64 << 20,
+            backing_file: b"",
+            backing_format: Format::Raw,
+            geometry: Geometry::default(),
+        };
+        let file = File::create(self.path(name)).expect("the image is made");
+        image.write_to(&file).expect("the image is written");
     }
 
     /// A qcow2 image over a qcow2 image, by the name that is to be recorded.
     pub fn over(&self, backing: &str, name: &str) {
-        self.shell(&format!(
-            "qemu-img create -q -f qcow2 -F qcow2 -b '{backing}' '{name}'"
-        ));
+        self.recording(name, backing, Some("qcow2"));
     }
 
     /// A qcow2 image with a made-up backing name, which qemu-img would not record.
     pub fn recording(&self, name: &str, backing: &str, format: Option<&str>) {
-        let words = ["qemu-img", "create", "-q", "-f", "qcow2", name, "64M"];
-        assert!(self.command(words).status.success(), "{name}");
+        self.qcow2(name);
         let mut extensions = Vec::new();
         if let Some(format) = format {
             extensions.extend(0xE279_2ACA_u32.to_be_bytes());
@@ -201,7 +203,7 @@ fn problems_of(stdout: &str) -> String {
 }
 
 /// The refusal that a user without rights gets: root, who has all, becomes nobody for it.
-fn refused_as_nobody(images: &Images, image: &str) -> String {
+pub fn refused_as_nobody(images: &Images, image: &str) -> String {
     // A copy, because the directory of the build may be closed to nobody.
     let program = images.path("bivouac");
     fs::copy(env!("CARGO_BIN_EXE_bivouac"), &program).expect("the program is copied");
@@ -219,7 +221,7 @@ fn refused_as_nobody(images: &Images, image: &str) -> String {
 }
 
 /// The formats of the layers, the top first, with why each is believed.
-fn layers(json: &serde_json::Value) -> Vec<String> {
+pub fn layers(json: &serde_json::Value) -> Vec<String> {
     let layers = json["layers"].as_array().expect("there are layers");
     let word = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
     layers

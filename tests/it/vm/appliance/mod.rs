@@ -1,0 +1,6 @@
+//! The appliance's initramfs, and what its agent sees on real filesystems.
+
+mod built;
+mod partitioned;
+mod superblocks;
+mod survey;

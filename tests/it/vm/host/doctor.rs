@@ -1,0 +1,71 @@
+//! `bivouac doctor` on a host that can run guests, and on one that has nothing.
+
+use super::Namespace;
+use crate::doctor::{doctor, text};
+
+#[test]
+fn a_host_that_can_run_guests_gets_exit_0_and_a_line_for_each_finding() {
+    let output = doctor().output().expect("bivouac runs");
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.starts_with("ok    QEMU "), "{text}");
+    for line in text.lines() {
+        let known = ["ok    ", "warn  ", "      mend: "];
+        assert!(known.iter().any(|start| line.starts_with(start)), "{line}");
+    }
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn the_same_findings_come_as_json() {
+    let output = doctor().arg("--json").output().expect("bivouac runs");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["works"], true);
+    let abouts: Vec<_> = report["findings"]
+        .as_array()
+        .expect("findings")
+        .iter()
+        .map(|finding| finding["about"].as_str().expect("a word"))
+        .collect();
+    assert_eq!(
+        abouts,
+        [
+            "qemu", "devices", "network", "kvm", "overlay", "kernel", "uefi"
+        ]
+    );
+}
+
+#[test]
+fn a_host_without_qemu_gets_exit_1_and_the_command_that_installs_it() {
+    let output = Namespace::new().run(
+        "printf 'ID=debian\\n' >os-release; mount --bind os-release /etc/os-release
+        mkdir kernels; mount --bind kernels /boot; mount --bind kernels /lib/modules
+        mkdir firmware; mount --bind firmware /usr/share/qemu
+        unset HOME XDG_CONFIG_HOME; export PATH=/no/programs
+        exec \"$BIVOUAC\" doctor --overlay-dir \"$HERE\"",
+    );
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    insta::with_settings!({ filters => [
+        (r"is a tmpfs of .* free", "is a tmpfs of SIZE"),
+        (r"takes memory: \S+", "takes memory: HERE"),
+        (r"(?m)(no KVM here.*\n.*mend: ).*$", "${1}MODULE OR HARDWARE"),
+    ]}, {
+        insta::assert_snapshot!(text(&output), @r"
+        fail  QEMU was not found: no qemu-system-x86_64 in PATH, no /usr/libexec/qemu-kvm
+              mend: `sudo apt-get install qemu-system-x86`, or name it with --qemu PATH
+        warn  there is no KVM here: /dev/kvm does not exist; guests are emulated (TCG)
+              mend: MODULE OR HARDWARE
+        warn  what the guest writes takes memory: HERE is a tmpfs of SIZE
+              mend: `--overlay-dir /var/tmp`, if that is a disk
+        warn  there is no kernel /boot/vmlinuz-* with its modules in /lib/modules
+              mend: `sudo apt-get install linux-image-amd64`, or name a kernel with --kernel FILE
+        warn  no UEFI firmware for the machine q35 was found (0 descriptors in /usr/share/qemu/firmware, /etc/qemu/firmware)
+              mend: `sudo apt-get install ovmf`, or name the firmware's file with --firmware PATH
+        ");
+    });
+}

@@ -1,0 +1,10 @@
+//! What this host can do, with its own QEMU, KVM and kernels, and in namespaces that have others.
+
+mod doctor;
+mod kernel;
+mod kvm;
+mod namespace;
+mod qemu;
+mod scratch;
+
+pub use namespace::Namespace;

@@ -1,0 +1,12 @@
+//! Images against qemu-img, QEMU, strace and block devices.
+
+mod accepted;
+mod agreement;
+mod files;
+mod hints;
+mod hostile;
+mod in_use;
+mod overlay;
+mod refused;
+
+pub use crate::image::{Images, layers};

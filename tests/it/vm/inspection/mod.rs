@@ -1,0 +1,6 @@
+//! Inspecting real images in a real appliance.
+
+mod images;
+mod kill;
+mod machine;
+mod many;

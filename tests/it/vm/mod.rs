@@ -1,0 +1,11 @@
+//! What boots a machine, or needs root, guest images, QEMU or the tools that scripts/setup
+//! installs. Everything outside passes as any user with nothing but cargo (`scripts/test fast`).
+
+mod appliance;
+mod chroot;
+mod docs;
+mod host;
+mod image;
+mod inspection;
+mod run;
+mod template;

@@ -1,0 +1,41 @@
+//! `bivouac run` with real guests.
+
+mod buses;
+mod console;
+mod debian;
+mod ends;
+mod identical;
+mod inherited;
+mod inject;
+mod kill;
+mod output_files;
+mod qga;
+mod space;
+mod statuses;
+mod stuck;
+mod terminal;
+mod traced;
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::env::bivouac::{Bivouac, Finished};
+use crate::env::guests::{guest, tiny};
+
+/// The tiny guest on its own image, told to do `action`.
+fn run_tiny(action: &str) -> Bivouac {
+    Bivouac::run().args(tiny(action)).arg(guest("tiny.qcow2"))
+}
+
+/// The report that a run wrote.
+fn report(path: &Path) -> Value {
+    let text = std::fs::read(path).expect("the report is there");
+    serde_json::from_slice(&text).expect("the report is JSON")
+}
+
+/// Panics unless the run ended with this status.
+#[track_caller]
+fn ended(finished: &Finished, code: i32) {
+    assert_eq!(finished.code(), Some(code), "{finished:?}");
+}
