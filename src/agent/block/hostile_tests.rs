@@ -68,6 +68,14 @@ fn physical_volume(text: &[u8], offset: u64, size: u64) -> Vec<u8> {
 }
 
 #[test]
+fn a_raid_superblock_that_is_cut_short_is_ignored() {
+    let mut device = vec![0; 256];
+    device[..8].copy_from_slice(b"\xfc\x4e\x2b\xa9\x01\0\0\0");
+    assert!(raid::member(&&device[..]).is_some());
+    assert!(raid::member(&&device[..27]).is_none());
+}
+
+#[test]
 fn lvm_metadata_wraps_at_the_end_of_its_ring_buffer() {
     let text = b"vg { id = \"x\" }";
     for offset in [512, 1000, 2040, 2047] {
@@ -107,7 +115,9 @@ proptest! {
             let label = content.label.unwrap_or_default();
             prop_assert!(!label.contains('\0') && label.len() <= 2048);
         }
-        raid::member(device);
+        if let Some(member) = raid::member(device) {
+            prop_assert_eq!(member.id.len(), 16);
+        }
         label::metadata(device);
         for sector in [512, 4096] {
             if let Some((_, entries)) = partitions::read(device, sector) {

@@ -6,6 +6,8 @@ use crate::linux::bytes::Fields;
 
 /// `MD_SB_MAGIC`.
 const MAGIC: u32 = 0xa92b_4efc;
+/// The part of a superblock that is read.
+const SIZE: usize = 256;
 
 /// What a member's superblock says of its array.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +49,8 @@ pub fn member(device: &dyn ReadAt) -> Option<Member> {
         size.checked_sub(8192).map(|at| (0, at & !4095)),
     ];
     for (minor, at) in places.into_iter().flatten() {
-        let block = &device.bytes_at(at, 256)[..];
-        if block.le32(0) == MAGIC && block.le32(4) == 1 {
+        let block = &device.bytes_at(at, SIZE)[..];
+        if block.len() == SIZE && block.le32(0) == MAGIC && block.le32(4) == 1 {
             return Some(Member {
                 id: block.part(16, 16).to_vec(),
                 version: (1, minor),
@@ -59,7 +61,7 @@ pub fn member(device: &dyn ReadAt) -> Option<Member> {
         }
     }
     let at = (size & !0xffff).checked_sub(0x1_0000)?;
-    let block = &device.bytes_at(at, 256)[..];
+    let block = &device.bytes_at(at, SIZE)[..];
     (block.le32(0) == MAGIC && block.le32(4) == 0).then(|| Member {
         id: [block.part(20, 4), block.part(52, 12)].concat(),
         version: (0, 90),
