@@ -22,7 +22,7 @@
 //! - [`sys`]: the only `unsafe`.
 //!
 //! Imports point one way: cli -> commands -> launch -> template -> guest -> machine -> image, host ->
-//! sys, and agent shares only [`guest::wire`] with guest.
+//! sys, and agent shares only [`protocol`] with guest.
 //!
 //! # Invariants
 //!
@@ -75,17 +75,20 @@
 )]
 
 pub mod agent;
+pub mod appliance;
 pub mod archive;
 pub mod cli;
 pub mod commands;
 pub mod exit;
-pub mod guest;
 pub mod host;
 pub mod image;
+pub mod inspect;
 pub mod launch;
 pub mod linux;
 pub mod machine;
+pub mod protocol;
 mod qmp;
+pub mod session;
 pub mod sys;
 pub mod template;
 pub(crate) mod text;

@@ -2,7 +2,7 @@
 //! first byte says how the input is cut into pieces; no cut may change what comes out.
 #![no_main]
 
-use bivouac::guest::wire::{
+use bivouac::protocol::{
     Decoder, Entry, Frame, AgentMessage, HEADER, Hello, MAX_CONTROL, Nonce, PROTOCOL, Request,
     Role, WireError, parse, put_hello,
 };

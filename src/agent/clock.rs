@@ -9,7 +9,7 @@ use nix::time::{ClockId, clock_settime};
 
 use super::port::Port;
 use super::power::may_change_machine;
-use crate::guest::wire::{ErrorStage, RemoteError};
+use crate::protocol::{ErrorStage, RemoteError};
 use crate::sys::errno_of;
 
 /// Limit on the bytes of entropy in one request.

@@ -14,7 +14,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::port::Port;
 use super::power::may_change_machine;
-use crate::guest::wire::{CloneIdentity, ErrorStage, RemoteError};
+use crate::protocol::{CloneIdentity, ErrorStage, RemoteError};
 use crate::sys::errno_of;
 
 /// Files with the machine id; the second is often a link to the first.

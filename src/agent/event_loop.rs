@@ -12,7 +12,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::port::{HostEnd, Port};
 use super::requests::Requests;
 use super::{log, mount, power};
-use crate::guest::wire::{
+use crate::protocol::{
     AgentMessage, ExecEnd, Frame, Hello, Notice, PROTOCOL, Role, StreamId, WireError,
 };
 use crate::sys::Reaped;

@@ -16,7 +16,7 @@ use nix::unistd::{
 
 use super::root::RootDir;
 use super::users::Account;
-use crate::guest::wire::{ByteString, Command, ErrorStage, RemoteError, User};
+use crate::protocol::{ByteString, Command, ErrorStage, RemoteError, User};
 use crate::sys::errno_of;
 
 /// The default PATH.

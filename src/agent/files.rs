@@ -10,7 +10,7 @@ use nix::sys::statfs::fstatfs;
 use nix::sys::statvfs::fstatvfs;
 
 use super::root::open_at;
-use crate::guest::wire::{
+use crate::protocol::{
     ByteString, Entry, ErrorStage, FileKind, FileSystem, PathAt, RemoteError, Response, Stat,
 };
 

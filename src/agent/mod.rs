@@ -1,5 +1,5 @@
 //! The program inside the guest: this same binary under another name, or as process 1. It speaks
-//! [`crate::guest::wire`] with the host, and needs no file of the guest besides itself.
+//! [`crate::protocol`] with the host, and needs no file of the guest besides itself.
 //!
 //! One thread with one poll(2): `event_loop` reads the port, `requests` starts processes, and
 //! `streams` move bytes. Whatever may block, such as reading a disk, runs in a forked process

@@ -14,7 +14,7 @@ use super::files;
 use super::root::open_at;
 use super::walk::{self, DIRECTORY};
 use crate::archive::{ArchiveError, Packer};
-use crate::guest::wire::{
+use crate::protocol::{
     ByteString, Entry, ErrorStage, FileKind, PathAt, RemoteError, Stat, TarOptions,
 };
 use crate::sys::errno_of;

@@ -11,7 +11,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::execv;
 
 use super::log;
-use crate::guest::wire::{
+use crate::protocol::{
     AgentMessage, Decoder, ErrorStage, Frame, Hello, Notice, PORT, RemoteError, Reply, Response,
     StreamId, WireError, put_control, put_credit, put_data, put_end, put_hello, put_stop,
 };

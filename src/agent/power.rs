@@ -7,7 +7,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 
 use super::log;
 use super::port::Port;
-use crate::guest::wire::{ErrorStage, RemoteError};
+use crate::protocol::{ErrorStage, RemoteError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PowerAction {

@@ -17,7 +17,7 @@ use nix::unistd::{Pid, pipe2};
 use serde::Serialize;
 
 use super::exec::{self, ChildStdio};
-use crate::guest::wire::{Command, ErrorStage, RemoteError, WindowSize};
+use crate::protocol::{Command, ErrorStage, RemoteError, WindowSize};
 use crate::sys::errno_of;
 
 /// The capacity of a pipe: a large one needs fewer wake-ups.

@@ -9,7 +9,7 @@ use super::process::{self, Spawned};
 use super::streams::{Input, Output};
 use super::tasks::Tasks;
 use super::{clock, clone_identity, files, mount, worker};
-use crate::guest::wire::{
+use crate::protocol::{
     ErrorStage, Operation, RemoteError, Request, Response, StreamId, WindowSize, WireError, parse,
 };
 use crate::sys::errno_of;

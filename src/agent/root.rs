@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use crate::guest::wire::{ErrorStage, PathAt, RemoteError};
+use crate::protocol::{ErrorStage, PathAt, RemoteError};
 
 /// How often a lookup is repeated that a concurrent rename disturbed (openat2(2), EAGAIN).
 const TRIES: usize = 100;

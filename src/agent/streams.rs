@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use super::port::{Port, is_transient};
-use crate::guest::wire::{MAX_DATA, ReceiveWindow, SendWindow, StreamId, WireError};
+use crate::protocol::{MAX_DATA, ReceiveWindow, SendWindow, StreamId, WireError};
 
 /// How long a terminal must be silent after its command ended until its stream ends: the kernel
 /// delivers the last output asynchronously.

@@ -11,9 +11,7 @@ use nix::unistd::Pid;
 use super::port::{Port, is_transient};
 use super::process::Spawned;
 use super::streams::{Input, Output};
-use crate::guest::wire::{
-    AgentMessage, ErrorStage, ExecEnd, Notice, RemoteError, Response, StreamId,
-};
+use crate::protocol::{AgentMessage, ErrorStage, ExecEnd, Notice, RemoteError, Response, StreamId};
 
 /// Limit on the number of processes.
 const MAX_TASKS: usize = 100;

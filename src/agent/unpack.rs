@@ -12,7 +12,7 @@ use nix::fcntl::OFlag;
 use super::pack::{first_of, stream_error};
 use super::root::RootDir;
 use crate::archive::{Policy, TargetDir, unpack as unpack_stream};
-use crate::guest::wire::{ByteString, ErrorStage, PathAt, RemoteError, Stat, TarOptions};
+use crate::protocol::{ByteString, ErrorStage, PathAt, RemoteError, Stat, TarOptions};
 
 /// A directory below a root.
 struct BelowRoot {

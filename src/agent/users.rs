@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStringExt;
 use nix::unistd::{Gid, Uid};
 
 use super::root::RootDir;
-use crate::guest::wire::{ErrorStage, RemoteError, User};
 use crate::linux::passwd;
+use crate::protocol::{ErrorStage, RemoteError, User};
 
 /// A user, with what a command that runs as this user needs.
 #[derive(Clone, Debug, PartialEq, Eq)]

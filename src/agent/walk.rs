@@ -11,7 +11,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 
 use super::files;
-use crate::guest::wire::{ByteString, Entry, ErrorStage, FileKind, RemoteError};
+use crate::protocol::{ByteString, Entry, ErrorStage, FileKind, RemoteError};
 
 /// Limit on the depth. A directory below it is reported with an error.
 const MAX_DEPTH: usize = 400;

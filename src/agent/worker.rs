@@ -13,7 +13,7 @@ use nix::sys::stat::Mode;
 use super::process::{self, Spawned, StatusPipe};
 use super::root::open_at;
 use super::{files, inject, mount, pack, unpack, walk};
-use crate::guest::wire::{
+use crate::protocol::{
     ByteString, Entry, ErrorStage, FileKind, Operation, PathAt, RemoteError, Response, Stat,
 };
 use crate::sys::errno_of;

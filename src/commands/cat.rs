@@ -9,10 +9,10 @@ use super::image_path::{ImagePath, by_image, exists};
 use super::inspection::{Inspector, is_torn_read};
 use super::stdout_sink::StdoutSink;
 use super::{Failure, stdout_sink};
+use crate::appliance::boot::ROOT;
 use crate::exit::Status;
-use crate::guest::boot::ROOT;
-use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{ByteString, PathAt};
+use crate::protocol::{ByteString, PathAt};
+use crate::session::{Session, SessionError};
 
 /// Print files of an image, without booting it
 ///

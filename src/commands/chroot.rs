@@ -12,15 +12,15 @@ use super::args::command::CommandArgs;
 use super::args::image::InspectionArgs;
 use super::inspection::{Inspector, MountedImage};
 use super::stdio::{self, HostStdio};
+use crate::appliance::boot::ROOT;
 use crate::exit::Status;
-use crate::guest::boot::ROOT;
-use crate::guest::wire::{ByteString, PathAt};
 use crate::launch::appliance_session::ApplianceSession;
 use crate::launch::block_on;
 use crate::launch::supervisor::Interrupted;
 use crate::linux::passwd;
 use crate::machine::end::End;
 use crate::machine::terminal::Terminal;
+use crate::protocol::{ByteString, PathAt};
 
 /// Run a command in an image's root filesystem, without booting it
 ///

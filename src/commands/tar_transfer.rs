@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Failure;
 use crate::archive::{ArchiveError, BeneathDir, PackStats, Policy, UnpackStats, pack, unpack};
-use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{ByteString, PathAt, TarOptions};
+use crate::protocol::{ByteString, PathAt, TarOptions};
+use crate::session::{Session, SessionError};
 
 /// The size of a chunk, and how many of them are buffered.
 const CHUNK: usize = 64 << 10;

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Progress;
 use super::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use super::args::overlay::{OverlayArgs, TemplateLimit};
-use crate::guest::boot::ApplianceConfig;
+use crate::appliance::boot::ApplianceConfig;
 use crate::host::{kernel, qemu};
 use crate::launch::facts::{AcceleratorFacts, Facts};
 use crate::launch::prepare::prepare;

@@ -9,8 +9,8 @@ use std::future::Future;
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::spec::TemplateSpec;
-use crate::guest::appliance;
-use crate::guest::boot::{self, Appliance, ApplianceConfig, AppliancePorts, BootError};
+use crate::appliance;
+use crate::appliance::boot::{self, Appliance, ApplianceConfig, AppliancePorts, BootError};
 use crate::machine::args::argv;
 use crate::machine::drives::Drives;
 use crate::machine::plan::{ChildFd, Disk, MemoryMapping, Plan, SnapshotConfig};

@@ -13,15 +13,15 @@ use super::progress::Progress;
 use super::spec::{ApplianceSpec, OverlaySpec, TemplateSpec};
 use super::supervisor::{Interrupted, Supervisor};
 use super::{drives, end_message};
-use crate::guest::boot::{Appliance, ApplianceConfig};
-use crate::guest::session::Session;
-use crate::guest::wire::disks::Survey;
+use crate::appliance::boot::{Appliance, ApplianceConfig};
 use crate::host::{kernel, qemu};
 use crate::image::chain::{self, Request};
 use crate::machine::Machine;
 use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
 use crate::machine::plan::Accelerator;
+use crate::protocol::disks::Survey;
+use crate::session::Session;
 use crate::template::restore::Template;
 
 /// An image, and the appliance in which it is inspected.

@@ -1,11 +1,11 @@
 //! Why something could not be done: the error, the suggested fix and the exit status, and how the
 //! errors of the floors below become one.
 
+use crate::appliance::boot::BootError;
 use crate::exit::Status;
-use crate::guest::boot::BootError;
-use crate::guest::qga::QgaError;
-use crate::guest::session::SessionError;
 use crate::machine::StartError;
+use crate::session::SessionError;
+use crate::session::qga::QgaError;
 
 /// Why bivouac could not do what was asked, and the suggested fix.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ macro_rules! failures_with_mend {
 pub(crate) use failures_with_mend;
 
 failures_with_mend!(
-    crate::guest::appliance::ApplianceError,
+    crate::appliance::ApplianceError,
     crate::host::firmware::FirmwareError,
     crate::host::kernel::KernelError,
     crate::host::qemu::QemuError,

@@ -12,14 +12,14 @@ use super::failure::Failure;
 use super::spec::Via;
 use super::start::Launch;
 use super::supervisor::Interrupted;
+use crate::appliance::boot::{Appliance, ApplianceConfig, DEFAULT_MEMORY_MIB, ROOT};
 use crate::exit::Status;
-use crate::guest::boot::{Appliance, ApplianceConfig, DEFAULT_MEMORY_MIB, ROOT};
-use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::disks::Root;
-use crate::guest::wire::seed::{Seeding, Stage};
 use crate::host::kernel;
 use crate::machine::end::End;
 use crate::machine::phases::Phases;
+use crate::protocol::disks::Root;
+use crate::protocol::inject::{Injection, Stage};
+use crate::session::{Session, SessionError};
 
 /// How long the appliance may take to power off. Everything is on the disks by then.
 const POWER_OFF: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ const POWER_OFF: Duration = Duration::from_secs(10);
 #[derive(Default)]
 struct Injected {
     /// The roots that will start the agent, by their devices, and how.
-    roots: Vec<(String, Seeding)>,
+    roots: Vec<(String, Injection)>,
     /// Why the others will not, and warnings about the disks, one sentence each.
     warnings: Vec<String>,
 }
@@ -167,7 +167,7 @@ async fn into_roots(
     Ok(injected)
 }
 
-async fn into_root(session: &Session, root: &Root, stage: Stage) -> Result<Seeding, SessionError> {
+async fn into_root(session: &Session, root: &Root, stage: Stage) -> Result<Injection, SessionError> {
     for failed in session.mount(&root.mounts, ROOT, false, false).await? {
         tracing::debug!("not mounted: {failed}");
     }

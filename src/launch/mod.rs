@@ -55,7 +55,7 @@ mod vm;
 mod wait_agent;
 mod warm_start;
 
-pub use crate::guest::session::{Command, ExecEnd, Session, Stdio};
+pub use crate::session::{Command, ExecEnd, Session, Stdio};
 pub use failure::Failure;
 pub use outcome::Outcome;
 pub use progress::{Progress, Quiet};

@@ -4,8 +4,8 @@ use super::end_message;
 use super::failure::Failure;
 use super::prepare::PreparedVm;
 use crate::exit::Status;
-use crate::guest::qga;
 use crate::machine::end::End;
+use crate::session::qga;
 
 /// What came of a VM.
 #[derive(Debug)]

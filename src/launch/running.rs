@@ -7,9 +7,9 @@ use super::inject::inject;
 use super::spec::{AgentSpec, StartMode, Via, WaitFor};
 use super::start::{Launch, RunningVm};
 use super::supervisor::Interrupted;
-use crate::guest::session::{Session, random};
-use crate::guest::wire::CloneIdentity;
 use crate::machine::Machine;
+use crate::protocol::CloneIdentity;
+use crate::session::{Session, random};
 
 impl Launch<'_> {
     /// Starts the machine, whose console goes to `output`, and waits for its agent. None, and

@@ -5,11 +5,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::guest::boot::DEFAULT_MEMORY_MIB;
-use crate::guest::wire::seed::Stage;
+use crate::appliance::boot::DEFAULT_MEMORY_MIB;
 use crate::image::Format;
 use crate::image::chain::Request;
 use crate::machine::plan::{Accelerator, Bus, Display, Network};
+use crate::protocol::inject::Stage;
 
 /// A virtual machine that boots an image or a kernel.
 #[derive(Clone, Debug)]

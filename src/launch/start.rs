@@ -13,11 +13,11 @@ use super::prepare::PreparedVm;
 use super::progress::Progress;
 use super::spec::VmSpec;
 use super::supervisor::{Interrupted, Stopped, Supervisor};
-use crate::guest::session::Session;
 use crate::machine::args::argv;
 use crate::machine::console::Sinks;
 use crate::machine::plan::Accelerator;
 use crate::machine::{HeldResources, Machine};
+use crate::session::Session;
 use crate::template::restore::Template;
 
 /// One VM on its way from its specification to a running machine, and what goes with it.

@@ -10,7 +10,7 @@ use super::runtime::block_on;
 use super::spec::VmSpec;
 use super::start::{Launch, RunningVm};
 use super::supervisor::Supervisor;
-use crate::guest::session::{Command, ExecEnd, Session, Stdio};
+use crate::session::{Command, ExecEnd, Session, Stdio};
 
 /// A machine whose agent is ready. It is killed when the work with it returns.
 pub struct Vm<'l, 'a> {

@@ -9,9 +9,9 @@ use tokio::net::UnixStream;
 use super::failure::Failure;
 use super::start::Launch;
 use super::supervisor::Interrupted;
-use crate::guest::session::{Command, Session, SessionError};
 use crate::machine::Machine;
 use crate::machine::end::End;
+use crate::session::{Command, Session, SessionError};
 
 /// How long a guest may take to boot by default: with KVM a minute is much, and an emulated guest
 /// takes ten times that and more.

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::store::StoreError;
-use crate::guest::boot::{BootError, MACHINE};
-use crate::guest::session::SessionError;
+use crate::appliance::boot::{BootError, MACHINE};
 use crate::machine::StartError;
 use crate::machine::drives::DriveError;
 use crate::machine::snapshot::SnapshotError;
+use crate::session::SessionError;
 
 /// How long another process may take to build the template before this one boots instead.
 pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(180);

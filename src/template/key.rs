@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::digest;
-use crate::guest::boot::{self, ApplianceConfig};
+use crate::appliance::boot::{self, ApplianceConfig};
 use crate::image::chain::Chain;
 use crate::linux::file_id::FileStamp;
 use crate::machine::plan::{Accelerator, Firmware, Plan};

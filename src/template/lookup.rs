@@ -11,7 +11,7 @@ use super::key::Key;
 use super::restore::Template;
 use super::snapshot::Snapshot;
 use super::store::{BuildLock, Builder, Entry, Store, StoreError};
-use crate::guest::session::SessionError;
+use crate::session::SessionError;
 
 /// How often to check whether another process that builds the template is done.
 const POLL: Duration = Duration::from_millis(20);

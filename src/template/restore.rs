@@ -12,14 +12,14 @@ use super::error::TemplateError;
 use super::memory;
 use super::snapshot::Snapshot;
 use super::store::Entry;
-use crate::guest::boot;
-use crate::guest::session::Session;
+use crate::appliance::boot;
 use crate::linux::proc_fd;
 use crate::machine::args::argv;
 use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
 use crate::machine::plan::{ChildFd, MemoryMapping, Plan, SnapshotConfig};
 use crate::machine::{HeldResources, Machine};
+use crate::session::Session;
 
 /// How long a restored agent may take to answer: 30 ms on an idle host.
 const RESUME_LIMIT: Duration = Duration::from_secs(60);

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use super::device_reader::ReadAt;
 use super::ids::{guid, utf16};
-use crate::guest::wire::disks::{Table, TableKind};
 use crate::linux::bytes::Fields;
+use crate::protocol::disks::{Table, TableKind};
 
 /// Limit on GPT entries. Tools make 128; the header's field allows 2^32.
 const MAX_GPT_ENTRIES: u64 = 1024;

@@ -7,8 +7,8 @@
 use super::device_reader::ReadAt;
 use super::ids::{lossy, utf16, uuid};
 use super::{lvm, raid};
-use crate::guest::wire::disks::{Content, Kind};
 use crate::linux::bytes::Fields;
+use crate::protocol::disks::{Content, Kind};
 
 /// The start of the device that holds nearly all superblocks; the last is btrfs's, at 64 KiB.
 const HEAD: usize = 72 * 1024;

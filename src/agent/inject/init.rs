@@ -6,7 +6,7 @@
 use super::super::root::RootDir;
 use super::file_action::{FileAction, PROGRAM};
 use super::image_writer;
-use crate::guest::wire::seed::{Init, Stage};
+use crate::protocol::inject::{Init, Stage};
 
 const SYSTEMD: [&str; 2] = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"];
 const OPENRC: [&str; 4] = [

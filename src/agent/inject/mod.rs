@@ -20,13 +20,13 @@ use std::fs::File;
 use std::path::Path;
 
 use super::root::RootDir;
-use crate::guest::wire::seed::{Seeding, Stage};
-use crate::guest::wire::{ErrorStage, RemoteError};
+use crate::protocol::inject::{Injection, Stage};
+use crate::protocol::{ErrorStage, RemoteError};
 use crate::sys::errno_of;
 
 /// Injects this program into the root at `at`. Fails if nothing in the image could start it, or
 /// if the image cannot be written to.
-pub(crate) fn inject(at: &Path, stage: Stage) -> Result<Seeding, RemoteError> {
+pub(crate) fn inject(at: &Path, stage: Stage) -> Result<Injection, RemoteError> {
     let program = File::open("/proc/self/exe").map_err(|error| {
         let errno = errno_of(&error) as i32;
         RemoteError::of(ErrorStage::Process, "the agent's program", errno)
@@ -34,7 +34,7 @@ pub(crate) fn inject(at: &Path, stage: Stage) -> Result<Seeding, RemoteError> {
     inject_program(&RootDir::of_request(at)?, &program, stage)
 }
 
-fn inject_program(root: &RootDir, program: &File, stage: Stage) -> Result<Seeding, RemoteError> {
+fn inject_program(root: &RootDir, program: &File, stage: Stage) -> Result<Injection, RemoteError> {
     let plan = plan::plan(root, program, stage)?;
     let mut written = Vec::new();
     for action in &plan.actions {
@@ -42,7 +42,7 @@ fn inject_program(root: &RootDir, program: &File, stage: Stage) -> Result<Seedin
             .map_err(|errno| RemoteError::of(ErrorStage::File, action.path(), errno as i32))?;
         written.push(action.path().to_owned());
     }
-    Ok(Seeding {
+    Ok(Injection {
         init: plan.init,
         labelled: plan.labelled,
         cloud_init: plan.cloud_init,

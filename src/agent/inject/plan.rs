@@ -6,9 +6,9 @@ use std::os::unix::fs::FileExt;
 use super::super::root::RootDir;
 use super::file_action::FileAction;
 use super::{cloud, image_writer, init};
-use crate::guest::wire::seed::{Init, Stage};
-use crate::guest::wire::{ErrorStage, RemoteError};
 use crate::linux::elf::{MACHINE_LENGTH, Machine};
+use crate::protocol::inject::{Init, Stage};
+use crate::protocol::{ErrorStage, RemoteError};
 
 #[derive(Debug)]
 pub(crate) struct InjectPlan {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::file_action::PROGRAM;
 use super::*;
-use crate::guest::wire::seed::Init;
+use crate::protocol::inject::Init;
 
 /// A tree of files; a text that begins with `->` makes a link.
 fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -23,14 +23,14 @@ fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
     dir
 }
 
-fn injected(dir: &Path, stage: Stage) -> Result<Seeding, RemoteError> {
+fn injected(dir: &Path, stage: Stage) -> Result<Injection, RemoteError> {
     let mut program = tempfile::tempfile().unwrap();
     program.write_all(b"agent").unwrap();
     program.rewind().unwrap();
     inject_program(&RootDir::of_request(dir)?, &program, stage)
 }
 
-fn injected_into(files: &[(&str, &str)]) -> (tempfile::TempDir, Seeding) {
+fn injected_into(files: &[(&str, &str)]) -> (tempfile::TempDir, Injection) {
     let dir = tree(files);
     let image = dir.path();
     let injection = injected(image, Stage::MultiUser).unwrap();

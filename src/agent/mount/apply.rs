@@ -12,8 +12,8 @@ use super::super::root::RootDir;
 use super::filesystem::{MountError, filesystem};
 use super::modules::Modules;
 use super::probe_mount;
-use crate::guest::wire::disks::{Kind, Mount};
 use crate::linux::proc_fd;
+use crate::protocol::disks::{Kind, Mount};
 use crate::sys::errno_of;
 
 const NONE: Option<&str> = None;

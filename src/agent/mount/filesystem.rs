@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::modules::Modules;
-use crate::guest::wire::disks::Kind;
+use crate::protocol::disks::Kind;
 
 /// The kernel's drivers for a filesystem, in order of preference.
 fn drivers(kind: Kind) -> &'static [&'static str] {

@@ -3,7 +3,7 @@
 use super::super::block::superblock;
 use super::plan::BlockId;
 use super::sysfs::{self, BlockDevice};
-use crate::guest::wire::disks::{Content, Kind, Survey, Volume};
+use crate::protocol::disks::{Content, Kind, Survey, Volume};
 
 /// A device and what is on it.
 pub(crate) struct FoundDevice {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 
-use crate::guest::wire::disks::{MODULES, MODULES_LIST};
+use crate::protocol::disks::{MODULES, MODULES_LIST};
 
 /// The modules in the initramfs, and which of them this process has loaded.
 #[derive(Debug, Default)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::apply::{apply, mount_for_commands};
 use super::modules::Modules;
 use super::{survey, sysfs};
-use crate::guest::wire::disks::Mount;
-use crate::guest::wire::{ErrorStage, RemoteError, Response};
+use crate::protocol::disks::Mount;
+use crate::protocol::{ErrorStage, RemoteError, Response};
 
 /// How long disks may take to appear in an emulated machine.
 const DISK_TIMEOUT: Duration = Duration::from_secs(20);

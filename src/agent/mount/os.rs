@@ -2,8 +2,8 @@
 
 use super::super::block::fstab::{self, FstabEntry};
 use super::super::root::RootDir;
-use crate::guest::wire::disks::System;
 use crate::linux::os_release;
+use crate::protocol::disks::System;
 
 /// Limit on each name, in characters.
 const MAX_NAME: usize = 500;

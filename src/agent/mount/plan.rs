@@ -1,7 +1,7 @@
 //! Turns an image's fstab into the mounts to make. Pure: the devices are given as a list.
 
 use super::super::block::fstab::FstabEntry;
-use crate::guest::wire::disks::{Content, Kind, Mount, SkippedMount};
+use crate::protocol::disks::{Content, Kind, Mount, SkippedMount};
 
 /// A block device with every name that an fstab may use for it.
 #[derive(Clone, Debug, PartialEq, Eq)]

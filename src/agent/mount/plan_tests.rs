@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::block::fstab;
 use super::plan::{BlockId, mounts};
-use crate::guest::wire::disks::Kind;
+use crate::protocol::disks::Kind;
 
 fn known() -> Vec<BlockId> {
     let device = |device: &str, kind, uuid: &str, label: &str| BlockId {

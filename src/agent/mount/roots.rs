@@ -11,7 +11,7 @@ use super::modules::Modules;
 use super::os;
 use super::plan::{self, BlockId};
 use super::probe_mount::{self, ProbeMount, ROOT};
-use crate::guest::wire::disks::{Kind, Mount, Root, System};
+use crate::protocol::disks::{Kind, Mount, Root, System};
 
 /// The inode number of a subvolume's top directory (BTRFS_FIRST_FREE_OBJECTID).
 const SUBVOLUME: u64 = 256;

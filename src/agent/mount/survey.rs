@@ -9,7 +9,7 @@ use super::modules::Modules;
 use super::plan::BlockId;
 use super::sysfs::{self, BlockDevice};
 use super::{roots, volumes};
-use crate::guest::wire::disks::{Disk, Kind, Partition, Survey};
+use crate::protocol::disks::{Disk, Kind, Partition, Survey};
 
 /// Surveys every disk, assembles the volumes on them, and looks for operating systems. The
 /// devices must have appeared: see [`sysfs::wait_for`].

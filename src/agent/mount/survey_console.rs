@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::apply::{apply, mount_for_commands};
 use super::ops::wait_for_disks;
 use super::survey::survey;
-use crate::guest::wire::disks::Survey;
+use crate::protocol::disks::Survey;
 
 /// Where the operating system is mounted.
 const TARGET: &str = "/sysroot";

@@ -13,7 +13,7 @@ use super::device_mapper::DeviceMapper;
 use super::inventory::Inventory;
 use super::modules::Modules;
 use super::sysfs::BlockDevice;
-use crate::guest::wire::disks::Kind;
+use crate::protocol::disks::Kind;
 use crate::sys::assemble_array;
 
 /// An MD array: the superblock of one of its members, and `MAJOR:MINOR` of each member.

@@ -5,8 +5,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
-use crate::guest::session::Command;
-use crate::guest::wire::{ByteString, User};
+use crate::protocol::{ByteString, User};
+use crate::session::Command;
 
 /// What `chroot` and `run` take for the command.
 #[derive(Clone, Debug, Default, clap::Args)]

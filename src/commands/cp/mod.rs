@@ -17,11 +17,11 @@ use super::image_path::{ImagePath, by_image, exists};
 use super::inspection::{Inspector, MountedImage, is_torn_read};
 use super::stdout_sink::StdoutSink;
 use super::{Failure, stdout_sink, tar_transfer};
+use crate::appliance::boot::ROOT;
 use crate::archive::{BeneathDir, Policy};
 use crate::exit::Status;
-use crate::guest::boot::ROOT;
-use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{ByteString, FileKind, PathAt, TarOptions};
+use crate::protocol::{ByteString, FileKind, PathAt, TarOptions};
+use crate::session::{Session, SessionError};
 use crate::text::escape::{Quoted, shell_word};
 use destination::{destination, look};
 

@@ -13,10 +13,10 @@ use super::inspection::{Inspector, MountedImage};
 use super::stdout_sink::StdoutSink;
 use super::{Failure, stdout_sink};
 use crate::exit::Status;
-use crate::guest::inspect::filesystems::filesystems;
-use crate::guest::session::SessionError;
-use crate::guest::wire::disks::Mount;
-use crate::guest::wire::{FileSystem, PathAt};
+use crate::inspect::filesystems::filesystems;
+use crate::protocol::disks::Mount;
+use crate::protocol::{FileSystem, PathAt};
+use crate::session::SessionError;
 use crate::text::csv;
 use table::FsUsage;
 

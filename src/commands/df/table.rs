@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::guest::wire::disks::Usage;
-use crate::guest::wire::{ByteString, FileSystem};
+use crate::protocol::disks::Usage;
+use crate::protocol::{ByteString, FileSystem};
 use crate::text::escape::{Plain, as_path};
 use crate::text::table::align;
 use crate::text::{csv, size};

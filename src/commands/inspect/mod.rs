@@ -12,13 +12,13 @@ use clap::ValueHint;
 use super::args::image::InspectionArgs;
 use super::inspection::{Inspector, MountedImage};
 use super::{Failure, df, stdout_sink};
+use crate::appliance::boot::ROOT;
 use crate::exit::Status;
-use crate::guest::boot::ROOT;
-use crate::guest::inspect::facts::{Facts, facts};
-use crate::guest::inspect::image_files::ImageFiles;
-use crate::guest::inspect::packages::has_rpm;
-use crate::guest::session::SessionError;
-use crate::guest::wire::disks::Root;
+use crate::inspect::facts::{Facts, facts};
+use crate::inspect::image_files::ImageFiles;
+use crate::inspect::packages::has_rpm;
+use crate::protocol::disks::Root;
+use crate::session::SessionError;
 use report::ImageInfo;
 
 /// Show what an image holds, without booting it

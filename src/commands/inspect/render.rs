@@ -4,8 +4,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::report::{ImageInfo, System};
-use crate::guest::inspect::last_boot::{BootEvidence, LastBoot};
-use crate::guest::wire::disks::{Content, Disk, Mount, Partition, TableKind};
+use crate::inspect::last_boot::{BootEvidence, LastBoot};
+use crate::protocol::disks::{Content, Disk, Mount, Partition, TableKind};
 use crate::text::escape::{Plain, as_path};
 use crate::text::size::short;
 use crate::text::time;

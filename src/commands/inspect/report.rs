@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use crate::commands::df::table::FsUsage;
 use crate::commands::inspection::name_of;
-use crate::guest::inspect::facts::Facts;
-use crate::guest::wire::ByteString;
-use crate::guest::wire::disks::{self, Content, Disk, Mount, Root, SkippedMount, Survey, Volume};
+use crate::inspect::facts::Facts;
+use crate::protocol::ByteString;
+use crate::protocol::disks::{self, Content, Disk, Mount, Root, SkippedMount, Survey, Volume};
 
 /// What is in an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -9,17 +9,17 @@ use nix::errno::Errno;
 
 use super::report::ReportCollector;
 use super::roots;
+use crate::appliance::boot::ROOT;
 use crate::commands::args::image::InspectionArgs;
 use crate::commands::{Failure, Progress};
-use crate::guest::boot::ROOT;
-use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::disks::{Root, Survey};
-use crate::guest::wire::{ErrorStage, RemoteError};
 use crate::launch::accelerator;
 use crate::launch::appliance_session::{ApplianceSession, InspectionSpec};
 use crate::launch::facts::AcceleratorFacts;
 use crate::machine::phases::Phases;
 use crate::machine::plan::Accelerator;
+use crate::protocol::disks::{Root, Survey};
+use crate::protocol::{ErrorStage, RemoteError};
+use crate::session::{Session, SessionError};
 
 /// How often an operation is tried on an image that another process writes to.
 const TRIES: usize = 4;

@@ -3,8 +3,8 @@
 use anyhow::anyhow;
 
 use crate::commands::Failure;
-use crate::guest::inspect::filesystems::main_filesystem;
-use crate::guest::wire::disks::{Root, Survey};
+use crate::inspect::filesystems::main_filesystem;
+use crate::protocol::disks::{Root, Survey};
 
 /// The one that `wanted` names, which may be any filesystem; else the only root; else, where no
 /// operating system is, the only filesystem.
@@ -85,7 +85,7 @@ fn list(roots: &[Root]) -> String {
 }
 
 fn list_of_filesystems(survey: &Survey) -> String {
-    let line = |(device, content): &(&str, &crate::guest::wire::disks::Content)| {
+    let line = |(device, content): &(&str, &crate::protocol::disks::Content)| {
         let label = content.label.as_deref().unwrap_or_default();
         let line = format!("  {device}  {:?}  {label}", content.kind);
         line.trim_end().to_lowercase()
@@ -109,7 +109,7 @@ fn nothing(survey: &Survey) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest::wire::disks::{Content, Disk, Kind, Partition};
+    use crate::protocol::disks::{Content, Disk, Kind, Partition};
 
     fn survey(kinds: &[Kind], roots: &[(&str, Option<&str>)]) -> Survey {
         let partitions = kinds.iter().zip(1..).map(|(kind, number)| Partition {

@@ -1,7 +1,7 @@
 //! Entries as GNU `ls` and `ls -l` print them, in the C locale and in UTC.
 
 use super::accounts::AccountNames;
-use crate::guest::wire::{Entry, FileKind, Stat};
+use crate::protocol::{Entry, FileKind, Stat};
 use crate::text::escape::{Plain, as_path};
 use crate::text::{table, time};
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::accounts::AccountNames;
-use crate::guest::wire::{ByteString, Entry, FileKind};
+use crate::protocol::{ByteString, Entry, FileKind};
 use crate::text::{csv, time};
 
 /// The columns, in their order.

@@ -1,7 +1,7 @@
 //! Limits on what is kept of a guest's listing: a hostile one is endless.
 
-use crate::guest::session::SessionError;
-use crate::guest::wire::{Entry, WireError};
+use crate::protocol::{Entry, WireError};
+use crate::session::SessionError;
 
 /// The most entries of a directory.
 const MAX_ENTRIES: usize = 1_000_000;
@@ -50,7 +50,7 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest::wire::ByteString;
+    use crate::protocol::ByteString;
 
     #[test]
     fn a_list_ends_by_its_number_or_by_its_length() {

@@ -12,8 +12,8 @@ use crate::commands::Failure;
 use crate::commands::image_path::ImagePath;
 use crate::commands::inspection::is_torn_read;
 use crate::commands::stdout_sink::StdoutSink;
-use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{ByteString, Entry, FileKind, PathAt};
+use crate::protocol::{ByteString, Entry, FileKind, PathAt};
+use crate::session::{Session, SessionError};
 
 /// How many entries are read ahead.
 const READ_AHEAD: usize = 20_000;

@@ -18,8 +18,8 @@ use super::args::image::InspectionArgs;
 use super::image_path::{ImagePath, by_image, exists};
 use super::inspection::Inspector;
 use super::{Failure, stdout_sink};
+use crate::appliance::boot::ROOT;
 use crate::exit::Status;
-use crate::guest::boot::ROOT;
 use crate::text::csv;
 use list::{ListOptions, Lister};
 

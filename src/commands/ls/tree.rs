@@ -5,8 +5,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::list::join;
-use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{ByteString, Entry, FileKind, PathAt};
+use crate::protocol::{ByteString, Entry, FileKind, PathAt};
+use crate::session::{Session, SessionError};
 
 /// The most bytes of names in one walk.
 const MAX_TEXT: usize = 32 << 20;

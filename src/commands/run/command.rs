@@ -7,13 +7,13 @@ use super::{qga, transfer};
 use crate::commands::args::agent::GuestArgs;
 use crate::commands::stdio::{self, HostStdio};
 use crate::exit::Status;
-use crate::guest::qga::{Command, PORT, Qga};
-use crate::guest::session::Session;
 use crate::launch::start::Launch;
 use crate::launch::supervisor::Interrupted;
 use crate::launch::{Failure, Outcome};
 use crate::machine::Machine;
 use crate::machine::stdio::error_output;
+use crate::session::Session;
+use crate::session::qga::{Command, PORT, Qga};
 
 /// Does all of it.
 pub(super) async fn run(

@@ -7,7 +7,6 @@ use anyhow::Context;
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 
-use crate::guest::session::Session;
 use crate::launch::keyboard::Keyboard;
 use crate::launch::spec::StartMode;
 use crate::launch::start::Launch;
@@ -18,6 +17,7 @@ use crate::machine::console::ConsoleEvent;
 use crate::machine::end::End;
 use crate::machine::stdio;
 use crate::machine::terminal::{HELP, Terminal};
+use crate::session::Session;
 use crate::template::restore::Template;
 
 const SIGPIPE: i32 = Signal::SIGPIPE as i32;

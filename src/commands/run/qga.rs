@@ -7,8 +7,8 @@ use anyhow::{Context, anyhow};
 use crate::commands::Failure;
 use crate::commands::args::agent::GuestArgs;
 use crate::exit::Status;
-use crate::guest::qga::{Command, INPUT_MAX, Qga, QgaError};
 use crate::machine::stdio;
+use crate::session::qga::{Command, INPUT_MAX, Qga, QgaError};
 
 /// Where programs are, for a command whose variables are all told.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -9,8 +9,8 @@ use anyhow::{Context, anyhow};
 use crate::archive::{BeneathDir, Policy};
 use crate::commands::args::agent::CopySpec;
 use crate::commands::{Failure, tar_transfer};
-use crate::guest::session::Session;
-use crate::guest::wire::{ByteString, FileKind, PathAt, TarOptions};
+use crate::protocol::{ByteString, FileKind, PathAt, TarOptions};
+use crate::session::Session;
 
 fn at(path: &OsStr) -> PathAt {
     PathAt {

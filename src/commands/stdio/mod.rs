@@ -12,13 +12,13 @@ use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::Status;
-use crate::guest::session::{Command, Exec, ExecEnd, Session};
-use crate::guest::wire::{ByteString, WindowSize};
 use crate::launch::supervisor::{Event, Interrupted, Supervisor};
 use crate::launch::{Failure, Progress};
 use crate::machine::Machine;
 use crate::machine::end::End;
 use crate::machine::terminal::{HELP, Terminal};
+use crate::protocol::{ByteString, WindowSize};
+use crate::session::{Command, Exec, ExecEnd, Session};
 use crate::sys;
 use pipes::OutputSinks;
 

@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::commands::Failure;
-use crate::guest::session::{Exec, SessionError, StreamReader, StreamWriter};
 use crate::launch::keyboard::Keyboard;
 use crate::machine::stdio::{self, FlushHandle};
+use crate::session::{Exec, SessionError, StreamReader, StreamWriter};
 
 /// A command's output on its way.
 #[derive(Debug, Default)]

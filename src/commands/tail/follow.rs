@@ -1,6 +1,6 @@
 //! How far a file was printed, and what to print next. Pure.
 
-use crate::guest::wire::Stat;
+use crate::protocol::Stat;
 
 /// How far a file was printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub fn last_lines(text: &[u8], lines: usize, is_whole: bool) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest::wire::FileKind;
+    use crate::protocol::FileKind;
     use proptest::prelude::*;
 
     fn stat(inode: u64, size: u64) -> Stat {

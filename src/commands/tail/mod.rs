@@ -12,11 +12,11 @@ use super::args::image::InspectionArgs;
 use super::image_path::{ImagePath, exists};
 use super::inspection::{Inspector, MountedImage};
 use super::{Failure, stdout_sink};
+use crate::appliance::boot::ROOT;
 use crate::exit::Status;
-use crate::guest::boot::ROOT;
-use crate::guest::session::SessionError;
-use crate::guest::wire::{ByteString, PathAt, Stat};
 use crate::launch::supervisor::{Stopped, Supervisor};
+use crate::protocol::{ByteString, PathAt, Stat};
+use crate::session::SessionError;
 use crate::text::time;
 use follow::{Change, Position, last_lines};
 
@@ -174,7 +174,7 @@ async fn end_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest::wire::{FileKind, Stat};
+    use crate::protocol::{FileKind, Stat};
 
     #[tokio::test]
     async fn no_size_that_a_guest_claims_is_too_much() {

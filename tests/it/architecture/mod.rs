@@ -113,12 +113,12 @@ fn the_agent_meets_guest_in_wire_alone_and_wire_meets_nobody() {
     refuse(|source| match source.module() {
         "agent" => {
             let mut found = source.lines_with(&strangers);
-            found.extend(source.lines_with_but(&["guest::"], Some("guest::wire")));
+            found.extend(source.lines_with_but(&["guest::"], Some("protocol")));
             found
         }
         _ if source.is_below("src/guest/wire") => {
             let mut found = source.lines_with(&strangers);
-            found.extend(source.lines_with_but(&["crate::"], Some("crate::guest::wire")));
+            found.extend(source.lines_with_but(&["crate::"], Some("crate::protocol")));
             found.extend(source.lines_with(&["std::fs", "std::net", "nix"]));
             found
         }

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use bivouac::guest::session::{Command, Session};
-use bivouac::guest::wire::{
+use bivouac::protocol::{
     AgentMessage, Decoder, Frame, Hello, Nonce, Notice, Operation, PROTOCOL, Request, Role,
     StreamId, parse, put_control, put_data, put_hello,
 };
+use bivouac::session::{Command, Session};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -144,7 +144,7 @@ async fn too_many_commands_are_refused_and_none_is_lost() {
     }
     for mut exec in running {
         let end = exec.wait().await.unwrap();
-        assert_eq!(end, bivouac::guest::session::ExecEnd::Exited(3));
+        assert_eq!(end, bivouac::session::ExecEnd::Exited(3));
     }
     assert!(
         agent.peak() < 16 << 10,

@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bivouac::archive::{Kind, Member, begin, end, padding};
-use bivouac::guest::session::Session;
-use bivouac::guest::wire::{ByteString, Entry, FileKind, TarOptions};
+use bivouac::protocol::{ByteString, Entry, FileKind, TarOptions};
+use bivouac::session::Session;
 use bivouac::sys;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use bivouac::guest::session::{Command, ExecEnd, SessionError, Stdio};
-use bivouac::guest::wire::{ErrorStage, User};
+use bivouac::protocol::{ErrorStage, User};
+use bivouac::session::{Command, ExecEnd, SessionError, Stdio};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Agent, Finished, finish, sh};

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use bivouac::guest::session::{Session, SessionError};
-use bivouac::guest::wire::{ByteString, Entry, FileKind, MAX_CONTROL};
+use bivouac::protocol::{ByteString, Entry, FileKind, MAX_CONTROL};
+use bivouac::session::{Session, SessionError};
 use tokio::io::AsyncReadExt;
 
 use super::{Agent, at};

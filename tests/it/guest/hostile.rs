@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use bivouac::guest::session::{Session, SessionError};
-use bivouac::guest::wire::{
+use bivouac::protocol::{
     AgentMessage, Decoder, Frame, Hello, Nonce, Notice, PROTOCOL, RemoteError, Reply, Request,
     Response, Role, StreamId, WINDOW, parse, put_control, put_credit, put_data, put_end, put_hello,
     put_stop,
 };
+use bivouac::session::{Session, SessionError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -236,7 +236,7 @@ fn every_violation_ends_the_session_with_its_name() {
         put(&mut bytes);
         bytes
     };
-    let error = || RemoteError::new(bivouac::guest::wire::ErrorStage::File, "x");
+    let error = || RemoteError::new(bivouac::protocol::ErrorStage::File, "x");
     // stdin is stream 1, stdout 4, stderr 6 of a session's first command.
     let violations: Vec<(&str, Vec<u8>)> = vec![
         // Frames.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bivouac::guest::session::{Command, ExecEnd};
+use bivouac::session::{Command, ExecEnd};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Agent, sh};

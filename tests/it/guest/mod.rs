@@ -18,8 +18,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bivouac::guest::session::{self, ExecEnd, Session};
-use bivouac::guest::wire::PathAt;
+use bivouac::protocol::PathAt;
+use bivouac::session::{self, ExecEnd, Session};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 

@@ -1,7 +1,7 @@
 //! Commands on a terminal.
 
-use bivouac::guest::session::{Exec, ExecEnd, Session};
-use bivouac::guest::wire::WindowSize;
+use bivouac::protocol::WindowSize;
+use bivouac::session::{Exec, ExecEnd, Session};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Agent, sh};

@@ -8,7 +8,7 @@ use bivouac::archive::{
     BeneathDir, Kind, Member, Policy, UnpackStats, begin, end, padding, unpack,
 };
 use bivouac::commands::tar_transfer::{fetch, send};
-use bivouac::guest::wire::{ByteString, TarOptions};
+use bivouac::protocol::{ByteString, TarOptions};
 use nix::errno::Errno;
 
 use super::archive::{look, plant};

@@ -3,7 +3,7 @@
 use bivouac::commands::ls::accounts::AccountNames;
 use bivouac::commands::ls::format_long::{Style, mode, total};
 use bivouac::commands::ls::format_records::{COLUMNS, Record};
-use bivouac::guest::wire::{ByteString, Entry, ErrorStage, FileKind, RemoteError, Stat};
+use bivouac::protocol::{ByteString, Entry, ErrorStage, FileKind, RemoteError, Stat};
 
 /// 2023-11-14 22:13:20.
 const NOW: i64 = 1_700_000_000;

@@ -14,9 +14,9 @@ use bivouac::commands::ls::list::{ListOptions, Lister};
 use bivouac::commands::ls::tree::Tree;
 use bivouac::commands::stdout_sink::StdoutSink;
 use bivouac::exit::Status;
-use bivouac::guest::inspect::facts::facts;
-use bivouac::guest::inspect::image_files::ImageFiles;
-use bivouac::guest::wire::PathAt;
+use bivouac::inspect::facts::facts;
+use bivouac::inspect::image_files::ImageFiles;
+use bivouac::protocol::PathAt;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::env::filesystems::{run, write_files};

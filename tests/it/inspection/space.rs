@@ -2,13 +2,13 @@
 
 use bivouac::commands::df::table::{COLUMNS, FsUsage, table};
 use bivouac::commands::inspect::report::ImageInfo;
-use bivouac::guest::inspect::facts::Facts;
-use bivouac::guest::inspect::kernels::Kernel;
-use bivouac::guest::inspect::last_boot::{BootEvidence, LastBoot};
-use bivouac::guest::inspect::packages::Packages;
-use bivouac::guest::inspect::users::User;
-use bivouac::guest::wire::FileSystem;
-use bivouac::guest::wire::disks::{
+use bivouac::inspect::facts::Facts;
+use bivouac::inspect::kernels::Kernel;
+use bivouac::inspect::last_boot::{BootEvidence, LastBoot};
+use bivouac::inspect::packages::Packages;
+use bivouac::inspect::users::User;
+use bivouac::protocol::FileSystem;
+use bivouac::protocol::disks::{
     Content, Disk, Kind, Mount, Partition, Root, SkippedMount, Survey, System, Table, TableKind,
     Volume,
 };

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use bivouac::guest::boot::ApplianceConfig;
+use bivouac::appliance::boot::ApplianceConfig;
 use bivouac::host::kernel::Kernel;
 use bivouac::machine::plan::Accelerator;
 use bivouac::template::key::Key;

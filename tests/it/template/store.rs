@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use bivouac::guest::boot::ApplianceConfig;
+use bivouac::appliance::boot::ApplianceConfig;
 use bivouac::template::key::Key;
 use bivouac::template::memory;
 use bivouac::template::store::{BuildLock, Store, StoreError};

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use bivouac::guest::appliance::{ApplianceError, boot_image, initramfs_with, self_elf, vmlinux};
+use bivouac::appliance::{ApplianceError, boot_image, initramfs_with, self_elf, vmlinux};
 use bivouac::host::kernel::{self, Kernel};
 
 use crate::env::filesystems::run;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bivouac::agent::block::device_reader::Device;
 use bivouac::agent::block::{partitions, superblock};
-use bivouac::guest::wire::disks::TableKind;
+use bivouac::protocol::disks::TableKind;
 
 use crate::env::filesystems::{disk, empty, filesystem, lvm, run, tree};
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bivouac::guest::appliance::{COMMAND_LINE, boot_image, initramfs_with, self_elf};
+use bivouac::appliance::{COMMAND_LINE, boot_image, initramfs_with, self_elf};
 use bivouac::host::kernel;
 use serde_json::Value;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::image_files::{ImageFiles, name};
-use crate::guest::session::SessionError;
-use crate::guest::wire::FileKind;
+use crate::protocol::FileKind;
+use crate::session::SessionError;
 
 /// A kernel: an image, modules, or both.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -4,8 +4,8 @@
 use serde::{Serialize, Serializer};
 
 use super::image_files::{ImageFiles, name};
-use crate::guest::session::SessionError;
 use crate::linux::bytes::Fields;
+use crate::session::SessionError;
 use crate::text::time;
 
 /// A time of a system's last run.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::guest::wire::{PROTOCOL, RemoteError, WireError};
+use crate::protocol::{PROTOCOL, RemoteError, WireError};
 
 /// Why a request failed. All but [`SessionError::Refused`] end the session.
 #[derive(Clone, Debug, Error)]

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::appliance::{self, ApplianceError, COMMAND_LINE};
-use super::session::{Session, SessionError};
+use super::{ApplianceError, COMMAND_LINE};
 use crate::host::kernel::Kernel;
 use crate::linux::proc_fd;
 use crate::machine::args::argv;
@@ -21,6 +20,7 @@ use crate::machine::plan::{
     MemoryMapping, Network, Plan, SnapshotConfig,
 };
 use crate::machine::{Channels, HeldResources, Machine, MachineEvent, StartError};
+use crate::session::{Session, SessionError};
 
 /// How long the appliance may take until its agent answers. It needs 1 to 5 s; emulated on a busy
 /// host, ten times that.
@@ -259,7 +259,7 @@ pub(crate) async fn boot(
     disks: Vec<Disk>,
     max_write: Option<u64>,
 ) -> Result<Appliance, BootError> {
-    let made = appliance::make(&config.kernel)?;
+    let made = super::make(&config.kernel)?;
     config.phases.mark("initramfs");
     let channels = Channels::new(true)?;
     let ports = AppliancePorts::of(&channels).with_kernel(&made.kernel, &made.initramfs);

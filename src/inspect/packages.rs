@@ -9,8 +9,8 @@ use serde::Serialize;
 use tokio::io::AsyncReadExt;
 
 use super::image_files::{ImageFiles, name};
-use crate::guest::session::{Command, ExecEnd, SessionError, Stdio};
-use crate::guest::wire::{ByteString, FileKind};
+use crate::protocol::{ByteString, FileKind};
+use crate::session::{Command, ExecEnd, SessionError, Stdio};
 
 /// The packages of a system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::disks::Survey;
-use super::seed::Seeding;
+use super::inject::Injection;
 use super::{ByteString, ExecEnd, FileSystem, Stat, StreamId, WireError};
 use crate::text::escape::printable;
 
@@ -88,7 +88,7 @@ pub enum Response {
     Mounted {
         failed: Vec<String>,
     },
-    Injected(Seeding),
+    Injected(Injection),
 }
 
 /// What the agent sends unasked.

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::SessionError;
 use super::messages::{ActorCommand, CloseReason, Incoming, PendingRequest, SharedSendWindow};
-use crate::guest::wire::{
+use crate::protocol::{
     AgentMessage, Decoder, ExecEnd, Frame, Notice, ReceiveWindow, RemoteError, Reply, StreamId,
     WireError, parse, put_credit, put_data, put_end, put_stop,
 };

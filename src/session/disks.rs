@@ -1,9 +1,9 @@
 //! The disks of the guest: what is on them, mounting it, and injecting the agent.
 
 use super::{Session, SessionError};
-use crate::guest::wire::disks::{Mount, Survey};
-use crate::guest::wire::seed::{Seeding, Stage};
-use crate::guest::wire::{ByteString, Operation};
+use crate::protocol::disks::{Mount, Survey};
+use crate::protocol::inject::{Injection, Stage};
+use crate::protocol::{ByteString, Operation};
 
 impl Session {
     /// Inspects every disk of the appliance, once it has `disks` of them. Problems with a disk are
@@ -42,8 +42,8 @@ impl Session {
     }
 
     /// Injects the agent into the root that is mounted at a directory of the guest. If nothing in
-    /// it could start the agent, the error is [`crate::guest::wire::ErrorStage::Inject`].
-    pub(crate) async fn inject(&self, at: &str, stage: Stage) -> Result<Seeding, SessionError> {
+    /// it could start the agent, the error is [`crate::protocol::ErrorStage::Inject`].
+    pub(crate) async fn inject(&self, at: &str, stage: Stage) -> Result<Injection, SessionError> {
         let at = ByteString::from(at);
         self.request(Operation::Inject { at, stage }).await
     }

@@ -6,7 +6,7 @@ use super::Session;
 use super::error::SessionError;
 use super::messages::{Attached, Started};
 use super::stream::{StreamReader, StreamWriter};
-use crate::guest::wire::{Command, ErrorStage, ExecEnd, Operation, RemoteError, WindowSize};
+use crate::protocol::{Command, ErrorStage, ExecEnd, Operation, RemoteError, WindowSize};
 
 /// Which streams of a command are connected; the others are /dev/null. On a terminal, all output
 /// arrives on `stdout`.

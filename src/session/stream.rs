@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::error::SessionError;
 use super::messages::{ActorCommand, CloseReason, Incoming, SharedSendWindow};
-use crate::guest::wire::StreamId;
+use crate::protocol::StreamId;
 
 /// A stream from the guest. Dropping it tells the guest that no more is wanted.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The init system.
 
 use super::image_files::ImageFiles;
-use crate::guest::session::SessionError;
+use crate::session::SessionError;
 
 /// What tells init systems apart.
 #[derive(Clone, Debug, Default)]

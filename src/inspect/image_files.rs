@@ -2,8 +2,8 @@
 
 use nix::errno::Errno;
 
-use crate::guest::session::{Session, SessionError};
-use crate::guest::wire::{ByteString, Entry, PathAt, Stat};
+use crate::protocol::{ByteString, Entry, PathAt, Stat};
+use crate::session::{Session, SessionError};
 
 /// The most entries of one directory that are read, and the most bytes of their names.
 const MOST: usize = 100_000;

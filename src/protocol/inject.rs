@@ -43,7 +43,7 @@ impl Init {
 
 /// The result of an injection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seeding {
+pub struct Injection {
     /// What will start the agent.
     pub init: Init,
     /// The files bear SELinux labels, because the image's own files do.

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::error::SessionError;
-use crate::guest::wire::{Decoder, Frame, Hello, Nonce, PROTOCOL, Role, WireError, put_hello};
+use crate::protocol::{Decoder, Frame, Hello, Nonce, PROTOCOL, Role, WireError, put_hello};
 
 /// How many bytes of noise are skipped. A port's stale bytes are a buffer or two.
 const MAX_NOISE: u64 = 16 << 20;

@@ -53,9 +53,9 @@ pub mod disks;
 mod error;
 mod files;
 mod frame;
+pub mod inject;
 mod message;
 mod request;
-pub mod seed;
 #[cfg(test)]
 mod tests;
 mod window;

@@ -13,6 +13,7 @@ mod exec;
 mod files;
 mod handshake;
 mod messages;
+pub(crate) mod qga;
 mod stream;
 
 use std::sync::Arc;
@@ -22,14 +23,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
-pub use crate::guest::wire::{Command, ExecEnd};
+pub use crate::protocol::{Command, ExecEnd};
 pub use error::SessionError;
 pub use exec::{Exec, Stdio};
 pub use files::{Entries, Unpacking};
 pub(crate) use handshake::random;
 pub use stream::{StreamReader, StreamWriter};
 
-use crate::guest::wire::{ByteString, CloneIdentity, ErrorStage, Operation, RemoteError, StreamId};
+use crate::protocol::{ByteString, CloneIdentity, ErrorStage, Operation, RemoteError, StreamId};
 use handshake::Agent;
 use messages::{ActorCommand, Answer, Attached, CloseReason, PendingRequest, SharedSendWindow};
 

@@ -1,7 +1,7 @@
 //! The hostname of a system.
 
 use super::image_files::ImageFiles;
-use crate::guest::session::SessionError;
+use crate::session::SessionError;
 
 const MOST: u64 = 64 << 10;
 

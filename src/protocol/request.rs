@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::disks::Mount;
-use super::seed::Stage;
+use super::inject::Stage;
 use super::{ByteString, Command, StreamId, TarOptions, WindowSize};
 
 /// One request of the host. The agent sends exactly one [`super::Reply`] to it.

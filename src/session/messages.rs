@@ -6,9 +6,9 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::SessionError;
-use crate::guest::wire::disks::Survey;
-use crate::guest::wire::seed::Seeding;
-use crate::guest::wire::{
+use crate::protocol::disks::Survey;
+use crate::protocol::inject::Injection;
+use crate::protocol::{
     ByteString, ExecEnd, FileSystem, MAX_DATA, Operation, RemoteError, Request, Response,
     SendWindow, Stat, StreamId, WireError, put_control,
 };
@@ -132,7 +132,7 @@ answers! {
     FileSystem: Response::FileSystem(filesystem) => filesystem;
     Survey: Response::Survey(survey) => *survey;
     Vec<String>: Response::Mounted { failed } => failed;
-    Seeding: Response::Injected(seeding) => seeding;
+    Injection: Response::Injected(seeding) => seeding;
 }
 
 /// Why the session ended, for everything that still waits on it.

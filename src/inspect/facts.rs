@@ -8,8 +8,8 @@ use super::last_boot::LastBoot;
 use super::packages::Packages;
 use super::users::User;
 use super::{architecture, hostname, init, kernels, last_boot, packages, users};
-use crate::guest::session::SessionError;
 use crate::linux::elf;
+use crate::session::SessionError;
 
 /// The most that is read of /etc/passwd.
 const PASSWD: u64 = 1 << 20;

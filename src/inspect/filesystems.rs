@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::guest::wire::disks::{Content, Kind, Survey};
+use crate::protocol::disks::{Content, Kind, Survey};
 
 /// A block device with something on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub fn main_filesystem(survey: &Survey) -> Option<Found<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest::wire::disks::{Disk, Partition, Volume};
+    use crate::protocol::disks::{Disk, Partition, Volume};
 
     fn content(kind: Kind, uuid: &str) -> Option<Content> {
         Some(Content {

@@ -7,7 +7,7 @@ use super::Session;
 use super::error::SessionError;
 use super::messages::{Answer, Attached, Opened, OpenedFile};
 use super::stream::{StreamReader, StreamWriter};
-use crate::guest::wire::{
+use crate::protocol::{
     ByteString, Entry, FileSystem, MAX_LINE, Operation, PathAt, RemoteError, Stat, StreamId,
     TarOptions, WireError, parse,
 };

@@ -5,6 +5,7 @@
 //! wanted and when, `modules` unpacks them. [`self_elf`] is this program, `cpio` the archive.
 //! `build` does it all, in child processes.
 
+pub mod boot;
 mod build;
 mod cpio;
 mod error;
@@ -19,9 +20,9 @@ use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 
-use crate::guest::wire::disks::{MODULES, MODULES_LIST};
 use crate::host::kernel::Kernel;
 use crate::linux::memfd;
+use crate::protocol::disks::{MODULES, MODULES_LIST};
 pub(crate) use build::make;
 use cpio::Archive;
 pub use error::ApplianceError;
