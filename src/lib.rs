@@ -42,7 +42,7 @@
 //!   explicit down to the base's null.
 //! - **The plan is data.** [`machine::args`] touches no host.
 //! - **One owner for QMP**, and one for the console: a task each.
-//! - **Errors carry their mend**, and a start failure carries QEMU's own words.
+//! - **Errors carry their hint**, and a start failure carries QEMU's own words.
 //!
 //! # Where this departs from the design, and why
 //!

@@ -40,7 +40,7 @@ fuzz_target!(|data: &[u8]| {
     let plain = |text: &str| !text.chars().any(char::is_control);
     for problem in &examined.problems {
         assert!(plain(&problem.one_line()));
-        assert!(problem.mend().is_none_or(|mend| plain(&mend)));
+        assert!(problem.hint().is_none_or(|hint| plain(&hint)));
     }
     for layer in &examined.layers {
         assert!(layer.virtual_size() > 0);

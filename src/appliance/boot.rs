@@ -109,10 +109,10 @@ pub enum BootError {
 
 impl BootError {
     /// Suggested fix.
-    pub fn mend(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Made(error) => error.mend(),
-            Self::Drive(error) => error.mend(),
+            Self::Made(error) => error.hint(),
+            Self::Drive(error) => error.hint(),
             Self::Ended { .. } | Self::Agent { .. } => Some(
                 "another kernel, by --kernel FILE; `bivouac doctor` tells which is used".into(),
             ),

@@ -30,9 +30,9 @@ pub enum ApplianceError {
 
 impl ApplianceError {
     /// Suggested fix.
-    pub fn mend(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoModules { .. } => Some(kernel::modules_mend()),
+            Self::NoModules { .. } => Some(kernel::modules_hint()),
             Self::Module { path, source } if source.kind() == io::ErrorKind::NotFound => {
                 let directory = path.parent()?;
                 Some(format!(
@@ -48,7 +48,7 @@ impl ApplianceError {
             Self::Program(source) if source.kind() == io::ErrorKind::InvalidData => {
                 Some("use a statically linked bivouac, as the project builds it".into())
             }
-            Self::Kernel { path, .. } => Some(kernel::unreadable_mend(path)),
+            Self::Kernel { path, .. } => Some(kernel::unreadable_hint(path)),
             Self::Module { .. } | Self::Program(_) | Self::Memory(_) => None,
         }
     }

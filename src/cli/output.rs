@@ -79,12 +79,12 @@ impl Output {
             Outcome::DryRun(command) => self.bytes(format!("{command}\n").as_bytes())?,
             // The command has printed what there was to print.
             Outcome::CommandExited { .. } => self.clear_status(),
-            Outcome::VmEnded { message, mend, .. } => {
+            Outcome::VmEnded { message, hint, .. } => {
                 if let Some(message) = message {
                     line("error", message);
                 }
-                if let Some(mend) = mend {
-                    print_lines(&format!("  mend: {mend}"));
+                if let Some(hint) = hint {
+                    print_lines(&format!("  hint: {hint}"));
                 }
             }
         }
@@ -98,8 +98,8 @@ impl Output {
             return clear(&mut io::stderr().lock());
         }
         line("error", &format!("{:#}", failure.error));
-        if let Some(mend) = &failure.mend {
-            print_lines(&format!("  mend: {mend}"));
+        if let Some(hint) = &failure.hint {
+            print_lines(&format!("  hint: {hint}"));
         }
     }
 }

@@ -78,7 +78,7 @@ struct BackingInfo {
 struct Problem {
     layer: Option<PathText>,
     error: String,
-    mend: Option<String>,
+    hint: Option<String>,
 }
 
 /// A path. JSON has no bytes: what is not UTF-8 is replaced there.
@@ -157,7 +157,7 @@ impl Problem {
         Self {
             layer: error.layer().map(|path| PathText(path.to_owned())),
             error: one_line(error),
-            mend: error.mend(),
+            hint: error.hint(),
         }
     }
 }
@@ -174,8 +174,8 @@ impl fmt::Display for ChainInfo {
         }
         for problem in &self.problems {
             writeln!(f, "problem: {}", problem.error)?;
-            if let Some(mend) = &problem.mend {
-                writeln!(f, "   mend: {mend}")?;
+            if let Some(hint) = &problem.hint {
+                writeln!(f, "   hint: {hint}")?;
             }
         }
         match (self.layers.len(), self.accepted) {

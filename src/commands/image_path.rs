@@ -35,7 +35,7 @@ pub enum ImagePathError {
 
 impl ImagePathError {
     /// Suggested fix.
-    pub fn mend(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         let example = match self {
             Self::NoPath(words) if words.is_empty() => "disk.qcow2:/etc/os-release".to_owned(),
             Self::NoPath(words) => format!("{}:/etc/os-release", words.to_string_lossy()),
@@ -175,11 +175,11 @@ mod tests {
             error.to_string(),
             "\"./a:b\" names an image and no path in it"
         );
-        let mend = error.mend().unwrap();
-        assert_eq!(mend, "IMAGE:PATH, such as ./a:b:/etc/os-release");
+        let hint = error.hint().unwrap();
+        assert_eq!(hint, "IMAGE:PATH, such as ./a:b:/etc/os-release");
         assert!(matches!(parse("a", &[]), Err(ImagePathError::NoPath(_))));
-        let mend = parse("", &[]).unwrap_err().mend().unwrap();
-        assert_eq!(mend, "IMAGE:PATH, such as disk.qcow2:/etc/os-release");
+        let hint = parse("", &[]).unwrap_err().hint().unwrap();
+        assert_eq!(hint, "IMAGE:PATH, such as disk.qcow2:/etc/os-release");
         let error = parse(":/etc", &[]).unwrap_err();
         assert_eq!(error.to_string(), "\":/etc\" names a path and no image");
         let whole = ImagePath::parse(OsStr::new("a"), |_| false).unwrap();

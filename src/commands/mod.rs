@@ -23,7 +23,7 @@ pub mod template;
 
 pub use crate::launch::{Failure, Progress};
 
-crate::launch::failure::failures_with_mend!(
+crate::launch::failure::failures_with_hint!(
     cp::destination::DestinationError,
     image_path::ImagePathError,
 );

@@ -80,7 +80,7 @@ fn refuse_disk(option: &str, path: &Path, metadata: &Metadata) -> Result<(), Fai
 }
 
 fn refused(option: &str, path: &Path, what: &str) -> Failure {
-    Failure::with_mend(
+    Failure::with_hint(
         anyhow::anyhow!(
             "{option} {}: this is {what}, and would be overwritten",
             path.display()

@@ -98,7 +98,7 @@ impl StdoutSink {
             let error = anyhow::anyhow!(
                 "the image changed while it was read, and part of the output was written already"
             );
-            return Err(Failure::with_mend(
+            return Err(Failure::with_hint(
                 error,
                 "try again, or copy the image first",
             ));

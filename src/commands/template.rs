@@ -180,7 +180,7 @@ fn remove(store: &Store, names: &[String]) -> Result<Report, Failure> {
             (Some(one), None) => wanted.insert(&*one.name),
             (first, _) => {
                 let what = if first.is_some() { "several" } else { "no" };
-                return Err(Failure::with_mend(
+                return Err(Failure::with_hint(
                     anyhow::anyhow!("{name:?} is the beginning of {what} templates"),
                     "a name that `bivouac template ls` shows",
                 ));
@@ -196,7 +196,7 @@ fn remove(store: &Store, names: &[String]) -> Result<Report, Failure> {
     }
     match in_use.is_empty() {
         true => Ok(Report::Done(done)),
-        false => Err(Failure::with_mend(
+        false => Err(Failure::with_hint(
             anyhow::anyhow!("in use: {}", in_use.join(", ")),
             "remove it when the machine that uses it has ended",
         )),

@@ -96,7 +96,7 @@ impl DenyReason {
     }
 
     /// What gives access to `/dev/kvm`.
-    pub fn mend(&self) -> String {
+    pub fn hint(&self) -> String {
         match self {
             Self::NotInGroup(gid) => {
                 let group = accounts::group_name(*gid);

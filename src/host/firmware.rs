@@ -43,7 +43,7 @@ pub enum FirmwareError {
 
 impl FirmwareError {
     /// The command or the flag that helps.
-    pub fn mend(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         let install = install_hint::command_for(Package::Uefi);
         Some(format!(
             "{install}, or name the firmware's file with --firmware PATH"

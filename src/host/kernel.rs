@@ -55,12 +55,12 @@ pub enum KernelError {
 
 impl KernelError {
     /// The command or the flag that helps.
-    pub fn mend(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Named { .. } => {
                 "name another with --kernel FILE, or leave it out for the newest of /boot".into()
             }
-            Self::Unreadable { path, .. } => unreadable_mend(path),
+            Self::Unreadable { path, .. } => unreadable_hint(path),
             Self::NotFound { .. } => format!(
                 "{}, or name a kernel with --kernel FILE",
                 install_hint::command_for(Package::Kernel)
@@ -70,14 +70,14 @@ impl KernelError {
 }
 
 /// The fix for a named kernel without modules.
-pub fn modules_mend() -> String {
+pub fn modules_hint() -> String {
     "name one whose modules are in /lib/modules/RELEASE, or leave --kernel and BIVOUAC_KERNEL out"
         .into()
 }
 
 /// The fix for a kernel that only root can read, as Ubuntu installs them. The second command survives
 /// reinstallation.
-pub fn unreadable_mend(path: &Path) -> String {
+pub fn unreadable_hint(path: &Path) -> String {
     let path = path.display();
     format!(
         "`sudo chmod 644 {path}`, or on Debian and Ubuntu for good: `sudo dpkg-statoverride \

@@ -109,7 +109,7 @@ impl Kvm {
     }
 
     /// The suggested fix, one line.
-    pub fn mend(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Works { .. } => return None,
             Self::Absent | Self::NoHardware => load_module(),
@@ -118,7 +118,7 @@ impl Kvm {
                  `DeviceAllow=/dev/kvm rw` in the unit"
                     .into()
             }
-            Self::Denied(reason) => reason.mend(),
+            Self::Denied(reason) => reason.hint(),
             Self::Busy => "stop the other hypervisor (VirtualBox, VMware) or its machines".into(),
             Self::TooSlow { .. } => {
                 "on a virtual host ask for nested virtualisation, or use bare metal".into()

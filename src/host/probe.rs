@@ -106,7 +106,7 @@ pub enum ProbeError {
 
 impl ProbeError {
     /// The command or the flag that helps.
-    pub fn mend(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         match self {
             Self::Ended { reason, .. } if reason.contains("sandbox") => Some(
                 "this QEMU was built without seccomp: name another with --qemu PATH".to_owned(),

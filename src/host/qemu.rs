@@ -36,7 +36,7 @@ pub enum QemuError {
 
 impl QemuError {
     /// The command or the flag that helps.
-    pub fn mend(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NotFound => {
                 format!(

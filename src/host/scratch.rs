@@ -69,7 +69,7 @@ impl ScratchError {
     }
 
     /// The command or the flag that helps.
-    pub fn mend(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         let missing = self.cause.kind() == ErrorKind::NotFound;
         Some(match self.chosen_by {
             Source::Flag if missing => {

@@ -52,7 +52,7 @@ impl ChainError {
     }
 
     /// The suggested fix: a shell command or a flag.
-    pub fn mend(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         self.hint.clone()
     }
 }

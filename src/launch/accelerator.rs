@@ -19,7 +19,7 @@ pub(crate) fn choose(
     match (kvm, asked) {
         (Kvm::Works { .. }, _) => Ok(asked),
         (kvm, Accelerator::Kvm) => Err(Failure {
-            mend: kvm.mend(),
+            hint: kvm.hint(),
             ..anyhow::anyhow!("{kvm}, and --accel kvm allows nothing else").into()
         }),
         (kvm, _) => {

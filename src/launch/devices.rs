@@ -16,7 +16,7 @@ pub(super) fn machine_type(spec: &VmSpec) -> Result<String, Failure> {
     match spec.machine.as_deref() {
         None => Ok(if ide { "pc" } else { "q35" }.to_owned()),
         Some(machine) if ide && (machine == "q35" || machine.starts_with("pc-q35")) => {
-            Err(Failure::with_mend(
+            Err(Failure::with_hint(
                 anyhow!("machine type {machine} has no IDE controller"),
                 "--bus sata, or --machine pc",
             ))
@@ -31,7 +31,7 @@ pub(super) fn check_qemu_args(spec: &VmSpec) -> Result<(), Failure> {
     let refused = ["-daemonize", "--daemonize", "-pidfile", "--pidfile"];
     let is_refused = |arg: &&std::ffi::OsString| refused.iter().any(|no| *arg == no);
     match spec.qemu_args.iter().find(is_refused) {
-        Some(arg) => Err(Failure::with_mend(
+        Some(arg) => Err(Failure::with_hint(
             anyhow!(
                 "--qemu-arg {}: it would leave something behind",
                 arg.display()
@@ -57,7 +57,7 @@ pub(super) fn check_room(spec: &VmSpec) -> Result<(), Failure> {
     if drives <= places {
         return Ok(());
     }
-    Err(Failure::with_mend(
+    Err(Failure::with_hint(
         anyhow!("{drives} drives on a controller with {places} places"),
         "--bus scsi has room for all of them",
     ))

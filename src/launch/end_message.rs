@@ -73,7 +73,7 @@ pub(super) fn failure(
     drives: &Drives,
     max_write: Option<u64>,
 ) -> Failure {
-    let (message, mend) = match end {
+    let (message, hint) = match end {
         End::PoweredOff => (Some("the guest powered off".to_owned()), None),
         End::Reset => (Some("the guest was reset".to_owned()), None),
         End::UserQuit => (
@@ -96,7 +96,7 @@ pub(super) fn failure(
     }
     Failure {
         error: anyhow::Error::msg(message),
-        mend,
+        hint,
         status,
     }
 }

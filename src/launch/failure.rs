@@ -13,16 +13,16 @@ pub struct Failure {
     /// The error with its chain of causes; the outermost names the operation.
     pub error: anyhow::Error,
     /// The suggested fix: a command or an option, or one line to read.
-    pub mend: Option<String>,
+    pub hint: Option<String>,
     /// The exit status, 125 unless something more specific is known.
     pub status: Status,
 }
 
 impl Failure {
     /// A failure with a suggested fix.
-    pub fn with_mend(error: impl Into<anyhow::Error>, mend: impl Into<String>) -> Self {
+    pub fn with_hint(error: impl Into<anyhow::Error>, hint: impl Into<String>) -> Self {
         Self {
-            mend: Some(mend.into()),
+            hint: Some(hint.into()),
             ..Self::from(error.into())
         }
     }
@@ -46,26 +46,26 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self {
             error,
-            mend: None,
+            hint: None,
             status: Status::Failed,
         }
     }
 }
 
-/// For errors that have a method `mend`.
-macro_rules! failures_with_mend {
+/// For errors that have a method `hint`.
+macro_rules! failures_with_hint {
     ($($error:ty),* $(,)?) => {$(
         impl From<$error> for $crate::launch::failure::Failure {
             fn from(error: $error) -> Self {
-                let mend = error.mend();
-                Self { mend, ..Self::from(anyhow::Error::from(error)) }
+                let hint = error.hint();
+                Self { hint, ..Self::from(anyhow::Error::from(error)) }
             }
         }
     )*};
 }
-pub(crate) use failures_with_mend;
+pub(crate) use failures_with_hint;
 
-failures_with_mend!(
+failures_with_hint!(
     crate::appliance::ApplianceError,
     crate::host::firmware::FirmwareError,
     crate::host::kernel::KernelError,
@@ -79,20 +79,20 @@ failures_with_mend!(
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        let mend = match &error {
+        let hint = match &error {
             StartError::Died { .. } => return Self::with_status(error, Status::QemuDied),
-            StartError::Refused { output, .. } => mend_of_refusal(output),
+            StartError::Refused { output, .. } => hint_for_refusal(output),
             _ => None,
         };
         Self {
-            mend: mend.map(str::to_owned),
+            hint: hint.map(str::to_owned),
             ..anyhow::Error::from(error).into()
         }
     }
 }
 
 /// The fix for a refusal by QEMU, which only its own text identifies.
-fn mend_of_refusal(output: &str) -> Option<&'static str> {
+fn hint_for_refusal(output: &str) -> Option<&'static str> {
     let said = |words| output.contains(words);
     if said("Could not set up host forwarding rule") {
         Some("--publish with another port of the host: this one is taken")
@@ -119,7 +119,7 @@ impl From<BootError> for Failure {
                 Self::with_status(error, Status::QemuDied)
             }
             error => Self {
-                mend: error.mend(),
+                hint: error.hint(),
                 ..anyhow::Error::from(error).into()
             },
         }

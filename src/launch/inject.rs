@@ -66,7 +66,7 @@ pub(super) async fn inject(launch: &mut Launch<'_>) -> Result<bool, Failure> {
     for remark in warnings {
         message.push_str(&format!("\n  {remark}"));
     }
-    Err(Failure::with_mend(
+    Err(Failure::with_hint(
         anyhow!(message),
         "--via qga, where the image brings the QEMU guest agent",
     ))

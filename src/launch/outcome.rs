@@ -26,7 +26,7 @@ pub enum Outcome {
         /// What the user should know, if it was no success.
         message: Option<String>,
         /// The suggested fix.
-        mend: Option<String>,
+        hint: Option<String>,
         /// The console's last lines.
         tail: Vec<String>,
     },
@@ -45,12 +45,12 @@ impl Outcome {
 impl PreparedVm {
     /// The outcome of a machine that ran to its end.
     pub(crate) fn ended(&self, end: End, tail: Vec<String>) -> Outcome {
-        let (message, mend) = end_message::describe(&end, &tail, &self.drives, self.max_write);
+        let (message, hint) = end_message::describe(&end, &tail, &self.drives, self.max_write);
         Outcome::VmEnded {
             status: end.status(),
             end,
             message,
-            mend,
+            hint,
             tail,
         }
     }
@@ -62,7 +62,7 @@ impl PreparedVm {
         Outcome::VmEnded {
             status: failure.status,
             message: (!is_users_choice).then(|| format!("{:#}", failure.error)),
-            mend: failure.mend,
+            hint: failure.hint,
             end,
             tail,
         }
@@ -78,7 +78,7 @@ impl PreparedVm {
             return end_message::failure(end, tail, &self.drives, self.max_write);
         };
         let port = self.plan.agent.as_ref();
-        let (agent, mend) = match port.is_some_and(|port| port.name == qga::PORT) {
+        let (agent, hint) = match port.is_some_and(|port| port.name == qga::PORT) {
             true => (
                 "the QEMU guest agent",
                 "a longer --boot-timeout, or an image that has and starts qemu-guest-agent",
@@ -94,7 +94,7 @@ impl PreparedVm {
             error: anyhow::anyhow!(
                 "{agent} did not answer within {seconds} s; its console said last:{lines}"
             ),
-            mend: Some(mend.to_owned()),
+            hint: Some(hint.to_owned()),
             status: end.status(),
         }
     }

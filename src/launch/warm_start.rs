@@ -35,7 +35,7 @@ impl Launch<'_> {
         let agent = &self.spec.agent;
         let sets_identity = agent.hostname.is_some() || agent.new_machine_id;
         if self.spec.purpose == Purpose::Console && sets_identity {
-            return Err(Failure::with_mend(
+            return Err(Failure::with_hint(
                 error.context("--hostname and --new-machine-id want a machine that is restored"),
                 "-- CMD or --tty, with which a machine that boots is told them too",
             ));

@@ -36,7 +36,7 @@ pub enum DriveError {
 
 impl DriveError {
     /// The suggested fix.
-    pub fn mend(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         match self {
             Self::HeaderChanged { .. } => {
                 Some("run it again when no other process writes to it".to_owned())

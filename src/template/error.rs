@@ -60,11 +60,11 @@ impl From<StartError> for TemplateError {
 
 impl TemplateError {
     /// Suggested fix.
-    pub fn mend(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Store(error) => error.mend(),
-            Self::Boot(error) => error.mend(),
-            Self::Drive(error) => error.mend(),
+            Self::Store(error) => error.hint(),
+            Self::Boot(error) => error.hint(),
+            Self::Drive(error) => error.hint(),
             _ => None,
         }
     }

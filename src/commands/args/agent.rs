@@ -69,7 +69,7 @@ impl GuestArgs {
             ("--new-machine-id", self.new_machine_id && !self.warm),
         ];
         match given.iter().find(|(_, given)| *given) {
-            Some((option, _)) if !wanted => Err(Failure::with_mend(
+            Some((option, _)) if !wanted => Err(Failure::with_hint(
                 anyhow!("{option} is for a command in the guest, and there is none"),
                 "-- CMD, or --tty for a shell",
             )),

@@ -104,7 +104,7 @@ impl HardwareArgs {
     fn network(&self) -> Result<Network, Failure> {
         let publish = self.publish.clone();
         match (self.net, publish.is_empty()) {
-            (Some(Net::None), false) => Err(Failure::with_mend(
+            (Some(Net::None), false) => Err(Failure::with_hint(
                 anyhow!("--publish leads into a network, and --net none allows none"),
                 "leave one of the two out",
             )),

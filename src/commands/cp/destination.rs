@@ -26,7 +26,7 @@ pub enum DestinationError {
 }
 
 impl DestinationError {
-    pub fn mend(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoDirectory(path) => {
                 let path = crate::text::escape::shell_word(path);
@@ -134,9 +134,9 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_has_its_mend() {
+    fn every_mistake_has_its_hint() {
         let error =
             destination(Path::new("a b"), &LocalTarget::Other, Some(b"x"), true).unwrap_err();
-        assert_eq!(error.mend().unwrap(), "mkdir 'a b'");
+        assert_eq!(error.hint().unwrap(), "mkdir 'a b'");
     }
 }

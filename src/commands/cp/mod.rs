@@ -65,7 +65,7 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     let several = sources.len() > 1;
     stdout_sink::run(async |output| {
         if is_stream && output.lock().await.is_terminal() {
-            return Err(Failure::with_mend(
+            return Err(Failure::with_hint(
                 anyhow!("refusing to write a tar stream to a terminal"),
                 "bivouac cp IMAGE:PATH - | tar -t",
             ));
@@ -107,7 +107,7 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
 /// Checks what can be checked before a machine is started.
 fn check(args: &Args, sources: &[ImagePath], is_stream: bool) -> Result<(), Failure> {
     if is_stream && sources.len() > 1 {
-        return Err(Failure::with_mend(
+        return Err(Failure::with_hint(
             anyhow!("a tar stream holds one file or tree"),
             "one IMAGE:PATH, such as the directory that holds both",
         ));
@@ -127,9 +127,9 @@ fn check(args: &Args, sources: &[ImagePath], is_stream: bool) -> Result<(), Fail
 fn open(directory: &Path) -> Result<BeneathDir, Failure> {
     BeneathDir::at(directory).map_err(|errno| {
         let error = anyhow::Error::from(std::io::Error::from(errno));
-        let mend = format!("mkdir -p {}", shell_word(directory));
+        let hint = format!("mkdir -p {}", shell_word(directory));
         match errno {
-            Errno::ENOENT => Failure::with_mend(error.context(Quoted(directory).to_string()), mend),
+            Errno::ENOENT => Failure::with_hint(error.context(Quoted(directory).to_string()), hint),
             _ => error.context(Quoted(directory).to_string()).into(),
         }
     })

@@ -16,13 +16,13 @@ impl Check {
         about: &'static str,
         status: CheckStatus,
         text: impl Into<String>,
-        mend: Option<String>,
+        hint: Option<String>,
     ) -> Self {
         Self {
             about,
             status,
             text: text.into(),
-            mend,
+            hint,
         }
     }
 
@@ -30,12 +30,12 @@ impl Check {
         Self::new(about, CheckStatus::Ok, text, None)
     }
 
-    fn warn(about: &'static str, text: impl Into<String>, mend: Option<String>) -> Self {
-        Self::new(about, CheckStatus::Warn, text, mend)
+    fn warn(about: &'static str, text: impl Into<String>, hint: Option<String>) -> Self {
+        Self::new(about, CheckStatus::Warn, text, hint)
     }
 
-    fn fail(about: &'static str, text: impl Into<String>, mend: Option<String>) -> Self {
-        Self::new(about, CheckStatus::Fail, text, mend)
+    fn fail(about: &'static str, text: impl Into<String>, hint: Option<String>) -> Self {
+        Self::new(about, CheckStatus::Fail, text, hint)
     }
 }
 
@@ -43,11 +43,11 @@ impl Check {
 pub fn qemu(args: &Args) -> Vec<Check> {
     let path = match host::qemu::find(args.qemu.as_deref()) {
         Ok(path) => path,
-        Err(error) => return vec![Check::fail("qemu", one_line(&error), error.mend())],
+        Err(error) => return vec![Check::fail("qemu", one_line(&error), error.hint())],
     };
     match probe::ask(&path) {
         Ok(found) => check_capabilities(&found),
-        Err(error) => vec![Check::fail("qemu", one_line(&error), error.mend())],
+        Err(error) => vec![Check::fail("qemu", one_line(&error), error.hint())],
     }
 }
 
@@ -117,7 +117,7 @@ pub fn kvm(found: &Kvm) -> Check {
         _ => Check::warn(
             "kvm",
             format!("{found}; guests are emulated (TCG)"),
-            found.mend(),
+            found.hint(),
         ),
     }
 }
@@ -126,7 +126,7 @@ pub fn kvm(found: &Kvm) -> Check {
 pub fn overlay(args: &Args) -> Check {
     let scratch = match Scratch::choose(args.overlay_dir.as_deref()) {
         Ok(scratch) => scratch,
-        Err(error) => return Check::fail("overlay", one_line(&error), error.mend()),
+        Err(error) => return Check::fail("overlay", one_line(&error), error.hint()),
     };
     let directory = scratch.directory().display();
     let another = || Some("name another with --overlay-dir DIR".to_owned());
@@ -144,8 +144,8 @@ pub fn overlay(args: &Args) -> Check {
     let (kind, free) = (&space.kind, Size(space.free));
     let text = format!("overlays go to {directory} ({kind}, {free} free); {method}");
     if let Some(warning) = scratch.warning() {
-        let mend = "`--overlay-dir /var/tmp`, if that is a disk".to_owned();
-        Check::warn("overlay", warning, Some(mend))
+        let hint = "`--overlay-dir /var/tmp`, if that is a disk".to_owned();
+        Check::warn("overlay", warning, Some(hint))
     } else if space.free < LITTLE_SPACE {
         let text = format!("{text}; that is little space");
         Check::warn("overlay", text, another())
@@ -164,17 +164,17 @@ pub fn kernel(args: &Args) -> Check {
             match (found.newer_unreadable, found.modules) {
                 (Some(newer), _) => {
                     let text = format!("{text}; the newer {} cannot be read", newer.display());
-                    Check::warn("kernel", text, Some(host::kernel::unreadable_mend(&newer)))
+                    Check::warn("kernel", text, Some(host::kernel::unreadable_hint(&newer)))
                 }
                 (None, None) => {
                     let release = found.release.as_deref().unwrap_or("its release");
                     let text = format!("{text}, without modules: no /lib/modules/{release}");
-                    Check::warn("kernel", text, Some(host::kernel::modules_mend()))
+                    Check::warn("kernel", text, Some(host::kernel::modules_hint()))
                 }
                 (None, Some(_)) => Check::ok("kernel", text),
             }
         }
-        Err(error) => Check::warn("kernel", one_line(&error), error.mend()),
+        Err(error) => Check::warn("kernel", one_line(&error), error.hint()),
     }
 }
 
@@ -182,7 +182,7 @@ pub fn kernel(args: &Args) -> Check {
 pub fn uefi() -> Check {
     match firmware::find_uefi("q35") {
         Ok(found) => Check::ok("uefi", format!("UEFI firmware is {}", found.code.display())),
-        Err(error) => Check::warn("uefi", one_line(&error), error.mend()),
+        Err(error) => Check::warn("uefi", one_line(&error), error.hint()),
     }
 }
 

@@ -54,7 +54,7 @@ pub struct Check {
     pub text: String,
     /// The suggested fix, one line.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mend: Option<String>,
+    pub hint: Option<String>,
 }
 
 /// The status of a check.
@@ -94,8 +94,8 @@ impl fmt::Display for Diagnosis {
                 CheckStatus::Fail => "fail",
             };
             writeln!(f, "{word:<4}  {}", check.text)?;
-            if let Some(mend) = &check.mend {
-                writeln!(f, "      mend: {mend}")?;
+            if let Some(hint) = &check.hint {
+                writeln!(f, "      hint: {hint}")?;
             }
         }
         Ok(())

@@ -40,7 +40,7 @@ fn named(survey: &Survey, wanted: &str) -> Result<Root, Failure> {
     };
     match list.is_empty() {
         true => Err(nothing(survey)),
-        false => Err(Failure::with_mend(
+        false => Err(Failure::with_hint(
             anyhow!("{wanted} is no filesystem of the image, which has:\n{list}"),
             "one of them by --root DEVICE",
         )),
@@ -60,7 +60,7 @@ fn alone(survey: &Survey) -> Result<Root, Failure> {
 
 fn several(what: &str, list: &str) -> Failure {
     let number = list.lines().count();
-    Failure::with_mend(
+    Failure::with_hint(
         anyhow!("the image holds {number} {what}:\n{list}"),
         "one of them by --root DEVICE",
     )
@@ -100,7 +100,7 @@ fn nothing(survey: &Survey) -> Failure {
         message.push_str("\n  ");
         message.push_str(remark);
     }
-    Failure::with_mend(
+    Failure::with_hint(
         anyhow::Error::msg(message),
         "`bivouac inspect IMAGE` shows what is on it",
     )

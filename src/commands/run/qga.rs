@@ -31,7 +31,7 @@ pub(super) fn command(guest: &GuestArgs, input: Vec<u8>) -> Result<Command, Fail
         ("--new-machine-id", guest.new_machine_id),
     ];
     if let Some((option, _)) = asked.iter().find(|(_, asked)| *asked) {
-        return Err(Failure::with_mend(
+        return Err(Failure::with_hint(
             anyhow!("{option} cannot be had from the QEMU guest agent"),
             "--via inject, if the image holds a Linux system",
         ));

@@ -66,7 +66,7 @@ async fn one_out(session: &Session, source: &OsStr, target: &Path) -> Result<(),
     };
     let Some(name) = name else {
         let error = anyhow!("--copy-out {what}: it has no name to be copied under");
-        return Err(Failure::with_mend(error, "a name at the end of the target"));
+        return Err(Failure::with_hint(error, "a name at the end of the target"));
     };
     let place = BeneathDir::at(directory)
         .with_context(|| format!("--copy-out {what}: {}", directory.display()))?;

@@ -88,7 +88,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Suggested fix.
-    pub fn mend(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         match self {
             Self::Nowhere => Some("set XDG_CACHE_HOME, or use --no-template".to_owned()),
             Self::NotOurs { path, .. } => Some(format!(

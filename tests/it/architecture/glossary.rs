@@ -7,9 +7,9 @@ use super::root;
 use super::source::{files_below, has_word};
 
 /// Words that are found in any text, whatever their case, also as a part of an identifier:
-/// `with_mend`, `MendOnce`.
+/// `with_hint`, `HintOnce`.
 const WORDS: &[&str] = &[
-    "mend", "mends", "mended", "camp", "errand", "trouble", "troubles", "heed", "heeds", "heeded",
+    "hint", "hints", "fixed", "camp", "errand", "trouble", "troubles", "heed", "heeds", "heeded",
     "scrub", "conduct", "conducts", "voice", "blame", "awake", "seeding",
 ];
 
@@ -37,7 +37,7 @@ const NAMES: &[&str] = &[
     "Den",
 ];
 
-/// The parts of an identifier or word, in small letters: `withMend_once` is `with`, `mend`, `once`.
+/// The parts of an identifier or word, in small letters: `withHint_once` is `with`, `hint`, `once`.
 fn parts(line: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut before = ' ';

@@ -115,7 +115,7 @@ fn a_mistake_has_its_own_message_and_starts_nothing() {
 }
 
 #[test]
-fn a_qemu_that_is_not_there_is_told_with_its_mend() {
+fn a_qemu_that_is_not_there_is_told_with_its_hint() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("image.raw"), [0; 512]).unwrap();
     let output = bivouac()

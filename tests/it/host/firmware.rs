@@ -150,7 +150,7 @@ fn what_is_not_split_flash_uefi_for_this_machine_is_passed_over() {
 fn without_firmware_the_message_says_where_it_was_looked_for() {
     let directories = [Path::new("/no/a").to_owned(), Path::new("/no/b").to_owned()];
     let error = firmware::find_uefi_in("q35", &directories).expect_err("there is none");
-    assert!(error.mend().is_some());
+    assert!(error.hint().is_some());
     insta::assert_snapshot!(error,
         @"no UEFI firmware for the machine q35 was found (0 descriptors in /no/a, /no/b)");
 }

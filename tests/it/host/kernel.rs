@@ -77,11 +77,11 @@ fn a_named_kernel_tells_its_release_by_its_header_before_its_name() {
 }
 
 #[test]
-fn without_a_kernel_or_with_a_named_one_that_cannot_be_read_the_mend_is_told() {
+fn without_a_kernel_or_with_a_named_one_that_cannot_be_read_the_hint_is_told() {
     let root = root(&["vmlinuz-6.1.0-9-amd64"], &[]);
     let tell = |explicit: Option<&Path>| {
         let error = kernel::find_in(explicit, root.path()).expect_err("there is none");
-        assert!(error.mend().is_some());
+        assert!(error.hint().is_some());
         error
             .to_string()
             .replace(&root.path().display().to_string(), "ROOT")

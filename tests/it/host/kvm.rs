@@ -34,7 +34,7 @@ fn a_directory_is_odd() {
 }
 
 #[test]
-fn every_verdict_is_one_line_with_a_mend_unless_it_works() {
+fn every_verdict_is_one_line_with_a_hint_unless_it_works() {
     let elapsed = Duration::from_micros(57);
     let verdicts = [
         Kvm::Works { elapsed },
@@ -53,7 +53,7 @@ fn every_verdict_is_one_line_with_a_mend_unless_it_works() {
         },
     ];
     for verdict in &verdicts {
-        assert_eq!(verdict.mend().is_none(), verdict.works(), "{verdict:?}");
+        assert_eq!(verdict.hint().is_none(), verdict.works(), "{verdict:?}");
     }
     let lines: Vec<String> = verdicts
         .iter()

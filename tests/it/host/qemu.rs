@@ -71,7 +71,7 @@ fn each_way_of_not_finding_it_says_what_was_looked_for() {
         .map(|explicit| {
             let error = qemu::find_in(explicit.map(Path::new), OsStr::new(""), Path::new("/no"))
                 .expect_err("nothing is there");
-            assert!(error.mend().is_some());
+            assert!(error.hint().is_some());
             error.to_string()
         })
         .collect();

@@ -61,7 +61,7 @@ fn each_directory_that_takes_no_overlay_says_why_and_what_helps() {
     let tell = |explicit: Option<&str>, variable: Option<&str>| {
         let error = Scratch::choose_from(explicit.map(Path::new), variable.map(Into::into))
             .expect_err("it takes none");
-        format!("{error}\n{}", error.mend().expect("a mend"))
+        format!("{error}\n{}", error.hint().expect("a hint"))
     };
     insta::assert_snapshot!(tell(Some("/no/where"), None), @r"
     the overlay directory /no/where does not exist

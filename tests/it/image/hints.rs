@@ -6,13 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use super::{Images, refused_as_nobody};
 
 #[test]
-fn flags_that_are_printed_as_mends_are_accepted_as_they_stand() {
+fn flags_that_are_printed_as_hints_are_accepted_as_they_stand() {
     let images = Images::new();
     images.qcow2("disk.img");
     for words in [&["disk.img"][..], &["disk.img", "--format", "vdi"]] {
-        let mend = images.mend(words);
+        let hint = images.hint(words);
         let program = env!("CARGO_BIN_EXE_bivouac");
-        images.shell(&format!("{program} chain disk.img {mend}"));
+        images.shell(&format!("{program} chain disk.img {hint}"));
     }
 }
 

@@ -11,7 +11,7 @@ fn cve_2008_2004_a_raw_disk_that_turned_into_a_qcow2_header_is_not_believed() {
     let secret = images.path("secret");
     images.recording("disk.raw", secret.to_str().expect("UTF-8"), Some("raw"));
     insta::assert_snapshot!("cve_2008_2004", images.refused(&["disk.raw"]));
-    // The mend that treats it as the raw disk it was never looks at the name.
+    // The hint that treats it as the raw disk it was never looks at the name.
     let tree = images.accepted(&["disk.raw", "--format", "raw"]);
     assert!(!tree.contains("secret"), "{tree}");
 }

@@ -133,14 +133,14 @@ impl Images {
         serde_json::from_str(&answer.stdout).expect("the answer is JSON")
     }
 
-    /// The mend of the first problem, with the directory's real name.
-    pub fn mend(&self, words: &[&str]) -> String {
+    /// The hint of the first problem, with the directory's real name.
+    pub fn hint(&self, words: &[&str]) -> String {
         let program = env!("CARGO_BIN_EXE_bivouac");
         let answer = self.command([&[program, "chain", "--json"], words].concat());
         let json: serde_json::Value =
             serde_json::from_slice(&answer.stdout).expect("the answer is JSON");
-        let mend = json["problems"][0]["mend"].as_str();
-        mend.expect("there is a problem with a mend").to_owned()
+        let hint = json["problems"][0]["hint"].as_str();
+        hint.expect("there is a problem with a hint").to_owned()
     }
 
     /// Writes bytes into a file, which is made if it does not exist.

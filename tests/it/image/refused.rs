@@ -1,4 +1,4 @@
-//! Every image that is refused, with its own text and its own mend.
+//! Every image that is refused, with its own text and its own hint.
 
 use super::Images;
 use std::fs;
@@ -122,7 +122,7 @@ fn formats_that_are_missing_or_unknown_are_refused() {
     images.raw("base.raw");
     images.recording("top.qcow2", "base.raw", None);
     refused!(images, "format_missing", ["top.qcow2"]);
-    // The whole chain is looked at: both layers get their mend.
+    // The whole chain is looked at: both layers get their hint.
     images.recording("upper.qcow2", "top.qcow2", None);
     refused!(images, "format_missing_twice", ["upper.qcow2"]);
     images.qcow2("base.img");
@@ -218,7 +218,7 @@ fn packed_images_are_refused_with_the_command_that_unpacks_them() {
     images.shell("gzip -k disk && tar -cf disk.ova disk && rm disk");
     refused!(images, "packed_tar", ["disk.ova"]);
     refused!(images, "packed_gzip", ["disk.gz"]);
-    images.shell(&images.mend(&["disk.gz"]));
+    images.shell(&images.hint(&["disk.gz"]));
     images.accepted(&["disk"]);
     // Only a name that is wrong about its content is not packed.
     images.raw("disk.xz");

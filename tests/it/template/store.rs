@@ -60,7 +60,7 @@ fn a_store_that_others_may_enter_or_own_is_refused() {
         let error = Store::open_at(&place).unwrap_err();
         assert!(matches!(error, StoreError::NotOurs { .. }), "{error}");
         assert!(error.to_string().contains(words), "{error}");
-        assert!(error.mend().is_some());
+        assert!(error.hint().is_some());
     };
     fs::set_permissions(&place, Permissions::from_mode(0o710)).unwrap();
     refused("others may get at");

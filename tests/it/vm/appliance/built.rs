@@ -109,7 +109,7 @@ fn compressed_modules_give_the_same_initramfs_as_plain_ones() {
 }
 
 #[test]
-fn a_kernel_without_virtio_is_refused_with_a_mend() {
+fn a_kernel_without_virtio_is_refused_with_a_hint() {
     let dir = tempfile::tempdir().unwrap();
     let modules = dir.path().join("modules");
     fs::create_dir(&modules).unwrap();
@@ -122,17 +122,17 @@ fn a_kernel_without_virtio_is_refused_with_a_mend() {
     };
     let error = initramfs_with(&kernel, b"init").unwrap_err();
     assert!(error.to_string().contains("has no virtio_pci"), "{error}");
-    assert!(error.mend().unwrap().contains("--kernel"));
+    assert!(error.hint().unwrap().contains("--kernel"));
     fs::remove_file(modules.join("modules.dep")).unwrap();
     let error = initramfs_with(&kernel, b"init").unwrap_err();
-    assert!(error.mend().unwrap().contains("depmod"), "{error}");
+    assert!(error.hint().unwrap().contains("depmod"), "{error}");
     let none = Kernel {
         modules: None,
         ..kernel
     };
     let error = initramfs_with(&none, b"init").unwrap_err();
     assert!(matches!(error, ApplianceError::NoModules { .. }));
-    assert!(error.mend().unwrap().contains("BIVOUAC_KERNEL"));
+    assert!(error.hint().unwrap().contains("BIVOUAC_KERNEL"));
 }
 
 #[test]

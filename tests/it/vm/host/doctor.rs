@@ -10,7 +10,7 @@ fn a_host_that_can_run_guests_gets_exit_0_and_a_line_for_each_finding() {
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.starts_with("ok    QEMU "), "{text}");
     for line in text.lines() {
-        let known = ["ok    ", "warn  ", "      mend: "];
+        let known = ["ok    ", "warn  ", "      hint: "];
         assert!(known.iter().any(|start| line.starts_with(start)), "{line}");
     }
     assert!(output.stderr.is_empty());
@@ -53,19 +53,19 @@ fn a_host_without_qemu_gets_exit_1_and_the_command_that_installs_it() {
     insta::with_settings!({ filters => [
         (r"is a tmpfs of .* free", "is a tmpfs of SIZE"),
         (r"takes memory: \S+", "takes memory: HERE"),
-        (r"(?m)(no KVM here.*\n.*mend: ).*$", "${1}MODULE OR HARDWARE"),
+        (r"(?m)(no KVM here.*\n.*hint: ).*$", "${1}MODULE OR HARDWARE"),
     ]}, {
         insta::assert_snapshot!(text(&output), @r"
         fail  QEMU was not found: no qemu-system-x86_64 in PATH, no /usr/libexec/qemu-kvm
-              mend: `sudo apt-get install qemu-system-x86`, or name it with --qemu PATH
+              hint: `sudo apt-get install qemu-system-x86`, or name it with --qemu PATH
         warn  there is no KVM here: /dev/kvm does not exist; guests are emulated (TCG)
-              mend: MODULE OR HARDWARE
+              hint: MODULE OR HARDWARE
         warn  what the guest writes takes memory: HERE is a tmpfs of SIZE
-              mend: `--overlay-dir /var/tmp`, if that is a disk
+              hint: `--overlay-dir /var/tmp`, if that is a disk
         warn  there is no kernel /boot/vmlinuz-* with its modules in /lib/modules
-              mend: `sudo apt-get install linux-image-amd64`, or name a kernel with --kernel FILE
+              hint: `sudo apt-get install linux-image-amd64`, or name a kernel with --kernel FILE
         warn  no UEFI firmware for the machine q35 was found (0 descriptors in /usr/share/qemu/firmware, /etc/qemu/firmware)
-              mend: `sudo apt-get install ovmf`, or name the firmware's file with --firmware PATH
+              hint: `sudo apt-get install ovmf`, or name the firmware's file with --firmware PATH
         ");
     });
 }

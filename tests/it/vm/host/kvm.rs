@@ -210,11 +210,11 @@ fn a_device_that_is_refused_although_its_mode_allows_it_points_elsewhere() {
 #[test]
 fn a_device_without_a_driver_behind_it_is_no_hardware() {
     let found = finding("rm dev/kvm; mknod dev/kvm c 10 254;");
-    let (line, mend) = found.split_once('\n').expect("two lines");
+    let (line, hint) = found.split_once('\n').expect("two lines");
     insta::assert_snapshot!(line,
         @"warn: there is no KVM here: nothing is behind /dev/kvm; guests are emulated (TCG)");
     assert!(
-        mend.contains("modprobe") || mend.contains("virtualisation"),
-        "{mend}"
+        hint.contains("modprobe") || hint.contains("virtualisation"),
+        "{hint}"
     );
 }

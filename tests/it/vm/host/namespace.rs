@@ -42,7 +42,7 @@ impl Namespace {
     }
 
     /// [`Namespace::run`] for a script that prints the JSON of `doctor`: its finding about one
-    /// thing, as `verdict: text` and the mend on the next line.
+    /// thing, as `verdict: text` and the hint on the next line.
     pub fn finding(&self, about: &str, script: &str) -> String {
         let output = self.run(script);
         let report: serde_json::Value =
@@ -58,7 +58,7 @@ impl Namespace {
             .find(|finding| finding["about"] == about)
             .expect(about);
         let word = |key: &str| found[key].as_str().unwrap_or("-").to_owned();
-        format!("{}: {}\n{}", word("verdict"), word("text"), word("mend"))
+        format!("{}: {}\n{}", word("verdict"), word("text"), word("hint"))
             .replace(&self.here().display().to_string(), "HERE")
     }
 

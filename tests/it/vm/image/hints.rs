@@ -1,18 +1,18 @@
-//! The mends that are commands, run as they are printed: afterwards the chain is accepted.
+//! The hints that are commands, run as they are printed: afterwards the chain is accepted.
 
 use std::fs;
 
 use super::Images;
 
-/// Runs the mend of the first problem, which has to mend something.
-fn mend_once(images: &Images, image: &str) {
-    let mend = images.mend(&[image]);
-    assert!(mend.starts_with("qemu-img rebase -u "), "{mend}");
-    images.shell(&mend);
+/// Runs the hint of the first problem, which has to hint something.
+fn hint_once(images: &Images, image: &str) {
+    let hint = images.hint(&[image]);
+    assert!(hint.starts_with("qemu-img rebase -u "), "{hint}");
+    images.shell(&hint);
 }
 
 #[test]
-fn a_moved_chain_is_mended_by_the_command_that_is_printed() {
+fn a_moved_chain_is_fixed_by_the_command_that_is_printed() {
     let images = Images::new();
     fs::create_dir(images.path("old")).expect("a directory");
     images.raw("old/ba se:1.raw");
@@ -27,50 +27,50 @@ fn a_moved_chain_is_mended_by_the_command_that_is_printed() {
     fs::rename(images.path("old"), images.path("new")).expect("moved");
 
     insta::assert_snapshot!("moved_chain", images.refused(&["new/top.qcow2"]));
-    mend_once(&images, "new/top.qcow2");
-    mend_once(&images, "new/top.qcow2");
+    hint_once(&images, "new/top.qcow2");
+    hint_once(&images, "new/top.qcow2");
     images.accepted(&["new/top.qcow2"]);
     let info = images.shell("qemu-img info --backing-chain new/top.qcow2");
     assert!(info.contains("ba se:1.raw"), "QEMU finds it too: {info}");
 }
 
 #[test]
-fn missing_formats_are_mended_by_the_commands_that_are_printed() {
+fn missing_formats_are_fixed_by_the_commands_that_are_printed() {
     let images = Images::new();
     images.raw("base.raw");
     images.recording("mid.qcow2", "base.raw", None);
     images.recording("it's top.qcow2", "mid.qcow2", None);
-    mend_once(&images, "it's top.qcow2");
-    mend_once(&images, "it's top.qcow2");
+    hint_once(&images, "it's top.qcow2");
+    hint_once(&images, "it's top.qcow2");
     images.accepted(&["it's top.qcow2"]);
 }
 
 #[test]
-fn a_wrong_or_unknown_format_is_mended_by_the_command_that_is_printed() {
+fn a_wrong_or_unknown_format_is_fixed_by_the_command_that_is_printed() {
     let images = Images::new();
     images.raw("base.raw");
     for recorded in ["qcow2", "host_device"] {
         images.recording("top.qcow2", "base.raw", Some(recorded));
-        mend_once(&images, "top.qcow2");
+        hint_once(&images, "top.qcow2");
         images.accepted(&["top.qcow2"]);
     }
 }
 
 #[test]
-fn an_old_qcow_image_is_mended_by_conversion() {
+fn an_old_qcow_image_is_fixed_by_conversion() {
     let images = Images::new();
     images.shell("qemu-img create -q -f qcow old.qcow 1M");
-    images.shell(&images.mend(&["old.qcow"]));
+    images.shell(&images.hint(&["old.qcow"]));
     images.accepted(&["old-flat.qcow2"]);
 }
 
 #[test]
-fn a_data_file_and_a_split_vmdk_are_mended_by_conversion() {
+fn a_data_file_and_a_split_vmdk_are_fixed_by_conversion() {
     let images = Images::new();
     images.shell("qemu-img create -q -f qcow2 -o data_file=x.raw,data_file_raw=on d.qcow2 1M");
-    images.shell(&images.mend(&["d.qcow2"]));
+    images.shell(&images.hint(&["d.qcow2"]));
     images.accepted(&["d-flat.qcow2"]);
     images.shell("qemu-img create -q -f vmdk -o subformat=twoGbMaxExtentSparse two.vmdk 10M");
-    images.shell(&images.mend(&["two.vmdk"]));
+    images.shell(&images.hint(&["two.vmdk"]));
     images.accepted(&["two.qcow2"]);
 }

@@ -92,7 +92,7 @@ fn a_reset_ends_the_run_unless_it_was_allowed() {
     ended(&finished, 122);
     assert_snapshot!(finished.stderr, @r"
     bivouac: error: the guest asked for a reset (a reboot, or a crash of its CPU)
-      mend: --reboot lets it start again
+      hint: --reboot lets it start again
     ");
 
     let mut running = run_tiny("reboot").arg("--reboot").start();
@@ -280,7 +280,7 @@ fn an_image_whose_header_changes_between_our_check_and_qemus_is_refused() {
     assert_snapshot!(said, @r"
     bivouac: warning: [dir]/disk.qcow2 was changed by another process during the run
     bivouac: error: [dir]/disk.qcow2: its header was changed while QEMU opened it
-      mend: run it again when no other process writes to it
+      hint: run it again when no other process writes to it
     ");
 }
 

@@ -32,7 +32,7 @@ fn an_image_named_as_console_log_or_report_is_refused_and_whole() {
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(said.contains("would be overwritten"), "{said}");
             assert!(
-                said.contains(&format!("mend: another file for {option}")),
+                said.contains(&format!("hint: another file for {option}")),
                 "{said}"
             );
             assert_eq!(fs::read(&disk).unwrap(), [7; 4096]);

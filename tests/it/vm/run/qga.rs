@@ -97,6 +97,6 @@ fn an_image_whose_qemu_guest_agent_never_answers_is_told_apart() {
     let said = &finished.stderr;
     let expected = "the QEMU guest agent did not answer within 4 s";
     assert!(said.contains(expected), "{finished:?}");
-    let mend = "mend: a longer --boot-timeout, or an image that has";
-    assert!(said.contains(mend), "{finished:?}");
+    let hint = "hint: a longer --boot-timeout, or an image that has";
+    assert!(said.contains(hint), "{finished:?}");
 }

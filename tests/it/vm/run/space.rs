@@ -15,7 +15,7 @@ fn a_full_disk_ends_the_run_with_the_directory_and_what_is_free() {
         "{said}"
     );
     assert!(said.contains("free)"), "{said}");
-    assert!(said.contains("  mend: --overlay-dir DIR"), "{said}");
+    assert!(said.contains("  hint: --overlay-dir DIR"), "{said}");
     // What is memory is said beforehand.
     assert!(
         said.contains("what the guest writes takes memory: /mnt/overlays"),

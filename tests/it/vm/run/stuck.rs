@@ -1,4 +1,4 @@
-//! A guest whose boot has stopped for a person to mend it, under a command: nobody is there.
+//! A guest whose boot has stopped for a person to hint it, under a command: nobody is there.
 
 use std::path::{Path, PathBuf};
 
