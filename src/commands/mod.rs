@@ -10,16 +10,16 @@ pub mod df;
 pub mod doctor;
 pub mod image_path;
 pub mod inspect;
-pub mod inspection;
+pub(crate) mod inspection;
 pub mod ls;
 mod output_files;
 mod report_file;
-pub mod run;
+pub(crate) mod run;
 mod stdio;
 pub mod stdout_sink;
 pub(crate) mod tail;
 pub mod tar_transfer;
-pub mod template;
+pub(crate) mod template;
 
 pub use crate::launch::{Failure, Progress};
 

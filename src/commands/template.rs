@@ -34,7 +34,6 @@ use crate::text::time;
 #[derive(Clone, Debug, clap::Args)]
 #[command(arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Args {
-    /// What to do.
     #[command(subcommand)]
     pub action: Action,
 }
@@ -89,22 +88,18 @@ pub struct BuildArgs {
     qemu: QemuArgs,
 }
 
-/// What came of it.
 #[derive(Debug)]
 pub enum Report {
-    /// `ls`.
+    /// For `ls`.
     List(List),
-    /// The others: one line each.
+    /// For the others: one line each.
     Done(Vec<String>),
 }
 
-/// Every template.
 #[derive(Debug, Serialize)]
 pub struct List {
-    /// Where they are.
-    pub directory: std::path::PathBuf,
-    /// The templates.
-    pub templates: Vec<EntryInfo>,
+    directory: PathBuf,
+    templates: Vec<EntryInfo>,
 }
 
 impl fmt::Display for List {

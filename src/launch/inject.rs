@@ -167,7 +167,11 @@ async fn into_roots(
     Ok(injected)
 }
 
-async fn into_root(session: &Session, root: &Root, stage: Stage) -> Result<Injection, SessionError> {
+async fn into_root(
+    session: &Session,
+    root: &Root,
+    stage: Stage,
+) -> Result<Injection, SessionError> {
     for failed in session.mount(&root.mounts, ROOT, false, false).await? {
         tracing::debug!("not mounted: {failed}");
     }

@@ -57,8 +57,8 @@ mod warm_start;
 
 pub use crate::session::{Command, ExecEnd, Session, Stdio};
 pub use failure::Failure;
-pub use outcome::Outcome;
+pub(crate) use outcome::Outcome;
 pub use progress::{Progress, Quiet};
-pub use runtime::block_on;
+pub(crate) use runtime::block_on;
 pub use spec::{Purpose, StartMode, VmSpec};
 pub use vm::{Vm, run_command, with_vm};

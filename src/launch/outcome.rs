@@ -9,23 +9,17 @@ use crate::session::qga;
 
 /// What came of a VM.
 #[derive(Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Nothing was started: QEMU's command line, ready for a shell.
     DryRun(String),
     /// The command in the guest exited with this status.
-    CommandExited {
-        /// The command's own status.
-        status: Status,
-    },
+    CommandExited { status: Status },
     /// The machine ended.
     VmEnded {
-        /// The exit status.
         status: Status,
-        /// How it ended.
         end: End,
         /// What the user should know, if it was no success.
         message: Option<String>,
-        /// The suggested fix.
         hint: Option<String>,
         /// The console's last lines.
         tail: Vec<String>,
@@ -33,7 +27,6 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The exit status.
     pub fn status(&self) -> Status {
         match self {
             Self::DryRun(_) => Status::Success,

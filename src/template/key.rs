@@ -76,19 +76,13 @@ impl Key {
     pub fn of_appliance(config: &ApplianceConfig, disks: usize) -> io::Result<Self> {
         let config = &config.with_one_accelerator();
         let plan = boot::nominal_plan(config, disks);
-        let firmware = match &plan.firmware {
-            Firmware::File(path) => Some(InputFile::of(path)?),
-            Firmware::Bios | Firmware::Uefi { .. } => None,
-        };
         let mut kernel = vec![InputFile::of(&config.kernel.image)?];
         if let Some(modules) = &config.kernel.modules {
             kernel.push(InputFile::of(&modules.join("modules.dep"))?);
         }
-        let key = Self::of_plan("appliance", &plan)?;
         Ok(Self {
-            firmware,
             kernel,
-            ..key
+            ..Self::of_plan("appliance", &plan)?
         })
     }
 
@@ -96,10 +90,6 @@ impl Key {
     /// it has, are `chains`, to `stage`.
     pub fn of_image(plan: &Plan, chains: &[Chain], stage: &str) -> io::Result<Self> {
         let plan = plan.nominal();
-        let firmware = match &plan.firmware {
-            Firmware::File(path) => Some(InputFile::of(path)?),
-            Firmware::Bios | Firmware::Uefi { .. } => None,
-        };
         let direct = plan.kernel.iter();
         let direct = direct.flat_map(|direct| direct.initrd.iter().chain([&direct.kernel]));
         let kernel = direct.map(|path| InputFile::of(path));
@@ -111,13 +101,11 @@ impl Key {
                 identity: FileStamp::of(&file)?,
             });
         }
-        let key = Self::of_plan("image", &plan)?;
         Ok(Self {
-            firmware,
             kernel: kernel.collect::<io::Result<_>>()?,
             layers,
             stage: Some(stage.to_owned()),
-            ..key
+            ..Self::of_plan("image", &plan)?
         })
     }
 
@@ -133,7 +121,10 @@ impl Key {
             bivouac: env!("CARGO_PKG_VERSION").to_owned(),
             program: InputFile::of_file(&fs::read_link(own)?, own)?,
             qemu: InputFile::of(&plan.qemu)?,
-            firmware: None,
+            firmware: match &plan.firmware {
+                Firmware::File(path) => Some(InputFile::of(path)?),
+                Firmware::Bios | Firmware::Uefi { .. } => None,
+            },
             kernel: Vec::new(),
             arguments: words.map(|word| word.into_owned()).collect(),
             accelerator: match plan.accelerator {

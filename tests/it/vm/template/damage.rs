@@ -42,7 +42,7 @@ fn damage_of_any_sort_is_a_cold_start_with_a_word_and_the_next_one_is_warm_again
     let identity = FileStamp::of(&File::open(&memory).unwrap()).unwrap();
     say_it_is_whole(&template, |manifest| manifest.memory = identity);
     // It is read once after each boot of this host.
-    fs::remove_file(template.join("whole")).unwrap();
+    fs::remove_file(template.join("verified")).unwrap();
     let finished = look(home);
     assert!(was_booted(&finished), "{finished:?}");
     assert!(
