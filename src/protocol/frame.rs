@@ -1,11 +1,8 @@
 //! Frames, and how each is written. The parent module has the table.
 
-use std::fmt;
-use std::num::NonZeroU32;
+use serde::Serialize;
 
-use serde::{Deserialize, Serialize};
-
-use super::{Hello, MAX_CONTROL, MAX_DATA, PREAMBLE, WireError};
+use super::{Hello, MAX_CONTROL, MAX_DATA, PREAMBLE, StreamId, WireError};
 
 pub(super) const HELLO: u8 = 1;
 pub(super) const CONTROL: u8 = 2;
@@ -13,29 +10,6 @@ pub(super) const DATA: u8 = 3;
 pub(super) const END: u8 = 4;
 pub(super) const CREDIT: u8 = 5;
 pub(super) const STOP: u8 = 6;
-
-/// The number of a stream, chosen by the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct StreamId(pub NonZeroU32);
-
-impl StreamId {
-    /// `None` for 0.
-    pub fn new(number: u32) -> Option<Self> {
-        NonZeroU32::new(number).map(Self)
-    }
-
-    /// Whether it runs from the host to the agent.
-    pub fn runs_to_agent(self) -> bool {
-        self.0.get() % 2 == 1
-    }
-}
-
-impl fmt::Display for StreamId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// One frame, as the decoder returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]

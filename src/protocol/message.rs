@@ -1,15 +1,12 @@
 //! The messages of control frames, except the host's requests. They are JSON, so that people
 //! can read a recorded conversation.
 
-use std::fmt;
-
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::disks::Survey;
 use super::inject::Injection;
-use super::{ByteString, ExecEnd, FileSystem, Stat, StreamId, WireError};
-use crate::text::escape::printable;
+use super::{ByteString, ExecEnd, FileSystem, RemoteError, Stat, StreamId, WireError};
 
 /// Reads a message; `what` names it in the error. serde_json refuses to nest deeper than 128
 /// levels.
@@ -116,76 +113,4 @@ pub enum Notice {
         /// The number of entries.
         result: Result<u64, RemoteError>,
     },
-}
-
-/// Why a request failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RemoteError {
-    /// The part of the request that failed.
-    pub step: ErrorStage,
-    /// The system's error number, if the system reported the error.
-    pub errno: Option<i32>,
-    /// A sentence that names the object concerned. Untrusted, and not escaped.
-    pub text: String,
-}
-
-/// The part of a request that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ErrorStage {
-    /// The request itself is invalid.
-    Request,
-    /// The root directory.
-    Root,
-    /// A user or group is unknown, or may not be switched to.
-    User,
-    /// The working directory.
-    Workdir,
-    /// The program was not found.
-    Find,
-    /// The program was found and could not be executed.
-    Invoke,
-    /// A process, pipe or terminal.
-    Process,
-    /// A file.
-    File,
-    /// The tar stream is malformed.
-    Tar,
-    /// A disk, or a filesystem to mount.
-    Disk,
-    /// The image has nothing that could start the agent.
-    Inject,
-    /// The clock, the random pool, the power.
-    System,
-}
-
-impl RemoteError {
-    /// An error that the system reported: `what: the text of errno`.
-    pub fn of(step: ErrorStage, what: impl fmt::Display, errno: i32) -> Self {
-        // Rust appends the number, which is noise here.
-        let why = std::io::Error::from_raw_os_error(errno).to_string();
-        let why = why.split(" (os error").next().unwrap_or(&why);
-        Self {
-            step,
-            errno: Some(errno),
-            text: format!("{what}: {why}"),
-        }
-    }
-
-    /// An error that the system did not report.
-    pub fn new(step: ErrorStage, text: impl Into<String>) -> Self {
-        Self {
-            step,
-            errno: None,
-            text: text.into(),
-        }
-    }
-}
-
-impl fmt::Display for RemoteError {
-    /// The text, escaped and cut to 1000 characters.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text: String = self.text.chars().take(1000).collect();
-        f.write_str(&printable(&text))
-    }
 }

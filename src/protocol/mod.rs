@@ -55,7 +55,9 @@ mod files;
 mod frame;
 pub mod inject;
 mod message;
+mod remote_error;
 mod request;
+mod stream_id;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -65,11 +67,11 @@ pub use command::{Command, ExecEnd, User, WindowSize};
 pub use decoder::Decoder;
 pub use error::WireError;
 pub use files::{Entry, FileKind, FileSystem, Stat, TarOptions};
-pub use frame::{Frame, StreamId, put_control, put_credit, put_data, put_end, put_hello, put_stop};
-pub use message::{
-    AgentMessage, ErrorStage, Hello, Nonce, Notice, RemoteError, Reply, Response, Role, parse,
-};
+pub use frame::{Frame, put_control, put_credit, put_data, put_end, put_hello, put_stop};
+pub use message::{AgentMessage, Hello, Nonce, Notice, Reply, Response, Role, parse};
+pub use remote_error::{ErrorStage, RemoteError};
 pub use request::{CloneIdentity, Operation, PathAt, Request};
+pub use stream_id::StreamId;
 pub use window::{ReceiveWindow, SendWindow};
 
 /// The protocol's version. Both ends must have the same.

@@ -8,21 +8,7 @@ use super::source::{Source, sources};
 
 /// Circles that stand, by their files below `src`, each with its reason.
 #[rustfmt::skip]
-const ALLOWED: &[(&[&str], &str)] = &[
-    (&["agent/serve.rs", "agent/task.rs"], "one type in two files"),
-    // What is still to be taken apart.
-    (&["agent/disks/look.rs", "agent/disks/mount.rs"], "as yet"),
-    (&["agent/init.rs", "agent/system.rs"], "as yet"),
-    (&["agent/job.rs", "agent/pack.rs", "agent/process.rs", "agent/unpack.rs"], "as yet"),
-    (&["agent/seed/cloud.rs", "agent/seed/init.rs", "agent/seed/plan.rs"], "as yet"),
-    (&["commands/inside/options.rs", "commands/inside/report.rs", "commands/run/guest.rs", "commands/run/options.rs"], "as yet"),
-    (&["commands/ls/list.rs", "commands/ls/tree.rs"], "as yet"),
-    (&["commands/run/assemble.rs", "commands/run/hardware.rs", "commands/run/report.rs"], "as yet"),
-    (&["commands/run/conduct.rs", "commands/run/saved.rs", "commands/run/warm.rs"], "as yet"),
-    (&["guest/session/owner.rs", "guest/session/stream.rs"], "as yet"),
-    (&["guest/wire/error.rs", "guest/wire/files.rs", "guest/wire/frame.rs", "guest/wire/message.rs"], "as yet"),
-    (&["image/error.rs", "image/opened.rs"], "as yet"),
-];
+const ALLOWED: &[(&[&str], &str)] = &[];
 
 type Graph = BTreeMap<PathBuf, BTreeSet<PathBuf>>;
 

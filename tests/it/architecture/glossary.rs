@@ -7,9 +7,9 @@ use super::root;
 use super::source::{files_below, has_word};
 
 /// Words that are found in any text, whatever their case, also as a part of an identifier:
-/// `with_hint`, `HintOnce`.
+/// `with_mend`, `MendOnce`.
 const WORDS: &[&str] = &[
-    "hint", "hints", "fixed", "camp", "errand", "trouble", "troubles", "heed", "heeds", "heeded",
+    "mend", "mends", "mended", "camp", "errand", "trouble", "troubles", "heed", "heeds", "heeded",
     "scrub", "conduct", "conducts", "voice", "blame", "awake", "seeding",
 ];
 
@@ -23,21 +23,21 @@ const NAMES: &[&str] = &[
     "Lister", "Wanted", "lay", "Typed", "Outputs", "Course", "course.rs", "Streams", "judge_", "Holding",
     "Shown", "LookFacts", "look into", "looks into", "looking into", "looked into", "a look",
     // template
-    "obtain", "Obtained", "obtain.rs", "whole.rs", "Turn", "Builder", "Described", "Listed",
+    "obtain", "Obtained", "obtain.rs", "whole.rs", "Turn", "Building", "Described", "Listed",
     // guest, protocol, session
     "Speaker", "FromAgent", "Fate", "Gate", "Arrival", "owner.rs", "hello.rs", "seal", "nominal_plan",
     "made.rs", "Chosen", "groups.rs", "Nonsense",
     // agent
     "Piece", "LeftOut", "left_out", "task.rs", "serve.rs", "account.rs", "resolve.rs", "look.rs",
     // machine, host, image, archive, cli
-    "Saving", "SnapshotError", "snapshot_allowed", "scrub.rs", "HeldResources", "MachineEvent", "ConsoleEvent", "GaveUp",
-    "Theirs", "vacant", "MemoryMapping", "Abilities", "kvm_probe", "crawls", "Asker", "Source",
+    "Saving", "SavingError", "may_be_saved", "scrub.rs", "Holdings", "News", "Sighting", "GaveUp",
+    "Theirs", "vacant", "UseOfMemory", "Abilities", "kvm_trial", "crawls", "Asker", "ChosenBy",
     "opened.rs", "NamedBy", "Stated", "Beneath", "anew(", "Collected", "Extracted",
     // tests
     "Den",
 ];
 
-/// The parts of an identifier or word, in small letters: `withHint_once` is `with`, `hint`, `once`.
+/// The parts of an identifier or word, in small letters: `withMend_once` is `with`, `mend`, `once`.
 fn parts(line: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut before = ' ';

@@ -67,11 +67,11 @@ fn a_store_that_others_may_enter_or_own_is_refused() {
     fs::set_permissions(&place, Permissions::from_mode(0o700)).unwrap();
     if nix::unistd::geteuid().is_root() {
         std::os::unix::fs::chown(&place, Some(65534), None).unwrap();
-        refused("somebody else");
+        refused("another user");
     }
     fs::remove_dir(&place).unwrap();
     std::os::unix::fs::symlink(dir.path(), &place).unwrap();
-    refused("no directory");
+    refused("not a directory");
 }
 
 #[test]
