@@ -2,7 +2,7 @@
 
 mod firmware;
 mod kernel;
-mod kvm;
+mod kvm_check;
 pub mod qemu;
 mod scratch;
 
