@@ -138,6 +138,14 @@ impl Stream {
         String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
     }
 
+    /// Waits until all is read that comes: its writer has ended.
+    fn settle(&self) {
+        let reader = self.reader.as_ref();
+        wait::soon("the stream's end is read", || {
+            reader.is_none_or(JoinHandle::is_finished)
+        });
+    }
+
     fn finish(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
@@ -239,9 +247,13 @@ impl Running {
                 return found;
             }
             let over = self.child.try_wait().unwrap();
-            // One more look: it may have come with the end.
-            if let (Some(_), Some(found)) = (over, look()) {
-                return found;
+            // It may have come with the end; then it is there once all is read.
+            if over.is_some() {
+                self.stdout.settle();
+                self.stderr.settle();
+                if let Some(found) = look() {
+                    return found;
+                }
             }
             if over.is_some() || start.elapsed() > PATIENCE {
                 panic!(
