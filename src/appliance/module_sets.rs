@@ -4,7 +4,7 @@
 
 use super::module_index::ModuleIndex;
 
-/// Modules that are loaded together.
+/// Modules that are loaded at the same time.
 #[derive(Clone, Copy, Debug)]
 struct ModuleSet {
     /// As in the appliance's list. For filesystems, the name of the kind.

@@ -47,8 +47,8 @@ impl Received {
     }
 }
 
-fn more(troubles: u64) -> String {
-    match troubles {
+fn more(failed: u64) -> String {
+    match failed {
         0 | 1 => String::new(),
         more => format!(" (and {} more)", more - 1),
     }

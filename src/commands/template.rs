@@ -29,7 +29,7 @@ use crate::text::time;
 
 /// List, remove or build the saved machines that make the second start fast
 ///
-/// The commands that look into images restore their appliance from a template, which the first
+/// The inspection commands restore their appliance from a template, which the first
 /// of them builds. A template is a cache: removing it is always safe.
 #[derive(Clone, Debug, clap::Args)]
 #[command(arg_required_else_help = true, disable_help_subcommand = true)]

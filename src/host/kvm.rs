@@ -102,9 +102,9 @@ impl Kvm {
             Self::Forbidden => "forbidden",
             Self::Denied(_) => "denied",
             Self::Busy => "busy",
-            Self::TooSlow { .. } => "crawls",
+            Self::TooSlow { .. } => "too-slow",
             Self::NotKvm => "not-kvm",
-            Self::Unexpected { .. } => "odd",
+            Self::Unexpected { .. } => "unexpected",
         }
     }
 

@@ -92,7 +92,7 @@ impl ApplianceSession {
             layers: LayerFacts::of(drives.chains()),
         };
         let max_write = spec.overlay.max_write;
-        progress.status(&format!("looking into {}", facts.image.display()));
+        progress.status(&format!("opening {}", facts.image.display()));
         let storage = Storage {
             drives: &drives,
             disks: vec![disk],

@@ -229,7 +229,7 @@ async fn wait_until_idle(session: &Session, process: Option<u32>) -> Result<(), 
     };
     match session.exec(command).await {
         Ok(mut exec) => drop(exec.wait().await?),
-        Err(SessionError::Refused(trouble)) => tracing::debug!("{trouble}"),
+        Err(SessionError::Refused(error)) => tracing::debug!("{error}"),
         Err(error) => return Err(error),
     }
     session.sync().await?;

@@ -155,8 +155,8 @@ async fn into_roots(
         let device = root.device.clone();
         match into_root(session, root, stage).await {
             Ok(how) => injected.roots.push((device, how)),
-            Err(SessionError::Refused(trouble)) => {
-                injected.warnings.push(format!("{device}: {trouble}"));
+            Err(SessionError::Refused(error)) => {
+                injected.warnings.push(format!("{device}: {error}"));
             }
             Err(error) => return Err(error),
         }

@@ -98,7 +98,7 @@ impl Machine {
                 resume: None,
             })
             .await?;
-            self.settled("save").await
+            self.migrated("save").await
         };
         let both = async { tokio::try_join!(migrate, read) };
         tokio::time::timeout(DEADLINE, both)
@@ -124,7 +124,7 @@ impl Machine {
                 exit_on_error: None,
             })
             .await?;
-            self.settled("restore").await
+            self.migrated("restore").await
         };
         let both = async { tokio::join!(write, load) };
         let ((), loaded) = tokio::time::timeout(DEADLINE, both)
@@ -191,7 +191,7 @@ impl Machine {
     }
 
     /// Waits until the migration is completed or has failed.
-    async fn settled(&mut self, what: &'static str) -> Result<(), SnapshotError> {
+    async fn migrated(&mut self, what: &'static str) -> Result<(), SnapshotError> {
         loop {
             let info: MigrationInfo = self.execute(qapi::qmp::query_migrate {}).await?;
             match info.status {

@@ -132,7 +132,7 @@ answers! {
     FileSystem: Response::FileSystem(filesystem) => filesystem;
     Survey: Response::Survey(survey) => *survey;
     Vec<String>: Response::Mounted { failed } => failed;
-    Injection: Response::Injected(seeding) => seeding;
+    Injection: Response::Injected(injection) => injection;
 }
 
 /// Why the session ended, for everything that still waits on it.

@@ -25,7 +25,7 @@ pub enum TemplateError {
     Boot(#[from] BootError),
     /// The machine could not be saved or restored.
     #[error(transparent)]
-    Saving(#[from] SnapshotError),
+    Snapshot(#[from] SnapshotError),
     /// The session with the agent failed.
     #[error("the saved machine's agent")]
     Agent(#[from] SessionError),

@@ -52,7 +52,7 @@ pub(crate) async fn get_or_build<B: SnapshotBuilder>(
     match &built {
         Ok(snapshot) => publish(slot, lock, snapshot),
         Err(error) => {
-            if let Some(why @ (TemplateError::Saving(_) | TemplateError::NoMachineType)) =
+            if let Some(why @ (TemplateError::Snapshot(_) | TemplateError::NoMachineType)) =
                 B::template_error(error)
             {
                 lock.give_up(&why.to_string())
@@ -121,13 +121,13 @@ fn publish(slot: &TemplateSlot, builder: Builder, snapshot: &Snapshot) {
     }
 }
 
-/// Takes a template out of use that was not restored, if the template is to blame.
+/// Takes a template out of use that was not restored, if the template is at fault.
 pub(crate) fn mark_unusable(slot: &TemplateSlot, template: Template, error: &TemplateError) {
     let Template::Stored(entry) = template else {
         return;
     };
     match error {
-        TemplateError::Saving(why) => slot.store.mark_unusable(&entry, &why.to_string()),
+        TemplateError::Snapshot(why) => slot.store.mark_unusable(&entry, &why.to_string()),
         // What was asked of this clone alone, such as a name that it cannot write down.
         TemplateError::Agent(SessionError::Refused(_)) => {}
         TemplateError::Agent(why) => slot.store.mark_unusable(&entry, &why.to_string()),

@@ -7,7 +7,7 @@ use super::accounts::AccountNames;
 use super::format_long::{self, Style};
 use super::format_records::Record;
 use super::limits::Budget;
-use super::tree::Tree;
+use super::tree::{Tree, join};
 use crate::commands::Failure;
 use crate::commands::image_path::ImagePath;
 use crate::commands::inspection::is_torn_read;
@@ -287,14 +287,5 @@ fn place(root: &str, path: &[u8]) -> PathAt {
     PathAt {
         root: root.into(),
         path: ByteString(path.to_vec()),
-    }
-}
-
-/// The path of a name in a directory; the name alone if the directory is empty.
-pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    match directory {
-        b"" => name.to_vec(),
-        directory if directory.ends_with(b"/") => [directory, name].concat(),
-        directory => [directory, b"/", name].concat(),
     }
 }

@@ -4,7 +4,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::list::join;
 use crate::protocol::{ByteString, Entry, FileKind, PathAt};
 use crate::session::{Session, SessionError};
 
@@ -132,5 +131,14 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (b"", path),
+    }
+}
+
+/// The path of a name in a directory; the name alone if the directory is empty.
+pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    match directory {
+        b"" => name.to_vec(),
+        directory if directory.ends_with(b"/") => [directory, name].concat(),
+        directory => [directory, b"/", name].concat(),
     }
 }

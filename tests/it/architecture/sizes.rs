@@ -58,7 +58,7 @@ fn is_function(line: &str) -> bool {
 fn no_function_is_over_80_lines() {
     refuse(|source| {
         let long = functions(source).into_iter();
-        long.filter(|(_, name, lines)| *lines > FUNCTION)
+        long.filter(|(_, _, lines)| *lines > FUNCTION)
             .map(|(first, name, lines)| format!("{source}:{first}: {name} has {lines} lines"))
             .collect()
     });

@@ -154,15 +154,15 @@ async fn a_tree_of_many_files_and_many_levels_is_walked_in_constant_memory() {
         fs::create_dir(&deep).unwrap();
     }
     let mut count = 0;
-    let mut troubles = Vec::new();
+    let mut errors = Vec::new();
     let mut entries = session.walk(at(top.path(), "/"), false).await.unwrap();
     while let Some(entry) = entries.next().await.unwrap() {
         count += 1;
-        troubles.extend(entry.error);
+        errors.extend(entry.error);
     }
     // Too deep is told, once.
     assert_eq!(count, 1 + 10_000 + 400 + 1);
-    assert_eq!(troubles.len(), 1);
+    assert_eq!(errors.len(), 1);
     assert!(
         agent.peak() < 16 << 10,
         "the agent had {} KiB",

@@ -109,7 +109,7 @@ fn every_seed_of_archives_keeps_its_verdict() {
         let extracted = unpack(&BeneathDir::at(dir.path()).unwrap(), &policy, &stream[..]);
         let verdict = match extracted {
             Ok(made) => format!(
-                "{} members, {} troubles, {:?}",
+                "{} members, {} failed, {:?}",
                 made.members,
                 made.failed,
                 made.first

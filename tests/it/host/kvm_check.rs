@@ -66,7 +66,7 @@ fn every_verdict_is_one_line_with_a_hint_unless_it_works() {
     forbidden: the control group of this process forbids /dev/kvm
     denied: /dev/kvm may not be opened: its mode and ACL allow it, something else does not
     busy: KVM is busy: another hypervisor uses the processor
-    crawls: KVM cannot run guests here: about 1200 times slower than the bare processor
-    odd: KVM fails: KVM_CREATE_VCPU: Out of memory
+    too-slow: KVM cannot run guests here: about 1200 times slower than the bare processor
+    unexpected: KVM fails: KVM_CREATE_VCPU: Out of memory
     ");
 }
