@@ -108,7 +108,7 @@ fn one_system_over_many_disks_is_found_and_mounted_as_its_fstab_says() {
             .iter()
             .map(|disk| {
                 let part =
-                    |part: &Value| part["content"]["kind"].as_str().unwrap_or("-").to_owned();
+                    |part: &Value| part["content"]["type"].as_str().unwrap_or("-").to_owned();
                 let parts = disk["partitions"].as_array().unwrap().iter().map(part);
                 let parts: Vec<_> = std::iter::once(part(disk)).chain(parts).collect();
                 format!("{} {}", disk["serial"].as_str().unwrap(), parts.join(" "))
