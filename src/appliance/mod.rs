@@ -120,7 +120,8 @@ fn unpacked_modules(kernel: &Kernel) -> Result<Modules, ApplianceError> {
     let mut names = HashSet::new();
     for module in selected {
         let name = format!("{}.ko", module_index::name_of(&module.file));
-        list.push_str(&format!("{} {name}\n", module.set));
+        let rare = if module.is_rare { " rare" } else { "" };
+        list.push_str(&format!("{} {name}{rare}\n", module.set));
         if names.insert(name.clone()) {
             let path = index.directory().join(&module.file);
             let content = fs::read(&path)

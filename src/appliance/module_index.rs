@@ -121,7 +121,9 @@ impl ModuleIndex {
 
     fn visit_alias(&self, alias: &str, order: &mut Vec<String>, seen: &mut HashSet<String>) {
         match self.aliases.get(alias) {
-            Some(names) if !self.has(alias) => {
+            // As modprobe: a file of that name, else an alias, which counts also if something else
+            // of that name is built in.
+            Some(names) if !self.files.contains_key(alias) => {
                 for name in names {
                     self.visit(name, order, seen);
                 }

@@ -36,7 +36,7 @@ const fn with(
 }
 
 /// Every set. Dependencies of these modules come from depmod.
-const SETS: [ModuleSet; 20] = [
+const SETS: &[ModuleSet] = &[
     ModuleSet {
         name: "base",
         required: &["virtio_pci", "virtio_console", "virtio_blk"],
@@ -69,18 +69,46 @@ const SETS: [ModuleSet; 20] = [
     set("raid456", &["md_mod", "raid456"]),
 ];
 
+/// Sets that few images need. They are loaded when they are needed, and not before the appliance is
+/// saved.
+const RARE: &[ModuleSet] = &[
+    with("jfs", &["jfs"], &["nls_utf8"]),
+    set("nilfs2", &["nilfs2"]),
+    set("reiserfs", &["reiserfs"]),
+    set("ufs", &["ufs"]),
+    with("hfs", &["hfs"], &["nls_utf8"]),
+    with("hfsplus", &["hfsplus"], &["nls_utf8"]),
+    set("minix", &["minix"]),
+    set("cramfs", &["cramfs"]),
+    set("romfs", &["romfs"]),
+    set("bfs", &["bfs"]),
+    with("befs", &["befs"], &["nls_utf8"]),
+    set("hpfs", &["hpfs"]),
+    set("vxfs", &["freevxfs"]),
+    set("gfs2", &["gfs2"]),
+    set("ocfs2", &["ocfs2"]),
+    set("bcachefs", &["bcachefs"]),
+    set("dm-thin", &["dm_thin_pool"]),
+    set("dm-cache", &["dm_cache", "dm_cache_smq"]),
+    set("dm-raid", &["dm_raid"]),
+    set("dm-snapshot", &["dm_snapshot"]),
+];
+
 /// A module's file, relative to the kernel's module directory, and the name of its set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SelectedModule {
     pub set: &'static str,
     pub file: String,
+    /// It is loaded only when it is needed.
+    pub is_rare: bool,
 }
 
 /// What to take of a kernel's modules, in load order within each set. A module that two sets need
 /// is in both. The error is the name of a required module that the kernel lacks.
 pub(super) fn select(index: &ModuleIndex) -> Result<Vec<SelectedModule>, &'static str> {
     let mut selected = Vec::new();
-    for set in SETS {
+    let common = SETS.iter().map(|set| (set, false));
+    for (set, is_rare) in common.chain(RARE.iter().map(|set| (set, true))) {
         if let Some(missing) = set.required.iter().find(|name| !index.has(name)) {
             return Err(missing);
         }
@@ -91,6 +119,7 @@ pub(super) fn select(index: &ModuleIndex) -> Result<Vec<SelectedModule>, &'stati
         selected.extend(files.map(|file| SelectedModule {
             set: set.name,
             file,
+            is_rare,
         }));
     }
     Ok(selected)

@@ -63,8 +63,11 @@ pub struct Disk {
 pub struct Table {
     #[allow(missing_docs, reason = "the type says it")]
     pub kind: TableKind,
-    /// The disk's GUID, or the eight hexadecimal digits of an MBR.
+    /// The disk's GUID, or the eight hexadecimal digits of an MBR; empty if the format has none.
     pub id: String,
+    /// Which copy or sector size was believed, if it is not the usual one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub evidence: Option<String>,
 }
 
 /// The format of a partition table.
@@ -74,6 +77,26 @@ pub struct Table {
 pub enum TableKind {
     Gpt,
     Mbr,
+    Sun,
+    Sgi,
+    Mac,
+    Bsd,
+    Amiga,
+}
+
+impl TableKind {
+    /// The name to show.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gpt => "GPT",
+            Self::Mbr => "MBR",
+            Self::Sun => "Sun label",
+            Self::Sgi => "SGI label",
+            Self::Mac => "Apple partition map",
+            Self::Bsd => "BSD label",
+            Self::Amiga => "Amiga partition table",
+        }
+    }
 }
 
 /// A partition.
@@ -141,60 +164,92 @@ pub struct Usage {
     pub error: Option<String>,
 }
 
-/// What can be on a block device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "each is the name of a filesystem")]
-pub enum Kind {
-    Ext2,
-    Ext3,
-    Ext4,
-    Xfs,
-    Btrfs,
-    Vfat,
-    Exfat,
-    Ntfs,
-    Iso9660,
-    Udf,
-    Squashfs,
-    Erofs,
-    F2fs,
+/// Defines [`Kind`] by a line a kind: the variant, the name to show, and the role.
+macro_rules! kinds {
+    ($($variant:ident $name:literal $role:ident,)*) => {
+        /// What can be on a block device. The names are those of util-linux where it is short.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[allow(missing_docs, reason = "each is the name of a format")]
+        pub enum Kind {
+            $(#[serde(rename = $name)] $variant,)*
+        }
+
+        impl Kind {
+            /// The name to show.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// The kernel's driver of that name, as a list.
+            pub fn driver(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$variant => &[$name],)*
+                }
+            }
+
+            /// What it is good for.
+            pub fn role(self) -> Role {
+                match self {
+                    $(Self::$variant => Role::$role,)*
+                }
+            }
+        }
+    };
+}
+
+/// What a kind of content is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Role {
+    /// It can be mounted, given a driver.
+    Filesystem,
     Swap,
-    /// Encrypted by LUKS, version 1 or 2. Reported, never opened.
-    Luks,
-    /// An LVM physical volume.
-    Lvm,
-    /// A member of an MD array.
-    Md,
+    /// It is part of a volume, or holds one.
+    Member,
+}
+
+#[rustfmt::skip]
+kinds! {
+    Ext2 "ext2" Filesystem,             Ext3 "ext3" Filesystem,
+    Ext4 "ext4" Filesystem,             Xfs "xfs" Filesystem,
+    Btrfs "btrfs" Filesystem,           Vfat "vfat" Filesystem,
+    Exfat "exfat" Filesystem,           Ntfs "ntfs" Filesystem,
+    Iso9660 "iso9660" Filesystem,       Udf "udf" Filesystem,
+    Squashfs "squashfs" Filesystem,     Erofs "erofs" Filesystem,
+    F2fs "f2fs" Filesystem,             Jfs "jfs" Filesystem,
+    Nilfs2 "nilfs2" Filesystem,         Reiserfs "reiserfs" Filesystem,
+    Reiser4 "reiser4" Filesystem,       Ufs "ufs" Filesystem,
+    Hfs "hfs" Filesystem,               Hfsplus "hfsplus" Filesystem,
+    Apfs "apfs" Filesystem,             Refs "refs" Filesystem,
+    Vmfs "vmfs" Filesystem,             Ocfs2 "ocfs2" Filesystem,
+    Gfs2 "gfs2" Filesystem,             Minix "minix" Filesystem,
+    Cramfs "cramfs" Filesystem,         Romfs "romfs" Filesystem,
+    Bfs "bfs" Filesystem,               Befs "befs" Filesystem,
+    Hpfs "hpfs" Filesystem,             Vxfs "vxfs" Filesystem,
+    Ubifs "ubifs" Filesystem,           Zonefs "zonefs" Filesystem,
+    Nss "nss" Filesystem,               Bcachefs "bcachefs" Filesystem,
+    Swap "swap" Swap,
+    // Swap that holds a hibernated system.
+    Swsuspend "swsuspend" Swap,
+    // Encrypted by LUKS, version 1 or 2, or by BitLocker: reported, never opened.
+    Luks "luks" Member,                 Bitlocker "bitlocker" Member,
+    // A physical volume of LVM, and a member of an MD array.
+    Lvm "lvm" Member,                   Md "md" Member,
+    FirmwareRaid "fwraid" Member,       Zfs "zfs" Member,
+    Verity "verity" Member,             Integrity "integrity" Member,
+    Bcache "bcache" Member,             Stratis "stratis" Member,
+    Vdo "vdo" Member,                   Bluestore "bluestore" Member,
+    Lvm1 "lvm1" Member,                 Drbd "drbd" Member,
+    OracleAsm "oracleasm" Member,       VmfsMember "vmfs_volume" Member,
+    Ubi "ubi" Member,                   Journal "jbd" Member,
 }
 
 impl Kind {
-    /// The name to show.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ext2 => "ext2",
-            Self::Ext3 => "ext3",
-            Self::Ext4 => "ext4",
-            Self::Xfs => "xfs",
-            Self::Btrfs => "btrfs",
-            Self::Vfat => "vfat",
-            Self::Exfat => "exfat",
-            Self::Ntfs => "ntfs",
-            Self::Iso9660 => "iso9660",
-            Self::Udf => "udf",
-            Self::Squashfs => "squashfs",
-            Self::Erofs => "erofs",
-            Self::F2fs => "f2fs",
-            Self::Swap => "swap",
-            Self::Luks => "luks",
-            Self::Lvm => "lvm",
-            Self::Md => "md",
-        }
-    }
-
     /// Whether it can be mounted, given the driver.
     pub fn is_filesystem(self) -> bool {
-        !matches!(self, Self::Swap | Self::Luks | Self::Lvm | Self::Md)
+        self.role() == Role::Filesystem
     }
 }
 

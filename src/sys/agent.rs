@@ -93,15 +93,6 @@ pub fn loopback_up() -> io::Result<()> {
     })
 }
 
-/// Has the kernel read a disk's partition table again (BLKRRPART of <linux/fs.h>). Fails if one
-/// of its partitions is in use.
-pub fn reread_partitions(disk: impl AsFd) -> io::Result<()> {
-    const BLKRRPART: libc::Ioctl = nix::request_code_none!(0x12, 95);
-    let fd = disk.as_fd().as_raw_fd();
-    // SAFETY: BLKRRPART takes no argument.
-    done(unsafe { libc::ioctl(fd, BLKRRPART) })
-}
-
 /// `struct rand_pool_info` of <linux/random.h>, for up to 512 bytes.
 #[repr(C)]
 struct RandPoolInfo {

@@ -6,10 +6,13 @@
 
 pub mod device_reader;
 pub mod fstab;
+mod hfs;
 #[cfg(test)]
 mod hostile_tests;
 pub(crate) mod ids;
 pub mod lvm;
-pub mod partitions;
 pub mod raid;
+mod signatures;
 pub mod superblock;
+pub mod tables;
+mod udf;

@@ -6,7 +6,7 @@
 
 use super::device_reader::ReadAt;
 use super::ids::{lossy, utf16, uuid};
-use super::{lvm, raid};
+use super::{hfs, lvm, raid, signatures, udf};
 use crate::linux::bytes::Fields;
 use crate::protocol::disks::{Content, Kind};
 
@@ -19,13 +19,15 @@ type Probe = fn(&[u8]) -> Option<Content>;
 /// Identifies the content of a device; `None` if it is unknown.
 pub fn probe(device: &dyn ReadAt) -> Option<Content> {
     let head = &device.bytes_at(0, HEAD)[..];
-    let filesystems: [Probe; 10] = [
-        xfs, squashfs, ext, btrfs, f2fs, erofs, swap, ntfs, iso9660, udf,
-    ];
+    let filesystems: [Probe; 8] = [xfs, squashfs, ext, btrfs, f2fs, erofs, swap, ntfs];
     luks(head)
         .or_else(|| physical_volume(head))
         .or_else(|| array_member(device))
+        .or_else(|| signatures::member(device))
         .or_else(|| filesystems.iter().find_map(|probe| probe(head)))
+        .or_else(|| disc(device, head))
+        .or_else(|| signatures::other(device))
+        .or_else(|| hfs::probe(device))
         .or_else(|| exfat(device, head))
         .or_else(|| vfat(head))
 }
@@ -79,10 +81,11 @@ fn ext(head: &[u8]) -> Option<Content> {
     (block.le16(0x38) == 0xef53).then_some(())?;
     let (compatible, incompatible, read_only) =
         (block.le32(0x5c), block.le32(0x60), block.le32(0x64));
-    // An external journal is not a filesystem.
-    (incompatible & 0x8 == 0).then_some(())?;
     // ext3 has filetype, recover, meta_bg; sparse_super, large_file, btree_dir.
-    let kind = if incompatible & !0x16 != 0 || read_only & !0x7 != 0 {
+    let kind = if incompatible & 0x8 != 0 {
+        // An external journal.
+        Kind::Journal
+    } else if incompatible & !0x16 != 0 || read_only & !0x7 != 0 {
         Kind::Ext4
     } else if compatible & 0x4 != 0 {
         Kind::Ext3
@@ -130,6 +133,16 @@ fn ntfs(head: &[u8]) -> Option<Content> {
     content(Kind::Ntfs, Some(format!("{:016X}", head.le64(0x48))), &[])
 }
 
+/// ISO 9660 and UDF, of which a disc may have both: then ISO 9660 counts, which has the owners, modes
+/// and links of Rock Ridge, unless all that it holds is a note.
+fn disc(device: &dyn ReadAt, head: &[u8]) -> Option<Content> {
+    let iso = iso9660(head);
+    match iso.is_some() && !udf::is_stub(device) {
+        true => iso,
+        false => udf::probe(device).or(iso),
+    }
+}
+
 fn iso9660(head: &[u8]) -> Option<Content> {
     let block = head.part(32768, 2048);
     (block.has(0, b"\x01CD001\x01")).then_some(())?;
@@ -142,15 +155,6 @@ fn iso9660(head: &[u8]) -> Option<Content> {
         set.then(|| parts.join("-"))
     });
     content(Kind::Iso9660, date, block.part(40, 32))
-}
-
-/// One descriptor of the volume recognition sequence (ECMA-167, 2/8) is an NSR.
-fn udf(head: &[u8]) -> Option<Content> {
-    let mut descriptors = (0..16).map(|n| head.part(32768 + n * 2048, 6));
-    descriptors
-        .any(|found| found.has(1, b"NSR02") || found.has(1, b"NSR03"))
-        .then_some(())?;
-    content(Kind::Udf, None, &[])
 }
 
 /// The label is an entry of the root directory; the other facts are in the boot sector.

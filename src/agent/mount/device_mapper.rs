@@ -33,9 +33,14 @@ impl DeviceMapper {
         Ok(Self { control })
     }
 
-    /// Creates a device with this table and returns the number N of its node `/dev/dm-N`. If the
-    /// table is refused the device is removed again.
-    pub(crate) fn create(&self, name: &str, id: &str, table: &[TableLine]) -> io::Result<u32> {
+    /// Creates a device with this table and returns its major and minor number. If the table is
+    /// refused the device is removed again.
+    pub(crate) fn create(
+        &self,
+        name: &str,
+        id: &str,
+        table: &[TableLine],
+    ) -> io::Result<(u32, u32)> {
         let device = self.call(MapperCommand::Create, name, id, &[])?;
         let started = self
             .call(MapperCommand::Load, name, "", table)
@@ -45,7 +50,8 @@ impl DeviceMapper {
             return Err(error);
         }
         // The encoding of `dev` is that of huge_encode_dev in the kernel.
-        Ok(((device & 0xff) | (device >> 12 & 0xff_ff00)) as u32)
+        let minor = (device & 0xff) | (device >> 12 & 0xff_ff00);
+        Ok(((device >> 8 & 0xfff) as u32, minor as u32))
     }
 
     /// Makes one request and returns `dev`.

@@ -16,17 +16,9 @@ fn drivers(kind: Kind) -> &'static [&'static str] {
         Kind::Ext2 => &["ext4", "ext2"],
         Kind::Ext3 => &["ext4", "ext3"],
         Kind::Ext4 => &["ext4"],
-        Kind::Xfs => &["xfs"],
-        Kind::Btrfs => &["btrfs"],
-        Kind::Vfat => &["vfat"],
-        Kind::Exfat => &["exfat"],
         Kind::Ntfs => &["ntfs3", "ntfs"],
-        Kind::Iso9660 => &["iso9660"],
-        Kind::Udf => &["udf"],
-        Kind::Squashfs => &["squashfs"],
-        Kind::Erofs => &["erofs"],
-        Kind::F2fs => &["f2fs"],
-        Kind::Swap | Kind::Luks | Kind::Lvm | Kind::Md => &[],
+        _ if kind.is_filesystem() => kind.driver(),
+        _ => &[],
     }
 }
 
@@ -47,6 +39,10 @@ fn driver_options(kind: Kind) -> (&'static str, &'static str) {
         Kind::Xfs => ("nouuid", "nouuid,norecovery"),
         Kind::Ext2 | Kind::Ext3 | Kind::Ext4 => ("", "noload"),
         Kind::Btrfs => ("", "rescue=nologreplay"),
+        // The two sorts that this driver cannot tell apart.
+        Kind::Ufs => ("ufstype=ufs2", "ufstype=44bsd"),
+        // One machine uses it.
+        Kind::Gfs2 => ("lockproto=lock_nolock", "lockproto=lock_nolock"),
         _ => ("", ""),
     }
 }

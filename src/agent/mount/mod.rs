@@ -1,6 +1,7 @@
 //! Finding operating systems on the machine's disks, and mounting them.
 //!
-//! [`sysfs`] lists the block devices, [`volumes`] assembles LVM volumes and MD arrays, [`roots`]
+//! [`sysfs`] lists the block devices, [`partitions`] makes their partitions known to the
+//! kernel, [`volumes`] assembles MD arrays and [`logical_volumes`] LVM, [`roots`]
 //! looks for operating systems, and [`plan`] turns their fstab into mounts, which [`apply`] makes.
 //! [`survey`] combines these; [`ops`] serves the host's requests. Everything on a disk is untrusted:
 //! its bytes are parsed by [`super::block`], its files are opened by [`super::root`].
@@ -9,9 +10,11 @@ mod apply;
 mod device_mapper;
 mod filesystem;
 mod inventory;
+mod logical_volumes;
 mod modules;
 pub(crate) mod ops;
 mod os;
+mod partitions;
 mod plan;
 #[cfg(test)]
 mod plan_tests;

@@ -14,9 +14,33 @@ use crate::protocol::disks::{MODULES, MODULES_LIST};
 #[derive(Debug, Default)]
 pub(crate) struct Modules {
     directory: PathBuf,
-    /// Group and file name, in load order.
-    list: Vec<(String, String)>,
+    list: Vec<Module>,
     loaded: HashSet<String>,
+}
+
+/// A line of the list, in load order.
+#[derive(Debug)]
+struct Module {
+    group: String,
+    file: String,
+    /// It is loaded only when it is needed.
+    is_rare: bool,
+}
+
+impl Module {
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        Some(Self {
+            group: words.next()?.to_owned(),
+            file: words.next()?.to_owned(),
+            is_rare: words.next() == Some("rare"),
+        })
+    }
+
+    fn line(&self) -> String {
+        let rare = if self.is_rare { " rare" } else { "" };
+        format!("{} {}{rare}\n", self.group, self.file)
+    }
 }
 
 impl Modules {
@@ -27,19 +51,17 @@ impl Modules {
     }
 
     fn parse(directory: &Path, text: &str) -> Self {
-        let lines = text.lines().filter_map(|line| line.split_once(' '));
         Self {
             directory: directory.to_owned(),
-            list: lines
-                .map(|(group, file)| (group.to_owned(), file.to_owned()))
-                .collect(),
+            list: text.lines().filter_map(Module::parse).collect(),
             loaded: HashSet::new(),
         }
     }
 
-    /// Loads every module, then deletes the files of those that loaded to free their memory.
+    /// Loads every module but the rare ones, then deletes the files of those that loaded to free their memory.
     pub(crate) fn load_all(&mut self) {
-        let groups: Vec<_> = self.list.iter().map(|(group, _)| group.clone()).collect();
+        let common = self.list.iter().filter(|module| !module.is_rare);
+        let groups: Vec<_> = common.map(|module| module.group.clone()).collect();
         for group in groups {
             // A module that does not load is reported when it is needed.
             let _ = self.load(&group);
@@ -51,10 +73,8 @@ impl Modules {
         let left = self
             .list
             .iter()
-            .filter(|(_, file)| !self.loaded.contains(file));
-        let left: String = left
-            .map(|(group, file)| format!("{group} {file}\n"))
-            .collect();
+            .filter(|module| !self.loaded.contains(&module.file));
+        let left: String = left.map(Module::line).collect();
         let _ = fs::write(MODULES_LIST, left);
     }
 
@@ -63,7 +83,8 @@ impl Modules {
     /// needs an instruction that the processor lacks.
     pub(crate) fn load(&mut self, group: &str) -> io::Result<()> {
         let mut result = Ok(());
-        for (_, file) in self.list.iter().filter(|(name, _)| name == group) {
+        let modules = self.list.iter().filter(|module| module.group == group);
+        for file in modules.map(|module| &module.file) {
             if !self.loaded.contains(file) {
                 result = insert(&self.directory.join(file));
                 if result.is_ok() {

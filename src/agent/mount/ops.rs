@@ -44,7 +44,6 @@ pub(crate) fn wait_for_disks(disks: usize) -> (Modules, Vec<String>) {
     if found < disks {
         warnings.push(format!("only {found} of {disks} disks appeared"));
     }
-    sysfs::find_partitions();
     (modules, warnings)
 }
 

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::super::block::device_reader::Device;
-use super::super::log;
 
 /// A disk, a partition or a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +30,18 @@ impl BlockDevice {
         format!("/dev/{}", self.name)
     }
 
+    /// The node of its partition `number`, which may not exist.
+    pub(crate) fn partition_path(&self, number: u32) -> String {
+        let digit = self.name.ends_with(|last: char| last.is_ascii_digit());
+        let between = if digit { "p" } else { "" };
+        format!("{}{between}{number}", self.path())
+    }
+
+    /// Whether it is a CD-ROM drive, which the kernel gives no partitions.
+    pub(crate) fn is_optical(&self) -> bool {
+        self.name.starts_with("sr")
+    }
+
     pub(crate) fn open(&self) -> io::Result<Device> {
         Ok(Device {
             file: File::open(self.path())?,
@@ -44,8 +55,8 @@ const BLOCK: &str = "/sys/block";
 /// Prefixes of devices that are not disks of the machine.
 const NOT_DISKS: [&str; 8] = ["loop", "ram", "zram", "dm-", "md", "fd", "nbd", "mtdblock"];
 
-/// Every disk with its partitions, in the order in which the disks were attached.
-pub(crate) fn disks() -> Vec<(BlockDevice, Vec<BlockDevice>)> {
+/// Every disk, in the order in which they were attached.
+pub(crate) fn disks() -> Vec<BlockDevice> {
     disks_in(Path::new(BLOCK))
 }
 
@@ -53,35 +64,32 @@ fn is_disk(name: &str) -> bool {
     !NOT_DISKS.iter().any(|other| name.starts_with(other))
 }
 
-fn disks_in(directory: &Path) -> Vec<(BlockDevice, Vec<BlockDevice>)> {
-    let mut found: Vec<_> = names(directory)
-        .into_iter()
-        .filter(|name| is_disk(name))
-        .filter_map(|name| {
-            let place = directory.join(&name);
-            let disk = device(&place, &name, None)?;
-            // A CD-ROM drive without a medium has no bytes.
-            (disk.bytes > 0).then_some(())?;
-            let mut parts: Vec<_> = names(&place)
-                .into_iter()
-                .filter(|part| {
-                    part.starts_with(&name) && place.join(part).join("partition").exists()
-                })
-                .filter_map(|part| device(&place.join(&part), &part, Some(&disk)))
-                .collect();
-            parts.sort_by_key(|part| part.partition);
-            Some((disk, parts))
-        })
+fn disks_in(directory: &Path) -> Vec<BlockDevice> {
+    let names = names(directory).into_iter().filter(|name| is_disk(name));
+    let mut found: Vec<_> = names
+        .filter_map(|name| device(&directory.join(&name), &name, None))
+        // A CD-ROM drive without a medium has no bytes.
+        .filter(|disk| disk.bytes > 0)
         .collect();
     // vdb comes before vdaa, and sr0 after sda.
-    found.sort_by_key(|(disk, _)| {
-        (
-            disk.name.starts_with("sr"),
-            disk.name.len(),
-            disk.name.clone(),
-        )
-    });
+    found.sort_by_key(|disk| (disk.is_optical(), disk.name.len(), disk.name.clone()));
     found
+}
+
+/// The partitions of a disk that the kernel knows, by number.
+pub(crate) fn partitions(disk: &BlockDevice) -> Vec<BlockDevice> {
+    partitions_in(Path::new(BLOCK), disk)
+}
+
+fn partitions_in(directory: &Path, disk: &BlockDevice) -> Vec<BlockDevice> {
+    let place = directory.join(&disk.name);
+    let mut parts: Vec<_> = names(&place)
+        .into_iter()
+        .filter(|part| part.starts_with(&disk.name) && place.join(part).join("partition").exists())
+        .filter_map(|part| device(&place.join(&part), &part, Some(disk)))
+        .collect();
+    parts.sort_by_key(|part| part.partition);
+    parts
 }
 
 /// A device by its name, such as `dm-0`.
@@ -130,22 +138,6 @@ fn disk_names() -> Vec<String> {
 
 pub(crate) fn count() -> usize {
     disk_names().len()
-}
-
-/// Has the kernel read the partition tables of disks without partitions. It does so by itself when
-/// a disk is attached, but not when an empty one grows, as in a restored appliance.
-pub(crate) fn find_partitions() {
-    for disk in disk_names() {
-        let entries = names(&Path::new(BLOCK).join(&disk));
-        if !entries.iter().any(|entry| entry.starts_with(&disk))
-            && let Ok(file) = File::open(format!("/dev/{disk}"))
-            && let Err(error) = crate::sys::reread_partitions(&file)
-            && error.kind() != io::ErrorKind::ResourceBusy
-        {
-            // A drive that cannot have partitions; one in use was read before.
-            log::console(&format!("/dev/{disk}: {error}"));
-        }
-    }
 }
 
 /// Whether there is a virtio device of this type (virtio 1.2, section 5).

@@ -1,18 +1,12 @@
-//! Assembles the MD arrays and LVM volumes whose members were found.
+//! Assembles the MD arrays whose members were found.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::super::block::lvm::group::{Group, LogicalVolume, mapper_name, parse};
-use super::super::block::lvm::label;
-use super::super::block::lvm::table::{TableLine, line};
 use super::super::block::raid::{self, Member};
-use super::device_mapper::DeviceMapper;
 use super::inventory::Inventory;
 use super::modules::Modules;
-use super::sysfs::BlockDevice;
 use crate::protocol::disks::Kind;
 use crate::sys::assemble_array;
 
@@ -88,99 +82,4 @@ fn free_name(array: &str) -> String {
     let mut names = numbers.map(|number| format!("md{number}"));
     let is_free = |name: &String| !Path::new("/sys/block").join(name).exists();
     names.find(is_free).unwrap_or_else(|| "md127".into())
-}
-
-pub(crate) fn map_logical_volumes(inventory: &mut Inventory, modules: &mut Modules) {
-    let physical: Vec<_> = inventory
-        .of_kind(Kind::Lvm)
-        .filter_map(|found| {
-            let id = found.content.as_ref()?.uuid.clone()?;
-            Some((id, found.device.clone()))
-        })
-        .collect();
-    let groups = groups(&physical, inventory);
-    if groups.is_empty() {
-        return;
-    }
-    let mapper = modules
-        .load("dm")
-        .and_then(|()| DeviceMapper::open())
-        .map_err(|error| format!("cannot use the kernel's device-mapper: {error}"));
-    let number = |id: &str| {
-        let found = physical.iter().find(|(other, _)| other == id);
-        found.map(|(_, device)| device.number.clone())
-    };
-    for group in &groups {
-        for volume in &group.volumes {
-            let mapped =
-                table(volume, number).and_then(|table| map(mapper.as_ref(), group, volume, &table));
-            let path = format!("/dev/mapper/{}", mapper_name(&group.name, &volume.name));
-            let alias = format!("/dev/{}/{}", group.name, volume.name);
-            inventory.add_volume(&group.name, &volume.name, path, alias, mapped);
-        }
-    }
-}
-
-/// Every group once, by the newest of the copies on its physical volumes.
-fn groups(physical: &[(String, BlockDevice)], inventory: &mut Inventory) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    for (_, device) in physical {
-        let reader = device.open().ok();
-        // A physical volume may have no copy of the metadata, or belong to no group yet.
-        let Some(text) = reader.and_then(|reader| label::metadata(&reader)) else {
-            continue;
-        };
-        let path = device.path();
-        let Some(group) = parse(&text) else {
-            inventory.warn(format!("{path}: its LVM metadata is broken"));
-            continue;
-        };
-        if group.more > 0 {
-            let more = group.more;
-            inventory.warn(format!(
-                "{path}: too many LVM volumes, {more} were left out"
-            ));
-        }
-        match groups.iter_mut().find(|other| other.id == group.id) {
-            Some(other) if other.sequence >= group.sequence => {}
-            Some(other) => *other = group,
-            None => groups.push(group),
-        }
-    }
-    groups
-}
-
-fn table(
-    volume: &LogicalVolume,
-    number: impl Fn(&str) -> Option<String>,
-) -> Result<Vec<TableLine>, String> {
-    let segments = volume.segments.as_ref().map_err(String::clone)?;
-    let lines = segments.iter().map(|segment| line(segment, &number));
-    let lines: Result<_, _> = lines.collect();
-    lines.map_err(|id| format!("physical volume {id} is missing"))
-}
-
-/// Creates the device, with the links that udev would make. Returns the kernel's name of it.
-fn map(
-    mapper: Result<&DeviceMapper, &String>,
-    group: &Group,
-    volume: &LogicalVolume,
-    table: &[TableLine],
-) -> Result<String, String> {
-    let mapper = mapper.map_err(String::clone)?;
-    let name = mapper_name(&group.name, &volume.name);
-    let id = format!(
-        "LVM-{}",
-        format!("{}{}", group.id, volume.id).replace('-', "")
-    );
-    let minor = mapper
-        .create(&name, &id, table)
-        .map_err(|error| format!("the kernel refused its table: {error}"))?;
-    let node = format!("dm-{minor}");
-    let directory = Path::new("/dev").join(&group.name);
-    // Without these links the device can still be found by its number.
-    let _ = symlink(format!("../{node}"), format!("/dev/mapper/{name}"));
-    let _ = fs::create_dir(&directory);
-    let _ = symlink(format!("../{node}"), directory.join(&volume.name));
-    Ok(node)
 }

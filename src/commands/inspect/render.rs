@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::report::{ImageInfo, System};
 use crate::inspect::last_boot::{BootEvidence, LastBoot};
-use crate::protocol::disks::{Content, Disk, Mount, Partition, TableKind};
+use crate::protocol::disks::{Content, Disk, Mount, Partition};
 use crate::text::escape::{Plain, as_path};
 use crate::text::size::short;
 use crate::text::time;
@@ -70,11 +70,13 @@ fn show_disk(f: &mut Formatter<'_>, disk: &Disk) -> fmt::Result {
     write!(f, "  {}  {}", text(&disk.device), short(disk.bytes))?;
     match &disk.table {
         Some(table) => {
-            let kind = match table.kind {
-                TableKind::Gpt => "GPT",
-                TableKind::Mbr => "MBR",
-            };
-            write!(f, "  {kind} {}", text(&table.id))?;
+            write!(f, "  {}", table.kind.name())?;
+            if !table.id.is_empty() {
+                write!(f, " {}", text(&table.id))?;
+            }
+            if let Some(evidence) = &table.evidence {
+                write!(f, " ({})", text(evidence))?;
+            }
         }
         None if disk.content.is_none() => write!(f, "  no partition table")?,
         None => {}

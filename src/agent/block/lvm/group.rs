@@ -1,8 +1,9 @@
-//! The volume group that LVM metadata describes: its visible logical volumes with their segments.
+//! The volume group that LVM metadata describes: its logical volumes.
 
 use std::collections::HashMap;
 
 use super::config::{self, Node};
+use super::segment::{Segment, SegmentKind, segments};
 
 /// A volume group.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,9 +14,9 @@ pub struct Group {
     pub id: String,
     /// The number of the revision: of several copies the highest counts.
     pub sequence: u64,
-    /// The visible volumes, up to a limit.
+    /// The volumes, those that others are made of included, up to a limit.
     pub volumes: Vec<LogicalVolume>,
-    /// The number of visible volumes over the limit.
+    /// The number of volumes over the limit.
     pub more: usize,
 }
 
@@ -26,29 +27,66 @@ pub struct LogicalVolume {
     pub name: String,
     /// The identifier.
     pub id: String,
+    /// Whether users see it.
+    pub visible: bool,
     /// The segments in order, without gaps, or why they cannot be mapped.
     pub segments: Result<Vec<Segment>, String>,
 }
 
-/// A contiguous part of a volume, in sectors of 512 bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Segment {
-    /// The offset in the volume.
-    pub start: u64,
-    /// The length.
-    pub length: u64,
-    /// The sectors of a stripe; 0 if there is only one stripe.
-    pub chunk: u64,
-    /// For each stripe the identifier of the physical volume and the offset on it.
-    pub stripes: Vec<(String, u64)>,
+/// Limit on the volumes of a group: each costs time, and space in the response.
+const MAX_VOLUMES: usize = 1024;
+
+impl Group {
+    pub fn volume(&self, name: &str) -> Option<&LogicalVolume> {
+        self.volumes.iter().find(|volume| volume.name == name)
+    }
+
+    /// The snapshot that keeps its changes in the volume called `name`.
+    pub(crate) fn snapshot(&self, name: &str) -> Option<&LogicalVolume> {
+        let keeps = |volume: &&LogicalVolume| match volume.kind() {
+            Some(SegmentKind::Snapshot { changes, .. }) => changes == name,
+            _ => false,
+        };
+        self.volumes.iter().find(keeps)
+    }
+
+    /// Whether the volume called `name` has snapshots.
+    pub(crate) fn is_origin(&self, name: &str) -> bool {
+        self.volumes.iter().any(|volume| match volume.kind() {
+            Some(SegmentKind::Snapshot { origin, .. }) => origin == name,
+            _ => false,
+        })
+    }
+
+    /// The volumes that hold something a user may want, by the names that a user knows. A pool
+    /// holds other volumes, and a snapshot has the name of the volume that holds its changes.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = &LogicalVolume> {
+        self.volumes.iter().filter(|volume| {
+            let is_other = matches!(
+                volume.kind(),
+                Some(
+                    SegmentKind::ThinPool { .. }
+                        | SegmentKind::CachePool { .. }
+                        | SegmentKind::Snapshot { .. }
+                )
+            );
+            volume.visible && !is_other
+        })
+    }
 }
 
-/// Limit on the segments of a volume.
-const MAX_SEGMENTS: usize = 65_536;
-/// Limit on the volumes of a group: each costs time, and space in the response.
-const MAX_VOLUMES: usize = 512;
-/// Limit on the stripes of a segment (lvcreate(8), --stripes).
-const MAX_STRIPES: usize = 128;
+impl LogicalVolume {
+    /// What its first segment is made of. Kinds that are more than a place are never mixed.
+    pub(crate) fn kind(&self) -> Option<&SegmentKind> {
+        Some(&self.segments.as_ref().ok()?.first()?.kind)
+    }
+
+    /// In sectors.
+    pub(crate) fn length(&self) -> u64 {
+        let last = self.segments.as_ref().ok().and_then(|all| all.last());
+        last.map_or(0, |last| last.start + last.length)
+    }
+}
 
 /// Parses the metadata of a physical volume; `None` if it describes no group.
 pub fn parse(text: &str) -> Option<Group> {
@@ -60,21 +98,20 @@ pub fn parse(text: &str) -> Option<Group> {
     let extent = group.number("extent_size").filter(|size| *size > 0)?;
     let physical = physical_volumes(group)?;
     let volumes = group.get("logical_volumes").map_or(&[][..], Node::entries);
-    let visible = volumes.iter().filter(|(_, volume)| {
-        let status = volume.list("status");
-        status.contains(&Node::Text("VISIBLE".into()))
-    });
     Some(Group {
         name: valid_name(name)?.to_owned(),
         id: group.text("id")?.to_owned(),
         sequence: group.number("seqno").unwrap_or_default(),
-        more: visible.clone().count().saturating_sub(MAX_VOLUMES),
-        volumes: visible
+        more: volumes.len().saturating_sub(MAX_VOLUMES),
+        volumes: volumes
+            .iter()
             .take(MAX_VOLUMES)
             .filter_map(|(name, volume)| {
+                let status = volume.list("status");
                 Some(LogicalVolume {
                     name: valid_name(name)?.to_owned(),
                     id: volume.text("id")?.to_owned(),
+                    visible: status.contains(&Node::Text("VISIBLE".into())),
                     segments: segments(volume, extent, &physical),
                 })
             })
@@ -93,14 +130,14 @@ fn valid_name(name: &str) -> Option<&str> {
     valid.then_some(name)
 }
 
-struct PhysicalVolume<'a> {
-    id: &'a str,
+pub(super) struct PhysicalVolume<'a> {
+    pub(super) id: &'a str,
     /// The sector of its first extent.
-    first: u64,
+    pub(super) first: u64,
 }
 
 /// Physical volumes by the names that the metadata gives them.
-type PhysicalVolumes<'a> = HashMap<&'a str, PhysicalVolume<'a>>;
+pub(super) type PhysicalVolumes<'a> = HashMap<&'a str, PhysicalVolume<'a>>;
 
 fn physical_volumes(group: &Node) -> Option<PhysicalVolumes<'_>> {
     let entries = group.get("physical_volumes")?.entries().iter();
@@ -111,88 +148,6 @@ fn physical_volumes(group: &Node) -> Option<PhysicalVolumes<'_>> {
             Some((&**name, PhysicalVolume { id, first }))
         })
         .collect()
-}
-
-fn segments(
-    volume: &Node,
-    extent: u64,
-    physical: &PhysicalVolumes,
-) -> Result<Vec<Segment>, String> {
-    let parts = volume.entries().iter();
-    let parts = parts
-        .filter(|(name, node)| name.starts_with("segment") && matches!(node, Node::Section(_)));
-    let mut segments = Vec::new();
-    for (_, part) in parts {
-        segments.push(segment(part, extent, physical)?);
-        if segments.len() > MAX_SEGMENTS {
-            return Err("it has too many segments".into());
-        }
-    }
-    segments.sort_by_key(|segment| segment.start);
-    // The kernel's table must have neither gaps nor overlaps.
-    let mut end = 0;
-    for segment in &segments {
-        if segment.start != end {
-            return Err("its segments have gaps or overlap".into());
-        }
-        end = segment.start + segment.length;
-    }
-    match segments.is_empty() {
-        true => Err("it has no segments".into()),
-        false => Ok(segments),
-    }
-}
-
-fn segment(part: &Node, extent: u64, physical: &PhysicalVolumes) -> Result<Segment, String> {
-    let kind = part.text("type").unwrap_or_default();
-    // LVM writes a linear segment as striped with one stripe.
-    if !matches!(kind, "striped" | "linear") {
-        let kind: String = kind.chars().filter(|c| c.is_ascii_graphic()).collect();
-        return Err(format!("segments of type {kind:.32} are not supported"));
-    }
-    let broken = || "its metadata is broken".to_owned();
-    let sectors = |name: &str| {
-        part.number(name)
-            .and_then(|count| count.checked_mul(extent))
-    };
-    let (start, length) = (sectors("start_extent"), sectors("extent_count"));
-    let (start, length) = start.zip(length).ok_or_else(broken)?;
-    start.checked_add(length).ok_or_else(broken)?;
-    let mut stripes = Vec::new();
-    for pair in part.list("stripes").chunks(2) {
-        if stripes.len() == MAX_STRIPES {
-            return Err(broken());
-        }
-        let [Node::Text(name), Node::Number(first)] = pair else {
-            return Err(broken());
-        };
-        let volume = physical.get(&**name).ok_or_else(broken)?;
-        let first = u64::try_from(*first).ok();
-        let at = first
-            .and_then(|first| first.checked_mul(extent)?.checked_add(volume.first))
-            .ok_or_else(broken)?;
-        stripes.push((volume.id.to_owned(), at));
-    }
-    let chunk = match stripes.len() {
-        0 => return Err(broken()),
-        1 => 0,
-        count => {
-            let chunk = part.number("stripe_size").unwrap_or_default();
-            if chunk == 0 || length % (count as u64) != 0 {
-                return Err(broken());
-            }
-            chunk
-        }
-    };
-    if length == 0 {
-        return Err(broken());
-    }
-    Ok(Segment {
-        start,
-        length,
-        chunk,
-        stripes,
-    })
 }
 
 /// The name of the volume's device-mapper device: hyphens of group and volume are doubled.

@@ -6,4 +6,5 @@ pub mod group;
 #[cfg(test)]
 mod group_tests;
 pub mod label;
+pub mod segment;
 pub(crate) mod table;

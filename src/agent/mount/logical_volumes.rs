@@ -1,0 +1,219 @@
+//! Maps the LVM volumes whose physical volumes were found, each after what it is made of.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use super::super::block::lvm::group::{Group, LogicalVolume, mapper_name, parse};
+use super::super::block::lvm::label;
+use super::super::block::lvm::segment::SegmentKind;
+use super::super::block::lvm::table::{Reference, TableLine, linear, table};
+use super::device_mapper::DeviceMapper;
+use super::inventory::Inventory;
+use super::modules::Modules;
+use super::sysfs::BlockDevice;
+use crate::protocol::disks::Kind;
+
+/// A thin volume on a cache on a RAID of linear volumes is six deep.
+const MAX_DEPTH: usize = 16;
+
+pub(crate) fn map_logical_volumes(inventory: &mut Inventory, modules: &mut Modules) {
+    let physical: Vec<_> = inventory
+        .of_kind(Kind::Lvm)
+        .filter_map(|found| {
+            let id = found.content.as_ref()?.uuid.clone()?;
+            Some((id, found.device.clone()))
+        })
+        .collect();
+    let groups = groups(&physical, inventory);
+    if groups.is_empty() {
+        return;
+    }
+    let mapper = modules
+        .load("dm")
+        .and_then(|()| DeviceMapper::open())
+        .map_err(|error| format!("cannot use the kernel's device-mapper: {error}"));
+    for group in &groups {
+        let mut mapping = Mapping {
+            group,
+            physical: &physical,
+            mapper: mapper.as_ref().map_err(String::clone),
+            modules,
+            made: HashMap::new(),
+            depth: 0,
+        };
+        for volume in group.shown() {
+            let mapped = mapping.shown(volume);
+            let path = format!("/dev/mapper/{}", mapper_name(&group.name, &volume.name));
+            let alias = format!("/dev/{}/{}", group.name, volume.name);
+            inventory.add_volume(&group.name, &volume.name, path, alias, mapped);
+        }
+    }
+}
+
+/// The major and minor number of a device.
+type Number = (u32, u32);
+
+/// The mapping of one group.
+struct Mapping<'a> {
+    group: &'a Group,
+    physical: &'a [(String, BlockDevice)],
+    mapper: Result<&'a DeviceMapper, String>,
+    modules: &'a mut Modules,
+    /// The number of each device that was made, or why it could not be, by its name.
+    made: HashMap<String, Result<Number, String>>,
+    depth: usize,
+}
+
+impl Mapping<'_> {
+    /// Makes a volume that users see, with the links that udev would make. Returns the kernel's
+    /// name of it.
+    fn shown(&mut self, volume: &LogicalVolume) -> Result<String, String> {
+        let node = format!("dm-{}", self.volume(&volume.name)?.1);
+        let directory = Path::new("/dev").join(&self.group.name);
+        let name = mapper_name(&self.group.name, &volume.name);
+        // Without these links the device can still be found by its number.
+        let _ = symlink(format!("../{node}"), format!("/dev/mapper/{name}"));
+        let _ = fs::create_dir(&directory);
+        let _ = symlink(format!("../{node}"), directory.join(&volume.name));
+        Ok(node)
+    }
+
+    /// Makes a volume, or what stands in front of it: a snapshot where it holds the changes of one,
+    /// and a device that preserves the snapshots' view where it has some.
+    fn volume(&mut self, name: &str) -> Result<Number, String> {
+        let group = self.group;
+        let volume = group
+            .volume(name)
+            .ok_or_else(|| format!("its part {name} is missing"))?;
+        if let Some(snapshot) = group.snapshot(name) {
+            return self.device(name, |mapping| mapping.table(snapshot), &volume.id);
+        }
+        if group.is_origin(name) {
+            let origin = |mapping: &mut Self| {
+                let below = mapping.reference(Reference::Origin(name))?;
+                Ok(vec![TableLine {
+                    start: 0,
+                    length: volume.length(),
+                    target: "snapshot-origin",
+                    arguments: below,
+                }])
+            };
+            return self.device(name, origin, &volume.id);
+        }
+        self.device(name, |mapping| mapping.table(volume), &volume.id)
+    }
+
+    fn table(&mut self, volume: &LogicalVolume) -> Result<Vec<TableLine>, String> {
+        let group = match volume.kind() {
+            Some(SegmentKind::ThinPool { .. } | SegmentKind::Thin { .. }) => Some("dm-thin"),
+            Some(SegmentKind::Cache { .. }) => Some("dm-cache"),
+            Some(SegmentKind::Raid { .. }) => Some("dm-raid"),
+            Some(SegmentKind::Snapshot { .. }) => Some("dm-snapshot"),
+            _ => None,
+        };
+        if let Some(group) = group {
+            let loaded = self.modules.load(group);
+            loaded.map_err(|error| format!("cannot load the module {group}: {error}"))?;
+        }
+        let all = self.group;
+        table(all, volume, &mut |reference| self.reference(reference))
+    }
+
+    /// The `MAJOR:MINOR` of a device, which is made if it is not there yet.
+    fn reference(&mut self, reference: Reference<'_>) -> Result<String, String> {
+        let group = self.group;
+        let part = |name: &str| {
+            let found = group.volume(name);
+            found.ok_or_else(|| format!("its part {name} is missing"))
+        };
+        let (major, minor) = match reference {
+            Reference::Physical(id) => {
+                let found = self.physical.iter().find(|(other, _)| other == id);
+                let found = found.map(|(_, device)| device.number.clone());
+                return found.ok_or_else(|| format!("physical volume {id} is missing"));
+            }
+            Reference::Logical(name) => self.volume(name)?,
+            Reference::Origin(name) => {
+                let volume = part(name)?;
+                let name = format!("{name}-real");
+                self.device(
+                    &name,
+                    |mapping| mapping.table(volume),
+                    &format!("{}-real", volume.id),
+                )?
+            }
+            Reference::Changes(name) => {
+                let volume = part(name)?;
+                let name = format!("{name}-cow");
+                self.device(
+                    &name,
+                    |mapping| mapping.table(volume),
+                    &format!("{}-cow", volume.id),
+                )?
+            }
+            Reference::Part(name, (start, length)) => {
+                let below = self.reference(Reference::Logical(name))?;
+                let id = format!("{}-{start}", part(name)?.id);
+                let name = format!("{name}-{start}");
+                self.device(&name, |_| Ok(vec![linear(&below, start, length)]), &id)?
+            }
+        };
+        Ok(format!("{major}:{minor}"))
+    }
+
+    /// Makes the device called `name` in the group, unless that was tried before.
+    fn device(
+        &mut self,
+        name: &str,
+        table: impl FnOnce(&mut Self) -> Result<Vec<TableLine>, String>,
+        id: &str,
+    ) -> Result<Number, String> {
+        if let Some(made) = self.made.get(name) {
+            return made.clone();
+        }
+        if self.depth == MAX_DEPTH {
+            return Err("it is made of itself, or of too many layers".to_owned());
+        }
+        self.depth += 1;
+        let made = table(self).and_then(|table| {
+            let name = mapper_name(&self.group.name, name);
+            let id = format!("LVM-{}", format!("{}{id}", self.group.id).replace('-', ""));
+            let made = self.mapper.clone()?.create(&name, &id, &table);
+            made.map_err(|error| format!("the kernel refused its table: {error}"))
+        });
+        self.depth -= 1;
+        self.made.insert(name.to_owned(), made.clone());
+        made
+    }
+}
+
+/// Every group once, by the newest of the copies on its physical volumes.
+fn groups(physical: &[(String, BlockDevice)], inventory: &mut Inventory) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (_, device) in physical {
+        let reader = device.open().ok();
+        // A physical volume may have no copy of the metadata, or belong to no group yet.
+        let Some(text) = reader.and_then(|reader| label::metadata(&reader)) else {
+            continue;
+        };
+        let path = device.path();
+        let Some(group) = parse(&text) else {
+            inventory.warn(format!("{path}: its LVM metadata is broken"));
+            continue;
+        };
+        if group.more > 0 {
+            let more = group.more;
+            inventory.warn(format!(
+                "{path}: too many LVM volumes, {more} were left out"
+            ));
+        }
+        match groups.iter_mut().find(|other| other.id == group.id) {
+            Some(other) if other.sequence >= group.sequence => {}
+            Some(other) => *other = group,
+            None => groups.push(group),
+        }
+    }
+    groups
+}

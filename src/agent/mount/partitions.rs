@@ -1,0 +1,53 @@
+//! Tells the kernel which partitions a disk has, by the table that was read here. The kernel's own
+//! scan finds none in a table that it does not know, and is not asked.
+
+use std::fs::File;
+
+use super::super::block::tables::{Entry, Table};
+use super::sysfs::{self, BlockDevice};
+use crate::sys::{add_partition, delete_partition};
+
+/// Makes the kernel's partitions of `disk` those of `table`. Returns the partitions that there are,
+/// and one sentence for each that could not be made.
+pub(crate) fn apply(disk: &BlockDevice, table: &Table) -> (Vec<BlockDevice>, Vec<String>) {
+    let mut warnings = Vec::new();
+    let existing = sysfs::partitions(disk);
+    let is_wanted = |part: &BlockDevice| table.partitions.iter().any(|entry| is_same(part, entry));
+    let missing: Vec<_> = (table.partitions.iter())
+        .filter(|entry| !existing.iter().any(|part| is_same(part, entry)))
+        .collect();
+    let file = match File::open(disk.path()) {
+        Ok(file) => file,
+        Err(error) => return (existing, vec![format!("{}: {error}", disk.path())]),
+    };
+    for part in existing.iter().filter(|part| !is_wanted(part)) {
+        // One in use was mounted before, by its number in the same table.
+        let _ = delete_partition(&file, part.partition);
+    }
+    for entry in missing {
+        // What lies behind the end was said of the table.
+        let is_inside = entry.end().is_some_and(|end| end <= disk.bytes);
+        if is_inside
+            && let Err(error) = add_partition(&file, entry.number, entry.start, visible(entry))
+        {
+            let (path, number) = (disk.path(), entry.number);
+            warnings.push(format!(
+                "{path}: partition {number} cannot be read: {error}"
+            ));
+        }
+    }
+    (sysfs::partitions(disk), warnings)
+}
+
+fn is_same(part: &BlockDevice, entry: &Entry) -> bool {
+    let place = (part.partition, part.start, part.bytes);
+    place == (entry.number, entry.start, visible(entry))
+}
+
+/// The bytes that the kernel shows of it: an extended partition holds nothing but a boot record.
+fn visible(entry: &Entry) -> u64 {
+    match entry.is_container {
+        true => entry.bytes.min(1024),
+        false => entry.bytes,
+    }
+}
