@@ -5,6 +5,7 @@
 #![allow(unsafe_code, clippy::disallowed_methods)]
 
 mod agent;
+mod btrfs;
 mod device_mapper;
 mod errno;
 mod fork;
@@ -15,6 +16,7 @@ mod raid;
 mod xattr;
 
 pub(crate) use agent::*;
+pub(crate) use btrfs::*;
 pub(crate) use device_mapper::*;
 pub(crate) use errno::*;
 pub(crate) use fork::*;

@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use super::kernel_log::KernelLog;
 use super::modules::Modules;
 use crate::protocol::disks::Kind;
 
@@ -38,7 +39,7 @@ fn driver_options(kind: Kind) -> (&'static str, &'static str) {
         // The UUID may be mounted already: a copy of a disk has that of its original.
         Kind::Xfs => ("nouuid", "nouuid,norecovery"),
         Kind::Ext2 | Kind::Ext3 | Kind::Ext4 => ("", "noload"),
-        Kind::Btrfs => ("", "rescue=nologreplay"),
+        Kind::Btrfs => ("", "degraded,rescue=nologreplay"),
         // The two sorts that this driver cannot tell apart.
         Kind::Ufs => ("ufstype=ufs2", "ufstype=44bsd"),
         // One machine uses it.
@@ -56,10 +57,19 @@ pub(crate) enum MountError {
     NoDriver(Kind),
     #[error("{} is not a filesystem", .0.name())]
     NoFilesystem(Kind),
-    #[error("cannot mount {1} ({kind})", kind = .0.name())]
-    Refused(Kind, String, #[source] Errno),
+    /// With what the kernel said besides.
+    #[error("cannot mount {1} ({kind}){said}", kind = .0.name(), said = quoted(.2))]
+    Refused(Kind, String, Vec<String>, #[source] Errno),
     #[error("cannot mount on {0}")]
     MountPoint(String, #[source] Errno),
+}
+
+/// The kernel's messages in parentheses.
+fn quoted(said: &[String]) -> String {
+    match said {
+        [] => String::new(),
+        said => format!(" (the kernel said: {})", said.join("; ")),
+    }
 }
 
 impl MountError {
@@ -107,6 +117,7 @@ pub(crate) fn filesystem(
         (flags | MsFlags::MS_RDONLY, joined(last, &essential)),
     ];
     let mut failed = Errno::ENODEV;
+    let log = KernelLog::from_now();
     for driver in drivers(kind) {
         for (flags, data) in &tries {
             match mount(Some(device), target, Some(*driver), *flags, Some(&**data)) {
@@ -118,7 +129,10 @@ pub(crate) fn filesystem(
     }
     Err(match failed {
         Errno::ENODEV => MountError::NoDriver(kind),
-        error => MountError::Refused(kind, device.to_owned(), error),
+        error => {
+            let said = log.about(device, drivers(kind)[0]);
+            MountError::Refused(kind, device.to_owned(), said, error)
+        }
     })
 }
 

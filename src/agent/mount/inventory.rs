@@ -31,6 +31,12 @@ impl Inventory {
         }
     }
 
+    /// Whether something was found on a device.
+    pub(crate) fn holds(&self, device: &BlockDevice) -> bool {
+        let mut devices = self.devices.iter();
+        devices.any(|found| found.device.number == device.number && found.content.is_some())
+    }
+
     pub(crate) fn warn(&mut self, warning: String) {
         self.survey.warnings.push(warning);
     }
@@ -42,13 +48,13 @@ impl Inventory {
     }
 
     /// Adds a volume. `made` is the kernel's name of its device, or why there is none; `path` is
-    /// the name to use, and `alias` another one that an fstab may have.
+    /// the name to use, and `aliases` are others that an fstab may have.
     pub(crate) fn add_volume(
         &mut self,
         group: &str,
         name: &str,
         path: String,
-        alias: String,
+        aliases: Vec<String>,
         made: Result<String, String>,
     ) {
         let device = made.as_ref().ok().and_then(|name| sysfs::one(name));
@@ -62,7 +68,7 @@ impl Inventory {
             content: content.clone(),
         });
         if let (Some(device), Some(content)) = (device, content) {
-            let paths = vec![path.clone(), alias];
+            let paths = [vec![path.clone()], aliases].concat();
             self.ids.push(BlockId::new(&path, &content, paths));
             let content = Some(content);
             self.devices.push(FoundDevice { device, content });

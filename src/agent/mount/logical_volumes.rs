@@ -46,10 +46,26 @@ pub(crate) fn map_logical_volumes(inventory: &mut Inventory, modules: &mut Modul
         for volume in group.shown() {
             let mapped = mapping.shown(volume);
             let path = format!("/dev/mapper/{}", mapper_name(&group.name, &volume.name));
-            let alias = format!("/dev/{}/{}", group.name, volume.name);
-            inventory.add_volume(&group.name, &volume.name, path, alias, mapped);
+            inventory.add_volume(
+                &group.name,
+                &volume.name,
+                path,
+                aliases(group, volume),
+                mapped,
+            );
         }
     }
+}
+
+/// The links that udev makes besides /dev/mapper.
+fn aliases(group: &Group, volume: &LogicalVolume) -> Vec<String> {
+    let name = mapper_name(&group.name, &volume.name);
+    let id = format!("{}{}", group.id, volume.id).replace('-', "");
+    vec![
+        format!("/dev/{}/{}", group.name, volume.name),
+        format!("/dev/disk/by-id/dm-name-{name}"),
+        format!("/dev/disk/by-id/dm-uuid-LVM-{id}"),
+    ]
 }
 
 /// The major and minor number of a device.
@@ -92,6 +108,7 @@ impl Mapping<'_> {
         }
         if group.is_origin(name) {
             let origin = |mapping: &mut Self| {
+                mapping.load("dm-snapshot")?;
                 let below = mapping.reference(Reference::Origin(name))?;
                 Ok(vec![TableLine {
                     start: 0,
@@ -113,12 +130,14 @@ impl Mapping<'_> {
             Some(SegmentKind::Snapshot { .. }) => Some("dm-snapshot"),
             _ => None,
         };
-        if let Some(group) = group {
-            let loaded = self.modules.load(group);
-            loaded.map_err(|error| format!("cannot load the module {group}: {error}"))?;
-        }
+        group.map_or(Ok(()), |group| self.load(group))?;
         let all = self.group;
         table(all, volume, &mut |reference| self.reference(reference))
+    }
+
+    fn load(&mut self, modules: &str) -> Result<(), String> {
+        let loaded = self.modules.load(modules);
+        loaded.map_err(|error| format!("cannot load the modules {modules}: {error}"))
     }
 
     /// The `MAJOR:MINOR` of a device, which is made if it is not there yet.

@@ -7,9 +7,11 @@
 //! its bytes are parsed by [`super::block`], its files are opened by [`super::root`].
 
 mod apply;
+mod btrfs_devices;
 mod device_mapper;
 mod filesystem;
 mod inventory;
+mod kernel_log;
 mod logical_volumes;
 mod modules;
 pub(crate) mod ops;

@@ -5,6 +5,9 @@ use super::super::root::RootDir;
 use crate::linux::os_release;
 use crate::protocol::disks::System;
 
+/// Files of which the first line names the system.
+const OLDER: [&str; 3] = ["/etc/redhat-release", "/etc/SuSE-release", "/etc/issue"];
+
 /// Limit on each name, in characters.
 const MAX_NAME: usize = 500;
 
@@ -13,17 +16,18 @@ pub(crate) fn identify(root: &RootDir) -> Option<(System, Vec<FstabEntry>)> {
     let text = |paths: &[&str]| paths.iter().find_map(|path| root.text(path));
     let release = text(&os_release::PATHS);
     let fstab = root.text("/etc/fstab");
-    let os = match (&release, &fstab) {
-        (Some(release), _) => by_os_release(release),
-        // Older systems have one of these; and /usr may be on another filesystem.
-        (None, Some(_)) => System {
-            name: text(&["/etc/redhat-release", "/etc/SuSE-release", "/etc/issue"])
-                .and_then(|text| text.lines().next().map(str::to_owned))
-                .filter(|name| !name.is_empty()),
-            ..System::default()
-        },
-        (None, None) => return None,
-    };
+    if release.is_none() && fstab.is_none() {
+        return None;
+    }
+    let mut os = by_os_release(&release.unwrap_or_default());
+    // Older systems have one of these, and os-release may be there and say nothing.
+    if os.name.is_none() && os.id.is_none() {
+        os.name = OLDER.iter().find_map(|path| {
+            let text = root.text(path)?;
+            let line = text.lines().next()?.trim();
+            (!line.is_empty()).then(|| line.to_owned())
+        });
+    }
     let short = |name: String| name.chars().take(MAX_NAME).collect();
     let os = System {
         id: os.id.map(short),

@@ -3,7 +3,8 @@
 
 use std::fs::File;
 
-use super::super::block::tables::{Entry, Table};
+use super::super::block::tables::{self, Entry, Table};
+use super::inventory::Inventory;
 use super::sysfs::{self, BlockDevice};
 use crate::sys::{add_partition, delete_partition};
 
@@ -50,4 +51,46 @@ fn visible(entry: &Entry) -> u64 {
         true => entry.bytes.min(1024),
         false => entry.bytes,
     }
+}
+
+/// Adds the partitions of an array as volumes of their own.
+pub(crate) fn nested(inventory: &mut Inventory, group: &str, name: &str, node: &str) {
+    let Some(device) = sysfs::one(node) else {
+        return;
+    };
+    let Ok(reader) = device.open() else {
+        return;
+    };
+    let has_content = inventory.holds(&device);
+    let Some(table) = tables::read(&reader, device.sector, has_content) else {
+        return;
+    };
+    let (parts, warnings) = apply(&device, &table);
+    let said = table.warnings.iter();
+    let said = said.map(|warning| format!("{}: {warning}", device.path()));
+    said.chain(warnings)
+        .for_each(|warning| inventory.warn(warning));
+    for part in parts {
+        let number = part.partition;
+        let is_container = |entry: &Entry| entry.number == number && entry.is_container;
+        if table.partitions.iter().any(is_container) {
+            continue;
+        }
+        let (name, alias) = (
+            format!("{name}p{number}"),
+            format!("/dev/md/{name}p{number}"),
+        );
+        let node = part.path().trim_start_matches("/dev/").to_owned();
+        inventory.add_volume(
+            group,
+            &name,
+            part.path(),
+            vec![alias],
+            Ok(format!("{}/{node}", device_name(&device))),
+        );
+    }
+}
+
+fn device_name(device: &BlockDevice) -> String {
+    device.path().trim_start_matches("/dev/").to_owned()
 }

@@ -13,6 +13,8 @@ pub(crate) struct BlockId {
     pub(crate) label: Option<String>,
     pub(crate) part_uuid: Option<String>,
     pub(crate) part_label: Option<String>,
+    /// The number of a partition.
+    pub(crate) partition: Option<u32>,
     /// Paths that the image may use, such as `/dev/sda1` or `/dev/vg/root`.
     pub(crate) paths: Vec<String>,
 }
@@ -27,6 +29,7 @@ impl BlockId {
             label: content.label.clone(),
             part_uuid: None,
             part_label: None,
+            partition: None,
             paths,
         }
     }
@@ -226,9 +229,23 @@ fn find<'a>(source: &str, known: &'a [BlockId]) -> Option<&'a BlockId> {
             })
         });
     }
-    known
-        .iter()
+    let mut devices = known.iter();
+    devices
         .find(|device| device.paths.iter().any(|path| path == source))
+        .or_else(|| by_bus(source, known))
+}
+
+/// A link that udev names after a bus or a serial number, which are others here. It can still be
+/// known if only one partition has its number.
+fn by_bus<'a>(source: &str, known: &'a [BlockId]) -> Option<&'a BlockId> {
+    let is_one = ["/dev/disk/by-path/", "/dev/disk/by-id/"]
+        .iter()
+        .any(|directory| source.starts_with(directory));
+    let (_, number) = source.rsplit_once("-part").filter(|_| is_one)?;
+    let number = number.parse().ok();
+    let mut found = known.iter().filter(|device| device.partition == number);
+    let first = found.next().filter(|device| device.partition.is_some())?;
+    found.next().is_none().then_some(first)
 }
 
 /// Decodes udev's escapes, such as `\x20` for a space.

@@ -1,12 +1,14 @@
 //! Finds the root filesystems of operating systems by mounting each candidate, and each btrfs
 //! subvolume.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::super::block::fstab::FstabEntry;
 use super::super::root::RootDir;
+use super::btrfs_devices;
 use super::modules::Modules;
 use super::os;
 use super::plan::{self, BlockId};
@@ -29,9 +31,13 @@ struct FoundRoot {
 /// Every root on the devices `known`, and warnings about those that could not be inspected.
 pub(crate) fn find(known: &[BlockId], modules: &mut Modules) -> (Vec<Root>, Vec<String>) {
     let mut found = Vec::new();
-    let mut warnings = Vec::new();
+    let mut warnings = btrfs_devices::scan(known, modules);
+    let mut seen = HashSet::new();
     for device in known.iter().filter(|device| may_be_root(device.kind)) {
         match device.kind {
+            // The other devices of a filesystem that was inspected.
+            Kind::Btrfs
+                if btrfs_devices::count(device) > 1 && !seen.insert(device.uuid.clone()) => {}
             Kind::Btrfs => found.extend(btrfs(device, modules, &mut warnings)),
             _ => found.extend(one(device, modules, &mut warnings)),
         }

@@ -165,6 +165,7 @@ fn ids(disk: &Disk, index: usize) -> Vec<BlockId> {
             ids.push(BlockId {
                 part_uuid: partition.uuid.clone(),
                 part_label: partition.label.clone(),
+                partition: Some(partition.number),
                 ..BlockId::new(&partition.device, content, paths)
             });
         }

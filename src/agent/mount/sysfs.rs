@@ -92,9 +92,10 @@ fn partitions_in(directory: &Path, disk: &BlockDevice) -> Vec<BlockDevice> {
     parts
 }
 
-/// A device by its name, such as `dm-0`.
+/// A device by its name, such as `dm-0`, or `md127/md127p1` for a partition.
 pub(crate) fn one(name: &str) -> Option<BlockDevice> {
-    device(&Path::new(BLOCK).join(name), name, None)
+    let base = name.rsplit('/').next().unwrap_or(name);
+    device(&Path::new(BLOCK).join(name), base, None)
 }
 
 fn device(place: &Path, name: &str, disk: Option<&BlockDevice>) -> Option<BlockDevice> {

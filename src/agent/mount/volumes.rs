@@ -7,6 +7,7 @@ use std::path::Path;
 use super::super::block::raid::{self, Member};
 use super::inventory::Inventory;
 use super::modules::Modules;
+use super::partitions;
 use crate::protocol::disks::Kind;
 use crate::sys::assemble_array;
 
@@ -41,7 +42,10 @@ pub(crate) fn assemble_arrays(inventory: &mut Inventory, modules: &mut Modules) 
             Ok(node) => format!("/dev/{node}"),
             Err(_) => alias.clone(),
         };
-        inventory.add_volume("md", &name, path, alias, assembled);
+        inventory.add_volume("md", &name, path, vec![alias], assembled.clone());
+        if let Ok(node) = assembled {
+            partitions::nested(inventory, "md", &name, &node);
+        }
     }
 }
 

@@ -70,7 +70,9 @@ impl Group {
                         | SegmentKind::Snapshot { .. }
                 )
             );
-            volume.visible && !is_other
+            // Of a snapshot, LVM marks the volume that stands for it.
+            let snapshot = self.snapshot(&volume.name);
+            snapshot.map_or(volume.visible, |snapshot| snapshot.visible) && !is_other
         })
     }
 }

@@ -129,7 +129,9 @@ fn segment(part: &Node, extent: u64, physical: &PhysicalVolumes) -> Result<Segme
         return Err(broken());
     }
     let areas = |name: &str| areas(part.list(name), extent, physical);
-    let kind = match part.text("type").unwrap_or_default() {
+    // Flags of the segment follow the type, such as `cache-pool+METADATA_FORMAT`.
+    let kind = part.text("type").unwrap_or_default().split('+').next();
+    let kind = match kind.unwrap_or_default() {
         // LVM writes a linear segment as striped with one stripe.
         "striped" | "linear" => striped(part, length, areas("stripes")?)?,
         "mirror" => SegmentKind::Mirror {
