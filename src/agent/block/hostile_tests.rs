@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::device_reader::ReadAt;
 use super::lvm::{config, group, label};
-use super::{partitions, raid, superblock};
+use super::{raid, superblock, tables};
 
 /// Every signature, at its offset.
 const SIGNATURES: &[(usize, &[u8])] = &[
@@ -25,6 +25,17 @@ const SIGNATURES: &[(usize, &[u8])] = &[
     (32768, b"\x01CD001\x01"),
     (34816, b"\0NSR02"),
     (510, b"\x55\xaa"),
+    (512, b"\x57\x45\x56\x82"),
+    (508, b"\xda\xbe"),
+    (0, b"\x0b\xe5\xa9\x41"),
+    (0, b"ER\x02\0"),
+    (512, b"PM"),
+    (0, b"RDSK"),
+    (1024, b"H+\0\x04"),
+    (1024, b"BD"),
+    (32768, b"JFS1"),
+    (0x1_0034, b"ReIsEr2Fs"),
+    (4086, b"S1SUSPEND"),
     (512, b"EFI PART"),
     (4096 + 4, b" LVM2 x[5A%r0N*>"),
 ];
@@ -120,8 +131,8 @@ proptest! {
         }
         label::metadata(device);
         for sector in [512, 4096] {
-            if let Some((_, entries)) = partitions::read(device, sector) {
-                prop_assert!(entries.len() <= 1024);
+            if let Some(table) = tables::read(device, sector, false) {
+                prop_assert!(table.partitions.len() <= 255);
             }
         }
     }
@@ -135,9 +146,18 @@ proptest! {
         device[512 + 72..512 + 80].copy_from_slice(&(first % 200).to_le_bytes());
         device[512 + 80..512 + 84].copy_from_slice(&count.to_le_bytes());
         device[512 + 84..512 + 88].copy_from_slice(&(128 + size % 5000).to_le_bytes());
-        partitions::read(&&device[..], 512);
+        let checksums = |device: &mut [u8]| {
+            device[512 + 12..512 + 16].copy_from_slice(&92_u32.to_le_bytes());
+            device[512 + 16..512 + 20].fill(0);
+            device[512 + 24..512 + 32].copy_from_slice(&1_u64.to_le_bytes());
+            let sum = crc32fast::hash(&device[512..512 + 92]);
+            device[512 + 16..512 + 20].copy_from_slice(&sum.to_le_bytes());
+        };
+        checksums(&mut device);
+        tables::read(&&device[..], 512, false);
         device[512 + 72..512 + 80].copy_from_slice(&first.to_le_bytes());
-        partitions::read(&&device[..], 512);
+        checksums(&mut device);
+        tables::read(&&device[..], 512, false);
         prop_assert_eq!((&device[..]).bytes_at(u64::MAX, usize::MAX).len(), 0);
     }
 

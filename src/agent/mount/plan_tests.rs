@@ -14,6 +14,10 @@ fn known() -> Vec<BlockId> {
         label: Some(label.into()),
         part_uuid: Some(format!("{uuid}-part")),
         part_label: Some(format!("{label} part")),
+        partition: device
+            .trim_start_matches(|c: char| !c.is_ascii_digit())
+            .parse()
+            .ok(),
         paths: vec![device.replace("/dev/vd", "/dev/sd"), device.into()],
     };
     vec![

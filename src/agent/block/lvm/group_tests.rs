@@ -1,8 +1,8 @@
 //! A group as LVM 2.03 writes it, and groups made to break the parser.
 
 use super::config;
-use super::group::{mapper_name, parse};
-use super::table::line;
+use super::group::{Group, mapper_name, parse};
+use super::table::{Reference, table};
 
 const TEXT: &str = r#"
 my-vg {
@@ -83,49 +83,154 @@ version = 1
 description = "Write from \"lvcreate\"."
 "#;
 
-fn number(id: &str) -> Option<String> {
-    match id {
-        "ul4gpO-txoO-rUlJ-t7Ud-446t-49Ft-gio9Z3" => Some("254:16".into()),
-        "T2ti0m-HKAx-d7jo-RVbZ-Gumd-fuAU-e5HdAZ" => Some("254:32".into()),
-        _ => None,
-    }
+/// Numbers of the physical volumes, and the names of everything else.
+fn number(reference: Reference<'_>) -> Result<String, String> {
+    Ok(match reference {
+        Reference::Physical("ul4gpO-txoO-rUlJ-t7Ud-446t-49Ft-gio9Z3") => "254:16".into(),
+        Reference::Physical("T2ti0m-HKAx-d7jo-RVbZ-Gumd-fuAU-e5HdAZ") => "254:32".into(),
+        Reference::Physical(id) | Reference::Logical(id) if id.ends_with("missing") => {
+            return Err(format!("{id} is missing"));
+        }
+        Reference::Physical(id) => return Err(format!("physical volume {id} is missing")),
+        Reference::Logical(name) => name.into(),
+        Reference::Origin(name) => format!("{name}-real"),
+        Reference::Changes(name) => format!("{name}-cow"),
+        Reference::Part(name, (start, length)) => format!("{name}[{start}+{length}]"),
+    })
 }
 
-#[test]
-fn linear_and_striped_volumes_become_tables_and_others_say_what_they_are() {
-    let group = parse(TEXT).unwrap();
-    assert_eq!((&*group.name, group.sequence), ("my-vg", 5));
-    let tables: Vec<_> = group
-        .volumes
-        .iter()
-        .map(|volume| match &volume.segments {
-            Ok(segments) => {
-                let lines = segments.iter().map(|segment| {
-                    let line = line(segment, number).unwrap();
-                    let (target, arguments) = (line.target, line.arguments);
+/// The tables of all volumes, by name.
+fn tables(group: &Group) -> Vec<String> {
+    let volumes = group.volumes.iter();
+    volumes
+        .map(|volume| match table(group, volume, &mut number) {
+            Ok(lines) => {
+                let lines = lines.iter().map(|line| {
+                    let (target, arguments) = (line.target, &line.arguments);
                     format!("{} {} {target} {arguments}", line.start, line.length)
                 });
                 lines.collect::<Vec<_>>().join("\n")
             }
             Err(reason) => format!("{}: {reason}", volume.name),
         })
-        .collect();
+        .collect()
+}
+
+#[test]
+fn linear_and_striped_volumes_become_tables_and_others_say_what_they_are() {
+    let group = parse(TEXT).unwrap();
+    assert_eq!((&*group.name, group.sequence), ("my-vg", 5));
     assert_eq!(
-        tables,
+        tables(&group),
         [
             "0 40960 linear 254:16 2048\n40960 6144 linear 254:32 12288",
             "0 16384 striped 2 128 254:16 43008 254:32 4096",
-            "thin: segments of type thin are not supported",
+            "thin: its metadata is broken",
+            "pool_tmeta: it has no segments",
         ]
     );
+    let shown: Vec<_> = group.shown().map(|volume| &*volume.name).collect();
+    assert_eq!(shown, ["root", "data", "thin"]);
+}
+
+/// A group with one segment for each volume: its name, whether it is visible, and the segment.
+fn group_of(volumes: &[(&str, bool, &str)]) -> Group {
+    let mut text = String::from(
+        "vg { id = \"g\" extent_size = 8 physical_volumes { pv0 { id = \"p\" pe_start = 8 } }\n\
+         logical_volumes {\n",
+    );
+    for (name, is_visible, segment) in volumes {
+        let status = if *is_visible { "\"VISIBLE\"" } else { "" };
+        text += &format!(
+            "{name} {{ id = \"{name}\" status = [{status}] segment1 {{ start_extent = 0 \
+             extent_count = 10 {segment} }} }}\n"
+        );
+    }
+    parse(&(text + "} }")).unwrap()
+}
+
+#[test]
+fn volumes_that_are_made_of_others_refer_to_them() {
+    let group = group_of(&[
+        (
+            "thin",
+            true,
+            "type = \"thin\" thin_pool = \"pool\" device_id = 3",
+        ),
+        (
+            "pool",
+            true,
+            "type = \"thin-pool\" metadata = \"tm\" pool = \"td\" chunk_size = 128",
+        ),
+        (
+            "fast",
+            true,
+            "type = \"cache\" cache_pool = \"c\" origin = \"slow\"",
+        ),
+        (
+            "c",
+            false,
+            "type = \"cache-pool+METADATA_FORMAT\" data = \"cd\" metadata = \"cm\" \
+             metadata_format = 2 chunk_size = 64 cache_mode = \"writeback\" policy = \"mq\"",
+        ),
+        (
+            "other",
+            true,
+            "type = \"cache\" cache_pool = \"v\" origin = \"o\" chunk_size = 64 metadata_start = 0 \
+             metadata_len = 16 data_start = 16 data_len = 64",
+        ),
+        (
+            "r1",
+            true,
+            "type = \"raid1\" region_size = 4096 raids = [\"m0\", \"d0\", \"m1\", \"d1missing\"]",
+        ),
+        (
+            "old",
+            true,
+            "type = \"mirror\" mirrors = [\"i0\", 0, \"i1\", 0]",
+        ),
+        ("origin", true, "type = \"striped\" stripes = [\"pv0\", 0]"),
+        (
+            "before",
+            false,
+            "type = \"striped\" stripes = [\"pv0\", 10]",
+        ),
+        (
+            "snapshot0",
+            true,
+            "type = \"snapshot\" chunk_size = 8 origin = \"origin\" cow_store = \"before\"",
+        ),
+    ]);
+    assert_eq!(
+        tables(&group),
+        [
+            "0 80 thin pool 3",
+            "0 80 thin-pool tm td 128 0 1 skip_block_zeroing",
+            "0 80 cache cm cd slow 64 2 metadata2 writeback smq 0",
+            "c: it is a cache",
+            "0 80 cache v[0+16] v[16+64] o 64 1 writethrough smq 0",
+            "0 80 raid raid1 3 0 region_size 4096 2 m0 d0 - -",
+            "0 80 linear i0 0",
+            "origin: physical volume p is missing",
+            "before: physical volume p is missing",
+            "0 80 snapshot origin-real before-cow P 8",
+        ]
+    );
+    let shown: Vec<_> = group.shown().map(|volume| &*volume.name).collect();
+    assert_eq!(
+        shown,
+        ["thin", "fast", "other", "r1", "old", "origin", "before"]
+    );
+    assert!(group.is_origin("origin") && !group.is_origin("before"));
+    assert_eq!(group.snapshot("before").unwrap().name, "snapshot0");
 }
 
 #[test]
 fn a_missing_physical_volume_is_named() {
     let group = parse(TEXT).unwrap();
-    let segments = group.volumes[0].segments.as_ref().unwrap();
-    let missing = line(&segments[1], |_| None).unwrap_err();
-    assert_eq!(missing, "T2ti0m-HKAx-d7jo-RVbZ-Gumd-fuAU-e5HdAZ");
+    let mut missing = |_: Reference<'_>| Err("T2ti0m is missing".to_owned());
+    let error = table(&group, &group.volumes[0], &mut missing).unwrap_err();
+    assert_eq!(error, "T2ti0m is missing");
 }
 
 #[test]
@@ -155,7 +260,7 @@ fn excessively_long_metadata_is_cut_at_the_limits_in_good_time() {
         text += &format!("p{number} {{\nid = \"{number}\"\npe_start = 8\n}}\n");
     }
     text += "}\nlogical_volumes {\n";
-    for number in 0..600 {
+    for number in 0..1100 {
         text += &format!("v{number} {{\nid = \"v\"\nstatus = [\"VISIBLE\"]\n");
         for part in 0..100 {
             let (name, start) = (39_999 - part, part * 2);
@@ -168,8 +273,8 @@ fn excessively_long_metadata_is_cut_at_the_limits_in_good_time() {
     }
     text += "wide {\nid = \"w\"\nstatus = [\"VISIBLE\"]\n}\n}\n}\n";
     let group = parse(&text).unwrap();
-    assert_eq!((group.volumes.len(), group.more), (512, 89));
-    assert_eq!(group.volumes[511].segments.as_ref().unwrap().len(), 100);
+    assert_eq!((group.volumes.len(), group.more), (1024, 77));
+    assert_eq!(group.volumes[1023].segments.as_ref().unwrap().len(), 100);
     let stripes = "\"pv0\", 0, ".repeat(129);
     let wide = TEXT.replace("\"pv1\", 4", &stripes);
     assert_ne!(wide, TEXT);

@@ -184,11 +184,10 @@ fn cache_pool<'a>(
 
 /// What follows the three devices of a cache.
 fn arguments(settings: &CacheSettings) -> String {
-    let mode = match settings.mode.as_deref() {
-        Some(mode @ ("writethrough" | "writeback" | "passthrough")) => mode,
-        // LVM's default.
-        _ => "writethrough",
-    };
+    let modes = ["writethrough", "writeback", "passthrough"];
+    let mode = settings.mode.as_deref().filter(|mode| modes.contains(mode));
+    // LVM's default.
+    let mode = mode.unwrap_or(modes[0]);
     let features = match settings.format {
         2 => format!("2 metadata2 {mode}"),
         _ => format!("1 {mode}"),
