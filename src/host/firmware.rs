@@ -13,36 +13,27 @@ use super::install_hint::{self, Package};
 /// Firmware in two flash images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uefi {
-    /// The code, read-only.
     pub code: PathBuf,
     /// `raw` or `qcow2`.
     pub code_format: String,
-    /// The template of a new machine's variables.
     pub vars_template: PathBuf,
     /// `raw` or `qcow2`.
     pub vars_format: String,
-    /// The descriptor.
     pub descriptor: PathBuf,
 }
 
-/// Why there is no firmware.
 #[derive(Debug, thiserror::Error)]
 pub enum FirmwareError {
-    /// No descriptor matches.
     #[error("no UEFI firmware for the machine {machine} was found ({looked_at} descriptors in {})",
         listed(.directories))]
     NotFound {
-        /// The machine type.
         machine: String,
-        /// The number of descriptors.
         looked_at: usize,
-        /// Where they were looked for.
         directories: Vec<PathBuf>,
     },
 }
 
 impl FirmwareError {
-    /// The command or the flag that helps.
     pub fn hint(&self) -> Option<String> {
         let install = install_hint::command_for(Package::Uefi);
         Some(format!(
@@ -75,7 +66,6 @@ pub fn descriptor_directories() -> Vec<PathBuf> {
         .collect()
 }
 
-/// [`find_uefi_in`] in this host's [`descriptor_directories`].
 pub fn find_uefi(machine_type: &str) -> Result<Uefi, FirmwareError> {
     find_uefi_in(machine_type, &descriptor_directories())
 }
@@ -114,7 +104,6 @@ pub fn find_uefi_in(machine_type: &str, directories: &[PathBuf]) -> Result<Uefi,
         })
 }
 
-/// The fields of a descriptor that are used.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Descriptor {

@@ -11,12 +11,10 @@ use super::install_hint::{self, Package};
 use super::kernel_version::sort_key;
 use crate::linux::bytes::Fields;
 
-/// A kernel that can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
     /// The image, for QEMU's `-kernel`.
     pub image: PathBuf,
-    /// Its `uname -r`, if known.
     pub release: Option<String>,
     /// The directory of its modules. Only a kernel that was named explicitly may have none.
     pub modules: Option<PathBuf>,
@@ -24,37 +22,25 @@ pub struct Kernel {
     pub newer_unreadable: Option<PathBuf>,
 }
 
-/// Why there is no usable kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// The one that was named.
     #[error("the kernel {} cannot be read", path.display())]
     Named {
-        /// As given.
         path: PathBuf,
-        /// The reason.
         #[source]
         source: io::Error,
     },
-    /// None of the kernels with modules can be read.
     #[error("the kernel {} cannot be read", path.display())]
     Unreadable {
-        /// The newest.
         path: PathBuf,
-        /// The reason.
         #[source]
         source: io::Error,
     },
-    /// There is no kernel with modules.
     #[error("there is no kernel {}/vmlinuz-* with its modules in /lib/modules", boot.display())]
-    NotFound {
-        /// The directory that was searched.
-        boot: PathBuf,
-    },
+    NotFound { boot: PathBuf },
 }
 
 impl KernelError {
-    /// The command or the flag that helps.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Named { .. } => {

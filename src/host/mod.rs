@@ -8,7 +8,6 @@
 //! appliance, in the order of `kernel_version`. [`firmware`] finds UEFI. `install_hint` knows the
 //! distribution's install commands.
 
-mod accounts;
 mod acl;
 mod alarm;
 pub(crate) mod filesystem;

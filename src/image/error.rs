@@ -16,7 +16,6 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a chain is refused.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ChainError {
@@ -46,12 +45,10 @@ impl ChainError {
         Self { source, ..self }
     }
 
-    /// The layer that the error is about.
     pub fn layer(&self) -> Option<&Path> {
         self.layer.as_deref()
     }
 
-    /// The suggested fix: a shell command or a flag.
     pub fn hint(&self) -> Option<String> {
         self.hint.clone()
     }

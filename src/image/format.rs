@@ -112,7 +112,6 @@ impl fmt::Display for Format {
     }
 }
 
-/// A format name that bivouac does not accept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "unknown disk format {0:?}; expected raw, qcow2, vmdk, vdi, vhdx, vpc (or vhd), qed or parallels"

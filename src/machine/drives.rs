@@ -11,17 +11,14 @@ use crate::image::ChainError;
 use crate::image::chain::Chain;
 use crate::image::file_kind::FileKind;
 
-/// Why a drive cannot be opened or used.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
-    /// The overlay could not be made.
     #[error("making an overlay in {}", place.display())]
     Overlay {
         place: PathBuf,
         #[source]
         source: io::Error,
     },
-    /// A saved overlay cannot be used as a layer.
     #[error(transparent)]
     Layer(#[from] Box<ChainError>),
     #[error("{}: its header was changed while QEMU opened it", path.display())]
@@ -35,7 +32,6 @@ pub enum DriveError {
 }
 
 impl DriveError {
-    /// The suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::HeaderChanged { .. } => {
@@ -46,7 +42,6 @@ impl DriveError {
     }
 }
 
-/// The drives of one machine.
 #[derive(Debug)]
 pub struct Drives {
     pub place: Place,
@@ -131,7 +126,6 @@ impl Drives {
         &self.sizes
     }
 
-    /// The descriptors that QEMU inherits.
     pub fn files(&self) -> Vec<BorrowedFd<'_>> {
         let layers = self
             .chains
@@ -163,7 +157,6 @@ impl Drives {
     }
 }
 
-/// An overlay over all of `chain`.
 fn new_overlay(name: &str, place: &Place, chain: &Chain) -> Result<Overlay, DriveError> {
     let (top, size) = (chain.top(), chain.virtual_size());
     let made = Overlay::create(name, place, size, top.path(), top.format());

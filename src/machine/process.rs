@@ -29,7 +29,6 @@ pub struct Process {
     tail: VecDeque<u8>,
 }
 
-/// What QEMU inherits.
 #[derive(Debug)]
 pub struct Inherited {
     /// Descriptors, under the numbers that they have in this process.
@@ -72,7 +71,6 @@ impl Process {
         })
     }
 
-    /// QEMU's process id, until it is reaped.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }

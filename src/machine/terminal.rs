@@ -25,7 +25,6 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Whether standard input and output are both a terminal.
     pub fn is_there() -> bool {
         io::stdin().is_terminal() && io::stdout().is_terminal()
     }
@@ -144,10 +143,8 @@ fn watch_over(mut watch: &io::PipeReader, tty: &OwnedFd, original: &Termios, raw
     }
 }
 
-/// The meaning of a key sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// Input for the guest.
     Pass(Vec<u8>),
     /// Ctrl-A X: quit.
     Leave,
@@ -163,7 +160,6 @@ Ctrl-A Z  stop the machine and go back to the shell (fg continues it)
 Ctrl-A A  send Ctrl-A to the guest
 Ctrl-A H  this help";
 
-/// Finds the Ctrl-A sequences in typed input.
 #[derive(Debug, Default)]
 pub struct Escapes {
     pending: bool,

@@ -25,13 +25,11 @@ type Reply = Result<Value, Refusal>;
 
 struct Request {
     line: Vec<u8>,
-    /// Sent along with the line (`getfd`).
     descriptor: Option<OwnedFd>,
     id: u64,
     reply: oneshot::Sender<Reply>,
 }
 
-/// A negotiated session.
 #[derive(Debug)]
 pub struct Qmp {
     requests: mpsc::UnboundedSender<Request>,
@@ -70,7 +68,6 @@ impl Qmp {
         self.execute_with(command, None).await
     }
 
-    /// [`Qmp::execute`] for a command that takes a descriptor, such as `getfd`.
     pub async fn execute_with<C: Command>(
         &self,
         command: C,

@@ -35,7 +35,6 @@ impl Default for Geometry {
     }
 }
 
-/// An overlay that holds nothing yet.
 #[derive(Clone, Copy, Debug)]
 pub struct EmptyOverlay<'a> {
     /// Size of the guest's disk in bytes, rounded up to 512 when written.
@@ -43,13 +42,10 @@ pub struct EmptyOverlay<'a> {
     /// The top layer's absolute path. If it does not fit into a header (1023 bytes, or the
     /// first cluster), no name is recorded; QEMU is given the backing node explicitly anyway.
     pub backing_file: &'a [u8],
-    /// The top layer's format.
     pub backing_format: Format,
-    /// How the file is laid out.
     pub geometry: Geometry,
 }
 
-/// Why an overlay cannot be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GeometryError {
     #[error(
