@@ -117,21 +117,14 @@ fn named(path: &Path, root: &Path) -> Result<Kernel, KernelError> {
         return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
     }
     let of_name = || {
-        Some(
-            path.file_name()?
-                .to_str()?
-                .strip_prefix("vmlinuz-")?
-                .to_owned(),
-        )
+        let name = path.file_name()?.to_str()?;
+        name.strip_prefix("vmlinuz-").map(str::to_owned)
     };
     let release = header_release(&file).or_else(of_name);
-    let modules = release
-        .as_deref()
-        .and_then(|release| modules_of(root, release));
     Ok(Kernel {
         image: path.to_owned(),
+        modules: (release.as_deref()).and_then(|release| modules_of(root, release)),
         release,
-        modules,
         newer_unreadable: None,
     })
 }
@@ -172,10 +165,7 @@ fn header_release(file: &File) -> Option<String> {
     let at = header.le16(0x0c);
     let mut version = [0; 128];
     let read = file.read_at(&mut version, u64::from(at) + 0x200).ok()?;
-    let text = version
-        .get(..read)?
-        .split(|byte| *byte == 0 || *byte == b' ')
-        .next()?;
-    let text = std::str::from_utf8(text).ok()?;
+    let mut words = version.get(..read)?.split(|byte| matches!(byte, 0 | b' '));
+    let text = std::str::from_utf8(words.next()?).ok()?;
     (at != 0 && !text.is_empty()).then(|| text.to_owned())
 }

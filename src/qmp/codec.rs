@@ -179,10 +179,8 @@ mod tests {
     async fn a_line_that_does_not_end_is_an_error() {
         let endless = vec![b'x'; 100_000];
         let error = Lines::new(&endless[..], 20_000).next().await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "received a line of more than 20000 bytes"
-        );
+        let expected = "received a line of more than 20000 bytes";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]
