@@ -106,16 +106,8 @@ pub fn ask(path: &Path) -> Result<Capabilities, ProbeError> {
 }
 
 pub fn ask_within(path: &Path, limit: Duration) -> Result<Capabilities, ProbeError> {
-    const NO_MACHINE: [&str; 7] = [
-        "-machine",
-        "none",
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-S",
-    ];
-    let args = [&NO_MACHINE[..], &["-sandbox", SANDBOX]].concat();
+    let no_machine = "-machine none -nodefaults -no-user-config -display none -S -sandbox";
+    let args: Vec<_> = no_machine.split(' ').chain([SANDBOX]).collect();
     let path = path.to_owned();
     let mut qemu = match QmpProbe::start(&path, &args) {
         Ok(qemu) => qemu,

@@ -41,7 +41,7 @@ use crate::qmp::codec::{QmpError, Version};
 pub(crate) use channels::Channels;
 use console::{ConsoleEvent, Sinks, Tail};
 use end::{End, GuestExit, end_of};
-use process::{Inherited, Process};
+use process::Process;
 pub(crate) use start::StartError;
 use start::{exited_early, handshake};
 
@@ -108,14 +108,10 @@ impl Machine {
             agent,
         } = holdings.channels;
         let (agent, agent_fd) = agent.map(|agent| (agent.ours, agent.theirs)).unzip();
-        let inherited = Inherited {
-            fds: [qmp.theirs, console.theirs]
-                .into_iter()
-                .chain(agent_fd)
-                .collect(),
-            max_file_size: holdings.max_file_size,
-        };
-        let mut process = Process::spawn(&program, args, &holdings.files, inherited)
+        let mut given = vec![qmp.theirs, console.theirs];
+        given.extend(agent_fd);
+        let (files, limit) = (&holdings.files, holdings.max_file_size);
+        let mut process = Process::spawn(&program, args, files, given, limit)
             .map_err(|source| StartError::Spawn { program, source })?;
         let spawned = std::time::Instant::now();
         tracing::debug!("QEMU has process id {:?}", process.id());

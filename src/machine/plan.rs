@@ -1,8 +1,6 @@
 //! A machine as plain data, which `args` turns into QEMU's command line. Nothing here touches the host:
 //! descriptors are the numbers that QEMU will inherit.
 
-#![allow(missing_docs)]
-
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

@@ -33,10 +33,7 @@ impl Terminal {
     /// nothing yet. Forks the guard, so call it before any thread is started.
     pub fn open() -> io::Result<Option<Self>> {
         let stdin = io::stdin();
-        if !Self::is_there() {
-            return Ok(None);
-        }
-        if !in_foreground(stdin.as_fd()) {
+        if !Self::is_there() || !in_foreground(stdin.as_fd()) {
             return Ok(None);
         }
         let original = termios::tcgetattr(&stdin)?;
@@ -63,13 +60,12 @@ impl Terminal {
     /// Restores the settings if they were changed. Returns whether the terminal takes output: on one
     /// that is stopped, or whose connection hangs, a write would block.
     pub fn restore(&mut self) -> bool {
-        if self.is_raw {
-            // Fails if the terminal has gone.
-            let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &self.original);
-            self.is_raw = false;
-            return reset(io::stdout().as_fd());
+        if !std::mem::take(&mut self.is_raw) {
+            return true;
         }
-        true
+        // Fails if the terminal has gone.
+        let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &self.original);
+        reset(io::stdout().as_fd())
     }
 }
 
@@ -133,11 +129,8 @@ fn watch_over(mut watch: &io::PipeReader, tty: &OwnedFd, original: &Termios, raw
     let _ = nix::unistd::setsid();
     let mut word = [0];
     let told = matches!(watch.read(&mut word), Ok(1));
-    if told {
-        return;
-    }
     // Only if the settings are still ours: a shell may have changed them meanwhile.
-    if termios::tcgetattr(tty).is_ok_and(|now| now == *raw) {
+    if !told && termios::tcgetattr(tty).is_ok_and(|now| now == *raw) {
         let _ = termios::tcsetattr(tty, SetArg::TCSANOW, original);
         reset(tty.as_fd());
     }

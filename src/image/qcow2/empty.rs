@@ -71,7 +71,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn of(virtual_size: u64, geometry: Geometry) -> Result<Self, GeometryError> {
+    fn of(size: u64, geometry: Geometry) -> Result<Self, GeometryError> {
         let Geometry {
             cluster_bits,
             extended_l2,
@@ -80,7 +80,6 @@ impl Layout {
         if !(least..=21).contains(&cluster_bits) {
             return Err(GeometryError::ClusterBits(cluster_bits));
         }
-        let size = virtual_size;
         let too_large = GeometryError::DiskTooLarge { size, cluster_bits };
         let disk = size.checked_next_multiple_of(512).ok_or(too_large)?;
         if disk == 0 {
@@ -127,11 +126,6 @@ impl Layout {
 }
 
 impl EmptyOverlay<'_> {
-    /// The used part of the header cluster.
-    pub fn header_bytes(&self) -> Result<Vec<u8>, GeometryError> {
-        Ok(self.header(&Layout::of(self.virtual_size, self.geometry)?))
-    }
-
     /// Writes the overlay into `file`, which must be empty, and sets the file's length.
     ///
     /// An invalid geometry is [`io::ErrorKind::InvalidInput`] with a [`GeometryError`].

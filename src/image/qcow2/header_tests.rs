@@ -6,19 +6,20 @@ use super::*;
 use crate::image::Format;
 use proptest::prelude::*;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 
-/// The metadata that [`EmptyOverlay`] writes, up to the header's end.
+/// The first cluster that [`EmptyOverlay`] writes.
 fn overlay(virtual_size: u64, backing: &[u8], geometry: Geometry) -> Vec<u8> {
-    let mut bytes = vec![0; 1 << geometry.cluster_bits];
-    let header = EmptyOverlay {
+    let file = tempfile::tempfile().expect("a file");
+    let overlay = EmptyOverlay {
         virtual_size,
         backing_file: backing,
         backing_format: Format::Qcow2,
         geometry,
-    }
-    .header_bytes()
-    .expect("the geometry is allowed");
-    bytes[..header.len()].copy_from_slice(&header);
+    };
+    overlay.write_to(&file).expect("the geometry is allowed");
+    let mut bytes = vec![0; 1 << geometry.cluster_bits];
+    file.read_exact_at(&mut bytes, 0).expect("a whole cluster");
     bytes
 }
 
