@@ -5,8 +5,7 @@
 //! [`qemu`] finds the emulator, and [`probe`] asks it what it can do. [`kvm`] determines whether KVM
 //! runs guests: [`kvm_probe`] measures one, limited by an `alarm`, and `acl` explains a refusal.
 //! [`scratch`] is the directory for overlays, on a `filesystem`. [`kernel`] finds a kernel for the
-//! appliance. [`firmware`] finds UEFI. `install_hint` knows the
-//! distribution's install commands.
+//! appliance. [`firmware`] finds UEFI. `install_hint` knows the distribution's install commands.
 
 mod acl;
 mod alarm;

@@ -27,7 +27,6 @@ pub enum Source {
     Default,
 }
 
-/// How a file without a name is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TempFileMethod {
     /// O_TMPFILE: it never has a name.

@@ -114,7 +114,6 @@ impl ChainError {
 
 /// Files that are not in the format that they should be in, or not in one that is safe to use.
 impl ChainError {
-    /// The header of a file is refused.
     pub(super) fn header(
         origin: &Origin,
         hint: String,
@@ -125,7 +124,6 @@ impl ChainError {
             .caused_by(source)
     }
 
-    /// The content of a file is not in the format that was declared for it.
     pub(super) fn not_in_format(
         origin: &Origin,
         (declared, evidence): (Format, Evidence),
@@ -183,7 +181,6 @@ impl ChainError {
         Self::new(path, message).with_hint(hint)
     }
 
-    /// An ISO image with an image header in its system area.
     pub(super) fn iso_with_header(path: &Path, content: Format) -> Self {
         let image = Quoted(path);
         let message = format!("{image} is an ISO image that starts like a {content} image");
@@ -273,7 +270,6 @@ impl ChainError {
         }
     }
 
-    /// A `--backing` below a layer in a format that has no backing files.
     pub(super) fn explicit_below_base(layer: &Path, format: Format, explicit: &Path) -> Self {
         let (above, below) = (Quoted(layer), Quoted(explicit));
         let message = format!(

@@ -70,17 +70,14 @@ impl Drives {
         chain: Chain,
         serial: Option<String>,
     ) -> Result<Disk, DriveError> {
-        let (overlay, size) = (
-            new_overlay(name, &self.place, &chain)?,
-            chain.virtual_size(),
-        );
+        let overlay = new_overlay(name, &self.place, &chain)?;
         let disk = Disk {
             overlay: overlay.fd(),
             layers: layers(&chain),
             serial,
         };
         self.overlays.push(overlay);
-        self.sizes.push(size);
+        self.sizes.push(chain.virtual_size());
         self.of_disks.push(self.chains.len());
         self.chains.push(chain);
         Ok(disk)
@@ -142,15 +139,12 @@ impl Drives {
     pub fn check_headers(&self) -> Result<(), DriveError> {
         for layer in self.chains.iter().flat_map(Chain::layers) {
             let path = || layer.path().to_owned();
-            match layer.header_is_unchanged() {
-                Ok(true) => {}
-                Ok(false) => return Err(DriveError::HeaderChanged { path: path() }),
-                Err(source) => {
-                    return Err(DriveError::Header {
-                        path: path(),
-                        source,
-                    });
-                }
+            let header = |source| DriveError::Header {
+                path: path(),
+                source,
+            };
+            if !layer.header_is_unchanged().map_err(header)? {
+                return Err(DriveError::HeaderChanged { path: path() });
             }
         }
         Ok(())

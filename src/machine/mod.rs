@@ -165,7 +165,6 @@ impl Machine {
         self.agent.take()
     }
 
-    /// Whether QEMU uses KVM (`query-kvm`).
     pub async fn uses_kvm(&mut self) -> Result<bool, StartError> {
         self.execute(qapi::qmp::query_kvm {})
             .await

@@ -15,7 +15,6 @@ pub const AGENT_PORT: &str = "org.bivouac.agent.0";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentPort {
-    /// A connected socket.
     pub fd: ChildFd,
     pub name: &'static str,
 }
@@ -42,9 +41,7 @@ pub struct Plan {
     pub display: Display,
     /// Whether a reset by the guest reboots it instead of ending the machine.
     pub reboot: bool,
-    /// A connected socket for QMP.
     pub qmp: ChildFd,
-    /// A connected socket for the serial port.
     pub console: ChildFd,
     pub agent: Option<AgentPort>,
     /// Set for a machine that is saved, or restored from a snapshot.

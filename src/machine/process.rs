@@ -106,7 +106,6 @@ impl Process {
         self.wait().await
     }
 
-    /// The last lines that QEMU printed.
     pub fn tail(&self) -> String {
         let bytes: Vec<u8> = self.tail.iter().copied().collect();
         String::from_utf8_lossy(&bytes).trim().to_owned()
