@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::appliance::{self, RunningAppliance, Storage};
+use super::appliance::{self, RunningAppliance};
 use super::facts::{AcceleratorFacts, ImageFacts, LayerFacts, OverlayFacts};
 use super::failure::Failure;
 use super::progress::Progress;
 use super::spec::{ApplianceSpec, OverlaySpec, TemplateSpec};
 use super::supervisor::{Interrupted, Supervisor};
-use super::{drives, end_message};
-use crate::appliance::boot::{Appliance, ApplianceConfig};
+use super::{end_message, prepare};
+use crate::appliance::boot::{ApplianceConfig, Storage};
 use crate::host::{kernel, qemu};
 use crate::image::chain::{self, Request};
 use crate::machine::Machine;
@@ -34,7 +34,6 @@ pub(crate) struct InspectionSpec {
     pub overlay: OverlaySpec,
     pub template: TemplateSpec,
     pub timeout: Option<Duration>,
-    /// Phases of this inspection.
     pub phases: Phases,
     /// Asks QEMU for its facts and measures the overlays, for a report.
     pub wants_facts: bool,
@@ -63,9 +62,9 @@ impl ApplianceSession {
     ) -> Result<Self, Failure> {
         let mut supervisor = Supervisor::new(spec.timeout)?;
         let qemu = qemu::find(spec.appliance.qemu.as_deref())?;
-        let mut drives = Drives::new(drives::place(&spec.overlay)?);
+        let mut drives = Drives::new(prepare::place(&spec.overlay)?);
         let chain = match spec.warns {
-            true => drives::resolve(&spec.image)?,
+            true => prepare::resolve(&spec.image)?,
             false => chain::resolve(&spec.image)?,
         };
         let disk = drives.disk("disk0", chain, None)?;
@@ -98,15 +97,12 @@ impl ApplianceSession {
             disks: vec![disk],
             max_write,
         };
-        let started = supervisor.guard(appliance::start(&config, &spec.template, storage));
+        let started = supervisor.guard(appliance::start(&config, &spec.template, &storage));
         let started = started.await;
         progress.clear_status();
         let RunningAppliance {
-            appliance:
-                Appliance {
-                    mut machine,
-                    session,
-                },
+            mut machine,
+            session,
             template,
         } = started??;
         if spec.wants_facts {
@@ -155,7 +151,6 @@ impl ApplianceSession {
         layers.any(|layer| layer.in_use())
     }
 
-    /// When each step was over.
     pub fn phases(&self) -> Phases {
         self.facts.phases.clone()
     }
@@ -169,14 +164,9 @@ impl ApplianceSession {
         done.map_err(|interrupted| self.failed(interrupted))
     }
 
-    /// An interruption, as an error.
     pub fn failed(&self, interrupted: Interrupted) -> Failure {
-        match interrupted {
-            Interrupted::Failed(failure) => failure,
-            Interrupted::Ended { end, tail } => {
-                end_message::failure(&end, &tail, &self.drives, self.max_write)
-            }
-        }
+        interrupted
+            .into_failure(|end, tail| end_message::failure(end, tail, &self.drives, self.max_write))
     }
 
     /// Ends the appliance at once: nothing in it is kept. Returns what was learnt.

@@ -7,6 +7,7 @@ use crate::exit::Status;
 use crate::machine::drives::Drives;
 use crate::machine::end::End;
 use crate::machine::overlay::Place;
+use crate::text::size::Size;
 
 /// A message and the suggested fix; neither if all went well.
 pub(super) fn describe(
@@ -15,11 +16,11 @@ pub(super) fn describe(
     drives: &Drives,
     max_write: Option<u64>,
 ) -> (Option<String>, Option<String>) {
-    match end {
-        End::PoweredOff | End::UserQuit => (None, None),
+    let (message, hint) = match end {
+        End::PoweredOff | End::UserQuit | End::Signalled(_) => return (None, None),
         End::Reset => (
-            Some("the guest asked for a reset (a reboot, or a crash of its CPU)".to_owned()),
-            Some("--reboot lets it start again".to_owned()),
+            "the guest asked for a reset (a reboot, or a crash of its CPU)".to_owned(),
+            Some("--reboot lets it start again"),
         ),
         End::Panicked => {
             let is_panic = |line: &&String| line.contains("Kernel panic - not syncing");
@@ -27,27 +28,30 @@ pub(super) fn describe(
                 Some(line) => format!("the guest's kernel panicked: {line}"),
                 None => "the guest panicked".to_owned(),
             };
-            (Some(message), None)
+            (message, None)
         }
         End::BootFailed { how } => (
-            Some(format!("the guest did not boot: {how}")),
-            Some("what its console tells of; a disk that it misses is given by --disk".to_owned()),
+            format!("the guest did not boot: {how}"),
+            Some("what its console tells of; a disk that it misses is given by --disk"),
         ),
         End::QemuDied { how, output } => {
             let mut message = format!("QEMU died: {how}");
             if !output.is_empty() {
                 message.push_str(&format!("\nQEMU said: {output}"));
             }
-            (Some(message), None)
+            (message, None)
         }
-        End::TimedOut { option, length } => (Some(timed_out(option, *length)), None),
+        End::TimedOut { option, length } => (timed_out(option, *length), None),
         End::WriteFailed {
             node,
             no_space,
             reason,
-        } => write_failed(node, *no_space, reason, drives, max_write),
-        End::Signalled(_) => (None, None),
-    }
+        } => {
+            let (message, hint) = write_failed(node, *no_space, reason, drives, max_write);
+            (message, Some(hint))
+        }
+    };
+    (Some(message), hint.map(str::to_owned))
 }
 
 fn timed_out(option: &str, length: Duration) -> String {
@@ -73,26 +77,20 @@ pub(super) fn failure(
     drives: &Drives,
     max_write: Option<u64>,
 ) -> Failure {
-    let (message, hint) = match end {
-        End::PoweredOff => (Some("the guest powered off".to_owned()), None),
-        End::Reset => (Some("the guest was reset".to_owned()), None),
-        End::UserQuit => (
-            Some("the machine was ended from its terminal".to_owned()),
-            None,
-        ),
-        other => describe(other, tail, drives, max_write),
+    let (described, hint) = describe(end, tail, drives, max_write);
+    let (mut message, hint) = match end {
+        End::PoweredOff => ("the guest powered off".to_owned(), None),
+        End::Reset => ("the guest was reset".to_owned(), None),
+        End::UserQuit => ("the machine was ended from its terminal".to_owned(), None),
+        other => (described.unwrap_or_else(|| other.as_str().to_owned()), hint),
     };
-    let mut message = message.unwrap_or_else(|| end.as_str().to_owned());
     let status = match end {
         End::PoweredOff => Status::GuestCrashed,
         other => other.status(),
     };
     if status == Status::GuestCrashed && !tail.is_empty() {
         message.push_str("\nits console said last:");
-        for line in tail {
-            message.push_str("\n  ");
-            message.push_str(line);
-        }
+        message.extend(tail.iter().map(|line| format!("\n  {line}")));
     }
     Failure {
         error: anyhow::Error::msg(message),
@@ -107,42 +105,37 @@ fn write_failed(
     reason: &str,
     drives: &Drives,
     max_write: Option<u64>,
-) -> (Option<String>, Option<String>) {
+) -> (String, &'static str) {
     // QEMU reports EFBIG only by strerror's text.
     if let (false, Some(limit)) = (no_space, max_write)
         && reason == "File too large"
     {
         return (
-            Some(format!(
-                "the guest wrote more to {node} than --max-write allows ({limit} bytes)"
-            )),
-            Some("a larger --max-write".to_owned()),
+            format!("the guest wrote more to {node} than --max-write allows ({limit} bytes)"),
+            "a larger --max-write",
         );
     }
-    match &drives.place {
-        Place::Memory => (
-            Some(format!(
-                "no memory was left for the overlay of {node}: {reason}"
-            )),
-            Some("--overlay disk".to_owned()),
-        ),
-        Place::Directory(scratch) => {
-            let free = scratch
-                .space()
-                .map(|space| format!(" ({} free)", crate::text::size::Size(space.free)))
-                .unwrap_or_default();
-            let directory = scratch.directory().display();
-            let what = if no_space {
-                "no space was left"
-            } else {
-                "a write failed"
-            };
-            (
-                Some(format!(
-                    "{what} for the overlay of {node} in {directory}{free}: {reason}"
-                )),
-                Some("--overlay-dir DIR, where there is room".to_owned()),
-            )
+    let scratch = match &drives.place {
+        Place::Directory(scratch) => scratch,
+        Place::Memory => {
+            return (
+                format!("no memory was left for the overlay of {node}: {reason}"),
+                "--overlay disk",
+            );
         }
-    }
+    };
+    let free = scratch.space().map(|space| Size(space.free));
+    let free = free.map(|free| format!(" ({free} free)"));
+    let what = match no_space {
+        true => "no space was left",
+        false => "a write failed",
+    };
+    (
+        format!(
+            "{what} for the overlay of {node} in {}{}: {reason}",
+            scratch.directory().display(),
+            free.unwrap_or_default(),
+        ),
+        "--overlay-dir DIR, where there is room",
+    )
 }

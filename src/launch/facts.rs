@@ -12,10 +12,9 @@ use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
 
 /// What is learnt of one VM.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Facts {
     pub accelerator: AcceleratorFacts,
-    /// QEMU's program.
     pub qemu: Option<PathBuf>,
     /// QEMU's version, from its greeting.
     pub qemu_version: Option<String>,
@@ -34,14 +33,8 @@ impl Facts {
     /// No facts yet; phases count from `started`.
     pub fn since(started: Instant) -> Self {
         Self {
-            accelerator: AcceleratorFacts::default(),
-            qemu: None,
-            qemu_version: None,
-            template: None,
             phases: Phases::since(started),
-            command: None,
-            overlays: Vec::new(),
-            layers: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -63,7 +56,6 @@ impl Facts {
 pub(crate) struct ImageFacts {
     pub image: PathBuf,
     pub accelerator: AcceleratorFacts,
-    /// QEMU's program.
     pub qemu: PathBuf,
     /// QEMU's version, from its greeting.
     pub qemu_version: Option<String>,
@@ -76,7 +68,6 @@ pub(crate) struct ImageFacts {
     pub layers: Vec<LayerFacts>,
 }
 
-/// The accelerator of a machine.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct AcceleratorFacts {
     /// What was asked for.
@@ -107,7 +98,6 @@ impl OverlayFacts {
     }
 }
 
-/// One layer's identity, before and after the machine ran.
 #[derive(Debug, Serialize)]
 pub(crate) struct LayerFacts {
     path: PathBuf,

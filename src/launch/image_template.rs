@@ -169,16 +169,6 @@ impl SnapshotBuilder for Builder<'_, '_> {
     }
 }
 
-impl Launch<'_> {
-    /// Why the machine did not boot.
-    pub fn failed(&self, interrupted: Interrupted) -> Failure {
-        match interrupted {
-            Interrupted::Failed(failure) => failure,
-            Interrupted::Ended { end, tail } => self.vm.failure(&end, &tail),
-        }
-    }
-}
-
 /// A file for the guest's memory, in the plan.
 fn new_memory(launch: &mut Launch<'_>) -> Result<File, Failure> {
     let memory = memory::new(launch.vm.plan.memory_mib).context("the guest's memory")?;

@@ -7,14 +7,13 @@ use crate::exit::Status;
 use crate::machine::end::End;
 use crate::session::qga;
 
-/// What came of a VM.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Nothing was started: QEMU's command line, ready for a shell.
     DryRun(String),
-    /// The command in the guest exited with this status.
-    CommandExited { status: Status },
-    /// The machine ended.
+    CommandExited {
+        status: Status,
+    },
     VmEnded {
         status: Status,
         end: End,

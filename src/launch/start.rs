@@ -64,6 +64,11 @@ impl Launch<'_> {
         }
     }
 
+    /// Why the machine did not boot, or its work was not done.
+    pub fn failed(&self, interrupted: Interrupted) -> Failure {
+        interrupted.into_failure(|end, tail| self.vm.failure(end, tail))
+    }
+
     /// Ends the machine at once: nothing in it is kept.
     pub async fn stop(&mut self, mut machine: Machine) -> Result<(), Failure> {
         self.progress.clear_status();

@@ -43,7 +43,6 @@ impl Frame {
         Ok(())
     }
 
-    /// The kind's number in the table.
     pub fn kind(&self) -> u8 {
         match self {
             Self::Hello(_) => HELLO,
@@ -105,18 +104,15 @@ pub fn put_data(out: &mut Vec<u8>, stream: StreamId, bytes: &[u8]) {
     }
 }
 
-/// Writes the end-of-file of a stream.
 pub fn put_end(out: &mut Vec<u8>, stream: StreamId) {
     header(out, 0, END, stream.0.get());
 }
 
-/// Writes a credit of `bytes`.
 pub fn put_credit(out: &mut Vec<u8>, stream: StreamId, bytes: u32) {
     header(out, 4, CREDIT, stream.0.get());
     out.extend_from_slice(&bytes.to_le_bytes());
 }
 
-/// Writes that a stream's reader wants no more.
 pub fn put_stop(out: &mut Vec<u8>, stream: StreamId) {
     header(out, 0, STOP, stream.0.get());
 }

@@ -54,9 +54,8 @@ impl Default for ReceiveWindow {
 impl ReceiveWindow {
     /// Records that `bytes` arrived. More than was credited is an error.
     pub fn received(&mut self, stream: StreamId, bytes: usize) -> Result<(), WireError> {
-        let left = u32::try_from(bytes)
-            .ok()
-            .and_then(|bytes| self.left.checked_sub(bytes));
+        let bytes = u32::try_from(bytes).ok();
+        let left = bytes.and_then(|bytes| self.left.checked_sub(bytes));
         self.left = left.ok_or(WireError::Overrun(stream))?;
         Ok(())
     }

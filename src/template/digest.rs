@@ -8,7 +8,6 @@ pub fn of(bytes: &[u8]) -> String {
     format!("{:032x}", xxh3_128(bytes))
 }
 
-/// The digest of something that comes in parts.
 #[derive(Default)]
 pub struct Digest(Xxh3);
 
@@ -19,7 +18,6 @@ impl Digest {
         self.0.update(bytes);
     }
 
-    /// As 32 hexadecimal digits.
     pub fn finish(&self) -> String {
         format!("{:032x}", self.0.digest128())
     }

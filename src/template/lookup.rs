@@ -10,13 +10,12 @@ use super::error::{BUSY_LIMIT, TemplateError};
 use super::key::Key;
 use super::restore::Template;
 use super::snapshot::Snapshot;
-use super::store::{BuildLock, Builder, Entry, Store, StoreError};
+use super::store::{Builder, Entry, Store, StoreError};
 use crate::session::SessionError;
 
 /// How often to check whether another process that builds the template is done.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Where a template belongs.
 #[derive(Debug)]
 pub(crate) struct TemplateSlot {
     pub store: Store,
@@ -77,15 +76,15 @@ async fn lookup(store: &Store, key: &Key) -> Result<Lookup, TemplateError> {
             return Ok(Lookup::Found(entry.into()));
         }
         match store.begin(key)? {
-            BuildLock::Acquired(builder) => {
+            Some(builder) => {
                 // It may have been published after it was not found.
                 return Ok(match find(store, key)? {
                     Some(entry) => Lookup::Found(entry.into()),
                     None => Lookup::MustBuild(builder),
                 });
             }
-            BuildLock::Busy if Instant::now() < deadline => tokio::time::sleep(POLL).await,
-            BuildLock::Busy => return Err(TemplateError::Busy),
+            None if Instant::now() < deadline => tokio::time::sleep(POLL).await,
+            None => return Err(TemplateError::Busy),
         }
     }
 }

@@ -4,10 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-/// A saved machine.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Its memory.
     pub memory: File,
     /// The state of everything else.
     pub state: Vec<u8>,
