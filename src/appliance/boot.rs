@@ -33,14 +33,12 @@ pub(crate) const DEFAULT_MEMORY_MIB: u64 = 1024;
 /// Where the appliance mounts roots of images.
 pub(crate) const ROOT: &str = "/sysroot";
 
-/// What an appliance is made of.
 #[derive(Clone, Debug)]
 pub struct ApplianceConfig {
     pub qemu: PathBuf,
     pub accelerator: Accelerator,
     pub memory_mib: u64,
     pub cpus: u32,
-    /// The kernel, with its modules.
     pub kernel: Kernel,
     /// Records when each step was over.
     pub phases: Phases,
@@ -69,18 +67,12 @@ pub enum BootError {
     Start(#[from] StartError),
     #[error(transparent)]
     Drive(#[from] DriveError),
-    /// The machine ended before its agent answered.
     #[error("the appliance ended before its agent answered: {}{}", end.as_str(), quoted(console))]
-    Ended {
-        end: End,
-        /// The console's last lines.
-        console: Vec<String>,
-    },
+    Ended { end: End, console: Vec<String> },
     #[error("the appliance's agent{}", quoted(console))]
     Agent {
         #[source]
         source: SessionError,
-        /// The console's last lines.
         console: Vec<String>,
     },
     #[error("watching the appliance")]

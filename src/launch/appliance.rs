@@ -8,6 +8,7 @@
 use std::future::Future;
 
 use super::spec::TemplateSpec;
+use super::start::RunningVm;
 use crate::appliance::boot::{self, ApplianceConfig, BootError, Storage};
 use crate::machine::Machine;
 use crate::machine::drives::Drives;
@@ -15,29 +16,18 @@ use crate::machine::overlay::Place;
 use crate::machine::phases::Phases;
 use crate::session::Session;
 use crate::template::key::Key;
-use crate::template::lookup::{SnapshotBuilder, TemplateSlot, get_or_build, mark_unusable};
+use crate::template::lookup::{SnapshotBuilder, TemplateSlot, get_or_build};
 use crate::template::restore::{Template, resume, start_restored};
 use crate::template::save::take_snapshot;
 use crate::template::snapshot::Snapshot;
 use crate::template::{Store, TemplateError, memory};
-
-/// An appliance with disks.
-#[derive(Debug)]
-pub(crate) struct RunningAppliance {
-    /// Dropped, it kills QEMU.
-    pub machine: Machine,
-    /// Its agent is process 1.
-    pub session: Session,
-    /// Held while the appliance runs, so that it is not removed. None if the appliance was booted.
-    pub template: Option<Template>,
-}
 
 /// Starts an appliance. One that was restored has this host's clock and new random numbers.
 pub(crate) async fn start(
     config: &ApplianceConfig,
     spec: &TemplateSpec,
     storage: &Storage<'_>,
-) -> Result<RunningAppliance, BootError> {
+) -> Result<RunningVm, BootError> {
     if spec.enabled {
         match restored(config, spec.max_bytes, storage).await {
             Ok(started) => return Ok(started),
@@ -52,34 +42,22 @@ pub(crate) async fn start(
         }
     }
     let (machine, session) = boot::boot(config, storage, None).await?;
-    Ok(RunningAppliance {
-        machine,
-        session,
-        template: None,
-    })
+    Ok(RunningVm::new(machine, session, None))
 }
 
 async fn restored(
     config: &ApplianceConfig,
     limit: u64,
     storage: &Storage<'_>,
-) -> Result<RunningAppliance, TemplateError> {
+) -> Result<RunningVm, TemplateError> {
     let (slot, template) = template(config, storage.disks.len(), limit).await?;
     config.phases.mark(match template {
         Template::Stored(_) => "template",
         Template::Fresh(_) => "built",
     });
-    match restore(config, &template, storage).await {
-        Ok((machine, session)) => Ok(RunningAppliance {
-            machine,
-            session,
-            template: Some(template),
-        }),
-        Err(error) => {
-            mark_unusable(&slot, template, &error);
-            Err(error)
-        }
-    }
+    let restored = restore(config, &template, storage).await;
+    let ((machine, session), template) = slot.settle(template, restored)?;
+    Ok(RunningVm::new(machine, session, Some(template)))
 }
 
 /// The template of the appliance with `disks` disks: from the store, else built.

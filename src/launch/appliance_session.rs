@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::appliance::{self, RunningAppliance};
+use super::appliance;
 use super::facts::{AcceleratorFacts, ImageFacts, LayerFacts, OverlayFacts};
 use super::failure::Failure;
 use super::progress::Progress;
 use super::spec::{ApplianceSpec, OverlaySpec, TemplateSpec};
+use super::start::RunningVm;
 use super::supervisor::{Interrupted, Supervisor};
 use super::{end_message, prepare};
 use crate::appliance::boot::{ApplianceConfig, Storage};
@@ -100,17 +101,17 @@ impl ApplianceSession {
         let started = supervisor.guard(appliance::start(&config, &spec.template, &storage));
         let started = started.await;
         progress.clear_status();
-        let RunningAppliance {
+        let RunningVm {
             mut machine,
             session,
             template,
+            ..
         } = started??;
         if spec.wants_facts {
             let directory = template.as_ref().and_then(Template::directory);
             facts.template = directory.map(PathBuf::from);
             facts.qemu_version = Some(machine.version().to_string());
-            let uses_kvm = machine.uses_kvm().await?;
-            facts.accelerator.used = Some(if uses_kvm { "kvm" } else { "tcg" });
+            facts.accelerator.record_used(&mut machine).await?;
         }
         Ok(Self {
             machine,

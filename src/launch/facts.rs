@@ -10,8 +10,8 @@ use crate::image::chain::Chain;
 use crate::linux::file_id::FileId;
 use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
+use crate::machine::{Machine, StartError};
 
-/// What is learnt of one VM.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Facts {
     pub accelerator: AcceleratorFacts,
@@ -70,7 +70,6 @@ pub(crate) struct ImageFacts {
 
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct AcceleratorFacts {
-    /// What was asked for.
     pub asked: &'static str,
     /// What the KVM check found; null if it was not made.
     pub kvm: Option<&'static str>,
@@ -78,7 +77,15 @@ pub(crate) struct AcceleratorFacts {
     pub used: Option<&'static str>,
 }
 
-/// What was written to one disk.
+impl AcceleratorFacts {
+    /// Asks QEMU what it uses. Whether that is KVM.
+    pub async fn record_used(&mut self, machine: &mut Machine) -> Result<bool, StartError> {
+        let uses_kvm = machine.uses_kvm().await?;
+        self.used = Some(if uses_kvm { "kvm" } else { "tcg" });
+        Ok(uses_kvm)
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub(crate) struct OverlayFacts {
     /// The disk's node name.

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 
-use super::appliance::{self, RunningAppliance};
+use super::appliance;
 use super::end_message;
 use super::failure::Failure;
 use super::spec::Via;
-use super::start::Launch;
+use super::start::{Launch, RunningVm};
 use super::supervisor::Interrupted;
 use crate::appliance::boot::{ApplianceConfig, DEFAULT_MEMORY_MIB, ROOT, Storage};
 use crate::exit::Status;
@@ -101,10 +101,11 @@ async fn in_appliance(launch: &mut Launch<'_>) -> Result<Injected, Failure> {
     };
     let supervisor = &mut launch.supervisor;
     let started = supervisor.guard(appliance::start(&config, &spec.template, &storage));
-    let RunningAppliance {
+    let RunningVm {
         mut machine,
         session,
         template: _in_use,
+        ..
     } = started.await??;
     let injecting = into_roots(&session, count, spec.agent.wait_for.stage());
     let injected = supervisor.run(&mut machine, injecting).await;

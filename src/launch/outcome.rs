@@ -20,7 +20,6 @@ pub(crate) enum Outcome {
         /// What the user should know, if it was no success.
         message: Option<String>,
         hint: Option<String>,
-        /// The console's last lines.
         tail: Vec<String>,
     },
 }

@@ -132,7 +132,6 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
     })
 }
 
-/// Where overlays go.
 pub(crate) fn place(spec: &OverlaySpec) -> Result<Place, Failure> {
     if spec.in_memory {
         return Ok(Place::Memory);

@@ -28,12 +28,7 @@ impl Launch<'_> {
         }
         let mut machine = self.boot(output).await?;
         match self.first_contact(&mut machine).await {
-            Ok(session) => Ok(Some(RunningVm {
-                machine,
-                session,
-                to_guest: None,
-                template: None,
-            })),
+            Ok(session) => Ok(Some(RunningVm::new(machine, session, None))),
             Err(interrupted) => {
                 let _ = self.stop(machine).await;
                 Err(interrupted)

@@ -55,7 +55,6 @@ pub(crate) enum Interrupted {
     /// The machine ended, or bivouac was told to end it.
     Ended {
         end: End,
-        /// The console's last lines.
         tail: Vec<String>,
     },
     Failed(Failure),

@@ -14,7 +14,6 @@ use crate::machine::console::Sinks;
 use crate::machine::plan::{Firmware, Network};
 use crate::session::random;
 use crate::template::TemplateError;
-use crate::template::lookup::mark_unusable;
 use crate::template::restore::{Template, resume, start_restored};
 
 impl Launch<'_> {
@@ -73,23 +72,13 @@ impl Launch<'_> {
             self.facts.phases.mark("ready");
             Ok((machine, session, to_guest))
         };
-        match self
-            .supervisor
-            .guard(cloning)
-            .await
-            .map_err(Failure::from)?
-        {
-            Ok((machine, session, to_guest)) => Ok(RunningVm {
-                machine,
-                session,
-                to_guest: Some(to_guest),
-                template: Some(template),
-            }),
-            Err(error) => {
-                mark_unusable(&slot, template, &error);
-                Err(NotRestored::Template(error))
-            }
-        }
+        let cloned = self.supervisor.guard(cloning).await;
+        let cloned = cloned.map_err(Failure::from)?;
+        let ((machine, session, to_guest), template) = slot.settle(template, cloned)?;
+        Ok(RunningVm {
+            to_guest: Some(to_guest),
+            ..RunningVm::new(machine, session, Some(template))
+        })
     }
 }
 

@@ -115,7 +115,6 @@ pub struct Content {
     pub usage: Option<Usage>,
 }
 
-/// How full a filesystem is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
     /// Bytes that the filesystem has for files.
@@ -186,7 +185,6 @@ pub struct Root {
     pub kind: Kind,
     /// The path of the btrfs subvolume; `None` is the default one.
     pub subvolume: Option<String>,
-    /// From os-release.
     pub os: System,
     /// What to mount, the root first, each after what it is mounted on.
     pub mounts: Vec<Mount>,
@@ -224,7 +222,6 @@ pub struct System {
     pub version: Option<String>,
 }
 
-/// One filesystem to mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// A device node in the guest; for a bind mount, a path below the root.

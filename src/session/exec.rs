@@ -128,7 +128,6 @@ impl Session {
     }
 }
 
-/// The end of a command whose program is missing or cannot be executed.
 fn not_executed(error: RemoteError) -> Result<ExecEnd, SessionError> {
     match error.step {
         ErrorStage::Find => Ok(ExecEnd::NotFound),

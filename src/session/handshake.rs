@@ -29,7 +29,6 @@ pub(super) async fn exchange(
     Ok((stream, decoder, agent))
 }
 
-/// What an agent says about itself.
 #[derive(Clone, Debug)]
 pub(super) struct Agent {
     /// Its program version, escaped.

@@ -84,7 +84,6 @@ impl PendingRequest {
     }
 }
 
-/// The type of the answer to a request.
 pub(super) trait Answer: Send + Sized + 'static {
     /// `None` for a response that belongs to another type of request.
     fn from_response(response: Response) -> Option<Self>;
@@ -93,7 +92,6 @@ pub(super) trait Answer: Send + Sized + 'static {
 /// The program of a command was executed; its process id.
 pub(super) struct Started(pub i32);
 pub(super) struct Opened;
-/// A file is open, and its stream with it.
 pub(super) struct OpenedFile(pub Stat);
 
 macro_rules! answers {

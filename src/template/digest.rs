@@ -12,7 +12,6 @@ pub fn of(bytes: &[u8]) -> String {
 pub struct Digest(Xxh3);
 
 impl Digest {
-    /// Adds bytes that stand at `place`.
     pub fn add(&mut self, place: u64, bytes: &[u8]) {
         self.0.update(&place.to_le_bytes());
         self.0.update(bytes);

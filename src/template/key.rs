@@ -43,7 +43,6 @@ pub struct Key {
     pub stage: Option<String>,
 }
 
-/// A file that a template was made with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputFile {
     pub path: PathBuf,

@@ -120,21 +120,37 @@ fn publish(slot: &TemplateSlot, builder: Builder, snapshot: &Snapshot) {
     }
 }
 
-/// Takes a template out of use that was not restored, if the template is at fault.
-pub(crate) fn mark_unusable(slot: &TemplateSlot, template: Template, error: &TemplateError) {
-    let Template::Stored(entry) = template else {
-        return;
-    };
-    match error {
-        TemplateError::Snapshot(why) => slot.store.mark_unusable(&entry, &why.to_string()),
-        // What was asked of this clone alone, such as a name that it cannot write down.
-        TemplateError::Agent(SessionError::Refused(_)) => {}
-        TemplateError::Agent(why) => slot.store.mark_unusable(&entry, &why.to_string()),
-        TemplateError::Damaged(_) => {
-            drop(entry);
-            // Else the next start finds it damaged again.
-            let _ = slot.store.remove(&slot.key.name());
+impl TemplateSlot {
+    /// What came of restoring `template`. If that failed and the template is at fault, takes it out
+    /// of use.
+    pub fn settle<T>(
+        &self,
+        template: Template,
+        restored: Result<T, TemplateError>,
+    ) -> Result<(T, Template), TemplateError> {
+        match restored {
+            Ok(restored) => Ok((restored, template)),
+            Err(error) => {
+                if let Template::Stored(entry) = template {
+                    self.take_out(*entry, &error);
+                }
+                Err(error)
+            }
         }
-        _ => {}
+    }
+
+    fn take_out(&self, entry: Entry, error: &TemplateError) {
+        match error {
+            // What was asked of this clone alone, such as a name that it cannot write down.
+            TemplateError::Agent(SessionError::Refused(_)) => {}
+            TemplateError::Snapshot(why) => self.store.mark_unusable(&entry, &why.to_string()),
+            TemplateError::Agent(why) => self.store.mark_unusable(&entry, &why.to_string()),
+            TemplateError::Damaged(_) => {
+                drop(entry);
+                // Else the next start finds it damaged again.
+                let _ = self.store.remove(&self.key.name());
+            }
+            _ => {}
+        }
     }
 }

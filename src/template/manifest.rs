@@ -14,7 +14,6 @@ const VERSION: &str = "3";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// What it was made from.
     pub key: Key,
     /// QEMU's machine type with its version, such as `pc-q35-7.2`.
     pub machine: String,

@@ -24,7 +24,6 @@ use crate::session::Session;
 /// How long a restored agent may take to answer: 30 ms on an idle host.
 const RESUME_LIMIT: Duration = Duration::from_secs(60);
 
-/// A saved machine.
 #[derive(Debug)]
 pub(crate) enum Template {
     /// From the store, which keeps it while this value exists.

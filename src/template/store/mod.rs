@@ -29,7 +29,6 @@ const LOCK: &str = "lock";
 const MANIFEST: &str = "manifest";
 const MEMORY: &str = "memory";
 const STATE: &str = "state";
-/// An overlay of the machine's, by the number of its disk.
 fn overlay_name(index: usize) -> String {
     format!("overlay-{index}")
 }
@@ -96,7 +95,6 @@ pub struct Store {
 /// A template in use, which is not removed.
 #[derive(Debug)]
 pub struct Entry {
-    /// What it says of itself.
     pub manifest: Manifest,
     /// Its memory, opened as this version of QEMU needs it; not yet compared with its digest.
     pub memory: File,
@@ -118,7 +116,6 @@ pub struct EntryInfo {
     pub bytes: u64,
     /// When it was used last, in seconds since 1970.
     pub used: u64,
-    /// Whether some machine uses it now.
     pub in_use: bool,
 }
 
@@ -320,7 +317,6 @@ impl Store {
     }
 }
 
-/// What a directory's files take on their filesystem.
 fn allocated(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let sizes = entries.filter_map(|entry| entry.metadata().ok());
