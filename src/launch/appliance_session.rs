@@ -13,7 +13,7 @@ use super::progress::Progress;
 use super::spec::{ApplianceSpec, OverlaySpec, TemplateSpec};
 use super::start::RunningVm;
 use super::supervisor::{Interrupted, Supervisor};
-use super::{end_message, prepare};
+use super::{outcome, prepare};
 use crate::appliance::boot::{ApplianceConfig, Storage};
 use crate::host::{kernel, qemu};
 use crate::image::chain::{self, Request};
@@ -40,7 +40,6 @@ pub(crate) struct InspectionSpec {
     pub wants_facts: bool,
 }
 
-/// An appliance that has an image's disk.
 #[derive(Debug)]
 pub(crate) struct ApplianceSession {
     pub machine: Machine,
@@ -125,7 +124,6 @@ impl ApplianceSession {
         })
     }
 
-    /// Finds out what is on the disk.
     pub async fn survey(&mut self) -> Result<Survey, Failure> {
         let session = self.session.clone();
         let disks = self.drives.overlays().len();
@@ -156,7 +154,6 @@ impl ApplianceSession {
         self.facts.phases.clone()
     }
 
-    /// Does some work with the appliance, unless that is interrupted.
     pub async fn work<T>(
         &mut self,
         work: impl Future<Output = Result<T, Failure>>,
@@ -167,7 +164,7 @@ impl ApplianceSession {
 
     pub fn failed(&self, interrupted: Interrupted) -> Failure {
         interrupted
-            .into_failure(|end, tail| end_message::failure(end, tail, &self.drives, self.max_write))
+            .into_failure(|end, tail| outcome::failure(end, tail, &self.drives, self.max_write))
     }
 
     /// Ends the appliance at once: nothing in it is kept. Returns what was learnt.

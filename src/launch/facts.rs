@@ -1,6 +1,6 @@
 //! What is learnt of a machine while it is started and runs, in the form of the JSON reports.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -41,11 +41,10 @@ impl Facts {
     /// Compares the layers with what they were, and measures the overlays.
     pub fn record_end(&mut self, drives: &Drives) {
         LayerFacts::record_end(&mut self.layers, drives.chains());
-        for path in self.layers.iter().filter_map(LayerFacts::changed) {
-            tracing::warn!(
-                "{} was changed by another process during the run",
-                path.display()
-            );
+        let changed = |layer: &&LayerFacts| layer.unchanged == Some(false);
+        for layer in self.layers.iter().filter(changed) {
+            let path = layer.path.display();
+            tracing::warn!("{path} was changed by another process during the run");
         }
         self.overlays = OverlayFacts::of(drives);
     }
@@ -137,10 +136,5 @@ impl LayerFacts {
             facts.after = layer.identity_now().ok();
             facts.unchanged = facts.after.as_ref().map(|after| *after == facts.before);
         }
-    }
-
-    /// Its path, if it was changed meanwhile.
-    fn changed(&self) -> Option<&Path> {
-        (self.unchanged == Some(false)).then_some(self.path.as_path())
     }
 }

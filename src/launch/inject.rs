@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 
 use super::appliance;
-use super::end_message;
 use super::failure::Failure;
+use super::outcome;
 use super::spec::Via;
 use super::start::{Launch, RunningVm};
 use super::supervisor::Interrupted;
@@ -89,7 +89,7 @@ async fn in_appliance(launch: &mut Launch<'_>) -> Result<Injected, Failure> {
     };
     let count = storage.disks.len();
     let ended = |end: &End, tail: &[String]| {
-        let failure = end_message::failure(end, tail, &vm.drives, vm.max_write);
+        let failure = outcome::failure(end, tail, &vm.drives, vm.max_write);
         match failure.status {
             // It is not the user's guest that crashed.
             Status::GuestCrashed => Failure {

@@ -35,7 +35,6 @@ pub(crate) mod accelerator;
 pub(crate) mod appliance;
 pub(crate) mod appliance_session;
 mod devices;
-mod end_message;
 pub(crate) mod facts;
 pub(crate) mod failure;
 pub(crate) mod image_template;

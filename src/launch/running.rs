@@ -69,10 +69,7 @@ impl AgentSpec {
         }
         Ok(Some(CloneIdentity {
             hostname: self.hostname.clone(),
-            machine_id: match self.new_machine_id {
-                true => Some(machine_id(random()?)),
-                false => None,
-            },
+            machine_id: (self.new_machine_id.then(random).transpose()?).map(machine_id),
             hardware_address: None,
         }))
     }

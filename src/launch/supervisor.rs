@@ -8,9 +8,9 @@ use anyhow::Context;
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep_until};
 
-use super::end_message;
 use super::failure::Failure;
 use super::keyboard::Keyboard;
+use super::outcome;
 use super::signals::Signals;
 use crate::exit::Status;
 use crate::machine::console::ConsoleEvent;
@@ -93,7 +93,7 @@ pub(crate) struct Stopped(pub End);
 
 impl From<Stopped> for Failure {
     fn from(Stopped(end): Stopped) -> Self {
-        end_message::stopped(&end)
+        outcome::stopped(&end)
     }
 }
 

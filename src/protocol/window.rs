@@ -26,13 +26,10 @@ impl SendWindow {
 
     /// Adds a credit. More than the window has room for is an error: the reader never had it.
     pub fn credited(&mut self, stream: StreamId, credit: u32) -> Result<(), WireError> {
-        match self.0.checked_add(credit) {
-            Some(sum) if sum <= WINDOW && credit > 0 => {
-                self.0 = sum;
-                Ok(())
-            }
-            _ => Err(WireError::Credit { stream, credit }),
-        }
+        let sum = self.0.checked_add(credit);
+        let sum = sum.filter(|sum| *sum <= WINDOW && credit > 0);
+        self.0 = sum.ok_or(WireError::Credit { stream, credit })?;
+        Ok(())
     }
 }
 

@@ -183,7 +183,8 @@ impl Actor {
             return Err(WireError::OutOfOrder(what));
         };
         let succeeded = reply.result.is_ok();
-        let (is_wanted, attached) = pending.complete(reply.result)?;
+        let attached = pending.attached;
+        let is_wanted = (pending.complete)(reply.result)?;
         if !succeeded {
             return Ok(());
         }

@@ -26,14 +26,16 @@ pub(super) enum ActorCommand {
     Stop(StreamId),
 }
 
-/// Passes the answer on, and returns whether the caller still waits for it.
-type Complete = dyn FnOnce(Result<Response, RemoteError>) -> Result<bool, WireError> + Send;
+/// Passes the answer on, and returns whether the caller still waits for it. A response of the wrong
+/// type is an error.
+pub(super) type Complete =
+    dyn FnOnce(Result<Response, RemoteError>) -> Result<bool, WireError> + Send;
 
 pub(super) struct PendingRequest {
     pub id: u64,
     pub frame: Vec<u8>,
-    attached: Attached,
-    complete: Box<Complete>,
+    pub attached: Attached,
+    pub complete: Box<Complete>,
 }
 
 /// What begins to exist when a request succeeds.
@@ -72,15 +74,6 @@ impl PendingRequest {
             complete: Box::new(complete),
         };
         Ok((pending, receiver))
-    }
-
-    /// Passes the answer on. Returns whether the caller still waited for it, and what is attached
-    /// to the request. A response of the wrong type is an error.
-    pub(super) fn complete(
-        self,
-        result: Result<Response, RemoteError>,
-    ) -> Result<(bool, Attached), WireError> {
-        Ok(((self.complete)(result)?, self.attached))
     }
 }
 
