@@ -87,7 +87,6 @@ impl AcceleratorFacts {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct OverlayFacts {
-    /// The disk's node name.
     disk: String,
     /// Bytes that the overlay took at the end.
     bytes: u64,

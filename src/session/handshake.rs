@@ -31,7 +31,6 @@ pub(super) async fn exchange(
 
 #[derive(Clone, Debug)]
 pub(super) struct Agent {
-    /// Its program version, escaped.
     pub program: String,
     pub is_emergency: bool,
 }

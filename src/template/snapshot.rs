@@ -9,7 +9,6 @@ pub struct Snapshot {
     pub memory: File,
     /// The state of everything else.
     pub state: Vec<u8>,
-    /// QEMU's machine type, with its version.
     pub machine: String,
     /// QEMU's version: major, minor, micro.
     pub qemu: (u64, u64, u64),
