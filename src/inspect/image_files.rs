@@ -71,7 +71,7 @@ impl<'a> ImageFiles<'a> {
 
     /// The first bytes of a file, links followed.
     pub async fn bytes(&self, path: &str, most: u64) -> Result<Option<Vec<u8>>, SessionError> {
-        self.there(self.session.read_all(self.at(path), most).await)
+        self.there(self.session.read_from(self.at(path), 0, most).await)
     }
 
     /// The last bytes of a file of records, from the start of a record on.

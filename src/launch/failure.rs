@@ -128,20 +128,18 @@ impl From<BootError> for Failure {
 
 impl From<SessionError> for Failure {
     fn from(error: SessionError) -> Self {
-        let status = match error {
-            SessionError::Refused(_) | SessionError::Over => Status::Failed,
-            _ => Status::GuestCrashed,
-        };
-        Self::with_status(error, status)
+        match error {
+            SessionError::Refused(_) | SessionError::Over => anyhow::Error::from(error).into(),
+            _ => Self::with_status(error, Status::GuestCrashed),
+        }
     }
 }
 
 impl From<QgaError> for Failure {
     fn from(error: QgaError) -> Self {
-        let status = match error {
-            QgaError::Refused(_) => Status::Failed,
-            _ => Status::GuestCrashed,
-        };
-        Self::with_status(error, status)
+        match error {
+            QgaError::Refused(_) => anyhow::Error::from(error).into(),
+            _ => Self::with_status(error, Status::GuestCrashed),
+        }
     }
 }

@@ -7,22 +7,24 @@ use std::path::PathBuf;
 use anyhow::Context;
 use tokio::sync::mpsc;
 
-use super::drives::{place, resolve};
 use super::facts::{Facts, LayerFacts};
 use super::failure::Failure;
-use super::spec::{FirmwareSpec, Purpose, StartMode, VmSpec};
+use super::spec::{FirmwareSpec, OverlaySpec, Purpose, StartMode, VmSpec};
 use super::{accelerator, devices};
+use crate::appliance::boot;
+use crate::host::scratch::Scratch;
 use crate::host::{firmware, qemu};
 use crate::image::Format;
-use crate::image::chain::Request;
+use crate::image::chain::{self, Chain, Request};
 use crate::machine::args::argv;
 use crate::machine::console::Sinks;
 use crate::machine::drives::Drives;
+use crate::machine::overlay::Place;
 use crate::machine::plan::{
     AGENT_PORT, Accelerator, AgentPort, ChildFd, Disk, Firmware, Layer, Plan,
 };
 use crate::machine::{Channels, HeldResources};
-use crate::text::escape::shell_line;
+use crate::text::escape::{Quoted, shell_line};
 
 /// Stands for a descriptor that is not open yet.
 const NOT_OPEN: ChildFd = ChildFd(-1);
@@ -31,7 +33,6 @@ const NOT_OPEN: ChildFd = ChildFd(-1);
 #[derive(Debug)]
 pub(crate) struct PreparedVm {
     pub plan: Plan,
-    /// Images and overlays.
     pub drives: Drives,
     /// How many bytes QEMU may write to one file.
     pub max_write: Option<u64>,
@@ -67,13 +68,7 @@ impl PreparedVm {
 
     /// Opens the channels for the next start.
     pub fn connect(&mut self) -> std::io::Result<Channels> {
-        let channels = Channels::new(self.plan.agent.is_some())?;
-        self.plan.qmp = channels.qmp_fd();
-        self.plan.console = channels.console_fd();
-        if let (Some(port), Some(connected)) = (&mut self.plan.agent, channels.agent_fd()) {
-            port.fd = connected.fd;
-        }
-        Ok(channels)
+        boot::open_channels(&mut self.plan)
     }
 
     /// QEMU's command line, quoted for a shell.
@@ -137,7 +132,28 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
     })
 }
 
-/// Opens the image and the further disks: disks and CD-ROMs.
+pub(crate) fn place(spec: &OverlaySpec) -> Result<Place, Failure> {
+    if spec.in_memory {
+        return Ok(Place::Memory);
+    }
+    let scratch = Scratch::choose(spec.directory.as_deref())?;
+    if let Some(warning) = scratch.warning() {
+        tracing::warn!("{warning}");
+    }
+    Ok(Place::Directory(scratch))
+}
+
+/// Opens an image and its layers, and prints warnings about them.
+pub(crate) fn resolve(request: &Request) -> Result<Chain, Failure> {
+    let chain = chain::resolve(request)?;
+    for layer in chain.layers() {
+        for warning in layer.warnings() {
+            tracing::warn!("{}: {warning}", Quoted(layer.path()));
+        }
+    }
+    Ok(chain)
+}
+
 fn open_disks(spec: &VmSpec, drives: &mut Drives) -> Result<(Vec<Disk>, Vec<Layer>), Failure> {
     let (mut disks, mut cdroms) = (Vec::new(), Vec::new());
     if let Some(image) = &spec.image {
@@ -186,7 +202,6 @@ fn open_firmware(
     })
 }
 
-/// An image of a known format.
 fn of_format(image: PathBuf, format: Format) -> Request {
     Request {
         image,

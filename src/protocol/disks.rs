@@ -12,7 +12,6 @@ pub const MODULES: &str = "/modules";
 /// `base` is for devices; a filesystem's set is named after its kind.
 pub const MODULES_LIST: &str = "/modules/list";
 
-/// Everything that was found on the disks of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survey {
     /// In the kernel's order.
@@ -42,9 +41,7 @@ impl Survey {
     }
 }
 
-/// A disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "fields whose names say it all")]
 pub struct Disk {
     /// Device node in the guest, such as `/dev/vda`.
     pub device: String,
@@ -53,32 +50,25 @@ pub struct Disk {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
     pub table: Option<Table>,
-    /// What is on the unpartitioned disk.
     pub content: Option<Content>,
     pub partitions: Vec<Partition>,
 }
 
-/// A partition table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
-    #[allow(missing_docs, reason = "the type says it")]
     pub kind: TableKind,
     /// The disk's GUID, or the eight hexadecimal digits of an MBR.
     pub id: String,
 }
 
-/// The format of a partition table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the names say it")]
 pub enum TableKind {
     Gpt,
     Mbr,
 }
 
-/// A partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "fields whose names say it all")]
 pub struct Partition {
     /// From 1.
     pub number: u32,
@@ -99,13 +89,11 @@ pub struct Partition {
 
 /// A block device that the agent assembled from others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "fields whose names say it all")]
 pub struct Volume {
     /// Device node in the guest, such as `/dev/mapper/vg-root`.
     pub device: String,
     /// The LVM volume group, or `md` for an array.
     pub group: String,
-    /// The name within the group.
     pub name: String,
     pub bytes: u64,
     /// Why it could not be assembled; the node does not exist then.
@@ -116,7 +104,6 @@ pub struct Volume {
 /// What a superblock says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
-    #[allow(missing_docs, reason = "the type says it")]
     #[serde(rename = "type")]
     pub kind: Kind,
     /// As in `UUID=`.
@@ -128,7 +115,6 @@ pub struct Content {
     pub usage: Option<Usage>,
 }
 
-/// How full a filesystem is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
     /// Bytes that the filesystem has for files.
@@ -137,14 +123,11 @@ pub struct Usage {
     pub used: Option<u64>,
     /// Bytes that an ordinary user can still write.
     pub available: Option<u64>,
-    /// Why it could not be mounted.
     pub error: Option<String>,
 }
 
-/// What can be on a block device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "each is the name of a filesystem")]
 pub enum Kind {
     Ext2,
     Ext3,
@@ -169,7 +152,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The name to show.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ext2 => "ext2",
@@ -192,22 +174,17 @@ impl Kind {
         }
     }
 
-    /// Whether it can be mounted, given the driver.
     pub fn is_filesystem(self) -> bool {
         !matches!(self, Self::Swap | Self::Luks | Self::Lvm | Self::Md)
     }
 }
 
-/// A root filesystem of an operating system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {
-    /// The device node that it is on.
     pub device: String,
-    /// Its filesystem.
     pub kind: Kind,
     /// The path of the btrfs subvolume; `None` is the default one.
     pub subvolume: Option<String>,
-    /// From os-release.
     pub os: System,
     /// What to mount, the root first, each after what it is mounted on.
     pub mounts: Vec<Mount>,
@@ -245,7 +222,6 @@ pub struct System {
     pub version: Option<String>,
 }
 
-/// One filesystem to mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// A device node in the guest; for a bind mount, a path below the root.

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::escape::printable;
 
-/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteError {
     /// The part of the request that failed.
@@ -17,25 +16,20 @@ pub struct RemoteError {
     pub text: String,
 }
 
-/// The part of a request that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorStage {
     /// The request itself is invalid.
     Request,
-    /// The root directory.
     Root,
     /// A user or group is unknown, or may not be switched to.
     User,
-    /// The working directory.
     Workdir,
-    /// The program was not found.
     Find,
     /// The program was found and could not be executed.
     Invoke,
     /// A process, pipe or terminal.
     Process,
-    /// A file.
     File,
     /// The tar stream is malformed.
     Tar,

@@ -11,7 +11,6 @@ use super::{ByteString, Command, StreamId, TarOptions, WindowSize};
 pub struct Request {
     /// Unique within a conversation.
     pub id: u64,
-    /// What to do.
     pub op: Operation,
 }
 
@@ -19,7 +18,6 @@ pub struct Request {
 /// one it is `Done`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "fields whose names say it all")]
 pub enum Operation {
     /// Start a command: `Started`, and later the notice `Ended`.
     Exec {

@@ -66,7 +66,7 @@ impl<'a> Lister<'a> {
             let read = |path: &'static str| async move {
                 // Without the file there are numbers only.
                 let at = place(root, path.as_bytes());
-                session.read_all(at, ACCOUNTS).await.unwrap_or_default()
+                session.read_from(at, 0, ACCOUNTS).await.unwrap_or_default()
             };
             names = AccountNames::parse(&read("/etc/passwd").await, &read("/etc/group").await);
         }
