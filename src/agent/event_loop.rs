@@ -25,11 +25,9 @@ const GONE: PollFlags = PollFlags::POLLERR
     .union(PollFlags::POLLHUP)
     .union(PollFlags::POLLNVAL);
 
-/// A connection with a host.
 #[derive(Debug)]
 struct Connection {
     port: Port,
-    /// Whether the host has sent a hello.
     greeted: bool,
     requests: Requests,
 }
@@ -80,7 +78,6 @@ pub(crate) fn serve(port: Port) -> io::Result<()> {
     }
 }
 
-/// What a polled descriptor belongs to.
 enum Source {
     Port,
     Children,
@@ -89,7 +86,6 @@ enum Source {
     Output(StreamId),
 }
 
-/// What can be read or written.
 #[derive(Debug, Default)]
 struct Ready {
     port: bool,

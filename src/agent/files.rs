@@ -9,7 +9,7 @@ use nix::sys::stat::{FileStat, fstat, fstatat, major, minor};
 use nix::sys::statfs::fstatfs;
 use nix::sys::statvfs::fstatvfs;
 
-use super::root::open_at;
+use super::root::{failed, open_at};
 use crate::protocol::{
     ByteString, Entry, ErrorStage, FileKind, FileSystem, PathAt, RemoteError, Response, Stat,
 };
@@ -37,16 +37,10 @@ pub(crate) fn stat_fs(at: &PathAt) -> Result<Response, RemoteError> {
     filesystem(&file).map_err(|errno| failed(at, errno))
 }
 
-/// The properties of an open file, which `at` names.
 pub(crate) fn stat_of(file: impl AsFd, at: &PathAt) -> Result<Stat, RemoteError> {
     fstat(file)
         .map(|stat| from_system(&stat))
         .map_err(|errno| failed(at, errno))
-}
-
-/// The error for the file that `at` names.
-pub(crate) fn failed(at: &PathAt, errno: Errno) -> RemoteError {
-    RemoteError::of(ErrorStage::File, at.path.as_path().display(), errno as i32)
 }
 
 fn filesystem(file: impl AsFd) -> Result<Response, Errno> {
@@ -67,9 +61,7 @@ fn filesystem(file: impl AsFd) -> Result<Response, Errno> {
 pub(crate) fn entry(directory: impl AsFd, name: &std::ffi::CStr, path: ByteString) -> Entry {
     let mut entry = Entry {
         path,
-        stat: None,
-        link: None,
-        error: None,
+        ..Entry::default()
     };
     match fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(stat) => {
@@ -79,7 +71,7 @@ pub(crate) fn entry(directory: impl AsFd, name: &std::ffi::CStr, path: ByteStrin
             }
             entry.stat = Some(stat);
         }
-        Err(errno) => entry.error = Some(RemoteError::of(ErrorStage::File, "stat", errno as i32)),
+        Err(errno) => entry.error = Some(RemoteError::of(ErrorStage::File, "stat", errno)),
     }
     entry
 }

@@ -9,7 +9,6 @@
 //! The agent must not panic: as process 1 its end would be a kernel panic.
 
 pub mod block;
-mod clock;
 mod clone_identity;
 mod cmdline;
 mod event_loop;
@@ -90,7 +89,6 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Opens the channel to the host.
 fn open(args: impl Iterator<Item = OsString>) -> io::Result<Port> {
     let args: Vec<OsString> = args.collect();
     let mut after = args.iter().skip_while(|arg| *arg != "--fd").skip(1);

@@ -66,7 +66,6 @@ fn device() -> Option<String> {
     })
 }
 
-/// The state of the host's end.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HostEnd {
     Open,
@@ -113,12 +112,10 @@ impl Port {
         self.file.as_fd()
     }
 
-    /// Whether there is something to be written.
     pub(crate) fn has_output(&self) -> bool {
         self.written < self.out.len()
     }
 
-    /// Whether the write buffer has room.
     pub(crate) fn has_room(&self) -> bool {
         self.out.len() - self.written < FULL
     }
@@ -209,7 +206,6 @@ impl Port {
         let _ = put_control(&mut self.out, &instead);
     }
 
-    /// Answers a request.
     pub(crate) fn reply(&mut self, id: u64, result: Result<Response, RemoteError>) {
         self.send(&AgentMessage::Reply(Reply { id, result }));
     }

@@ -142,7 +142,6 @@ impl Output {
         }
     }
 
-    /// Whether it may be read now.
     pub(crate) fn is_wanted(&self) -> bool {
         self.open && !self.drained && self.window.left() > 0
     }

@@ -13,10 +13,8 @@ use super::process::Spawned;
 use super::streams::{Input, Output};
 use crate::protocol::{AgentMessage, ErrorStage, ExecEnd, Notice, RemoteError, Response, StreamId};
 
-/// Limit on the number of processes.
 const MAX_TASKS: usize = 100;
 
-/// A command or a worker.
 #[derive(Debug)]
 pub(crate) struct Task {
     /// The process, and its process group.
@@ -29,7 +27,6 @@ pub(crate) struct Task {
     is_worker: bool,
     /// The input of a `TarIn`.
     input: Option<StreamId>,
-    /// Whether the request is answered.
     answered: bool,
     /// How a worker ended.
     result: Option<Result<u64, RemoteError>>,
@@ -93,7 +90,6 @@ impl Tasks {
         *self = Self::default();
     }
 
-    /// The status pipes that are open.
     pub(crate) fn statuses(&self) -> impl Iterator<Item = (u64, &File)> {
         let tasks = self.tasks.iter();
         tasks.filter_map(|(id, task)| Some((*id, task.status.as_ref()?)))
@@ -104,7 +100,7 @@ impl Tasks {
         let found = self.tasks.get(&exec);
         found
             .filter(|task| !task.is_worker && task.answered)
-            .ok_or_else(|| RemoteError::of(ErrorStage::Process, "the command", Errno::ESRCH as i32))
+            .ok_or_else(|| RemoteError::of(ErrorStage::Process, "the command", Errno::ESRCH))
     }
 
     /// Reads what a process reports about itself.

@@ -49,7 +49,7 @@ pub(super) fn set_attributes(
     for (key, value) in member.attributes.iter().filter(|(key, _)| wanted(key)) {
         let key = CString::new(key.clone()).map_err(|_| Errno::EINVAL)?;
         let set = crate::sys::set_attribute_by_number(&path, &key, value);
-        set.map_err(|error| errno_of(&error))?;
+        set.map_err(errno_of)?;
     }
     Ok(())
 }

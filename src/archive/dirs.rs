@@ -14,7 +14,6 @@ pub(super) const MOST: usize = 64 << 20;
 /// How many bytes one of them takes besides its path.
 const EACH: usize = 64;
 
-/// What is set late.
 pub(super) struct Deferred {
     pub(super) owner: (Uid, Gid),
     pub(super) mode: Mode,

@@ -10,7 +10,6 @@ use nix::sys::stat::{Mode, mkdirat};
 /// The flags for a directory in which files are created.
 pub(super) const PLACE: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
 
-/// A directory below which a stream is unpacked.
 pub trait TargetDir {
     /// Opens a directory below it; the empty path is the directory itself.
     fn open(&self, below: &Path, flags: OFlag) -> Result<OwnedFd, Errno>;

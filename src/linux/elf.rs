@@ -13,10 +13,8 @@ const PROGRAM_HEADER: usize = 56;
 pub const PT_LOAD: u32 = 1;
 /// A segment that names the program's interpreter: the program is linked dynamically.
 pub const PT_INTERP: u32 = 3;
-/// A segment of notes.
 pub const PT_NOTE: u32 = 4;
 
-/// What a program runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
     /// 64-bit (EI_CLASS).
@@ -65,12 +63,9 @@ impl Header {
     }
 }
 
-/// A program header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Its type, such as [`PT_LOAD`].
     pub kind: u32,
-    /// Where it is in the file.
     pub offset: u64,
     /// How many bytes it is in the file.
     pub size: u64,

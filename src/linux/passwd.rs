@@ -9,7 +9,6 @@
 pub struct User<'a> {
     /// The login name, not empty.
     pub name: &'a [u8],
-    /// The user's number.
     pub uid: u32,
     /// The number of the primary group.
     pub gid: u32,
@@ -24,7 +23,6 @@ pub struct User<'a> {
 pub struct Group<'a> {
     /// The name, not empty.
     pub name: &'a [u8],
-    /// The group's number.
     pub gid: u32,
     members: &'a [u8],
 }

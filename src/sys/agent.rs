@@ -69,7 +69,6 @@ pub fn window_size(terminal: impl AsFd) -> io::Result<(u16, u16)> {
     }
 }
 
-/// Brings the loopback interface up.
 pub fn loopback_up() -> io::Result<()> {
     let socket = nix::sys::socket::socket(
         nix::sys::socket::AddressFamily::Inet,

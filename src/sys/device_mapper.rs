@@ -10,7 +10,6 @@ use nix::libc;
 pub enum MapperCommand {
     /// Create a device without a table.
     Create = 3,
-    /// Remove a device.
     Remove = 4,
     /// Suspend a device, or resume it with the table that was loaded.
     Suspend = 6,

@@ -13,7 +13,6 @@ const MAX_GPT_ENTRIES: u64 = 1024;
 /// Limit on logical partitions; the kernel handles 256 partitions of a disk.
 const MAX_LOGICAL: usize = 256;
 
-/// What a table says of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionEntry {
     /// The type: a GUID, or a number such as `0x83`.
@@ -67,7 +66,6 @@ fn gpt(disk: &dyn ReadAt, sector: u64) -> Option<Found> {
     Some((table, found))
 }
 
-/// Types of extended partitions.
 const EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];
 
 fn mbr(disk: &dyn ReadAt, sector: u64) -> Option<Found> {
@@ -105,7 +103,6 @@ fn mbr(disk: &dyn ReadAt, sector: u64) -> Option<Found> {
     Some((table, found))
 }
 
-/// The four records of a boot sector.
 fn records(block: &[u8]) -> Option<Vec<&[u8]>> {
     (block.has(510, &[0x55, 0xaa])).then(|| block[446..510].chunks_exact(16).collect())
 }

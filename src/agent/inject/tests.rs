@@ -93,10 +93,7 @@ fn systemd_gets_a_unit_that_every_boot_target_wants() {
     assert!(!dir.path().join(homed).exists());
     let early = tree(&[("usr/lib/systemd/systemd", "")]);
     injected(early.path(), Stage::Basic).unwrap();
-    let unit = early
-        .path()
-        .join("etc/systemd/system/bivouac-agent.service");
-    let unit = fs::read_to_string(unit).unwrap();
+    let unit = read(&early, "etc/systemd/system/bivouac-agent.service");
     assert!(
         unit.contains("\nAfter=sysinit.target rescue.target basic.target\n"),
         "{unit}"

@@ -46,14 +46,7 @@ const NOT_DISKS: [&str; 8] = ["loop", "ram", "zram", "dm-", "md", "fd", "nbd", "
 
 /// Every disk with its partitions, in the order in which the disks were attached.
 pub(crate) fn disks() -> Vec<(BlockDevice, Vec<BlockDevice>)> {
-    disks_in(Path::new(BLOCK))
-}
-
-fn is_disk(name: &str) -> bool {
-    !NOT_DISKS.iter().any(|other| name.starts_with(other))
-}
-
-fn disks_in(directory: &Path) -> Vec<(BlockDevice, Vec<BlockDevice>)> {
+    let directory = Path::new(BLOCK);
     let mut found: Vec<_> = names(directory)
         .into_iter()
         .filter(|name| is_disk(name))
@@ -82,6 +75,10 @@ fn disks_in(directory: &Path) -> Vec<(BlockDevice, Vec<BlockDevice>)> {
         )
     });
     found
+}
+
+fn is_disk(name: &str) -> bool {
+    !NOT_DISKS.iter().any(|other| name.starts_with(other))
 }
 
 /// A device by its name, such as `dm-0`.

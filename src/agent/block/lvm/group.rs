@@ -4,12 +4,10 @@ use std::collections::HashMap;
 
 use super::config::{self, Node};
 
-/// A volume group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// The name, valid as a file name.
     pub name: String,
-    /// The identifier.
     pub id: String,
     /// The number of the revision: of several copies the highest counts.
     pub sequence: u64,
@@ -19,12 +17,10 @@ pub struct Group {
     pub more: usize,
 }
 
-/// A logical volume.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogicalVolume {
     /// The name in the group, valid as a file name.
     pub name: String,
-    /// The identifier.
     pub id: String,
     /// The segments in order, without gaps, or why they cannot be mapped.
     pub segments: Result<Vec<Segment>, String>,
@@ -33,9 +29,7 @@ pub struct LogicalVolume {
 /// A contiguous part of a volume, in sectors of 512 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// The offset in the volume.
     pub start: u64,
-    /// The length.
     pub length: u64,
     /// The sectors of a stripe; 0 if there is only one stripe.
     pub chunk: u64,
@@ -43,7 +37,6 @@ pub struct Segment {
     pub stripes: Vec<(String, u64)>,
 }
 
-/// Limit on the segments of a volume.
 const MAX_SEGMENTS: usize = 65_536;
 /// Limit on the volumes of a group: each costs time, and space in the response.
 const MAX_VOLUMES: usize = 512;
