@@ -21,7 +21,6 @@ use crate::protocol::{CloneIdentity, ErrorStage, RemoteError};
 /// Files with the machine id; the second is often a link to the first.
 const MACHINE_IDS: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
-/// Limit on the bytes of entropy in one request.
 const MAX_ENTROPY: usize = 4096;
 
 /// Sets what `identity` contains. Stops at the first failure.

@@ -25,7 +25,6 @@ const GONE: PollFlags = PollFlags::POLLERR
     .union(PollFlags::POLLHUP)
     .union(PollFlags::POLLNVAL);
 
-#[derive(Debug)]
 struct Connection {
     port: Port,
     greeted: bool,
@@ -86,7 +85,7 @@ enum Source {
     Output(StreamId),
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Ready {
     port: bool,
     children: bool,
@@ -199,7 +198,7 @@ impl Connection {
                 log::console(&format!("protocol violation by the host: {error}"));
                 let text = error.to_string();
                 self.port
-                    .send(&AgentMessage::Notice(Notice::Violation { text }));
+                    .send(AgentMessage::Notice(Notice::Violation { text }));
                 self.port.expect_hello();
             }
         }
@@ -247,7 +246,6 @@ impl Connection {
         });
     }
 
-    /// Moves the bytes of the streams that are ready.
     fn pump(&mut self, ready: &Ready, scratch: &mut [u8]) {
         let tasks = &mut self.requests.tasks;
         for id in &ready.statuses {

@@ -21,7 +21,6 @@ use crate::protocol::{ByteString, Command, ErrorStage, RemoteError, User};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-#[derive(Debug)]
 pub(crate) struct ChildStdio {
     pub(crate) stdin: File,
     pub(crate) stdout: File,

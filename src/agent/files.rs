@@ -34,18 +34,8 @@ pub(crate) fn read_link(at: &PathAt) -> Result<Response, RemoteError> {
 
 pub(crate) fn stat_fs(at: &PathAt) -> Result<Response, RemoteError> {
     let file = open_at(at, OFlag::O_PATH)?;
-    filesystem(&file).map_err(|errno| failed(at, errno))
-}
-
-pub(crate) fn stat_of(file: impl AsFd, at: &PathAt) -> Result<Stat, RemoteError> {
-    fstat(file)
-        .map(|stat| from_system(&stat))
-        .map_err(|errno| failed(at, errno))
-}
-
-fn filesystem(file: impl AsFd) -> Result<Response, Errno> {
-    let found = fstatvfs(&file)?;
-    let magic = fstatfs(&file)?.filesystem_type().0;
+    let found = fstatvfs(&file).map_err(|errno| failed(at, errno))?;
+    let kind = fstatfs(&file).map_err(|errno| failed(at, errno))?;
     Ok(Response::FileSystem(FileSystem {
         block_size: found.fragment_size(),
         blocks: found.blocks(),
@@ -53,8 +43,14 @@ fn filesystem(file: impl AsFd) -> Result<Response, Errno> {
         available: found.blocks_available(),
         inodes: found.files(),
         inodes_free: found.files_free(),
-        magic: magic as u64,
+        magic: kind.filesystem_type().0 as u64,
     }))
+}
+
+pub(crate) fn stat_of(file: impl AsFd, at: &PathAt) -> Result<Stat, RemoteError> {
+    fstat(file)
+        .map(|stat| from_system(&stat))
+        .map_err(|errno| failed(at, errno))
 }
 
 /// An entry of an open directory, links not followed. `path` is the path to report.

@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -22,9 +22,7 @@ use crate::protocol::{Command, ErrorStage, RemoteError, WindowSize};
 const PIPE_SIZE: i32 = 256 << 10;
 
 /// A child, and the agent's ends of its descriptors. They are non-blocking.
-#[derive(Debug)]
 pub(crate) struct Spawned {
-    /// Whether it is a worker, not a command.
     pub(crate) is_worker: bool,
     /// The process id, and that of the process group.
     pub(crate) pid: Pid,
@@ -35,36 +33,21 @@ pub(crate) struct Spawned {
     pub(crate) stderr: Option<File>,
 }
 
-/// The child's end of the status pipe.
-#[derive(Debug)]
-pub(crate) struct StatusPipe(File);
-
-impl StatusPipe {
-    /// Writes a value as one line.
-    pub(crate) fn report<T: Serialize>(&self, value: &T) {
-        let mut line = serde_json::to_vec(value).unwrap_or_default();
-        line.push(b'\n');
-        // If this fails the agent is gone.
-        let _ = (&self.0).write_all(&line);
-    }
-}
-
-impl AsFd for StatusPipe {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
+/// Writes a value as one line to the child's end of the status pipe.
+pub(crate) fn report<T: Serialize>(mut status: &File, value: &T) {
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.push(b'\n');
+    // If this fails the agent is gone.
+    let _ = status.write_all(&line);
 }
 
 pub(crate) fn no_pipe(error: impl Into<io::Error>) -> RemoteError {
     RemoteError::of(ErrorStage::Process, "a pipe", error)
 }
 
-pub(crate) fn status_pipe() -> Result<(File, StatusPipe), RemoteError> {
+pub(crate) fn status_pipe() -> Result<(File, File), RemoteError> {
     let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(no_pipe)?;
-    Ok((
-        non_blocking(ours).map_err(no_pipe)?,
-        StatusPipe(theirs.into()),
-    ))
+    Ok((non_blocking(ours).map_err(no_pipe)?, theirs.into()))
 }
 
 pub(crate) fn forked(child: io::Result<Pid>) -> Result<Pid, RemoteError> {
@@ -75,13 +58,13 @@ pub(crate) fn forked(child: io::Result<Pid>) -> Result<Pid, RemoteError> {
 /// there are no descriptors, processes or terminals left; what fails in the child is reported over
 /// the status pipe.
 pub(crate) fn command(command: &Command, wanted: [bool; 3]) -> Result<Spawned, RemoteError> {
-    let (status, report) = status_pipe()?;
+    let (status, theirs) = status_pipe()?;
     let (stdio, [stdin, stdout, stderr], terminal) = match command.pty {
         Some(size) => terminal_stdio(wanted[0], size)?,
         None => pipe_stdio(wanted).map_err(no_pipe)?,
     };
     let pid = forked(crate::sys::fork_child(|| {
-        report.report(&Err::<(), _>(exec::execute(command, &stdio)));
+        report(&theirs, &Err::<(), _>(exec::execute(command, &stdio)));
         1
     }))?;
     Ok(Spawned {

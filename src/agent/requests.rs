@@ -14,7 +14,7 @@ use crate::protocol::{
     ErrorStage, Operation, RemoteError, Request, Response, StreamId, WindowSize, WireError, parse,
 };
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Requests {
     pub(crate) tasks: Tasks,
     /// The highest number of a stream so far.

@@ -23,7 +23,6 @@ const READ: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NONBLOCK)
     .union(OFlag::O_NOCTTY);
 
-#[derive(Debug)]
 pub(crate) struct RootDir {
     directory: OwnedFd,
     /// This is the agent's own root, so a kernel without openat2(2) (before 5.6) can do without.

@@ -15,7 +15,6 @@ use crate::protocol::{AgentMessage, ErrorStage, ExecEnd, Notice, RemoteError, Re
 
 const MAX_TASKS: usize = 100;
 
-#[derive(Debug)]
 pub(crate) struct Task {
     /// The process, and its process group.
     pub(crate) pid: Pid,
@@ -41,8 +40,7 @@ impl Task {
     }
 }
 
-/// All tasks by the id of their request.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Tasks {
     tasks: BTreeMap<u64, Task>,
     pub(crate) inputs: BTreeMap<StreamId, Input>,
@@ -188,7 +186,7 @@ impl Tasks {
             self.tasks.remove(&id);
         }
         if !is_worker {
-            port.send(&AgentMessage::Notice(Notice::Ended { exec: id, end }));
+            port.send(AgentMessage::Notice(Notice::Ended { exec: id, end }));
         }
     }
 
@@ -209,7 +207,7 @@ impl Tasks {
         let result = task.result.take().unwrap_or_else(|| Err(died()));
         self.tasks.remove(&id);
         self.close_inputs(id, port);
-        port.send(&AgentMessage::Notice(Notice::Unpacked { id, result }));
+        port.send(AgentMessage::Notice(Notice::Unpacked { id, result }));
     }
 
     /// The host wants no more of an output. A command gets SIGPIPE, as from any reader that is
@@ -249,7 +247,7 @@ impl Tasks {
             match result {
                 Ok(_) => port.end(stream),
                 Err(error) => {
-                    port.send(&AgentMessage::Notice(Notice::Broken { stream, error }));
+                    port.send(AgentMessage::Notice(Notice::Broken { stream, error }));
                 }
             }
         }

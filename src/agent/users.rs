@@ -9,7 +9,6 @@ use super::root::RootDir;
 use crate::linux::passwd;
 use crate::protocol::{ErrorStage, RemoteError, User};
 
-/// A user, with what a command that runs as this user needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
     pub(crate) uid: Uid,

@@ -41,13 +41,10 @@ impl Level {
     }
 
     fn next(&mut self) -> Option<Result<CString, Errno>> {
-        loop {
-            match self.names.next()? {
-                Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
-                Ok(entry) => return Some(Ok(entry.file_name().to_owned())),
-                Err(errno) => return Some(Err(errno)),
-            }
-        }
+        self.names.find_map(|entry| match entry {
+            Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => None,
+            entry => Some(entry.map(|entry| entry.file_name().to_owned())),
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 
-use super::process::{self, Spawned, StatusPipe};
+use super::process::{self, Spawned};
 use super::root::{failed, open_at};
 use super::{files, inject, mount, pack, unpack, walk};
 use crate::protocol::{
@@ -43,12 +43,12 @@ pub(crate) fn spawn(op: &Operation) -> Result<Spawned, RemoteError> {
 }
 
 /// Does what `op` asks for, in the forked process. `data` is the pipe.
-fn run(op: &Operation, data: &File, status: &StatusPipe) {
+fn run(op: &Operation, data: &File, status: &File) {
     // In a process group of its own it can be killed, and it dies with the agent.
     let _ = nix::unistd::setsid();
     crate::sys::default_signals();
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
-    let opened = |stat| status.report(&Ok::<_, RemoteError>(Response::Opened { stat }));
+    let opened = |stat| process::report(status, &Ok::<_, RemoteError>(Response::Opened { stat }));
     let result = match op {
         Operation::List { at, .. } => list(at, data, opened),
         Operation::Walk {
@@ -62,9 +62,9 @@ fn run(op: &Operation, data: &File, status: &StatusPipe) {
         Operation::TarOut { at, options, .. } => pack::pack(at, options, data, opened),
         Operation::TarIn { at, options, .. } => unpack::unpack(at, options, data, opened),
         // The others have no stream: the answer is all they report.
-        op => return status.report(&answer(op)),
+        op => return process::report(status, &answer(op)),
     };
-    status.report(&result);
+    process::report(status, &result);
 }
 
 fn answer(op: &Operation) -> Result<Response, RemoteError> {

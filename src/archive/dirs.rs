@@ -62,7 +62,6 @@ impl Directories {
         inner_first(go)
     }
 
-    /// All of them, at the end.
     pub(super) fn all(&mut self) -> Vec<(PathBuf, Deferred)> {
         self.taken = 0;
         inner_first(std::mem::take(&mut self.waiting))

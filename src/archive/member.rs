@@ -1,8 +1,9 @@
 //! One file of a stream: everything but its data.
 
 /// What a member is, in the order of ustar's typeflags from `0` to `6`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
+    #[default]
     File,
     /// Another name of an earlier member.
     HardLink,
@@ -37,7 +38,7 @@ impl Kind {
 /// Extended attributes: name and value.
 pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Member {
     /// Its name as it is in the stream: not checked, any bytes but NUL.
     pub path: Vec<u8>,
@@ -65,14 +66,7 @@ impl Member {
             path,
             kind,
             mode: 0o644,
-            uid: 0,
-            gid: 0,
-            size: 0,
-            modified: (0, 0),
-            target: Vec::new(),
-            device: (0, 0),
-            attributes: Vec::new(),
-            segments: None,
+            ..Self::default()
         }
     }
 

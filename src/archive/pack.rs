@@ -25,7 +25,6 @@ use crate::sys::errno_of;
 /// How many files with several names are remembered; of more, each name becomes a file.
 const MOST_LINKED: usize = 1_000_000;
 
-/// Writes files to a stream one by one.
 pub(crate) struct Packer<W> {
     out: W,
     /// Which extended attributes are written, by name.
@@ -63,12 +62,10 @@ impl<W: Write> Packer<W> {
         Ok(())
     }
 
-    /// Counts a file that could not be read.
     pub(crate) fn note(&mut self, shown: &Path, errno: Errno) {
         self.stats.note(shown.as_os_str().as_bytes(), errno);
     }
 
-    /// Ends the stream.
     pub(crate) fn finish(mut self) -> Result<ArchiveStats, ArchiveError> {
         end(&mut self.out)?;
         self.out.flush()?;
@@ -168,9 +165,6 @@ fn open(directory: impl AsFd, name: &CStr) -> Result<File, Errno> {
 
 /// Writes the file or tree of this host at `source`, which is called `name` in the stream. A link
 /// at `source` itself is followed, those below it are kept as links.
-///
-/// # Errors
-/// `source` does not exist, or the stream cannot be written.
 pub fn pack(source: &Path, name: &[u8], out: impl Write) -> Result<ArchiveStats, ArchiveError> {
     let mut packer = Packer::new(out, means_the_same_elsewhere);
     let mut waiting = vec![(fs::canonicalize(source)?, name.to_vec())];

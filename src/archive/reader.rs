@@ -187,7 +187,6 @@ impl<R: Read> Reader<R> {
             })
     }
 
-    /// The data of a header that describes the next member.
     fn payload(
         &mut self,
         size: u64,

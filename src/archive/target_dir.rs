@@ -7,7 +7,6 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 
-/// The flags for a directory in which files are created.
 pub(super) const PLACE: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
 
 pub trait TargetDir {

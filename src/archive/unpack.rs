@@ -41,7 +41,6 @@ const DEEPEST: usize = 512;
 /// How many bytes of a member's name are kept for a message.
 const SHOWN: usize = 4096;
 
-/// Which of a member's properties are applied.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// Owner and group, and access lists, which name users as well.
@@ -53,9 +52,6 @@ pub struct Policy {
 }
 
 /// Creates the files of a stream. A member that cannot be created is left out and counted.
-///
-/// # Errors
-/// The stream is malformed.
 pub fn unpack<D: TargetDir, R: Read>(
     target: &D,
     policy: &Policy,
@@ -274,7 +270,6 @@ impl<D: TargetDir> Unpacker<'_, D> {
     }
 }
 
-/// A name in an open directory.
 struct Location {
     parent: Rc<OwnedFd>,
     name: CString,

@@ -6,10 +6,8 @@ use super::bytes::Fields;
 pub const MACHINE_LENGTH: usize = 20;
 /// The size of a 64-bit file's header, which [`Header::of`] needs.
 pub const HEADER_LENGTH: usize = 64;
-/// The size of a 64-bit program header.
 const PROGRAM_HEADER: usize = 56;
 
-/// A segment that is mapped.
 pub const PT_LOAD: u32 = 1;
 /// A segment that names the program's interpreter: the program is linked dynamically.
 pub const PT_INTERP: u32 = 3;

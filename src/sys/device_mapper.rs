@@ -8,12 +8,10 @@ use nix::libc;
 /// A request to the device-mapper, with its number in the ioctl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapperCommand {
-    /// Create a device without a table.
     Create = 3,
     Remove = 4,
     /// Suspend a device, or resume it with the table that was loaded.
     Suspend = 6,
-    /// Load a table beside the one in use.
     Load = 9,
 }
 

@@ -6,7 +6,6 @@
 
 mod agent;
 mod device_mapper;
-mod errno;
 mod fork;
 mod host;
 mod process;
@@ -15,7 +14,6 @@ mod xattr;
 
 pub(crate) use agent::*;
 pub(crate) use device_mapper::*;
-pub(crate) use errno::*;
 pub(crate) use fork::*;
 pub(crate) use host::*;
 pub(crate) use process::*;
@@ -27,4 +25,10 @@ fn done(result: nix::libc::c_int) -> std::io::Result<()> {
     nix::errno::Errno::result(result)
         .map(drop)
         .map_err(std::io::Error::from)
+}
+
+/// The errno of `error`; `EIO` if it did not come from the kernel.
+pub fn errno_of(error: impl std::borrow::Borrow<std::io::Error>) -> nix::errno::Errno {
+    let errno = error.borrow().raw_os_error();
+    errno.map_or(nix::errno::Errno::EIO, nix::errno::Errno::from_raw)
 }

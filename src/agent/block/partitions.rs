@@ -114,9 +114,7 @@ fn logical(disk: &dyn ReadAt, sector: u64, extended: u64) -> Vec<u8> {
     let mut at = extended;
     for _ in 0..MAX_LOGICAL {
         let block = &disk.bytes_at(at.saturating_mul(sector), 512)[..];
-        let Some(records) = records(block) else {
-            break;
-        };
+        let Some(records) = records(block) else { break };
         let (partitions, links): (Vec<&[u8]>, Vec<&[u8]>) = records
             .into_iter()
             .filter(|record| record[4] != 0)

@@ -184,19 +184,14 @@ fn vfat(head: &[u8]) -> Option<Content> {
         && matches!(head.part(21, 1), [0xf0 | 0xf8..]);
     sane.then_some(())?;
     // FAT32 has no fixed root directory, and the size of its FAT is elsewhere.
-    let extended = if head.le16(17) == 0 && head.le16(22) == 0 {
-        66
-    } else {
-        38
+    let is_fat32 = head.le16(17) == 0 && head.le16(22) == 0;
+    let extended = if is_fat32 { 66 } else { 38 };
+    let (has_id, label) = match head.part(extended, 1) {
+        [0x29] => (true, head.part(extended + 5, 11)),
+        [0x28] => (true, &[][..]),
+        _ => (false, &[][..]),
     };
-    let (id, label) = match head.part(extended, 1) {
-        [0x29] => (
-            Some(serial(head.le32(extended + 1))),
-            head.part(extended + 5, 11),
-        ),
-        [0x28] => (Some(serial(head.le32(extended + 1))), &[][..]),
-        _ => (None, &[][..]),
-    };
+    let id = has_id.then(|| serial(head.le32(extended + 1)));
     let label = if label == b"NO NAME    " { &[] } else { label };
     content(Kind::Vfat, id, label)
 }

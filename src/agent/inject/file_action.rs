@@ -1,6 +1,5 @@
 //! The changes that injection makes to an image, one file each.
 
-/// The path of the agent in an image.
 pub(crate) const PROGRAM: &str = "/etc/bivouac/bivouac-agent";
 
 /// A file to write. A label is for SELinux; without one the file gets its directory's.

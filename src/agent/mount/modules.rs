@@ -10,8 +10,6 @@ use nix::kmod::{ModuleInitFlags, finit_module};
 
 use crate::protocol::disks::{MODULES, MODULES_LIST};
 
-/// The modules in the initramfs, and which of them this process has loaded.
-#[derive(Debug)]
 pub(crate) struct Modules {
     /// Group and file name, in load order.
     list: Vec<(String, String)>,

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use super::super::block::device_reader::Device;
 use super::super::log;
 
-/// A disk, a partition or a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BlockDevice {
     /// Such as `vda1`.
@@ -67,12 +66,8 @@ pub(crate) fn disks() -> Vec<(BlockDevice, Vec<BlockDevice>)> {
         })
         .collect();
     // vdb comes before vdaa, and sr0 after sda.
-    found.sort_by_key(|(disk, _)| {
-        (
-            disk.name.starts_with("sr"),
-            disk.name.len(),
-            disk.name.clone(),
-        )
+    found.sort_by_key(|(BlockDevice { name, .. }, _)| {
+        (name.starts_with("sr"), name.len(), name.clone())
     });
     found
 }

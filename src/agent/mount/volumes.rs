@@ -5,9 +5,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::super::block::lvm::group::{Group, LogicalVolume, mapper_name, parse};
+use super::super::block::lvm::group::{Group, LogicalVolume, TableLine, line, mapper_name, parse};
 use super::super::block::lvm::label;
-use super::super::block::lvm::table::{TableLine, line};
 use super::super::block::raid::{self, Member};
 use super::device_mapper::DeviceMapper;
 use super::inventory::Inventory;
