@@ -53,10 +53,8 @@ pub(crate) fn set_clock(port: &Port, seconds: i64, nanoseconds: u32) -> Result<(
 /// Adds entropy and reseeds the kernel's random number generator.
 pub(crate) fn add_entropy(bytes: &[u8]) -> Result<(), RemoteError> {
     if bytes.is_empty() || bytes.len() > MAX_ENTROPY {
-        return Err(RemoteError::new(
-            ErrorStage::Request,
-            "1 to 4096 bytes of entropy",
-        ));
+        let text = "1 to 4096 bytes of entropy";
+        return Err(RemoteError::new(ErrorStage::Request, text));
     }
     OpenOptions::new()
         .write(true)

@@ -31,10 +31,8 @@ pub(crate) struct ChildStdio {
 
 /// Turns this process into the command. Returns only if that fails.
 pub(crate) fn execute(command: &Command, stdio: &ChildStdio) -> RemoteError {
-    match attempt(command, stdio) {
-        Ok(never) => match never {},
-        Err(error) => error,
-    }
+    let Err(error) = attempt(command, stdio);
+    error
 }
 
 fn attempt(command: &Command, stdio: &ChildStdio) -> Result<Infallible, RemoteError> {
@@ -159,12 +157,10 @@ fn run(
         }
     }
     let shown = Path::new(OsStr::from_bytes(program)).display();
-    if program.is_empty() {
-        return Err(RemoteError::of(ErrorStage::Find, shown, Errno::ENOENT));
-    }
-    let candidates: Vec<Vec<u8>> = match program.contains(&b'/') {
-        true => vec![program.to_owned()],
-        false => path
+    let candidates: Vec<Vec<u8>> = match program {
+        b"" => Vec::new(),
+        _ if program.contains(&b'/') => vec![program.to_owned()],
+        _ => path
             .split(|&byte| byte == b':')
             .map(|directory| [directory, &b"/"[..directory.len().min(1)], program].concat())
             .collect(),

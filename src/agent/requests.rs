@@ -51,43 +51,32 @@ impl Requests {
             | Operation::Inject { .. } => self.start(id, streams, || worker::spawn(&op)),
             op => self.answer(op, port).map(Some),
         };
-        match answer {
-            Ok(None) => {}
-            Ok(Some(answer)) => port.reply(id, Ok(answer)),
-            Err(error) => port.reply(id, Err(error)),
+        if let Some(result) = answer.transpose() {
+            port.reply(id, result);
         }
         Ok(())
     }
 
     fn answer(&mut self, op: &Operation, port: &Port) -> Result<Response, RemoteError> {
         match op {
-            Operation::Stat { at, follow } => files::stat(at, *follow),
-            Operation::ReadLink { at } => files::read_link(at),
-            Operation::StatFs { at } => files::stat_fs(at),
-            Operation::Unmount { at } => {
-                mount::unmount(at.as_path());
-                Ok(Response::Done)
-            }
-            Operation::Signal { exec, signal } => self.signal(*exec, *signal),
-            Operation::Resize { exec, size } => self.resize(*exec, *size),
-            Operation::Identify(identity) => {
-                clone_identity::set(identity, port).map(|()| Response::Done)
-            }
+            Operation::Stat { at, follow } => return files::stat(at, *follow),
+            Operation::ReadLink { at } => return files::read_link(at),
+            Operation::StatFs { at } => return files::stat_fs(at),
+            Operation::Unmount { at } => mount::unmount(at.as_path()),
+            Operation::Signal { exec, signal } => self.signal(*exec, *signal)?,
+            Operation::Resize { exec, size } => self.resize(*exec, *size)?,
+            Operation::Identify(identity) => clone_identity::set(identity, port)?,
             Operation::SetClock {
                 seconds,
                 nanoseconds,
-            } => clone_identity::set_clock(port, *seconds, *nanoseconds).map(|()| Response::Done),
-            Operation::AddEntropy { bytes } => {
-                clone_identity::add_entropy(&bytes.0).map(|()| Response::Done)
-            }
-            Operation::Sync => {
-                nix::unistd::sync();
-                Ok(Response::Done)
-            }
-            Operation::PowerOff => self.set_power(RebootMode::RB_POWER_OFF, port),
-            Operation::Reboot => self.set_power(RebootMode::RB_AUTOBOOT, port),
-            _ => Err(RemoteError::new(ErrorStage::Request, "not a quick request")),
+            } => clone_identity::set_clock(port, *seconds, *nanoseconds)?,
+            Operation::AddEntropy { bytes } => clone_identity::add_entropy(&bytes.0)?,
+            Operation::Sync => nix::unistd::sync(),
+            Operation::PowerOff => self.set_power(RebootMode::RB_POWER_OFF, port)?,
+            Operation::Reboot => self.set_power(RebootMode::RB_AUTOBOOT, port)?,
+            _ => return Err(RemoteError::new(ErrorStage::Request, "not a quick request")),
         }
+        Ok(Response::Done)
     }
 
     pub(crate) fn input(&mut self, stream: StreamId, kind: u8) -> Result<&mut Input, WireError> {
@@ -143,26 +132,24 @@ impl Requests {
         Ok(None)
     }
 
-    fn set_power(&mut self, action: RebootMode, port: &Port) -> Result<Response, RemoteError> {
+    fn set_power(&mut self, action: RebootMode, port: &Port) -> Result<(), RemoteError> {
         power::may_change_machine(port)?;
         self.power = Some(action);
-        Ok(Response::Done)
+        Ok(())
     }
 
-    fn signal(&self, exec: u64, signal: i32) -> Result<Response, RemoteError> {
+    fn signal(&self, exec: u64, signal: i32) -> Result<(), RemoteError> {
         let failed = |errno| RemoteError::of(ErrorStage::Process, "the signal", errno);
         let command = self.tasks.command(exec)?;
         let signal = Signal::try_from(signal).map_err(failed)?;
-        killpg(command.pid, signal).map_err(failed)?;
-        Ok(Response::Done)
+        killpg(command.pid, signal).map_err(failed)
     }
 
-    fn resize(&self, exec: u64, size: WindowSize) -> Result<Response, RemoteError> {
+    fn resize(&self, exec: u64, size: WindowSize) -> Result<(), RemoteError> {
         let terminal = self.tasks.command(exec)?.terminal.as_ref();
         terminal
             .ok_or_else(|| Errno::ENOTTY.into())
             .and_then(|terminal| crate::sys::set_window_size(terminal, size.rows, size.columns))
-            .map(|()| Response::Done)
             .map_err(|error| RemoteError::of(ErrorStage::Process, "the terminal", error))
     }
 }

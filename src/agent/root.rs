@@ -41,10 +41,8 @@ impl RootDir {
     /// Opens the root that a request names by its absolute path.
     pub(crate) fn of_request(path: &Path) -> Result<Self, RemoteError> {
         if !path.is_absolute() {
-            return Err(RemoteError::new(
-                ErrorStage::Root,
-                "the root must be absolute",
-            ));
+            let text = "the root must be absolute";
+            return Err(RemoteError::new(ErrorStage::Root, text));
         }
         Self::open(path).map_err(|errno| RemoteError::of(ErrorStage::Root, path.display(), errno))
     }

@@ -115,18 +115,15 @@ impl Tasks {
                 Ok(0) | Err(_) => task.status = None,
             }
         }
-        let mut lines = Vec::new();
-        while let Some(end) = task.received.iter().position(|&byte| byte == b'\n') {
-            lines.push(task.received.drain(..=end).collect::<Vec<u8>>());
-        }
-        for line in lines {
-            match self.tasks.get_mut(&id) {
-                Some(task) if task.answered => task.result = serde_json::from_slice(&line).ok(),
-                Some(_) => {
-                    let result = serde_json::from_slice(&line);
-                    self.started(id, result.unwrap_or_else(|_| Err(died())), port);
-                }
-                None => return,
+        while let Some(task) = self.tasks.get_mut(&id)
+            && let Some(end) = task.received.iter().position(|&byte| byte == b'\n')
+        {
+            let line: Vec<u8> = task.received.drain(..=end).collect();
+            if task.answered {
+                task.result = serde_json::from_slice(&line).ok();
+            } else {
+                let result = serde_json::from_slice(&line);
+                self.started(id, result.unwrap_or_else(|_| Err(died())), port);
             }
         }
         let Some(task) = self.tasks.get(&id).filter(|task| task.status.is_none()) else {
@@ -198,12 +195,10 @@ impl Tasks {
 
     /// Sends the result of a `TarIn`, whose status pipe is at its end.
     fn finish_unpacking(&mut self, id: u64, port: &mut Port) {
-        let Some(task) = self.tasks.get_mut(&id) else {
+        let task = self.tasks.get_mut(&id);
+        let Some(task) = task.filter(|task| task.is_worker && task.input.is_some()) else {
             return;
         };
-        if !task.is_worker || task.input.is_none() {
-            return;
-        }
         let result = task.result.take().unwrap_or_else(|| Err(died()));
         self.tasks.remove(&id);
         self.close_inputs(id, port);

@@ -43,10 +43,8 @@ impl Account {
             }
             (User::Name(_), Some(entry)) => (entry.uid, entry.gid),
             (User::Name(name), None) => {
-                return Err(RemoteError::new(
-                    ErrorStage::User,
-                    format!("no user {name}"),
-                ));
+                let text = format!("no user {name}");
+                return Err(RemoteError::new(ErrorStage::User, text));
             }
         };
         let mut groups = vec![Gid::from_raw(gid)];

@@ -311,14 +311,13 @@ fn fill<R: Read>(file: &File, member: &Member, reader: &mut Reader<R>) -> Result
             let most = usize::try_from(length - done).unwrap_or(usize::MAX);
             let most = most.min(buffer.len());
             let read = reader.read(&mut buffer[..most])?;
-            let written = file.write_all_at(&buffer[..read], offset + done);
-            written.map_err(errno_of)?;
+            file.write_all_at(&buffer[..read], offset + done)
+                .map_err(errno_of)?;
             done += read as u64;
         }
     }
     if member.segments.is_some() {
-        let resized = file.set_len(member.size);
-        resized.map_err(errno_of)?;
+        file.set_len(member.size).map_err(errno_of)?;
     }
     Ok(())
 }

@@ -5,19 +5,17 @@
 #![allow(unsafe_code, clippy::disallowed_methods)]
 
 mod agent;
-mod device_mapper;
 mod fork;
 mod host;
 mod process;
-mod raid;
+mod volumes;
 mod xattr;
 
 pub(crate) use agent::*;
-pub(crate) use device_mapper::*;
 pub(crate) use fork::*;
 pub(crate) use host::*;
 pub(crate) use process::*;
-pub(crate) use raid::*;
+pub(crate) use volumes::*;
 pub use xattr::*;
 
 /// The result of a system call that returns nothing else.
