@@ -1,7 +1,7 @@
 //! The event loop: one poll(2) over the port, the child processes and their pipes.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -130,17 +130,14 @@ impl Connection {
         let mut wanted = PollFlags::empty();
         wanted.set(PollFlags::POLLIN, has_room);
         wanted.set(PollFlags::POLLOUT, self.port.has_output());
+        let readable = |fd: BorrowedFd<'a>| PollFd::new(fd, PollFlags::POLLIN);
         let mut sources = vec![
             (Source::Port, PollFd::new(self.port.fd(), wanted)),
-            (
-                Source::Children,
-                PollFd::new(children.as_fd(), PollFlags::POLLIN),
-            ),
+            (Source::Children, readable(children.as_fd())),
         ];
         let tasks = &self.requests.tasks;
         for (id, status) in tasks.statuses() {
-            let fd = PollFd::new(status.as_fd(), PollFlags::POLLIN);
-            sources.push((Source::Status(id), fd));
+            sources.push((Source::Status(id), readable(status.as_fd())));
         }
         for (id, input) in tasks.inputs.iter().filter(|(_, input)| input.is_watched()) {
             if let Some(file) = &input.file {
@@ -151,8 +148,7 @@ impl Connection {
         }
         let outputs = tasks.outputs.iter();
         for (id, output) in outputs.filter(|(_, output)| has_room && output.is_wanted()) {
-            let fd = PollFd::new(output.file.as_fd(), PollFlags::POLLIN);
-            sources.push((Source::Output(*id), fd));
+            sources.push((Source::Output(*id), readable(output.file.as_fd())));
         }
         sources
     }

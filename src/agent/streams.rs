@@ -148,10 +148,9 @@ impl Output {
     /// When to read even if poll(2) reports nothing.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let since = self.ended.filter(|_| self.is_wanted())?;
-        let silence = if self.terminal {
-            SILENCE
-        } else {
-            Duration::ZERO
+        let silence = match self.terminal {
+            true => SILENCE,
+            false => Duration::ZERO,
         };
         Some(since + silence)
     }

@@ -27,7 +27,6 @@ pub(crate) struct Task {
     /// The input of a `TarIn`.
     input: Option<StreamId>,
     answered: bool,
-    /// How a worker ended.
     result: Option<Result<u64, RemoteError>>,
 }
 

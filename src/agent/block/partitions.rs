@@ -59,11 +59,9 @@ fn gpt(disk: &dyn ReadAt, sector: u64) -> Option<Found> {
         };
         found.insert(number, entry);
     }
-    let table = Table {
-        kind: TableKind::Gpt,
-        id: guid(header.part(56, 16)).unwrap_or_default(),
-    };
-    Some((table, found))
+    let (kind, id) = (TableKind::Gpt, guid(header.part(56, 16)));
+    let id = id.unwrap_or_default();
+    Some((Table { kind, id }, found))
 }
 
 const EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];
@@ -96,11 +94,8 @@ fn mbr(disk: &dyn ReadAt, sector: u64) -> Option<Found> {
             }
         }
     }
-    let table = Table {
-        kind: TableKind::Mbr,
-        id,
-    };
-    Some((table, found))
+    let kind = TableKind::Mbr;
+    Some((Table { kind, id }, found))
 }
 
 fn records(block: &[u8]) -> Option<Vec<&[u8]>> {

@@ -95,11 +95,8 @@ fn ext(head: &[u8]) -> Option<Content> {
 fn btrfs(head: &[u8]) -> Option<Content> {
     let block = head.part(0x1_0000, 4096);
     block.has(0x40, b"_BHRfS_M").then_some(())?;
-    content(
-        Kind::Btrfs,
-        uuid(block.part(0x20, 16)),
-        block.part(0x12b, 256),
-    )
+    let (id, label) = (block.part(0x20, 16), block.part(0x12b, 256));
+    content(Kind::Btrfs, uuid(id), label)
 }
 
 fn f2fs(head: &[u8]) -> Option<Content> {
@@ -118,10 +115,8 @@ fn erofs(head: &[u8]) -> Option<Content> {
 fn swap(head: &[u8]) -> Option<Content> {
     // The signature ends the first page, whose size depends on the machine that made it.
     let marked = |page: usize| head.has(page - 10, b"SWAPSPACE2");
-    [4096, 8192, 16384, 65536]
-        .into_iter()
-        .any(marked)
-        .then_some(())?;
+    let is_swap = [4096, 8192, 16384, 65536].into_iter().any(marked);
+    is_swap.then_some(())?;
     content(Kind::Swap, uuid(head.part(1036, 16)), head.part(1052, 16))
 }
 

@@ -79,7 +79,6 @@ fn in_order(mut mounts: Vec<Mount>) -> Vec<Mount> {
     ordered
 }
 
-/// Whether `path` is `directory` or below it.
 fn is_below(path: &str, directory: &str) -> bool {
     let rest = path.strip_prefix(directory);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

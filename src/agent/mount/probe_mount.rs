@@ -12,7 +12,6 @@ use super::plan::BlockId;
 
 const DIRECTORY: &str = "/run/bivouac-survey";
 
-/// The name of a mount that may be kept.
 pub(crate) const ROOT: &str = "root";
 
 /// A mounted filesystem, unmounted when dropped.

@@ -54,10 +54,8 @@ fn may_be_root(kind: Kind) -> bool {
 
 fn root(found: FoundRoot, known: &[BlockId]) -> Root {
     let (below, skipped) = plan::mounts(&found.fstab, known);
-    let mut options = Vec::new();
-    if let Some(name) = &found.subvolume {
-        options.push(format!("subvol={name}"));
-    }
+    let options = found.subvolume.iter();
+    let options = options.map(|name| format!("subvol={name}")).collect();
     let own = Mount {
         source: found.device.device.clone(),
         target: "/".into(),

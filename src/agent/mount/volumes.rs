@@ -168,12 +168,9 @@ fn map(
 ) -> Result<String, String> {
     let mapper = mapper.map_err(String::clone)?;
     let name = mapper_name(&group.name, &volume.name);
-    let id = format!(
-        "LVM-{}",
-        format!("{}{}", group.id, volume.id).replace('-', "")
-    );
+    let id = format!("{}{}", group.id, volume.id).replace('-', "");
     let minor = mapper
-        .create(&name, &id, table)
+        .create(&name, &format!("LVM-{id}"), table)
         .map_err(|error| format!("the kernel refused its table: {error}"))?;
     let node = format!("dm-{minor}");
     let directory = Path::new("/dev").join(&group.name);

@@ -37,7 +37,6 @@ fn hyphenated(text: &str) -> String {
         .join("-")
 }
 
-/// The current metadata of a physical volume, as text.
 pub fn metadata(device: &dyn ReadAt) -> Option<String> {
     let head = device.bytes_at(0, SECTORS * SECTOR);
     let label = find(&head)?;
