@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Failure;
-use crate::archive::{ArchiveError, BeneathDir, PackStats, Policy, UnpackStats, pack, unpack};
+use crate::archive::{ArchiveError, ArchiveStats, BeneathDir, Policy, pack, unpack};
 use crate::protocol::{ByteString, PathAt, TarOptions};
 use crate::session::{Session, SessionError};
 
@@ -26,7 +26,7 @@ const MAX_PADDING: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Received {
     /// The files that were made on this host.
-    pub extracted: UnpackStats,
+    pub extracted: ArchiveStats,
     /// What the guest could not read.
     pub left_out: Option<SessionError>,
 }
@@ -151,12 +151,13 @@ pub async fn send(
         (Err(_), Err(ArchiveError::Io(error))) if error.kind() != io::ErrorKind::BrokenPipe => 0,
         (Err(error), _) => return Err(Failure::from(error).context(copying())),
     };
-    let collected: PackStats = collected.with_context(copying)?;
+    let collected: ArchiveStats = collected.with_context(copying)?;
     match collected.first {
         None => Ok(members),
         Some((path, error)) => {
             let more = more(collected.failed);
-            let path = path.display();
+            let path = ByteString(path);
+            let path = path.as_path().display();
             Err(anyhow::anyhow!("{}: {path}: {error}{more}", copying()).into())
         }
     }

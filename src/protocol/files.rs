@@ -43,7 +43,7 @@ pub struct Stat {
 }
 
 /// One line, in JSON, of the stream that `List` and `Walk` fill.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The name in its directory. For a walk: relative to where it began, and empty for that
     /// place itself.

@@ -1,10 +1,13 @@
 //! Errors that the agent reports.
 
 use std::fmt;
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
 use crate::text::escape::printable;
+
+const EIO: i32 = 5;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteError {
@@ -42,10 +45,11 @@ pub enum ErrorStage {
 }
 
 impl RemoteError {
-    /// An error that the system reported: `what: the text of errno`.
-    pub fn of(step: ErrorStage, what: impl fmt::Display, errno: i32) -> Self {
+    /// An error that the system reported: `what: the text of errno`. `EIO` if it did not.
+    pub fn of(step: ErrorStage, what: impl fmt::Display, error: impl Into<io::Error>) -> Self {
+        let errno = error.into().raw_os_error().unwrap_or(EIO);
         // Rust appends the number, which is noise here.
-        let why = std::io::Error::from_raw_os_error(errno).to_string();
+        let why = io::Error::from_raw_os_error(errno).to_string();
         let why = why.split(" (os error").next().unwrap_or(&why);
         Self {
             step,

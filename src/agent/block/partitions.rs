@@ -13,7 +13,6 @@ const MAX_GPT_ENTRIES: u64 = 1024;
 /// Limit on logical partitions; the kernel handles 256 partitions of a disk.
 const MAX_LOGICAL: usize = 256;
 
-/// What a table says of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionEntry {
     /// The type: a GUID, or a number such as `0x83`.
@@ -60,14 +59,11 @@ fn gpt(disk: &dyn ReadAt, sector: u64) -> Option<Found> {
         };
         found.insert(number, entry);
     }
-    let table = Table {
-        kind: TableKind::Gpt,
-        id: guid(header.part(56, 16)).unwrap_or_default(),
-    };
-    Some((table, found))
+    let (kind, id) = (TableKind::Gpt, guid(header.part(56, 16)));
+    let id = id.unwrap_or_default();
+    Some((Table { kind, id }, found))
 }
 
-/// Types of extended partitions.
 const EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];
 
 fn mbr(disk: &dyn ReadAt, sector: u64) -> Option<Found> {
@@ -98,14 +94,10 @@ fn mbr(disk: &dyn ReadAt, sector: u64) -> Option<Found> {
             }
         }
     }
-    let table = Table {
-        kind: TableKind::Mbr,
-        id,
-    };
-    Some((table, found))
+    let kind = TableKind::Mbr;
+    Some((Table { kind, id }, found))
 }
 
-/// The four records of a boot sector.
 fn records(block: &[u8]) -> Option<Vec<&[u8]>> {
     (block.has(510, &[0x55, 0xaa])).then(|| block[446..510].chunks_exact(16).collect())
 }
@@ -117,9 +109,7 @@ fn logical(disk: &dyn ReadAt, sector: u64, extended: u64) -> Vec<u8> {
     let mut at = extended;
     for _ in 0..MAX_LOGICAL {
         let block = &disk.bytes_at(at.saturating_mul(sector), 512)[..];
-        let Some(records) = records(block) else {
-            break;
-        };
+        let Some(records) = records(block) else { break };
         let (partitions, links): (Vec<&[u8]>, Vec<&[u8]>) = records
             .into_iter()
             .filter(|record| record[4] != 0)

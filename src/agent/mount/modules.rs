@@ -3,17 +3,14 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 
 use crate::protocol::disks::{MODULES, MODULES_LIST};
 
-/// The modules in the initramfs, and which of them this process has loaded.
-#[derive(Debug, Default)]
 pub(crate) struct Modules {
-    directory: PathBuf,
     /// Group and file name, in load order.
     list: Vec<(String, String)>,
     loaded: HashSet<String>,
@@ -23,16 +20,10 @@ impl Modules {
     /// The appliance's modules; none in a guest that booted from an image.
     pub(crate) fn of_the_appliance() -> Self {
         let text = fs::read_to_string(MODULES_LIST).unwrap_or_default();
-        Self::parse(Path::new(MODULES), &text)
-    }
-
-    fn parse(directory: &Path, text: &str) -> Self {
         let lines = text.lines().filter_map(|line| line.split_once(' '));
+        let list = lines.map(|(group, file)| (group.to_owned(), file.to_owned()));
         Self {
-            directory: directory.to_owned(),
-            list: lines
-                .map(|(group, file)| (group.to_owned(), file.to_owned()))
-                .collect(),
+            list: list.collect(),
             loaded: HashSet::new(),
         }
     }
@@ -45,7 +36,7 @@ impl Modules {
             let _ = self.load(&group);
         }
         for file in &self.loaded {
-            let _ = fs::remove_file(self.directory.join(file));
+            let _ = fs::remove_file(Path::new(MODULES).join(file));
         }
         // The list keeps only those that did not load.
         let left = self
@@ -65,7 +56,7 @@ impl Modules {
         let mut result = Ok(());
         for (_, file) in self.list.iter().filter(|(name, _)| name == group) {
             if !self.loaded.contains(file) {
-                result = insert(&self.directory.join(file));
+                result = insert(&Path::new(MODULES).join(file));
                 if result.is_ok() {
                     self.loaded.insert(file.clone());
                 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use super::super::block::device_reader::Device;
 use super::super::log;
 
-/// A disk, a partition or a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BlockDevice {
     /// Such as `vda1`.
@@ -46,14 +45,7 @@ const NOT_DISKS: [&str; 8] = ["loop", "ram", "zram", "dm-", "md", "fd", "nbd", "
 
 /// Every disk with its partitions, in the order in which the disks were attached.
 pub(crate) fn disks() -> Vec<(BlockDevice, Vec<BlockDevice>)> {
-    disks_in(Path::new(BLOCK))
-}
-
-fn is_disk(name: &str) -> bool {
-    !NOT_DISKS.iter().any(|other| name.starts_with(other))
-}
-
-fn disks_in(directory: &Path) -> Vec<(BlockDevice, Vec<BlockDevice>)> {
+    let directory = Path::new(BLOCK);
     let mut found: Vec<_> = names(directory)
         .into_iter()
         .filter(|name| is_disk(name))
@@ -74,14 +66,14 @@ fn disks_in(directory: &Path) -> Vec<(BlockDevice, Vec<BlockDevice>)> {
         })
         .collect();
     // vdb comes before vdaa, and sr0 after sda.
-    found.sort_by_key(|(disk, _)| {
-        (
-            disk.name.starts_with("sr"),
-            disk.name.len(),
-            disk.name.clone(),
-        )
+    found.sort_by_key(|(BlockDevice { name, .. }, _)| {
+        (name.starts_with("sr"), name.len(), name.clone())
     });
     found
+}
+
+fn is_disk(name: &str) -> bool {
+    !NOT_DISKS.iter().any(|other| name.starts_with(other))
 }
 
 /// A device by its name, such as `dm-0`.

@@ -5,9 +5,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::super::block::lvm::group::{Group, LogicalVolume, mapper_name, parse};
+use super::super::block::lvm::group::{Group, LogicalVolume, TableLine, line, mapper_name, parse};
 use super::super::block::lvm::label;
-use super::super::block::lvm::table::{TableLine, line};
 use super::super::block::raid::{self, Member};
 use super::device_mapper::DeviceMapper;
 use super::inventory::Inventory;
@@ -169,12 +168,9 @@ fn map(
 ) -> Result<String, String> {
     let mapper = mapper.map_err(String::clone)?;
     let name = mapper_name(&group.name, &volume.name);
-    let id = format!(
-        "LVM-{}",
-        format!("{}{}", group.id, volume.id).replace('-', "")
-    );
+    let id = format!("{}{}", group.id, volume.id).replace('-', "");
     let minor = mapper
-        .create(&name, &id, table)
+        .create(&name, &format!("LVM-{id}"), table)
         .map_err(|error| format!("the kernel refused its table: {error}"))?;
     let node = format!("dm-{minor}");
     let directory = Path::new("/dev").join(&group.name);

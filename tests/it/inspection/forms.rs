@@ -56,7 +56,11 @@ fn entries() -> Vec<Entry> {
             path: "broken".into(),
             stat: None,
             link: None,
-            error: Some(RemoteError::of(ErrorStage::File, "stat", 5)),
+            error: Some(RemoteError::of(
+                ErrorStage::File,
+                "stat",
+                nix::errno::Errno::EIO,
+            )),
         },
     ]
 }

@@ -1,15 +1,14 @@
-//! The volume group that LVM metadata describes: its visible logical volumes with their segments.
+//! The volume group that LVM metadata describes: its visible logical volumes with their segments,
+//! and the device-mapper tables for these.
 
 use std::collections::HashMap;
 
 use super::config::{self, Node};
 
-/// A volume group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// The name, valid as a file name.
     pub name: String,
-    /// The identifier.
     pub id: String,
     /// The number of the revision: of several copies the highest counts.
     pub sequence: u64,
@@ -19,12 +18,10 @@ pub struct Group {
     pub more: usize,
 }
 
-/// A logical volume.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogicalVolume {
     /// The name in the group, valid as a file name.
     pub name: String,
-    /// The identifier.
     pub id: String,
     /// The segments in order, without gaps, or why they cannot be mapped.
     pub segments: Result<Vec<Segment>, String>,
@@ -33,9 +30,7 @@ pub struct LogicalVolume {
 /// A contiguous part of a volume, in sectors of 512 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// The offset in the volume.
     pub start: u64,
-    /// The length.
     pub length: u64,
     /// The sectors of a stripe; 0 if there is only one stripe.
     pub chunk: u64,
@@ -43,7 +38,6 @@ pub struct Segment {
     pub stripes: Vec<(String, u64)>,
 }
 
-/// Limit on the segments of a volume.
 const MAX_SEGMENTS: usize = 65_536;
 /// Limit on the volumes of a group: each costs time, and space in the response.
 const MAX_VOLUMES: usize = 512;
@@ -95,11 +89,9 @@ fn valid_name(name: &str) -> Option<&str> {
 
 struct PhysicalVolume<'a> {
     id: &'a str,
-    /// The sector of its first extent.
     first: u64,
 }
 
-/// Physical volumes by the names that the metadata gives them.
 type PhysicalVolumes<'a> = HashMap<&'a str, PhysicalVolume<'a>>;
 
 fn physical_volumes(group: &Node) -> Option<PhysicalVolumes<'_>> {
@@ -150,44 +142,35 @@ fn segment(part: &Node, extent: u64, physical: &PhysicalVolumes) -> Result<Segme
         let kind: String = kind.chars().filter(|c| c.is_ascii_graphic()).collect();
         return Err(format!("segments of type {kind:.32} are not supported"));
     }
-    let broken = || "its metadata is broken".to_owned();
-    let sectors = |name: &str| {
-        part.number(name)
-            .and_then(|count| count.checked_mul(extent))
-    };
-    let (start, length) = (sectors("start_extent"), sectors("extent_count"));
-    let (start, length) = start.zip(length).ok_or_else(broken)?;
-    start.checked_add(length).ok_or_else(broken)?;
-    let mut stripes = Vec::new();
-    for pair in part.list("stripes").chunks(2) {
-        if stripes.len() == MAX_STRIPES {
-            return Err(broken());
-        }
-        let [Node::Text(name), Node::Number(first)] = pair else {
-            return Err(broken());
-        };
-        let volume = physical.get(&**name).ok_or_else(broken)?;
-        let first = u64::try_from(*first).ok();
-        let at = first
-            .and_then(|first| first.checked_mul(extent)?.checked_add(volume.first))
-            .ok_or_else(broken)?;
-        stripes.push((volume.id.to_owned(), at));
+    mapped(part, extent, physical).ok_or_else(|| "its metadata is broken".into())
+}
+
+fn mapped(part: &Node, extent: u64, physical: &PhysicalVolumes) -> Option<Segment> {
+    let sectors = |name: &str| part.number(name)?.checked_mul(extent);
+    let (start, length) = (sectors("start_extent")?, sectors("extent_count")?);
+    start.checked_add(length)?;
+    let pairs = part.list("stripes").chunks(2);
+    if length == 0 || pairs.len() > MAX_STRIPES {
+        return None;
     }
-    let chunk = match stripes.len() {
-        0 => return Err(broken()),
+    let stripes = pairs.map(|pair| {
+        let [Node::Text(name), Node::Number(first)] = pair else {
+            return None;
+        };
+        let volume = physical.get(&**name)?;
+        let first = u64::try_from(*first).ok()?.checked_mul(extent)?;
+        Some((volume.id.to_owned(), first.checked_add(volume.first)?))
+    });
+    let stripes = stripes.collect::<Option<Vec<_>>>()?;
+    let chunk = match stripes.len() as u64 {
+        0 => return None,
         1 => 0,
         count => {
-            let chunk = part.number("stripe_size").unwrap_or_default();
-            if chunk == 0 || length % (count as u64) != 0 {
-                return Err(broken());
-            }
-            chunk
+            let chunk = part.number("stripe_size")?;
+            (chunk != 0 && length % count == 0).then_some(chunk)?
         }
     };
-    if length == 0 {
-        return Err(broken());
-    }
-    Ok(Segment {
+    Some(Segment {
         start,
         length,
         chunk,
@@ -199,4 +182,42 @@ fn segment(part: &Node, extent: u64, physical: &PhysicalVolumes) -> Result<Segme
 pub(crate) fn mapper_name(group: &str, volume: &str) -> String {
     let doubled = |name: &str| name.replace('-', "--");
     format!("{}-{}", doubled(group), doubled(volume))
+}
+
+/// A line of a device-mapper table (Documentation/admin-guide/device-mapper).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TableLine {
+    /// In sectors, as is the length.
+    pub(crate) start: u64,
+    pub(crate) length: u64,
+    /// `linear` or `striped`.
+    pub(crate) target: &'static str,
+    pub(crate) arguments: String,
+}
+
+/// The line for `segment`; `device` gives the `MAJOR:MINOR` of a physical volume. Fails with the
+/// identifier of a physical volume that is missing.
+pub(crate) fn line(
+    segment: &Segment,
+    device: impl Fn(&str) -> Option<String>,
+) -> Result<TableLine, String> {
+    let mut places = Vec::new();
+    for (id, at) in &segment.stripes {
+        let device = device(id).ok_or_else(|| id.clone())?;
+        places.push(format!("{device} {at}"));
+    }
+    let (target, arguments) = match &places[..] {
+        [place] => ("linear", place.clone()),
+        _ => {
+            let stripes = places.join(" ");
+            let (count, chunk) = (places.len(), segment.chunk);
+            ("striped", format!("{count} {chunk} {stripes}"))
+        }
+    };
+    Ok(TableLine {
+        start: segment.start,
+        length: segment.length,
+        target,
+        arguments,
+    })
 }

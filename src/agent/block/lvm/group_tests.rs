@@ -1,8 +1,7 @@
 //! A group as LVM 2.03 writes it, and groups made to break the parser.
 
 use super::config;
-use super::group::{mapper_name, parse};
-use super::table::line;
+use super::group::{line, mapper_name, parse};
 
 const TEXT: &str = r#"
 my-vg {

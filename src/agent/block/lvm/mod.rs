@@ -1,9 +1,8 @@
 //! LVM metadata: finding it on a physical volume ([`label`]), parsing it (`config`), and the
-//! logical volumes ([`group`]) and device-mapper tables (`table`) that result.
+//! logical volumes with their device-mapper tables ([`group`]).
 
 pub(crate) mod config;
 pub mod group;
 #[cfg(test)]
 mod group_tests;
 pub mod label;
-pub(crate) mod table;
