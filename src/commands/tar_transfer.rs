@@ -10,8 +10,8 @@ use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Failure;
 use crate::archive::{ArchiveError, BeneathDir, PackStats, Policy, UnpackStats, pack, unpack};
+use crate::launch::Failure;
 use crate::protocol::{ByteString, PathAt, TarOptions};
 use crate::session::{Session, SessionError};
 
@@ -22,10 +22,8 @@ const WAITING: usize = 4;
 /// The most that is read behind the end of an archive, which is padded to a record.
 const MAX_PADDING: usize = 1 << 20;
 
-/// What a copy out of a guest has made.
 #[derive(Debug)]
 pub struct Received {
-    /// The files that were made on this host.
     pub extracted: UnpackStats,
     /// What the guest could not read.
     pub left_out: Option<SessionError>,

@@ -8,13 +8,10 @@ use thiserror::Error;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
-    /// The directory, which must exist.
     pub directory: PathBuf,
-    /// Its name there, without a slash.
     pub name: Vec<u8>,
 }
 
-/// Why a destination is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DestinationError {
     /// Several sources, and a destination that is not a directory.
@@ -37,7 +34,6 @@ impl DestinationError {
     }
 }
 
-/// What is at the destination on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LocalTarget {
     /// A directory, or a link to one: its canonical path.
