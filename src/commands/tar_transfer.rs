@@ -68,8 +68,7 @@ pub async fn fetch(
         .spawn(move || {
             let source = Chunks {
                 received,
-                current: Vec::new(),
-                read: 0,
+                current: io::Cursor::default(),
             };
             let _ = done.send(unpack(&place, &policy, source));
         })
@@ -163,23 +162,18 @@ pub async fn send(
 /// The receiving end of a channel, for a thread to read from.
 struct Chunks {
     received: mpsc::Receiver<Vec<u8>>,
-    current: Vec<u8>,
-    read: usize,
+    current: io::Cursor<Vec<u8>>,
 }
 
 impl Read for Chunks {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.read == self.current.len() {
+        if self.current.position() == self.current.get_ref().len() as u64 {
             let Some(next) = self.received.blocking_recv() else {
                 return Ok(0);
             };
-            (self.current, self.read) = (next, 0);
+            self.current = io::Cursor::new(next);
         }
-        let rest = &self.current[self.read..];
-        let taken = rest.len().min(buffer.len());
-        buffer[..taken].copy_from_slice(&rest[..taken]);
-        self.read += taken;
-        Ok(taken)
+        Read::read(&mut self.current, buffer)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::launch::Failure;
 use crate::protocol::{ByteString, FileKind, PathAt, TarOptions};
 use crate::session::{Session, SessionError};
 use crate::text::escape::{Quoted, shell_word};
-use destination::{destination, look};
+use destination::{destination, directory};
 
 /// Copy files and trees out of an image, without booting it
 ///
@@ -106,7 +106,12 @@ fn check(args: &Args, sources: &[ImagePath], is_stream: bool) -> Result<(), Fail
     }
     let dest = Path::new(&args.dest);
     for source in sources {
-        let to = destination(dest, &look(dest), source.name(), sources.len() > 1)?;
+        let to = destination(
+            dest,
+            directory(dest).as_deref(),
+            source.name(),
+            sources.len() > 1,
+        )?;
         open(&to.directory)?;
     }
     Ok(())
@@ -133,7 +138,7 @@ async fn copy(
     several: bool,
 ) -> Result<(), Failure> {
     let dest = Path::new(&args.dest);
-    let to = destination(dest, &look(dest), source.name(), several)?;
+    let to = destination(dest, directory(dest).as_deref(), source.name(), several)?;
     let place = open(&to.directory)?;
     let (at, options) = wanted(&image.session, source, &to.name, args).await?;
     let policy = Policy {
