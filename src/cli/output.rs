@@ -20,7 +20,6 @@ use crate::text::escape::printable;
 /// Whether a status line stands on the terminal. Global, because the log is.
 static STATUS_SHOWN: AtomicBool = AtomicBool::new(false);
 
-/// The printer.
 #[derive(Debug)]
 pub struct Output {
     /// Standard error is a terminal, and --quiet was not given.

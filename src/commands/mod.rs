@@ -21,8 +21,6 @@ pub(crate) mod tail;
 pub mod tar_transfer;
 pub(crate) mod template;
 
-pub use crate::launch::{Failure, Progress};
-
 crate::launch::failure::failures_with_hint!(
     cp::destination::DestinationError,
     image_path::ImagePathError,

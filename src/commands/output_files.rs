@@ -8,8 +8,8 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::commands::Failure;
 use crate::image::chain::Chain;
+use crate::launch::Failure;
 
 /// How every report begins.
 const REPORT: &[u8] = b"{\n  \"bivouac\": ";

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::ValueHint;
 use serde::Serialize;
 
-use super::Progress;
 use super::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use super::args::overlay::{OverlayArgs, TemplateLimit};
 use crate::appliance::boot::ApplianceConfig;
@@ -20,7 +19,7 @@ use crate::launch::spec::{
 };
 use crate::launch::start::Launch;
 use crate::launch::supervisor::Supervisor;
-use crate::launch::{Failure, VmSpec, accelerator, appliance, block_on};
+use crate::launch::{Failure, Progress, VmSpec, accelerator, appliance, block_on};
 use crate::machine::phases::Phases;
 use crate::template::lookup::TemplateSlot;
 use crate::template::restore::Template;
@@ -38,7 +37,6 @@ pub struct Args {
     pub action: Action,
 }
 
-/// What is done with templates.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Action {
     /// List the templates, the one that was used last first
@@ -90,7 +88,6 @@ pub struct BuildArgs {
 
 #[derive(Debug)]
 pub enum Report {
-    /// For `ls`.
     List(List),
     /// For the others: one line each.
     Done(Vec<String>),
@@ -138,7 +135,7 @@ fn ago(time: Duration) -> String {
     }
 }
 
-/// Does it. Must be called on the main thread.
+/// Must be called on the main thread.
 pub fn run(args: &Args, progress: &dyn Progress) -> Result<Report, Failure> {
     let store = Store::open()?;
     match &args.action {
@@ -149,14 +146,12 @@ pub fn run(args: &Args, progress: &dyn Progress) -> Result<Report, Failure> {
         Action::Rm { names } => remove(&store, names),
         Action::Prune => {
             store.sweep();
-            let names = store.list()?.into_iter().map(|template| template.name);
-            let names: Vec<_> = names.collect();
             let mut done = Vec::new();
-            for name in names {
-                match store.remove(&name)? {
-                    true => done.push(format!("removed {name}")),
-                    false => done.push(format!("{name} is in use")),
-                }
+            for EntryInfo { name, .. } in store.list()? {
+                done.push(match store.remove(&name)? {
+                    true => format!("removed {name}"),
+                    false => format!("{name} is in use"),
+                });
             }
             Ok(Report::Done(done))
         }

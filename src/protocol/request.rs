@@ -141,3 +141,13 @@ pub struct PathAt {
     /// A path within it.
     pub path: ByteString,
 }
+
+impl PathAt {
+    /// The file at `path` below `root`.
+    pub fn new(root: &str, path: &[u8]) -> Self {
+        Self {
+            root: root.into(),
+            path: ByteString(path.to_vec()),
+        }
+    }
+}

@@ -162,12 +162,9 @@ impl ValueEnum for WaitFor {
     }
 }
 
-/// A file or tree to be copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopySpec {
-    /// What is read.
     pub source: OsString,
-    /// What is written.
     pub target: OsString,
 }
 

@@ -39,7 +39,6 @@ impl Check {
     }
 }
 
-/// The emulator, its devices and its networking.
 pub fn qemu(args: &Args) -> Vec<Check> {
     let path = match host::qemu::find(args.qemu.as_deref()) {
         Ok(path) => path,
@@ -51,7 +50,6 @@ pub fn qemu(args: &Args) -> Vec<Check> {
     }
 }
 
-/// What the capabilities of a QEMU mean for a run.
 fn check_capabilities(found: &Capabilities) -> Vec<Check> {
     let mut checks = vec![check_version(found)];
     if found.missing.is_empty() {
@@ -110,7 +108,6 @@ fn another_qemu() -> Option<String> {
     ))
 }
 
-/// Whether KVM runs guests.
 pub fn kvm(found: &Kvm) -> Check {
     match found {
         Kvm::Works { .. } => Check::ok("kvm", found.to_string()),
@@ -122,7 +119,6 @@ pub fn kvm(found: &Kvm) -> Check {
     }
 }
 
-/// Where overlays are stored.
 pub fn overlay(args: &Args) -> Check {
     let scratch = match Scratch::choose(args.overlay_dir.as_deref()) {
         Ok(scratch) => scratch,
@@ -178,7 +174,6 @@ pub fn kernel(args: &Args) -> Check {
     }
 }
 
-/// Whether `--firmware uefi` works.
 pub fn uefi() -> Check {
     match firmware::find_uefi("q35") {
         Ok(found) => Check::ok("uefi", format!("UEFI firmware is {}", found.code.display())),

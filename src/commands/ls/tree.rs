@@ -35,7 +35,6 @@ impl Tree {
         Ok(())
     }
 
-    /// Whether it has a directory.
     pub fn has(&self, path: &[u8]) -> bool {
         self.complete.contains_key(path)
     }

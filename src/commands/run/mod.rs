@@ -100,7 +100,6 @@ impl Args {
 /// The user's end of the machine, opened while this process has one thread, because its guard is
 /// forked.
 enum UserEnd {
-    None,
     Console(Option<Terminal>),
     Command(HostStdio),
 }
@@ -109,7 +108,7 @@ impl UserEnd {
     fn open(args: &Args) -> Result<Self, Failure> {
         let is_command = args.guest.is_wanted()?;
         if args.run.dry_run {
-            return Ok(Self::None);
+            return Ok(Self::Console(None));
         }
         Ok(match is_command {
             true => Self::Command(HostStdio::open(args.guest.run.tty)?),
@@ -149,7 +148,6 @@ async fn launch(
     let outcome = match user_end {
         UserEnd::Command(stdio) => command::run(&mut launch, &args.guest, stdio).await,
         UserEnd::Console(terminal) => console::run(&mut launch, terminal).await,
-        UserEnd::None => console::run(&mut launch, None).await,
     };
     // Whatever came of it: the images are as they were, or the report says so.
     launch.facts.record_end(&launch.vm.drives);

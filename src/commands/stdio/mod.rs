@@ -45,7 +45,6 @@ impl HostStdio {
     }
 }
 
-/// Runs `command` to its end.
 pub(crate) async fn run_command(
     supervisor: &mut Supervisor,
     machine: &mut Machine,
