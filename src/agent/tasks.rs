@@ -31,7 +31,6 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    /// Kills the process group.
     fn kill(&self) {
         // It may have ended, or not yet made its own group.
         let _ = killpg(self.pid, Signal::SIGKILL);

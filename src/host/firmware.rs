@@ -21,7 +21,6 @@ pub struct Uefi {
     pub descriptor: PathBuf,
 }
 
-/// No descriptor matches.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no UEFI firmware for the machine {machine} was found ({looked_at} descriptors in {directories})"

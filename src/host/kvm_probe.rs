@@ -64,7 +64,6 @@ impl Timing {
     }
 }
 
-/// Why no VM ran.
 #[derive(Debug)]
 pub enum Failed {
     NotKvm,

@@ -48,7 +48,6 @@ impl Tree {
 struct Growing {
     top: Vec<u8>,
     complete: HashMap<Vec<u8>, Vec<Entry>>,
-    /// Directories with missing entries.
     incomplete: HashSet<Vec<u8>>,
 }
 

@@ -40,7 +40,6 @@ pub enum HeaderError {
     RefcountTableSize(u32),
     #[error("it has {0} internal snapshots; 65536 is the limit")]
     Snapshots(u32),
-    /// The crypt_method.
     #[error("it is encrypted ({})", crypt_method(*.0))]
     Encrypted(u32),
     #[error("its data is in another file{}, which QEMU would open without asking", named(.name.as_deref()))]

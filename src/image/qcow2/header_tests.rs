@@ -48,7 +48,6 @@ fn version_2(extensions: &[u8]) -> Vec<u8> {
     header
 }
 
-/// One extension, padded.
 fn extension(kind: u32, data: &[u8]) -> Vec<u8> {
     let mut bytes = kind.to_be_bytes().to_vec();
     bytes.extend((data.len() as u32).to_be_bytes());
