@@ -4,21 +4,22 @@
 //! [`launch`] is for other programs, with an example. All other modules are internal: they are
 //! public only where tests and benchmarks use them, and change without notice.
 //!
-//! # The tour, from the highest floor to the lowest
+//! # Modules, from the highest layer to the lowest
 //!
-//! - `cli`: the command line; the only place that prints.
-//! - `commands`: one file or folder a command, and the arguments that several share.
+//! - `cli`: parses the command line, calls a command, prints its result.
+//! - `commands`: one file or folder for each command, and the arguments that several share.
 //! - [`launch`]: gets a running guest: cold, warm, or as an appliance.
 //! - `template`: the cache of snapshots: a machine saved when ready, restored copy-on-write.
 //! - `inspect`: facts about the system in an image, read from its files.
-//! - `appliance`: the guest that we bring along: a kernel of this host, with this program as its init.
+//! - `appliance`: the small virtual machine that bivouac provides: a kernel of this host, with this
+//!   program as its init.
 //! - `session`: the host's end of a conversation with a guest's agent.
 //! - `machine`: one QEMU process and all it holds, from plan to end.
 //! - `host`: what this host can do: QEMU, KVM, the kernel, where an overlay may live.
 //! - `image`: a disk image as data: formats, the qcow2 header, layers, the backing chain.
 //! - `agent`: this same program inside the guest.
-//! - `qmp`: QEMU's protocol of control.
-//! - `protocol`: the language of host and agent, without I/O.
+//! - `qmp`: the QEMU Machine Protocol.
+//! - `protocol`: frames and messages between host and agent, without I/O.
 //! - `archive`: tar streams, with everything that a file system holds.
 //! - `linux`: files and formats that Linux defines, as several modules read them: passwd,
 //!   os-release, ELF headers, memfds.
@@ -26,7 +27,7 @@
 //! - `sys`: the only `unsafe`.
 //! - `exit`: every exit status, once.
 //!
-//! A module names only what stands below it; `tests/it/architecture/mod.rs` lists the arrows. In
+//! A module uses only modules in the layers below it; `tests/it/architecture/mod.rs` has the table. In
 //! short: cli -> commands -> launch -> template, inspect -> appliance -> session -> machine -> host,
 //! image; and agent shares only `protocol` with the host's end, and `archive`, `linux` and `sys`.
 //!

@@ -85,7 +85,8 @@ impl BootError {
             Self::Made(error) => error.hint(),
             Self::Drive(error) => error.hint(),
             Self::Ended { .. } | Self::Agent { .. } => Some(
-                "another kernel, by --kernel FILE; `bivouac doctor` tells which is used".into(),
+                "set BIVOUAC_KERNEL to another kernel; `bivouac doctor` shows which one is used"
+                    .into(),
             ),
             Self::Start(_) | Self::Io(_) => None,
         }
@@ -95,7 +96,7 @@ impl BootError {
 fn quoted(console: &[String]) -> String {
     match console {
         [] => String::new(),
-        lines => format!("\nits console said:\n  {}", lines.join("\n  ")),
+        lines => format!("\nits console output:\n  {}", lines.join("\n  ")),
     }
 }
 

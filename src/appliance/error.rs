@@ -38,7 +38,7 @@ impl ApplianceError {
                 ))
             }
             Self::NoVirtio { .. } => Some(
-                "--kernel FILE with a distribution's kernel, whose virtio drivers are in \
+                "set BIVOUAC_KERNEL to a distribution's kernel, whose virtio drivers are in \
                  /lib/modules/RELEASE"
                     .into(),
             ),

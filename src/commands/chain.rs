@@ -22,7 +22,7 @@ use std::path::PathBuf;
 pub struct Args {
     /// The disk image
     pub image: PathBuf,
-    /// The image's format; without it the content is believed, if the file's name agrees
+    /// Format of the image; by default that of its content, if the file's name does not contradict it
     #[arg(long, value_enum, ignore_case = true)]
     pub format: Option<Format>,
     /// A layer below the image, from the top down (repeatable); `none` ends the chain

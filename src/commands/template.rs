@@ -26,7 +26,7 @@ use crate::template::restore::Template;
 use crate::template::store::{EntryInfo, Store};
 use crate::text::time;
 
-/// List, remove or build the saved machines that make the second start fast
+/// List, remove or build saved machines, which make later starts fast
 ///
 /// The inspection commands restore their appliance from a template, which the first
 /// of them builds. A template is a cache: removing it is always safe.
@@ -39,7 +39,7 @@ pub struct Args {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Action {
-    /// List the templates, the one that was used last first
+    /// List the templates, most recently used first
     Ls {
         /// Print them as JSON
         #[arg(long)]
@@ -47,14 +47,14 @@ pub enum Action {
     },
     /// Remove templates that no machine uses
     Rm {
-        /// Their names, or the beginnings of them
+        /// Names of templates, or unambiguous prefixes of them
         #[arg(value_name = "NAME", required = true)]
         names: Vec<String>,
     },
-    /// Remove every template that no machine uses, and what builders that were killed left
+    /// Remove all templates that no machine uses, and what builds that were killed have left
     Prune,
-    /// Build a template now, where there is none: of IMAGE, as `run --warm IMAGE` would with the
-    /// same options, or of the appliance
+    /// Create a template if it does not exist: that of IMAGE, as used by `run --warm IMAGE` with the
+    /// same options, or that of the appliance
     Build(Box<BuildArgs>),
 }
 
@@ -66,13 +66,13 @@ pub struct BuildArgs {
     image: Option<PathBuf>,
     #[command(flatten)]
     layers: LayerArgs,
-    /// How far the guest's init is to be before it is saved
+    /// Stage of the guest's boot at which it is saved
     #[arg(long, value_enum, default_value = "multi-user", value_name = "STAGE")]
     wait_for: WaitFor,
     /// End after TIME (90, 90s, 5m, 2h); exit status 124
     #[arg(long, value_name = "TIME", value_parser = time::parse_duration)]
     timeout: Option<Duration>,
-    /// The appliance's kernel; default the newest of /boot that has modules
+    /// The appliance's kernel; default the newest in /boot that has modules
     #[arg(long, alias = "seed-kernel", env = "BIVOUAC_KERNEL", value_name = "FILE",
           value_hint = ValueHint::FilePath)]
     inject_kernel: Option<PathBuf>,
@@ -169,10 +169,13 @@ fn remove(store: &Store, names: &[String]) -> Result<Report, Failure> {
         match (found.next(), found.next()) {
             (Some(one), None) => wanted.insert(&*one.name),
             (first, _) => {
-                let what = if first.is_some() { "several" } else { "no" };
+                let what = match first {
+                    Some(_) => "several templates have names that start",
+                    None => "no template has a name that starts",
+                };
                 return Err(Failure::with_hint(
-                    anyhow::anyhow!("{name:?} is the beginning of {what} templates"),
-                    "a name that `bivouac template ls` shows",
+                    anyhow::anyhow!("{what} with {name:?}"),
+                    "`bivouac template ls` lists the names",
                 ));
             }
         };
@@ -188,7 +191,7 @@ fn remove(store: &Store, names: &[String]) -> Result<Report, Failure> {
         true => Ok(Report::Done(done)),
         false => Err(Failure::with_hint(
             anyhow::anyhow!("in use: {}", in_use.join(", ")),
-            "remove it when the machine that uses it has ended",
+            "remove it after the machine that uses it has ended",
         )),
     }
 }

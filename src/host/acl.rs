@@ -129,9 +129,9 @@ impl fmt::Display for DenyReason {
                 let group = group_name(*gid);
                 write!(f, "you are in the group {group}, but not since this login")
             }
-            Self::Mode => write!(f, "its mode lets only others in"),
+            Self::Mode => write!(f, "its mode does not give you access"),
             Self::AclEntry(entry) => write!(f, "its ACL says `{entry}`"),
-            Self::AclMask(entry) => write!(f, "its ACL is cut down by `{entry}`"),
+            Self::AclMask(entry) => write!(f, "its ACL is limited by `{entry}`"),
             Self::Elsewhere => write!(f, "its mode and ACL allow it, something else does not"),
         }
     }
@@ -311,6 +311,6 @@ mod tests {
             assert_eq!(reason(groups, true, entries), expected);
         }
         assert_eq!(group.to_string(), "its ACL says `group::---`");
-        assert_eq!(mask.to_string(), "its ACL is cut down by `mask::r--`");
+        assert_eq!(mask.to_string(), "its ACL is limited by `mask::r--`");
     }
 }

@@ -43,11 +43,12 @@ impl KernelError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Named { .. } => {
-                "name another with --kernel FILE, or leave it out for the newest of /boot".into()
+                "set BIVOUAC_KERNEL to another kernel, or unset it to use the newest one in /boot"
+                    .into()
             }
             Self::Unreadable { path, .. } => unreadable_hint(path),
             Self::NotFound { .. } => format!(
-                "{}, or name a kernel with --kernel FILE",
+                "{}, or set BIVOUAC_KERNEL to the path of a kernel",
                 install_hint::command_for(Package::Kernel)
             ),
         })
@@ -56,8 +57,7 @@ impl KernelError {
 
 /// The fix for a named kernel without modules.
 pub fn modules_hint() -> String {
-    "name one whose modules are in /lib/modules/RELEASE, or leave --kernel and BIVOUAC_KERNEL out"
-        .into()
+    "use a kernel whose modules are in /lib/modules/RELEASE, or unset BIVOUAC_KERNEL".into()
 }
 
 /// The fix for a kernel that only root can read, as Ubuntu installs them. The second command survives

@@ -38,7 +38,7 @@ impl QemuError {
                 )
             }
             Self::NotInPath(_) | Self::Missing(_) | Self::NotExecutable(_) => {
-                "name QEMU's emulator with --qemu PATH or BIVOUAC_QEMU, or leave that out to \
+                "set --qemu or BIVOUAC_QEMU to the QEMU executable, or leave them out to \
                  search for it"
                     .into()
             }

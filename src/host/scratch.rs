@@ -85,7 +85,9 @@ impl ScratchError {
                 format!("`mkdir {path}`, or name another with --overlay-dir")
             }
             Source::Flag => {
-                format!("name another with --overlay-dir, or leave it out for {DEFAULT}")
+                format!(
+                    "name another with --overlay-dir, or leave it out to use $TMPDIR or {DEFAULT}"
+                )
             }
             Source::Environment => {
                 "it is the value of $TMPDIR: name another with --overlay-dir".into()

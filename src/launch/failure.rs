@@ -1,5 +1,5 @@
-//! Why something could not be done: the error, the suggested fix and the exit status, and how the
-//! errors of the floors below become one.
+//! Why something could not be done: the error, the suggested fix and the exit status, and how
+//! the errors of lower layers are converted to it.
 
 use crate::appliance::boot::BootError;
 use crate::exit::Status;
@@ -97,7 +97,10 @@ fn hint_for_refusal(output: &str) -> Option<&'static str> {
     if said("Could not set up host forwarding rule") {
         Some("--publish with another port of the host: this one is taken")
     } else if said("-display") && said("gtk") || said("Display 'gtk' is not available") {
-        Some("apt-get install qemu-system-gui, or --display vnc=:0")
+        Some(
+            "install QEMU's GTK display (`sudo apt-get install qemu-system-gui` on Debian and Ubuntu), or use \
+             --display vnc=:0",
+        )
     } else if said("no slot/function available") {
         Some("--bus scsi has room for all of them")
     } else if said("sandbox") && said("not enabled") {

@@ -84,11 +84,10 @@ impl PreparedVm {
             ),
         };
         let seconds = length.as_secs_f64();
-        let lines: String = tail.iter().map(|line| format!("\n  {line}")).collect();
+        let mut message = format!("{agent} did not answer within {seconds} s");
+        push_console(&mut message, tail);
         Failure {
-            error: anyhow::anyhow!(
-                "{agent} did not answer within {seconds} s; its console said last:{lines}"
-            ),
+            error: anyhow::Error::msg(message),
             hint: Some(hint.to_owned()),
             status: end.status(),
         }
@@ -118,7 +117,7 @@ fn describe(
         }
         End::BootFailed { how } => (
             format!("the guest did not boot: {how}"),
-            Some("what its console tells of; a disk that it misses is given by --disk"),
+            Some("see the console output; if a disk is missing, add it with --disk"),
         ),
         End::QemuDied { how, output } => {
             let mut message = format!("QEMU died: {how}");
@@ -174,14 +173,20 @@ pub(super) fn failure(
         End::PoweredOff => Status::GuestCrashed,
         other => other.status(),
     };
-    if status == Status::GuestCrashed && !tail.is_empty() {
-        message.push_str("\nits console said last:");
-        message.extend(tail.iter().map(|line| format!("\n  {line}")));
+    if status == Status::GuestCrashed {
+        push_console(&mut message, tail);
     }
     Failure {
         error: anyhow::Error::msg(message),
         hint,
         status,
+    }
+}
+
+fn push_console(message: &mut String, tail: &[String]) {
+    if !tail.is_empty() {
+        message.push_str("\nlast lines of its console:");
+        message.extend(tail.iter().map(|line| format!("\n  {line}")));
     }
 }
 

@@ -34,8 +34,10 @@ impl Launch<'_> {
         let sets_identity = agent.hostname.is_some() || agent.new_machine_id;
         if self.spec.purpose == Purpose::Console && sets_identity {
             return Err(Failure::with_hint(
-                error.context("--hostname and --new-machine-id want a machine that is restored"),
-                "-- CMD or --tty, with which a machine that boots is told them too",
+                error.context(
+                    "--hostname and --new-machine-id need a machine restored from a template",
+                ),
+                "add -- CMD or --tty: a machine that boots gets them, too",
             ));
         }
         tracing::warn!("{error:#}; the machine is booted");

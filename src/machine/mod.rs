@@ -1,7 +1,7 @@
 //! One QEMU process and everything that it uses, from its plan to its end.
 //!
 //! [`plan`] is data. [`args`] and [`blockdev`] turn it into QEMU's arguments, [`drives`] and [`overlay`]
-//! hold its images and the unlinked files that take all writes, [`process`] starts and reaps QEMU,
+//! hold its images and the unnamed files that take all writes, [`process`] starts and reaps QEMU,
 //! [`start`] opens the QMP session, [`console`] reads the guest's serial port, [`snapshot`] saves and
 //! restores a machine, [`end`] says how it ended, [`phases`] measures. [`terminal`] and [`stdio`] are
 //! the user's end. [`Machine`] joins them.

@@ -1,5 +1,5 @@
-//! The unlinked file that takes all writes of the guest. It is created here, before QEMU runs and
-//! without a helper process; closing it frees its space.
+//! An overlay: the unnamed file, on disk or in memory, that takes all writes to one disk. It is created
+//! here, before QEMU runs and without a helper process; closing it frees its space.
 
 use std::fs::File;
 use std::io;

@@ -15,9 +15,9 @@ pub enum SessionError {
     /// The agent could not do it. The session goes on.
     #[error("{0}")]
     Refused(RemoteError),
-    #[error("no response from the guest agent within {deadline:?}{seen}")]
+    #[error("no response from bivouac's agent within {deadline:?}{seen}")]
     Silent { deadline: Duration, seen: Seen },
-    #[error("no response from the guest agent{0}")]
+    #[error("no response from bivouac's agent{0}")]
     Noise(Seen),
     #[error(
         "the agent in the guest (bivouac {}) speaks protocol {theirs}, and this bivouac {PROTOCOL}",
@@ -27,7 +27,7 @@ pub enum SessionError {
     #[error("the guest broke the protocol: it sent {0}")]
     Violation(#[from] WireError),
     /// The agent claims that the host broke the protocol.
-    #[error("the guest agent ended the session: {}", .0.escape_debug())]
+    #[error("bivouac's agent ended the session: {}", .0.escape_debug())]
     Dismissed(String),
     /// The channel is closed: the machine ended, or its agent did.
     #[error("the guest closed the session")]
@@ -90,11 +90,11 @@ impl fmt::Display for Seen {
         let Self { skipped, stale } = self;
         match (skipped, stale) {
             (0, 0) => Ok(()),
-            (_, 0) => write!(f, " (received {skipped} bytes that are no hello)"),
+            (_, 0) => write!(f, " (received {skipped} bytes that are not a hello)"),
             (0, _) => write!(f, " (received {stale} hellos with another nonce)"),
             _ => write!(
                 f,
-                " (received {stale} hellos with another nonce, and {skipped} bytes that are no hello)"
+                " (received {stale} hellos with another nonce, and {skipped} bytes that are not a hello)"
             ),
         }
     }

@@ -97,7 +97,7 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
 fn check(args: &Args, sources: &[ImagePath], is_stream: bool) -> Result<(), Failure> {
     if is_stream && sources.len() > 1 {
         return Err(Failure::with_hint(
-            anyhow!("a tar stream holds one file or tree"),
+            anyhow!("only one file or tree can be written as a tar stream"),
             "one IMAGE:PATH, such as the directory that holds both",
         ));
     }

@@ -135,7 +135,9 @@ pub fn overlay(args: &Args) -> Check {
     };
     let method = match scratch.method() {
         TempFileMethod::Unnamed => "they never have a name (O_TMPFILE)",
-        TempFileMethod::Unlinked => "they have a name for an instant, for it lacks O_TMPFILE",
+        TempFileMethod::Unlinked => {
+            "they have a name briefly, because the filesystem lacks O_TMPFILE"
+        }
     };
     let (kind, free) = (&space.kind, Size(space.free));
     let text = format!("overlays go to {directory} ({kind}, {free} free); {method}");
@@ -143,7 +145,7 @@ pub fn overlay(args: &Args) -> Check {
         let hint = "`--overlay-dir /var/tmp`, if that is a disk".to_owned();
         Check::warn("overlay", warning, Some(hint))
     } else if space.free < LITTLE_SPACE {
-        let text = format!("{text}; that is little space");
+        let text = format!("{text}; that is not much space");
         Check::warn("overlay", text, another())
     } else if scratch.method() == TempFileMethod::Unlinked {
         Check::warn("overlay", text, another())

@@ -22,7 +22,7 @@ use crate::protocol::disks::Root;
 use crate::session::SessionError;
 use report::ImageInfo;
 
-/// Show what an image holds, without booting it
+/// Show the systems, filesystems and partitions of an image, without booting it
 ///
 /// Its partition table, the filesystems with their use, and the operating systems on them. Where
 /// a system has rpm, that is run inside the appliance to count the packages.

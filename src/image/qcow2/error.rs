@@ -98,6 +98,10 @@ impl HeaderError {
             Self::UnknownFeatures(_) | Self::Version(_) | Self::CompressionType(_) => {
                 convert("qcow2", path, flat, "with a newer QEMU")
             }
+            Self::NoDisk => format!(
+                "qemu-img resize -f qcow2 {} 10G  # if you want a blank disk",
+                shell_word(path)
+            ),
             _ => format!(
                 "qemu-img check -f qcow2 {}  # if QEMU cannot read it either, download the image again",
                 shell_word(path)

@@ -22,6 +22,7 @@ use nix::fcntl::Flock;
 use super::key::Key;
 use super::manifest::Manifest;
 use crate::linux::file_id::FileStamp;
+use crate::text::escape::shell_word;
 pub use builder::Builder;
 
 /// What a template's directory holds.
@@ -40,6 +41,8 @@ const UNUSABLE_FOR: Duration = Duration::from_secs(24 * 3600);
 /// Hidden names: one that is being built, and one that is being removed.
 const NEW: &str = ".new-";
 const OLD: &str = ".old-";
+
+const OPEN_TO_OTHERS: &str = "other users can access it, and it contains the memory of guests";
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -66,13 +69,16 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Nowhere => Some("set XDG_CACHE_HOME, or use --no-template".to_owned()),
-            Self::NotOurs { path, .. } => Some(format!(
-                "`chown $USER {0} && chmod 700 {0}`, or set XDG_CACHE_HOME to a directory of yours",
-                path.display()
+            Self::NotOurs { path, why } if *why == OPEN_TO_OTHERS => Some(format!(
+                "`chmod 700 {}`, or set XDG_CACHE_HOME to a directory of your own",
+                shell_word(path)
             )),
-            Self::Io { .. } => Some("set XDG_CACHE_HOME to a directory of yours".to_owned()),
-            Self::Damaged { .. } | Self::Unusable { .. } => {
-                Some("`bivouac template prune` removes it".to_owned())
+            Self::NotOurs { .. } | Self::Io { .. } => {
+                Some("set XDG_CACHE_HOME to a directory of your own".to_owned())
+            }
+            Self::Damaged { path, .. } | Self::Unusable { path, .. } => {
+                let name = path.file_name()?.display();
+                Some(format!("`bivouac template rm {name}` removes it"))
             }
         }
     }
@@ -145,7 +151,7 @@ impl Store {
         } else if found.uid() != nix::unistd::geteuid().as_raw() {
             "it belongs to another user"
         } else if found.permissions().mode() & 0o077 != 0 {
-            "others may get at the memory of guests there"
+            OPEN_TO_OTHERS
         } else {
             return Ok(Self {
                 directory: directory.to_owned(),

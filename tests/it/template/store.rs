@@ -63,7 +63,7 @@ fn a_store_that_others_may_enter_or_own_is_refused() {
         assert!(error.hint().is_some());
     };
     fs::set_permissions(&place, Permissions::from_mode(0o710)).unwrap();
-    refused("others may get at");
+    refused("other users can access it");
     fs::set_permissions(&place, Permissions::from_mode(0o700)).unwrap();
     if nix::unistd::geteuid().is_root() {
         std::os::unix::fs::chown(&place, Some(65534), None).unwrap();
@@ -189,7 +189,7 @@ fn templates_are_removed_by_the_beginnings_of_their_names() {
         let left = store.list().unwrap().len();
         (finished.code(), finished.stderr, left)
     };
-    let no = "is the beginning of no templates";
+    let no = "no template has a name that starts with";
     for wrong in ["nosuch", ""] {
         let (code, said, left) = remove(&[&first, wrong]);
         assert_eq!((code, left), (Some(125), 3), "{said}");
