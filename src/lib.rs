@@ -4,35 +4,8 @@
 //! [`launch`] is for other programs, with an example. All other modules are internal: they are
 //! public only where tests and benchmarks use them, and change without notice.
 //!
-//! # Modules, from the highest layer to the lowest
-//!
-//! - `cli`: parses the command line, calls a command, prints its result.
-//! - `commands`: one file or folder for each command, and the arguments that several share.
-//! - [`launch`]: gets a running guest: cold, warm, or as an appliance.
-//! - `template`: the cache of snapshots: a machine saved when ready, restored copy-on-write.
-//! - `inspect`: facts about the system in an image, read from its files.
-//! - `appliance`: the small virtual machine that bivouac provides: a kernel of this host, with this
-//!   program as its init.
-//! - `session`: the host's end of a conversation with a guest's agent.
-//! - `machine`: one QEMU process and all it holds, from plan to end.
-//! - `host`: what this host can do: QEMU, KVM, the kernel, where an overlay may live.
-//! - `image`: a disk image as data: formats, the qcow2 header, layers, the backing chain.
-//! - `agent`: this same program inside the guest.
-//! - `qmp`: the QEMU Machine Protocol.
-//! - `protocol`: frames and messages between host and agent, without I/O.
-//! - `archive`: tar streams, with everything that a file system holds.
-//! - `linux`: files and formats that Linux defines, as several modules read them: passwd,
-//!   os-release, ELF headers, memfds.
-//! - `text`: text for people: escaping, sizes, times, tables, CSV.
-//! - `sys`: the only `unsafe`.
-//! - `exit`: every exit status, once.
-//!
-//! A module uses only modules in the layers below it; `tests/it/architecture/mod.rs` has the table. In
-//! short: cli -> commands -> launch -> template, inspect -> appliance -> session -> machine -> host,
-//! image; and agent shares only `protocol` with the host's end, and `archive`, `linux` and `sys`.
-//!
-//! `ARCHITECTURE.md` tells how they work together, which invariants hold everywhere, the test that
-//! keeps each, and why things are as they are.
+//! `ARCHITECTURE.md` says what each module is for, which module may use which, how they work together,
+//! which invariants hold everywhere, and which test keeps each.
 
 // The bans of Cargo.toml are for what is shipped; unit tests may do all of it.
 #![cfg_attr(

@@ -85,8 +85,7 @@ impl BootError {
             Self::Made(error) => error.hint(),
             Self::Drive(error) => error.hint(),
             Self::Ended { .. } | Self::Agent { .. } => Some(
-                "set BIVOUAC_KERNEL to another kernel; `bivouac doctor` shows which one is used"
-                    .into(),
+                "set BIVOUAC_KERNEL to another kernel; `bivouac doctor` shows the one used".into(),
             ),
             Self::Start(_) | Self::Io(_) => None,
         }

@@ -169,12 +169,9 @@ fn remove(store: &Store, names: &[String]) -> Result<Report, Failure> {
         match (found.next(), found.next()) {
             (Some(one), None) => wanted.insert(&*one.name),
             (first, _) => {
-                let what = match first {
-                    Some(_) => "several templates have names that start",
-                    None => "no template has a name that starts",
-                };
+                let what = if first.is_some() { "several" } else { "no" };
                 return Err(Failure::with_hint(
-                    anyhow::anyhow!("{what} with {name:?}"),
+                    anyhow::anyhow!("{what} templates have names that start with {name:?}"),
                     "`bivouac template ls` lists the names",
                 ));
             }

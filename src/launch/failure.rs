@@ -97,10 +97,7 @@ fn hint_for_refusal(output: &str) -> Option<&'static str> {
     if said("Could not set up host forwarding rule") {
         Some("--publish with another port of the host: this one is taken")
     } else if said("-display") && said("gtk") || said("Display 'gtk' is not available") {
-        Some(
-            "install QEMU's GTK display (`sudo apt-get install qemu-system-gui` on Debian and Ubuntu), or use \
-             --display vnc=:0",
-        )
+        Some("install QEMU's GTK display (Debian: qemu-system-gui), or use --display vnc=:0")
     } else if said("no slot/function available") {
         Some("--bus scsi has room for all of them")
     } else if said("sandbox") && said("not enabled") {

@@ -153,11 +153,10 @@ impl ValueEnum for WaitFor {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
-            Self::Basic => PossibleValue::new("basic")
-                .help("Filesystems are mounted and devices are available"),
-            Self::MultiUser => {
-                PossibleValue::new("multi-user").help("All services have been started")
+            Self::Basic => {
+                PossibleValue::new("basic").help("Filesystems and devices are available")
             }
+            Self::MultiUser => PossibleValue::new("multi-user").help("All services have started"),
             Self::Running => PossibleValue::new("running").help("No more jobs are queued"),
         })
     }

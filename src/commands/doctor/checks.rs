@@ -135,9 +135,7 @@ pub fn overlay(args: &Args) -> Check {
     };
     let method = match scratch.method() {
         TempFileMethod::Unnamed => "they never have a name (O_TMPFILE)",
-        TempFileMethod::Unlinked => {
-            "they have a name briefly, because the filesystem lacks O_TMPFILE"
-        }
+        TempFileMethod::Unlinked => "they have a name briefly (the filesystem lacks O_TMPFILE)",
     };
     let (kind, free) = (&space.kind, Size(space.free));
     let text = format!("overlays go to {directory} ({kind}, {free} free); {method}");

@@ -42,8 +42,6 @@ const UNUSABLE_FOR: Duration = Duration::from_secs(24 * 3600);
 const NEW: &str = ".new-";
 const OLD: &str = ".old-";
 
-const OPEN_TO_OTHERS: &str = "other users can access it, and it contains the memory of guests";
-
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("there is no place for templates: HOME is not set")]
@@ -69,13 +67,11 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Nowhere => Some("set XDG_CACHE_HOME, or use --no-template".to_owned()),
-            Self::NotOurs { path, why } if *why == OPEN_TO_OTHERS => Some(format!(
-                "`chmod 700 {}`, or set XDG_CACHE_HOME to a directory of your own",
+            Self::NotOurs { path, .. } => Some(format!(
+                "`chmod 700 {}` if it is yours, or set XDG_CACHE_HOME to a directory of your own",
                 shell_word(path)
             )),
-            Self::NotOurs { .. } | Self::Io { .. } => {
-                Some("set XDG_CACHE_HOME to a directory of your own".to_owned())
-            }
+            Self::Io { .. } => Some("set XDG_CACHE_HOME to a directory of your own".to_owned()),
             Self::Damaged { path, .. } | Self::Unusable { path, .. } => {
                 let name = path.file_name()?.display();
                 Some(format!("`bivouac template rm {name}` removes it"))
@@ -151,7 +147,7 @@ impl Store {
         } else if found.uid() != nix::unistd::geteuid().as_raw() {
             "it belongs to another user"
         } else if found.permissions().mode() & 0o077 != 0 {
-            OPEN_TO_OTHERS
+            "other users can access it, and it contains the memory of guests"
         } else {
             return Ok(Self {
                 directory: directory.to_owned(),

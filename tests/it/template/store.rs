@@ -189,7 +189,7 @@ fn templates_are_removed_by_the_beginnings_of_their_names() {
         let left = store.list().unwrap().len();
         (finished.code(), finished.stderr, left)
     };
-    let no = "no template has a name that starts with";
+    let no = "no templates have names that start with";
     for wrong in ["nosuch", ""] {
         let (code, said, left) = remove(&[&first, wrong]);
         assert_eq!((code, left), (Some(125), 3), "{said}");

@@ -39,7 +39,7 @@ fn a_tmpfs_is_memory_and_its_size_is_told() {
 #[test]
 fn where_there_is_no_o_tmpfile_the_file_is_unlinked_at_once() {
     insta::assert_snapshot!(finding("mount -t mqueue none overlays;"), @r"
-    warn: overlays go to HERE/overlays (0x19800202, 0 B free); they have a name briefly, because the filesystem lacks O_TMPFILE; that is not much space
+    warn: overlays go to HERE/overlays (0x19800202, 0 B free); they have a name briefly (the filesystem lacks O_TMPFILE); that is not much space
     name another with --overlay-dir DIR
     ");
 }
