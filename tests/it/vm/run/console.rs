@@ -1,7 +1,7 @@
 //! The console without a terminal: copied, fed, never in the way.
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
@@ -22,14 +22,17 @@ fn what_is_typed_reaches_the_guest_and_its_end_does_not_end_the_guest() {
     assert!(finished.stdout.contains("echo: \u{1}x"), "{finished:?}");
 }
 
+/// A run whose guest prints without end.
+fn flood() -> (Child, ChildStdout) {
+    let mut run = run_tiny("flood").command();
+    let mut child = run.stdout(Stdio::piped()).spawn().unwrap();
+    let stdout = child.stdout.take().unwrap();
+    (child, stdout)
+}
+
 #[test]
 fn a_reader_that_goes_away_ends_the_run_as_it_ends_any_program() {
-    let mut child = run_tiny("flood")
-        .command()
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdout = child.stdout.take().unwrap();
+    let (mut child, mut stdout) = flood();
     let mut seen = String::new();
     let mut buffer = [0; 512];
     while !seen.contains("lazy dog") {
@@ -43,12 +46,7 @@ fn a_reader_that_goes_away_ends_the_run_as_it_ends_any_program() {
 
 #[test]
 fn a_reader_that_stalls_does_not_keep_a_signal_from_ending_the_run() {
-    let mut child = run_tiny("flood")
-        .command()
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdout = child.stdout.take().unwrap();
+    let (mut child, mut stdout) = flood();
     let mut buffer = [0; 64];
     // Some output has come; from here on nobody reads, and soon the pipe is full.
     stdout.read_exact(&mut buffer).unwrap();
