@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use super::{ended, run_tiny};
+use super::{ended, report, run_tiny};
 use crate::env::bivouac::PATIENCE;
 
 #[test]
@@ -20,6 +20,21 @@ fn what_is_typed_reaches_the_guest_and_its_end_does_not_end_the_guest() {
     let finished = running.wait();
     ended(&finished, 0);
     assert!(finished.stdout.contains("echo: \u{1}x"), "{finished:?}");
+}
+
+#[test]
+fn the_time_of_a_login_prompt_is_in_the_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("report.json");
+    let run = run_tiny("echo").args(["--boot-timeout", "10m", "--report"]);
+    let mut running = run.arg(&json).start();
+    running.wait_for("tiny: ready");
+    running.type_in("debian12 login:\n");
+    running.wait_for("echo: debian12 login:");
+    running.signal(Signal::SIGTERM);
+    ended(&running.wait(), 143);
+    let report = report(&json);
+    assert!(report["phases"]["login-prompt"].is_number(), "{report:#}");
 }
 
 /// A run whose guest prints without end.
