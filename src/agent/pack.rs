@@ -8,10 +8,10 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::Mode;
 
 use super::files;
-use super::root::open_at;
+use super::root::{failed, open_at};
 use super::walk::{self, DIRECTORY};
 use crate::archive::{ArchiveError, ArchiveStats, Packer};
 use crate::protocol::{
@@ -28,9 +28,8 @@ pub(crate) fn pack(
     opened: impl FnOnce(Option<Stat>),
 ) -> Result<u64, RemoteError> {
     let path = at.path.as_path();
-    let failed = |errno| RemoteError::of(ErrorStage::File, path.display(), errno);
     let top = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
-    let stat = files::from_system(&fstat(&top).map_err(failed)?);
+    let stat = files::stat_of(&top, at)?;
     let own = path.file_name().map(|name| ByteString::from(name).0);
     let name = options.name.clone().map(|name| name.0).or(own.clone());
     let name = name.unwrap_or_else(|| b".".to_vec());
@@ -52,7 +51,8 @@ pub(crate) fn pack(
         .map_err(stream_error)
     };
     if stat.kind == FileKind::Directory {
-        let directory = openat(&top, ".", DIRECTORY, Mode::empty()).map_err(failed)?;
+        let directory =
+            openat(&top, ".", DIRECTORY, Mode::empty()).map_err(|errno| failed(at, errno))?;
         opened(Some(stat));
         add(&directory, c".", Entry::default())?;
         walk::walk(directory, options.one_file_system, &mut add)?;
@@ -62,7 +62,7 @@ pub(crate) fn pack(
             path: path.parent().unwrap_or(Path::new("/")).into(),
         };
         let directory = open_at(&holder, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-        let own = CString::new(own.unwrap_or_default()).map_err(|_| failed(Errno::EINVAL))?;
+        let own = CString::new(own.unwrap_or_default()).map_err(|_| failed(at, Errno::EINVAL))?;
         opened(Some(stat));
         add(&directory, &own, Entry::default())?;
     }

@@ -118,7 +118,7 @@ fn unpacked_modules(kernel: &Kernel) -> Result<Modules, ApplianceError> {
         let name = format!("{}.ko", module_index::name_of(&module.file));
         list.push_str(&format!("{} {name}\n", module.set));
         if names.insert(name.clone()) {
-            let path = index.directory().join(&module.file);
+            let path = directory.join(&module.file);
             let content = fs::read(&path)
                 .and_then(|file| modules::unpack(&module.file, file))
                 .map_err(|error| failed((path, error)))?;

@@ -2,8 +2,6 @@
 
 use std::ffi::OsString;
 
-use tokio::io::AsyncReadExt;
-
 use super::args::image::InspectionArgs;
 use super::image_path::{ImagePath, exists};
 use super::inspection::Inspector;
@@ -13,7 +11,7 @@ use crate::appliance::boot::ROOT;
 use crate::exit::Status;
 use crate::launch::Failure;
 use crate::protocol::PathAt;
-use crate::session::{Session, SessionError};
+use crate::session::Session;
 
 /// Print files of an image, without booting it
 ///
@@ -57,13 +55,6 @@ pub async fn print(
     path: &[u8],
     output: &mut StdoutSink,
 ) -> Result<(), Failure> {
-    let (_, mut stream) = session.read(PathAt::new(root, path), 0, None).await?;
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let read = stream.read(&mut buffer).await;
-        match read.map_err(SessionError::of_stream)? {
-            0 => return Ok(()),
-            read => output.write(&buffer[..read]).await?,
-        }
-    }
+    let (_, stream) = session.read(PathAt::new(root, path), 0, None).await?;
+    output.copy(stream).await
 }

@@ -11,6 +11,7 @@
 use std::io;
 
 use anyhow::Context;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::exit::Status;
@@ -18,6 +19,7 @@ use crate::launch::supervisor::{Stopped, Supervisor};
 use crate::launch::{Failure, block_on};
 use crate::machine::phases::Phases;
 use crate::machine::stdio::{self, FlushHandle};
+use crate::session::SessionError;
 use crate::text::escape::Escaper;
 
 #[derive(Debug)]
@@ -129,6 +131,18 @@ impl StdoutSink {
         match self.pending.len() >= enough {
             true => self.send().await,
             false => Ok(()),
+        }
+    }
+
+    /// Writes all of a stream of a session.
+    pub async fn copy(&mut self, mut stream: impl AsyncRead + Unpin) -> Result<(), Failure> {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let read = stream.read(&mut buffer).await;
+            match read.map_err(SessionError::of_stream)? {
+                0 => return Ok(()),
+                read => self.write(&buffer[..read]).await?,
+            }
         }
     }
 

@@ -18,7 +18,6 @@ pub struct Uefi {
     pub vars_template: PathBuf,
     /// `raw` or `qcow2`.
     pub vars_format: String,
-    pub descriptor: PathBuf,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -138,12 +137,11 @@ fn offer(path: &Path, machine: &str) -> Option<Uefi> {
         && found.targets.iter().any(fits)
         && !found.features.iter().any(unwanted);
     let (code, vars) = (found.mapping.executable?, found.mapping.nvram_template?);
-    (wanted && code.filename.is_file() && vars.filename.is_file()).then(|| Uefi {
+    (wanted && code.filename.is_file() && vars.filename.is_file()).then_some(Uefi {
         code: code.filename,
         code_format: code.format,
         vars_template: vars.filename,
         vars_format: vars.format,
-        descriptor: path.to_owned(),
     })
 }
 

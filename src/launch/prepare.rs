@@ -90,7 +90,7 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
     let (disks, mut cdroms) = open_disks(spec, &mut drives)?;
     let firmware = open_firmware(&mut drives, &spec.firmware, &machine)?;
     for iso in &spec.cdroms {
-        cdroms.push(drives.read_only(resolve(&of_format(iso.clone(), Format::Raw))?));
+        cdroms.push(drives.read_only(resolve(&of_format(iso.clone(), Some(Format::Raw)))?));
     }
     facts.layers = LayerFacts::of(drives.chains());
     facts.phases.mark("images");
@@ -166,11 +166,7 @@ fn open_disks(spec: &VmSpec, drives: &mut Drives) -> Result<(Vec<Disk>, Vec<Laye
         }
     }
     for disk in &spec.disks {
-        let request = Request {
-            image: disk.image.clone(),
-            format: disk.format,
-            backing: vec![],
-        };
+        let request = of_format(disk.image.clone(), disk.format);
         let name = format!("disk{}", disks.len());
         disks.push(drives.disk(&name, resolve(&request)?, disk.serial.clone())?);
     }
@@ -194,18 +190,21 @@ fn open_firmware(
         Format::of_driver(name)
             .with_context(|| format!("firmware of format {name}, which bivouac does not know"))
     };
-    let code = resolve(&of_format(uefi.code, format(&uefi.code_format)?))?;
-    let vars = resolve(&of_format(uefi.vars_template, format(&uefi.vars_format)?))?;
+    let code = resolve(&of_format(uefi.code, Some(format(&uefi.code_format)?)))?;
+    let vars = resolve(&of_format(
+        uefi.vars_template,
+        Some(format(&uefi.vars_format)?),
+    ))?;
     Ok(Firmware::Uefi {
         code: drives.read_only(code),
         vars: drives.disk("firmware-vars", vars, None)?,
     })
 }
 
-fn of_format(image: PathBuf, format: Format) -> Request {
+fn of_format(image: PathBuf, format: Option<Format>) -> Request {
     Request {
         image,
-        format: Some(format),
+        format,
         backing: Vec::new(),
     }
 }

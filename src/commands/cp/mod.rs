@@ -10,7 +10,6 @@ use std::path::Path;
 use anyhow::anyhow;
 use clap::ValueHint;
 use nix::errno::Errno;
-use tokio::io::AsyncReadExt;
 
 use super::args::image::InspectionArgs;
 use super::image_path::{ImagePath, exists};
@@ -165,15 +164,8 @@ async fn stream(
 ) -> Result<(), Failure> {
     let name = source.name().unwrap_or(b".");
     let (at, options) = wanted(&image.session, source, name, args).await?;
-    let mut stream = image.session.tar_out(at, options).await?;
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let read = stream.read(&mut buffer).await;
-        match read.map_err(SessionError::of_stream)? {
-            0 => return Ok(()),
-            read => output.write(&buffer[..read]).await?,
-        }
-    }
+    let stream = image.session.tar_out(at, options).await?;
+    output.copy(stream).await
 }
 
 /// What to request from the agent. Symbolic links are followed, as scp does, unless they are to be
