@@ -5,9 +5,9 @@
 
 use std::io;
 
-use bivouac::agent::block::device_reader::ReadAt;
-use bivouac::agent::block::lvm::{group, label};
-use bivouac::agent::block::{fstab, raid, superblock, tables};
+use bivouac::block::device_reader::ReadAt;
+use bivouac::block::lvm::{group, label};
+use bivouac::block::{fstab, raid, superblock, tables};
 use libfuzzer_sys::fuzz_target;
 
 /// The size in sectors of 512 bytes (u32), and then parts: the offset (u32), the length (u16), and

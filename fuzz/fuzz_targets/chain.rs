@@ -39,7 +39,11 @@ fuzz_target!(|data: &[u8]| {
     assert!(examined.layers.len() <= MAX_LAYERS);
     let plain = |text: &str| !text.chars().any(char::is_control);
     for problem in &examined.problems {
-        assert!(plain(&problem.one_line()));
+        let mut cause: Option<&dyn std::error::Error> = Some(problem);
+        while let Some(error) = cause {
+            assert!(plain(&error.to_string()));
+            cause = error.source();
+        }
         assert!(problem.hint().is_none_or(|hint| plain(&hint)));
     }
     for layer in &examined.layers {

@@ -1,5 +1,5 @@
-//! Gives this machine an identity of its own among clones of one image or template: host name,
-//! machine id, and hardware addresses. Only over a guest's port.
+//! Sets what a machine must not share with others of one image or template: host name, machine id,
+//! hardware addresses, the clock, and the state of the random number generator.
 
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
@@ -11,37 +11,60 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_settime};
 
 use super::port::Port;
 use super::power::may_change_machine;
 use crate::protocol::{CloneIdentity, ErrorStage, RemoteError};
-use crate::sys::errno_of;
 
 /// Files with the machine id; the second is often a link to the first.
 const MACHINE_IDS: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
+const MAX_ENTROPY: usize = 4096;
+
 /// Sets what `identity` contains. Stops at the first failure.
 pub(crate) fn set(identity: &CloneIdentity, port: &Port) -> Result<(), RemoteError> {
     may_change_machine(port)?;
-    let failed = |what: &str, error: &io::Error| {
-        RemoteError::of(ErrorStage::System, what, errno_of(error) as i32)
-    };
     if let Some(name) = &identity.hostname {
-        nix::unistd::sethostname(name)
-            .map_err(|errno| RemoteError::of(ErrorStage::System, "the host name", errno as i32))?;
+        nix::unistd::sethostname(name).map_err(|errno| failed("the host name", errno))?;
         replace(Path::new("/etc/hostname"), name, true)
-            .map_err(|error| failed("/etc/hostname", &error))?;
+            .map_err(|error| failed("/etc/hostname", error))?;
     }
     if let Some(id) = &identity.machine_id {
         // Without the file nothing reads it.
         for path in MACHINE_IDS {
-            replace(Path::new(path), id, false).map_err(|error| failed(path, &error))?;
+            replace(Path::new(path), id, false).map_err(|error| failed(path, error))?;
         }
     }
     if let Some(address) = identity.hardware_address {
-        set_addresses(address).map_err(|error| failed("the hardware address", &error))?;
+        set_addresses(address).map_err(|error| failed("the hardware address", error))?;
     }
     Ok(())
+}
+
+/// Sets the clock to this time since 1970, UTC.
+pub(crate) fn set_clock(port: &Port, seconds: i64, nanoseconds: u32) -> Result<(), RemoteError> {
+    may_change_machine(port)?;
+    let time = TimeSpec::new(seconds, i64::from(nanoseconds));
+    clock_settime(ClockId::CLOCK_REALTIME, time).map_err(|errno| failed("the clock", errno))
+}
+
+/// Adds entropy and reseeds the kernel's random number generator.
+pub(crate) fn add_entropy(bytes: &[u8]) -> Result<(), RemoteError> {
+    if bytes.is_empty() || bytes.len() > MAX_ENTROPY {
+        let text = "1 to 4096 bytes of entropy";
+        return Err(RemoteError::new(ErrorStage::Request, text));
+    }
+    OpenOptions::new()
+        .write(true)
+        .open("/dev/urandom")
+        .and_then(|device| crate::sys::add_entropy(device, bytes))
+        .map_err(|error| failed("random numbers", error))
+}
+
+fn failed(what: &str, error: impl Into<io::Error>) -> RemoteError {
+    RemoteError::of(ErrorStage::System, what, error)
 }
 
 /// Overwrites a file in place, because some systems mount another one over it.

@@ -1,7 +1,7 @@
 //! The event loop: one poll(2) over the port, the child processes and their pipes.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -25,11 +25,8 @@ const GONE: PollFlags = PollFlags::POLLERR
     .union(PollFlags::POLLHUP)
     .union(PollFlags::POLLNVAL);
 
-/// A connection with a host.
-#[derive(Debug)]
 struct Connection {
     port: Port,
-    /// Whether the host has sent a hello.
     greeted: bool,
     requests: Requests,
 }
@@ -80,7 +77,6 @@ pub(crate) fn serve(port: Port) -> io::Result<()> {
     }
 }
 
-/// What a polled descriptor belongs to.
 enum Source {
     Port,
     Children,
@@ -89,8 +85,7 @@ enum Source {
     Output(StreamId),
 }
 
-/// What can be read or written.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Ready {
     port: bool,
     children: bool,
@@ -135,17 +130,14 @@ impl Connection {
         let mut wanted = PollFlags::empty();
         wanted.set(PollFlags::POLLIN, has_room);
         wanted.set(PollFlags::POLLOUT, self.port.has_output());
+        let readable = |fd: BorrowedFd<'a>| PollFd::new(fd, PollFlags::POLLIN);
         let mut sources = vec![
             (Source::Port, PollFd::new(self.port.fd(), wanted)),
-            (
-                Source::Children,
-                PollFd::new(children.as_fd(), PollFlags::POLLIN),
-            ),
+            (Source::Children, readable(children.as_fd())),
         ];
         let tasks = &self.requests.tasks;
         for (id, status) in tasks.statuses() {
-            let fd = PollFd::new(status.as_fd(), PollFlags::POLLIN);
-            sources.push((Source::Status(id), fd));
+            sources.push((Source::Status(id), readable(status.as_fd())));
         }
         for (id, input) in tasks.inputs.iter().filter(|(_, input)| input.is_watched()) {
             if let Some(file) = &input.file {
@@ -156,8 +148,7 @@ impl Connection {
         }
         let outputs = tasks.outputs.iter();
         for (id, output) in outputs.filter(|(_, output)| has_room && output.is_wanted()) {
-            let fd = PollFd::new(output.file.as_fd(), PollFlags::POLLIN);
-            sources.push((Source::Output(*id), fd));
+            sources.push((Source::Output(*id), readable(output.file.as_fd())));
         }
         sources
     }
@@ -203,7 +194,7 @@ impl Connection {
                 log::console(&format!("protocol violation by the host: {error}"));
                 let text = error.to_string();
                 self.port
-                    .send(&AgentMessage::Notice(Notice::Violation { text }));
+                    .send(AgentMessage::Notice(Notice::Violation { text }));
                 self.port.expect_hello();
             }
         }
@@ -251,7 +242,6 @@ impl Connection {
         });
     }
 
-    /// Moves the bytes of the streams that are ready.
     fn pump(&mut self, ready: &Ready, scratch: &mut [u8]) {
         let tasks = &mut self.requests.tasks;
         for id in &ready.statuses {

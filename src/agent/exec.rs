@@ -2,9 +2,10 @@
 //! variables first. An error names the step that failed.
 
 use std::convert::Infallible;
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
-use std::os::unix::ffi::OsStringExt;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -17,13 +18,9 @@ use nix::unistd::{
 use super::root::RootDir;
 use super::users::Account;
 use crate::protocol::{ByteString, Command, ErrorStage, RemoteError, User};
-use crate::sys::errno_of;
 
-/// The default PATH.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The descriptors that become 0, 1 and 2.
-#[derive(Debug)]
 pub(crate) struct ChildStdio {
     pub(crate) stdin: File,
     pub(crate) stdout: File,
@@ -34,15 +31,13 @@ pub(crate) struct ChildStdio {
 
 /// Turns this process into the command. Returns only if that fails.
 pub(crate) fn execute(command: &Command, stdio: &ChildStdio) -> RemoteError {
-    match attempt(command, stdio) {
-        Ok(never) => match never {},
-        Err(error) => error,
-    }
+    let Err(error) = attempt(command, stdio);
+    error
 }
 
 fn attempt(command: &Command, stdio: &ChildStdio) -> Result<Infallible, RemoteError> {
     start_session(stdio)
-        .map_err(|errno| RemoteError::of(ErrorStage::Process, "a session", errno as i32))?;
+        .map_err(|error| RemoteError::of(ErrorStage::Process, "a session", error))?;
     umask(Mode::from_bits_truncate(0o022));
     let root_path = command
         .root
@@ -55,7 +50,7 @@ fn attempt(command: &Command, stdio: &ChildStdio) -> Result<Infallible, RemoteEr
     };
     let account = Account::look_up(&root, command.user.as_ref().unwrap_or(&own))?;
     if command.root.is_some() {
-        let failed = |errno| RemoteError::of(ErrorStage::Root, root_path.display(), errno as i32);
+        let failed = |errno| RemoteError::of(ErrorStage::Root, root_path.display(), errno);
         // By descriptor, because the path may lead elsewhere by now.
         nix::unistd::fchdir(&root).map_err(failed)?;
         chroot(".").map_err(failed)?;
@@ -64,7 +59,7 @@ fn attempt(command: &Command, stdio: &ChildStdio) -> Result<Infallible, RemoteEr
     if command.user.is_some() {
         become_user(&account).map_err(|errno| {
             let name = account.name.as_deref().unwrap_or("this user");
-            RemoteError::of(ErrorStage::User, name, errno as i32)
+            RemoteError::of(ErrorStage::User, name, errno)
         })?;
     }
     enter_workdir(command, &account)?;
@@ -75,10 +70,10 @@ fn attempt(command: &Command, stdio: &ChildStdio) -> Result<Infallible, RemoteEr
     run(program, &argv, &variables)
 }
 
-fn start_session(stdio: &ChildStdio) -> Result<(), Errno> {
+fn start_session(stdio: &ChildStdio) -> io::Result<()> {
     setsid()?;
     if stdio.is_terminal {
-        crate::sys::control_terminal(&stdio.stdin).map_err(|error| errno_of(&error))?;
+        crate::sys::control_terminal(&stdio.stdin)?;
     }
     dup2_stdin(&stdio.stdin)?;
     dup2_stdout(&stdio.stdout)?;
@@ -96,13 +91,12 @@ fn become_user(account: &Account) -> Result<(), Errno> {
 
 fn enter_workdir(command: &Command, account: &Account) -> Result<(), RemoteError> {
     match &command.workdir {
-        Some(path) => chdir(path.as_path()).map_err(|errno| {
-            RemoteError::of(ErrorStage::Workdir, path.as_path().display(), errno as i32)
-        }),
+        Some(path) => chdir(path.as_path())
+            .map_err(|errno| RemoteError::of(ErrorStage::Workdir, path.as_path().display(), errno)),
         // As with login(1), a missing home directory is not an error.
         None => chdir(&*account.home)
             .or_else(|_| chdir("/"))
-            .map_err(|errno| RemoteError::of(ErrorStage::Workdir, "/", errno as i32)),
+            .map_err(|errno| RemoteError::of(ErrorStage::Workdir, "/", errno)),
     }
 }
 
@@ -129,12 +123,8 @@ fn variables(command: &Command, account: &Account) -> Vec<(OsString, OsString)> 
         set(&mut variables, "PATH".into(), PATH.into());
     }
     for (name, value) in &command.env {
-        let (name, value) = (name.0.clone(), value.0.clone());
-        set(
-            &mut variables,
-            OsString::from_vec(name),
-            OsString::from_vec(value),
-        );
+        let (name, value) = (name.as_os_str(), value.as_os_str());
+        set(&mut variables, name.into(), value.into());
     }
     variables
 }
@@ -158,28 +148,19 @@ fn run(
     variables: &[(OsString, OsString)],
 ) -> Result<Infallible, RemoteError> {
     let mut environment = Vec::new();
-    let mut path = PATH.as_bytes().to_vec();
+    let mut path = PATH.as_bytes();
     for (name, value) in variables {
-        let mut line = name.clone().into_vec();
-        line.push(b'=');
-        line.extend(value.clone().into_vec());
-        environment.push(c_string(&line)?);
-        if name == "PATH" {
-            path = value.clone().into_vec();
+        let (name, value) = (name.as_bytes(), value.as_bytes());
+        environment.push(c_string(&[name, b"=", value].concat())?);
+        if name == b"PATH" {
+            path = value;
         }
     }
-    let shown = ByteString(program.to_owned());
-    let shown = shown.as_path().display();
-    if program.is_empty() {
-        return Err(RemoteError::of(
-            ErrorStage::Find,
-            shown,
-            Errno::ENOENT as i32,
-        ));
-    }
-    let candidates: Vec<Vec<u8>> = match program.contains(&b'/') {
-        true => vec![program.to_owned()],
-        false => path
+    let shown = Path::new(OsStr::from_bytes(program)).display();
+    let candidates: Vec<Vec<u8>> = match program {
+        b"" => Vec::new(),
+        _ if program.contains(&b'/') => vec![program.to_owned()],
+        _ => path
             .split(|&byte| byte == b':')
             .map(|directory| [directory, &b"/"[..directory.len().min(1)], program].concat())
             .collect(),
@@ -192,15 +173,15 @@ fn run(
             // The program may exist but its interpreter may not.
             Errno::ENOENT | Errno::ENOTDIR => {
                 if access(candidate.as_c_str(), AccessFlags::F_OK).is_ok() {
-                    return Err(RemoteError::of(ErrorStage::Invoke, shown, errno as i32));
+                    return Err(RemoteError::of(ErrorStage::Invoke, shown, errno));
                 }
             }
             Errno::EACCES => denied = Some(errno),
-            errno => return Err(RemoteError::of(ErrorStage::Invoke, shown, errno as i32)),
+            errno => return Err(RemoteError::of(ErrorStage::Invoke, shown, errno)),
         }
     }
     Err(match denied {
-        Some(errno) => RemoteError::of(ErrorStage::Invoke, shown, errno as i32),
-        None => RemoteError::of(ErrorStage::Find, shown, Errno::ENOENT as i32),
+        Some(errno) => RemoteError::of(ErrorStage::Invoke, shown, errno),
+        None => RemoteError::of(ErrorStage::Find, shown, Errno::ENOENT),
     })
 }

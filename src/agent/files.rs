@@ -9,7 +9,7 @@ use nix::sys::stat::{FileStat, fstat, fstatat, major, minor};
 use nix::sys::statfs::fstatfs;
 use nix::sys::statvfs::fstatvfs;
 
-use super::root::open_at;
+use super::root::{failed, open_at};
 use crate::protocol::{
     ByteString, Entry, ErrorStage, FileKind, FileSystem, PathAt, RemoteError, Response, Stat,
 };
@@ -34,24 +34,8 @@ pub(crate) fn read_link(at: &PathAt) -> Result<Response, RemoteError> {
 
 pub(crate) fn stat_fs(at: &PathAt) -> Result<Response, RemoteError> {
     let file = open_at(at, OFlag::O_PATH)?;
-    filesystem(&file).map_err(|errno| failed(at, errno))
-}
-
-/// The properties of an open file, which `at` names.
-pub(crate) fn stat_of(file: impl AsFd, at: &PathAt) -> Result<Stat, RemoteError> {
-    fstat(file)
-        .map(|stat| from_system(&stat))
-        .map_err(|errno| failed(at, errno))
-}
-
-/// The error for the file that `at` names.
-pub(crate) fn failed(at: &PathAt, errno: Errno) -> RemoteError {
-    RemoteError::of(ErrorStage::File, at.path.as_path().display(), errno as i32)
-}
-
-fn filesystem(file: impl AsFd) -> Result<Response, Errno> {
-    let found = fstatvfs(&file)?;
-    let magic = fstatfs(&file)?.filesystem_type().0;
+    let found = fstatvfs(&file).map_err(|errno| failed(at, errno))?;
+    let kind = fstatfs(&file).map_err(|errno| failed(at, errno))?;
     Ok(Response::FileSystem(FileSystem {
         block_size: found.fragment_size(),
         blocks: found.blocks(),
@@ -59,17 +43,21 @@ fn filesystem(file: impl AsFd) -> Result<Response, Errno> {
         available: found.blocks_available(),
         inodes: found.files(),
         inodes_free: found.files_free(),
-        magic: magic as u64,
+        magic: kind.filesystem_type().0 as u64,
     }))
+}
+
+pub(crate) fn stat_of(file: impl AsFd, at: &PathAt) -> Result<Stat, RemoteError> {
+    fstat(file)
+        .map(|stat| from_system(&stat))
+        .map_err(|errno| failed(at, errno))
 }
 
 /// An entry of an open directory, links not followed. `path` is the path to report.
 pub(crate) fn entry(directory: impl AsFd, name: &std::ffi::CStr, path: ByteString) -> Entry {
     let mut entry = Entry {
         path,
-        stat: None,
-        link: None,
-        error: None,
+        ..Entry::default()
     };
     match fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(stat) => {
@@ -79,7 +67,7 @@ pub(crate) fn entry(directory: impl AsFd, name: &std::ffi::CStr, path: ByteStrin
             }
             entry.stat = Some(stat);
         }
-        Err(errno) => entry.error = Some(RemoteError::of(ErrorStage::File, "stat", errno as i32)),
+        Err(errno) => entry.error = Some(RemoteError::of(ErrorStage::File, "stat", errno)),
     }
     entry
 }

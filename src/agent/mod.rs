@@ -2,14 +2,13 @@
 //! [`crate::protocol`] with the host, and needs no file of the guest besides itself.
 //!
 //! One thread with one poll(2): `event_loop` reads the port, `requests` starts processes, and
-//! `streams` move bytes. Whatever may block, such as reading a disk, runs in a forked process
-//! (`worker`), which uses `files`, `inject`, `mount` and [`block`]. Memory is constant: one
-//! window for each stream and one buffer for the port.
+//! `streams` move bytes. A command runs in a forked process (`process`, `exec`). So does whatever
+//! may block, such as reading a disk (`worker`): it uses `walk`, `pack`, `unpack`, `inject`, `mount`
+//! and [`crate::block`]. Tar streams are made and read by [`crate::archive`], which the host uses as well.
+//! Memory is constant: one window for each stream and one buffer for the port.
 //!
 //! The agent must not panic: as process 1 its end would be a kernel panic.
 
-pub mod block;
-mod clock;
 mod clone_identity;
 mod cmdline;
 mod event_loop;
@@ -34,7 +33,6 @@ mod worker;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -90,7 +88,6 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Opens the channel to the host.
 fn open(args: impl Iterator<Item = OsString>) -> io::Result<Port> {
     let args: Vec<OsString> = args.collect();
     let mut after = args.iter().skip_while(|arg| *arg != "--fd").skip(1);
@@ -100,21 +97,17 @@ fn open(args: impl Iterator<Item = OsString>) -> io::Result<Port> {
     let inherited = number.map(crate::sys::inherited).transpose()?;
     // Commands do not inherit the other descriptors that the agent was started with.
     crate::sys::close_on_exec_from(3)?;
-    let mut port = connect(inherited)?;
-    let is_emergency = args.iter().any(|arg| arg == "--emergency");
-    port.is_emergency = is_emergency && !cmdline::wants_emergency();
-    Ok(port)
-}
-
-fn connect(inherited: Option<OwnedFd>) -> io::Result<Port> {
-    match inherited {
+    let mut port = match inherited {
         // A socket's end is for good.
-        Some(descriptor) => Port::new(descriptor.into(), false, Duration::ZERO),
+        Some(descriptor) => Port::new(descriptor.into(), false, Duration::ZERO)?,
         None => {
             if std::process::id() != 1 {
                 port::load_driver();
             }
-            Port::new(port::find(RECONNECT_TIMEOUT)?, true, RECONNECT_TIMEOUT)
+            Port::new(port::find(RECONNECT_TIMEOUT)?, true, RECONNECT_TIMEOUT)?
         }
-    }
+    };
+    let is_emergency = args.iter().any(|arg| arg == "--emergency");
+    port.is_emergency = is_emergency && !cmdline::wants_emergency();
+    Ok(port)
 }

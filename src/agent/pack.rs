@@ -4,36 +4,32 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::BufWriter;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::Mode;
 
 use super::files;
-use super::root::open_at;
+use super::root::{failed, open_at};
 use super::walk::{self, DIRECTORY};
-use crate::archive::{ArchiveError, Packer};
+use crate::archive::{ArchiveError, ArchiveStats, Packer};
 use crate::protocol::{
     ByteString, Entry, ErrorStage, FileKind, PathAt, RemoteError, Stat, TarOptions,
 };
-use crate::sys::errno_of;
 
 /// Writes what is at `at`, and returns the number of members.
-///
-/// # Errors
-/// It cannot be opened. Files of a tree that cannot be read are left out; the first of them is
-/// the error once the rest is written.
-pub fn pack(
+/// Files of a tree that cannot be read are left out; the first of them is the error once the rest
+/// is written.
+pub(crate) fn pack(
     at: &PathAt,
     options: &TarOptions,
     data: &File,
     opened: impl FnOnce(Option<Stat>),
 ) -> Result<u64, RemoteError> {
     let path = at.path.as_path();
-    let failed = |errno| RemoteError::of(ErrorStage::File, path.display(), errno as i32);
     let top = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
-    let stat = files::from_system(&fstat(&top).map_err(failed)?);
+    let stat = files::stat_of(&top, at)?;
     let own = path.file_name().map(|name| ByteString::from(name).0);
     let name = options.name.clone().map(|name| name.0).or(own.clone());
     let name = name.unwrap_or_else(|| b".".to_vec());
@@ -54,16 +50,11 @@ pub fn pack(
         }
         .map_err(stream_error)
     };
-    let entry = Entry {
-        path: ByteString::default(),
-        link: None,
-        stat: None,
-        error: None,
-    };
     if stat.kind == FileKind::Directory {
-        let directory = openat(&top, ".", DIRECTORY, Mode::empty()).map_err(failed)?;
+        let directory =
+            openat(&top, ".", DIRECTORY, Mode::empty()).map_err(|errno| failed(at, errno))?;
         opened(Some(stat));
-        add(&directory, c".", entry)?;
+        add(&directory, c".", Entry::default())?;
         walk::walk(directory, options.one_file_system, &mut add)?;
     } else {
         let holder = PathAt {
@@ -71,32 +62,30 @@ pub fn pack(
             path: path.parent().unwrap_or(Path::new("/")).into(),
         };
         let directory = open_at(&holder, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-        let own = CString::new(own.unwrap_or_default()).map_err(|_| failed(Errno::EINVAL))?;
+        let own = CString::new(own.unwrap_or_default()).map_err(|_| failed(at, Errno::EINVAL))?;
         opened(Some(stat));
-        add(&directory, &own, entry)?;
+        add(&directory, &own, Entry::default())?;
     }
-    let stats = packer.finish().map_err(stream_error)?;
-    match stats.first {
-        None => Ok(stats.members),
-        Some((path, errno)) => Err(first_of(path, errno, stats.failed)),
-    }
+    outcome(packer.finish().map_err(stream_error)?)
 }
 
-/// The error for several files of which `path` is the first.
-pub fn first_of(path: PathBuf, errno: Errno, failed: u64) -> RemoteError {
-    let mut error = RemoteError::of(ErrorStage::File, path.display(), errno as i32);
-    if failed > 1 {
-        error.text += &format!(" (and {} more)", failed - 1);
+/// The number of members, or the error for the first of the files that failed.
+pub(crate) fn outcome(stats: ArchiveStats) -> Result<u64, RemoteError> {
+    let Some((name, errno)) = stats.first else {
+        return Ok(stats.members);
+    };
+    let path = ByteString(name);
+    let mut error = RemoteError::of(ErrorStage::File, path.as_path().display(), errno);
+    if stats.failed > 1 {
+        error.text += &format!(" (and {} more)", stats.failed - 1);
     }
-    error
+    Err(error)
 }
 
 /// The error for a stream that cannot be written or read.
-pub fn stream_error(error: ArchiveError) -> RemoteError {
+pub(crate) fn stream_error(error: ArchiveError) -> RemoteError {
     match error {
-        ArchiveError::Io(error) => {
-            RemoteError::of(ErrorStage::Process, "the pipe", errno_of(&error) as i32)
-        }
+        ArchiveError::Io(error) => RemoteError::of(ErrorStage::Process, "the pipe", error),
         error => RemoteError::new(ErrorStage::Tar, error.to_string()),
     }
 }

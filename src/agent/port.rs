@@ -66,14 +66,12 @@ fn device() -> Option<String> {
     })
 }
 
-/// The state of the host's end.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HostEnd {
     Open,
     HungUp,
 }
 
-#[derive(Debug)]
 pub(crate) struct Port {
     file: File,
     decoder: Decoder,
@@ -113,12 +111,10 @@ impl Port {
         self.file.as_fd()
     }
 
-    /// Whether there is something to be written.
     pub(crate) fn has_output(&self) -> bool {
         self.written < self.out.len()
     }
 
-    /// Whether the write buffer has room.
     pub(crate) fn has_room(&self) -> bool {
         self.out.len() - self.written < FULL
     }
@@ -182,36 +178,25 @@ impl Port {
 
     /// Sends a message. A hostile disk can make one too long; the host waits for it, so an error is
     /// sent instead.
-    pub(crate) fn send(&mut self, message: &AgentMessage) {
-        let Err(error) = put_control(&mut self.out, message) else {
+    pub(crate) fn send(&mut self, mut message: AgentMessage) {
+        let Err(error) = put_control(&mut self.out, &message) else {
             return;
         };
         log::console(&format!("cannot send a message: {error}"));
-        let error = RemoteError::new(ErrorStage::Request, "the response is too long to be sent");
-        let result = Err(error.clone());
-        let instead = match message {
-            AgentMessage::Reply(Reply { id, .. }) => AgentMessage::Reply(Reply {
-                id: *id,
-                result: Err(error),
-            }),
-            AgentMessage::Notice(Notice::Broken { stream, .. }) => {
-                AgentMessage::Notice(Notice::Broken {
-                    stream: *stream,
-                    error,
-                })
-            }
-            AgentMessage::Notice(Notice::Unpacked { id, .. }) => {
-                AgentMessage::Notice(Notice::Unpacked { id: *id, result })
-            }
+        let text = "the response is too long to be sent";
+        let too_long = RemoteError::new(ErrorStage::Request, text);
+        match &mut message {
+            AgentMessage::Reply(reply) => reply.result = Err(too_long),
+            AgentMessage::Notice(Notice::Broken { error, .. }) => *error = too_long,
+            AgentMessage::Notice(Notice::Unpacked { result, .. }) => *result = Err(too_long),
             // These two are short.
             AgentMessage::Notice(Notice::Ended { .. } | Notice::Violation { .. }) => return,
-        };
-        let _ = put_control(&mut self.out, &instead);
+        }
+        let _ = put_control(&mut self.out, &message);
     }
 
-    /// Answers a request.
     pub(crate) fn reply(&mut self, id: u64, result: Result<Response, RemoteError>) {
-        self.send(&AgentMessage::Reply(Reply { id, result }));
+        self.send(AgentMessage::Reply(Reply { id, result }));
     }
 
     pub(crate) fn data(&mut self, stream: StreamId, bytes: &[u8]) {

@@ -9,12 +9,6 @@ use super::log;
 use super::port::Port;
 use crate::protocol::{ErrorStage, RemoteError};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PowerAction {
-    PowerOff,
-    Reboot,
-}
-
 /// Whether this agent may change the machine: only one that speaks over a guest's port. One that
 /// speaks over a descriptor may be running on the host.
 pub(crate) fn may_change_machine(port: &Port) -> Result<(), RemoteError> {
@@ -23,25 +17,21 @@ pub(crate) fn may_change_machine(port: &Port) -> Result<(), RemoteError> {
         false => Err(RemoteError::of(
             ErrorStage::System,
             "not over a guest's port",
-            Errno::EPERM as i32,
+            Errno::EPERM,
         )),
     }
 }
 
 /// Ends the machine after sync(2). Returns only if that fails.
-pub(crate) fn power_off_or_reboot(action: PowerAction) {
+pub(crate) fn power_off_or_reboot(mode: RebootMode) {
     nix::unistd::sync();
-    let mode = match action {
-        PowerAction::PowerOff => RebootMode::RB_POWER_OFF,
-        PowerAction::Reboot => RebootMode::RB_AUTOBOOT,
-    };
     let Err(errno) = reboot(mode);
     log::console(&format!("cannot power off or reboot: {errno}"));
 }
 
 /// Powers off and never returns, as process 1 must not.
 pub(crate) fn power_off() -> ! {
-    power_off_or_reboot(PowerAction::PowerOff);
+    power_off_or_reboot(RebootMode::RB_POWER_OFF);
     loop {
         std::thread::sleep(Duration::from_secs(3600));
     }

@@ -7,10 +7,9 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::unistd::{Pid, pipe2};
@@ -18,15 +17,12 @@ use serde::Serialize;
 
 use super::exec::{self, ChildStdio};
 use crate::protocol::{Command, ErrorStage, RemoteError, WindowSize};
-use crate::sys::errno_of;
 
 /// The capacity of a pipe: a large one needs fewer wake-ups.
 const PIPE_SIZE: i32 = 256 << 10;
 
 /// A child, and the agent's ends of its descriptors. They are non-blocking.
-#[derive(Debug)]
 pub(crate) struct Spawned {
-    /// Whether it is a worker, not a command.
     pub(crate) is_worker: bool,
     /// The process id, and that of the process group.
     pub(crate) pid: Pid,
@@ -37,57 +33,38 @@ pub(crate) struct Spawned {
     pub(crate) stderr: Option<File>,
 }
 
-/// The child's end of the status pipe.
-#[derive(Debug)]
-pub(crate) struct StatusPipe(File);
-
-impl StatusPipe {
-    /// Writes a value as one line.
-    pub(crate) fn report<T: Serialize>(&self, value: &T) {
-        let mut line = serde_json::to_vec(value).unwrap_or_default();
-        line.push(b'\n');
-        // If this fails the agent is gone.
-        let _ = (&self.0).write_all(&line);
-    }
+/// Writes a value as one line to the child's end of the status pipe.
+pub(crate) fn report<T: Serialize>(mut status: &File, value: &T) {
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.push(b'\n');
+    // If this fails the agent is gone.
+    let _ = status.write_all(&line);
 }
 
-impl AsFd for StatusPipe {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
+pub(crate) fn no_pipe(error: impl Into<io::Error>) -> RemoteError {
+    RemoteError::of(ErrorStage::Process, "a pipe", error)
 }
 
-/// The error for a pipe that could not be made.
-pub(crate) fn no_pipe(errno: Errno) -> RemoteError {
-    RemoteError::of(ErrorStage::Process, "a pipe", errno as i32)
-}
-
-/// Makes a status pipe: the agent's end and the child's.
-pub(crate) fn status_pipe() -> Result<(File, StatusPipe), RemoteError> {
+pub(crate) fn status_pipe() -> Result<(File, File), RemoteError> {
     let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(no_pipe)?;
-    Ok((
-        non_blocking(ours).map_err(no_pipe)?,
-        StatusPipe(theirs.into()),
-    ))
+    Ok((non_blocking(ours).map_err(no_pipe)?, theirs.into()))
 }
 
-/// The child that was forked, or the error if there is none.
 pub(crate) fn forked(child: io::Result<Pid>) -> Result<Pid, RemoteError> {
-    child
-        .map_err(|error| RemoteError::of(ErrorStage::Process, "a process", errno_of(&error) as i32))
+    child.map_err(|error| RemoteError::of(ErrorStage::Process, "a process", error))
 }
 
 /// Starts a command; `wanted` says which of stdin, stdout and stderr lead to the host. Fails if
 /// there are no descriptors, processes or terminals left; what fails in the child is reported over
 /// the status pipe.
 pub(crate) fn command(command: &Command, wanted: [bool; 3]) -> Result<Spawned, RemoteError> {
-    let (status, report) = status_pipe()?;
+    let (status, theirs) = status_pipe()?;
     let (stdio, [stdin, stdout, stderr], terminal) = match command.pty {
         Some(size) => terminal_stdio(wanted[0], size)?,
         None => pipe_stdio(wanted).map_err(no_pipe)?,
     };
     let pid = forked(crate::sys::fork_child(|| {
-        report.report(&Err::<(), _>(exec::execute(command, &stdio)));
+        report(&theirs, &Err::<(), _>(exec::execute(command, &stdio)));
         1
     }))?;
     Ok(Spawned {
@@ -106,8 +83,8 @@ type Stdio = (ChildStdio, [Option<File>; 3], Option<File>);
 
 fn terminal_stdio(has_input: bool, size: WindowSize) -> Result<Stdio, RemoteError> {
     let (master, slave) = open_terminal(size)
-        .map_err(|errno| RemoteError::of(ErrorStage::Process, "a terminal", errno as i32))?;
-    let copy = |file: &File| file.try_clone().map_err(|error| no_pipe(errno_of(&error)));
+        .map_err(|error| RemoteError::of(ErrorStage::Process, "a terminal", error))?;
+    let copy = |file: &File| file.try_clone().map_err(no_pipe);
     let stdin = has_input.then(|| copy(&master)).transpose()?;
     let ours = [stdin, Some(copy(&master)?), None];
     let stdio = ChildStdio {
@@ -119,7 +96,7 @@ fn terminal_stdio(has_input: bool, size: WindowSize) -> Result<Stdio, RemoteErro
     Ok((stdio, ours, Some(master)))
 }
 
-fn pipe_stdio(wanted: [bool; 3]) -> Result<Stdio, Errno> {
+fn pipe_stdio(wanted: [bool; 3]) -> io::Result<Stdio> {
     let stdin = pipe(wanted[0], false)?;
     let stdout = pipe(wanted[1], true)?;
     let stderr = pipe(wanted[2], true)?;
@@ -133,10 +110,10 @@ fn pipe_stdio(wanted: [bool; 3]) -> Result<Stdio, Errno> {
 }
 
 /// Makes a pipe: the agent's end, if it is `wanted`, and the child's, else /dev/null.
-pub(crate) fn pipe(wanted: bool, to_agent: bool) -> Result<(Option<File>, File), Errno> {
+pub(crate) fn pipe(wanted: bool, to_agent: bool) -> io::Result<(Option<File>, File)> {
     if !wanted {
         let null = OpenOptions::new().read(true).write(true).open("/dev/null");
-        return Ok((None, null.map_err(|error| errno_of(&error))?));
+        return Ok((None, null?));
     }
     let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
     // This fails if the user's limit on pipe memory is reached, and is not essential.
@@ -148,13 +125,13 @@ pub(crate) fn pipe(wanted: bool, to_agent: bool) -> Result<(Option<File>, File),
     Ok((Some(non_blocking(ours)?), theirs.into()))
 }
 
-fn non_blocking(descriptor: OwnedFd) -> Result<File, Errno> {
+fn non_blocking(descriptor: OwnedFd) -> io::Result<File> {
     fcntl(&descriptor, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok(descriptor.into())
 }
 
 /// Opens a new terminal: the agent's end and the command's.
-fn open_terminal(size: WindowSize) -> Result<(File, File), Errno> {
+fn open_terminal(size: WindowSize) -> io::Result<(File, File)> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let master = posix_openpt(flags)?;
     grantpt(&master)?;
@@ -163,9 +140,7 @@ fn open_terminal(size: WindowSize) -> Result<(File, File), Errno> {
         .read(true)
         .write(true)
         .custom_flags(OFlag::O_NOCTTY.bits())
-        .open(ptsname_r(&master)?)
-        .map_err(|error| errno_of(&error))?;
-    crate::sys::set_window_size(&slave, size.rows, size.columns)
-        .map_err(|error| errno_of(&error))?;
+        .open(ptsname_r(&master)?)?;
+    crate::sys::set_window_size(&slave, size.rows, size.columns)?;
     Ok((File::from(OwnedFd::from(master)), slave))
 }

@@ -1,27 +1,26 @@
 //! Handles the host's requests: answers those that are quick, and starts a process for the others.
 
 use nix::errno::Errno;
+use nix::sys::reboot::RebootMode;
 use nix::sys::signal::{Signal, killpg};
 
 use super::port::Port;
-use super::power::{self, PowerAction};
+use super::power;
 use super::process::{self, Spawned};
 use super::streams::{Input, Output};
 use super::tasks::Tasks;
-use super::{clock, clone_identity, files, mount, worker};
+use super::{clone_identity, files, mount, worker};
 use crate::protocol::{
     ErrorStage, Operation, RemoteError, Request, Response, StreamId, WindowSize, WireError, parse,
 };
-use crate::sys::errno_of;
 
-/// The state of one connection's requests.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Requests {
     pub(crate) tasks: Tasks,
     /// The highest number of a stream so far.
     last_stream: u32,
     /// What to do with the machine once all output is written.
-    pub(crate) power: Option<PowerAction>,
+    pub(crate) power: Option<RebootMode>,
 }
 
 impl Requests {
@@ -52,47 +51,34 @@ impl Requests {
             | Operation::Inject { .. } => self.start(id, streams, || worker::spawn(&op)),
             op => self.answer(op, port).map(Some),
         };
-        match answer {
-            Ok(None) => {}
-            Ok(Some(answer)) => port.reply(id, Ok(answer)),
-            Err(error) => port.reply(id, Err(error)),
+        if let Some(result) = answer.transpose() {
+            port.reply(id, result);
         }
         Ok(())
     }
 
-    /// Answers a request that needs no process.
     fn answer(&mut self, op: &Operation, port: &Port) -> Result<Response, RemoteError> {
         match op {
-            Operation::Stat { at, follow } => files::stat(at, *follow),
-            Operation::ReadLink { at } => files::read_link(at),
-            Operation::StatFs { at } => files::stat_fs(at),
-            Operation::Unmount { at } => {
-                mount::unmount(at.as_path());
-                Ok(Response::Done)
-            }
-            Operation::Signal { exec, signal } => self.signal(*exec, *signal),
-            Operation::Resize { exec, size } => self.resize(*exec, *size),
-            Operation::Identify(identity) => {
-                clone_identity::set(identity, port).map(|()| Response::Done)
-            }
+            Operation::Stat { at, follow } => return files::stat(at, *follow),
+            Operation::ReadLink { at } => return files::read_link(at),
+            Operation::StatFs { at } => return files::stat_fs(at),
+            Operation::Unmount { at } => mount::unmount(at.as_path()),
+            Operation::Signal { exec, signal } => self.signal(*exec, *signal)?,
+            Operation::Resize { exec, size } => self.resize(*exec, *size)?,
+            Operation::Identify(identity) => clone_identity::set(identity, port)?,
             Operation::SetClock {
                 seconds,
                 nanoseconds,
-            } => clock::set(port, *seconds, *nanoseconds).map(|()| Response::Done),
-            Operation::AddEntropy { bytes } => {
-                clock::add_entropy(&bytes.0).map(|()| Response::Done)
-            }
-            Operation::Sync => {
-                nix::unistd::sync();
-                Ok(Response::Done)
-            }
-            Operation::PowerOff => self.set_power(PowerAction::PowerOff, port),
-            Operation::Reboot => self.set_power(PowerAction::Reboot, port),
-            _ => Err(RemoteError::new(ErrorStage::Request, "not a quick request")),
+            } => clone_identity::set_clock(port, *seconds, *nanoseconds)?,
+            Operation::AddEntropy { bytes } => clone_identity::add_entropy(&bytes.0)?,
+            Operation::Sync => nix::unistd::sync(),
+            Operation::PowerOff => self.set_power(RebootMode::RB_POWER_OFF, port)?,
+            Operation::Reboot => self.set_power(RebootMode::RB_AUTOBOOT, port)?,
+            _ => return Err(RemoteError::new(ErrorStage::Request, "not a quick request")),
         }
+        Ok(Response::Done)
     }
 
-    /// The input stream of this number.
     pub(crate) fn input(&mut self, stream: StreamId, kind: u8) -> Result<&mut Input, WireError> {
         let found = self.tasks.inputs.get_mut(&stream);
         found.ok_or(WireError::NotOpen { kind, stream })
@@ -111,7 +97,6 @@ impl Requests {
         Ok(self.tasks.outputs.get_mut(&stream))
     }
 
-    /// Ends every process.
     pub(crate) fn clear(&mut self) {
         self.tasks.clear();
         self.last_stream = 0;
@@ -137,34 +122,35 @@ impl Requests {
         spawn: impl FnOnce() -> Result<Spawned, RemoteError>,
     ) -> Result<Option<Response>, RemoteError> {
         if !self.tasks.can_add(id) {
-            let errno = Errno::EAGAIN as i32;
-            return Err(RemoteError::of(ErrorStage::Process, "a process", errno));
+            return Err(RemoteError::of(
+                ErrorStage::Process,
+                "a process",
+                Errno::EAGAIN,
+            ));
         }
         self.tasks.add(id, streams, spawn()?);
         Ok(None)
     }
 
-    fn set_power(&mut self, action: PowerAction, port: &Port) -> Result<Response, RemoteError> {
+    fn set_power(&mut self, action: RebootMode, port: &Port) -> Result<(), RemoteError> {
         power::may_change_machine(port)?;
         self.power = Some(action);
-        Ok(Response::Done)
+        Ok(())
     }
 
-    fn signal(&self, exec: u64, signal: i32) -> Result<Response, RemoteError> {
-        let failed = |errno| RemoteError::of(ErrorStage::Process, "the signal", errno as i32);
+    fn signal(&self, exec: u64, signal: i32) -> Result<(), RemoteError> {
+        let failed = |errno| RemoteError::of(ErrorStage::Process, "the signal", errno);
         let command = self.tasks.command(exec)?;
         let signal = Signal::try_from(signal).map_err(failed)?;
-        killpg(command.pid, signal).map_err(failed)?;
-        Ok(Response::Done)
+        killpg(command.pid, signal).map_err(failed)
     }
 
-    fn resize(&self, exec: u64, size: WindowSize) -> Result<Response, RemoteError> {
-        let failed = |errno| RemoteError::of(ErrorStage::Process, "the terminal", errno as i32);
+    fn resize(&self, exec: u64, size: WindowSize) -> Result<(), RemoteError> {
         let terminal = self.tasks.command(exec)?.terminal.as_ref();
-        let terminal = terminal.ok_or_else(|| failed(Errno::ENOTTY))?;
-        crate::sys::set_window_size(terminal, size.rows, size.columns)
-            .map_err(|error| failed(errno_of(&error)))?;
-        Ok(Response::Done)
+        terminal
+            .ok_or_else(|| Errno::ENOTTY.into())
+            .and_then(|terminal| crate::sys::set_window_size(terminal, size.rows, size.columns))
+            .map_err(|error| RemoteError::of(ErrorStage::Process, "the terminal", error))
     }
 }
 

@@ -2,7 +2,7 @@
 //! RESOLVE_IN_ROOT): no symbolic link leads out, and an absolute one starts at that root.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -17,15 +17,12 @@ use crate::protocol::{ErrorStage, PathAt, RemoteError};
 const TRIES: usize = 100;
 /// Limit on the bytes read of a text file.
 const MAX_TEXT: u64 = 1 << 20;
-/// Limit on the names read of a directory.
 const MAX_NAMES: usize = 10_000;
 /// For reading a file that may turn out to be a FIFO or a terminal.
 const READ: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NONBLOCK)
     .union(OFlag::O_NOCTTY);
 
-/// An open root directory.
-#[derive(Debug)]
 pub(crate) struct RootDir {
     directory: OwnedFd,
     /// This is the agent's own root, so a kernel without openat2(2) (before 5.6) can do without.
@@ -44,16 +41,12 @@ impl RootDir {
     /// Opens the root that a request names by its absolute path.
     pub(crate) fn of_request(path: &Path) -> Result<Self, RemoteError> {
         if !path.is_absolute() {
-            return Err(RemoteError::new(
-                ErrorStage::Root,
-                "the root must be absolute",
-            ));
+            let text = "the root must be absolute";
+            return Err(RemoteError::new(ErrorStage::Root, text));
         }
-        Self::open(path)
-            .map_err(|errno| RemoteError::of(ErrorStage::Root, path.display(), errno as i32))
+        Self::open(path).map_err(|errno| RemoteError::of(ErrorStage::Root, path.display(), errno))
     }
 
-    /// Opens a path below the root.
     pub(crate) fn open_below(
         &self,
         path: impl AsRef<Path>,
@@ -97,7 +90,6 @@ impl RootDir {
         self.open_below(path, flags).is_ok()
     }
 
-    /// Whether two paths lead to the same file.
     pub(crate) fn is_same(&self, one: &str, other: &str) -> bool {
         let id = |path| {
             let stat = fstat(self.locate(path).ok()?).ok()?;
@@ -157,11 +149,13 @@ impl AsFd for RootDir {
     }
 }
 
-/// Opens the path that a request names.
 pub(crate) fn open_at(at: &PathAt, flags: OFlag) -> Result<OwnedFd, RemoteError> {
     RootDir::of_request(at.root.as_path())?
         .open_below(at.path.as_path(), flags)
-        .map_err(|errno| {
-            RemoteError::of(ErrorStage::File, at.path.as_path().display(), errno as i32)
-        })
+        .map_err(|errno| failed(at, errno))
+}
+
+/// The error for the file that `at` names.
+pub(crate) fn failed(at: &PathAt, error: impl Into<io::Error>) -> RemoteError {
+    RemoteError::of(ErrorStage::File, at.path.as_path().display(), error)
 }

@@ -17,7 +17,7 @@ const SILENCE: Duration = Duration::from_millis(100);
 const END_OF_FILE: u8 = 4;
 
 /// A stream from the host to a process.
-#[derive(Debug)]
+#[derive(Default)]
 pub(crate) struct Input {
     /// The request whose process reads it.
     pub(crate) task: u64,
@@ -35,12 +35,9 @@ impl Input {
     pub(crate) fn new(task: u64, file: File, terminal: bool) -> Self {
         Self {
             task,
-            open: false,
             file: Some(file),
             terminal,
-            buffer: VecDeque::new(),
-            window: ReceiveWindow::default(),
-            ending: false,
+            ..Self::default()
         }
     }
 
@@ -59,7 +56,6 @@ impl Input {
         Ok(())
     }
 
-    /// The host sent end-of-file.
     pub(crate) fn finish(&mut self) {
         if self.terminal && self.file.is_some() && !self.ending {
             self.buffer.push_back(END_OF_FILE);
@@ -110,21 +106,16 @@ impl Input {
 }
 
 /// A stream from a process to the host.
-#[derive(Debug)]
 pub(crate) struct Output {
-    /// The request whose process writes it.
     pub(crate) task: u64,
-    /// Whether the request was answered, so that the stream exists.
     pub(crate) open: bool,
     pub(crate) file: File,
-    /// How much may be sent.
     pub(crate) window: SendWindow,
     /// It is of a worker: at the end of the descriptor the result is still to come.
     pub(crate) is_worker: bool,
     terminal: bool,
     /// When the process ended or, later, when its last output arrived.
     ended: Option<Instant>,
-    /// The descriptor is at its end.
     pub(crate) drained: bool,
 }
 
@@ -142,7 +133,6 @@ impl Output {
         }
     }
 
-    /// Whether it may be read now.
     pub(crate) fn is_wanted(&self) -> bool {
         self.open && !self.drained && self.window.left() > 0
     }
@@ -158,15 +148,13 @@ impl Output {
     /// When to read even if poll(2) reports nothing.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let since = self.ended.filter(|_| self.is_wanted())?;
-        let silence = if self.terminal {
-            SILENCE
-        } else {
-            Duration::ZERO
+        let silence = match self.terminal {
+            true => SILENCE,
+            false => Duration::ZERO,
         };
         Some(since + silence)
     }
 
-    /// Reads once, and sends what arrived.
     pub(crate) fn pump(&mut self, id: StreamId, port: &mut Port, scratch: &mut [u8]) {
         let most = self.window.left().min(MAX_DATA).min(scratch.len());
         match self.file.read(&mut scratch[..most]) {

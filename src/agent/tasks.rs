@@ -13,11 +13,8 @@ use super::process::Spawned;
 use super::streams::{Input, Output};
 use crate::protocol::{AgentMessage, ErrorStage, ExecEnd, Notice, RemoteError, Response, StreamId};
 
-/// Limit on the number of processes.
 const MAX_TASKS: usize = 100;
 
-/// A command or a worker.
-#[derive(Debug)]
 pub(crate) struct Task {
     /// The process, and its process group.
     pub(crate) pid: Pid,
@@ -29,14 +26,11 @@ pub(crate) struct Task {
     is_worker: bool,
     /// The input of a `TarIn`.
     input: Option<StreamId>,
-    /// Whether the request is answered.
     answered: bool,
-    /// How a worker ended.
     result: Option<Result<u64, RemoteError>>,
 }
 
 impl Task {
-    /// Kills the process group.
     fn kill(&self) {
         // It may have ended, or not yet made its own group.
         let _ = killpg(self.pid, Signal::SIGKILL);
@@ -44,8 +38,7 @@ impl Task {
     }
 }
 
-/// All tasks by the id of their request.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Tasks {
     tasks: BTreeMap<u64, Task>,
     pub(crate) inputs: BTreeMap<StreamId, Input>,
@@ -93,7 +86,6 @@ impl Tasks {
         *self = Self::default();
     }
 
-    /// The status pipes that are open.
     pub(crate) fn statuses(&self) -> impl Iterator<Item = (u64, &File)> {
         let tasks = self.tasks.iter();
         tasks.filter_map(|(id, task)| Some((*id, task.status.as_ref()?)))
@@ -104,7 +96,7 @@ impl Tasks {
         let found = self.tasks.get(&exec);
         found
             .filter(|task| !task.is_worker && task.answered)
-            .ok_or_else(|| RemoteError::of(ErrorStage::Process, "the command", Errno::ESRCH as i32))
+            .ok_or_else(|| RemoteError::of(ErrorStage::Process, "the command", Errno::ESRCH))
     }
 
     /// Reads what a process reports about itself.
@@ -121,18 +113,15 @@ impl Tasks {
                 Ok(0) | Err(_) => task.status = None,
             }
         }
-        let mut lines = Vec::new();
-        while let Some(end) = task.received.iter().position(|&byte| byte == b'\n') {
-            lines.push(task.received.drain(..=end).collect::<Vec<u8>>());
-        }
-        for line in lines {
-            match self.tasks.get_mut(&id) {
-                Some(task) if task.answered => task.result = serde_json::from_slice(&line).ok(),
-                Some(_) => {
-                    let result = serde_json::from_slice(&line);
-                    self.started(id, result.unwrap_or_else(|_| Err(died())), port);
-                }
-                None => return,
+        while let Some(task) = self.tasks.get_mut(&id)
+            && let Some(end) = task.received.iter().position(|&byte| byte == b'\n')
+        {
+            let line: Vec<u8> = task.received.drain(..=end).collect();
+            if task.answered {
+                task.result = serde_json::from_slice(&line).ok();
+            } else {
+                let result = serde_json::from_slice(&line);
+                self.started(id, result.unwrap_or_else(|_| Err(died())), port);
             }
         }
         let Some(task) = self.tasks.get(&id).filter(|task| task.status.is_none()) else {
@@ -192,7 +181,7 @@ impl Tasks {
             self.tasks.remove(&id);
         }
         if !is_worker {
-            port.send(&AgentMessage::Notice(Notice::Ended { exec: id, end }));
+            port.send(AgentMessage::Notice(Notice::Ended { exec: id, end }));
         }
     }
 
@@ -204,16 +193,14 @@ impl Tasks {
 
     /// Sends the result of a `TarIn`, whose status pipe is at its end.
     fn finish_unpacking(&mut self, id: u64, port: &mut Port) {
-        let Some(task) = self.tasks.get_mut(&id) else {
+        let task = self.tasks.get_mut(&id);
+        let Some(task) = task.filter(|task| task.is_worker && task.input.is_some()) else {
             return;
         };
-        if !task.is_worker || task.input.is_none() {
-            return;
-        }
         let result = task.result.take().unwrap_or_else(|| Err(died()));
         self.tasks.remove(&id);
         self.close_inputs(id, port);
-        port.send(&AgentMessage::Notice(Notice::Unpacked { id, result }));
+        port.send(AgentMessage::Notice(Notice::Unpacked { id, result }));
     }
 
     /// The host wants no more of an output. A command gets SIGPIPE, as from any reader that is
@@ -253,7 +240,7 @@ impl Tasks {
             match result {
                 Ok(_) => port.end(stream),
                 Err(error) => {
-                    port.send(&AgentMessage::Notice(Notice::Broken { stream, error }));
+                    port.send(AgentMessage::Notice(Notice::Broken { stream, error }));
                 }
             }
         }

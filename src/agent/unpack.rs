@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use super::pack::{first_of, stream_error};
-use super::root::RootDir;
+use super::pack::{outcome, stream_error};
+use super::root::{RootDir, failed};
 use crate::archive::{Policy, TargetDir, unpack as unpack_stream};
-use crate::protocol::{ByteString, ErrorStage, PathAt, RemoteError, Stat, TarOptions};
+use crate::protocol::{PathAt, RemoteError, Stat, TarOptions};
 
-/// A directory below a root.
 struct BelowRoot {
     root: RootDir,
     base: PathBuf,
@@ -27,11 +26,9 @@ impl TargetDir for BelowRoot {
 }
 
 /// Unpacks the stream below `at`, and returns the number of members.
-///
-/// # Errors
-/// The directory does not exist, or the stream is malformed. Members that cannot be created are
-/// left out; the first of them is the error once the rest is unpacked.
-pub fn unpack(
+/// Members that cannot be created are left out; the first of them is the error once the rest is
+/// unpacked.
+pub(crate) fn unpack(
     at: &PathAt,
     options: &TarOptions,
     data: &File,
@@ -43,9 +40,7 @@ pub fn unpack(
     };
     target
         .open(Path::new(""), OFlag::O_PATH | OFlag::O_DIRECTORY)
-        .map_err(|errno| {
-            RemoteError::of(ErrorStage::File, at.path.as_path().display(), errno as i32)
-        })?;
+        .map_err(|errno| failed(at, errno))?;
     opened(None);
     let policy = Policy {
         owners: options.owners,
@@ -58,11 +53,5 @@ pub fn unpack(
     // Writers pad the stream after its end.
     io::copy(&mut data.take(1 << 20), &mut io::sink())
         .map_err(|error| stream_error(error.into()))?;
-    match stats.first {
-        None => Ok(stats.members),
-        Some((name, errno)) => {
-            let path = ByteString(name).as_path().to_owned();
-            Err(first_of(path, errno, stats.failed))
-        }
-    }
+    outcome(stats)
 }

@@ -9,7 +9,6 @@ use super::root::RootDir;
 use crate::linux::passwd;
 use crate::protocol::{ErrorStage, RemoteError, User};
 
-/// A user, with what a command that runs as this user needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
     pub(crate) uid: Uid,
@@ -44,10 +43,8 @@ impl Account {
             }
             (User::Name(_), Some(entry)) => (entry.uid, entry.gid),
             (User::Name(name), None) => {
-                return Err(RemoteError::new(
-                    ErrorStage::User,
-                    format!("no user {name}"),
-                ));
+                let text = format!("no user {name}");
+                return Err(RemoteError::new(ErrorStage::User, text));
             }
         };
         let mut groups = vec![Gid::from_raw(gid)];

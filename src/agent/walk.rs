@@ -41,13 +41,10 @@ impl Level {
     }
 
     fn next(&mut self) -> Option<Result<CString, Errno>> {
-        loop {
-            match self.names.next()? {
-                Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
-                Ok(entry) => return Some(Ok(entry.file_name().to_owned())),
-                Err(errno) => return Some(Err(errno)),
-            }
-        }
+        self.names.find_map(|entry| match entry {
+            Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => None,
+            entry => Some(entry.map(|entry| entry.file_name().to_owned())),
+        })
     }
 }
 
@@ -56,7 +53,7 @@ pub(crate) fn list(
     directory: OwnedFd,
     mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), RemoteError>,
 ) -> Result<(), RemoteError> {
-    let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno as i32);
+    let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno);
     let mut level = Level::new(directory, 0).map_err(failed)?;
     while let Some(name) = level.next() {
         let name = name.map_err(failed)?;
@@ -74,7 +71,7 @@ pub(crate) fn walk(
     one_file_system: bool,
     mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), RemoteError>,
 ) -> Result<(), RemoteError> {
-    let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno as i32);
+    let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno);
     let device = fstat(&top).map_err(failed)?.st_dev;
     let mut levels = vec![Level::new(top, 0).map_err(failed)?];
     let mut path: Vec<u8> = Vec::new();
@@ -95,9 +92,8 @@ pub(crate) fn walk(
             Some(Err(errno)) => {
                 let unread = Entry {
                     path: ByteString(path.clone()),
-                    stat: None,
-                    link: None,
-                    error: Some(RemoteError::of(ErrorStage::File, "reading", errno as i32)),
+                    error: Some(RemoteError::of(ErrorStage::File, "reading", errno)),
+                    ..Entry::default()
                 };
                 visit(&level.directory, c".", unread)?;
                 levels.pop();
@@ -120,7 +116,7 @@ pub(crate) fn walk(
             Ok(level) => levels.push(level),
             Err(errno) => {
                 let Some(level) = levels.last() else { continue };
-                entry.error = Some(RemoteError::of(ErrorStage::File, "entering", errno as i32));
+                entry.error = Some(RemoteError::of(ErrorStage::File, "entering", errno));
                 visit(&level.directory, &name, entry)?;
             }
         }

@@ -10,15 +10,13 @@ use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 
-use super::process::{self, Spawned, StatusPipe};
-use super::root::open_at;
+use super::process::{self, Spawned};
+use super::root::{failed, open_at};
 use super::{files, inject, mount, pack, unpack, walk};
 use crate::protocol::{
-    ByteString, Entry, ErrorStage, FileKind, Operation, PathAt, RemoteError, Response, Stat,
+    Entry, ErrorStage, FileKind, Operation, PathAt, RemoteError, Response, Stat,
 };
-use crate::sys::errno_of;
 
-/// Starts the process for `op`.
 pub(crate) fn spawn(op: &Operation) -> Result<Spawned, RemoteError> {
     let (status, report) = process::status_pipe()?;
     let is_input = matches!(op, Operation::TarIn { .. });
@@ -45,12 +43,12 @@ pub(crate) fn spawn(op: &Operation) -> Result<Spawned, RemoteError> {
 }
 
 /// Does what `op` asks for, in the forked process. `data` is the pipe.
-fn run(op: &Operation, data: &File, status: &StatusPipe) {
+fn run(op: &Operation, data: &File, status: &File) {
     // In a process group of its own it can be killed, and it dies with the agent.
     let _ = nix::unistd::setsid();
     crate::sys::default_signals();
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
-    let opened = |stat| status.report(&Ok::<_, RemoteError>(Response::Opened { stat }));
+    let opened = |stat| process::report(status, &Ok::<_, RemoteError>(Response::Opened { stat }));
     let result = match op {
         Operation::List { at, .. } => list(at, data, opened),
         Operation::Walk {
@@ -64,9 +62,9 @@ fn run(op: &Operation, data: &File, status: &StatusPipe) {
         Operation::TarOut { at, options, .. } => pack::pack(at, options, data, opened),
         Operation::TarIn { at, options, .. } => unpack::unpack(at, options, data, opened),
         // The others have no stream: the answer is all they report.
-        op => return status.report(&answer(op)),
+        op => return process::report(status, &answer(op)),
     };
-    status.report(&result);
+    process::report(status, &result);
 }
 
 fn answer(op: &Operation) -> Result<Response, RemoteError> {
@@ -109,14 +107,13 @@ fn tree(
     let mut lines = EntryLines::new(data);
     opened(Some(stat.clone()));
     lines.put(&Entry {
-        path: ByteString::default(),
         stat: Some(stat),
         link: readlinkat(&top, "").ok().map(Into::into),
-        error: None,
+        ..Entry::default()
     })?;
     if is_directory {
-        let directory = openat(&top, ".", walk::DIRECTORY, Mode::empty())
-            .map_err(|errno| files::failed(at, errno))?;
+        let directory =
+            openat(&top, ".", walk::DIRECTORY, Mode::empty()).map_err(|errno| failed(at, errno))?;
         walk::walk(directory, one_file_system, |_, _, entry| lines.put(&entry))?;
     }
     lines.finish()
@@ -129,29 +126,28 @@ fn read(
     mut data: &File,
     opened: impl FnOnce(Option<Stat>),
 ) -> Result<u64, RemoteError> {
-    let failed = |error: io::Error| files::failed(at, errno_of(&error));
     // Opening a FIFO must not block; it is refused afterwards.
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let mut file = File::from(open_at(at, flags)?);
     let stat = files::stat_of(&file, at)?;
     match stat.kind {
         FileKind::File | FileKind::Block => {}
-        FileKind::Directory => return Err(files::failed(at, Errno::EISDIR)),
+        FileKind::Directory => return Err(failed(at, Errno::EISDIR)),
         _ => {
             let text = format!("{}: neither a file nor a block device", at.path);
             return Err(RemoteError::new(ErrorStage::File, text));
         }
     }
-    file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+    file.seek(SeekFrom::Start(offset))
+        .map_err(|error| failed(at, error))?;
     opened(Some(stat));
     let copied = match length {
         Some(length) => io::copy(&mut file.take(length), &mut data),
         None => io::copy(&mut file, &mut data),
     };
-    copied.map_err(failed)
+    copied.map_err(|error| failed(at, error))
 }
 
-/// Writes entries as lines of JSON.
 struct EntryLines<'a> {
     out: BufWriter<&'a File>,
     count: u64,
@@ -169,15 +165,15 @@ impl<'a> EntryLines<'a> {
         let mut line = serde_json::to_vec(entry).unwrap_or_default();
         line.push(b'\n');
         self.count += 1;
-        self.out.write_all(&line).map_err(|error| unwritten(&error))
+        self.out.write_all(&line).map_err(unwritten)
     }
 
     fn finish(mut self) -> Result<u64, RemoteError> {
-        self.out.flush().map_err(|error| unwritten(&error))?;
+        self.out.flush().map_err(unwritten)?;
         Ok(self.count)
     }
 }
 
-fn unwritten(error: &io::Error) -> RemoteError {
-    RemoteError::of(ErrorStage::Process, "the pipe", errno_of(error) as i32)
+fn unwritten(error: io::Error) -> RemoteError {
+    RemoteError::of(ErrorStage::Process, "the pipe", error)
 }

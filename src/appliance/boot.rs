@@ -1,7 +1,8 @@
 //! Boots the appliance: from its configuration and disks to a session with its agent.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::session::{Session, SessionError};
 
 /// How long the appliance may take until its agent answers. It needs 1 to 5 s; emulated on a busy
 /// host, ten times that.
-pub(crate) const BOOT_LIMIT: Duration = Duration::from_secs(180);
+const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
 /// The default memory of an appliance, in MiB.
 pub(crate) const DEFAULT_MEMORY_MIB: u64 = 1024;
@@ -32,18 +33,12 @@ pub(crate) const DEFAULT_MEMORY_MIB: u64 = 1024;
 /// Where the appliance mounts roots of images.
 pub(crate) const ROOT: &str = "/sysroot";
 
-/// What an appliance is made of.
 #[derive(Clone, Debug)]
 pub struct ApplianceConfig {
-    /// QEMU's program.
     pub qemu: PathBuf,
-    /// What runs the guest's CPUs.
     pub accelerator: Accelerator,
-    /// Guest memory in MiB.
     pub memory_mib: u64,
-    /// Number of virtual CPUs.
     pub cpus: u32,
-    /// The kernel, with its modules.
     pub kernel: Kernel,
     /// Records when each step was over.
     pub phases: Phases,
@@ -55,66 +50,42 @@ impl ApplianceConfig {
     pub fn with_one_accelerator(&self) -> Self {
         Self {
             accelerator: match self.accelerator {
-                // Only if it was seen to run a guest.
-                Accelerator::Kvm | Accelerator::KvmThenTcg => Accelerator::Kvm,
-                Accelerator::Tcg => Accelerator::Tcg,
+                // KVM was seen to run a guest.
+                Accelerator::KvmThenTcg => Accelerator::Kvm,
+                one => one,
             },
             ..self.clone()
         }
     }
 }
 
-/// A machine that runs the appliance, and the session with its agent.
-#[derive(Debug)]
-pub(crate) struct Appliance {
-    /// Dropped, it kills QEMU.
-    pub machine: Machine,
-    /// Its agent is process 1.
-    pub session: Session,
-}
-
-/// Why there is no appliance.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    /// Its kernel or initramfs could not be made.
     #[error(transparent)]
     Made(#[from] ApplianceError),
-    /// QEMU did not start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// An image changed meanwhile.
     #[error(transparent)]
     Drive(#[from] DriveError),
-    /// The machine ended before its agent answered.
     #[error("the appliance ended before its agent answered: {}{}", end.as_str(), quoted(console))]
-    Ended {
-        /// How.
-        end: End,
-        /// The console's last lines.
-        console: Vec<String>,
-    },
-    /// The agent did not answer.
+    Ended { end: End, console: Vec<String> },
     #[error("the appliance's agent{}", quoted(console))]
     Agent {
-        /// Why.
         #[source]
         source: SessionError,
-        /// The console's last lines.
         console: Vec<String>,
     },
-    /// A system call on this host failed.
     #[error("watching the appliance")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
 }
 
 impl BootError {
-    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Made(error) => error.hint(),
             Self::Drive(error) => error.hint(),
             Self::Ended { .. } | Self::Agent { .. } => Some(
-                "another kernel, by --kernel FILE; `bivouac doctor` tells which is used".into(),
+                "set BIVOUAC_KERNEL to another kernel; `bivouac doctor` shows the one used".into(),
             ),
             Self::Start(_) | Self::Io(_) => None,
         }
@@ -124,44 +95,16 @@ impl BootError {
 fn quoted(console: &[String]) -> String {
     match console {
         [] => String::new(),
-        lines => format!("\nits console said:\n  {}", lines.join("\n  ")),
-    }
-}
-
-/// QEMU's ends of the channels, and what the appliance boots.
-#[derive(Debug)]
-pub(crate) struct AppliancePorts {
-    pub qmp: ChildFd,
-    pub console: ChildFd,
-    pub agent: Option<AgentPort>,
-    /// Kernel and initramfs; None if the machine is restored.
-    pub kernel: Option<(PathBuf, PathBuf)>,
-}
-
-impl AppliancePorts {
-    pub fn of(channels: &Channels) -> Self {
-        Self {
-            qmp: channels.qmp_fd(),
-            console: channels.console_fd(),
-            agent: channels.agent_fd(),
-            kernel: None,
-        }
-    }
-
-    /// With a kernel and an initramfs, both inherited.
-    pub fn with_kernel(self, kernel: &File, initramfs: &File) -> Self {
-        Self {
-            kernel: Some((proc_fd::path(kernel), proc_fd::path(initramfs))),
-            ..self
-        }
+        lines => format!("\nits console output:\n  {}", lines.join("\n  ")),
     }
 }
 
 /// The machine type of an appliance; QEMU's name for it has a version.
 pub const MACHINE: &str = "q35";
 
-/// The plan of an appliance: the disks on virtio-blk, no network, no screen.
-pub(crate) fn plan(config: &ApplianceConfig, disks: Vec<Disk>, ports: AppliancePorts) -> Plan {
+/// The plan of an appliance: the disks on virtio-blk, no network, no screen. It has no kernel yet,
+/// and fixed numbers for everything that it inherits.
+pub(crate) fn plan(config: &ApplianceConfig, disks: Vec<Disk>) -> Plan {
     Plan {
         qemu: config.qemu.clone(),
         machine: MACHINE.to_owned(),
@@ -176,43 +119,57 @@ pub(crate) fn plan(config: &ApplianceConfig, disks: Vec<Disk>, ports: ApplianceP
         bus: Bus::Virtio,
         disks,
         cdroms: Vec::new(),
-        kernel: ports.kernel.map(|(kernel, initrd)| DirectKernel {
-            kernel,
-            initrd: Some(initrd),
-            command_line: COMMAND_LINE.to_owned(),
-        }),
+        kernel: None,
         network: Network::None,
         display: Display::None,
         reboot: false,
-        qmp: ports.qmp,
-        console: ports.console,
-        agent: ports.agent,
-        snapshot: None,
-        extra: Vec::new(),
-    }
-}
-
-/// The plan of an appliance that can be saved with so many placeholder disks, with fixed numbers for
-/// everything that it inherits: equal for all appliances that can share a template.
-pub(crate) fn nominal_plan(config: &ApplianceConfig, placeholders: usize) -> Plan {
-    let ports = AppliancePorts {
         qmp: ChildFd(3),
         console: ChildFd(4),
         agent: Some(AgentPort {
             fd: ChildFd(5),
             name: AGENT_PORT,
         }),
-        kernel: Some(("kernel".into(), "initramfs".into())),
-    };
-    Plan {
-        snapshot: Some(SnapshotConfig {
-            memory: ChildFd(6),
-            mapping: MemoryMapping::Shared,
-            placeholder_disks: placeholders,
-            generation_id: false,
-        }),
-        ..plan(config, Vec::new(), ports)
+        snapshot: None,
+        extra: Vec::new(),
     }
+}
+
+/// The plan of an appliance that can be saved with so many placeholder disks: equal for all
+/// appliances that can share a template.
+pub(crate) fn nominal_plan(config: &ApplianceConfig, placeholders: usize) -> Plan {
+    Plan {
+        kernel: Some(direct_kernel("kernel".into(), "initramfs".into())),
+        snapshot: Some(to_be_saved(ChildFd(6), placeholders)),
+        ..plan(config, Vec::new())
+    }
+}
+
+fn direct_kernel(kernel: PathBuf, initramfs: PathBuf) -> DirectKernel {
+    DirectKernel {
+        kernel,
+        initrd: Some(initramfs),
+        command_line: COMMAND_LINE.to_owned(),
+    }
+}
+
+fn to_be_saved(memory: ChildFd, placeholder_disks: usize) -> SnapshotConfig {
+    SnapshotConfig {
+        memory,
+        mapping: MemoryMapping::Shared,
+        placeholder_disks,
+        generation_id: false,
+    }
+}
+
+/// Opens the channels of the machine of `plan`, and puts QEMU's ends into it.
+pub(crate) fn open_channels(plan: &mut Plan) -> io::Result<Channels> {
+    let channels = Channels::new(plan.agent.is_some())?;
+    plan.qmp = channels.qmp_fd();
+    plan.console = channels.console_fd();
+    if let (Some(port), Some(connected)) = (&mut plan.agent, channels.agent_fd()) {
+        port.fd = connected.fd;
+    }
+    Ok(channels)
 }
 
 /// What the kernel uses if it is there, and what is slower than doing without if every instruction
@@ -220,9 +177,9 @@ pub(crate) fn nominal_plan(config: &ApplianceConfig, placeholders: usize) -> Pla
 /// tables (la57), and the ends of translated blocks that come with each copy to or from a program
 /// (smap) or with each switch (pku). None of it is in a level of x86-64 that programs are made for.
 fn processor(accelerator: Accelerator) -> &'static str {
-    match accelerator {
-        Accelerator::Tcg => "max,erms=off,fsrm=off,la57=off,smap=off,pku=off",
-        Accelerator::Kvm | Accelerator::KvmThenTcg => "max",
+    match accelerator.may_be_kvm() {
+        true => "max",
+        false => "max,erms=off,fsrm=off,la57=off,smap=off,pku=off",
     }
 }
 
@@ -251,37 +208,51 @@ pub(crate) fn headless(
     }
 }
 
-/// Boots an appliance with `disks`, which are among `drives`. Needs what [`Machine::start`]
-/// needs.
+/// The disks of an appliance, and what they are made of.
+#[derive(Debug)]
+pub(crate) struct Storage<'a> {
+    pub drives: &'a Drives,
+    /// All disks that are among the drives.
+    pub disks: Vec<Disk>,
+    /// How many bytes may be written to each disk.
+    pub max_write: Option<u64>,
+}
+
+/// Boots an appliance. One that is to be saved has this file for its memory, and so many
+/// placeholder disks. Needs what [`Machine::start`] needs.
 pub(crate) async fn boot(
     config: &ApplianceConfig,
-    drives: &Drives,
-    disks: Vec<Disk>,
-    max_write: Option<u64>,
-) -> Result<Appliance, BootError> {
+    storage: &Storage<'_>,
+    saved: Option<(&File, usize)>,
+) -> Result<(Machine, Session), BootError> {
     let made = super::make(&config.kernel)?;
     config.phases.mark("initramfs");
-    let channels = Channels::new(true)?;
-    let ports = AppliancePorts::of(&channels).with_kernel(&made.kernel, &made.initramfs);
-    let plan = plan(config, disks, ports);
-    let mut files: Vec<BorrowedFd<'_>> = drives.files();
+    let mut plan = plan(config, storage.disks.clone());
+    let channels = open_channels(&mut plan)?;
+    let [kernel, initramfs] = [&made.kernel, &made.initramfs].map(proc_fd::path);
+    plan.kernel = Some(direct_kernel(kernel, initramfs));
+    let mut files: Vec<BorrowedFd<'_>> = storage.drives.files();
     files.extend([made.kernel.as_fd(), made.initramfs.as_fd()]);
-    let resources = headless(channels, files, max_write);
+    if let Some((memory, placeholders)) = saved {
+        plan.snapshot = Some(to_be_saved(ChildFd(memory.as_raw_fd()), placeholders));
+        files.push(memory.as_fd());
+    }
+    let resources = headless(channels, files, storage.max_write);
     let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), resources).await?;
     config.phases.mark_at("spawned", machine.spawned());
     config.phases.mark("greeted");
-    drives.check_headers()?;
+    storage.drives.check_headers()?;
     machine.cont().await?;
     config.phases.mark("running");
     let session = connect(&mut machine, BOOT_LIMIT).await?;
     config.phases.mark("agent");
-    Ok(Appliance { machine, session })
+    Ok((machine, session))
 }
 
 /// Waits for the agent, unless the machine ends first.
 pub(crate) async fn connect(machine: &mut Machine, limit: Duration) -> Result<Session, BootError> {
     let Some(port) = machine.take_agent() else {
-        return Err(std::io::Error::other("the machine has no port for an agent").into());
+        return Err(io::Error::other("the machine has no port for an agent").into());
     };
     let connected = tokio::select! {
         session = Session::connect(port, limit) => session,
@@ -311,7 +282,7 @@ fn early(end: End, machine: &Machine) -> BootError {
 const END_FOLLOWS: Duration = Duration::from_millis(500);
 
 /// Waits for the machine's end. May be dropped and called again.
-async fn ended(machine: &mut Machine) -> std::io::Result<End> {
+async fn ended(machine: &mut Machine) -> io::Result<End> {
     loop {
         if let MachineEvent::Ended(end) = machine.next().await? {
             return Ok(end);

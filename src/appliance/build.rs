@@ -3,7 +3,7 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Seek};
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -37,7 +37,6 @@ pub(crate) fn make(kernel: &Kernel) -> Result<KernelAndInitrd, ApplianceError> {
     })
 }
 
-/// A file that a child process writes.
 #[derive(Debug)]
 struct ChildBuild {
     file: File,
@@ -79,14 +78,7 @@ impl ChildBuild {
 }
 
 /// Copies all of `from`, from its beginning.
-fn copy(from: &File, mut to: &File) -> io::Result<()> {
-    let mut from = from;
-    io::Seek::rewind(&mut from)?;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match from.read(&mut buffer)? {
-            0 => return Ok(()),
-            n => to.write_all(&buffer[..n])?,
-        }
-    }
+fn copy(mut from: &File, mut to: &File) -> io::Result<u64> {
+    from.rewind()?;
+    io::copy(&mut from, &mut to)
 }

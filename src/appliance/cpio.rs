@@ -4,7 +4,6 @@
 
 use std::io::{self, Write};
 
-/// An archive that is being written to `out`.
 #[derive(Debug)]
 pub(super) struct Archive<W> {
     out: W,
@@ -78,27 +77,11 @@ impl<W: Write> Archive<W> {
     ) -> io::Result<()> {
         let name_size = u32::try_from(name.len() + 1).map_err(|_| io::ErrorKind::InvalidInput)?;
         // ino, mode, uid, gid, nlink, mtime, filesize, maj, min, rmaj, rmin, namesize, chksum
-        let fields = [
-            self.entries,
-            mode,
-            0,
-            0,
-            links,
-            0,
-            size,
-            0,
-            0,
-            major,
-            minor,
-            name_size,
-            0,
-        ];
-        let mut header = String::from("070701");
-        for field in fields {
-            header.push_str(&format!("{field:08X}"));
-        }
-        header.push_str(name);
-        header.push('\0');
+        let (number, zero) = (self.entries, "00000000");
+        let header = format!(
+            "070701{number:08X}{mode:08X}{zero}{zero}{links:08X}{zero}{size:08X}{zero}{zero}\
+             {major:08X}{minor:08X}{name_size:08X}{zero}{name}\0"
+        );
         self.out.write_all(header.as_bytes())?;
         self.written += header.len() as u64;
         self.pad()

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 
 use crate::host::kernel;
 
-/// Why the appliance could not be built.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
 pub enum ApplianceError {
     #[error("the modules of the kernel {} are not on this host", image.display())]
     NoModules { image: PathBuf },
@@ -29,7 +27,6 @@ pub enum ApplianceError {
 }
 
 impl ApplianceError {
-    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoModules { .. } => Some(kernel::modules_hint()),
@@ -41,7 +38,7 @@ impl ApplianceError {
                 ))
             }
             Self::NoVirtio { .. } => Some(
-                "--kernel FILE with a distribution's kernel, whose virtio drivers are in \
+                "set BIVOUAC_KERNEL to a distribution's kernel, whose virtio drivers are in \
                  /lib/modules/RELEASE"
                     .into(),
             ),

@@ -60,12 +60,10 @@ pub fn boot_image(kernel: &Kernel) -> Result<File, ApplianceError> {
     }
 }
 
-/// An initramfs in memory.
 #[derive(Debug)]
 pub struct Initramfs {
     /// A sealed memfd. QEMU takes it as `-initrd /proc/self/fd/N`.
     pub file: File,
-    /// In bytes.
     pub size: u64,
 }
 
@@ -90,13 +88,11 @@ fn memory_file(name: &CStr) -> Result<File, ApplianceError> {
     memfd::create(name).map_err(ApplianceError::Memory)
 }
 
-/// Makes a memfd immutable.
 fn sealed(file: File) -> Result<File, ApplianceError> {
     memfd::seal(&file).map_err(ApplianceError::Memory)?;
     Ok(file)
 }
 
-/// Unpacked modules.
 struct Modules {
     /// The content of [`MODULES_LIST`].
     list: String,
@@ -123,7 +119,7 @@ fn unpacked_modules(kernel: &Kernel) -> Result<Modules, ApplianceError> {
         let rare = if module.is_rare { " rare" } else { "" };
         list.push_str(&format!("{} {name}{rare}\n", module.set));
         if names.insert(name.clone()) {
-            let path = index.directory().join(&module.file);
+            let path = directory.join(&module.file);
             let content = fs::read(&path)
                 .and_then(|file| modules::unpack(&module.file, file))
                 .map_err(|error| failed((path, error)))?;
@@ -148,7 +144,6 @@ fn write(out: File, init: &[u8], modules: &Modules) -> io::Result<(File, u64)> {
     archive.finish()
 }
 
-/// A path as the archive has it.
 fn name(path: &str) -> &str {
     path.trim_start_matches('/')
 }

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 /// The index files of a directory `/lib/modules/RELEASE`.
 #[derive(Debug, Default)]
 pub(super) struct ModuleIndex {
-    directory: PathBuf,
     /// Name to its file, relative to the directory, and the files that it needs.
     files: HashMap<String, (String, Vec<String>)>,
     built_in: HashSet<String>,
@@ -31,14 +30,12 @@ impl ModuleIndex {
             Err((_, error)) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             text => text,
         };
-        let mut index = Self::parse(
+        Ok(Self::parse(
             &text("modules.dep")?,
             &optional("modules.builtin")?,
             &optional("modules.softdep")?,
             &optional("modules.alias")?,
-        );
-        index.directory = directory.to_owned();
-        Ok(index)
+        ))
     }
 
     fn parse(dep: &str, builtin: &str, softdep: &str, alias: &str) -> Self {
@@ -78,10 +75,6 @@ impl ModuleIndex {
             }
         }
         index
-    }
-
-    pub(super) fn directory(&self) -> &Path {
-        &self.directory
     }
 
     /// Whether the kernel has this module, built in or as a file.

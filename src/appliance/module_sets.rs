@@ -9,40 +9,35 @@ use super::module_index::ModuleIndex;
 struct ModuleSet {
     /// As in the appliance's list. For filesystems, the name of the kind.
     name: &'static str,
-    /// Without these there is no appliance.
-    required: &'static [&'static str],
     /// Taken if the kernel has them.
-    optional: &'static [&'static str],
-    /// What the optional ones request by name at run time, mostly code pages. Loaded first, and
+    modules: &'static [&'static str],
+    /// What these request by name at run time, mostly code pages. Loaded first, and
     /// taken only with at least one of them.
     companions: &'static [&'static str],
 }
 
-const fn set(name: &'static str, optional: &'static [&'static str]) -> ModuleSet {
-    with(name, optional, &[])
+const fn set(name: &'static str, modules: &'static [&'static str]) -> ModuleSet {
+    with(name, modules, &[])
 }
 
 const fn with(
     name: &'static str,
-    optional: &'static [&'static str],
+    modules: &'static [&'static str],
     companions: &'static [&'static str],
 ) -> ModuleSet {
     ModuleSet {
         name,
-        required: &[],
-        optional,
+        modules,
         companions,
     }
 }
 
+/// Without these there is no appliance.
+const REQUIRED: &[&str] = &["virtio_pci", "virtio_console", "virtio_blk"];
+
 /// Every set. Dependencies of these modules come from depmod.
 const SETS: &[ModuleSet] = &[
-    ModuleSet {
-        name: "base",
-        required: &["virtio_pci", "virtio_console", "virtio_blk"],
-        optional: &[],
-        companions: &[],
-    },
+    set("base", REQUIRED),
     set("rng", &["virtio_rng"]),
     set("scsi", &["virtio_scsi", "sd_mod", "sr_mod"]),
     // One driver for ext2 and ext3 too, if the kernel has no other.
@@ -106,15 +101,15 @@ pub(super) struct SelectedModule {
 /// What to take of a kernel's modules, in load order within each set. A module that two sets need
 /// is in both. The error is the name of a required module that the kernel lacks.
 pub(super) fn select(index: &ModuleIndex) -> Result<Vec<SelectedModule>, &'static str> {
+    if let Some(missing) = REQUIRED.iter().find(|name| !index.has(name)) {
+        return Err(missing);
+    }
     let mut selected = Vec::new();
     let common = SETS.iter().map(|set| (set, false));
     for (set, is_rare) in common.chain(RARE.iter().map(|set| (set, true))) {
-        if let Some(missing) = set.required.iter().find(|name| !index.has(name)) {
-            return Err(missing);
-        }
-        let is_useful = set.optional.iter().any(|name| index.has(name));
+        let is_useful = set.modules.iter().any(|name| index.has(name));
         let companions = if is_useful { set.companions } else { &[] };
-        let names = companions.iter().chain(set.required).chain(set.optional);
+        let names = companions.iter().chain(set.modules);
         let files = index.load_order(names.copied()).into_iter();
         selected.extend(files.map(|file| SelectedModule {
             set: set.name,

@@ -48,18 +48,14 @@ fn read(from: impl Read) -> io::Result<Vec<u8>> {
 /// kernel enforces signatures only if its command line says so. The guest then saves an RSA
 /// check for each.
 fn unsigned_length(module: &[u8]) -> usize {
-    let full = module.len();
-    let Some(before) = module.strip_suffix(MARKER) else {
-        return full;
+    let unsigned = || {
+        let before = module.strip_suffix(MARKER)?;
+        let size = u32::from_be_bytes(*before.last_chunk()?);
+        before
+            .len()
+            .checked_sub(SIGNATURE_INFORMATION + size as usize)
     };
-    let Some(size) = before
-        .last_chunk::<4>()
-        .map(|size| u32::from_be_bytes(*size))
-    else {
-        return full;
-    };
-    let appended = SIGNATURE_INFORMATION + size as usize;
-    before.len().checked_sub(appended).unwrap_or(full)
+    unsigned().unwrap_or(module.len())
 }
 
 #[cfg(test)]

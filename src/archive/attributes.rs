@@ -48,8 +48,7 @@ pub(super) fn set_attributes(
     let path = c_path(file);
     for (key, value) in member.attributes.iter().filter(|(key, _)| wanted(key)) {
         let key = CString::new(key.clone()).map_err(|_| Errno::EINVAL)?;
-        let set = crate::sys::set_attribute_by_number(&path, &key, value);
-        set.map_err(|error| errno_of(&error))?;
+        crate::sys::set_attribute_by_number(&path, &key, value).map_err(errno_of)?;
     }
     Ok(())
 }

@@ -9,7 +9,6 @@ use nix::unistd::{Whence, lseek};
 
 use super::{MAX_SEGMENTS, Member, padding};
 
-/// How many bytes of a file are copied at once.
 pub(super) const BUFFER: usize = 64 << 10;
 
 /// Writes the data of a member whose headers are written. If the file has shrunk or cannot be

@@ -14,7 +14,6 @@ pub(super) const MOST: usize = 64 << 20;
 /// How many bytes one of them takes besides its path.
 const EACH: usize = 64;
 
-/// What is set late.
 pub(super) struct Deferred {
     pub(super) owner: (Uid, Gid),
     pub(super) mode: Mode,
@@ -63,7 +62,6 @@ impl Directories {
         inner_first(go)
     }
 
-    /// All of them, at the end.
     pub(super) fn all(&mut self) -> Vec<(PathBuf, Deferred)> {
         self.taken = 0;
         inner_first(std::mem::take(&mut self.waiting))

@@ -1,21 +1,16 @@
 //! One file of a stream: everything but its data.
 
 /// What a member is, in the order of ustar's typeflags from `0` to `6`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
-    /// A regular file; its data follows.
+    #[default]
     File,
     /// Another name of an earlier member.
     HardLink,
-    /// A symbolic link.
     Link,
-    /// A character device.
     Character,
-    /// A block device.
     Block,
-    /// A directory.
     Directory,
-    /// A FIFO.
     Fifo,
 }
 
@@ -43,28 +38,22 @@ impl Kind {
 /// Extended attributes: name and value.
 pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// A file with all its properties but its data.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Member {
     /// Its name as it is in the stream: not checked, any bytes but NUL.
     pub path: Vec<u8>,
-    /// What it is.
     pub kind: Kind,
     /// Permission, set-id and sticky bits.
     pub mode: u32,
-    /// Owner.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
     /// The size of a file in bytes, holes included; 0 for other kinds.
     pub size: u64,
     /// Time of the last change: seconds since 1970, and nanoseconds.
     pub modified: (i64, u32),
-    /// The target of a link.
     pub target: Vec<u8>,
     /// Major and minor number of a device.
     pub device: (u32, u32),
-    /// Extended attributes.
     pub attributes: Attributes,
     /// Where there is data: offset and length, ascending. `None` if there are no holes.
     pub segments: Option<Vec<(u64, u64)>>,
@@ -77,14 +66,7 @@ impl Member {
             path,
             kind,
             mode: 0o644,
-            uid: 0,
-            gid: 0,
-            size: 0,
-            modified: (0, 0),
-            target: Vec::new(),
-            device: (0, 0),
-            attributes: Vec::new(),
-            segments: None,
+            ..Self::default()
         }
     }
 

@@ -29,10 +29,10 @@ use nix::errno::Errno;
 use thiserror::Error;
 
 pub use member::{Attributes, Kind, Member};
-pub(crate) use pack::{PackStats, Packer, pack};
+pub(crate) use pack::{Packer, pack};
 pub use reader::Reader;
 pub use target_dir::{BeneathDir, TargetDir};
-pub use unpack::{Policy, UnpackStats, unpack};
+pub use unpack::{Policy, unpack};
 pub use writer::{begin, end, padding};
 
 /// The unit of a tar stream, in bytes.
@@ -46,38 +46,40 @@ pub const MAX_EXTENDED: usize = 4 << 20;
 /// written with its holes as zeros.
 const MAX_SEGMENTS: usize = 100_000;
 
-/// Why a stream cannot be read or written.
 #[derive(Debug, Error)]
 pub enum ArchiveError {
-    /// The stream below.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The stream ends within a member, or before the end is marked.
     #[error("the tar stream ends too early")]
     Truncated,
-    /// It is not a tar stream, or of a kind that is not supported.
     #[error("not a tar stream: {0}")]
     Malformed(&'static str),
-    /// A length over its cap.
     #[error("a tar stream with {0}, which is too large")]
     TooLarge(&'static str),
 }
 
-/// Why a member was not packed or unpacked.
+#[derive(Debug, Error)]
+#[error(transparent)]
 enum Failed {
     /// The file; the stream goes on.
-    Member(Errno),
-    Stream(ArchiveError),
+    Member(#[from] Errno),
+    Stream(#[from] ArchiveError),
 }
 
-impl From<Errno> for Failed {
-    fn from(errno: Errno) -> Self {
-        Self::Member(errno)
-    }
+/// The result of packing or unpacking a stream to its end.
+#[derive(Debug, Default)]
+pub struct ArchiveStats {
+    pub members: u64,
+    /// How many files could not be read or created to their end, with all their properties.
+    pub failed: u64,
+    /// The first of these: its name and the error.
+    pub first: Option<(Vec<u8>, Errno)>,
 }
 
-impl From<ArchiveError> for Failed {
-    fn from(error: ArchiveError) -> Self {
-        Self::Stream(error)
+impl ArchiveStats {
+    fn note(&mut self, name: &[u8], errno: Errno) {
+        self.failed += 1;
+        self.first.get_or_insert_with(|| (name.to_owned(), errno));
     }
 }

@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
@@ -19,31 +19,19 @@ use nix::sys::stat::{FileStat, Mode, fstat, fstatat, major, minor};
 
 use super::attributes::attributes;
 use super::data::{data, segments};
-use super::{ArchiveError, Failed, Kind, Member, begin, end};
+use super::{ArchiveError, ArchiveStats, Failed, Kind, Member, begin, end};
 use crate::sys::errno_of;
 
 /// How many files with several names are remembered; of more, each name becomes a file.
 const MOST_LINKED: usize = 1_000_000;
 
-/// The result of packing.
-#[derive(Debug, Default)]
-pub struct PackStats {
-    /// How many members were written.
-    pub members: u64,
-    /// How many files could not be read, or not to their end.
-    pub failed: u64,
-    /// The first of these.
-    pub first: Option<(PathBuf, Errno)>,
-}
-
-/// Writes files to a stream one by one.
 pub(crate) struct Packer<W> {
     out: W,
     /// Which extended attributes are written, by name.
     takes: fn(&[u8]) -> bool,
     /// The first name of each file that has several, by device and inode.
     linked: HashMap<(u64, u64), Vec<u8>>,
-    stats: PackStats,
+    stats: ArchiveStats,
 }
 
 impl<W: Write> Packer<W> {
@@ -52,7 +40,7 @@ impl<W: Write> Packer<W> {
             out,
             takes,
             linked: HashMap::new(),
-            stats: PackStats::default(),
+            stats: ArchiveStats::default(),
         }
     }
 
@@ -74,15 +62,11 @@ impl<W: Write> Packer<W> {
         Ok(())
     }
 
-    /// Counts a file that could not be read.
     pub(crate) fn note(&mut self, shown: &Path, errno: Errno) {
-        self.stats.failed += 1;
-        let first = || (shown.to_owned(), errno);
-        self.stats.first.get_or_insert_with(first);
+        self.stats.note(shown.as_os_str().as_bytes(), errno);
     }
 
-    /// Ends the stream.
-    pub(crate) fn finish(mut self) -> Result<PackStats, ArchiveError> {
+    pub(crate) fn finish(mut self) -> Result<ArchiveStats, ArchiveError> {
         end(&mut self.out)?;
         self.out.flush()?;
         Ok(self.stats)
@@ -137,7 +121,7 @@ impl<W: Write> Packer<W> {
         self.begin(&member)?;
         let read = data(&mut self.out, &file, &member).map_err(ArchiveError::from)?;
         // The rest of it is zeros.
-        Ok(read.map_err(|error| errno_of(&error))?)
+        Ok(read.map_err(errno_of)?)
     }
 
     fn begin(&mut self, member: &Member) -> Result<(), Failed> {
@@ -181,10 +165,7 @@ fn open(directory: impl AsFd, name: &CStr) -> Result<File, Errno> {
 
 /// Writes the file or tree of this host at `source`, which is called `name` in the stream. A link
 /// at `source` itself is followed, those below it are kept as links.
-///
-/// # Errors
-/// `source` does not exist, or the stream cannot be written.
-pub fn pack(source: &Path, name: &[u8], out: impl Write) -> Result<PackStats, ArchiveError> {
+pub fn pack(source: &Path, name: &[u8], out: impl Write) -> Result<ArchiveStats, ArchiveError> {
     let mut packer = Packer::new(out, means_the_same_elsewhere);
     let mut waiting = vec![(fs::canonicalize(source)?, name.to_vec())];
     while let Some((path, name)) = waiting.pop() {

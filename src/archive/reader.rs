@@ -8,7 +8,6 @@ use super::{ArchiveError, BLOCK, MAX_EXTENDED, MAX_SEGMENTS, padding};
 /// The longest name in bytes that is read from a GNU header.
 const MAX_NAME: u64 = 64 << 10;
 
-/// Reads a stream member by member.
 #[derive(Debug)]
 pub struct Reader<R> {
     stream: R,
@@ -33,7 +32,6 @@ struct Extended {
 }
 
 impl<R: Read> Reader<R> {
-    /// Reads from `stream`.
     pub fn new(stream: R) -> Self {
         let (left, fill) = (0, 0);
         Self { stream, left, fill }
@@ -189,7 +187,6 @@ impl<R: Read> Reader<R> {
             })
     }
 
-    /// The data of a header that describes the next member.
     fn payload(
         &mut self,
         size: u64,
@@ -254,7 +251,6 @@ impl Extended {
 struct SparseMap<'a, R> {
     reader: &'a mut Reader<R>,
     block: [u8; BLOCK],
-    /// The position in `block`.
     at: usize,
 }
 

@@ -7,10 +7,9 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 
-/// The flags for a directory in which files are created.
 pub(super) const PLACE: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
+const STAY: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC);
 
-/// A directory below which a stream is unpacked.
 pub trait TargetDir {
     /// Opens a directory below it; the empty path is the directory itself.
     fn open(&self, below: &Path, flags: OFlag) -> Result<OwnedFd, Errno>;
@@ -29,12 +28,11 @@ impl BeneathDir {
 
 impl TargetDir for BeneathDir {
     fn open(&self, below: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
-        let stay = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mut here = openat(&self.0, ".", PLACE | stay, Mode::empty())?;
+        let mut here = openat(&self.0, ".", PLACE | STAY, Mode::empty())?;
         for part in below.components() {
-            here = openat(&here, part.as_os_str(), PLACE | stay, Mode::empty())?;
+            here = openat(&here, part.as_os_str(), PLACE | STAY, Mode::empty())?;
         }
-        openat(&here, ".", flags | stay, Mode::empty())
+        openat(&here, ".", flags | STAY, Mode::empty())
     }
 }
 
@@ -61,8 +59,7 @@ pub(super) fn enter(target: &impl TargetDir, below: &Path) -> Result<OwnedFd, Er
     for name in &names[there..] {
         let name = name.as_os_str();
         mkdirat(&directory, name, Mode::from_bits_truncate(0o755))?;
-        let stay = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        directory = openat(&directory, name, PLACE | stay, Mode::empty())?;
+        directory = openat(&directory, name, PLACE | STAY, Mode::empty())?;
     }
     Ok(directory)
 }

@@ -43,6 +43,12 @@ fn members() -> impl Strategy<Value = Member> {
         })
 }
 
+fn headers(member: &Member) -> Vec<u8> {
+    let mut stream = Vec::new();
+    begin(&mut stream, member).unwrap();
+    stream
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read(members in vec(members(), 0..6), whole in any::<bool>()) {
@@ -75,8 +81,7 @@ proptest! {
         damage in vec((0_usize..3000, any::<u8>()), 0..4),
         cut in 0_usize..4000,
     ) {
-        let mut stream = Vec::new();
-        begin(&mut stream, &member).unwrap();
+        let mut stream = headers(&member);
         stream.extend(vec![1; member.data() as usize]);
         stream.extend(padding(member.data()));
         end(&mut stream).unwrap();
@@ -93,8 +98,7 @@ proptest! {
 
 #[test]
 fn a_stream_without_its_end_is_truncated() {
-    let mut stream = Vec::new();
-    begin(&mut stream, &Member::new(b"a".to_vec(), Kind::Directory)).unwrap();
+    let stream = headers(&Member::new(b"a".to_vec(), Kind::Directory));
     let mut reader = Reader::new(&stream[..]);
     reader.next().unwrap().unwrap();
     assert!(matches!(reader.next(), Err(ArchiveError::Truncated)));
@@ -104,8 +108,7 @@ fn a_stream_without_its_end_is_truncated() {
 fn lengths_that_are_stated_are_not_believed() {
     let mut member = Member::new(b"a".to_vec(), Kind::File);
     member.size = u64::MAX >> 2;
-    let mut stream = Vec::new();
-    begin(&mut stream, &member).unwrap();
+    let stream = headers(&member);
     let mut reader = Reader::new(&stream[..]);
     assert_eq!(reader.next().unwrap().unwrap().size, u64::MAX >> 2);
     assert!(matches!(reader.next(), Err(ArchiveError::Truncated)));
@@ -116,8 +119,7 @@ fn headers_that_never_come_to_their_member_do_not_grow() {
     let mut member = Member::new(b"a".to_vec(), Kind::Directory);
     let value = vec![1; 1 << 20];
     member.attributes = vec![(b"user.a".to_vec(), value)];
-    let mut whole = Vec::new();
-    begin(&mut whole, &member).unwrap();
+    let whole = headers(&member);
     // What is before the member's own header.
     let extended = &whole[..whole.len() - BLOCK];
     let twice = [extended, &whole].concat();

@@ -24,7 +24,7 @@ use super::attributes::set_attributes;
 use super::data::BUFFER;
 use super::dirs::{Deferred, Directories, MOST};
 use super::target_dir::{PLACE, TargetDir, enter};
-use super::{ArchiveError, Failed, Kind, Member, Reader};
+use super::{ArchiveError, ArchiveStats, Failed, Kind, Member, Reader};
 use crate::linux::proc_fd::c_path;
 use crate::sys::errno_of;
 
@@ -41,7 +41,6 @@ const DEEPEST: usize = 512;
 /// How many bytes of a member's name are kept for a message.
 const SHOWN: usize = 4096;
 
-/// Which of a member's properties are applied.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// Owner and group, and access lists, which name users as well.
@@ -52,34 +51,12 @@ pub struct Policy {
     pub only: Option<Vec<u8>>,
 }
 
-/// The result of unpacking a stream to its end.
-#[derive(Debug, Default)]
-pub struct UnpackStats {
-    /// How many members the stream had.
-    pub members: u64,
-    /// How many of them could not be created, or not with all their properties.
-    pub failed: u64,
-    /// The first of these: its name and the error.
-    pub first: Option<(Vec<u8>, Errno)>,
-}
-
-impl UnpackStats {
-    fn note(&mut self, name: &[u8], errno: Errno) {
-        self.failed += 1;
-        let shown = &name[..name.len().min(SHOWN)];
-        self.first.get_or_insert_with(|| (shown.to_vec(), errno));
-    }
-}
-
 /// Creates the files of a stream. A member that cannot be created is left out and counted.
-///
-/// # Errors
-/// The stream is malformed.
 pub fn unpack<D: TargetDir, R: Read>(
     target: &D,
     policy: &Policy,
     stream: R,
-) -> Result<UnpackStats, ArchiveError> {
+) -> Result<ArchiveStats, ArchiveError> {
     let mut unpacker = Unpacker {
         target,
         policy,
@@ -87,12 +64,15 @@ pub fn unpack<D: TargetDir, R: Read>(
         directories: Directories::up_to(MOST),
     };
     let mut reader = Reader::new(stream);
-    let mut stats = UnpackStats::default();
+    let mut stats = ArchiveStats::default();
     while let Some(member) = reader.next()? {
         stats.members += 1;
         match unpacker.create(&member, &mut reader) {
             Ok(()) => {}
-            Err(Failed::Member(errno)) => stats.note(&member.path, errno),
+            Err(Failed::Member(errno)) => {
+                let shown = &member.path[..member.path.len().min(SHOWN)];
+                stats.note(shown, errno);
+            }
             Err(Failed::Stream(error)) => return Err(error),
         }
         let finished = unpacker.directories.too_many();
@@ -199,7 +179,7 @@ impl<D: TargetDir> Unpacker<'_, D> {
         set_attributes(&itself, member, |key| self.takes(key))
     }
 
-    fn finish(&self, directories: Vec<(PathBuf, Deferred)>, stats: &mut UnpackStats) {
+    fn finish(&self, directories: Vec<(PathBuf, Deferred)>, stats: &mut ArchiveStats) {
         for (path, deferred) in directories {
             if let Err(errno) = self.finish_directory(&path, &deferred) {
                 stats.note(path.as_os_str().as_bytes(), errno);
@@ -283,7 +263,6 @@ impl<D: TargetDir> Unpacker<'_, D> {
         Mode::from_bits_truncate(member.mode & (0o1777 | set_id))
     }
 
-    /// Whether an attribute is applied.
     fn takes(&self, key: &[u8]) -> bool {
         key.starts_with(b"user.")
             || self.policy.privileges
@@ -291,7 +270,6 @@ impl<D: TargetDir> Unpacker<'_, D> {
     }
 }
 
-/// A name in an open directory.
 struct Location {
     parent: Rc<OwnedFd>,
     name: CString,
@@ -333,14 +311,13 @@ fn fill<R: Read>(file: &File, member: &Member, reader: &mut Reader<R>) -> Result
             let most = usize::try_from(length - done).unwrap_or(usize::MAX);
             let most = most.min(buffer.len());
             let read = reader.read(&mut buffer[..most])?;
-            let written = file.write_all_at(&buffer[..read], offset + done);
-            written.map_err(|error| errno_of(&error))?;
+            file.write_all_at(&buffer[..read], offset + done)
+                .map_err(errno_of)?;
             done += read as u64;
         }
     }
     if member.segments.is_some() {
-        let resized = file.set_len(member.size);
-        resized.map_err(|error| errno_of(&error))?;
+        file.set_len(member.size).map_err(errno_of)?;
     }
     Ok(())
 }

@@ -7,10 +7,7 @@ use super::member::{Kind, Member};
 use super::{ArchiveError, BLOCK, MAX_EXTENDED};
 
 /// Writes the headers of a member. Its data, [`Member::data`] bytes, comes next, and then
-/// [`padding`].
-///
-/// # Errors
-/// The stream cannot be written, or the extended attributes are too large for a header.
+/// [`padding`]. Fails also if the extended attributes are too large for a header.
 pub fn begin(out: &mut impl Write, member: &Member) -> Result<(), ArchiveError> {
     let map = member.segments.as_deref().map(sparse_map);
     let stored = member.data() + map.as_ref().map_or(0, |map| map.len() as u64);
@@ -39,10 +36,6 @@ pub fn padding(bytes: u64) -> &'static [u8] {
     &ZEROS[..(BLOCK - (bytes % BLOCK as u64) as usize) % BLOCK]
 }
 
-/// Writes the end of the stream.
-///
-/// # Errors
-/// The stream cannot be written.
 pub fn end(out: &mut impl Write) -> Result<(), ArchiveError> {
     Ok(out.write_all(&[0; 2 * BLOCK])?)
 }

@@ -27,10 +27,10 @@ use output::Output;
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Say more; twice: everything
+    /// Print more messages; if given twice, print everything
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// Say nothing but errors
+    /// Print only errors
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }

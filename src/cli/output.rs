@@ -1,5 +1,6 @@
-//! The only place that prints. Results go to standard output; everything else goes to
-//! standard error behind `bivouac: `.
+//! Prints the result of a command on standard output, and messages on standard error after `bivouac: `.
+//! Long results go through `commands/stdout_sink.rs`, a guest's output through `commands/stdio` and the
+//! console.
 
 #![allow(clippy::disallowed_methods)]
 
@@ -20,7 +21,6 @@ use crate::text::escape::printable;
 /// Whether a status line stands on the terminal. Global, because the log is.
 static STATUS_SHOWN: AtomicBool = AtomicBool::new(false);
 
-/// The printer.
 #[derive(Debug)]
 pub struct Output {
     /// Standard error is a terminal, and --quiet was not given.

@@ -2,12 +2,12 @@
 //!
 //! It reads only headers: no process is started, no file is written.
 
-use super::Failure;
 use crate::exit::Status;
 use crate::image::chain::{self, Examined, Explicit, Request};
 use crate::image::file_kind::FileKind;
 use crate::image::layer::{Layer, Warning};
 use crate::image::{ChainError, Evidence, Format, backing_name};
+use crate::launch::Failure;
 use crate::linux::file_id::FileId;
 use crate::text::escape::{Plain, Quoted, as_path};
 use crate::text::one_line;
@@ -22,7 +22,7 @@ use std::path::PathBuf;
 pub struct Args {
     /// The disk image
     pub image: PathBuf,
-    /// The image's format; without it the content is believed, if the file's name agrees
+    /// Format of the image; by default that of its content, if the file's name does not contradict it
     #[arg(long, value_enum, ignore_case = true)]
     pub format: Option<Format>,
     /// A layer below the image, from the top down (repeatable); `none` ends the chain
@@ -33,7 +33,6 @@ pub struct Args {
     pub json: bool,
 }
 
-/// The chain of an image, as text or JSON.
 #[derive(Debug, serde::Serialize)]
 pub struct ChainInfo {
     /// The image as the user named it.
@@ -44,18 +43,15 @@ pub struct ChainInfo {
     virtual_size: Option<u64>,
     /// The layers that could be read, the top first.
     layers: Vec<LayerInfo>,
-    /// Why the chain is refused.
     problems: Vec<Problem>,
 }
 
 #[derive(Debug, serde::Serialize)]
 struct LayerInfo {
-    /// Absolute.
     path: PathText,
     format: Format,
     evidence: Evidence,
     kind: FileKind,
-    /// Size of the disk in bytes.
     virtual_size: u64,
     /// Bytes on the host's disk.
     actual_size: u64,

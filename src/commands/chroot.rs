@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use clap::ValueHint;
 use tokio::io::AsyncReadExt;
 
-use super::Failure;
 use super::args::command::CommandArgs;
 use super::args::image::InspectionArgs;
 use super::inspection::{Inspector, MountedImage};
@@ -15,8 +14,8 @@ use super::stdio::{self, HostStdio};
 use crate::appliance::boot::ROOT;
 use crate::exit::Status;
 use crate::launch::appliance_session::ApplianceSession;
-use crate::launch::block_on;
 use crate::launch::supervisor::Interrupted;
+use crate::launch::{Failure, block_on};
 use crate::linux::passwd;
 use crate::machine::end::End;
 use crate::machine::terminal::Terminal;
@@ -35,10 +34,8 @@ pub struct Args {
     /// The command; default the image's root shell, on a terminal if there is one
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
-    /// How the command is run.
     #[command(flatten)]
     pub run: CommandArgs,
-    /// How the image is opened.
     #[command(flatten)]
     pub options: InspectionArgs,
 }
@@ -94,13 +91,10 @@ async fn command(
 }
 
 /// The login shell of the image's root user, or `/bin/sh`.
-async fn shell(inside: &MountedImage) -> OsString {
+async fn shell(image: &MountedImage) -> OsString {
     let mut passwd = Vec::new();
-    let at = PathAt {
-        root: ByteString(ROOT.into()),
-        path: "/etc/passwd".into(),
-    };
-    if let Ok((_, stream)) = inside.session.read(at, 0, Some(1 << 20)).await {
+    let at = PathAt::new(ROOT, b"/etc/passwd");
+    if let Ok((_, stream)) = image.session.read(at, 0, Some(1 << 20)).await {
         // A part of it will do.
         let _ = stream.take(1 << 20).read_to_end(&mut passwd).await;
     }

@@ -11,30 +11,23 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// An image and a path in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePath {
-    /// The image, as it was typed.
     pub image: PathBuf,
     /// The path, absolute; `/` if none was given.
     pub path: Vec<u8>,
-    /// Whether a path was given.
     pub is_named: bool,
 }
 
-/// Why an argument is not an image and a path.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ImagePathError {
-    /// There is no colon.
     #[error("{0:?} names an image and no path in it")]
     NoPath(OsString),
-    /// There is nothing before the colon.
     #[error("{0:?} names a path and no image")]
     NoImage(OsString),
 }
 
 impl ImagePathError {
-    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         let example = match self {
             Self::NoPath(words) if words.is_empty() => "disk.qcow2:/etc/os-release".to_owned(),
@@ -82,7 +75,6 @@ impl ImagePath {
         }
     }
 
-    /// The same, if a path is required.
     pub fn parse_named(
         words: &OsStr,
         exists: impl Fn(&Path) -> bool,
@@ -105,7 +97,6 @@ impl ImagePath {
     }
 }
 
-/// Whether there is a file on this host.
 pub fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }

@@ -1,5 +1,6 @@
-//! One file or folder a command, each with its own arguments. A command returns what it found as a
-//! value; it prints nothing (the `cli` does), except that `run` hands the terminal to the guest.
+//! One file or folder for each command, with its own arguments. A command returns its result as a value,
+//! which `cli` prints. Long results are written through `stdout_sink`, and what a guest prints through
+//! `stdio` and the console.
 
 pub(crate) mod args;
 pub mod cat;
@@ -20,8 +21,6 @@ pub mod stdout_sink;
 pub(crate) mod tail;
 pub mod tar_transfer;
 pub(crate) mod template;
-
-pub use crate::launch::{Failure, Progress};
 
 crate::launch::failure::failures_with_hint!(
     cp::destination::DestinationError,

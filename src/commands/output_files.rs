@@ -8,10 +8,9 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::commands::Failure;
 use crate::image::chain::Chain;
+use crate::launch::Failure;
 
-/// How every report begins.
 const REPORT: &[u8] = b"{\n  \"bivouac\": ";
 
 /// Opens the console log, empty. Refuses the file of any layer of `chains`, and those of

@@ -7,9 +7,9 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Serialize;
 
-use super::{Failure, output_files};
+use super::output_files;
+use crate::launch::Failure;
 
-/// The file of a report, if one is wanted.
 #[derive(Debug)]
 pub(crate) struct ReportFile {
     file: Option<File>,
@@ -33,7 +33,6 @@ impl ReportFile {
         Ok(report)
     }
 
-    /// Writes the report in place of an earlier one.
     pub fn write(&mut self, report: &impl Serialize) -> Result<(), Failure> {
         let Some(file) = &mut self.file else {
             return Ok(());

@@ -11,17 +11,17 @@
 use std::io;
 
 use anyhow::Context;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{Mutex, mpsc};
 
-use super::Failure;
 use crate::exit::Status;
-use crate::launch::block_on;
 use crate::launch::supervisor::{Stopped, Supervisor};
+use crate::launch::{Failure, block_on};
 use crate::machine::phases::Phases;
 use crate::machine::stdio::{self, FlushHandle};
+use crate::session::SessionError;
 use crate::text::escape::Escaper;
 
-/// Standard output.
 #[derive(Debug)]
 pub struct StdoutSink {
     sender: mpsc::Sender<Vec<u8>>,
@@ -72,7 +72,6 @@ pub fn run(
 }
 
 impl StdoutSink {
-    /// Starts the thread.
     pub fn open() -> Result<Self, Failure> {
         let (sender, written) = stdio::output().context("starting a thread for the output")?;
         Ok(Self::to(sender, written, stdio::output_is_terminal()))
@@ -116,12 +115,10 @@ impl StdoutSink {
         self.phases = Some(phases.clone());
     }
 
-    /// Whether standard output is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.escaper.is_some()
     }
 
-    /// Adds output.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Closed> {
         if let Some(phases) = self.phases.take_if(|_| !bytes.is_empty()) {
             phases.mark_first("first-output");
@@ -134,6 +131,18 @@ impl StdoutSink {
         match self.pending.len() >= enough {
             true => self.send().await,
             false => Ok(()),
+        }
+    }
+
+    /// Writes all of a stream of a session.
+    pub async fn copy(&mut self, mut stream: impl AsyncRead + Unpin) -> Result<(), Failure> {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let read = stream.read(&mut buffer).await;
+            match read.map_err(SessionError::of_stream)? {
+                0 => return Ok(()),
+                read => self.write(&buffer[..read]).await?,
+            }
         }
     }
 

@@ -10,8 +10,8 @@ use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Failure;
-use crate::archive::{ArchiveError, BeneathDir, PackStats, Policy, UnpackStats, pack, unpack};
+use crate::archive::{ArchiveError, ArchiveStats, BeneathDir, Policy, pack, unpack};
+use crate::launch::Failure;
 use crate::protocol::{ByteString, PathAt, TarOptions};
 use crate::session::{Session, SessionError};
 
@@ -22,11 +22,9 @@ const WAITING: usize = 4;
 /// The most that is read behind the end of an archive, which is padded to a record.
 const MAX_PADDING: usize = 1 << 20;
 
-/// What a copy out of a guest has made.
 #[derive(Debug)]
 pub struct Received {
-    /// The files that were made on this host.
-    pub extracted: UnpackStats,
+    pub extracted: ArchiveStats,
     /// What the guest could not read.
     pub left_out: Option<SessionError>,
 }
@@ -70,8 +68,7 @@ pub async fn fetch(
         .spawn(move || {
             let source = Chunks {
                 received,
-                current: Vec::new(),
-                read: 0,
+                current: io::Cursor::default(),
             };
             let _ = done.send(unpack(&place, &policy, source));
         })
@@ -151,12 +148,13 @@ pub async fn send(
         (Err(_), Err(ArchiveError::Io(error))) if error.kind() != io::ErrorKind::BrokenPipe => 0,
         (Err(error), _) => return Err(Failure::from(error).context(copying())),
     };
-    let collected: PackStats = collected.with_context(copying)?;
+    let collected: ArchiveStats = collected.with_context(copying)?;
     match collected.first {
         None => Ok(members),
         Some((path, error)) => {
             let more = more(collected.failed);
-            let path = path.display();
+            let path = ByteString(path);
+            let path = path.as_path().display();
             Err(anyhow::anyhow!("{}: {path}: {error}{more}", copying()).into())
         }
     }
@@ -165,23 +163,18 @@ pub async fn send(
 /// The receiving end of a channel, for a thread to read from.
 struct Chunks {
     received: mpsc::Receiver<Vec<u8>>,
-    current: Vec<u8>,
-    read: usize,
+    current: io::Cursor<Vec<u8>>,
 }
 
 impl Read for Chunks {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.read == self.current.len() {
+        if self.current.position() == self.current.get_ref().len() as u64 {
             let Some(next) = self.received.blocking_recv() else {
                 return Ok(0);
             };
-            (self.current, self.read) = (next, 0);
+            self.current = io::Cursor::new(next);
         }
-        let rest = &self.current[self.read..];
-        let taken = rest.len().min(buffer.len());
-        buffer[..taken].copy_from_slice(&rest[..taken]);
-        self.read += taken;
-        Ok(taken)
+        Read::read(&mut self.current, buffer)
     }
 }
 

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::ValueHint;
 use serde::Serialize;
 
-use super::Progress;
 use super::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use super::args::overlay::{OverlayArgs, TemplateLimit};
 use crate::appliance::boot::ApplianceConfig;
@@ -20,14 +19,14 @@ use crate::launch::spec::{
 };
 use crate::launch::start::Launch;
 use crate::launch::supervisor::Supervisor;
-use crate::launch::{Failure, VmSpec, accelerator, appliance, block_on};
+use crate::launch::{Failure, Progress, VmSpec, accelerator, appliance, block_on};
 use crate::machine::phases::Phases;
 use crate::template::lookup::TemplateSlot;
 use crate::template::restore::Template;
 use crate::template::store::{EntryInfo, Store};
 use crate::text::time;
 
-/// List, remove or build the saved machines that make the second start fast
+/// List, remove or build saved machines, which make later starts fast
 ///
 /// The inspection commands restore their appliance from a template, which the first
 /// of them builds. A template is a cache: removing it is always safe.
@@ -38,10 +37,9 @@ pub struct Args {
     pub action: Action,
 }
 
-/// What is done with templates.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Action {
-    /// List the templates, the one that was used last first
+    /// List the templates, most recently used first
     Ls {
         /// Print them as JSON
         #[arg(long)]
@@ -49,14 +47,14 @@ pub enum Action {
     },
     /// Remove templates that no machine uses
     Rm {
-        /// Their names, or the beginnings of them
+        /// Names of templates, or unambiguous prefixes of them
         #[arg(value_name = "NAME", required = true)]
         names: Vec<String>,
     },
-    /// Remove every template that no machine uses, and what builders that were killed left
+    /// Remove all templates that no machine uses, and what builds that were killed have left
     Prune,
-    /// Build a template now, where there is none: of IMAGE, as `run --warm IMAGE` would with the
-    /// same options, or of the appliance
+    /// Create a template if it does not exist: that of IMAGE, as used by `run --warm IMAGE` with the
+    /// same options, or that of the appliance
     Build(Box<BuildArgs>),
 }
 
@@ -68,13 +66,13 @@ pub struct BuildArgs {
     image: Option<PathBuf>,
     #[command(flatten)]
     layers: LayerArgs,
-    /// How far the guest's init is to be before it is saved
+    /// Stage of the guest's boot at which it is saved
     #[arg(long, value_enum, default_value = "multi-user", value_name = "STAGE")]
     wait_for: WaitFor,
     /// End after TIME (90, 90s, 5m, 2h); exit status 124
     #[arg(long, value_name = "TIME", value_parser = time::parse_duration)]
     timeout: Option<Duration>,
-    /// The appliance's kernel; default the newest of /boot that has modules
+    /// The appliance's kernel; default the newest in /boot that has modules
     #[arg(long, alias = "seed-kernel", env = "BIVOUAC_KERNEL", value_name = "FILE",
           value_hint = ValueHint::FilePath)]
     inject_kernel: Option<PathBuf>,
@@ -90,7 +88,6 @@ pub struct BuildArgs {
 
 #[derive(Debug)]
 pub enum Report {
-    /// For `ls`.
     List(List),
     /// For the others: one line each.
     Done(Vec<String>),
@@ -138,7 +135,7 @@ fn ago(time: Duration) -> String {
     }
 }
 
-/// Does it. Must be called on the main thread.
+/// Must be called on the main thread.
 pub fn run(args: &Args, progress: &dyn Progress) -> Result<Report, Failure> {
     let store = Store::open()?;
     match &args.action {
@@ -149,14 +146,12 @@ pub fn run(args: &Args, progress: &dyn Progress) -> Result<Report, Failure> {
         Action::Rm { names } => remove(&store, names),
         Action::Prune => {
             store.sweep();
-            let names = store.list()?.into_iter().map(|template| template.name);
-            let names: Vec<_> = names.collect();
             let mut done = Vec::new();
-            for name in names {
-                match store.remove(&name)? {
-                    true => done.push(format!("removed {name}")),
-                    false => done.push(format!("{name} is in use")),
-                }
+            for EntryInfo { name, .. } in store.list()? {
+                done.push(match store.remove(&name)? {
+                    true => format!("removed {name}"),
+                    false => format!("{name} is in use"),
+                });
             }
             Ok(Report::Done(done))
         }
@@ -176,8 +171,8 @@ fn remove(store: &Store, names: &[String]) -> Result<Report, Failure> {
             (first, _) => {
                 let what = if first.is_some() { "several" } else { "no" };
                 return Err(Failure::with_hint(
-                    anyhow::anyhow!("{name:?} is the beginning of {what} templates"),
-                    "a name that `bivouac template ls` shows",
+                    anyhow::anyhow!("{what} templates have names that start with {name:?}"),
+                    "`bivouac template ls` lists the names",
                 ));
             }
         };
@@ -193,7 +188,7 @@ fn remove(store: &Store, names: &[String]) -> Result<Report, Failure> {
         true => Ok(Report::Done(done)),
         false => Err(Failure::with_hint(
             anyhow::anyhow!("in use: {}", in_use.join(", ")),
-            "remove it when the machine that uses it has ended",
+            "remove it after the machine that uses it has ended",
         )),
     }
 }

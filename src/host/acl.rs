@@ -1,11 +1,16 @@
 //! Why a file may not be opened for reading and writing, by its mode and its POSIX ACL. Explains a
 //! refusal that `open` has given already; never decides whether something opens.
+//!
+//! Names are those of `/etc/passwd` and `/etc/group`, without NSS, whose shared modules a statically
+//! linked program cannot load: an account that only LDAP knows is shown as its number.
 
 use std::fmt;
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::accounts;
+use crate::linux::bytes::Fields;
+use crate::linux::passwd;
 use crate::sys;
 
 // Tags of ACL entries (linux/posix_acl.h).
@@ -39,9 +44,9 @@ impl fmt::Display for AclEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, name) = match self.tag {
             OWNER => ("user", String::new()),
-            USER => ("user", accounts::user_name(self.id)),
+            USER => ("user", user_name(self.id)),
             OWNING_GROUP => ("group", String::new()),
-            GROUP => ("group", accounts::group_name(self.id)),
+            GROUP => ("group", group_name(self.id)),
             MASK => ("mask", String::new()),
             _ => ("other", String::new()),
         };
@@ -51,7 +56,6 @@ impl fmt::Display for AclEntry {
     }
 }
 
-/// Why reading and writing is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DenyReason {
     /// The user is not in this group, which has access.
@@ -71,26 +75,22 @@ pub enum DenyReason {
 impl DenyReason {
     /// Why this process may not open the file at `path`.
     pub fn of(path: &Path) -> Self {
-        let Ok(metadata) = std::fs::metadata(path) else {
+        let Ok(metadata) = fs::metadata(path) else {
             return Self::Elsewhere;
         };
         let acl = sys::extended_attribute(path, "system.posix_acl_access").and_then(|v| parse(&v));
-        let permissions = Permissions {
+        let groups = nix::unistd::getgroups().unwrap_or_default();
+        let groups = groups.into_iter().chain([nix::unistd::getegid()]);
+        let access = Access {
             owner: metadata.uid(),
             group: metadata.gid(),
             has_acl: acl.is_some(),
             entries: acl.unwrap_or_else(|| of_mode(metadata.mode())),
+            user: nix::unistd::geteuid().as_raw(),
+            users_groups: groups.map(|group| group.as_raw()).collect(),
         };
-        let groups = nix::unistd::getgroups().unwrap_or_default();
-        let groups = groups.into_iter().chain([nix::unistd::getegid()]);
-        let subject = Subject {
-            uid: nix::unistd::geteuid().as_raw(),
-            groups: groups.map(|group| group.as_raw()).collect(),
-        };
-        match permissions.reason(&subject) {
-            Self::NotInGroup(gid) if accounts::is_listed(subject.uid, gid) => {
-                Self::LoginTooOld(gid)
-            }
+        match access.reason() {
+            Self::NotInGroup(gid) if is_listed(access.user, gid) => Self::LoginTooOld(gid),
             reason => reason,
         }
     }
@@ -99,11 +99,11 @@ impl DenyReason {
     pub fn hint(&self) -> String {
         match self {
             Self::NotInGroup(gid) => {
-                let group = accounts::group_name(*gid);
+                let group = group_name(*gid);
                 format!("`sudo usermod -aG {group} $USER`, and log in again")
             }
             Self::LoginTooOld(gid) => {
-                let group = accounts::group_name(*gid);
+                let group = group_name(*gid);
                 format!("log in again, or `newgrp {group}` in this shell")
             }
             Self::AclEntry(entry) | Self::AclMask(entry) if !matches!(entry.tag, OWNER | USER) => {
@@ -124,68 +124,77 @@ impl DenyReason {
 impl fmt::Display for DenyReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotInGroup(gid) => {
-                write!(f, "you are not in the group {}", accounts::group_name(*gid))
-            }
+            Self::NotInGroup(gid) => write!(f, "you are not in the group {}", group_name(*gid)),
             Self::LoginTooOld(gid) => {
-                let group = accounts::group_name(*gid);
+                let group = group_name(*gid);
                 write!(f, "you are in the group {group}, but not since this login")
             }
-            Self::Mode => write!(f, "its mode lets only others in"),
+            Self::Mode => write!(f, "its mode does not give you access"),
             Self::AclEntry(entry) => write!(f, "its ACL says `{entry}`"),
-            Self::AclMask(entry) => write!(f, "its ACL is cut down by `{entry}`"),
+            Self::AclMask(entry) => write!(f, "its ACL is limited by `{entry}`"),
             Self::Elsewhere => write!(f, "its mode and ACL allow it, something else does not"),
         }
     }
 }
 
+fn user_name(uid: u32) -> String {
+    let file = fs::read("/etc/passwd").unwrap_or_default();
+    let user = passwd::users(&file).find(|user| user.uid == uid);
+    user.map_or(uid.to_string(), |user| lossy(user.name))
+}
+
+fn group_name(gid: u32) -> String {
+    let file = fs::read("/etc/group").unwrap_or_default();
+    let group = passwd::groups(&file).find(|group| group.gid == gid);
+    group.map_or(gid.to_string(), |group| lossy(group.name))
+}
+
+fn lossy(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}
+
+/// Whether `/etc/group` lists the user as a member of the group, which a new login would then have.
+fn is_listed(uid: u32, gid: u32) -> bool {
+    let (file, user) = (fs::read("/etc/group").unwrap_or_default(), user_name(uid));
+    passwd::groups(&file).any(|group| group.gid == gid && group.has_member(user.as_bytes()))
+}
+
 /// Parses the extended attribute `system.posix_acl_access`: a version, 2, and then
 /// `{ u16 tag, u16 bits, u32 id }` each, little-endian (linux/posix_acl_xattr.h).
 fn parse(value: &[u8]) -> Option<Vec<AclEntry>> {
-    let entries = value.strip_prefix(&2_u32.to_le_bytes())?;
-    let (entries, []) = entries.as_chunks() else {
+    let (entries, []) = value.strip_prefix(&2_u32.to_le_bytes())?.as_chunks::<8>() else {
         return None;
     };
-    let entry = |&[t0, t1, bits, _, i0, i1, i2, i3]: &[u8; 8]| AclEntry {
-        tag: u16::from_le_bytes([t0, t1]),
-        bits: bits & 7,
-        id: u32::from_le_bytes([i0, i1, i2, i3]),
+    let read = |entry: &[u8; 8]| {
+        let (tag, bits, id) = (entry.le16(0), entry[2] & 7, entry.le32(4));
+        let known = [OWNER, USER, OWNING_GROUP, GROUP, MASK, OTHER].contains(&tag);
+        known.then_some(AclEntry { tag, bits, id })
     };
-    let entries: Vec<_> = entries.iter().map(entry).collect();
-    let tags = [OWNER, USER, OWNING_GROUP, GROUP, MASK, OTHER];
-    let known = entries.iter().all(|entry| tags.contains(&entry.tag));
-    known.then_some(entries)
+    entries.iter().map(read).collect()
 }
 
 fn of_mode(mode: u32) -> Vec<AclEntry> {
-    let entry = |(tag, shift)| AclEntry {
-        tag,
-        bits: (mode >> shift) as u8 & 7,
-        id: 0,
+    let part = |(tag, shift)| {
+        let bits = (mode >> shift) as u8 & 7;
+        AclEntry { tag, bits, id: 0 }
     };
-    [(OWNER, 6), (OWNING_GROUP, 3), (OTHER, 0)]
-        .map(entry)
-        .into()
+    [(OWNER, 6), (OWNING_GROUP, 3), (OTHER, 0)].map(part).into()
 }
 
-/// Whose access is checked.
-struct Subject {
-    uid: u32,
-    groups: Vec<u32>,
-}
-
-/// The permissions of a file.
-struct Permissions {
+/// The permissions of a file, and the user who wants to open it.
+struct Access {
     owner: u32,
     group: u32,
     /// Whether `entries` are those of an ACL; else they are the mode's.
     has_acl: bool,
     entries: Vec<AclEntry>,
+    user: u32,
+    users_groups: Vec<u32>,
 }
 
-impl Permissions {
+impl Access {
     /// Follows the access check algorithm of acl(5).
-    fn reason(&self, subject: &Subject) -> DenyReason {
+    fn reason(&self) -> DenyReason {
         let find = |tag| self.entries.iter().copied().find(|entry| entry.tag == tag);
         let mask = find(MASK).filter(|mask| !mask.is_enough());
         let denied_by = |entry: AclEntry| match mask {
@@ -195,13 +204,13 @@ impl Permissions {
             _ => DenyReason::Elsewhere,
         };
         let is_mine = |entry: &&AclEntry| match entry.tag {
-            OWNING_GROUP => subject.groups.contains(&self.group),
-            GROUP => subject.groups.contains(&entry.id),
+            OWNING_GROUP => self.users_groups.contains(&self.group),
+            GROUP => self.users_groups.contains(&entry.id),
             _ => false,
         };
-        let of_user = |entry: &&AclEntry| entry.tag == USER && entry.id == subject.uid;
+        let of_user = |entry: &&AclEntry| entry.tag == USER && entry.id == self.user;
         let mut of_groups = self.entries.iter().filter(is_mine);
-        let applies = match subject.uid == self.owner {
+        let applies = match self.user == self.owner {
             true => find(OWNER),
             false => (self.entries.iter().find(of_user))
                 .or_else(|| of_groups.clone().find(|entry| entry.is_enough()))
@@ -231,27 +240,25 @@ mod tests {
 
     /// What a user 1000 in these groups is told of a file of root and group 104.
     fn reason(groups: &[u32], has_acl: bool, entries: Vec<AclEntry>) -> DenyReason {
-        let permissions = Permissions {
+        let access = Access {
             owner: 0,
             group: 104,
             has_acl,
             entries,
+            user: 1000,
+            users_groups: groups.to_vec(),
         };
-        permissions.reason(&Subject {
-            uid: 1000,
-            groups: groups.to_vec(),
-        })
+        access.reason()
     }
 
     fn acl(user: Option<u8>, group: u8, mask: u8) -> Vec<AclEntry> {
-        let user = user.map(|bits| entry(USER, bits, 1000));
-        let rest = [
-            entry(OWNING_GROUP, group, u32::MAX),
-            entry(MASK, mask, u32::MAX),
-            entry(OTHER, 0, u32::MAX),
-        ];
-        let all = [entry(OWNER, 6, u32::MAX)].into_iter().chain(user);
-        all.chain(rest).collect()
+        let any = u32::MAX;
+        let mut all = vec![entry(OWNER, 6, any)];
+        all.extend(user.map(|bits| entry(USER, bits, 1000)));
+        all.extend(
+            [(OWNING_GROUP, group), (MASK, mask), (OTHER, 0)].map(|(t, b)| entry(t, b, any)),
+        );
+        all
     }
 
     const STRANGER: &[u32] = &[1000];
@@ -304,6 +311,6 @@ mod tests {
             assert_eq!(reason(groups, true, entries), expected);
         }
         assert_eq!(group.to_string(), "its ACL says `group::---`");
-        assert_eq!(mask.to_string(), "its ACL is cut down by `mask::r--`");
+        assert_eq!(mask.to_string(), "its ACL is limited by `mask::r--`");
     }
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use nix::sys::statfs::{FsType, Statfs, statfs};
 
-/// A filesystem and its space.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Space {
     /// Its type as mount(8) names it, else its magic number in hexadecimal.
@@ -14,12 +13,10 @@ pub struct Space {
     pub memory: bool,
     /// In bytes.
     pub size: u64,
-    /// Free for this user, in bytes.
     pub free: u64,
 }
 
 impl Space {
-    /// That of `directory`, now.
     pub fn of(directory: &Path) -> io::Result<Self> {
         let found = statfs(directory)?;
         let unit = u64::try_from(found.block_size()).unwrap_or(0);

@@ -2,7 +2,6 @@
 //! QEMU's source). Reads the descriptors, not the firmware.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,36 +12,25 @@ use super::install_hint::{self, Package};
 /// Firmware in two flash images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uefi {
-    /// The code, read-only.
     pub code: PathBuf,
     /// `raw` or `qcow2`.
     pub code_format: String,
-    /// The template of a new machine's variables.
     pub vars_template: PathBuf,
     /// `raw` or `qcow2`.
     pub vars_format: String,
-    /// The descriptor.
-    pub descriptor: PathBuf,
 }
 
-/// Why there is no firmware.
 #[derive(Debug, thiserror::Error)]
-pub enum FirmwareError {
-    /// No descriptor matches.
-    #[error("no UEFI firmware for the machine {machine} was found ({looked_at} descriptors in {})",
-        listed(.directories))]
-    NotFound {
-        /// The machine type.
-        machine: String,
-        /// The number of descriptors.
-        looked_at: usize,
-        /// Where they were looked for.
-        directories: Vec<PathBuf>,
-    },
+#[error(
+    "no UEFI firmware for the machine {machine} was found ({looked_at} descriptors in {directories})"
+)]
+pub struct FirmwareError {
+    machine: String,
+    looked_at: usize,
+    directories: String,
 }
 
 impl FirmwareError {
-    /// The command or the flag that helps.
     pub fn hint(&self) -> Option<String> {
         let install = install_hint::command_for(Package::Uefi);
         Some(format!(
@@ -51,21 +39,12 @@ impl FirmwareError {
     }
 }
 
-fn listed(paths: &[PathBuf]) -> String {
-    paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
 /// The directories of descriptors: system, administrator, user (`$XDG_CONFIG_HOME`, else `~/.config`).
 /// A file in a later one hides those of the same name in earlier ones.
 pub fn descriptor_directories() -> Vec<PathBuf> {
     let set = |name| {
-        std::env::var_os(name)
-            .filter(|v: &OsString| !v.is_empty())
-            .map(PathBuf::from)
+        let value = std::env::var_os(name).map(PathBuf::from);
+        value.filter(|path| !path.as_os_str().is_empty())
     };
     let user = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")));
     let fixed = ["/usr/share/qemu/firmware", "/etc/qemu/firmware"].map(PathBuf::from);
@@ -75,7 +54,6 @@ pub fn descriptor_directories() -> Vec<PathBuf> {
         .collect()
 }
 
-/// [`find_uefi_in`] in this host's [`descriptor_directories`].
 pub fn find_uefi(machine_type: &str) -> Result<Uefi, FirmwareError> {
     find_uefi_in(machine_type, &descriptor_directories())
 }
@@ -96,25 +74,22 @@ pub fn find_uefi_in(machine_type: &str, directories: &[PathBuf]) -> Result<Uefi,
     let mut by_name = BTreeMap::new();
     for directory in directories {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            if Path::new(&entry.file_name())
-                .extension()
-                .is_some_and(|e| e == "json")
-            {
+            if entry.path().extension().is_some_and(|e| e == "json") {
                 by_name.insert(entry.file_name(), entry.path());
             }
         }
     }
-    by_name
-        .values()
-        .find_map(|path| offer(path, machine))
-        .ok_or_else(|| FirmwareError::NotFound {
+    let found = by_name.values().find_map(|path| offer(path, machine));
+    found.ok_or_else(|| {
+        let names = directories.iter().map(|path| path.display().to_string());
+        FirmwareError {
             machine: machine_type.to_owned(),
             looked_at: by_name.len(),
-            directories: directories.to_vec(),
-        })
+            directories: names.collect::<Vec<_>>().join(", "),
+        }
+    })
 }
 
-/// The fields of a descriptor that are used.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Descriptor {
@@ -152,30 +127,21 @@ const UNWANTED: [&str; 3] = ["requires-smm", "secure-boot", "enrolled-keys"];
 fn offer(path: &Path, machine: &str) -> Option<Uefi> {
     let found: Descriptor = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     let fits = |target: &Target| {
-        target.architecture == "x86_64"
-            && target
-                .machines
-                .iter()
-                .any(|pattern| matches(pattern, machine))
+        let mut machines = target.machines.iter();
+        target.architecture == "x86_64" && machines.any(|pattern| matches(pattern, machine))
     };
-    let wanted = found
-        .interface_types
-        .iter()
-        .any(|interface| interface == "uefi")
+    let unwanted = |feature: &String| UNWANTED.contains(&feature.as_str());
+    let wanted = found.interface_types.iter().any(|kind| kind == "uefi")
         && found.mapping.device == "flash"
         && found.mapping.mode.as_deref().unwrap_or("split") == "split"
         && found.targets.iter().any(fits)
-        && !found
-            .features
-            .iter()
-            .any(|feature| UNWANTED.contains(&feature.as_str()));
+        && !found.features.iter().any(unwanted);
     let (code, vars) = (found.mapping.executable?, found.mapping.nvram_template?);
-    (wanted && code.filename.is_file() && vars.filename.is_file()).then(|| Uefi {
+    (wanted && code.filename.is_file() && vars.filename.is_file()).then_some(Uefi {
         code: code.filename,
         code_format: code.format,
         vars_template: vars.filename,
         vars_format: vars.format,
-        descriptor: path.to_owned(),
     })
 }
 

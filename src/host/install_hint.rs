@@ -5,14 +5,10 @@ use std::fs;
 
 use crate::linux::os_release;
 
-/// A package that may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Package {
-    /// The emulator for x86_64.
     Qemu,
-    /// UEFI firmware for it.
     Uefi,
-    /// A kernel with its modules.
     Kernel,
 }
 

@@ -8,15 +8,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::install_hint::{self, Package};
-use super::kernel_version::sort_key;
 use crate::linux::bytes::Fields;
 
-/// A kernel that can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
     /// The image, for QEMU's `-kernel`.
     pub image: PathBuf,
-    /// Its `uname -r`, if known.
     pub release: Option<String>,
     /// The directory of its modules. Only a kernel that was named explicitly may have none.
     pub modules: Option<PathBuf>,
@@ -24,45 +21,34 @@ pub struct Kernel {
     pub newer_unreadable: Option<PathBuf>,
 }
 
-/// Why there is no usable kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// The one that was named.
     #[error("the kernel {} cannot be read", path.display())]
     Named {
-        /// As given.
         path: PathBuf,
-        /// The reason.
         #[source]
         source: io::Error,
     },
-    /// None of the kernels with modules can be read.
     #[error("the kernel {} cannot be read", path.display())]
     Unreadable {
-        /// The newest.
         path: PathBuf,
-        /// The reason.
         #[source]
         source: io::Error,
     },
-    /// There is no kernel with modules.
     #[error("there is no kernel {}/vmlinuz-* with its modules in /lib/modules", boot.display())]
-    NotFound {
-        /// The directory that was searched.
-        boot: PathBuf,
-    },
+    NotFound { boot: PathBuf },
 }
 
 impl KernelError {
-    /// The command or the flag that helps.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Named { .. } => {
-                "name another with --kernel FILE, or leave it out for the newest of /boot".into()
+                "set BIVOUAC_KERNEL to another kernel, or unset it to use the newest one in /boot"
+                    .into()
             }
             Self::Unreadable { path, .. } => unreadable_hint(path),
             Self::NotFound { .. } => format!(
-                "{}, or name a kernel with --kernel FILE",
+                "{}, or set BIVOUAC_KERNEL to the path of a kernel",
                 install_hint::command_for(Package::Kernel)
             ),
         })
@@ -71,8 +57,7 @@ impl KernelError {
 
 /// The fix for a named kernel without modules.
 pub fn modules_hint() -> String {
-    "name one whose modules are in /lib/modules/RELEASE, or leave --kernel and BIVOUAC_KERNEL out"
-        .into()
+    "use a kernel whose modules are in /lib/modules/RELEASE, or unset BIVOUAC_KERNEL".into()
 }
 
 /// The fix for a kernel that only root can read, as Ubuntu installs them. The second command survives
@@ -131,21 +116,14 @@ fn named(path: &Path, root: &Path) -> Result<Kernel, KernelError> {
         return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
     }
     let of_name = || {
-        Some(
-            path.file_name()?
-                .to_str()?
-                .strip_prefix("vmlinuz-")?
-                .to_owned(),
-        )
+        let name = path.file_name()?.to_str()?;
+        name.strip_prefix("vmlinuz-").map(str::to_owned)
     };
     let release = header_release(&file).or_else(of_name);
-    let modules = release
-        .as_deref()
-        .and_then(|release| modules_of(root, release));
     Ok(Kernel {
         image: path.to_owned(),
+        modules: (release.as_deref()).and_then(|release| modules_of(root, release)),
         release,
-        modules,
         newer_unreadable: None,
     })
 }
@@ -186,10 +164,47 @@ fn header_release(file: &File) -> Option<String> {
     let at = header.le16(0x0c);
     let mut version = [0; 128];
     let read = file.read_at(&mut version, u64::from(at) + 0x200).ok()?;
-    let text = version
-        .get(..read)?
-        .split(|byte| *byte == 0 || *byte == b' ')
-        .next()?;
-    let text = std::str::from_utf8(text).ok()?;
+    let mut words = version.get(..read)?.split(|byte| matches!(byte, 0 | b' '));
+    let text = std::str::from_utf8(words.next()?).ok()?;
     (at != 0 && !text.is_empty()).then(|| text.to_owned())
+}
+
+/// The order of releases such as `6.1.0-56-cloud-amd64`: greater for a later version and, of the same version, for the shorter name: `-amd64` has more
+/// drivers than `-cloud-amd64`, and a release follows its candidates. Only the numbers before the
+/// first letter count; text without one comes first.
+fn sort_key(release: &str) -> (Vec<u32>, Reverse<usize>, String) {
+    let end = release.find(char::is_alphabetic).unwrap_or(release.len());
+    let numbers = release[..end].split(|c: char| !c.is_ascii_digit());
+    (
+        numbers.filter_map(|number| number.parse().ok()).collect(),
+        Reverse(release.len()),
+        release.to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_releases_are_greater_and_the_plain_flavour_beats_the_special_one() {
+        let ascending = [
+            "old",
+            "5.15.0-105-generic",
+            "6.1.0-9-amd64",
+            "6.1.0-10-cloud-amd64",
+            "6.1.0-10-amd64",
+            "6.8.9-300.fc40.x86_64",
+            "6.12-rc7-amd64",
+            "6.12-amd64",
+            "6.12.0-1-amd64",
+            "6.12.1+deb13-amd64",
+            "6.12.1-amd64",
+            "6.100.0-1-amd64",
+        ];
+        let mut sorted = ascending;
+        sorted.reverse();
+        sorted.sort_by_key(|release| sort_key(release));
+        assert_eq!(sorted, ascending);
+    }
 }

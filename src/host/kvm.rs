@@ -11,13 +11,10 @@ use nix::errno::Errno;
 pub use super::acl::DenyReason;
 use super::kvm_probe;
 
-/// The device that QEMU opens.
 pub const DEVICE: &str = "/dev/kvm";
 
-/// The result of running a guest with KVM.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kvm {
-    /// It runs guests at the processor's speed.
     Works {
         /// The time of the probe's loop: microseconds.
         elapsed: Duration,
@@ -40,13 +37,10 @@ pub enum Kvm {
         /// How many times slower than the bare processor.
         factor: u32,
     },
-    /// The file is not KVM.
     NotKvm,
-    /// A step failed unexpectedly.
     Unexpected {
         /// The system call or the ioctl request.
         step: &'static str,
-        /// Its error.
         errno: Errno,
     },
 }
@@ -58,9 +52,8 @@ pub fn check() -> Kvm {
     check_at(Path::new(DEVICE))
 }
 
-/// [`check`] for another device.
 pub fn check_at(device: &Path) -> Kvm {
-    use kvm_probe::Failed;
+    use kvm_probe::{CREATE_VM, Failed, OPEN};
     match kvm_probe::run(device, kvm_probe::ITERATIONS) {
         Ok(timing) if timing.keeps_up => Kvm::Works {
             elapsed: timing.elapsed,
@@ -69,31 +62,23 @@ pub fn check_at(device: &Path) -> Kvm {
             elapsed: timing.elapsed,
             factor: timing.factor(),
         },
-        Err(Failed::Open(Errno::ENOENT)) => Kvm::Absent,
-        Err(Failed::Open(Errno::ENODEV | Errno::ENXIO)) => Kvm::NoHardware,
-        Err(Failed::Open(Errno::EPERM)) => Kvm::Forbidden,
-        Err(Failed::Open(Errno::EACCES)) => Kvm::Denied(DenyReason::of(device)),
-        Err(Failed::Open(errno)) => Kvm::Unexpected {
-            step: "open",
-            errno,
-        },
-        Err(Failed::CreateVm(Errno::EBUSY)) => Kvm::Busy,
-        Err(Failed::CreateVm(errno)) => Kvm::Unexpected {
-            step: "KVM_CREATE_VM",
-            errno,
-        },
         Err(Failed::NotKvm) => Kvm::NotKvm,
-        Err(Failed::Step(step, errno)) => Kvm::Unexpected { step, errno },
+        Err(Failed::Step(step, errno)) => match (step, errno) {
+            (OPEN, Errno::ENOENT) => Kvm::Absent,
+            (OPEN, Errno::ENODEV | Errno::ENXIO) => Kvm::NoHardware,
+            (OPEN, Errno::EPERM) => Kvm::Forbidden,
+            (OPEN, Errno::EACCES) => Kvm::Denied(DenyReason::of(device)),
+            (CREATE_VM, Errno::EBUSY) => Kvm::Busy,
+            _ => Kvm::Unexpected { step, errno },
+        },
     }
 }
 
 impl Kvm {
-    /// Whether guests should use it.
     pub fn works(&self) -> bool {
         matches!(self, Self::Works { .. })
     }
 
-    /// The word for JSON reports.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Works { .. } => "works",
@@ -108,7 +93,6 @@ impl Kvm {
         }
     }
 
-    /// The suggested fix, one line.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Works { .. } => return None,
@@ -151,7 +135,6 @@ fn load_module() -> String {
 }
 
 impl fmt::Display for Kvm {
-    /// One line for the user.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Works { elapsed } => {

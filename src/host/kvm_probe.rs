@@ -41,20 +41,15 @@ const TSS: usize = 0xfffb_d000;
 /// `again: dec cx; jnz again; hlt` in 16-bit code; the rest of the page is `hlt` as well.
 static LOOP: sys::GuestPage = {
     let mut page = [0xf4; 4096];
-    page[0] = 0x49;
-    page[1] = 0x75;
-    page[2] = 0xfd;
+    (page[0], page[1], page[2]) = (0x49, 0x75, 0xfd);
     sys::GuestPage(page)
 };
 
-/// The measurement of a VM that ran.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timing {
     /// Whether the loop ends within [`LIMIT`].
     pub keeps_up: bool,
-    /// The CPU time of the iterations.
     pub elapsed: Duration,
-    /// How many were done.
     pub iterations: u16,
 }
 
@@ -69,20 +64,17 @@ impl Timing {
     }
 }
 
-/// Why no VM ran.
 #[derive(Debug)]
 pub enum Failed {
-    /// The device could not be opened for reading and writing.
-    Open(Errno),
-    /// The file is not KVM.
     NotKvm,
-    /// `KVM_CREATE_VM` failed.
-    CreateVm(Errno),
-    /// A later step failed.
+    /// The system call or the ioctl request that failed.
     Step(&'static str, Errno),
 }
 
-/// Runs the loop in a bare VM of the KVM device at `path`.
+/// The step that opens the device for reading and writing.
+pub const OPEN: &str = "open";
+pub const CREATE_VM: &str = "KVM_CREATE_VM";
+
 pub fn run(path: &Path, iterations: u16) -> Result<Timing, Failed> {
     Bench::build(path, iterations.max(1))?.measure()
 }
@@ -97,15 +89,15 @@ struct Bench {
 impl Bench {
     fn build(path: &Path, iterations: u16) -> Result<Self, Failed> {
         let name = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())
-            .map_err(|_| Failed::Open(Errno::EINVAL))?;
-        let kvm = Kvm::new_with_path(&name).map_err(|e| Failed::Open(errno(e)))?;
+            .map_err(|_| Failed::Step(OPEN, Errno::EINVAL))?;
+        let step = |name| move |e: kvm_ioctls::Error| Failed::Step(name, errno(e));
+        let kvm = Kvm::new_with_path(&name).map_err(step(OPEN))?;
         if kvm.get_api_version() != kvm_bindings::KVM_API_VERSION as i32 {
             return Err(Failed::NotKvm);
         }
-        let vm = kvm.create_vm().map_err(|e| Failed::CreateVm(errno(e)))?;
+        let vm = kvm.create_vm().map_err(step(CREATE_VM))?;
         // Needed by Intel processors without "unrestricted guest".
         let _ = vm.set_tss_address(TSS);
-        let step = |name| move |e: kvm_ioctls::Error| Failed::Step(name, errno(e));
         sys::lend_page(&vm, CODE, &LOOP)
             .map_err(|e| Failed::Step("KVM_SET_USER_MEMORY_REGION", errno_of(&e)))?;
         let vcpu = vm.create_vcpu(0).map_err(step("KVM_CREATE_VCPU"))?;
@@ -141,26 +133,23 @@ impl Bench {
             spent = cpu_time().saturating_sub(start);
             if halted {
                 // Without a working alarm, a KVM that is too slow would halt in the first part.
-                let keeps_up = number > 0 || spent <= LIMIT;
                 return Ok(Timing {
-                    keeps_up,
+                    keeps_up: number > 0 || spent <= LIMIT,
                     elapsed: spent,
                     iterations: all,
                 });
             }
             done = self.iterations_done()?;
-            let expected = extrapolate(
+            let (more_spent, more_done) = (
                 spent.saturating_sub(before.0),
                 done.saturating_sub(before.1),
-                all,
             );
-            if number > 0 && expected > TOO_SLOW {
+            if number > 0 && extrapolate(more_spent, more_done, all) > TOO_SLOW {
                 break;
             }
         }
-        let keeps_up = extrapolate(spent, done, all) <= LIMIT;
         Ok(Timing {
-            keeps_up,
+            keeps_up: extrapolate(spent, done, all) <= LIMIT,
             elapsed: spent,
             iterations: done,
         })
@@ -194,18 +183,14 @@ impl Bench {
 
     fn iterations_done(&mut self) -> Result<u16, Failed> {
         let registers = self.vcpu()?.get_regs();
-        let left = registers
-            .map_err(|e| Failed::Step("KVM_GET_REGS", errno(e)))?
-            .rcx as u16;
-        Ok(self.iterations.saturating_sub(left))
+        let registers = registers.map_err(|e| Failed::Step("KVM_GET_REGS", errno(e)))?;
+        Ok(self.iterations.saturating_sub(registers.rcx as u16))
     }
 
     fn vcpu(&mut self) -> Result<&mut VcpuFd, Failed> {
-        let parts = self
-            .parts
-            .as_mut()
-            .ok_or(Failed::Step("KVM_RUN", Errno::EBADF))?;
-        Ok(&mut parts.0)
+        let parts = self.parts.as_mut();
+        let (vcpu, ..) = parts.ok_or(Failed::Step("KVM_RUN", Errno::EBADF))?;
+        Ok(vcpu)
     }
 }
 

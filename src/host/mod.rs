@@ -5,17 +5,14 @@
 //! [`qemu`] finds the emulator, and [`probe`] asks it what it can do. [`kvm`] determines whether KVM
 //! runs guests: [`kvm_probe`] measures one, limited by an `alarm`, and `acl` explains a refusal.
 //! [`scratch`] is the directory for overlays, on a `filesystem`. [`kernel`] finds a kernel for the
-//! appliance, in the order of `kernel_version`. [`firmware`] finds UEFI. `install_hint` knows the
-//! distribution's install commands.
+//! appliance. [`firmware`] finds UEFI. `install_hint` knows the distribution's install commands.
 
-mod accounts;
 mod acl;
 mod alarm;
 pub(crate) mod filesystem;
 pub mod firmware;
 pub(crate) mod install_hint;
 pub mod kernel;
-mod kernel_version;
 pub mod kvm;
 pub mod kvm_probe;
 pub mod probe;

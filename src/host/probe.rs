@@ -19,18 +19,14 @@ use crate::qmp::probe::QmpProbe;
 /// `-action`.
 pub const OLDEST: (u64, u64) = (6, 2);
 
-/// A device that a run may use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Requirement {
-    /// QEMU's name for it.
     pub name: &'static str,
     /// The option or feature that needs it.
     pub used_for: &'static str,
-    /// Whether every run needs it.
     pub always: bool,
 }
 
-/// Every device that a run may use.
 pub(crate) const DEVICES: &[Requirement] = &[
     device("virtio-blk-pci", "--bus virtio", true),
     device("virtio-rng-pci", "entropy", true),
@@ -57,16 +53,13 @@ const fn device(name: &'static str, used_for: &'static str, always: bool) -> Req
 /// For all commands. QEMU needs 25 ms until its greeting; a host that swaps takes seconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a QEMU can do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Capabilities {
-    /// The emulator.
     pub path: PathBuf,
     /// Major, minor, micro.
     pub version: (u64, u64, u64),
     /// The distribution's package version, such as `Debian 1:7.2+dfsg-7+deb12u16`; may be empty.
     pub package: String,
-    /// Whether it was built with KVM.
     pub kvm: bool,
     /// The devices that it lacks of those that a run may use.
     pub missing: Vec<&'static str>,
@@ -74,38 +67,26 @@ pub struct Capabilities {
     pub user_network: bool,
 }
 
-/// Why QEMU did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// It could not be started.
     #[error("{} cannot be started", path.display())]
     Start {
-        /// The emulator.
         path: PathBuf,
-        /// The reason.
         #[source]
         source: io::Error,
     },
     /// It ended, or what it said is not QMP.
     #[error("{} does not start: {reason}", path.display())]
     Ended {
-        /// The emulator.
         path: PathBuf,
         /// Its last lines on standard error, else what is wrong with the connection.
         reason: String,
     },
-    /// It was silent for too long.
     #[error("{} did not answer within {} s", path.display(), waited.as_secs_f32())]
-    Silent {
-        /// The emulator.
-        path: PathBuf,
-        /// For how long.
-        waited: Duration,
-    },
+    Silent { path: PathBuf, waited: Duration },
 }
 
 impl ProbeError {
-    /// The command or the flag that helps.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Ended { reason, .. } if reason.contains("sandbox") => Some(
@@ -124,18 +105,9 @@ pub fn ask(path: &Path) -> Result<Capabilities, ProbeError> {
     ask_within(path, TIMEOUT)
 }
 
-/// [`ask`] with another time limit.
 pub fn ask_within(path: &Path, limit: Duration) -> Result<Capabilities, ProbeError> {
-    const NO_MACHINE: [&str; 7] = [
-        "-machine",
-        "none",
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-S",
-    ];
-    let args = [&NO_MACHINE[..], &["-sandbox", SANDBOX]].concat();
+    let no_machine = "-machine none -nodefaults -no-user-config -display none -S -sandbox";
+    let args: Vec<_> = no_machine.split(' ').chain([SANDBOX]).collect();
     let path = path.to_owned();
     let mut qemu = match QmpProbe::start(&path, &args) {
         Ok(qemu) => qemu,

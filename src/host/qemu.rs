@@ -8,7 +8,6 @@ use nix::unistd::AccessFlags;
 
 use super::install_hint::{self, Package};
 
-/// The emulator's usual name.
 pub const NAME: &str = "qemu-system-x86_64";
 /// Its path on Red Hat's family, outside PATH.
 pub const HIDDEN: &str = "/usr/libexec/qemu-kvm";
@@ -17,25 +16,19 @@ pub const HIDDEN: &str = "/usr/libexec/qemu-kvm";
 pub(crate) const SANDBOX: &str =
     "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
-/// Why there is no QEMU.
 #[derive(Debug, thiserror::Error)]
 pub enum QemuError {
-    /// Not in the usual places; none was named.
     #[error("QEMU was not found: no {NAME} in PATH, no {HIDDEN}")]
     NotFound,
-    /// The name that was given is not in PATH.
     #[error("QEMU was not found: no {} in PATH", .0.display())]
     NotInPath(PathBuf),
-    /// The path that was given does not exist.
     #[error("QEMU was not found: {} does not exist", .0.display())]
     Missing(PathBuf),
-    /// The path that was given cannot be executed.
     #[error("{} is not executable", .0.display())]
     NotExecutable(PathBuf),
 }
 
 impl QemuError {
-    /// The command or the flag that helps.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NotFound => {
@@ -45,7 +38,7 @@ impl QemuError {
                 )
             }
             Self::NotInPath(_) | Self::Missing(_) | Self::NotExecutable(_) => {
-                "name QEMU's emulator with --qemu PATH or BIVOUAC_QEMU, or leave that out to \
+                "set --qemu or BIVOUAC_QEMU to the QEMU executable, or leave them out to \
                  search for it"
                     .into()
             }
@@ -63,7 +56,6 @@ pub fn find(explicit: Option<&Path>) -> Result<PathBuf, QemuError> {
     )
 }
 
-/// [`find`] with another PATH and last resort.
 pub fn find_in(
     explicit: Option<&Path>,
     search_path: &OsStr,

@@ -5,7 +5,6 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fmt;
 use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -19,18 +18,15 @@ use crate::text::size::Size;
 /// Where overlays go by default: on disk, and not cleared while we run.
 pub const DEFAULT: &str = "/var/tmp";
 
-/// How the directory was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// `--overlay-dir`
     Flag,
     /// `$TMPDIR`
     Environment,
-    /// [`DEFAULT`]
     Default,
 }
 
-/// How a file without a name is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TempFileMethod {
     /// O_TMPFILE: it never has a name.
@@ -47,37 +43,51 @@ pub struct Scratch {
     method: TempFileMethod,
 }
 
-/// No overlay can be created in a directory.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct ScratchError {
     path: PathBuf,
     chosen_by: Source,
-    cause: io::Error,
+    message: String,
+    is_missing: bool,
+    /// `None` where the message says it all.
+    #[source]
+    cause: Option<io::Error>,
 }
 
 impl ScratchError {
-    /// The message says all that these causes would.
-    fn message(&self) -> Option<&'static str> {
+    fn new(path: PathBuf, chosen_by: Source, cause: io::Error) -> Self {
         // By kind: tempfile wraps the kernel's error.
-        Some(match self.cause.kind() {
-            ErrorKind::NotFound => "does not exist",
-            ErrorKind::NotADirectory => "is not a directory",
-            ErrorKind::PermissionDenied => "is not writable",
-            ErrorKind::ReadOnlyFilesystem => "is on a read-only filesystem",
-            _ => return None,
-        })
+        let known = match cause.kind() {
+            ErrorKind::NotFound => Some("does not exist"),
+            ErrorKind::NotADirectory => Some("is not a directory"),
+            ErrorKind::PermissionDenied => Some("is not writable"),
+            ErrorKind::ReadOnlyFilesystem => Some("is on a read-only filesystem"),
+            _ => None,
+        };
+        let name = path.display();
+        Self {
+            message: match known {
+                Some(known) => format!("the overlay directory {name} {known}"),
+                None => format!("no overlay can be created in {name}"),
+            },
+            is_missing: cause.kind() == ErrorKind::NotFound,
+            cause: known.is_none().then_some(cause),
+            path,
+            chosen_by,
+        }
     }
 
-    /// The command or the flag that helps.
     pub fn hint(&self) -> Option<String> {
-        let missing = self.cause.kind() == ErrorKind::NotFound;
         Some(match self.chosen_by {
-            Source::Flag if missing => {
+            Source::Flag if self.is_missing => {
                 let path = self.path.display();
                 format!("`mkdir {path}`, or name another with --overlay-dir")
             }
             Source::Flag => {
-                format!("name another with --overlay-dir, or leave it out for {DEFAULT}")
+                format!(
+                    "name another with --overlay-dir, or leave it out to use $TMPDIR or {DEFAULT}"
+                )
             }
             Source::Environment => {
                 "it is the value of $TMPDIR: name another with --overlay-dir".into()
@@ -86,25 +96,6 @@ impl ScratchError {
                 "name one with --overlay-dir, or keep it in memory with --overlay memory".into()
             }
         })
-    }
-}
-
-impl fmt::Display for ScratchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        match self.message() {
-            Some(message) => write!(f, "the overlay directory {path} {message}"),
-            None => write!(f, "no overlay can be created in {path}"),
-        }
-    }
-}
-
-impl std::error::Error for ScratchError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self.message() {
-            Some(_) => None,
-            None => Some(&self.cause),
-        }
     }
 }
 
@@ -131,25 +122,18 @@ impl Scratch {
                 chosen_by,
                 method,
             }),
-            Err(cause) => Err(ScratchError {
-                path,
-                chosen_by,
-                cause,
-            }),
+            Err(cause) => Err(ScratchError::new(path, chosen_by, cause)),
         }
     }
 
-    /// The directory, as it was given.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// How it was chosen.
     pub fn chosen_by(&self) -> Source {
         self.chosen_by
     }
 
-    /// How its files are made.
     pub fn method(&self) -> TempFileMethod {
         self.method
     }
@@ -159,7 +143,6 @@ impl Scratch {
         create_in(&self.directory).map(|(file, _)| file)
     }
 
-    /// The filesystem's size and free space now.
     pub fn space(&self) -> io::Result<Space> {
         Space::of(&self.directory)
     }

@@ -30,7 +30,6 @@ impl Chain {
         &self.layers
     }
 
-    /// The top layer.
     pub fn top(&self) -> &Layer {
         &self.layers[0]
     }

@@ -16,7 +16,6 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a chain is refused.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ChainError {
@@ -46,12 +45,10 @@ impl ChainError {
         Self { source, ..self }
     }
 
-    /// The layer that the error is about.
     pub fn layer(&self) -> Option<&Path> {
         self.layer.as_deref()
     }
 
-    /// The suggested fix: a shell command or a flag.
     pub fn hint(&self) -> Option<String> {
         self.hint.clone()
     }
@@ -117,7 +114,6 @@ impl ChainError {
 
 /// Files that are not in the format that they should be in, or not in one that is safe to use.
 impl ChainError {
-    /// The header of a file is refused.
     pub(super) fn header(
         origin: &Origin,
         hint: String,
@@ -128,7 +124,6 @@ impl ChainError {
             .caused_by(source)
     }
 
-    /// The content of a file is not in the format that was declared for it.
     pub(super) fn not_in_format(
         origin: &Origin,
         (declared, evidence): (Format, Evidence),
@@ -186,7 +181,6 @@ impl ChainError {
         Self::new(path, message).with_hint(hint)
     }
 
-    /// An ISO image with an image header in its system area.
     pub(super) fn iso_with_header(path: &Path, content: Format) -> Self {
         let image = Quoted(path);
         let message = format!("{image} is an ISO image that starts like a {content} image");
@@ -276,7 +270,6 @@ impl ChainError {
         }
     }
 
-    /// A `--backing` below a layer in a format that has no backing files.
     pub(super) fn explicit_below_base(layer: &Path, format: Format, explicit: &Path) -> Self {
         let (above, below) = (Quoted(layer), Quoted(explicit));
         let message = format!(

@@ -7,10 +7,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// An image to resolve.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// The top image.
     pub image: PathBuf,
     /// Its declared format (`--format`).
     pub format: Option<Format>,
@@ -37,7 +35,6 @@ pub enum Explicit {
     End,
 }
 
-/// Why a `--backing` cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExplicitError {
     #[error("neither FORMAT:PATH nor none")]

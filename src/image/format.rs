@@ -2,6 +2,7 @@
 //!
 //! Pure: it opens no file. A format is recognised by its signature or not at all.
 
+use crate::linux::bytes::Fields;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -98,11 +99,9 @@ impl Format {
             (0, b"WithouFreSpacExt", Format::Parallels),
             (0x40, b"\x7f\x10\xda\xbe", Format::Vdi),
         ];
-        let signature = SIGNATURES.iter().find(|(at, signature, _)| {
-            let rest = head.get(*at..).unwrap_or_default();
-            rest.starts_with(signature)
-        });
-        signature.map(|(_, _, format)| *format)
+        let mut signatures = SIGNATURES.into_iter();
+        let found = signatures.find(|(at, signature, _)| head.has(*at, signature));
+        found.map(|(_, _, format)| format)
     }
 }
 
@@ -112,7 +111,6 @@ impl fmt::Display for Format {
     }
 }
 
-/// A format name that bivouac does not accept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "unknown disk format {0:?}; expected raw, qcow2, vmdk, vdi, vhdx, vpc (or vhd), qed or parallels"
@@ -159,7 +157,7 @@ pub fn unpacking_command(path: &Path, head: &[u8]) -> Option<&'static [&'static 
         "ova" | "tar" => (257, b"ustar", &["tar", "-xf"]),
         _ => return None,
     };
-    (head.get(at..at + magic.len()) == Some(magic)).then_some(command)
+    head.has(at, magic).then_some(command)
 }
 
 /// Where the format of a layer is known from, the strongest evidence first.

@@ -88,24 +88,5 @@ fn read_into(
         })
 }
 
-/// A field of `N` bytes at a constant offset of an array that is long enough to have it.
-fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    let mut field = [0; N];
-    if let Some(found) = bytes.get(at..at + N) {
-        field.copy_from_slice(found);
-    }
-    field
-}
-
-/// A little-endian field of four bytes.
-fn le32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(field(bytes, at))
-}
-
-/// A little-endian field of eight bytes.
-fn le64(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(field(bytes, at))
-}
-
 #[cfg(test)]
 mod tests;

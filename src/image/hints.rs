@@ -37,7 +37,6 @@ pub fn with_suffix(path: &Path, suffix: &str) -> OsString {
     name
 }
 
-/// The flag that gives one layer.
 pub fn backing_flag(format: Format, path: &Path) -> String {
     let mut value = OsString::from(format.as_str());
     value.push(":");

@@ -59,21 +59,18 @@ impl ImageFile {
         // A CD drive answers reads differently under O_NONBLOCK.
         fcntl(&file, FcntlArg::F_SETFL(OFlag::empty())).map_err(|errno| reading(errno.into()))?;
 
-        let size = size_of(&file, kind, &metadata).map_err(reading)?;
-        if size == 0 {
+        let identity = identify(&file, kind, &metadata).map_err(reading)?;
+        if identity.size == 0 {
             return Err(ChainError::empty(origin));
         }
         let actual_size = match kind {
-            FileKind::BlockDevice => size,
+            FileKind::BlockDevice => identity.size,
             _ => metadata.blocks() * 512,
         };
         Ok(Self {
             path: path.clone(),
             kind,
-            identity: FileId {
-                size,
-                ..FileId::from(&metadata)
-            },
+            identity,
             actual_size,
             file,
         })
@@ -81,11 +78,7 @@ impl ImageFile {
 
     /// What the file is now, asked of the same descriptor.
     pub fn identity_now(&self) -> io::Result<FileId> {
-        let metadata = self.file.metadata()?;
-        Ok(FileId {
-            size: size_of(&self.file, self.kind, &metadata)?,
-            ..FileId::from(&metadata)
-        })
+        identify(&self.file, self.kind, &self.file.metadata()?)
     }
 
     /// The first bytes: [`HEAD`] of them, fewer where the file is shorter.
@@ -171,14 +164,12 @@ fn refuse_kind(kind: FileKind, origin: &Origin) -> Result<(), ChainError> {
     }
 }
 
-/// Size in bytes: stat(2) says 0 for a block device, whose end lseek(2) finds.
-fn size_of(mut file: &File, kind: FileKind, metadata: &Metadata) -> io::Result<u64> {
-    match kind {
-        FileKind::BlockDevice => {
-            let size = file.seek(SeekFrom::End(0))?;
-            file.rewind()?;
-            Ok(size)
-        }
-        _ => Ok(metadata.len()),
+/// What the file is now. stat(2) says 0 for the size of a block device, whose end lseek(2) finds.
+fn identify(mut file: &File, kind: FileKind, metadata: &Metadata) -> io::Result<FileId> {
+    let mut identity = FileId::from(metadata);
+    if kind == FileKind::BlockDevice {
+        identity.size = file.seek(SeekFrom::End(0))?;
+        file.rewind()?;
     }
+    Ok(identity)
 }

@@ -31,7 +31,6 @@ pub enum Warning {
     BackingLeftOut(Vec<u8>),
 }
 
-/// One opened layer.
 #[derive(Debug)]
 pub struct Layer {
     file: ImageFile,
@@ -102,12 +101,10 @@ impl Layer {
         self.file.file.as_fd()
     }
 
-    /// The format that the file is read as.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Where the format is known from.
     pub fn evidence(&self) -> Evidence {
         self.evidence
     }

@@ -19,7 +19,6 @@ pub struct Origin {
 pub struct BackingRef {
     /// The layer whose header it is.
     pub layer: PathBuf,
-    /// The name as recorded.
     pub name: Vec<u8>,
     /// The recorded format, if there is one and it is known.
     pub format: Option<Format>,

@@ -14,18 +14,14 @@ use crate::session::SessionError;
 /// The most that is read of /etc/passwd.
 const PASSWD: u64 = 1 << 20;
 
-/// Facts about a mounted system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Facts {
     /// The processor, by its name in uname(1).
     pub architecture: Option<String>,
-    /// Its hostname.
     pub hostname: Option<String>,
-    /// The init system.
     pub init: Option<&'static str>,
     /// The kernels that are installed, the newest last.
     pub kernels: Vec<Kernel>,
-    /// The package manager.
     pub packages: Option<Packages>,
     /// Users with a shell to log in with.
     pub users: Vec<User>,

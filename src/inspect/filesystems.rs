@@ -7,11 +7,8 @@ use crate::protocol::disks::{Content, Kind, Survey};
 /// A block device with something on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found<'a> {
-    /// Its node in the guest.
     pub device: &'a str,
-    /// Its size in bytes.
     pub bytes: u64,
-    /// What is on it.
     pub content: &'a Content,
 }
 
@@ -45,7 +42,6 @@ pub fn contents(survey: &Survey) -> Vec<Found<'_>> {
         .collect()
 }
 
-/// The filesystems alone.
 pub fn filesystems(survey: &Survey) -> Vec<Found<'_>> {
     let mut found = contents(survey);
     found.retain(|found| found.content.kind.is_filesystem());

@@ -9,7 +9,6 @@ use crate::session::{Session, SessionError};
 const MOST: usize = 100_000;
 const MOST_TEXT: usize = 32 << 20;
 
-/// A mounted root.
 #[derive(Clone, Copy, Debug)]
 pub struct ImageFiles<'a> {
     session: &'a Session,
@@ -20,7 +19,6 @@ pub struct ImageFiles<'a> {
 }
 
 impl<'a> ImageFiles<'a> {
-    /// The root that is mounted at `root` in the guest.
     pub fn new(session: &'a Session, root: &'a str, strict: bool) -> Self {
         Self {
             session,
@@ -29,21 +27,16 @@ impl<'a> ImageFiles<'a> {
         }
     }
 
-    /// The session with the guest.
     pub fn session(&self) -> &'a Session {
         self.session
     }
 
-    /// The mount point in the guest.
     pub fn root(&self) -> &'a str {
         self.root
     }
 
     fn at(&self, path: &str) -> PathAt {
-        PathAt {
-            root: self.root.into(),
-            path: path.into(),
-        }
+        PathAt::new(self.root, path.as_bytes())
     }
 
     /// `None` for a missing file, and unless `strict` for an unreadable one.
@@ -71,7 +64,7 @@ impl<'a> ImageFiles<'a> {
 
     /// The first bytes of a file, links followed.
     pub async fn bytes(&self, path: &str, most: u64) -> Result<Option<Vec<u8>>, SessionError> {
-        self.there(self.session.read_all(self.at(path), most).await)
+        self.there(self.session.read_from(self.at(path), 0, most).await)
     }
 
     /// The last bytes of a file of records, from the start of a record on.
@@ -101,7 +94,6 @@ impl<'a> ImageFiles<'a> {
         self.there(self.session.stat(self.at(path), true).await)
     }
 
-    /// The target of a symbolic link.
     pub async fn link(&self, path: &str) -> Result<Option<String>, SessionError> {
         let target = self.there(self.session.read_link(self.at(path)).await)?;
         Ok(target.map(|ByteString(bytes)| String::from_utf8_lossy(&bytes).into_owned()))

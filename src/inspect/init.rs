@@ -3,15 +3,6 @@
 use super::image_files::ImageFiles;
 use crate::session::SessionError;
 
-/// What tells init systems apart.
-#[derive(Clone, Debug, Default)]
-struct Evidence<'a> {
-    /// The target of /sbin/init.
-    link: Option<&'a str>,
-    /// Those of [`FILES`] that exist.
-    files: Vec<&'static str>,
-}
-
 /// Files that only one init system has.
 const FILES: [&str; 12] = [
     "/sbin/init",
@@ -35,13 +26,13 @@ pub async fn system(files: ImageFiles<'_>) -> Result<Option<&'static str>, Sessi
     for file in FILES {
         found.extend(files.stat(file).await?.map(|_| file));
     }
-    let link = link.as_deref();
-    Ok(decide(&Evidence { link, files: found }))
+    Ok(decide(link.as_deref(), &found))
 }
 
-fn decide(evidence: &Evidence<'_>) -> Option<&'static str> {
-    let has = |file| evidence.files.contains(&file);
-    let target = evidence.link.and_then(|link| link.rsplit('/').next());
+/// By the target of /sbin/init and by those of [`FILES`] that exist.
+fn decide(link: Option<&str>, found: &[&str]) -> Option<&'static str> {
+    let has = |file| found.contains(&file);
+    let target = link.and_then(|link| link.rsplit('/').next());
     let openrc = has("/sbin/openrc") || has("/sbin/openrc-init");
     match target {
         Some("systemd") => return Some("systemd"),
@@ -79,10 +70,6 @@ mod tests {
 
     #[test]
     fn the_link_of_init_says_most_and_files_the_rest() {
-        let decide = |link, files: &[&'static str]| {
-            let files = files.to_vec();
-            decide(&Evidence { link, files })
-        };
         let init = "/sbin/init";
         assert_eq!(
             decide(Some("../lib/systemd/systemd"), &[init]),

@@ -13,9 +13,7 @@ use crate::session::SessionError;
 pub struct Kernel {
     /// Its release, which its image and modules are named after.
     pub release: String,
-    /// The path of its image in the root.
     pub image: Option<String>,
-    /// The path of its modules.
     pub modules: Option<String>,
 }
 
@@ -47,7 +45,6 @@ pub async fn kernels(files: ImageFiles<'_>) -> Result<Vec<Kernel>, SessionError>
     Ok(combine(&boot, directory, &modules, own))
 }
 
-/// Combines images and modules of the same release.
 fn combine(boot: &[&str], directory: &str, modules: &[&str], own: Vec<String>) -> Vec<Kernel> {
     let mut found: BTreeMap<&str, Kernel> = BTreeMap::new();
     for &release in modules {

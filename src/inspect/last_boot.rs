@@ -8,23 +8,18 @@ use crate::linux::bytes::Fields;
 use crate::session::SessionError;
 use crate::text::time;
 
-/// A time of a system's last run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastBoot {
     /// Seconds since 1970; in a report by RFC 3339.
     #[serde(rename = "time", serialize_with = "as_time")]
     pub seconds: i64,
-    /// What happened then.
     pub what: BootEvidence,
-    /// The file that it is known from.
     pub evidence: String,
 }
 
-/// What is known of a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BootEvidence {
-    /// The system booted.
     Started,
     /// It was running, and may have booted long before.
     Running,
@@ -90,7 +85,6 @@ pub async fn last_boot(files: ImageFiles<'_>) -> Result<Option<LastBoot>, Sessio
     Ok(best)
 }
 
-/// The last boot in wtmp.
 fn boot_of_wtmp(bytes: &[u8]) -> Option<i64> {
     let records = bytes.chunks_exact(RECORD);
     let boots = records.filter(|record| record[TYPE..TYPE + 2] == BOOT_TIME);

@@ -12,14 +12,12 @@ use super::image_files::{ImageFiles, name};
 use crate::protocol::{ByteString, FileKind};
 use crate::session::{Command, ExecEnd, SessionError, Stdio};
 
-/// The packages of a system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Packages {
     /// The format: deb, rpm, apk or pacman.
     pub format: &'static str,
     /// The program that downloads them.
     pub manager: &'static str,
-    /// The number of installed packages, if it is known.
     pub installed: Option<u64>,
 }
 
@@ -77,7 +75,6 @@ fn found(
     }))
 }
 
-/// Whether there is an rpm database.
 pub async fn has_rpm(files: ImageFiles<'_>) -> Result<bool, SessionError> {
     for directory in RPM {
         let entries = files.list(directory).await?;

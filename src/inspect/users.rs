@@ -7,13 +7,9 @@ use crate::linux::passwd;
 /// A user with a login shell, with or without a password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct User {
-    /// The login name.
     pub name: String,
-    /// The user's number.
     pub uid: u32,
-    /// The home directory.
     pub home: String,
-    /// The shell.
     pub shell: String,
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn choose(
         (Kvm::Works { .. }, _) => Ok(asked),
         (kvm, Accelerator::Kvm) => Err(Failure {
             hint: kvm.hint(),
-            ..anyhow::anyhow!("{kvm}, and --accel kvm allows nothing else").into()
+            ..anyhow::anyhow!("{kvm}, but --accel kvm requires it").into()
         }),
         (kvm, _) => {
             tracing::warn!("{kvm}; the guest is emulated (TCG), which is slower");

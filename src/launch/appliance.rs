@@ -6,48 +6,30 @@
 //! anything of an image, no bus is searched after the restore, and one template serves all images.
 
 use std::future::Future;
-use std::os::fd::{AsFd, AsRawFd};
 
 use super::spec::TemplateSpec;
-use crate::appliance;
-use crate::appliance::boot::{self, Appliance, ApplianceConfig, AppliancePorts, BootError};
-use crate::machine::args::argv;
+use super::start::RunningVm;
+use crate::appliance::boot::{self, ApplianceConfig, BootError, Storage};
+use crate::machine::Machine;
 use crate::machine::drives::Drives;
-use crate::machine::plan::{ChildFd, Disk, MemoryMapping, Plan, SnapshotConfig};
-use crate::machine::{Channels, Machine};
+use crate::machine::overlay::Place;
+use crate::machine::phases::Phases;
+use crate::session::Session;
 use crate::template::key::Key;
-use crate::template::lookup::{SnapshotBuilder, TemplateSlot, get_or_build, mark_unusable};
+use crate::template::lookup::{SnapshotBuilder, TemplateSlot, get_or_build};
 use crate::template::restore::{Template, resume, start_restored};
 use crate::template::save::take_snapshot;
 use crate::template::snapshot::Snapshot;
 use crate::template::{Store, TemplateError, memory};
 
-/// The disks of an appliance, and what they are made of.
-#[derive(Debug)]
-pub(crate) struct Storage<'a> {
-    pub drives: &'a Drives,
-    /// All disks that are among the drives.
-    pub disks: Vec<Disk>,
-    /// How many bytes may be written to each disk.
-    pub max_write: Option<u64>,
-}
-
-/// An appliance with disks.
-#[derive(Debug)]
-pub(crate) struct RunningAppliance {
-    pub appliance: Appliance,
-    /// Held while the appliance runs, so that it is not removed. None if the appliance was booted.
-    pub template: Option<Template>,
-}
-
 /// Starts an appliance. One that was restored has this host's clock and new random numbers.
 pub(crate) async fn start(
     config: &ApplianceConfig,
     spec: &TemplateSpec,
-    storage: Storage<'_>,
-) -> Result<RunningAppliance, BootError> {
+    storage: &Storage<'_>,
+) -> Result<RunningVm, BootError> {
     if spec.enabled {
-        match restored(config, spec.max_bytes, &storage).await {
+        match restored(config, spec.max_bytes, storage).await {
             Ok(started) => return Ok(started),
             Err(error) => {
                 let deserves_warning = error.deserves_warning();
@@ -59,37 +41,23 @@ pub(crate) async fn start(
             }
         }
     }
-    let Storage {
-        drives,
-        disks,
-        max_write,
-    } = storage;
-    Ok(RunningAppliance {
-        appliance: boot::boot(config, drives, disks, max_write).await?,
-        template: None,
-    })
+    let (machine, session) = boot::boot(config, storage, None).await?;
+    Ok(RunningVm::new(machine, session, None))
 }
 
 async fn restored(
     config: &ApplianceConfig,
     limit: u64,
     storage: &Storage<'_>,
-) -> Result<RunningAppliance, TemplateError> {
+) -> Result<RunningVm, TemplateError> {
     let (slot, template) = template(config, storage.disks.len(), limit).await?;
     config.phases.mark(match template {
         Template::Stored(_) => "template",
         Template::Fresh(_) => "built",
     });
-    match restore(config, &template, storage).await {
-        Ok(appliance) => Ok(RunningAppliance {
-            appliance,
-            template: Some(template),
-        }),
-        Err(error) => {
-            mark_unusable(&slot, template, &error);
-            Err(error)
-        }
-    }
+    let restored = restore(config, &template, storage).await;
+    let ((machine, session), template) = slot.settle(template, restored)?;
+    Ok(RunningVm::new(machine, session, Some(template)))
 }
 
 /// The template of the appliance with `disks` disks: from the store, else built.
@@ -112,15 +80,14 @@ async fn restore(
     config: &ApplianceConfig,
     template: &Template,
     storage: &Storage<'_>,
-) -> Result<Appliance, TemplateError> {
-    let config = &config.with_one_accelerator();
+) -> Result<(Machine, Session), TemplateError> {
     let count = storage.disks.len();
-    let channels = Channels::new(true)?;
-    let plan = boot::plan(config, storage.disks.clone(), AppliancePorts::of(&channels));
-    let saving = |memory, mapping| saving(memory, mapping, count);
+    let mut plan = boot::plan(&config.with_one_accelerator(), storage.disks.clone());
+    let channels = boot::open_channels(&mut plan)?;
+    plan.snapshot = Some(template.snapshot_config(count, false));
     let (drives, phases) = (storage.drives, &config.phases);
     let resources = boot::headless(channels, drives.files(), storage.max_write);
-    let mut machine = start_restored(plan, saving, template, drives, resources, phases).await?;
+    let mut machine = start_restored(plan, template, drives, resources, phases).await?;
     machine.cont().await?;
     phases.mark("running");
     for (index, bytes) in drives.disk_sizes().iter().enumerate().take(count) {
@@ -129,16 +96,7 @@ async fn restore(
     phases.mark("disks");
     let session = resume(&mut machine, phases).await?;
     tracing::debug!("the appliance is restored from its template");
-    Ok(Appliance { machine, session })
-}
-
-fn saving(memory: ChildFd, mapping: MemoryMapping, placeholders: usize) -> SnapshotConfig {
-    SnapshotConfig {
-        memory,
-        mapping,
-        placeholder_disks: placeholders,
-        generation_id: false,
-    }
+    Ok((machine, session))
 }
 
 /// Boots an appliance with placeholder disks, and saves it.
@@ -155,25 +113,24 @@ impl SnapshotBuilder for Builder<'_> {
     }
 
     async fn build(&mut self) -> Result<Snapshot, TemplateError> {
-        let config = &self.config.with_one_accelerator();
-        let made = appliance::make(&config.kernel).map_err(BootError::from)?;
-        let memory = memory::new(config.memory_mib)?;
-        let channels = Channels::new(true)?;
-        let ports = AppliancePorts::of(&channels).with_kernel(&made.kernel, &made.initramfs);
-        let fd = ChildFd(memory.as_raw_fd());
-        let plan = Plan {
-            snapshot: Some(saving(fd, MemoryMapping::Shared, self.disks)),
-            ..boot::plan(config, Vec::new(), ports)
+        let config = ApplianceConfig {
+            // Those of the caller are of the clone.
+            phases: Phases::default(),
+            ..self.config.with_one_accelerator()
         };
-        let files = vec![memory.as_fd(), made.kernel.as_fd(), made.initramfs.as_fd()];
-        let resources = boot::headless(channels, files, None);
-        let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), resources).await?;
-        machine.cont().await?;
-        let session = boot::connect(&mut machine, boot::BOOT_LIMIT).await?;
+        let memory = memory::new(config.memory_mib)?;
+        let no_storage = Storage {
+            drives: &Drives::new(Place::Memory),
+            disks: Vec::new(),
+            max_write: None,
+        };
+        let booting = boot::boot(&config, &no_storage, Some((&memory, self.disks)));
+        let (machine, session) = booting.await?;
         session.warm().await?;
         // Its code and what it reads are in memory then.
         session.survey(0).await?;
         // The session stays: a port whose other end is closed is not idle.
+        let plan = boot::plan(&config, Vec::new());
         let snapshot = take_snapshot(machine, &plan, memory, Vec::new()).await;
         drop(session);
         snapshot

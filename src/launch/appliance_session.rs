@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::appliance::{self, RunningAppliance, Storage};
+use super::appliance;
 use super::facts::{AcceleratorFacts, ImageFacts, LayerFacts, OverlayFacts};
 use super::failure::Failure;
 use super::progress::Progress;
 use super::spec::{ApplianceSpec, OverlaySpec, TemplateSpec};
+use super::start::RunningVm;
 use super::supervisor::{Interrupted, Supervisor};
-use super::{drives, end_message};
-use crate::appliance::boot::{Appliance, ApplianceConfig};
+use super::{outcome, prepare};
+use crate::appliance::boot::{ApplianceConfig, Storage};
 use crate::host::{kernel, qemu};
 use crate::image::chain::{self, Request};
 use crate::machine::Machine;
@@ -34,13 +35,11 @@ pub(crate) struct InspectionSpec {
     pub overlay: OverlaySpec,
     pub template: TemplateSpec,
     pub timeout: Option<Duration>,
-    /// Phases of this inspection.
     pub phases: Phases,
     /// Asks QEMU for its facts and measures the overlays, for a report.
     pub wants_facts: bool,
 }
 
-/// An appliance that has an image's disk.
 #[derive(Debug)]
 pub(crate) struct ApplianceSession {
     pub machine: Machine,
@@ -63,9 +62,9 @@ impl ApplianceSession {
     ) -> Result<Self, Failure> {
         let mut supervisor = Supervisor::new(spec.timeout)?;
         let qemu = qemu::find(spec.appliance.qemu.as_deref())?;
-        let mut drives = Drives::new(drives::place(&spec.overlay)?);
+        let mut drives = Drives::new(prepare::place(&spec.overlay)?);
         let chain = match spec.warns {
-            true => drives::resolve(&spec.image)?,
+            true => prepare::resolve(&spec.image)?,
             false => chain::resolve(&spec.image)?,
         };
         let disk = drives.disk("disk0", chain, None)?;
@@ -98,23 +97,20 @@ impl ApplianceSession {
             disks: vec![disk],
             max_write,
         };
-        let started = supervisor.guard(appliance::start(&config, &spec.template, storage));
+        let started = supervisor.guard(appliance::start(&config, &spec.template, &storage));
         let started = started.await;
         progress.clear_status();
-        let RunningAppliance {
-            appliance:
-                Appliance {
-                    mut machine,
-                    session,
-                },
+        let RunningVm {
+            mut machine,
+            session,
             template,
+            ..
         } = started??;
         if spec.wants_facts {
             let directory = template.as_ref().and_then(Template::directory);
             facts.template = directory.map(PathBuf::from);
             facts.qemu_version = Some(machine.version().to_string());
-            let uses_kvm = machine.uses_kvm().await?;
-            facts.accelerator.used = Some(if uses_kvm { "kvm" } else { "tcg" });
+            facts.accelerator.record_used(&mut machine).await?;
         }
         Ok(Self {
             machine,
@@ -128,7 +124,6 @@ impl ApplianceSession {
         })
     }
 
-    /// Finds out what is on the disk.
     pub async fn survey(&mut self) -> Result<Survey, Failure> {
         let session = self.session.clone();
         let disks = self.drives.overlays().len();
@@ -155,12 +150,10 @@ impl ApplianceSession {
         layers.any(|layer| layer.in_use())
     }
 
-    /// When each step was over.
     pub fn phases(&self) -> Phases {
         self.facts.phases.clone()
     }
 
-    /// Does some work with the appliance, unless that is interrupted.
     pub async fn work<T>(
         &mut self,
         work: impl Future<Output = Result<T, Failure>>,
@@ -169,14 +162,9 @@ impl ApplianceSession {
         done.map_err(|interrupted| self.failed(interrupted))
     }
 
-    /// An interruption, as an error.
     pub fn failed(&self, interrupted: Interrupted) -> Failure {
-        match interrupted {
-            Interrupted::Failed(failure) => failure,
-            Interrupted::Ended { end, tail } => {
-                end_message::failure(&end, &tail, &self.drives, self.max_write)
-            }
-        }
+        interrupted
+            .into_failure(|end, tail| outcome::failure(end, tail, &self.drives, self.max_write))
     }
 
     /// Ends the appliance at once: nothing in it is kept. Returns what was learnt.

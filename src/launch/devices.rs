@@ -30,16 +30,12 @@ pub(super) fn machine_type(spec: &VmSpec) -> Result<String, Failure> {
 pub(super) fn check_qemu_args(spec: &VmSpec) -> Result<(), Failure> {
     let refused = ["-daemonize", "--daemonize", "-pidfile", "--pidfile"];
     let is_refused = |arg: &&std::ffi::OsString| refused.iter().any(|no| *arg == no);
-    match spec.qemu_args.iter().find(is_refused) {
-        Some(arg) => Err(Failure::with_hint(
-            anyhow!(
-                "--qemu-arg {}: it would leave something behind",
-                arg.display()
-            ),
-            "leave it out",
-        )),
-        None => Ok(()),
-    }
+    let Some(arg) = spec.qemu_args.iter().find(is_refused) else {
+        return Ok(());
+    };
+    let arg = arg.display();
+    let error = anyhow!("--qemu-arg {arg}: it would leave something behind");
+    Err(Failure::with_hint(error, "leave it out"))
 }
 
 /// Refuses more drives than the controller has places for: QEMU's own message would name a bus
@@ -72,28 +68,21 @@ pub(super) fn direct_kernel(spec: &KernelSpec) -> Result<DirectKernel, Failure> 
         true => append.clone(),
         false => format!("console=ttyS0 {append}"),
     };
-    let initrd = spec.initrd.as_deref();
+    let initrd = spec.initrd.as_ref();
+    let initrd = initrd.map(|initrd| readable(initrd, "--initrd"));
     Ok(DirectKernel {
         kernel: readable(&spec.kernel, "--kernel")?,
-        initrd: initrd
-            .map(|initrd| readable(initrd, "--initrd"))
-            .transpose()?,
+        initrd: initrd.transpose()?,
         command_line: command_line.trim_end().to_owned(),
     })
 }
 
 /// `path`, if it is a regular file that can be read: QEMU's own message would name no option.
 pub(super) fn readable(path: &Path, option: &str) -> Result<PathBuf, Failure> {
-    let metadata = std::fs::metadata(path)
-        .and_then(|metadata| {
-            if metadata.is_file() {
-                File::open(path)?;
-            }
-            Ok(metadata)
-        })
-        .with_context(|| format!("{option} {}", path.display()))?;
-    if !metadata.is_file() {
-        return Err(anyhow!("{option} {}: not a regular file", path.display()).into());
+    let what = || format!("{option} {}", path.display());
+    if !std::fs::metadata(path).with_context(what)?.is_file() {
+        return Err(anyhow!("{}: not a regular file", what()).into());
     }
+    File::open(path).with_context(what)?;
     Ok(path.to_owned())
 }

@@ -1,6 +1,6 @@
 //! What is learnt of a machine while it is started and runs, in the form of the JSON reports.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -10,12 +10,11 @@ use crate::image::chain::Chain;
 use crate::linux::file_id::FileId;
 use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
+use crate::machine::{Machine, StartError};
 
-/// What is learnt of one VM.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Facts {
     pub accelerator: AcceleratorFacts,
-    /// QEMU's program.
     pub qemu: Option<PathBuf>,
     /// QEMU's version, from its greeting.
     pub qemu_version: Option<String>,
@@ -34,25 +33,18 @@ impl Facts {
     /// No facts yet; phases count from `started`.
     pub fn since(started: Instant) -> Self {
         Self {
-            accelerator: AcceleratorFacts::default(),
-            qemu: None,
-            qemu_version: None,
-            template: None,
             phases: Phases::since(started),
-            command: None,
-            overlays: Vec::new(),
-            layers: Vec::new(),
+            ..Self::default()
         }
     }
 
     /// Compares the layers with what they were, and measures the overlays.
     pub fn record_end(&mut self, drives: &Drives) {
         LayerFacts::record_end(&mut self.layers, drives.chains());
-        for path in self.layers.iter().filter_map(LayerFacts::changed) {
-            tracing::warn!(
-                "{} was changed by another process during the run",
-                path.display()
-            );
+        let changed = |layer: &&LayerFacts| layer.unchanged == Some(false);
+        for layer in self.layers.iter().filter(changed) {
+            let path = layer.path.display();
+            tracing::warn!("{path} was changed by another process during the run");
         }
         self.overlays = OverlayFacts::of(drives);
     }
@@ -63,7 +55,6 @@ impl Facts {
 pub(crate) struct ImageFacts {
     pub image: PathBuf,
     pub accelerator: AcceleratorFacts,
-    /// QEMU's program.
     pub qemu: PathBuf,
     /// QEMU's version, from its greeting.
     pub qemu_version: Option<String>,
@@ -76,10 +67,8 @@ pub(crate) struct ImageFacts {
     pub layers: Vec<LayerFacts>,
 }
 
-/// The accelerator of a machine.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct AcceleratorFacts {
-    /// What was asked for.
     pub asked: &'static str,
     /// What the KVM check found; null if it was not made.
     pub kvm: Option<&'static str>,
@@ -87,10 +76,17 @@ pub(crate) struct AcceleratorFacts {
     pub used: Option<&'static str>,
 }
 
-/// What was written to one disk.
+impl AcceleratorFacts {
+    /// Asks QEMU what it uses. Whether that is KVM.
+    pub async fn record_used(&mut self, machine: &mut Machine) -> Result<bool, StartError> {
+        let uses_kvm = machine.uses_kvm().await?;
+        self.used = Some(if uses_kvm { "kvm" } else { "tcg" });
+        Ok(uses_kvm)
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub(crate) struct OverlayFacts {
-    /// The disk's node name.
     disk: String,
     /// Bytes that the overlay took at the end.
     bytes: u64,
@@ -107,7 +103,6 @@ impl OverlayFacts {
     }
 }
 
-/// One layer's identity, before and after the machine ran.
 #[derive(Debug, Serialize)]
 pub(crate) struct LayerFacts {
     path: PathBuf,
@@ -140,10 +135,5 @@ impl LayerFacts {
             facts.after = layer.identity_now().ok();
             facts.unchanged = facts.after.as_ref().map(|after| *after == facts.before);
         }
-    }
-
-    /// Its path, if it was changed meanwhile.
-    fn changed(&self) -> Option<&Path> {
-        (self.unchanged == Some(false)).then_some(self.path.as_path())
     }
 }

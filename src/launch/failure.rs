@@ -1,5 +1,5 @@
-//! Why something could not be done: the error, the suggested fix and the exit status, and how the
-//! errors of the floors below become one.
+//! Why something could not be done: the error, the suggested fix and the exit status, and how
+//! the errors of lower layers are converted to it.
 
 use crate::appliance::boot::BootError;
 use crate::exit::Status;
@@ -97,7 +97,7 @@ fn hint_for_refusal(output: &str) -> Option<&'static str> {
     if said("Could not set up host forwarding rule") {
         Some("--publish with another port of the host: this one is taken")
     } else if said("-display") && said("gtk") || said("Display 'gtk' is not available") {
-        Some("apt-get install qemu-system-gui, or --display vnc=:0")
+        Some("install QEMU's GTK display (Debian: qemu-system-gui), or use --display vnc=:0")
     } else if said("no slot/function available") {
         Some("--bus scsi has room for all of them")
     } else if said("sandbox") && said("not enabled") {
@@ -128,20 +128,18 @@ impl From<BootError> for Failure {
 
 impl From<SessionError> for Failure {
     fn from(error: SessionError) -> Self {
-        let status = match error {
-            SessionError::Refused(_) | SessionError::Over => Status::Failed,
-            _ => Status::GuestCrashed,
-        };
-        Self::with_status(error, status)
+        match error {
+            SessionError::Refused(_) | SessionError::Over => anyhow::Error::from(error).into(),
+            _ => Self::with_status(error, Status::GuestCrashed),
+        }
     }
 }
 
 impl From<QgaError> for Failure {
     fn from(error: QgaError) -> Self {
-        let status = match error {
-            QgaError::Refused(_) => Status::Failed,
-            _ => Status::GuestCrashed,
-        };
-        Self::with_status(error, status)
+        match error {
+            QgaError::Refused(_) => anyhow::Error::from(error).into(),
+            _ => Self::with_status(error, Status::GuestCrashed),
+        }
     }
 }

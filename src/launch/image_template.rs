@@ -151,7 +151,10 @@ impl SnapshotBuilder for Builder<'_, '_> {
         let session = booted.map_err(|interrupted| launch.failed(interrupted))?;
         launch.facts.phases.mark("booted");
         check_layers(launch.vm.drives.chains())?;
-        let overlays = open_overlays(launch)?;
+        let overlays = launch.vm.drives.overlays().iter();
+        let overlays = overlays.map(|overlay| overlay.as_fd().try_clone_to_owned().map(Into::into));
+        let overlays: Result<Vec<File>, _> = overlays.collect();
+        let overlays = overlays.context("the overlays").map_err(Failure::from)?;
         let saving = take_snapshot(machine, &launch.vm.plan, memory, overlays);
         let snapshot = launch.supervisor.guard(saving).await;
         drop(session);
@@ -169,16 +172,6 @@ impl SnapshotBuilder for Builder<'_, '_> {
     }
 }
 
-impl Launch<'_> {
-    /// Why the machine did not boot.
-    pub fn failed(&self, interrupted: Interrupted) -> Failure {
-        match interrupted {
-            Interrupted::Failed(failure) => failure,
-            Interrupted::Ended { end, tail } => self.vm.failure(&end, &tail),
-        }
-    }
-}
-
 /// A file for the guest's memory, in the plan.
 fn new_memory(launch: &mut Launch<'_>) -> Result<File, Failure> {
     let memory = memory::new(launch.vm.plan.memory_mib).context("the guest's memory")?;
@@ -189,12 +182,6 @@ fn new_memory(launch: &mut Launch<'_>) -> Result<File, Failure> {
         generation_id: true,
     });
     Ok(memory)
-}
-
-fn open_overlays(launch: &Launch<'_>) -> Result<Vec<File>, Failure> {
-    let overlays = launch.vm.drives.overlays().iter();
-    let overlays = overlays.map(|overlay| overlay.as_fd().try_clone_to_owned().map(Into::into));
-    Ok(overlays.collect::<Result<_, _>>().context("the overlays")?)
 }
 
 /// Refuses images that were changed while the machine booted.

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 
-use super::appliance::{self, RunningAppliance, Storage};
-use super::end_message;
+use super::appliance;
 use super::failure::Failure;
+use super::outcome;
 use super::spec::Via;
-use super::start::Launch;
+use super::start::{Launch, RunningVm};
 use super::supervisor::Interrupted;
-use crate::appliance::boot::{Appliance, ApplianceConfig, DEFAULT_MEMORY_MIB, ROOT};
+use crate::appliance::boot::{ApplianceConfig, DEFAULT_MEMORY_MIB, ROOT, Storage};
 use crate::exit::Status;
 use crate::host::kernel;
 use crate::machine::end::End;
@@ -24,7 +24,6 @@ use crate::session::{Session, SessionError};
 /// How long the appliance may take to power off. Everything is on the disks by then.
 const POWER_OFF: Duration = Duration::from_secs(10);
 
-/// What was injected into the disks of a machine.
 #[derive(Default)]
 struct Injected {
     /// The roots that will start the agent, by their devices, and how.
@@ -89,32 +88,29 @@ async fn in_appliance(launch: &mut Launch<'_>) -> Result<Injected, Failure> {
         max_write: vm.max_write,
     };
     let count = storage.disks.len();
-    let interrupted = |interrupted| match interrupted {
-        Interrupted::Failed(failure) => failure,
-        Interrupted::Ended { end, tail } => {
-            let failure = end_message::failure(&end, &tail, &vm.drives, vm.max_write);
-            match failure.status {
-                // It is not the user's guest that crashed.
-                Status::GuestCrashed => Failure {
-                    status: Status::Failed,
-                    ..failure.context("preparing the overlay".to_owned())
-                },
-                _ => failure,
-            }
+    let ended = |end: &End, tail: &[String]| {
+        let failure = outcome::failure(end, tail, &vm.drives, vm.max_write);
+        match failure.status {
+            // It is not the user's guest that crashed.
+            Status::GuestCrashed => Failure {
+                status: Status::Failed,
+                ..failure.context("preparing the overlay".to_owned())
+            },
+            _ => failure,
         }
     };
     let supervisor = &mut launch.supervisor;
-    let started = supervisor.guard(appliance::start(&config, &spec.template, storage));
-    let RunningAppliance {
-        appliance: Appliance {
-            mut machine,
-            session,
-        },
+    let started = supervisor.guard(appliance::start(&config, &spec.template, &storage));
+    let RunningVm {
+        mut machine,
+        session,
         template: _in_use,
+        ..
     } = started.await??;
     let injecting = into_roots(&session, count, spec.agent.wait_for.stage());
     let injected = supervisor.run(&mut machine, injecting).await;
-    let injected = injected.map_err(interrupted)?.map_err(|error| Failure {
+    let injected = injected.map_err(|interrupted| interrupted.into_failure(ended))?;
+    let injected = injected.map_err(|error| Failure {
         status: Status::Failed,
         ..Failure::from(error)
     })?;
@@ -128,7 +124,7 @@ async fn in_appliance(launch: &mut Launch<'_>) -> Result<Injected, Failure> {
             end: End::PoweredOff,
             ..
         }) => Ok(injected),
-        Err(other) => Err(interrupted(other)),
+        Err(other) => Err(other.into_failure(ended)),
         Ok(()) => {
             let stopped = machine.stop(Duration::ZERO).await;
             stopped.context("ending QEMU")?;

@@ -1,27 +1,29 @@
-//! What came of a VM.
+//! What came of a VM, and how its end is described to the user.
 
-use super::end_message;
+use std::time::Duration;
+
 use super::failure::Failure;
 use super::prepare::PreparedVm;
 use crate::exit::Status;
+use crate::machine::drives::Drives;
 use crate::machine::end::End;
+use crate::machine::overlay::Place;
 use crate::session::qga;
+use crate::text::size::Size;
 
-/// What came of a VM.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Nothing was started: QEMU's command line, ready for a shell.
     DryRun(String),
-    /// The command in the guest exited with this status.
-    CommandExited { status: Status },
-    /// The machine ended.
+    CommandExited {
+        status: Status,
+    },
     VmEnded {
         status: Status,
         end: End,
         /// What the user should know, if it was no success.
         message: Option<String>,
         hint: Option<String>,
-        /// The console's last lines.
         tail: Vec<String>,
     },
 }
@@ -38,7 +40,7 @@ impl Outcome {
 impl PreparedVm {
     /// The outcome of a machine that ran to its end.
     pub(crate) fn ended(&self, end: End, tail: Vec<String>) -> Outcome {
-        let (message, hint) = end_message::describe(&end, &tail, &self.drives, self.max_write);
+        let (message, hint) = describe(&end, &tail, &self.drives, self.max_write);
         Outcome::VmEnded {
             status: end.status(),
             end,
@@ -68,7 +70,7 @@ impl PreparedVm {
             length,
         } = end
         else {
-            return end_message::failure(end, tail, &self.drives, self.max_write);
+            return failure(end, tail, &self.drives, self.max_write);
         };
         let port = self.plan.agent.as_ref();
         let (agent, hint) = match port.is_some_and(|port| port.name == qga::PORT) {
@@ -82,13 +84,149 @@ impl PreparedVm {
             ),
         };
         let seconds = length.as_secs_f64();
-        let lines: String = tail.iter().map(|line| format!("\n  {line}")).collect();
+        let mut message = format!("{agent} did not answer within {seconds} s");
+        push_console(&mut message, tail);
         Failure {
-            error: anyhow::anyhow!(
-                "{agent} did not answer within {seconds} s; its console said last:{lines}"
-            ),
+            error: anyhow::Error::msg(message),
             hint: Some(hint.to_owned()),
             status: end.status(),
         }
     }
+}
+
+/// A message and the suggested fix; neither if all went well.
+fn describe(
+    end: &End,
+    tail: &[String],
+    drives: &Drives,
+    max_write: Option<u64>,
+) -> (Option<String>, Option<String>) {
+    let (message, hint) = match end {
+        End::PoweredOff | End::UserQuit | End::Signalled(_) => return (None, None),
+        End::Reset => (
+            "the guest asked for a reset (a reboot, or a crash of its CPU)".to_owned(),
+            Some("--reboot lets it start again"),
+        ),
+        End::Panicked => {
+            let is_panic = |line: &&String| line.contains("Kernel panic - not syncing");
+            let message = match tail.iter().find(is_panic) {
+                Some(line) => format!("the guest's kernel panicked: {line}"),
+                None => "the guest panicked".to_owned(),
+            };
+            (message, None)
+        }
+        End::BootFailed { how } => (
+            format!("the guest did not boot: {how}"),
+            Some("see the console output; if a disk is missing, add it with --disk"),
+        ),
+        End::QemuDied { how, output } => {
+            let mut message = format!("QEMU died: {how}");
+            if !output.is_empty() {
+                message.push_str(&format!("\nQEMU said: {output}"));
+            }
+            (message, None)
+        }
+        End::TimedOut { option, length } => (timed_out(option, *length), None),
+        End::WriteFailed {
+            node,
+            no_space,
+            reason,
+        } => {
+            let (message, hint) = write_failed(node, *no_space, reason, drives, max_write);
+            (message, Some(hint))
+        }
+    };
+    (Some(message), hint.map(str::to_owned))
+}
+
+fn timed_out(option: &str, length: Duration) -> String {
+    format!("{option} ran out after {} s", length.as_secs_f64())
+}
+
+/// A signal or a deadline, before there was a machine.
+pub(super) fn stopped(end: &End) -> Failure {
+    let message = match end {
+        End::TimedOut { option, length } => timed_out(option, *length),
+        other => other.as_str().to_owned(),
+    };
+    Failure {
+        status: end.status(),
+        ..anyhow::Error::msg(message).into()
+    }
+}
+
+/// The end of a machine that still had work to do.
+pub(super) fn failure(
+    end: &End,
+    tail: &[String],
+    drives: &Drives,
+    max_write: Option<u64>,
+) -> Failure {
+    let (described, hint) = describe(end, tail, drives, max_write);
+    let (mut message, hint) = match end {
+        End::PoweredOff => ("the guest powered off".to_owned(), None),
+        End::Reset => ("the guest was reset".to_owned(), None),
+        End::UserQuit => ("the machine was ended from its terminal".to_owned(), None),
+        other => (described.unwrap_or_else(|| other.as_str().to_owned()), hint),
+    };
+    let status = match end {
+        End::PoweredOff => Status::GuestCrashed,
+        other => other.status(),
+    };
+    if status == Status::GuestCrashed {
+        push_console(&mut message, tail);
+    }
+    Failure {
+        error: anyhow::Error::msg(message),
+        hint,
+        status,
+    }
+}
+
+fn push_console(message: &mut String, tail: &[String]) {
+    if !tail.is_empty() {
+        message.push_str("\nlast lines of its console:");
+        message.extend(tail.iter().map(|line| format!("\n  {line}")));
+    }
+}
+
+fn write_failed(
+    node: &str,
+    no_space: bool,
+    reason: &str,
+    drives: &Drives,
+    max_write: Option<u64>,
+) -> (String, &'static str) {
+    // QEMU reports EFBIG only by strerror's text.
+    if let (false, Some(limit)) = (no_space, max_write)
+        && reason == "File too large"
+    {
+        return (
+            format!("the guest wrote more to {node} than --max-write allows ({limit} bytes)"),
+            "a larger --max-write",
+        );
+    }
+    let scratch = match &drives.place {
+        Place::Directory(scratch) => scratch,
+        Place::Memory => {
+            return (
+                format!("no memory was left for the overlay of {node}: {reason}"),
+                "--overlay disk",
+            );
+        }
+    };
+    let free = scratch.space().map(|space| Size(space.free));
+    let free = free.map(|free| format!(" ({free} free)"));
+    let what = match no_space {
+        true => "no space was left",
+        false => "a write failed",
+    };
+    (
+        format!(
+            "{what} for the overlay of {node} in {}{}: {reason}",
+            scratch.directory().display(),
+            free.unwrap_or_default(),
+        ),
+        "--overlay-dir DIR, where there is room",
+    )
 }

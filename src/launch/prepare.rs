@@ -7,22 +7,24 @@ use std::path::PathBuf;
 use anyhow::Context;
 use tokio::sync::mpsc;
 
-use super::drives::{place, resolve};
 use super::facts::{Facts, LayerFacts};
 use super::failure::Failure;
-use super::spec::{FirmwareSpec, Purpose, StartMode, VmSpec};
+use super::spec::{FirmwareSpec, OverlaySpec, Purpose, StartMode, VmSpec};
 use super::{accelerator, devices};
+use crate::appliance::boot;
+use crate::host::scratch::Scratch;
 use crate::host::{firmware, qemu};
 use crate::image::Format;
-use crate::image::chain::Request;
+use crate::image::chain::{self, Chain, Request};
 use crate::machine::args::argv;
 use crate::machine::console::Sinks;
 use crate::machine::drives::Drives;
+use crate::machine::overlay::Place;
 use crate::machine::plan::{
     AGENT_PORT, Accelerator, AgentPort, ChildFd, Disk, Firmware, Layer, Plan,
 };
 use crate::machine::{Channels, HeldResources};
-use crate::text::escape::shell_line;
+use crate::text::escape::{Quoted, shell_line};
 
 /// Stands for a descriptor that is not open yet.
 const NOT_OPEN: ChildFd = ChildFd(-1);
@@ -31,7 +33,6 @@ const NOT_OPEN: ChildFd = ChildFd(-1);
 #[derive(Debug)]
 pub(crate) struct PreparedVm {
     pub plan: Plan,
-    /// Images and overlays.
     pub drives: Drives,
     /// How many bytes QEMU may write to one file.
     pub max_write: Option<u64>,
@@ -67,13 +68,7 @@ impl PreparedVm {
 
     /// Opens the channels for the next start.
     pub fn connect(&mut self) -> std::io::Result<Channels> {
-        let channels = Channels::new(self.plan.agent.is_some())?;
-        self.plan.qmp = channels.qmp_fd();
-        self.plan.console = channels.console_fd();
-        if let (Some(port), Some(connected)) = (&mut self.plan.agent, channels.agent_fd()) {
-            port.fd = connected.fd;
-        }
-        Ok(channels)
+        boot::open_channels(&mut self.plan)
     }
 
     /// QEMU's command line, quoted for a shell.
@@ -95,7 +90,7 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
     let (disks, mut cdroms) = open_disks(spec, &mut drives)?;
     let firmware = open_firmware(&mut drives, &spec.firmware, &machine)?;
     for iso in &spec.cdroms {
-        cdroms.push(drives.read_only(resolve(&of_format(iso.clone(), Format::Raw))?));
+        cdroms.push(drives.read_only(resolve(&of_format(iso.clone(), Some(Format::Raw)))?));
     }
     facts.layers = LayerFacts::of(drives.chains());
     facts.phases.mark("images");
@@ -137,7 +132,28 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
     })
 }
 
-/// Opens the image and the further disks: disks and CD-ROMs.
+pub(crate) fn place(spec: &OverlaySpec) -> Result<Place, Failure> {
+    if spec.in_memory {
+        return Ok(Place::Memory);
+    }
+    let scratch = Scratch::choose(spec.directory.as_deref())?;
+    if let Some(warning) = scratch.warning() {
+        tracing::warn!("{warning}");
+    }
+    Ok(Place::Directory(scratch))
+}
+
+/// Opens an image and its layers, and prints warnings about them.
+pub(crate) fn resolve(request: &Request) -> Result<Chain, Failure> {
+    let chain = chain::resolve(request)?;
+    for layer in chain.layers() {
+        for warning in layer.warnings() {
+            tracing::warn!("{}: {warning}", Quoted(layer.path()));
+        }
+    }
+    Ok(chain)
+}
+
 fn open_disks(spec: &VmSpec, drives: &mut Drives) -> Result<(Vec<Disk>, Vec<Layer>), Failure> {
     let (mut disks, mut cdroms) = (Vec::new(), Vec::new());
     if let Some(image) = &spec.image {
@@ -150,11 +166,7 @@ fn open_disks(spec: &VmSpec, drives: &mut Drives) -> Result<(Vec<Disk>, Vec<Laye
         }
     }
     for disk in &spec.disks {
-        let request = Request {
-            image: disk.image.clone(),
-            format: disk.format,
-            backing: vec![],
-        };
+        let request = of_format(disk.image.clone(), disk.format);
         let name = format!("disk{}", disks.len());
         disks.push(drives.disk(&name, resolve(&request)?, disk.serial.clone())?);
     }
@@ -178,19 +190,21 @@ fn open_firmware(
         Format::of_driver(name)
             .with_context(|| format!("firmware of format {name}, which bivouac does not know"))
     };
-    let code = resolve(&of_format(uefi.code, format(&uefi.code_format)?))?;
-    let vars = resolve(&of_format(uefi.vars_template, format(&uefi.vars_format)?))?;
+    let code = resolve(&of_format(uefi.code, Some(format(&uefi.code_format)?)))?;
+    let vars = resolve(&of_format(
+        uefi.vars_template,
+        Some(format(&uefi.vars_format)?),
+    ))?;
     Ok(Firmware::Uefi {
         code: drives.read_only(code),
         vars: drives.disk("firmware-vars", vars, None)?,
     })
 }
 
-/// An image of a known format.
-fn of_format(image: PathBuf, format: Format) -> Request {
+fn of_format(image: PathBuf, format: Option<Format>) -> Request {
     Request {
         image,
-        format: Some(format),
+        format,
         backing: Vec::new(),
     }
 }

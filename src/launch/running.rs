@@ -28,12 +28,7 @@ impl Launch<'_> {
         }
         let mut machine = self.boot(output).await?;
         match self.first_contact(&mut machine).await {
-            Ok(session) => Ok(Some(RunningVm {
-                machine,
-                session,
-                to_guest: None,
-                template: None,
-            })),
+            Ok(session) => Ok(Some(RunningVm::new(machine, session, None))),
             Err(interrupted) => {
                 let _ = self.stop(machine).await;
                 Err(interrupted)
@@ -74,10 +69,7 @@ impl AgentSpec {
         }
         Ok(Some(CloneIdentity {
             hostname: self.hostname.clone(),
-            machine_id: match self.new_machine_id {
-                true => Some(machine_id(random()?)),
-                false => None,
-            },
+            machine_id: (self.new_machine_id.then(random).transpose()?).map(machine_id),
             hardware_address: None,
         }))
     }

@@ -18,7 +18,6 @@ const HANDLED: [Signal; 5] = [
     Signal::SIGTSTP,
 ];
 
-/// A listener for all of them.
 #[derive(Debug)]
 pub(crate) struct Signals(Vec<(Signal, tokio::signal::unix::Signal)>);
 

@@ -179,7 +179,7 @@ pub enum StartMode {
 }
 
 /// The agent that runs commands in the guest.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct AgentSpec {
     /// Which one.
     pub via: Via,
@@ -194,35 +194,25 @@ pub struct AgentSpec {
     pub kernel: Option<PathBuf>,
 }
 
-impl Default for AgentSpec {
-    fn default() -> Self {
-        Self {
-            via: Via::Inject,
-            wait_for: WaitFor::MultiUser,
-            hostname: None,
-            new_machine_id: false,
-            kernel: None,
-        }
-    }
-}
-
 /// What runs a command in a booted guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Via {
     /// [`Via::Inject`], or [`Via::Qga`] if the image holds no Linux system.
     Auto,
     /// bivouac's agent, which is put into the overlay and started by the image's own init.
+    #[default]
     Inject,
     /// The QEMU guest agent, which the image brings.
     Qga,
 }
 
 /// How far the guest's init has to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WaitFor {
     /// Filesystems are mounted and devices are there.
     Basic,
     /// Every service was started.
+    #[default]
     MultiUser,
     /// Nothing is being started any more.
     Running,

@@ -16,7 +16,7 @@ use super::supervisor::{Interrupted, Stopped, Supervisor};
 use crate::machine::args::argv;
 use crate::machine::console::Sinks;
 use crate::machine::plan::Accelerator;
-use crate::machine::{HeldResources, Machine};
+use crate::machine::{HeldResources, Machine, StartError};
 use crate::session::Session;
 use crate::template::restore::Template;
 
@@ -38,8 +38,19 @@ pub(crate) struct RunningVm {
     /// The console's input, of a machine that was restored.
     pub to_guest: Option<mpsc::Sender<Vec<u8>>>,
     /// Held while the machine runs, so that it is not removed. None if the machine was booted.
-    #[allow(dead_code, reason = "its locks are what it is held for")]
     pub template: Option<Template>,
+}
+
+impl RunningVm {
+    /// A machine without input at its console.
+    pub fn new(machine: Machine, session: Session, template: Option<Template>) -> Self {
+        Self {
+            machine,
+            session,
+            to_guest: None,
+            template,
+        }
+    }
 }
 
 impl Launch<'_> {
@@ -62,6 +73,11 @@ impl Launch<'_> {
                 tail: Vec::new(),
             }),
         }
+    }
+
+    /// Why the machine did not boot, or its work was not done.
+    pub fn failed(&self, interrupted: Interrupted) -> Failure {
+        interrupted.into_failure(|end, tail| self.vm.failure(end, tail))
     }
 
     /// Ends the machine at once: nothing in it is kept.
@@ -92,12 +108,7 @@ async fn start(
 }
 
 /// Records QEMU's version and accelerator. Whether it uses KVM.
-pub(super) async fn record(
-    machine: &mut Machine,
-    facts: &mut Facts,
-) -> Result<bool, crate::machine::StartError> {
+pub(super) async fn record(machine: &mut Machine, facts: &mut Facts) -> Result<bool, StartError> {
     facts.qemu_version = Some(machine.version().to_string());
-    let uses_kvm = machine.uses_kvm().await?;
-    facts.accelerator.used = Some(if uses_kvm { "kvm" } else { "tcg" });
-    Ok(uses_kvm)
+    facts.accelerator.record_used(machine).await
 }

@@ -8,9 +8,9 @@ use anyhow::Context;
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep_until};
 
-use super::end_message;
 use super::failure::Failure;
 use super::keyboard::Keyboard;
+use super::outcome;
 use super::signals::Signals;
 use crate::exit::Status;
 use crate::machine::console::ConsoleEvent;
@@ -40,13 +40,12 @@ pub(crate) struct Supervisor {
 /// What the machine is to be told, or the user wants.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Something was seen on the console.
     Console(ConsoleEvent),
-    /// A signal that asks to end.
     Signal(Signal),
     /// Stop, as by Ctrl-Z; `whole_job` if the other processes of the job got no signal.
-    Suspend { whole_job: bool },
-    /// List the keys.
+    Suspend {
+        whole_job: bool,
+    },
     Help,
 }
 
@@ -56,7 +55,6 @@ pub(crate) enum Interrupted {
     /// The machine ended, or bivouac was told to end it.
     Ended {
         end: End,
-        /// The console's last lines.
         tail: Vec<String>,
     },
     Failed(Failure),
@@ -67,6 +65,18 @@ impl Interrupted {
         Self::Ended {
             end,
             tail: machine.console_tail(),
+        }
+    }
+
+    fn signalled(signal: Signal, machine: &Machine) -> Self {
+        Self::ended(End::Signalled(signal as i32), machine)
+    }
+
+    /// As an error; `ended` describes the end of the machine.
+    pub fn into_failure(self, ended: impl FnOnce(&End, &[String]) -> Failure) -> Failure {
+        match self {
+            Self::Failed(failure) => failure,
+            Self::Ended { end, tail } => ended(&end, &tail),
         }
     }
 }
@@ -83,7 +93,7 @@ pub(crate) struct Stopped(pub End);
 
 impl From<Stopped> for Failure {
     fn from(Stopped(end): Stopped) -> Self {
-        end_message::stopped(&end)
+        outcome::stopped(&end)
     }
 }
 
@@ -132,9 +142,12 @@ impl Supervisor {
     ) -> Result<(), Failure> {
         self.keyboard = keyboard;
         self.terminal = terminal;
-        if let Some(terminal) = &mut self.terminal {
-            terminal.make_raw().context("setting up the terminal")?;
-        }
+        self.make_terminal_raw()
+    }
+
+    fn make_terminal_raw(&mut self) -> Result<(), Failure> {
+        let raw = self.terminal.as_mut().map(Terminal::make_raw).transpose();
+        raw.context("setting up the terminal")?;
         Ok(())
     }
 
@@ -181,9 +194,7 @@ impl Supervisor {
     /// What an event means where nothing else is made of it.
     pub async fn handle(&mut self, machine: &mut Machine, event: Event) -> Result<(), Interrupted> {
         match event {
-            Event::Signal(signal) => {
-                Err(Interrupted::ended(End::Signalled(signal as i32), machine))
-            }
+            Event::Signal(signal) => Err(Interrupted::signalled(signal, machine)),
             Event::Suspend { whole_job } => self.suspend(machine, whole_job).await,
             Event::Console(_) | Event::Help => Ok(()),
         }
@@ -272,20 +283,18 @@ impl Supervisor {
         tokio::select! {
             paused = machine.pause() => paused?,
             signal = self.signals.next_ending() => {
-                return Err(Interrupted::ended(End::Signalled(signal as i32), machine));
+                return Err(Interrupted::signalled(signal, machine));
             }
         }
         if let Some(terminal) = &mut self.terminal {
             terminal.restore();
         }
         sys::stop_like_a_terminal(whole_job).context("stopping")?;
-        if let Some(terminal) = &mut self.terminal {
-            terminal.make_raw().context("setting up the terminal")?;
-        }
+        self.make_terminal_raw()?;
         tokio::select! {
             running = machine.cont() => running?,
             signal = self.signals.next_ending() => {
-                return Err(Interrupted::ended(End::Signalled(signal as i32), machine));
+                return Err(Interrupted::signalled(signal, machine));
             }
         }
         Ok(())

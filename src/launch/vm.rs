@@ -1,16 +1,19 @@
-//! Machines for programs that use the library.
+//! Machines for programs that use the library, and the event loop that all work with a machine runs
+//! on.
 
 use std::time::Instant;
+
+use anyhow::Context;
 
 use super::facts::Facts;
 use super::failure::Failure;
 use super::prepare::prepare;
 use super::progress::Progress;
-use super::runtime::block_on;
 use super::spec::VmSpec;
 use super::start::{Launch, RunningVm};
 use super::supervisor::Supervisor;
 use crate::session::{Command, ExecEnd, Session, Stdio};
+use crate::sys;
 
 /// A machine whose agent is ready. It is killed when the work with it returns.
 pub struct Vm<'l, 'a> {
@@ -21,12 +24,8 @@ pub struct Vm<'l, 'a> {
 impl Vm<'_, '_> {
     /// Runs a command without input or output, and waits for its end.
     pub async fn status(&mut self, command: Command) -> Result<ExecEnd, Failure> {
-        let stdio = Stdio {
-            stdin: false,
-            stdout: false,
-            stderr: false,
-        };
-        self.run(async |session| session.exec_with(command, stdio).await?.wait().await)
+        let none = Stdio::default();
+        self.run(async |session| session.exec_with(command, none).await?.wait().await)
             .await
     }
 
@@ -87,4 +86,18 @@ pub fn run_command(
     progress: &dyn Progress,
 ) -> Result<ExecEnd, Failure> {
     with_vm(spec, progress, async |vm| vm.status(command).await)
+}
+
+/// Runs `work` to its end on the current thread, which must be the main thread: the kernel kills
+/// QEMU when the thread ends that started it.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    sys::keep_children_for_waiting().context("setting SIGCHLD back")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the event loop")?;
+    let done = tokio::task::LocalSet::new().block_on(&runtime, work);
+    // A thread may still wait for standard input.
+    runtime.shutdown_background();
+    done
 }

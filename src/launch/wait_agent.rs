@@ -60,7 +60,6 @@ impl Launch<'_> {
         }
     }
 
-    /// Waits until an agent is connected.
     pub async fn wait_ready<T, E: Into<Failure>>(
         &mut self,
         machine: &mut Machine,

@@ -11,11 +11,9 @@ use super::spec::Purpose;
 use super::start::{Launch, RunningVm, record};
 use crate::machine::Machine;
 use crate::machine::console::Sinks;
-use crate::machine::plan::{Firmware, Network, SnapshotConfig};
-use crate::protocol::CloneIdentity;
-use crate::session::{Session, random};
+use crate::machine::plan::{Firmware, Network};
+use crate::session::random;
 use crate::template::TemplateError;
-use crate::template::lookup::mark_unusable;
 use crate::template::restore::{Template, resume, start_restored};
 
 impl Launch<'_> {
@@ -36,8 +34,10 @@ impl Launch<'_> {
         let sets_identity = agent.hostname.is_some() || agent.new_machine_id;
         if self.spec.purpose == Purpose::Console && sets_identity {
             return Err(Failure::with_hint(
-                error.context("--hostname and --new-machine-id want a machine that is restored"),
-                "-- CMD or --tty, with which a machine that boots is told them too",
+                error.context(
+                    "--hostname and --new-machine-id need a machine restored from a template",
+                ),
+                "add -- CMD or --tty: a machine that boots gets them, too",
             ));
         }
         tracing::warn!("{error:#}; the machine is booted");
@@ -64,30 +64,23 @@ impl Launch<'_> {
         let cloning = async {
             let (mut machine, to_guest) =
                 start_clone(&mut self.vm, &template, sinks, self.facts).await?;
-            let session = join(&mut machine, identity, self.facts).await?;
+            let session = resume(&mut machine, &self.facts.phases).await?;
+            if let Some(identity) = identity {
+                session.identify(identity).await?;
+            }
             if self.vm.plan.reboot && forbid_reset {
                 machine.forbid_reset().await?;
             }
             self.facts.phases.mark("ready");
             Ok((machine, session, to_guest))
         };
-        match self
-            .supervisor
-            .guard(cloning)
-            .await
-            .map_err(Failure::from)?
-        {
-            Ok((machine, session, to_guest)) => Ok(RunningVm {
-                machine,
-                session,
-                to_guest: Some(to_guest),
-                template: Some(template),
-            }),
-            Err(error) => {
-                mark_unusable(&slot, template, &error);
-                Err(NotRestored::Template(error))
-            }
-        }
+        let cloned = self.supervisor.guard(cloning).await;
+        let cloned = cloned.map_err(Failure::from)?;
+        let ((machine, session, to_guest), template) = slot.settle(template, cloned)?;
+        Ok(RunningVm {
+            to_guest: Some(to_guest),
+            ..RunningVm::new(machine, session, Some(template))
+        })
     }
 }
 
@@ -103,14 +96,9 @@ async fn start_clone(
     facts.layers = LayerFacts::of(vm.drives.chains());
     let (to_guest, input) = mpsc::channel(64);
     let resources = vm.resources(channels, sinks, input);
-    let saving = |memory, mapping| SnapshotConfig {
-        memory,
-        mapping,
-        placeholder_disks: 0,
-        generation_id: true,
-    };
-    let (plan, phases) = (vm.plan.clone(), &facts.phases);
-    let mut machine = start_restored(plan, saving, template, &vm.drives, resources, phases).await?;
+    let (mut plan, phases) = (vm.plan.clone(), &facts.phases);
+    plan.snapshot = Some(template.snapshot_config(0, true));
+    let mut machine = start_restored(plan, template, &vm.drives, resources, phases).await?;
     if record(&mut machine, facts).await? != vm.plan.accelerator.may_be_kvm() {
         return Err(TemplateError::Accelerator);
     }
@@ -118,7 +106,6 @@ async fn start_clone(
     Ok((machine, to_guest))
 }
 
-/// Puts new overlays over the template's.
 fn put_over(vm: &mut PreparedVm, template: &Template) -> Result<(), TemplateError> {
     let vars = match &mut vm.plan.firmware {
         Firmware::Uefi { vars, .. } => Some(vars),
@@ -129,16 +116,4 @@ fn put_over(vm: &mut PreparedVm, template: &Template) -> Result<(), TemplateErro
         (disk.overlay, disk.layers) = (overlay, layers);
     }
     Ok(())
-}
-
-async fn join(
-    machine: &mut Machine,
-    identity: Option<CloneIdentity>,
-    facts: &Facts,
-) -> Result<Session, TemplateError> {
-    let session = resume(machine, &facts.phases).await?;
-    if let Some(identity) = identity {
-        session.identify(identity).await?;
-    }
-    Ok(session)
 }

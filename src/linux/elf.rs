@@ -6,17 +6,13 @@ use super::bytes::Fields;
 pub const MACHINE_LENGTH: usize = 20;
 /// The size of a 64-bit file's header, which [`Header::of`] needs.
 pub const HEADER_LENGTH: usize = 64;
-/// The size of a 64-bit program header.
 const PROGRAM_HEADER: usize = 56;
 
-/// A segment that is mapped.
 pub const PT_LOAD: u32 = 1;
 /// A segment that names the program's interpreter: the program is linked dynamically.
 pub const PT_INTERP: u32 = 3;
-/// A segment of notes.
 pub const PT_NOTE: u32 = 4;
 
-/// What a program runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
     /// 64-bit (EI_CLASS).
@@ -65,12 +61,9 @@ impl Header {
     }
 }
 
-/// A program header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Its type, such as [`PT_LOAD`].
     pub kind: u32,
-    /// Where it is in the file.
     pub offset: u64,
     /// How many bytes it is in the file.
     pub size: u64,

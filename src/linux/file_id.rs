@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 /// A file and the state of its content: equal twice if nobody wrote to it between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileId {
-    /// Device that the file is on.
     pub dev: u64,
-    /// Inode number.
     pub ino: u64,
     /// The device that a block device's node stands for; 0 for a regular file.
     pub rdev: u64,
@@ -19,7 +17,6 @@ pub struct FileId {
     pub size: u64,
     /// Time of the last change of the content: seconds since 1970.
     pub mtime: i64,
-    /// The nanoseconds of that time.
     pub mtime_nsec: i64,
 }
 
@@ -57,7 +54,6 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
-    /// Of an open file, as it is now.
     pub fn of(file: &File) -> io::Result<Self> {
         Ok(Self::from(&file.metadata()?))
     }

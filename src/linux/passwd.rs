@@ -4,12 +4,10 @@
 //! modules for that, those of the target's root among them. Malformed lines are skipped, and so
 //! are the `+` and `-` lines of NIS.
 
-/// A user: a line of passwd(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User<'a> {
     /// The login name, not empty.
     pub name: &'a [u8],
-    /// The user's number.
     pub uid: u32,
     /// The number of the primary group.
     pub gid: u32,
@@ -19,12 +17,9 @@ pub struct User<'a> {
     pub shell: &'a [u8],
 }
 
-/// A group: a line of group(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group<'a> {
-    /// The name, not empty.
     pub name: &'a [u8],
-    /// The group's number.
     pub gid: u32,
     members: &'a [u8],
 }
@@ -38,7 +33,6 @@ impl Group<'_> {
     }
 }
 
-/// The users of a passwd file, in its order.
 pub fn users(passwd: &[u8]) -> impl Iterator<Item = User<'_>> {
     lines(passwd).filter_map(|mut fields| {
         let mut next = || fields.next().unwrap_or_default();
@@ -54,7 +48,6 @@ pub fn users(passwd: &[u8]) -> impl Iterator<Item = User<'_>> {
     })
 }
 
-/// The groups of a group file, in its order.
 pub fn groups(group: &[u8]) -> impl Iterator<Item = Group<'_>> {
     lines(group).filter_map(|mut fields| {
         let mut next = || fields.next().unwrap_or_default();

@@ -23,7 +23,6 @@ pub fn c_path(file: impl AsFd) -> CString {
     CString::new(of_number(file.as_fd().as_raw_fd())).unwrap_or_default()
 }
 
-/// The path of `name` in an open directory.
 pub fn c_path_in(directory: impl AsFd, name: &CStr) -> Result<CString, Errno> {
     let mut path = of_number(directory.as_fd().as_raw_fd()).into_bytes();
     path.push(b'/');

@@ -200,13 +200,10 @@ fn kernel_args(args: &mut Args, plan: &Plan) {
 
 fn controller_args(args: &mut Args, plan: &Plan) {
     match plan.bus {
+        Bus::Ide => {}
+        Bus::Virtio | Bus::Nvme if plan.cdroms.is_empty() => {}
         Bus::Scsi => args.pci_device("scsi", "virtio-scsi-pci,id=scsi".to_owned()),
-        Bus::Sata => args.pci_device("sata", "ahci,id=sata".to_owned()),
-        Bus::Virtio | Bus::Ide | Bus::Nvme => {}
-    }
-    let cdrom_needs_ahci = !plan.cdroms.is_empty() && matches!(plan.bus, Bus::Virtio | Bus::Nvme);
-    if cdrom_needs_ahci {
-        args.pci_device("sata", "ahci,id=sata".to_owned());
+        Bus::Sata | Bus::Virtio | Bus::Nvme => args.pci_device("sata", "ahci,id=sata".to_owned()),
     }
 }
 

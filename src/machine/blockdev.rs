@@ -1,7 +1,7 @@
 //! Block nodes as JSON. Every node names its driver, every backing is explicit, and every file is a
 //! descriptor set. Pure functions.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::plan::{ChildFd, Disk, Layer};
 use crate::image::Format;
@@ -33,34 +33,28 @@ pub fn layer_node(name: &str, layer: &Layer, backing: Value) -> Value {
     } else {
         "file"
     };
-    let mut node = Map::new();
-    node.insert("driver".into(), json!(layer.format.as_str()));
-    node.insert("node-name".into(), json!(name));
-    node.insert("read-only".into(), json!(true));
-    node.insert(
-        "file".into(),
-        json!({
+    let mut node = json!({
+        "driver": layer.format.as_str(),
+        "node-name": name,
+        "read-only": true,
+        "file": {
             "driver": driver,
             "filename": fd_set(layer.fd),
             "read-only": true,
             "locking": "off",
-        }),
-    );
+        },
+    });
     // Formats without backing files do not have the key. For the others it is always written, null
     // at the base; otherwise QEMU would follow the header.
-    if has_backing(layer.format) {
-        node.insert("backing".into(), backing);
+    if matches!(layer.format, Format::Qcow2 | Format::Qed | Format::Vmdk) {
+        node["backing"] = backing;
     }
-    Value::Object(node)
+    node
 }
 
 /// A disk of size 0, which a restored machine may replace by a real one.
 pub fn placeholder_node(name: &str) -> Value {
     json!({ "driver": "null-co", "node-name": name, "size": 0, "read-zeroes": true })
-}
-
-fn has_backing(format: Format) -> bool {
-    matches!(format, Format::Qcow2 | Format::Qed | Format::Vmdk)
 }
 
 /// The overlay that takes all writes. Flushes are ignored on purpose: it is lost with the machine, so

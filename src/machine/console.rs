@@ -15,7 +15,6 @@ const TAIL_LINES: usize = 25;
 /// Longer lines are cut, in bytes: a guest may never end one.
 const LINE_MAX: usize = 512;
 
-/// Something detected in the guest's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConsoleEvent {
     FirstByte,
@@ -33,7 +32,6 @@ pub enum ConsoleEvent {
 pub struct Sinks {
     /// Chunks for standard output. The channel is bounded: a slow reader slows the guest down.
     pub output: Option<mpsc::Sender<Vec<u8>>>,
-    /// A file that gets every byte.
     pub log: Option<File>,
 }
 
@@ -87,7 +85,6 @@ pub async fn feed(mut port: OwnedWriteHalf, mut input: mpsc::Receiver<Vec<u8>>) 
     port.forget();
 }
 
-/// The last lines of the guest's output.
 #[derive(Debug, Default)]
 pub struct Tail {
     lines: VecDeque<Vec<u8>>,

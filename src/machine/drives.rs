@@ -11,17 +11,14 @@ use crate::image::ChainError;
 use crate::image::chain::Chain;
 use crate::image::file_kind::FileKind;
 
-/// Why a drive cannot be opened or used.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
-    /// The overlay could not be made.
     #[error("making an overlay in {}", place.display())]
     Overlay {
         place: PathBuf,
         #[source]
         source: io::Error,
     },
-    /// A saved overlay cannot be used as a layer.
     #[error(transparent)]
     Layer(#[from] Box<ChainError>),
     #[error("{}: its header was changed while QEMU opened it", path.display())]
@@ -35,7 +32,6 @@ pub enum DriveError {
 }
 
 impl DriveError {
-    /// The suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::HeaderChanged { .. } => {
@@ -46,7 +42,6 @@ impl DriveError {
     }
 }
 
-/// The drives of one machine.
 #[derive(Debug)]
 pub struct Drives {
     pub place: Place,
@@ -75,17 +70,14 @@ impl Drives {
         chain: Chain,
         serial: Option<String>,
     ) -> Result<Disk, DriveError> {
-        let (overlay, size) = (
-            new_overlay(name, &self.place, &chain)?,
-            chain.virtual_size(),
-        );
+        let overlay = new_overlay(name, &self.place, &chain)?;
         let disk = Disk {
             overlay: overlay.fd(),
             layers: layers(&chain),
             serial,
         };
         self.overlays.push(overlay);
-        self.sizes.push(size);
+        self.sizes.push(chain.virtual_size());
         self.of_disks.push(self.chains.len());
         self.chains.push(chain);
         Ok(disk)
@@ -131,7 +123,6 @@ impl Drives {
         &self.sizes
     }
 
-    /// The descriptors that QEMU inherits.
     pub fn files(&self) -> Vec<BorrowedFd<'_>> {
         let layers = self
             .chains
@@ -148,22 +139,18 @@ impl Drives {
     pub fn check_headers(&self) -> Result<(), DriveError> {
         for layer in self.chains.iter().flat_map(Chain::layers) {
             let path = || layer.path().to_owned();
-            match layer.header_is_unchanged() {
-                Ok(true) => {}
-                Ok(false) => return Err(DriveError::HeaderChanged { path: path() }),
-                Err(source) => {
-                    return Err(DriveError::Header {
-                        path: path(),
-                        source,
-                    });
-                }
+            let header = |source| DriveError::Header {
+                path: path(),
+                source,
+            };
+            if !layer.header_is_unchanged().map_err(header)? {
+                return Err(DriveError::HeaderChanged { path: path() });
             }
         }
         Ok(())
     }
 }
 
-/// An overlay over all of `chain`.
 fn new_overlay(name: &str, place: &Place, chain: &Chain) -> Result<Overlay, DriveError> {
     let (top, size) = (chain.top(), chain.virtual_size());
     let made = Overlay::create(name, place, size, top.path(), top.format());

@@ -11,43 +11,27 @@ use crate::exit::Status;
 /// How the guest ended, as seen before QEMU exited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuestExit {
-    /// SHUTDOWN, guest-shutdown.
-    PoweredOff,
-    /// SHUTDOWN, guest-reset: a reboot, or a triple fault.
-    Reset,
-    /// GUEST_PANICKED, or the kernel's message on the console.
-    Panicked,
-    /// SHUTDOWN, host-ui: the user closed the machine's window.
-    WindowClosed,
+    Known(End),
     /// SHUTDOWN, host-signal and the like: another process ended QEMU. Bivouac never does so.
     Ended,
-    /// BLOCK_IO_ERROR on a write; the guest is stopped.
-    WriteFailed {
-        node: String,
-        /// ENOSPC, according to QEMU.
-        no_space: bool,
-        /// strerror's text.
-        reason: String,
-    },
     /// The QMP connection was lost or malformed.
     QmpLost(String),
 }
 
-/// How a machine ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     PoweredOff,
-    /// The guest requested a reset, which was not allowed.
+    /// The guest requested a reset, which was not allowed: a reboot, or a triple fault.
     Reset,
+    /// GUEST_PANICKED, or the kernel's message on the console.
     Panicked,
     /// Ctrl-A X, or the window was closed.
     UserQuit,
     /// The boot stopped in a maintenance shell.
     BootFailed {
-        /// Where it stopped.
         how: &'static str,
     },
-    /// A write to an overlay failed on the host.
+    /// A write to an overlay failed on the host (BLOCK_IO_ERROR).
     WriteFailed {
         node: String,
         /// ENOSPC, according to QEMU.
@@ -56,13 +40,10 @@ pub enum End {
         reason: String,
     },
     QemuDied {
-        /// Its signal or status.
         how: String,
-        /// Its last output.
         output: String,
     },
     TimedOut {
-        /// The option that set the time limit.
         option: &'static str,
         length: std::time::Duration,
     },
@@ -71,7 +52,6 @@ pub enum End {
 }
 
 impl End {
-    /// The exit status of a run that ended so.
     pub fn status(&self) -> Status {
         match self {
             Self::PoweredOff | Self::UserQuit => Status::Success,
@@ -83,7 +63,6 @@ impl End {
         }
     }
 
-    /// The word for the JSON report.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::PoweredOff => "powered-off",
@@ -101,58 +80,41 @@ impl End {
 
 /// How the guest ended, if `event` says so.
 pub fn of_event(event: &Event) -> Option<GuestExit> {
-    Some(match event {
+    Some(GuestExit::Known(match event {
         Event::SHUTDOWN { data, .. } => match data.reason {
-            ShutdownCause::guest_shutdown => GuestExit::PoweredOff,
-            ShutdownCause::guest_reset => GuestExit::Reset,
-            ShutdownCause::guest_panic => GuestExit::Panicked,
-            ShutdownCause::host_ui => GuestExit::WindowClosed,
-            _ => GuestExit::Ended,
+            ShutdownCause::guest_shutdown => End::PoweredOff,
+            ShutdownCause::guest_reset => End::Reset,
+            ShutdownCause::guest_panic => End::Panicked,
+            ShutdownCause::host_ui => End::UserQuit,
+            _ => return Some(GuestExit::Ended),
         },
-        Event::GUEST_PANICKED { .. } => GuestExit::Panicked,
+        Event::GUEST_PANICKED { .. } => End::Panicked,
         Event::BLOCK_IO_ERROR { data, .. }
             if matches!(data.action, qapi::qmp::BlockErrorAction::stop) =>
         {
-            GuestExit::WriteFailed {
-                // `device` is empty for a node made by -blockdev.
-                node: data
-                    .node_name
-                    .clone()
-                    .unwrap_or_else(|| data.device.clone()),
+            // `device` is empty for a node made by -blockdev.
+            let node = data.node_name.as_ref().unwrap_or(&data.device);
+            End::WriteFailed {
+                node: node.clone(),
                 no_space: data.nospace.unwrap_or(false),
                 reason: data.reason.clone(),
             }
         }
         _ => return None,
-    })
+    }))
 }
 
 /// The end of a machine whose QEMU exited with `status` after `seen`.
 pub fn end_of(status: ExitStatus, seen: Option<GuestExit>, output: String) -> End {
-    match seen {
-        Some(GuestExit::PoweredOff) => End::PoweredOff,
-        Some(GuestExit::Reset) => End::Reset,
-        Some(GuestExit::Panicked) => End::Panicked,
-        Some(GuestExit::WriteFailed {
-            node,
-            no_space,
-            reason,
-        }) => End::WriteFailed {
-            node,
-            no_space,
-            reason,
-        },
-        Some(GuestExit::QmpLost(why)) => End::QemuDied { how: why, output },
-        Some(GuestExit::WindowClosed) => End::UserQuit,
-        Some(GuestExit::Ended) if status.success() => End::QemuDied {
-            how: "ended by a signal from another process".into(),
-            output,
-        },
-        Some(GuestExit::Ended) | None => End::QemuDied {
-            how: describe(status),
-            output,
-        },
-    }
+    let how = match seen {
+        Some(GuestExit::Known(end)) => return end,
+        Some(GuestExit::QmpLost(why)) => why,
+        Some(GuestExit::Ended) if status.success() => {
+            "ended by a signal from another process".into()
+        }
+        Some(GuestExit::Ended) | None => describe(status),
+    };
+    End::QemuDied { how, output }
 }
 
 /// `killed by SIGSEGV`, `exit status 1`.
@@ -178,21 +140,17 @@ mod tests {
     #[test]
     fn the_verdict_is_success_only_where_the_guest_powered_off_or_the_user_left() {
         let end = |status, seen| end_of(status, seen, String::new()).status().code();
-        assert_eq!(end(exited(0), Some(GuestExit::PoweredOff)), 0);
-        assert_eq!(end(exited(0), Some(GuestExit::WindowClosed)), 0);
+        let known = |end| Some(GuestExit::Known(end));
+        assert_eq!(end(exited(0), known(End::PoweredOff)), 0);
+        assert_eq!(end(exited(0), known(End::UserQuit)), 0);
         assert_eq!(end(exited(0), Some(GuestExit::Ended)), 123);
         assert_eq!(end(exited(0), None), 123);
-        assert_eq!(end(exited(0), Some(GuestExit::Reset)), 122);
-        assert_eq!(end(ExitStatus::from_raw(9), Some(GuestExit::Panicked)), 122);
+        assert_eq!(end(exited(0), known(End::Reset)), 122);
+        assert_eq!(end(ExitStatus::from_raw(9), known(End::Panicked)), 122);
         assert_eq!(end(ExitStatus::from_raw(9), None), 123);
         assert_eq!(end(exited(1), None), 123);
-        assert_eq!(
-            end(
-                ExitStatus::from_raw(11),
-                Some(GuestExit::QmpLost("x".into()))
-            ),
-            123
-        );
+        let lost = Some(GuestExit::QmpLost("x".into()));
+        assert_eq!(end(ExitStatus::from_raw(11), lost), 123);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One QEMU process and everything that it uses, from its plan to its end.
 //!
 //! [`plan`] is data. [`args`] and [`blockdev`] turn it into QEMU's arguments, [`drives`] and [`overlay`]
-//! hold its images and the unlinked files that take all writes, [`process`] starts and reaps QEMU,
+//! hold its images and the unnamed files that take all writes, [`process`] starts and reaps QEMU,
 //! [`start`] opens the QMP session, [`console`] reads the guest's serial port, [`snapshot`] saves and
 //! restores a machine, [`end`] says how it ended, [`phases`] measures. [`terminal`] and [`stdio`] are
 //! the user's end. [`Machine`] joins them.
@@ -41,7 +41,7 @@ use crate::qmp::codec::{QmpError, Version};
 pub(crate) use channels::Channels;
 use console::{ConsoleEvent, Sinks, Tail};
 use end::{End, GuestExit, end_of};
-use process::{Inherited, Process};
+use process::Process;
 pub(crate) use start::StartError;
 use start::{exited_early, handshake};
 
@@ -63,9 +63,7 @@ pub struct HeldResources<'a> {
     pub files: Vec<BorrowedFd<'a>>,
     /// QEMU's RLIMIT_FSIZE, in bytes.
     pub max_file_size: Option<u64>,
-    /// Where the guest's output goes.
     pub sinks: Sinks,
-    /// Input for the guest's serial port.
     pub input: mpsc::Receiver<Vec<u8>>,
 }
 
@@ -105,19 +103,20 @@ impl Machine {
         holdings: HeldResources<'_>,
     ) -> Result<Self, StartError> {
         let Channels {
-            parent_ends,
-            child_ends,
+            qmp,
+            console,
+            agent,
         } = holdings.channels;
-        let inherited = Inherited {
-            fds: child_ends.into_fds(),
-            max_file_size: holdings.max_file_size,
-        };
-        let mut process = Process::spawn(&program, args, &holdings.files, inherited)
+        let (agent, agent_fd) = agent.map(|agent| (agent.ours, agent.theirs)).unzip();
+        let mut given = vec![qmp.theirs, console.theirs];
+        given.extend(agent_fd);
+        let (files, limit) = (&holdings.files, holdings.max_file_size);
+        let mut process = Process::spawn(&program, args, files, given, limit)
             .map_err(|source| StartError::Spawn { program, source })?;
         let spawned = std::time::Instant::now();
         tracing::debug!("QEMU has process id {:?}", process.id());
 
-        let (read, write) = UnixStream::from_std(parent_ends.console)?.into_split();
+        let (read, write) = UnixStream::from_std(console.ours)?.into_split();
         let (console_events_tx, console_events) = mpsc::unbounded_channel();
         let tail = Rc::new(RefCell::new(Tail::default()));
         let console = tokio::task::spawn_local(console::pump(
@@ -128,9 +127,9 @@ impl Machine {
         ));
         tokio::task::spawn_local(console::feed(write, holdings.input));
 
-        let (qmp, events) = handshake(&mut process, UnixStream::from_std(parent_ends.qmp)?).await?;
+        let (qmp, events) = handshake(&mut process, UnixStream::from_std(qmp.ours)?).await?;
         Ok(Self {
-            agent: parent_ends.agent.map(UnixStream::from_std).transpose()?,
+            agent: agent.map(UnixStream::from_std).transpose()?,
             process,
             qmp,
             events,
@@ -143,7 +142,6 @@ impl Machine {
         })
     }
 
-    /// QEMU's version.
     pub fn version(&self) -> &Version {
         &self.qmp.version
     }
@@ -153,7 +151,6 @@ impl Machine {
         self.spawned
     }
 
-    /// QEMU's process id, until it is reaped.
     pub fn id(&self) -> Option<u32> {
         self.process.id()
     }
@@ -168,19 +165,16 @@ impl Machine {
         self.agent.take()
     }
 
-    /// Whether QEMU uses KVM (`query-kvm`).
     pub async fn uses_kvm(&mut self) -> Result<bool, StartError> {
         self.execute(qapi::qmp::query_kvm {})
             .await
             .map(|kvm| kvm.enabled)
     }
 
-    /// Lets the CPUs run.
     pub async fn cont(&mut self) -> Result<(), StartError> {
         self.execute(qapi::qmp::cont {}).await.map(drop)
     }
 
-    /// Stops the CPUs.
     pub async fn pause(&mut self) -> Result<(), StartError> {
         self.execute(qapi::qmp::stop {}).await.map(drop)
     }
@@ -201,7 +195,6 @@ impl Machine {
         self.execute_with(command, None).await
     }
 
-    /// [`Machine::execute`] for a command that takes a descriptor.
     async fn execute_with<C: qapi::Command>(
         &mut self,
         command: C,
@@ -228,7 +221,7 @@ impl Machine {
                 biased;
                 Some(event) = self.events.recv() => self.handle_event(event),
                 event = self.console_events.recv(), if self.console.is_some() => match event {
-                    Some(ConsoleEvent::Panic) => self.record(GuestExit::Panicked),
+                    Some(ConsoleEvent::Panic) => self.record(GuestExit::Known(End::Panicked)),
                     Some(other) => return Ok(MachineEvent::Console(other)),
                     None => self.console_ended().await?,
                 },
@@ -236,8 +229,10 @@ impl Machine {
             }
         }
         let patience = match &self.guest_end {
-            Some(GuestExit::Panicked) => PANIC_DRAIN,
-            Some(GuestExit::WriteFailed { .. } | GuestExit::QmpLost(_)) => Duration::ZERO,
+            Some(GuestExit::Known(End::Panicked)) => PANIC_DRAIN,
+            Some(GuestExit::Known(End::WriteFailed { .. }) | GuestExit::QmpLost(_)) => {
+                Duration::ZERO
+            }
             _ => EXIT_TIMEOUT,
         };
         // Kept over calls, so that dropping this future does not extend it.
@@ -295,7 +290,7 @@ impl Machine {
     /// explains a lost connection.
     fn record(&mut self, end: GuestExit) {
         match (&self.guest_end, &end) {
-            (None | Some(GuestExit::QmpLost(_)), _) | (_, GuestExit::Panicked) => {
+            (None | Some(GuestExit::QmpLost(_)), _) | (_, GuestExit::Known(End::Panicked)) => {
                 self.guest_end = Some(end);
             }
             _ => {}
@@ -315,7 +310,7 @@ impl Machine {
         }
         while let Ok(event) = self.console_events.try_recv() {
             if event == ConsoleEvent::Panic {
-                self.record(GuestExit::Panicked);
+                self.record(GuestExit::Known(End::Panicked));
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The unlinked file that takes all writes of the guest. It is created here, before QEMU runs and
-//! without a helper process; closing it frees its space.
+//! An overlay: the unnamed file, on disk or in memory, that takes all writes to one disk. It is created
+//! here, before QEMU runs and without a helper process; closing it frees its space.
 
 use std::fs::File;
 use std::io;
@@ -14,7 +14,6 @@ use crate::image::Format;
 use crate::image::qcow2::{EmptyOverlay, Geometry};
 use crate::linux::memfd;
 
-/// Where overlays are kept.
 #[derive(Debug)]
 pub enum Place {
     Directory(Scratch),
@@ -45,7 +44,6 @@ const GEOMETRY: Geometry = Geometry {
     extended_l2: true,
 };
 
-/// An overlay over one image.
 #[derive(Debug)]
 pub struct Overlay {
     name: String,
@@ -79,12 +77,10 @@ impl Overlay {
         })
     }
 
-    /// The name of its block node.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The descriptor number that QEMU inherits.
     pub fn fd(&self) -> ChildFd {
         ChildFd(self.file.as_raw_fd())
     }

@@ -32,7 +32,6 @@ impl Phases {
         Self::since(self.started)
     }
 
-    /// `phase` ends now.
     pub fn mark(&self, phase: &'static str) {
         self.mark_at(phase, Instant::now());
     }
@@ -46,7 +45,6 @@ impl Phases {
         marks.push((phase, elapsed));
     }
 
-    /// [`Phases::mark`], unless `phase` has been marked.
     pub fn mark_first(&self, phase: &'static str) {
         let known = (self.marks.borrow().iter()).any(|(marked, _)| *marked == phase);
         if !known {

@@ -1,8 +1,6 @@
 //! A machine as plain data, which `args` turns into QEMU's command line. Nothing here touches the host:
 //! descriptors are the numbers that QEMU will inherit.
 
-#![allow(missing_docs)]
-
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -13,22 +11,16 @@ use crate::image::Format;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChildFd(pub i32);
 
-/// The name of the agent's port in the guest.
 pub const AGENT_PORT: &str = "org.bivouac.agent.0";
 
-/// A virtio-serial port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentPort {
-    /// A connected socket.
     pub fd: ChildFd,
-    /// The port's name in the guest.
     pub name: &'static str,
 }
 
-/// One virtual machine.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// QEMU's program.
     pub qemu: PathBuf,
     /// Machine type, such as `q35` or `pc`.
     pub machine: String,
@@ -37,7 +29,6 @@ pub struct Plan {
     pub cpu: String,
     /// Number of virtual CPUs, 1 or more.
     pub cpus: u32,
-    /// Guest memory in MiB.
     pub memory_mib: u64,
     pub firmware: Firmware,
     pub bus: Bus,
@@ -45,21 +36,16 @@ pub struct Plan {
     pub disks: Vec<Disk>,
     /// CD-ROMs, read-only, after the disks in boot order.
     pub cdroms: Vec<Layer>,
-    /// A kernel that QEMU loads itself.
     pub kernel: Option<DirectKernel>,
     pub network: Network,
     pub display: Display,
     /// Whether a reset by the guest reboots it instead of ending the machine.
     pub reboot: bool,
-    /// A connected socket for QMP.
     pub qmp: ChildFd,
-    /// A connected socket for the serial port.
     pub console: ChildFd,
-    /// A virtio-serial port for an agent in the guest.
     pub agent: Option<AgentPort>,
     /// Set for a machine that is saved, or restored from a snapshot.
     pub snapshot: Option<SnapshotConfig>,
-    /// The user's own QEMU arguments, which come last.
     pub extra: Vec<OsString>,
 }
 
@@ -114,7 +100,6 @@ pub struct SnapshotConfig {
     pub generation_id: bool,
 }
 
-/// How a machine's memory is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryMapping {
     /// The machine is saved: it writes to the file.
@@ -141,19 +126,15 @@ impl MemoryMapping {
 pub enum Accelerator {
     /// KVM, else TCG.
     KvmThenTcg,
-    /// KVM or nothing.
     Kvm,
-    /// Emulation.
     Tcg,
 }
 
 impl Accelerator {
-    /// Whether QEMU may use KVM.
     pub fn may_be_kvm(self) -> bool {
         self != Self::Tcg
     }
 
-    /// The value of `-machine accel=`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::KvmThenTcg => "kvm:tcg",
@@ -163,14 +144,11 @@ impl Accelerator {
     }
 }
 
-/// The machine's firmware.
 #[derive(Clone, Debug)]
 pub enum Firmware {
     /// QEMU's own default, SeaBIOS.
     Bios,
-    /// An image for `-bios`.
     File(PathBuf),
-    /// UEFI in two flash chips.
     Uefi {
         /// Read-only.
         code: Layer,
@@ -201,11 +179,9 @@ pub struct Disk {
     pub overlay: ChildFd,
     /// Top first; never empty.
     pub layers: Vec<Layer>,
-    /// The serial number that the guest sees.
     pub serial: Option<String>,
 }
 
-/// One read-only layer.
 #[derive(Clone, Debug)]
 pub struct Layer {
     /// Opened O_RDONLY.
@@ -218,47 +194,33 @@ pub struct Layer {
     pub label: String,
 }
 
-/// A kernel that QEMU loads without a boot loader.
 #[derive(Clone, Debug)]
 pub struct DirectKernel {
-    /// `-kernel`.
     pub kernel: PathBuf,
-    /// `-initrd`.
     pub initrd: Option<PathBuf>,
     /// `-append`, complete.
     pub command_line: String,
 }
 
-/// The guest's network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Network {
-    /// No network device.
     None,
-    /// QEMU's user-mode network.
-    User {
-        /// Forwarded ports.
-        publish: Vec<Publish>,
-    },
+    User { publish: Vec<Publish> },
 }
 
-/// A TCP port of the host that is forwarded to the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
     /// Address of the host. QEMU 7.2 and 10.0 do not forward IPv6 (net/slirp.c, slirp_hostfwd:
     /// inet_aton).
     pub address: Ipv4Addr,
-    /// Port of the host.
     pub host: u16,
-    /// Port of the guest.
     pub guest: u16,
 }
 
-/// Where the guest's screen is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Display {
     /// Not at all; firmware and boot loader use the serial port.
     None,
-    /// A window.
     Gtk,
     /// A VNC server at this address, in QEMU's syntax.
     Vnc(String),

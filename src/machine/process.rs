@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
@@ -29,27 +29,19 @@ pub struct Process {
     tail: VecDeque<u8>,
 }
 
-/// What QEMU inherits.
-#[derive(Debug)]
-pub struct Inherited {
-    /// Descriptors, under the numbers that they have in this process.
-    pub fds: Vec<OwnedFd>,
-    /// RLIMIT_FSIZE, in bytes.
-    pub max_file_size: Option<u64>,
-}
-
 impl Process {
     /// Starts `program`. Must be called from the main thread: the kernel kills QEMU when the
     /// thread that started it ends.
     ///
-    /// `borrowed` are descriptors that QEMU inherits and the caller keeps; those of
-    /// `inherited` are closed here, so that QEMU holds their only copy and its end is seen
-    /// as end-of-file.
+    /// QEMU inherits the descriptors under the numbers that they have in this process. The caller
+    /// keeps those in `borrowed`; those in `given` are closed here, so that QEMU holds their only
+    /// copy and its end is seen as end-of-file. `max_file_size` is its RLIMIT_FSIZE, in bytes.
     pub fn spawn(
         program: &Path,
         args: &[OsString],
-        borrowed: &[std::os::fd::BorrowedFd<'_>],
-        inherited: Inherited,
+        borrowed: &[BorrowedFd<'_>],
+        given: Vec<OwnedFd>,
+        max_file_size: Option<u64>,
     ) -> io::Result<Self> {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         let mut command = Command::new(program);
@@ -60,9 +52,9 @@ impl Process {
             .stdout(write.try_clone()?)
             .stderr(write)
             .kill_on_drop(true);
-        let mut fds: Vec<_> = inherited.fds.iter().map(AsFd::as_fd).collect();
+        let mut fds: Vec<_> = given.iter().map(AsFd::as_fd).collect();
         fds.extend_from_slice(borrowed);
-        ChildSetup::new(&fds, inherited.max_file_size).apply(command.as_std_mut());
+        ChildSetup::new(&fds, max_file_size).apply(command.as_std_mut());
         let child = command.spawn()?;
         let output = pipe::Receiver::from_owned_fd(read)?;
         Ok(Self {
@@ -72,7 +64,6 @@ impl Process {
         })
     }
 
-    /// QEMU's process id, until it is reaped.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
@@ -115,7 +106,6 @@ impl Process {
         self.wait().await
     }
 
-    /// The last lines that QEMU printed.
     pub fn tail(&self) -> String {
         let bytes: Vec<u8> = self.tail.iter().copied().collect();
         String::from_utf8_lossy(&bytes).trim().to_owned()

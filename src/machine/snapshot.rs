@@ -25,24 +25,18 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// The largest state accepted, in bytes.
 const STATE_MAX: u64 = 256 << 20;
 
-/// Why a machine was not saved or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// QEMU refused, or has exited.
     #[error(transparent)]
     Qemu(#[from] StartError),
     #[error("QEMU could not {what} the machine: {why}")]
     Failed {
-        /// `save` or `restore`.
         what: &'static str,
         /// QEMU's error, or the migration's status.
         why: String,
     },
     #[error("QEMU did not {what} the machine within {} s", DEADLINE.as_secs())]
-    Silent {
-        /// `save` or `restore`.
-        what: &'static str,
-    },
+    Silent { what: &'static str },
     #[error("transferring the machine's state")]
     Channel(#[from] io::Error),
 }
@@ -57,7 +51,6 @@ impl qapi::Command for QueryMachines {
     type Ok = Vec<MachineType>;
 }
 
-/// The fields of a machine type that are used.
 #[derive(Debug, Deserialize)]
 struct MachineType {
     name: String,
@@ -178,7 +171,6 @@ impl Machine {
         Ok(UnixStream::from_std(ours)?)
     }
 
-    /// Excludes the memory from the state.
     async fn without_memory(&mut self) -> Result<(), StartError> {
         self.execute(qapi::qmp::migrate_set_capabilities {
             capabilities: vec![MigrationCapabilityStatus {

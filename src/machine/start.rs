@@ -18,7 +18,6 @@ use crate::qmp::codec::QmpError;
 /// it from a network filesystem.
 const GREETING_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Why a machine did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("starting {}", program.display())]

@@ -25,7 +25,6 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Whether standard input and output are both a terminal.
     pub fn is_there() -> bool {
         io::stdin().is_terminal() && io::stdout().is_terminal()
     }
@@ -34,10 +33,7 @@ impl Terminal {
     /// nothing yet. Forks the guard, so call it before any thread is started.
     pub fn open() -> io::Result<Option<Self>> {
         let stdin = io::stdin();
-        if !Self::is_there() {
-            return Ok(None);
-        }
-        if !in_foreground(stdin.as_fd()) {
+        if !Self::is_there() || !in_foreground(stdin.as_fd()) {
             return Ok(None);
         }
         let original = termios::tcgetattr(&stdin)?;
@@ -64,13 +60,12 @@ impl Terminal {
     /// Restores the settings if they were changed. Returns whether the terminal takes output: on one
     /// that is stopped, or whose connection hangs, a write would block.
     pub fn restore(&mut self) -> bool {
-        if self.is_raw {
-            // Fails if the terminal has gone.
-            let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &self.original);
-            self.is_raw = false;
-            return reset(io::stdout().as_fd());
+        if !std::mem::take(&mut self.is_raw) {
+            return true;
         }
-        true
+        // Fails if the terminal has gone.
+        let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &self.original);
+        reset(io::stdout().as_fd())
     }
 }
 
@@ -134,20 +129,15 @@ fn watch_over(mut watch: &io::PipeReader, tty: &OwnedFd, original: &Termios, raw
     let _ = nix::unistd::setsid();
     let mut word = [0];
     let told = matches!(watch.read(&mut word), Ok(1));
-    if told {
-        return;
-    }
     // Only if the settings are still ours: a shell may have changed them meanwhile.
-    if termios::tcgetattr(tty).is_ok_and(|now| now == *raw) {
+    if !told && termios::tcgetattr(tty).is_ok_and(|now| now == *raw) {
         let _ = termios::tcsetattr(tty, SetArg::TCSANOW, original);
         reset(tty.as_fd());
     }
 }
 
-/// The meaning of a key sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// Input for the guest.
     Pass(Vec<u8>),
     /// Ctrl-A X: quit.
     Leave,
@@ -163,7 +153,6 @@ Ctrl-A Z  stop the machine and go back to the shell (fg continues it)
 Ctrl-A A  send Ctrl-A to the guest
 Ctrl-A H  this help";
 
-/// Finds the Ctrl-A sequences in typed input.
 #[derive(Debug, Default)]
 pub struct Escapes {
     pending: bool,

@@ -10,7 +10,6 @@ const NO_WRAP: &[u8] = b"\x1b[?7l";
 pub const RESTORE: &[u8] =
     b"\x1b[?7h\x1b[?25h\x1b[0m\x1b[?1l\x1b>\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l";
 
-/// Removes the two sequences from a stream.
 #[derive(Debug, Default)]
 pub struct TerminalFilter {
     /// The beginning of what may be one of them.
@@ -18,7 +17,6 @@ pub struct TerminalFilter {
 }
 
 impl TerminalFilter {
-    /// The bytes for the terminal.
     pub fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len() + self.held.len());
         for &byte in bytes {

@@ -14,20 +14,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct ByteString(pub Vec<u8>);
 
 impl ByteString {
-    /// The bytes as a path.
     pub fn as_path(&self) -> &Path {
         Path::new(self.as_os_str())
     }
 
-    /// The bytes as the system's string.
     pub fn as_os_str(&self) -> &OsStr {
         OsStr::from_bytes(&self.0)
     }
 }
 
-impl From<&str> for ByteString {
-    fn from(text: &str) -> Self {
-        Self(text.as_bytes().to_owned())
+impl<T: AsRef<OsStr> + ?Sized> From<&T> for ByteString {
+    fn from(text: &T) -> Self {
+        Self(text.as_ref().as_bytes().to_owned())
     }
 }
 
@@ -40,18 +38,6 @@ impl From<String> for ByteString {
 impl From<OsString> for ByteString {
     fn from(text: OsString) -> Self {
         Self(text.into_vec())
-    }
-}
-
-impl From<&OsStr> for ByteString {
-    fn from(text: &OsStr) -> Self {
-        Self(text.as_bytes().to_owned())
-    }
-}
-
-impl From<&Path> for ByteString {
-    fn from(path: &Path) -> Self {
-        path.as_os_str().into()
     }
 }
 

@@ -41,13 +41,11 @@ pub enum User {
     /// A name in the root's /etc/passwd, with its groups in /etc/group.
     Name(ByteString),
     /// Numbers. The default group is the one in /etc/passwd, else the user's number.
-    #[allow(missing_docs, reason = "the names say it")]
     Id { uid: u32, gid: Option<u32> },
 }
 
 /// A terminal's size in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names say it")]
 pub struct WindowSize {
     pub rows: u16,
     pub columns: u16,
@@ -57,9 +55,7 @@ pub struct WindowSize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExecEnd {
-    /// With this exit status.
     Exited(u8),
-    /// By this signal.
     Signalled(i32),
     /// There is no such program. Never sent: the host takes it from the response.
     #[serde(skip)]

@@ -7,33 +7,21 @@ use super::{
 };
 
 /// Takes bytes in pieces of any size and returns frames.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Decoder {
     buffer: Vec<u8>,
     /// Where in `buffer` the next frame begins.
     start: usize,
-    /// Waiting for a hello: everything else is skipped.
-    seeking: bool,
+    /// A hello has arrived. Until then, everything else is skipped.
+    in_conversation: bool,
     skipped: u64,
     failed: Option<WireError>,
-}
-
-impl Default for Decoder {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl Decoder {
     /// A decoder that is waiting for a hello.
     pub fn new() -> Self {
-        Self {
-            buffer: Vec::new(),
-            start: 0,
-            seeking: true,
-            skipped: 0,
-            failed: None,
-        }
+        Self::default()
     }
 
     /// Takes bytes. Call [`Decoder::next`] until it has no more before pushing again: the decoder
@@ -55,15 +43,14 @@ impl Decoder {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        let found = if self.seeking {
-            Ok(self.seek())
-        } else {
-            frame(&self.buffer[self.start..])
+        let found = match self.in_conversation {
+            true => frame(&self.buffer[self.start..]),
+            false => Ok(self.seek()),
         };
         match found {
             Ok(Some((frame, used))) => {
                 self.start += used;
-                self.seeking = false;
+                self.in_conversation = true;
                 Ok(Some(frame))
             }
             Ok(None) => Ok(None),
@@ -83,7 +70,7 @@ impl Decoder {
 
     /// Skips to the next hello. For when the one that arrived had another receiver.
     pub fn seek_again(&mut self) {
-        self.seeking = true;
+        self.in_conversation = false;
     }
 
     /// How many bytes were skipped while waiting for a hello.
@@ -91,7 +78,6 @@ impl Decoder {
         self.skipped
     }
 
-    /// How many bytes it holds.
     pub fn held(&self) -> usize {
         self.buffer.len() - self.start
     }

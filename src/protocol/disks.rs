@@ -44,7 +44,6 @@ impl Survey {
 
 /// A disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "fields whose names say it all")]
 pub struct Disk {
     /// Device node in the guest, such as `/dev/vda`.
     pub device: String,
@@ -61,7 +60,6 @@ pub struct Disk {
 /// A partition table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
-    #[allow(missing_docs, reason = "the type says it")]
     pub kind: TableKind,
     /// The disk's GUID, or the eight hexadecimal digits of an MBR; empty if the format has none.
     pub id: String,
@@ -73,7 +71,6 @@ pub struct Table {
 /// The format of a partition table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the names say it")]
 pub enum TableKind {
     Gpt,
     Mbr,
@@ -101,7 +98,6 @@ impl TableKind {
 
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "fields whose names say it all")]
 pub struct Partition {
     /// From 1.
     pub number: u32,
@@ -122,7 +118,6 @@ pub struct Partition {
 
 /// A block device that the agent assembled from others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "fields whose names say it all")]
 pub struct Volume {
     /// Device node in the guest, such as `/dev/mapper/vg-root`.
     pub device: String,
@@ -139,7 +134,6 @@ pub struct Volume {
 /// What a superblock says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
-    #[allow(missing_docs, reason = "the type says it")]
     #[serde(rename = "type")]
     pub kind: Kind,
     /// As in `UUID=`.
@@ -169,7 +163,6 @@ macro_rules! kinds {
     ($($variant:ident $name:literal $role:ident,)*) => {
         /// What can be on a block device. The names are those of util-linux where it is short.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[allow(missing_docs, reason = "each is the name of a format")]
         pub enum Kind {
             $(#[serde(rename = $name)] $variant,)*
         }
@@ -201,7 +194,6 @@ macro_rules! kinds {
 
 /// What a kind of content is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
 pub enum Role {
     /// It can be mounted, given a driver.
     Filesystem,
@@ -243,7 +235,7 @@ kinds! {
     Vdo "vdo" Member,                   Bluestore "bluestore" Member,
     Lvm1 "lvm1" Member,                 Drbd "drbd" Member,
     OracleAsm "oracleasm" Member,       VmfsMember "vmfs_volume" Member,
-    Ubi "ubi" Member,                   Journal "jbd" Member,
+    Ubi "ubi" Member,                   ExternalJournal "jbd" Member,
 }
 
 impl Kind {

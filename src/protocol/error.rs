@@ -4,9 +4,7 @@ use thiserror::Error;
 
 use super::StreamId;
 
-/// What the other end did wrong.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the messages say it")]
 pub enum WireError {
     /// The cap of the kind is `limit`.
     #[error("a frame of kind {kind} with {length} bytes, more than the limit of {limit}")]
@@ -29,7 +27,6 @@ pub enum WireError {
     /// The stream does not exist, has ended, or runs in the other direction.
     #[error("a frame of kind {kind} on stream {stream}, which is not open for it")]
     NotOpen { kind: u8, stream: StreamId },
-    /// A message that is not expected now.
     #[error("{0}, out of order")]
     OutOfOrder(String),
 }

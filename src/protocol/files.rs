@@ -5,10 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{ByteString, RemoteError};
 
-/// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "the names say it")]
 pub enum FileKind {
     File,
     Directory,
@@ -27,11 +25,8 @@ pub struct Stat {
     pub kind: FileKind,
     /// The permission bits of st_mode, set-id and sticky bits included.
     pub mode: u32,
-    /// st_nlink.
     pub links: u64,
-    /// st_uid.
     pub uid: u32,
-    /// st_gid.
     pub gid: u32,
     /// st_size, in bytes.
     pub size: u64,
@@ -39,27 +34,22 @@ pub struct Stat {
     pub blocks: u64,
     /// st_mtime: seconds since 1970, and nanoseconds.
     pub modified: (i64, u32),
-    /// st_atime.
     pub accessed: (i64, u32),
-    /// st_ctime.
     pub changed: (i64, u32),
-    /// st_dev.
     pub device: u64,
-    /// st_ino.
     pub inode: u64,
     /// Major and minor number of a device file.
     pub special: Option<(u64, u64)>,
 }
 
 /// One line, in JSON, of the stream that `List` and `Walk` fill.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The name in its directory. For a walk: relative to where it began, and empty for that
     /// place itself.
     pub path: ByteString,
     /// The result of lstat(2), if it succeeded.
     pub stat: Option<Stat>,
-    /// The target of a symbolic link.
     pub link: Option<ByteString>,
     /// Why this entry, or what is below it, could not be read.
     pub error: Option<RemoteError>,
@@ -80,13 +70,11 @@ impl Entry {
 pub struct FileSystem {
     /// f_frsize, in bytes: the unit of the block counts.
     pub block_size: u64,
-    /// f_blocks.
     pub blocks: u64,
     /// f_bfree.
     pub free: u64,
     /// f_bavail: free for users other than root.
     pub available: u64,
-    /// f_files.
     pub inodes: u64,
     /// f_ffree.
     pub inodes_free: u64,
@@ -97,7 +85,6 @@ pub struct FileSystem {
 /// Options of packing and unpacking a tar stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TarOptions {
-    /// Stay on one filesystem.
     pub one_file_system: bool,
     /// Unpacking: restore owners from the stream instead of using the agent's.
     pub owners: bool,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Hello, MAX_CONTROL, MAX_DATA, PREAMBLE, StreamId, WireError};
+use super::{Hello, MAX_CONTROL, MAX_DATA, MAX_HELLO, PREAMBLE, StreamId, WireError};
 
 pub(super) const HELLO: u8 = 1;
 pub(super) const CONTROL: u8 = 2;
@@ -11,7 +11,6 @@ pub(super) const END: u8 = 4;
 pub(super) const CREDIT: u8 = 5;
 pub(super) const STOP: u8 = 6;
 
-/// One frame, as the decoder returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// A conversation begins.
@@ -34,7 +33,7 @@ impl Frame {
     pub fn put(&self, out: &mut Vec<u8>) -> Result<(), WireError> {
         match self {
             Self::Hello(hello) => put_hello(out, hello)?,
-            Self::Control(json) => put_json(out, json)?,
+            Self::Control(json) => put_json(out, CONTROL, json, MAX_CONTROL)?,
             Self::Data(stream, bytes) => put_data(out, *stream, bytes),
             Self::End(stream) => put_end(out, *stream),
             Self::Credit(stream, bytes) => put_credit(out, *stream, *bytes),
@@ -43,7 +42,6 @@ impl Frame {
         Ok(())
     }
 
-    /// The kind's number in the table.
     pub fn kind(&self) -> u8 {
         match self {
             Self::Hello(_) => HELLO,
@@ -66,35 +64,29 @@ fn header(out: &mut Vec<u8>, length: usize, kind: u8, stream: u32) {
 /// Writes a hello after its preamble. Fails if the program version makes it exceed its cap.
 pub fn put_hello(out: &mut Vec<u8>, hello: &Hello) -> Result<(), WireError> {
     let json = serde_json::to_vec(hello).map_err(|error| WireError::json("hello", &error))?;
-    capped(HELLO, json.len(), super::MAX_HELLO)?;
-    out.extend_from_slice(&PREAMBLE);
-    header(out, json.len(), HELLO, 0);
-    out.extend_from_slice(&json);
+    let mut bytes = PREAMBLE.to_vec();
+    put_json(&mut bytes, HELLO, &json, MAX_HELLO)?;
+    out.append(&mut bytes);
     Ok(())
 }
 
 /// Writes a message. Fails if it exceeds the cap.
 pub fn put_control<M: Serialize>(out: &mut Vec<u8>, message: &M) -> Result<(), WireError> {
     let json = serde_json::to_vec(message).map_err(|error| WireError::json("message", &error))?;
-    put_json(out, &json)
+    put_json(out, CONTROL, &json, MAX_CONTROL)
 }
 
-fn put_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), WireError> {
-    capped(CONTROL, json.len(), MAX_CONTROL)?;
-    header(out, json.len(), CONTROL, 0);
+fn put_json(out: &mut Vec<u8>, kind: u8, json: &[u8], limit: usize) -> Result<(), WireError> {
+    if json.len() > limit {
+        return Err(WireError::Oversized {
+            kind,
+            length: u32::try_from(json.len()).unwrap_or(u32::MAX),
+            limit,
+        });
+    }
+    header(out, json.len(), kind, 0);
     out.extend_from_slice(json);
     Ok(())
-}
-
-fn capped(kind: u8, length: usize, limit: usize) -> Result<(), WireError> {
-    match length <= limit {
-        true => Ok(()),
-        false => Err(WireError::Oversized {
-            kind,
-            length: u32::try_from(length).unwrap_or(u32::MAX),
-            limit,
-        }),
-    }
 }
 
 /// Writes data in as many frames as needed; none for no bytes.
@@ -105,18 +97,15 @@ pub fn put_data(out: &mut Vec<u8>, stream: StreamId, bytes: &[u8]) {
     }
 }
 
-/// Writes the end-of-file of a stream.
 pub fn put_end(out: &mut Vec<u8>, stream: StreamId) {
     header(out, 0, END, stream.0.get());
 }
 
-/// Writes a credit of `bytes`.
 pub fn put_credit(out: &mut Vec<u8>, stream: StreamId, bytes: u32) {
     header(out, 4, CREDIT, stream.0.get());
     out.extend_from_slice(&bytes.to_le_bytes());
 }
 
-/// Writes that a stream's reader wants no more.
 pub fn put_stop(out: &mut Vec<u8>, stream: StreamId) {
     header(out, 0, STOP, stream.0.get());
 }

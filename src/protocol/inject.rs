@@ -13,7 +13,6 @@ pub enum Stage {
     MultiUser,
 }
 
-/// What starts services in an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
@@ -30,7 +29,6 @@ pub enum Init {
 }
 
 impl Init {
-    /// The name to show.
     pub fn name(self) -> &'static str {
         match self {
             Self::Systemd => "systemd",
@@ -41,10 +39,8 @@ impl Init {
     }
 }
 
-/// The result of an injection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Injection {
-    /// What will start the agent.
     pub init: Init,
     /// The files bear SELinux labels, because the image's own files do.
     pub labelled: bool,

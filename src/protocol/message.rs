@@ -17,7 +17,6 @@ pub fn parse<M: DeserializeOwned>(what: &'static str, json: &[u8]) -> Result<M, 
 /// The sender of a hello, so that an echo of one's own is not taken for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "the names say it")]
 pub enum Role {
     Host,
     Agent,
@@ -31,11 +30,9 @@ pub struct Nonce(pub [u8; 16]);
 /// The first message of each side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// The sender.
     pub from: Role,
     /// The sender's [`super::PROTOCOL`].
     pub protocol: u32,
-    /// The sender's program version.
     pub program: String,
     /// Chosen by the host, repeated by the agent.
     pub nonce: Nonce,
@@ -48,25 +45,20 @@ pub struct Hello {
 /// Everything that the agent sends after its hello.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "the types say it")]
 pub enum AgentMessage {
     Reply(Reply),
     Notice(Notice),
 }
 
-/// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
-    /// The id of the request.
     pub id: u64,
-    /// What it gave, or why it failed.
     pub result: Result<Response, RemoteError>,
 }
 
 /// What a successful request gave. [`super::Operation`] says which belongs to which.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "the types say it")]
 pub enum Response {
     Done,
     /// The program was executed; its process id in the guest.
@@ -91,7 +83,6 @@ pub enum Response {
 /// What the agent sends unasked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "fields whose names say it all")]
 pub enum Notice {
     /// A command ended. Its streams end on their own.
     Ended {

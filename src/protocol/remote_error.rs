@@ -1,12 +1,14 @@
 //! Errors that the agent reports.
 
 use std::fmt;
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
 use crate::text::escape::printable;
 
-/// Why a request failed.
+const EIO: i32 = 5;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteError {
     /// The part of the request that failed.
@@ -17,25 +19,20 @@ pub struct RemoteError {
     pub text: String,
 }
 
-/// The part of a request that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorStage {
     /// The request itself is invalid.
     Request,
-    /// The root directory.
     Root,
     /// A user or group is unknown, or may not be switched to.
     User,
-    /// The working directory.
     Workdir,
-    /// The program was not found.
     Find,
     /// The program was found and could not be executed.
     Invoke,
     /// A process, pipe or terminal.
     Process,
-    /// A file.
     File,
     /// The tar stream is malformed.
     Tar,
@@ -48,10 +45,11 @@ pub enum ErrorStage {
 }
 
 impl RemoteError {
-    /// An error that the system reported: `what: the text of errno`.
-    pub fn of(step: ErrorStage, what: impl fmt::Display, errno: i32) -> Self {
+    /// An error that the system reported: `what: the text of errno`. `EIO` if it did not.
+    pub fn of(step: ErrorStage, what: impl fmt::Display, error: impl Into<io::Error>) -> Self {
+        let errno = error.into().raw_os_error().unwrap_or(EIO);
         // Rust appends the number, which is noise here.
-        let why = std::io::Error::from_raw_os_error(errno).to_string();
+        let why = io::Error::from_raw_os_error(errno).to_string();
         let why = why.split(" (os error").next().unwrap_or(&why);
         Self {
             step,

@@ -11,7 +11,6 @@ use super::{ByteString, Command, StreamId, TarOptions, WindowSize};
 pub struct Request {
     /// Unique within a conversation.
     pub id: u64,
-    /// What to do.
     pub op: Operation,
 }
 
@@ -19,7 +18,6 @@ pub struct Request {
 /// one it is `Done`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "fields whose names say it all")]
 pub enum Operation {
     /// Start a command: `Started`, and later the notice `Ended`.
     Exec {
@@ -142,4 +140,14 @@ pub struct PathAt {
     pub root: ByteString,
     /// A path within it.
     pub path: ByteString,
+}
+
+impl PathAt {
+    /// The file at `path` below `root`.
+    pub fn new(root: &str, path: &[u8]) -> Self {
+        Self {
+            root: root.into(),
+            path: ByteString(path.to_vec()),
+        }
+    }
 }

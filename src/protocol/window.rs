@@ -26,13 +26,10 @@ impl SendWindow {
 
     /// Adds a credit. More than the window has room for is an error: the reader never had it.
     pub fn credited(&mut self, stream: StreamId, credit: u32) -> Result<(), WireError> {
-        match self.0.checked_add(credit) {
-            Some(sum) if sum <= WINDOW && credit > 0 => {
-                self.0 = sum;
-                Ok(())
-            }
-            _ => Err(WireError::Credit { stream, credit }),
-        }
+        let sum = self.0.checked_add(credit);
+        let sum = sum.filter(|sum| *sum <= WINDOW && credit > 0);
+        self.0 = sum.ok_or(WireError::Credit { stream, credit })?;
+        Ok(())
     }
 }
 
@@ -54,9 +51,8 @@ impl Default for ReceiveWindow {
 impl ReceiveWindow {
     /// Records that `bytes` arrived. More than was credited is an error.
     pub fn received(&mut self, stream: StreamId, bytes: usize) -> Result<(), WireError> {
-        let left = u32::try_from(bytes)
-            .ok()
-            .and_then(|bytes| self.left.checked_sub(bytes));
+        let bytes = u32::try_from(bytes).ok();
+        let left = bytes.and_then(|bytes| self.left.checked_sub(bytes));
         self.left = left.ok_or(WireError::Overrun(stream))?;
         Ok(())
     }

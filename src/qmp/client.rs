@@ -25,13 +25,11 @@ type Reply = Result<Value, Refusal>;
 
 struct Request {
     line: Vec<u8>,
-    /// Sent along with the line (`getfd`).
     descriptor: Option<OwnedFd>,
     id: u64,
     reply: oneshot::Sender<Reply>,
 }
 
-/// A negotiated session.
 #[derive(Debug)]
 pub struct Qmp {
     requests: mpsc::UnboundedSender<Request>,
@@ -70,7 +68,6 @@ impl Qmp {
         self.execute_with(command, None).await
     }
 
-    /// [`Qmp::execute`] for a command that takes a descriptor, such as `getfd`.
     pub async fn execute_with<C: Command>(
         &self,
         command: C,
@@ -184,7 +181,9 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncBufReadExt, BufReader};
 
-    const GREETING: &str = r#"{"QMP":{"version":{"qemu":{"micro":22,"minor":2,"major":7},"package":"Debian"},"capabilities":["oob"]}}"#;
+    const GREETING: &str = "{\"QMP\":{\"version\":{\"qemu\":{\"micro\":22,\"minor\":2,\"major\":7},\
+        \"package\":\"Debian\"},\"capabilities\":[\"oob\"]}}\n";
+    const NEGOTIATED: &str = "{\"return\":{},\"id\":0}\n";
 
     /// A QEMU that says the first of `parts` unasked, each further one after a command, and
     /// then nothing more.
@@ -207,7 +206,11 @@ mod tests {
         Qmp::open(ours).await
     }
 
-    const NEGOTIATED: &str = "{\"return\":{},\"id\":0}\n";
+    /// A negotiated session with a QEMU that gives these answers.
+    async fn session(answers: &[&str]) -> (Qmp, Events) {
+        let parts = [&[GREETING, NEGOTIATED], answers].concat();
+        session_with(&parts).await.unwrap()
+    }
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread()
@@ -225,8 +228,7 @@ mod tests {
         ];
         let answer = format!("{NEGOTIATED}{}\n{}\n", events[0], events[1]);
         block_on(async {
-            let greeting = format!("{GREETING}\n");
-            let (qmp, mut events) = session_with(&[&greeting, &answer]).await.unwrap();
+            let (qmp, mut events) = session_with(&[GREETING, &answer]).await.unwrap();
             assert_eq!(qmp.version.to_string(), "7.2.22");
             assert!(matches!(events.recv().await, Some(Ok(Event::STOP { .. }))));
         });
@@ -236,10 +238,8 @@ mod tests {
     fn what_is_not_qmp_is_said_and_not_guessed() {
         for script in ["hello\n", "{}\n", "[1]\n", "{\"QMP\":7}\n", "\u{0}\u{1}\n"] {
             let error = block_on(session_with(&[script])).unwrap_err();
-            assert!(
-                matches!(error, QmpError::Malformed(_)),
-                "{script:?} gave {error}"
-            );
+            let malformed = matches!(error, QmpError::Malformed(_));
+            assert!(malformed, "{script:?} gave {error}");
         }
         for script in ["", "{\"QMP\""] {
             let error = block_on(session_with(&[script])).unwrap_err();
@@ -254,10 +254,7 @@ mod tests {
             "{{\"return\":{{\"enabled\":false,\"present\":true,\"pad\":\"{long}\"}},\"id\":1}}\n"
         );
         block_on(async {
-            let greeting = format!("{GREETING}\n");
-            let (qmp, _events) = session_with(&[&greeting, NEGOTIATED, &answer])
-                .await
-                .unwrap();
+            let (qmp, _events) = session(&[&answer]).await;
             assert!(qmp.execute(qapi::qmp::query_kvm {}).await.unwrap().present);
         });
     }
@@ -267,15 +264,10 @@ mod tests {
         let refusal =
             "{\"error\":{\"class\":\"CommandNotFound\",\"desc\":\"no such thing\"},\"id\":1}\n";
         block_on(async {
-            let greeting = format!("{GREETING}\n");
-            let (qmp, _events) = session_with(&[&greeting, NEGOTIATED, refusal])
-                .await
-                .unwrap();
+            let (qmp, _events) = session(&[refusal]).await;
             let error = qmp.execute(qapi::qmp::cont {}).await.unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                "QEMU refused cont: CommandNotFound: no such thing"
-            );
+            let refused = "QEMU refused cont: CommandNotFound: no such thing";
+            assert_eq!(error.to_string(), refused);
         });
     }
 }

@@ -7,7 +7,6 @@ use qapi::{Command, Execute};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Why a QMP command has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum QmpError {
     #[error("QEMU closed its QMP connection")]
@@ -25,7 +24,6 @@ pub enum QmpError {
     Io(#[from] io::Error),
 }
 
-/// QEMU's version.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Version {
     /// Major, minor, micro.
@@ -41,7 +39,6 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// The lines of a stream.
 pub struct Lines<R> {
     read: R,
     /// Bytes that were read and not returned yet.
@@ -92,20 +89,17 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 /// What QEMU or the guest agent sends.
 #[derive(Debug)]
 pub enum Message {
-    /// QEMU's first message.
     Greeting(Version),
     Event {
         name: String,
         message: Value,
     },
     Reply {
-        /// That of the command.
         id: Option<u64>,
         result: Result<Value, Refusal>,
     },
 }
 
-/// The `error` of a reply.
 #[derive(Debug)]
 pub struct Refusal {
     pub class: String,
@@ -146,7 +140,6 @@ fn greeting_version(greeting: &Value) -> Option<Version> {
     })
 }
 
-/// The line that sends `command`.
 pub fn encode<C: Command>(command: C, id: Option<u64>) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(&Execute::new(command, id))?;
     line.push(b'\n');
@@ -186,10 +179,8 @@ mod tests {
     async fn a_line_that_does_not_end_is_an_error() {
         let endless = vec![b'x'; 100_000];
         let error = Lines::new(&endless[..], 20_000).next().await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "received a line of more than 20000 bytes"
-        );
+        let expected = "received a line of more than 20000 bytes";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

@@ -27,7 +27,6 @@ pub struct QmpProbe {
 }
 
 impl QmpProbe {
-    /// Starts `program` with `args` and a QMP monitor.
     pub fn start(program: &Path, args: &[&str]) -> io::Result<Self> {
         let (socket, child_socket) = UnixStream::pair()?;
         socket.set_nonblocking(true)?;

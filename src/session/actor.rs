@@ -27,7 +27,7 @@ struct Inbound {
 }
 
 /// Everything that the guest may send next.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Actor {
     pending: HashMap<u64, Box<PendingRequest>>,
     inbound: HashMap<StreamId, Inbound>,
@@ -39,7 +39,6 @@ struct Actor {
     out: Vec<u8>,
 }
 
-/// Runs until the session is over.
 pub(super) async fn run(
     stream: UnixStream,
     decoder: Decoder,
@@ -120,7 +119,6 @@ impl Actor {
         }
     }
 
-    /// Ends a stream to the guest.
     fn end(&mut self, id: StreamId) {
         self.ended.insert(id);
         put_end(&mut self.out, id);
@@ -185,7 +183,8 @@ impl Actor {
             return Err(WireError::OutOfOrder(what));
         };
         let succeeded = reply.result.is_ok();
-        let (is_wanted, attached) = pending.complete(reply.result)?;
+        let attached = pending.attached;
+        let is_wanted = (pending.complete)(reply.result)?;
         if !succeeded {
             return Ok(());
         }

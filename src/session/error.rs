@@ -1,5 +1,6 @@
 //! Why a session, or one request of it, failed.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,34 +15,19 @@ pub enum SessionError {
     /// The agent could not do it. The session goes on.
     #[error("{0}")]
     Refused(RemoteError),
-    /// No fresh answer to the hello in time.
-    #[error("no response from the guest agent within {deadline:?}{}", seen(*skipped, *stale))]
-    #[allow(missing_docs, reason = "as for Noise")]
-    Silent {
-        deadline: Duration,
-        skipped: u64,
-        stale: u64,
-    },
-    /// Nothing but noise instead of a hello.
-    #[error("no response from the guest agent{}", seen(*skipped, *stale))]
-    Noise {
-        /// How many bytes arrived that were no hello.
-        skipped: u64,
-        /// How many hellos arrived with another nonce.
-        stale: u64,
-    },
-    /// The agent has another version of the protocol.
+    #[error("no response from bivouac's agent within {deadline:?}{seen}")]
+    Silent { deadline: Duration, seen: Seen },
+    #[error("no response from bivouac's agent{0}")]
+    Noise(Seen),
     #[error(
         "the agent in the guest (bivouac {}) speaks protocol {theirs}, and this bivouac {PROTOCOL}",
         program.escape_debug()
     )]
-    #[allow(missing_docs, reason = "the message says it")]
     Version { theirs: u32, program: String },
-    /// The agent broke the protocol.
     #[error("the guest broke the protocol: it sent {0}")]
     Violation(#[from] WireError),
     /// The agent claims that the host broke the protocol.
-    #[error("the guest agent ended the session: {}", .0.escape_debug())]
+    #[error("bivouac's agent ended the session: {}", .0.escape_debug())]
     Dismissed(String),
     /// The channel is closed: the machine ended, or its agent did.
     #[error("the guest closed the session")]
@@ -49,7 +35,6 @@ pub enum SessionError {
     /// The session was ended from here.
     #[error("the session is over")]
     Over,
-    /// The channel failed.
     #[error("the channel to the guest")]
     Channel(#[source] Arc<io::Error>),
 }
@@ -91,13 +76,26 @@ impl From<SessionError> for io::Error {
     }
 }
 
-fn seen(skipped: u64, stale: u64) -> String {
-    match (skipped, stale) {
-        (0, 0) => String::new(),
-        (skipped, 0) => format!(" (received {skipped} bytes that are no hello)"),
-        (0, stale) => format!(" (received {stale} hellos with another nonce)"),
-        (skipped, stale) => format!(
-            " (received {stale} hellos with another nonce, and {skipped} bytes that are no hello)"
-        ),
+/// What arrived instead of a fresh hello.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    /// How many bytes that were no hello.
+    pub skipped: u64,
+    /// How many hellos with another nonce.
+    pub stale: u64,
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { skipped, stale } = self;
+        match (skipped, stale) {
+            (0, 0) => Ok(()),
+            (_, 0) => write!(f, " (received {skipped} bytes that are not a hello)"),
+            (0, _) => write!(f, " (received {stale} hellos with another nonce)"),
+            _ => write!(
+                f,
+                " (received {stale} hellos with another nonce, and {skipped} bytes that are not a hello)"
+            ),
+        }
     }
 }

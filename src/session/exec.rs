@@ -10,8 +10,7 @@ use crate::protocol::{Command, ErrorStage, ExecEnd, Operation, RemoteError, Wind
 
 /// Which streams of a command are connected; the others are /dev/null. On a terminal, all output
 /// arrives on `stdout`.
-#[derive(Clone, Copy, Debug)]
-#[allow(missing_docs, reason = "the names say it")]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Stdio {
     pub stdin: bool,
     pub stdout: bool,
@@ -26,7 +25,6 @@ pub struct Exec {
     pub stdin: Option<StreamWriter>,
     /// Standard output, or all output of the terminal.
     pub stdout: Option<StreamReader>,
-    /// Standard error.
     pub stderr: Option<StreamReader>,
     id: u64,
     pid: Option<i32>,
@@ -91,14 +89,10 @@ impl Session {
     pub async fn exec_with(&self, command: Command, stdio: Stdio) -> Result<Exec, SessionError> {
         let mut attached = Attached::default();
         let on_terminal = command.pty.is_some();
-        let stdin = match stdio.stdin {
-            true => Some(self.writer(&mut attached)?),
-            false => None,
-        };
-        let mut reader = |wanted: bool| match wanted {
-            true => self.reader(&mut attached).map(Some),
-            false => Ok(None),
-        };
+        let stdin = (stdio.stdin)
+            .then(|| self.writer(&mut attached))
+            .transpose()?;
+        let mut reader = |wanted: bool| wanted.then(|| self.reader(&mut attached)).transpose();
         let stdout = reader(stdio.stdout || on_terminal)?;
         let stderr = reader(stdio.stderr && !on_terminal)?;
         let (sender, end) = oneshot::channel();
@@ -134,7 +128,6 @@ impl Session {
     }
 }
 
-/// The end of a command whose program is missing or cannot be executed.
 fn not_executed(error: RemoteError) -> Result<ExecEnd, SessionError> {
     match error.step {
         ErrorStage::Find => Ok(ExecEnd::NotFound),

@@ -63,11 +63,6 @@ impl Session {
         Ok((stat, reader))
     }
 
-    /// The first `limit` bytes of a file, or all if it has fewer.
-    pub(crate) async fn read_all(&self, at: PathAt, limit: u64) -> Result<Vec<u8>, SessionError> {
-        self.read_from(at, 0, limit).await
-    }
-
     /// At most `limit` bytes of a file, from `offset` on.
     pub(crate) async fn read_from(
         &self,

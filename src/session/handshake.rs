@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::error::SessionError;
+use super::error::{Seen, SessionError};
 use crate::protocol::{Decoder, Frame, Hello, Nonce, PROTOCOL, Role, WireError, put_hello};
 
 /// How many bytes of noise are skipped. A port's stale bytes are a buffer or two.
@@ -25,39 +25,20 @@ pub(super) async fn exchange(
 ) -> Result<(UnixStream, Decoder, Agent), SessionError> {
     let mut seen = Seen::default();
     let found = tokio::time::timeout(deadline, converse(&mut stream, &mut seen)).await;
-    let (decoder, agent) = found.unwrap_or(Err(SessionError::Silent {
-        deadline,
-        skipped: seen.skipped,
-        stale: seen.stale,
-    }))?;
+    let (decoder, agent) = found.unwrap_or(Err(SessionError::Silent { deadline, seen }))?;
     Ok((stream, decoder, agent))
 }
 
-/// What an agent says about itself.
 #[derive(Clone, Debug)]
 pub(super) struct Agent {
-    /// Its program version, escaped.
     pub program: String,
-    /// The guest's init started it in emergency mode.
     pub is_emergency: bool,
 }
 
-/// What arrived before the answer.
-#[derive(Default)]
-struct Seen {
-    skipped: u64,
-    stale: u64,
-}
-
-impl Seen {
-    fn check(&self) -> Result<(), SessionError> {
-        if self.skipped <= MAX_NOISE && self.stale <= MAX_STALE {
-            return Ok(());
-        }
-        Err(SessionError::Noise {
-            skipped: self.skipped,
-            stale: self.stale,
-        })
+fn check(seen: Seen) -> Result<(), SessionError> {
+    match seen.skipped <= MAX_NOISE && seen.stale <= MAX_STALE {
+        true => Ok(()),
+        false => Err(SessionError::Noise(seen)),
     }
 }
 
@@ -95,10 +76,10 @@ async fn converse(
             // The answer to an earlier host, or an echo of our own hello.
             seen.stale += 1;
             decoder.seek_again();
-            seen.check()?;
+            check(*seen)?;
         }
         seen.skipped = decoder.skipped();
-        seen.check()?;
+        check(*seen)?;
     }
 }
 

@@ -15,12 +15,10 @@ use crate::protocol::{
 
 /// What the actor is asked to do. The queue is bounded by what fills it: data by the windows,
 /// credits and ends by the data, requests by bivouac itself.
-#[derive(Debug)]
 pub(super) enum ActorCommand {
     Request(Box<PendingRequest>),
     /// Data on a stream to the guest, within its window.
     Data(StreamId, Vec<u8>),
-    /// The end of a stream to the guest.
     End(StreamId),
     /// That many bytes of a stream from the guest were read.
     Read(StreamId, usize),
@@ -28,16 +26,16 @@ pub(super) enum ActorCommand {
     Stop(StreamId),
 }
 
-/// Passes the answer on, and returns whether the caller still waits for it.
-type Complete = dyn FnOnce(Result<Response, RemoteError>) -> Result<bool, WireError> + Send;
+/// Passes the answer on, and returns whether the caller still waits for it. A response of the wrong
+/// type is an error.
+pub(super) type Complete =
+    dyn FnOnce(Result<Response, RemoteError>) -> Result<bool, WireError> + Send;
 
-/// A request that has no answer yet.
 pub(super) struct PendingRequest {
     pub id: u64,
-    /// The request as bytes, to be written.
     pub frame: Vec<u8>,
-    attached: Attached,
-    complete: Box<Complete>,
+    pub attached: Attached,
+    pub complete: Box<Complete>,
 }
 
 /// What begins to exist when a request succeeds.
@@ -77,26 +75,8 @@ impl PendingRequest {
         };
         Ok((pending, receiver))
     }
-
-    /// Passes the answer on. Returns whether the caller still waited for it, and what is attached
-    /// to the request. A response of the wrong type is an error.
-    pub(super) fn complete(
-        self,
-        result: Result<Response, RemoteError>,
-    ) -> Result<(bool, Attached), WireError> {
-        Ok(((self.complete)(result)?, self.attached))
-    }
 }
 
-impl std::fmt::Debug for PendingRequest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PendingRequest")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The type of the answer to a request.
 pub(super) trait Answer: Send + Sized + 'static {
     /// `None` for a response that belongs to another type of request.
     fn from_response(response: Response) -> Option<Self>;
@@ -104,9 +84,7 @@ pub(super) trait Answer: Send + Sized + 'static {
 
 /// The program of a command was executed; its process id.
 pub(super) struct Started(pub i32);
-/// A stream is open.
 pub(super) struct Opened;
-/// A file is open, and its stream with it.
 pub(super) struct OpenedFile(pub Stat);
 
 macro_rules! answers {
@@ -212,7 +190,6 @@ impl SharedSendWindow {
         Ok(())
     }
 
-    /// From now on nothing can be written.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;

@@ -128,18 +128,15 @@ impl Session {
         }
     }
 
-    /// Sends a request without streams.
     async fn request<A: Answer>(&self, operation: Operation) -> Result<A, SessionError> {
         self.send(self.next_id(), operation, Attached::default())
             .await
     }
 
-    /// A number for the next request.
     fn next_id(&self) -> u64 {
         self.last.request.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Sends a request, and waits for its answer.
     async fn send<A: Answer>(
         &self,
         id: u64,
@@ -196,7 +193,6 @@ impl Session {
     }
 }
 
-/// A request that cannot be sent.
 fn invalid(text: impl Into<String>) -> SessionError {
     SessionError::Refused(RemoteError::new(ErrorStage::Request, text))
 }

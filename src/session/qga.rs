@@ -18,7 +18,6 @@ use tokio::time::{sleep, timeout};
 
 use crate::qmp::codec::{self, Lines, Message};
 
-/// The port that the agent opens.
 pub const PORT: &str = "org.qemu.guest_agent.0";
 
 /// The longest line accepted, in bytes: the agent collects up to 16 MiB of each output
@@ -45,25 +44,20 @@ pub enum QgaError {
     Channel(#[from] std::io::Error),
     #[error("the QEMU guest agent closed its channel")]
     Closed,
-    /// The reply to this command cannot be read.
     #[error("the QEMU guest agent sent a malformed reply to {0}")]
     Malformed(&'static str),
     #[error("the QEMU guest agent: {}", .0.escape_debug())]
     Refused(String),
 }
 
-/// A command to run.
 #[derive(Clone, Debug, Default)]
 pub struct Command {
-    /// The program and its arguments.
     pub argv: Vec<String>,
     /// Its environment, `K=V`; the agent's if empty.
     pub env: Vec<String>,
-    /// Its standard input.
     pub input: Vec<u8>,
 }
 
-/// A session with the agent.
 pub struct Qga {
     lines: Lines<OwnedReadHalf>,
     write: OwnedWriteHalf,

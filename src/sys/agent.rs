@@ -69,7 +69,6 @@ pub fn window_size(terminal: impl AsFd) -> io::Result<(u16, u16)> {
     }
 }
 
-/// Brings the loopback interface up.
 pub fn loopback_up() -> io::Result<()> {
     let socket = nix::sys::socket::socket(
         nix::sys::socket::AddressFamily::Inet,
@@ -77,20 +76,11 @@ pub fn loopback_up() -> io::Result<()> {
         nix::sys::socket::SockFlag::SOCK_CLOEXEC,
         None,
     )?;
-    // SAFETY: all zeros is a valid ifreq.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = *from as libc::c_char;
-    }
+    let mut request = interface_request(c"lo")?;
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    let fd = socket.as_raw_fd();
     // SAFETY: the kernel reads one ifreq, which is live, its name ended by a zero.
-    done(unsafe {
-        libc::ioctl(
-            socket.as_raw_fd(),
-            libc::SIOCSIFFLAGS as _,
-            &raw const request,
-        )
-    })
+    done(unsafe { libc::ioctl(fd, libc::SIOCSIFFLAGS as _, &raw const request) })
 }
 
 /// `struct rand_pool_info` of <linux/random.h>, for up to 512 bytes.
@@ -125,19 +115,10 @@ pub fn add_entropy(device: impl AsFd, bytes: &[u8]) -> io::Result<()> {
 /// Sets the hardware address of a network interface (netdevice(7), SIOCSIFHWADDR). `socket` is
 /// any internet socket. EBUSY if the device must be down for that.
 pub fn set_hardware_address(socket: impl AsFd, name: &CStr, address: [u8; 6]) -> io::Result<()> {
-    // SAFETY: all zero is a valid ifreq: an empty name and no address.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    let name = name.to_bytes();
-    if name.len() >= request.ifr_name.len() {
-        return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
-    }
-    let signed = |byte: u8| libc::c_char::from_ne_bytes([byte]);
-    for (to, from) in request.ifr_name.iter_mut().zip(name) {
-        *to = signed(*from);
-    }
+    let mut request = interface_request(name)?;
     let mut data = [0; 14];
     for (to, from) in data.iter_mut().zip(address) {
-        *to = signed(from);
+        *to = from as libc::c_char;
     }
     request.ifr_ifru.ifru_hwaddr = libc::sockaddr {
         sa_family: libc::ARPHRD_ETHER,
@@ -146,4 +127,17 @@ pub fn set_hardware_address(socket: impl AsFd, name: &CStr, address: [u8; 6]) ->
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: the kernel reads one ifreq, which is live.
     done(unsafe { libc::ioctl(fd, libc::SIOCSIFHWADDR, &raw const request) })
+}
+
+fn interface_request(name: &CStr) -> io::Result<libc::ifreq> {
+    // SAFETY: all zero is a valid ifreq: an empty name and no address.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let name = name.to_bytes();
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name) {
+        *to = *from as libc::c_char;
+    }
+    Ok(request)
 }

@@ -64,10 +64,8 @@ fn close_range(first: libc::c_uint, last: libc::c_uint) {
     }
 }
 
-/// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reaped {
-    /// With this status.
     Exited(u8),
     /// By this signal, which may be a real-time one.
     Signalled(i32),

@@ -6,24 +6,20 @@
 
 mod agent;
 mod btrfs;
-mod device_mapper;
-mod errno;
 mod fork;
 mod host;
 mod partitions;
 mod process;
-mod raid;
+mod volumes;
 mod xattr;
 
 pub(crate) use agent::*;
 pub(crate) use btrfs::*;
-pub(crate) use device_mapper::*;
-pub(crate) use errno::*;
 pub(crate) use fork::*;
 pub(crate) use host::*;
 pub(crate) use partitions::*;
 pub(crate) use process::*;
-pub(crate) use raid::*;
+pub(crate) use volumes::*;
 pub use xattr::*;
 
 /// The result of a system call that returns nothing else.
@@ -31,4 +27,10 @@ fn done(result: nix::libc::c_int) -> std::io::Result<()> {
     nix::errno::Errno::result(result)
         .map(drop)
         .map_err(std::io::Error::from)
+}
+
+/// The errno of `error`; `EIO` if it did not come from the kernel.
+pub fn errno_of(error: impl std::borrow::Borrow<std::io::Error>) -> nix::errno::Errno {
+    let errno = error.borrow().raw_os_error();
+    errno.map_or(nix::errno::Errno::EIO, nix::errno::Errno::from_raw)
 }

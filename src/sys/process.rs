@@ -9,7 +9,6 @@ use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, getppid};
 
-/// What a child does between fork and exec.
 #[derive(Clone, Debug)]
 pub struct ChildSetup {
     /// Descriptors that stay open across exec, under the same number.

@@ -1,6 +1,6 @@
 //! Extended attributes (xattr(7)).
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -21,31 +21,24 @@ pub fn attribute_names(path: &CStr) -> io::Result<Vec<u8>> {
 
 /// The value of an extended attribute of a file, links not followed.
 pub fn attribute(path: &CStr, name: &CStr) -> io::Result<Vec<u8>> {
-    // SAFETY: both strings end in NUL and the kernel writes at most `len` bytes.
-    with_buffer(|value| unsafe {
-        libc::lgetxattr(
-            path.as_ptr(),
-            name.as_ptr(),
-            value.as_mut_ptr().cast(),
-            value.len(),
-        )
-    })
+    get(libc::lgetxattr, path, name)
 }
 
 /// The value of an extended attribute of a file, links followed; `None` if it cannot be read.
 pub fn extended_attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
-    let name = CString::new(name).ok()?;
+    get(libc::getxattr, &path, &CString::new(name).ok()?).ok()
+}
+
+/// `call` is getxattr(2) or lgetxattr(2).
+fn get(
+    call: unsafe extern "C" fn(*const c_char, *const c_char, *mut c_void, usize) -> isize,
+    path: &CStr,
+    name: &CStr,
+) -> io::Result<Vec<u8>> {
+    let (path, name) = (path.as_ptr(), name.as_ptr());
     // SAFETY: both strings end in NUL and the kernel writes at most `len` bytes.
-    let value = with_buffer(|value| unsafe {
-        libc::getxattr(
-            path.as_ptr(),
-            name.as_ptr(),
-            value.as_mut_ptr().cast(),
-            value.len(),
-        )
-    });
-    value.ok()
+    with_buffer(|value| unsafe { call(path, name, value.as_mut_ptr().cast(), value.len()) })
 }
 
 /// What `call` writes into a buffer. Most values are short, and the kernel allocates as much as
@@ -65,29 +58,23 @@ fn with_buffer(mut call: impl FnMut(&mut [u8]) -> libc::ssize_t) -> io::Result<V
 
 /// Sets an extended attribute of a file, links not followed.
 pub fn set_attribute(path: &CStr, name: &CStr, value: &[u8]) -> io::Result<()> {
-    // SAFETY: both strings end in NUL and the kernel reads `len` bytes of the value.
-    done(unsafe {
-        libc::lsetxattr(
-            path.as_ptr(),
-            name.as_ptr(),
-            value.as_ptr().cast(),
-            value.len(),
-            0,
-        )
-    })
+    set(libc::lsetxattr, path, name, value)
 }
 
 /// Sets an extended attribute of an open file (O_PATH will do) by its path `/proc/self/fd/N`.
 /// That link is followed; one that it points to is not.
 pub fn set_attribute_by_number(path: &CStr, name: &CStr, value: &[u8]) -> io::Result<()> {
-    // SAFETY: as above.
-    done(unsafe {
-        libc::setxattr(
-            path.as_ptr(),
-            name.as_ptr(),
-            value.as_ptr().cast(),
-            value.len(),
-            0,
-        )
-    })
+    set(libc::setxattr, path, name, value)
+}
+
+/// `call` is setxattr(2) or lsetxattr(2).
+fn set(
+    call: unsafe extern "C" fn(*const c_char, *const c_char, *const c_void, usize, c_int) -> c_int,
+    path: &CStr,
+    name: &CStr,
+    value: &[u8],
+) -> io::Result<()> {
+    let (path, name) = (path.as_ptr(), name.as_ptr());
+    // SAFETY: both strings end in NUL and the kernel reads `len` bytes of the value.
+    done(unsafe { call(path, name, value.as_ptr().cast(), value.len(), 0) })
 }

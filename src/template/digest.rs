@@ -8,18 +8,15 @@ pub fn of(bytes: &[u8]) -> String {
     format!("{:032x}", xxh3_128(bytes))
 }
 
-/// The digest of something that comes in parts.
 #[derive(Default)]
 pub struct Digest(Xxh3);
 
 impl Digest {
-    /// Adds bytes that stand at `place`.
     pub fn add(&mut self, place: u64, bytes: &[u8]) {
         self.0.update(&place.to_le_bytes());
         self.0.update(bytes);
     }
 
-    /// As 32 hexadecimal digits.
     pub fn finish(&self) -> String {
         format!("{:032x}", self.0.digest128())
     }

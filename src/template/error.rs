@@ -14,40 +14,28 @@ use crate::session::SessionError;
 /// How long another process may take to build the template before this one boots instead.
 pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(180);
 
-/// Why there is no template, or it was not restored.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The machine to be saved did not boot.
     #[error(transparent)]
     Boot(#[from] BootError),
-    /// The machine could not be saved or restored.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// The session with the agent failed.
     #[error("the saved machine's agent")]
     Agent(#[from] SessionError),
-    /// An image changed meanwhile.
     #[error(transparent)]
     Drive(#[from] DriveError),
-    /// QEMU does not name the version of the machine type.
     #[error("QEMU has no machine type with the alias {MACHINE}")]
     NoMachineType,
-    /// A file does not match its digest.
     #[error("the template {} is damaged", .0.display())]
     Damaged(PathBuf),
-    /// Such a machine is not saved.
     #[error("no template can be made: {0}")]
     Ineligible(String),
-    /// QEMU chose another accelerator than it was asked for.
     #[error("QEMU does not use the accelerator of the template")]
     Accelerator,
-    /// Another process has been building it for too long.
     #[error("another process has been building the template for {} s", BUSY_LIMIT.as_secs())]
     Busy,
-    /// A system call on this host failed.
     #[error("making a template")]
     Io(#[from] io::Error),
 }
@@ -59,7 +47,6 @@ impl From<StartError> for TemplateError {
 }
 
 impl TemplateError {
-    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),

@@ -13,9 +13,8 @@ use super::digest;
 use crate::appliance::boot::{self, ApplianceConfig};
 use crate::image::chain::Chain;
 use crate::linux::file_id::FileStamp;
-use crate::machine::plan::{Accelerator, Firmware, Plan};
+use crate::machine::plan::{Firmware, Plan};
 
-/// A template's key, in clear.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     /// What sort of machine: `appliance` or `image`.
@@ -24,7 +23,6 @@ pub struct Key {
     pub bivouac: String,
     /// This program, which is the appliance's init; it also made the initramfs.
     pub program: InputFile,
-    /// QEMU's program.
     pub qemu: InputFile,
     /// The firmware, where it is a file of its own.
     pub firmware: Option<InputFile>,
@@ -32,11 +30,8 @@ pub struct Key {
     pub kernel: Vec<InputFile>,
     /// QEMU's arguments, each descriptor by what it is for instead of its number.
     pub arguments: Vec<String>,
-    /// The accelerator that it uses.
     pub accelerator: String,
-    /// Guest memory in MiB.
     pub memory_mib: u64,
-    /// Number of virtual CPUs.
     pub cpus: u32,
     /// The host's processor: vendor, family, model, stepping and microcode.
     pub processor: String,
@@ -48,12 +43,9 @@ pub struct Key {
     pub stage: Option<String>,
 }
 
-/// A file that a template was made with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputFile {
-    /// Where it is.
     pub path: PathBuf,
-    /// Which file that was.
     pub identity: FileStamp,
 }
 
@@ -109,7 +101,6 @@ impl Key {
         })
     }
 
-    /// What every machine has.
     fn of_plan(kind: &str, plan: &Plan) -> io::Result<Self> {
         let own = Path::new("/proc/self/exe");
         let arguments = crate::machine::args::argv(plan);
@@ -127,11 +118,13 @@ impl Key {
             },
             kernel: Vec::new(),
             arguments: words.map(|word| word.into_owned()).collect(),
-            accelerator: match plan.accelerator {
-                // Only if it was seen to run a guest.
-                Accelerator::Kvm | Accelerator::KvmThenTcg => "kvm".to_owned(),
-                Accelerator::Tcg => "tcg".to_owned(),
-            },
+            // KVM is asked for only if it was seen to run a guest.
+            accelerator: if plan.accelerator.may_be_kvm() {
+                "kvm"
+            } else {
+                "tcg"
+            }
+            .to_owned(),
             memory_mib: plan.memory_mib,
             cpus: plan.cpus,
             processor: processor()?,

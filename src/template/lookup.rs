@@ -10,13 +10,12 @@ use super::error::{BUSY_LIMIT, TemplateError};
 use super::key::Key;
 use super::restore::Template;
 use super::snapshot::Snapshot;
-use super::store::{BuildLock, Builder, Entry, Store, StoreError};
+use super::store::{Builder, Entry, Store, StoreError};
 use crate::session::SessionError;
 
 /// How often to check whether another process that builds the template is done.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Where a template belongs.
 #[derive(Debug)]
 pub(crate) struct TemplateSlot {
     pub store: Store,
@@ -77,15 +76,15 @@ async fn lookup(store: &Store, key: &Key) -> Result<Lookup, TemplateError> {
             return Ok(Lookup::Found(entry.into()));
         }
         match store.begin(key)? {
-            BuildLock::Acquired(builder) => {
+            Some(builder) => {
                 // It may have been published after it was not found.
                 return Ok(match find(store, key)? {
                     Some(entry) => Lookup::Found(entry.into()),
                     None => Lookup::MustBuild(builder),
                 });
             }
-            BuildLock::Busy if Instant::now() < deadline => tokio::time::sleep(POLL).await,
-            BuildLock::Busy => return Err(TemplateError::Busy),
+            None if Instant::now() < deadline => tokio::time::sleep(POLL).await,
+            None => return Err(TemplateError::Busy),
         }
     }
 }
@@ -121,21 +120,37 @@ fn publish(slot: &TemplateSlot, builder: Builder, snapshot: &Snapshot) {
     }
 }
 
-/// Takes a template out of use that was not restored, if the template is at fault.
-pub(crate) fn mark_unusable(slot: &TemplateSlot, template: Template, error: &TemplateError) {
-    let Template::Stored(entry) = template else {
-        return;
-    };
-    match error {
-        TemplateError::Snapshot(why) => slot.store.mark_unusable(&entry, &why.to_string()),
-        // What was asked of this clone alone, such as a name that it cannot write down.
-        TemplateError::Agent(SessionError::Refused(_)) => {}
-        TemplateError::Agent(why) => slot.store.mark_unusable(&entry, &why.to_string()),
-        TemplateError::Damaged(_) => {
-            drop(entry);
-            // Else the next start finds it damaged again.
-            let _ = slot.store.remove(&slot.key.name());
+impl TemplateSlot {
+    /// What came of restoring `template`. If that failed and the template is at fault, takes it out
+    /// of use.
+    pub fn settle<T>(
+        &self,
+        template: Template,
+        restored: Result<T, TemplateError>,
+    ) -> Result<(T, Template), TemplateError> {
+        match restored {
+            Ok(restored) => Ok((restored, template)),
+            Err(error) => {
+                if let Template::Stored(entry) = template {
+                    self.take_out(*entry, &error);
+                }
+                Err(error)
+            }
         }
-        _ => {}
+    }
+
+    fn take_out(&self, entry: Entry, error: &TemplateError) {
+        match error {
+            // What was asked of this clone alone, such as a name that it cannot write down.
+            TemplateError::Agent(SessionError::Refused(_)) => {}
+            TemplateError::Snapshot(why) => self.store.mark_unusable(&entry, &why.to_string()),
+            TemplateError::Agent(why) => self.store.mark_unusable(&entry, &why.to_string()),
+            TemplateError::Damaged(_) => {
+                drop(entry);
+                // Else the next start finds it damaged again.
+                let _ = self.store.remove(&self.key.name());
+            }
+            _ => {}
+        }
     }
 }

@@ -8,15 +8,12 @@ use super::key::Key;
 use crate::linux::file_id::FileStamp;
 use crate::machine::plan::MemoryMapping;
 
-/// The first word of every manifest.
 const MAGIC: &str = "bivouac-template";
 /// The version of what a template's directory holds.
 const VERSION: &str = "3";
 
-/// A template's manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// What it was made from.
     pub key: Key,
     /// QEMU's machine type with its version, such as `pc-q35-7.2`.
     pub machine: String,
@@ -24,7 +21,6 @@ pub struct Manifest {
     pub qemu: (u64, u64, u64),
     /// The memory's file as it was when it was written.
     pub memory: FileStamp,
-    /// Its digest.
     pub memory_digest: String,
     /// The digest of the state of everything else.
     pub state_digest: String,
@@ -32,12 +28,9 @@ pub struct Manifest {
     pub overlays: Vec<OverlayRecord>,
 }
 
-/// An overlay that is part of a template.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverlayRecord {
-    /// Its file as it was when it was written.
     pub identity: FileStamp,
-    /// Its digest.
     pub digest: String,
 }
 
@@ -47,12 +40,6 @@ impl Manifest {
         MemoryMapping::for_clone((major, minor)) == MemoryMapping::CopyOnWriteReadOnly
     }
 
-    /// [`Manifest::takes_memory_read_only`] of its own.
-    pub fn takes_read_only(&self) -> bool {
-        Self::takes_memory_read_only(self.qemu)
-    }
-
-    /// As its file holds it.
     pub fn to_text(&self) -> String {
         // Strings and numbers only: that never fails.
         let mut json = serde_json::to_string_pretty(self).unwrap_or_default();

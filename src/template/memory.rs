@@ -16,7 +16,6 @@ const WINDOW: u64 = 256 << 10;
 /// A page, the unit that is kept or left out.
 const PAGE: usize = 4096;
 
-/// Memory for a machine that is to be saved.
 pub fn new(mib: u64) -> io::Result<File> {
     let file = memfd::create(c"bivouac-memory")?;
     file.set_len(mib << 20)?;

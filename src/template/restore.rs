@@ -24,7 +24,6 @@ use crate::session::Session;
 /// How long a restored agent may take to answer: 30 ms on an idle host.
 const RESUME_LIMIT: Duration = Duration::from_secs(60);
 
-/// A saved machine.
 #[derive(Debug)]
 pub(crate) enum Template {
     /// From the store, which keeps it while this value exists.
@@ -39,6 +38,24 @@ impl Template {
         match self {
             Self::Stored(entry) => Some(&entry.path),
             Self::Fresh(_) => None,
+        }
+    }
+
+    /// The part of a clone's plan that restores it from this template.
+    pub(crate) fn snapshot_config(
+        &self,
+        placeholder_disks: usize,
+        generation_id: bool,
+    ) -> SnapshotConfig {
+        let (major, minor, _) = match self {
+            Self::Stored(entry) => entry.manifest.qemu,
+            Self::Fresh(snapshot) => snapshot.qemu,
+        };
+        SnapshotConfig {
+            memory: ChildFd(self.memory().as_raw_fd()),
+            mapping: MemoryMapping::for_clone((major, minor)),
+            placeholder_disks,
+            generation_id,
         }
     }
 
@@ -83,31 +100,22 @@ impl Template {
     }
 }
 
-/// Starts a clone of `template` with devices as in `plan`, whose disks may stand in for
-/// placeholders. Its processors are stopped.
+/// Starts a clone of `template` with devices as in `plan`, which has the template's
+/// [`Template::snapshot_config`] and whose disks may stand in for placeholders. Its processors are stopped.
 pub(crate) async fn start_restored<'a>(
     mut plan: Plan,
-    saving: impl FnOnce(ChildFd, MemoryMapping) -> SnapshotConfig,
     template: &'a Template,
     drives: &Drives,
     mut resources: HeldResources<'a>,
     phases: &Phases,
 ) -> Result<Machine, TemplateError> {
     let verified = template.verify()?;
-    let (machine, state, (major, minor, _)) = match template {
-        Template::Stored(entry) => {
-            let manifest = &entry.manifest;
-            (&manifest.machine, &entry.state, manifest.qemu)
-        }
-        Template::Fresh(snapshot) => (&snapshot.machine, &snapshot.state, snapshot.qemu),
+    let (machine, state) = match template {
+        Template::Stored(entry) => (&entry.manifest.machine, &entry.state),
+        Template::Fresh(snapshot) => (&snapshot.machine, &snapshot.state),
     };
-    let memory = template.memory();
     plan.machine.clone_from(machine);
-    plan.snapshot = Some(saving(
-        ChildFd(memory.as_raw_fd()),
-        MemoryMapping::for_clone((major, minor)),
-    ));
-    resources.files.push(memory.as_fd());
+    resources.files.push(template.memory().as_fd());
     let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), resources).await?;
     phases.mark_at("spawned", machine.spawned());
     phases.mark("greeted");

@@ -4,14 +4,11 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-/// A saved machine.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Its memory.
     pub memory: File,
     /// The state of everything else.
     pub state: Vec<u8>,
-    /// QEMU's machine type, with its version.
     pub machine: String,
     /// QEMU's version: major, minor, micro.
     pub qemu: (u64, u64, u64),

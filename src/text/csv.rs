@@ -2,7 +2,6 @@
 //! quote or a line break is in quotes, its own quotes doubled. Fields are bytes: names of files
 //! need not be UTF-8.
 
-/// One line of fields.
 pub fn line<F: AsRef<[u8]>>(fields: impl IntoIterator<Item = F>) -> Vec<u8> {
     let mut out = Vec::new();
     for (number, field) in fields.into_iter().enumerate() {

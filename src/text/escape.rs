@@ -71,10 +71,9 @@ pub fn shell_word(word: impl AsRef<OsStr>) -> String {
 /// Text for one line of a terminal: control characters but tabs, and marks that change the
 /// direction of writing, are escaped.
 pub fn printable(text: &str) -> String {
-    let show = |character: char| match character {
-        '\t' => character.to_string(),
-        _ if is_unprintable(character) => character.escape_debug().to_string(),
-        _ => character.to_string(),
+    let show = |character: char| match character != '\t' && is_unprintable(character) {
+        true => character.escape_debug().to_string(),
+        false => character.to_string(),
     };
     text.chars().map(show).collect()
 }
@@ -140,9 +139,7 @@ fn show(text: &str, out: &mut Vec<u8>) {
             _ if is_unprintable(character) => {
                 out.extend_from_slice(character.escape_unicode().to_string().as_bytes());
             }
-            _ => {
-                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-            }
+            _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
 }

@@ -3,9 +3,17 @@
 
 pub mod csv;
 pub mod escape;
-mod one_line;
 pub mod size;
 pub mod table;
 pub mod time;
 
-pub use one_line::one_line;
+/// An error on one line: it and its causes, each behind a colon.
+pub fn one_line(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    line
+}

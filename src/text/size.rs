@@ -9,14 +9,15 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         .strip_suffix("iB")
         .or(text.strip_suffix('B'))
         .unwrap_or(text);
-    let (number, shift) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
-        Some(b'K') => (&text[..text.len() - 1], 10),
-        Some(b'M') => (&text[..text.len() - 1], 20),
-        Some(b'G') => (&text[..text.len() - 1], 30),
-        Some(b'T') => (&text[..text.len() - 1], 40),
-        _ => (text, 0),
+    let shift = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
+        Some(b'K') => 10,
+        Some(b'M') => 20,
+        Some(b'G') => 30,
+        Some(b'T') => 40,
+        _ => 0,
     };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let digits = text.len() - usize::from(shift > 0);
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
     number
         .checked_mul(1 << shift)
         .filter(|bytes| *bytes > 0)

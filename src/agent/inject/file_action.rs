@@ -1,24 +1,28 @@
 //! The changes that injection makes to an image, one file each.
 
-/// The path of the agent in an image.
 pub(crate) const PROGRAM: &str = "/etc/bivouac/bivouac-agent";
 
 /// A file to write. A label is for SELinux; without one the file gets its directory's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FileAction {
-    /// Writes the agent.
-    Program { label: Option<Vec<u8>> },
-    /// Writes a text file.
+    Program {
+        label: Option<Vec<u8>>,
+    },
     Text {
         path: String,
         mode: u32,
         text: String,
         label: Option<Vec<u8>>,
     },
-    /// Makes a symbolic link.
-    Link { path: String, target: String },
+    Link {
+        path: String,
+        target: String,
+    },
     /// Appends a line, with its newline, to a file of the image.
-    Line { path: String, text: String },
+    Line {
+        path: String,
+        text: String,
+    },
 }
 
 impl FileAction {

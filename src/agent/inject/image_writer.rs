@@ -17,7 +17,6 @@ use super::file_action::FileAction;
 use crate::linux::proc_fd;
 use crate::sys::errno_of;
 
-/// The extended attribute with the SELinux label.
 const LABEL: &CStr = c"security.selinux";
 
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
@@ -60,7 +59,7 @@ fn create_file(
     let (directory, name, inherited) = make_room(root, path)?;
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     let mut file = File::from(openat(&directory, name, flags, Mode::S_IRWXU)?);
-    io::copy(&mut content, &mut file).map_err(|error| errno_of(&error))?;
+    io::copy(&mut content, &mut file).map_err(errno_of)?;
     fchmod(&file, Mode::from_bits_truncate(mode))?;
     set_label(&directory, name, label.or(inherited.as_deref()))
 }
@@ -79,7 +78,7 @@ fn append(root: &RootDir, path: &str, text: &str) -> Result<(), Errno> {
         }
         file.write_all(text.as_bytes())
     };
-    add().map_err(|error| errno_of(&error))
+    add().map_err(errno_of)
 }
 
 /// Removes what has this path, and creates missing directories. Returns the directory, the name
@@ -130,5 +129,5 @@ fn label_of(directory: &OwnedFd, name: &str) -> Option<Vec<u8>> {
 fn set_label(directory: &OwnedFd, name: &str, label: Option<&[u8]>) -> Result<(), Errno> {
     let Some(label) = label else { return Ok(()) };
     let path = path_in(directory, name)?;
-    crate::sys::set_attribute(&path, LABEL, label).map_err(|error| errno_of(&error))
+    crate::sys::set_attribute(&path, LABEL, label).map_err(errno_of)
 }

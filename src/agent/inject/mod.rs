@@ -22,30 +22,20 @@ use std::path::Path;
 use super::root::RootDir;
 use crate::protocol::inject::{Injection, Stage};
 use crate::protocol::{ErrorStage, RemoteError};
-use crate::sys::errno_of;
 
 /// Injects this program into the root at `at`. Fails if nothing in the image could start it, or
 /// if the image cannot be written to.
 pub(crate) fn inject(at: &Path, stage: Stage) -> Result<Injection, RemoteError> {
-    let program = File::open("/proc/self/exe").map_err(|error| {
-        let errno = errno_of(&error) as i32;
-        RemoteError::of(ErrorStage::Process, "the agent's program", errno)
-    })?;
+    let program = File::open("/proc/self/exe")
+        .map_err(|error| RemoteError::of(ErrorStage::Process, "the agent's program", error))?;
     inject_program(&RootDir::of_request(at)?, &program, stage)
 }
 
 fn inject_program(root: &RootDir, program: &File, stage: Stage) -> Result<Injection, RemoteError> {
-    let plan = plan::plan(root, program, stage)?;
-    let mut written = Vec::new();
-    for action in &plan.actions {
+    let (injection, actions) = plan::plan(root, program, stage)?;
+    for action in &actions {
         image_writer::apply(root, program, action)
-            .map_err(|errno| RemoteError::of(ErrorStage::File, action.path(), errno as i32))?;
-        written.push(action.path().to_owned());
+            .map_err(|errno| RemoteError::of(ErrorStage::File, action.path(), errno))?;
     }
-    Ok(Injection {
-        init: plan.init,
-        labelled: plan.labelled,
-        cloud_init: plan.cloud_init,
-        written,
-    })
+    Ok(injection)
 }

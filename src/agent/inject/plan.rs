@@ -7,31 +7,19 @@ use super::super::root::RootDir;
 use super::file_action::FileAction;
 use super::{cloud, image_writer, init};
 use crate::linux::elf::{MACHINE_LENGTH, Machine};
-use crate::protocol::inject::{Init, Stage};
+use crate::protocol::inject::{Injection, Stage};
 use crate::protocol::{ErrorStage, RemoteError};
-
-#[derive(Debug)]
-pub(crate) struct InjectPlan {
-    /// What will start the agent.
-    pub(crate) init: Init,
-    /// The image has SELinux labels.
-    pub(crate) labelled: bool,
-    /// cloud-init is kept from waiting for a network.
-    pub(crate) cloud_init: bool,
-    /// In the order of writing.
-    pub(crate) actions: Vec<FileAction>,
-}
 
 /// Programs with the SELinux label of ordinary programs.
 const ORDINARY: [&str; 4] = ["/usr/bin/env", "/usr/bin/ls", "/bin/ls", "/usr/bin/true"];
 
-/// Plans the injection of `program`. Fails with [`ErrorStage::Inject`] if nothing in the image could start
-/// it.
+/// Plans the injection of `program`: what to report once it is done, and the changes in the order
+/// of writing. Fails with [`ErrorStage::Inject`] if nothing in the image could start it.
 pub(crate) fn plan(
     root: &RootDir,
     program: &File,
     stage: Stage,
-) -> Result<InjectPlan, RemoteError> {
+) -> Result<(Injection, Vec<FileAction>), RemoteError> {
     let refused = |text| Err(RemoteError::new(ErrorStage::Inject, text));
     let Some(init) = init::find(root) else {
         return refused("no supported init (systemd, OpenRC, sysvinit, BusyBox)");
@@ -47,14 +35,18 @@ pub(crate) fn plan(
     let mut actions = vec![FileAction::Program { label }];
     actions.extend(init::actions(root, init, stage));
     let cloud = cloud::actions(root);
-    let cloud_init = !cloud.is_empty();
-    actions.extend(cloud);
-    Ok(InjectPlan {
+    let injection = Injection {
         init,
         labelled,
-        cloud_init,
-        actions,
-    })
+        cloud_init: !cloud.is_empty(),
+        written: actions
+            .iter()
+            .chain(&cloud)
+            .map(|action| action.path().to_owned())
+            .collect(),
+    };
+    actions.extend(cloud);
+    Ok((injection, actions))
 }
 
 fn machine(program: &File) -> Option<Machine> {

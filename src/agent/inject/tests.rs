@@ -93,10 +93,7 @@ fn systemd_gets_a_unit_that_every_boot_target_wants() {
     assert!(!dir.path().join(homed).exists());
     let early = tree(&[("usr/lib/systemd/systemd", "")]);
     injected(early.path(), Stage::Basic).unwrap();
-    let unit = early
-        .path()
-        .join("etc/systemd/system/bivouac-agent.service");
-    let unit = fs::read_to_string(unit).unwrap();
+    let unit = read(&early, "etc/systemd/system/bivouac-agent.service");
     assert!(
         unit.contains("\nAfter=sysinit.target rescue.target basic.target\n"),
         "{unit}"
@@ -135,15 +132,10 @@ fn sysvinit_gets_a_script_that_is_last_in_each_runlevel() {
     ]);
     assert_eq!(injection.init, Init::SysVInit);
     let script = dir.path().join("etc/init.d/bivouac-agent");
-    assert_eq!(
-        fs::metadata(&script).unwrap().permissions().mode() & 0o777,
-        0o755
-    );
-    let checked = std::process::Command::new("sh")
-        .arg("-n")
-        .arg(&script)
-        .status();
-    assert!(checked.unwrap().success());
+    let mode = fs::metadata(&script).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o755);
+    let mut shell = std::process::Command::new("sh");
+    assert!(shell.arg("-n").arg(&script).status().unwrap().success());
     for place in ["etc/rc2.d", "etc/rc.d/rc3.d"] {
         let target = link(&dir, &format!("{place}/S99bivouac-agent"));
         assert_eq!(target, "/etc/init.d/bivouac-agent");
@@ -249,12 +241,9 @@ fn cloud_init_gets_a_source_if_it_would_search_the_network() {
         ("var/lib/cloud/data/instance-id", "i-0123\n"),
     ]);
     assert!(injection.cloud_init);
-    let seed = "var/lib/cloud/seed/nocloud";
-    assert_eq!(
-        read(&dir, &format!("{seed}/meta-data")),
-        "instance-id: \"i-0123\"\n"
-    );
-    assert_eq!(read(&dir, &format!("{seed}/user-data")), "#cloud-config\n");
+    let seed = |dir, name| read(dir, &format!("var/lib/cloud/seed/nocloud/{name}"));
+    assert_eq!(seed(&dir, "meta-data"), "instance-id: \"i-0123\"\n");
+    assert_eq!(seed(&dir, "user-data"), "#cloud-config\n");
     assert!(read(&dir, "etc/cloud/cloud.cfg.d/99_bivouac.cfg").contains("[ NoCloud, None ]"));
 
     for without in [
@@ -290,10 +279,7 @@ fn cloud_init_gets_a_source_if_it_would_search_the_network() {
         ("etc/cloud/cloud.cfg", ""),
         ("var/lib/cloud/data/instance-id", "a\"\nb: c\n"),
     ]);
-    assert_eq!(
-        read(&dir, &format!("{seed}/meta-data")),
-        "instance-id: \"bivouac\"\n"
-    );
+    assert_eq!(seed(&dir, "meta-data"), "instance-id: \"bivouac\"\n");
 }
 
 #[test]

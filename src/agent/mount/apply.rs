@@ -26,7 +26,7 @@ pub(crate) fn apply(
     modules: &mut Modules,
 ) -> Result<Vec<String>, MountError> {
     fs::create_dir_all(target)
-        .map_err(|error| MountError::MountPoint(target.display().to_string(), errno_of(&error)))?;
+        .map_err(|error| MountError::MountPoint(target.display().to_string(), errno_of(error)))?;
     let mut failed = Vec::new();
     for planned in mounts {
         match (&*planned.target, planned.kind) {

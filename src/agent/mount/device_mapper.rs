@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
-use super::super::block::lvm::table::TableLine;
+use crate::block::lvm::table::TableLine;
 use crate::sys::{MAPPER_HEADER, MapperCommand, device_mapper};
 
 /// The size of `struct dm_target_spec`, and where the name and the identifier are in
@@ -18,7 +18,6 @@ const ID: usize = 129;
 const COUNT_AT: usize = 20;
 const DEVICE_AT: usize = 40;
 
-#[derive(Debug)]
 pub(crate) struct DeviceMapper {
     control: File,
 }

@@ -48,7 +48,6 @@ fn driver_options(kind: Kind) -> (&'static str, &'static str) {
     }
 }
 
-/// Why a filesystem could not be mounted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MountError {
     #[error("cannot load the {} module", .0.name())]
@@ -73,7 +72,6 @@ fn quoted(said: &[String]) -> String {
 }
 
 impl MountError {
-    /// The message with its cause.
     pub(crate) fn with_cause(&self) -> String {
         match std::error::Error::source(self) {
             Some(cause) => format!("{self}: {cause}"),

@@ -1,11 +1,10 @@
 //! The block devices found so far, their identifiers, and the survey that is made of them.
 
-use super::super::block::superblock;
 use super::plan::BlockId;
 use super::sysfs::{self, BlockDevice};
+use crate::block::superblock;
 use crate::protocol::disks::{Content, Kind, Survey, Volume};
 
-/// A device and what is on it.
 pub(crate) struct FoundDevice {
     pub(crate) device: BlockDevice,
     pub(crate) content: Option<Content>,
@@ -20,7 +19,6 @@ pub(crate) struct Inventory {
 }
 
 impl Inventory {
-    /// Identifies the content of a device.
     pub(crate) fn probe(&mut self, device: &BlockDevice) -> Option<Content> {
         match device.open() {
             Ok(reader) => superblock::probe(&reader),

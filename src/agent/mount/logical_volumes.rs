@@ -5,14 +5,14 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::super::block::lvm::group::{Group, LogicalVolume, mapper_name, parse};
-use super::super::block::lvm::label;
-use super::super::block::lvm::segment::SegmentKind;
-use super::super::block::lvm::table::{Reference, TableLine, linear, table};
 use super::device_mapper::DeviceMapper;
 use super::inventory::Inventory;
 use super::modules::Modules;
 use super::sysfs::BlockDevice;
+use crate::block::lvm::group::{Group, LogicalVolume, mapper_name, parse};
+use crate::block::lvm::label;
+use crate::block::lvm::segment::SegmentKind;
+use crate::block::lvm::table::{Reference, TableLine, linear, table};
 use crate::protocol::disks::Kind;
 
 /// A thin volume on a cache on a RAID of linear volumes is six deep.

@@ -3,17 +3,14 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 
 use crate::protocol::disks::{MODULES, MODULES_LIST};
 
-/// The modules in the initramfs, and which of them this process has loaded.
-#[derive(Debug, Default)]
 pub(crate) struct Modules {
-    directory: PathBuf,
     list: Vec<Module>,
     loaded: HashSet<String>,
 }
@@ -47,12 +44,11 @@ impl Modules {
     /// The appliance's modules; none in a guest that booted from an image.
     pub(crate) fn of_the_appliance() -> Self {
         let text = fs::read_to_string(MODULES_LIST).unwrap_or_default();
-        Self::parse(Path::new(MODULES), &text)
+        Self::parse(&text)
     }
 
-    fn parse(directory: &Path, text: &str) -> Self {
+    fn parse(text: &str) -> Self {
         Self {
-            directory: directory.to_owned(),
             list: text.lines().filter_map(Module::parse).collect(),
             loaded: HashSet::new(),
         }
@@ -67,7 +63,7 @@ impl Modules {
             let _ = self.load(&group);
         }
         for file in &self.loaded {
-            let _ = fs::remove_file(self.directory.join(file));
+            let _ = fs::remove_file(Path::new(MODULES).join(file));
         }
         // The list keeps only those that did not load.
         let left = self
@@ -86,7 +82,7 @@ impl Modules {
         let modules = self.list.iter().filter(|module| module.group == group);
         for file in modules.map(|module| &module.file) {
             if !self.loaded.contains(file) {
-                result = insert(&self.directory.join(file));
+                result = insert(&Path::new(MODULES).join(file));
                 if result.is_ok() {
                     self.loaded.insert(file.clone());
                 }

@@ -15,7 +15,6 @@ const DISK_TIMEOUT: Duration = Duration::from_secs(20);
 /// The virtio device type of a SCSI controller (VIRTIO_ID_SCSI).
 const VIRTIO_SCSI: u32 = 8;
 
-/// Waits for `disks` disks, and surveys all that there are.
 pub(crate) fn survey(disks: usize) -> Response {
     let (mut modules, warnings) = wait_for_disks(disks);
     let mut survey = survey::survey(&mut modules);

@@ -1,7 +1,7 @@
 //! Identifies the operating system whose root directory this is, by os-release(5) and fstab(5).
 
-use super::super::block::fstab::{self, FstabEntry};
 use super::super::root::RootDir;
+use crate::block::fstab::{self, FstabEntry};
 use crate::linux::os_release;
 use crate::protocol::disks::System;
 

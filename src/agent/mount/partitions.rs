@@ -3,9 +3,9 @@
 
 use std::fs::File;
 
-use super::super::block::tables::{self, Entry, Table};
 use super::inventory::Inventory;
 use super::sysfs::{self, BlockDevice};
+use crate::block::tables::{self, Entry, Table};
 use crate::sys::{add_partition, delete_partition};
 
 /// Makes the kernel's partitions of `disk` those of `table`. Returns the partitions that there are,

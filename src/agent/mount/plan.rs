@@ -1,6 +1,6 @@
 //! Turns an image's fstab into the mounts to make. Pure: the devices are given as a list.
 
-use super::super::block::fstab::FstabEntry;
+use crate::block::fstab::{FstabEntry, unescaped};
 use crate::protocol::disks::{Content, Kind, Mount, SkippedMount};
 
 /// A block device with every name that an fstab may use for it.
@@ -35,44 +35,12 @@ impl BlockId {
     }
 }
 
-/// Filesystem types without a block device.
-const VIRTUAL: [&str; 14] = [
-    "proc",
-    "sysfs",
-    "devpts",
-    "devtmpfs",
-    "securityfs",
-    "debugfs",
-    "tracefs",
-    "configfs",
-    "efivarfs",
-    "cgroup",
-    "cgroup2",
-    "mqueue",
-    "hugetlbfs",
-    "bpf",
-];
-const NETWORK: [&str; 11] = [
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "ceph",
-    "glusterfs",
-    "fuse.sshfs",
-    "fuse.glusterfs",
-    "9p",
-    "virtiofs",
-];
-
 /// Options for init or mount(8), which the kernel does not know.
 const USER_SPACE: [&str; 14] = [
     "defaults", "auto", "noauto", "nofail", "user", "users", "owner", "group", "nouser", "_netdev",
     "bind", "rbind", "loud", "rw",
 ];
 
-/// The line for the root.
 pub(crate) fn root_entry(fstab: &[FstabEntry]) -> Option<&FstabEntry> {
     fstab.iter().find(|entry| entry.target == "/")
 }
@@ -114,7 +82,6 @@ fn in_order(mut mounts: Vec<Mount>) -> Vec<Mount> {
     ordered
 }
 
-/// Whether `path` is `directory` or below it.
 fn is_below(path: &str, directory: &str) -> bool {
     let rest = path.strip_prefix(directory);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -126,13 +93,10 @@ fn mount(entry: &FstabEntry, known: &[BlockId]) -> Result<Mount, String> {
         return Err("swap".into());
     }
     let target = clean(&entry.target).ok_or("not a valid mount point")?;
-    if kind == "tmpfs" || kind == "ramfs" {
-        return Err("in memory".into());
+    if let Some(reason) = why_skipped(kind) {
+        return Err(reason.into());
     }
-    if VIRTUAL.contains(&kind) {
-        return Err("a virtual filesystem".into());
-    }
-    if NETWORK.contains(&kind) || entry.has("_netdev") || entry.source.contains(":/") {
+    if entry.has("_netdev") || entry.source.contains(":/") {
         return Err("on the network".into());
     }
     if entry.has("noauto") {
@@ -159,6 +123,20 @@ fn mount(entry: &FstabEntry, known: &[BlockId]) -> Result<Mount, String> {
     })
 }
 
+/// Why filesystems of this type are not mounted: they are on no block device.
+fn why_skipped(kind: &str) -> Option<&'static str> {
+    match kind {
+        "tmpfs" | "ramfs" => Some("in memory"),
+        "proc" | "sysfs" | "devpts" | "devtmpfs" | "securityfs" | "debugfs" | "tracefs"
+        | "configfs" | "efivarfs" | "cgroup" | "cgroup2" | "mqueue" | "hugetlbfs" | "bpf" => {
+            Some("a virtual filesystem")
+        }
+        "nfs" | "nfs4" | "cifs" | "smb3" | "smbfs" | "ceph" | "glusterfs" | "fuse.sshfs"
+        | "fuse.glusterfs" | "9p" | "virtiofs" => Some("on the network"),
+        _ => None,
+    }
+}
+
 fn bind(entry: &FstabEntry, target: String) -> Result<Mount, String> {
     if !entry.has("bind") && !entry.has("rbind") {
         return Err("of type none".into());
@@ -172,7 +150,6 @@ fn bind(entry: &FstabEntry, target: String) -> Result<Mount, String> {
     })
 }
 
-/// The options for the kernel.
 fn kernel_options(entry: &FstabEntry) -> Vec<String> {
     let is_user_space = |option: &&String| {
         let name = option.split('=').next().unwrap_or_default();
@@ -201,7 +178,6 @@ fn clean(path: &str) -> Option<String> {
     (!parts.contains(&"..")).then(|| format!("/{}", parts.join("/")))
 }
 
-/// The device that `source` refers to.
 fn find<'a>(source: &str, known: &'a [BlockId]) -> Option<&'a BlockId> {
     let prefixes = [
         ("UUID=", "/dev/disk/by-uuid/"),
@@ -250,21 +226,8 @@ fn by_bus<'a>(source: &str, known: &'a [BlockId]) -> Option<&'a BlockId> {
 
 /// Decodes udev's escapes, such as `\x20` for a space.
 fn udev_decoded(name: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = name.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let digits = after.strip_prefix(b"x").and_then(|digits| digits.get(..2));
-        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) if *first == b'\\' => {
-                bytes.push(byte);
-                rest = &after[3..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    unescaped(name, |digits| {
+        let digits = std::str::from_utf8(digits.strip_prefix(b"x")?).ok()?;
+        u8::from_str_radix(digits, 16).ok()
+    })
 }

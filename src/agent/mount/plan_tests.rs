@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::block::fstab;
 use super::plan::{BlockId, mounts};
+use crate::block::fstab;
 use crate::protocol::disks::Kind;
 
 fn known() -> Vec<BlockId> {

@@ -10,10 +10,8 @@ use super::filesystem::{filesystem, unmount};
 use super::modules::Modules;
 use super::plan::BlockId;
 
-/// The directory of the mount points.
 const DIRECTORY: &str = "/run/bivouac-survey";
 
-/// The name of a mount that may be kept.
 pub(crate) const ROOT: &str = "root";
 
 /// A mounted filesystem, unmounted when dropped.
@@ -85,7 +83,6 @@ pub(crate) fn release(device: &str) {
     remove(&path_of(device, ROOT));
 }
 
-/// Unmounts every kept mount.
 pub(crate) fn release_all() {
     for entry in fs::read_dir(DIRECTORY).into_iter().flatten().flatten() {
         remove(&entry.path());

@@ -6,13 +6,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::super::block::fstab::FstabEntry;
 use super::super::root::RootDir;
 use super::btrfs_devices;
 use super::modules::Modules;
 use super::os;
 use super::plan::{self, BlockId};
 use super::probe_mount::{self, ProbeMount, ROOT};
+use crate::block::fstab::FstabEntry;
 use crate::protocol::disks::{Kind, Mount, Root, System};
 
 /// The inode number of a subvolume's top directory (BTRFS_FIRST_FREE_OBJECTID).
@@ -60,10 +60,8 @@ fn may_be_root(kind: Kind) -> bool {
 
 fn root(found: FoundRoot, known: &[BlockId]) -> Root {
     let (below, skipped) = plan::mounts(&found.fstab, known);
-    let mut options = Vec::new();
-    if let Some(name) = &found.subvolume {
-        options.push(format!("subvol={name}"));
-    }
+    let options = found.subvolume.iter();
+    let options = options.map(|name| format!("subvol={name}")).collect();
     let own = Mount {
         source: found.device.device.clone(),
         target: "/".into(),
@@ -80,18 +78,22 @@ fn root(found: FoundRoot, known: &[BlockId]) -> Root {
     }
 }
 
-/// Turns an error into a warning.
 fn or_warn<T>(result: Result<T, String>, warnings: &mut Vec<String>) -> Option<T> {
     result.map_err(|warning| warnings.push(warning)).ok()
 }
 
 fn one(device: &BlockId, modules: &mut Modules, warnings: &mut Vec<String>) -> Option<FoundRoot> {
     let mounted = or_warn(ProbeMount::new(device, &[], ROOT, modules), warnings)?;
-    let (os, fstab) = os::identify(&RootDir::open(&mounted.path).ok()?)?;
+    let found = identify(device, None, &mounted.path)?;
     mounted.keep();
+    Some(found)
+}
+
+fn identify(device: &BlockId, subvolume: Option<String>, path: &Path) -> Option<FoundRoot> {
+    let (os, fstab) = os::identify(&RootDir::open(path).ok()?)?;
     Some(FoundRoot {
         device: device.clone(),
-        subvolume: None,
+        subvolume,
         os,
         fstab,
     })
@@ -117,16 +119,9 @@ fn btrfs(device: &BlockId, modules: &mut Modules, warnings: &mut Vec<String>) ->
         }
         places.push((Some(name), path));
     }
-    let looked = places.into_iter().filter_map(|(name, path)| {
-        let (os, fstab) = os::identify(&RootDir::open(&path).ok()?)?;
-        Some(FoundRoot {
-            device: device.clone(),
-            subvolume: name,
-            os,
-            fstab,
-        })
-    });
-    without_snapshots(looked.collect())
+    let places = places.into_iter();
+    let found = places.filter_map(|(name, path)| identify(device, name, &path));
+    without_snapshots(found.collect())
 }
 
 /// The names of the subvolumes below the top: `@`, `root`, `vols/debian`.

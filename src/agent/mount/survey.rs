@@ -1,14 +1,14 @@
 //! The survey of the machine's disks: partitions, volumes, filesystems, and the operating systems
 //! on them.
 
-use super::super::block::device_reader::ReadAt;
-use super::super::block::superblock;
-use super::super::block::tables::{self, Entry, Table};
 use super::inventory::{FoundDevice, Inventory};
 use super::modules::Modules;
 use super::plan::BlockId;
 use super::sysfs::{self, BlockDevice};
 use super::{logical_volumes, partitions, roots, volumes};
+use crate::block::device_reader::ReadAt;
+use crate::block::superblock;
+use crate::block::tables::{self, Entry, Table};
 use crate::protocol::disks::{self, Disk, Kind, Partition, Role, Survey};
 
 /// Surveys every disk, assembles the volumes on them, and looks for operating systems. The

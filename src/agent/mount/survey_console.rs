@@ -16,7 +16,6 @@ use super::ops::wait_for_disks;
 use super::survey::survey;
 use crate::protocol::disks::Survey;
 
-/// Where the operating system is mounted.
 const TARGET: &str = "/sysroot";
 
 /// The line, as JSON after [`MARK`].
@@ -30,7 +29,6 @@ struct Answer {
     milliseconds: Milliseconds,
 }
 
-/// The duration of each step.
 #[derive(Debug, Serialize)]
 struct Milliseconds {
     /// From the start of the kernel to that of the agent.
@@ -40,7 +38,6 @@ struct Milliseconds {
     mount: u128,
 }
 
-/// What the line starts with.
 pub const MARK: &str = "bivouac-survey: ";
 
 /// Waits for `disks` disks, surveys them and prints the result. Needs /proc, /sys and /dev.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::super::block::device_reader::Device;
+use crate::block::device_reader::Device;
 
 /// A disk, a partition or a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use super::super::block::raid::{self, Member};
 use super::inventory::Inventory;
 use super::modules::Modules;
 use super::partitions;
+use crate::block::raid::{self, Member};
 use crate::protocol::disks::Kind;
 use crate::sys::assemble_array;
 

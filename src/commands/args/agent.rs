@@ -22,10 +22,10 @@ pub struct GuestArgs {
     pub command: Vec<OsString>,
     #[command(flatten)]
     pub run: CommandArgs,
-    /// What runs it: bivouac's agent, put into the overlay, or the QEMU guest agent of the image
+    /// What runs it: bivouac's agent, injected into the overlay, or the image's QEMU guest agent
     #[arg(long, value_enum, default_value = "auto")]
     pub via: Via,
-    /// How far the guest's init is to be before it runs
+    /// Stage of the guest's boot at which it runs
     #[arg(long, value_enum, default_value = "multi-user", value_name = "STAGE")]
     pub wait_for: WaitFor,
     /// Copy a file or tree into the guest before the command (repeatable)
@@ -34,8 +34,8 @@ pub struct GuestArgs {
     /// Copy a file or tree out of it afterwards, also if it failed (repeatable)
     #[arg(long, value_name = "SRC:DST", value_parser = copy_out())]
     pub copy_out: Vec<CopySpec>,
-    /// Restore the machine as it was saved when it had booted, instead of booting it; the first
-    /// such run boots it, and saves it
+    /// Restore a saved machine that has booted, instead of booting; the first such run boots the
+    /// machine and saves it
     #[arg(long)]
     pub warm: bool,
     /// The guest's host name
@@ -44,8 +44,8 @@ pub struct GuestArgs {
     /// Give the guest a machine-id of its own
     #[arg(long)]
     pub new_machine_id: bool,
-    /// The kernel of the appliance that prepares the overlay; default the newest of /boot that
-    /// has modules
+    /// The kernel of the appliance that injects the agent; default the newest in /boot that has
+    /// modules
     #[arg(long, alias = "seed-kernel", env = "BIVOUAC_KERNEL", value_name = "FILE",
           value_hint = ValueHint::FilePath)]
     pub inject_kernel: Option<PathBuf>,
@@ -135,12 +135,12 @@ impl ValueEnum for Via {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
             Self::Auto => PossibleValue::new("auto")
-                .help("inject, or qga where the image holds no Linux system"),
+                .help("inject, or qga if the image contains no Linux system"),
             Self::Inject => PossibleValue::new("inject")
                 .alias("seed")
-                .help("bivouac's agent, which the image's own init starts"),
+                .help("bivouac's agent, started by the image's own init"),
             Self::Qga => {
-                PossibleValue::new("qga").help("The QEMU guest agent, which the image brings")
+                PossibleValue::new("qga").help("The QEMU guest agent installed in the image")
             }
         })
     }
@@ -153,21 +153,18 @@ impl ValueEnum for WaitFor {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
-            Self::Basic => PossibleValue::new("basic").help("File systems and devices are there"),
-            Self::MultiUser => PossibleValue::new("multi-user").help("Every service was started"),
-            Self::Running => {
-                PossibleValue::new("running").help("Nothing is being started any more")
+            Self::Basic => {
+                PossibleValue::new("basic").help("Filesystems and devices are available")
             }
+            Self::MultiUser => PossibleValue::new("multi-user").help("All services have started"),
+            Self::Running => PossibleValue::new("running").help("No more jobs are queued"),
         })
     }
 }
 
-/// A file or tree to be copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopySpec {
-    /// What is read.
     pub source: OsString,
-    /// What is written.
     pub target: OsString,
 }
 

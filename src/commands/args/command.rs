@@ -21,7 +21,7 @@ pub struct CommandArgs {
     /// Run it in this directory of the guest
     #[arg(long, short, value_name = "DIR")]
     pub workdir: Option<OsString>,
-    /// Set a variable; without a value, as it is here (repeatable)
+    /// Set an environment variable; without a value, copy it from the caller (repeatable)
     #[arg(long, short, value_name = "K[=V]", value_parser = variable())]
     pub env: Vec<(OsString, Option<OsString>)>,
 }

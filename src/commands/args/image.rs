@@ -18,20 +18,20 @@ use crate::text::time::parse_duration;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Image")]
 pub struct InspectionArgs {
-    /// Format of the image, where its content and name do not tell
+    /// Format of the image, if its content and name do not determine it
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
     /// The next layer below the image, top down; `none` ends the chain there (repeatable)
     #[arg(long, value_name = "FORMAT:PATH|none", value_parser = super::explicit())]
     backing: Vec<Explicit>,
-    /// The root filesystem, where the image has several: DEVICE or DEVICE:SUBVOLUME, as they
-    /// are listed then
+    /// The root filesystem, if the image has several: DEVICE or DEVICE:SUBVOLUME, as listed in the
+    /// error message
     #[arg(long, value_name = "DEVICE")]
     pub root: Option<String>,
     /// End after TIME (90, 90s, 5m, 2h); exit status 124
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
-    /// Write the verdict, phases and layers to FILE as JSON
+    /// Write the outcome, phases and layers to FILE as JSON
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,
     #[command(flatten)]
@@ -66,7 +66,7 @@ pub struct ApplianceArgs {
     #[arg(long, env = "BIVOUAC_ACCEL", value_name = "ACCEL", default_value = "kvm:tcg",
           value_parser = parse_accel)]
     accel: Accelerator,
-    /// The appliance's kernel; default the newest of /boot that has modules
+    /// The appliance's kernel; default the newest in /boot that has modules
     #[arg(long, env = "BIVOUAC_KERNEL", value_name = "FILE", value_hint = ValueHint::FilePath)]
     kernel: Option<PathBuf>,
     /// QEMU's program; default qemu-system-x86_64, else /usr/libexec/qemu-kvm

@@ -22,7 +22,7 @@ pub struct HardwareArgs {
     /// Guest memory, in MiB or with a suffix (512M, 2G); default 2G
     #[arg(long, short, value_name = "SIZE", value_parser = parse_memory)]
     pub memory: Option<u64>,
-    /// Virtual CPUs; default 2, or 1 where the host has no more
+    /// Virtual CPUs; default 2, or 1 if the host has only one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub cpus: Option<u32>,
     /// Accelerators in the order to try
@@ -35,19 +35,19 @@ pub struct HardwareArgs {
     /// QEMU machine type; default q35, or pc with --bus ide
     #[arg(long, value_name = "TYPE")]
     pub machine: Option<String>,
-    /// One more disk, throwaway too (repeatable): IMG[,format=F][,serial=S]
+    /// Additional disk, also throwaway (repeatable): IMG[,format=F][,serial=S]
     #[arg(long, value_name = "IMG[,OPTION..]", value_parser = parse_disk)]
     pub disk: Vec<DiskSpec>,
     /// A CD-ROM image (repeatable)
     #[arg(long, value_name = "ISO", value_hint = ValueHint::FilePath)]
     pub cdrom: Vec<PathBuf>,
-    /// A kernel to start without a boot loader
+    /// A kernel to boot without a boot loader
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
     /// The initial RAM disk of --kernel
     #[arg(long, value_name = "FILE", requires = "kernel", value_hint = ValueHint::FilePath)]
     pub initrd: Option<PathBuf>,
-    /// The command line of --kernel; console=ttyS0 is added where it names no console
+    /// The command line of --kernel; console=ttyS0 is added if it names no console
     #[arg(long, value_name = "ARGS", requires = "kernel")]
     pub append: Option<String>,
     /// bios, uefi, or a firmware image
@@ -62,10 +62,10 @@ pub struct HardwareArgs {
     /// Forward a TCP port of the host to the guest; implies --net user (repeatable)
     #[arg(long, value_name = "[ADDR:]HOST:GUEST", value_parser = parse_publish)]
     pub publish: Vec<Publish>,
-    /// The guest's screen: none, gtk, or vnc=ADDR (loopback where ADDR names no host)
+    /// The guest's screen: none, gtk, or vnc=ADDR (loopback if ADDR names no host)
     #[arg(long, value_name = "none|gtk|vnc=ADDR", default_value = "none", value_parser = parse_display)]
     pub display: Display,
-    /// Let the guest reboot; without it a reset ends the machine
+    /// Let the guest reboot; otherwise a reset ends the machine
     #[arg(long)]
     pub reboot: bool,
 }
@@ -105,8 +105,8 @@ impl HardwareArgs {
         let publish = self.publish.clone();
         match (self.net, publish.is_empty()) {
             (Some(Net::None), false) => Err(Failure::with_hint(
-                anyhow!("--publish leads into a network, and --net none allows none"),
-                "leave one of the two out",
+                anyhow!("--publish needs a network, but --net none disables it"),
+                "leave out one of the two",
             )),
             (None | Some(Net::None), true) => Ok(Network::None),
             (None | Some(Net::User), _) => Ok(Network::User { publish }),
@@ -117,7 +117,7 @@ impl HardwareArgs {
 /// The layers of the image.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LayerArgs {
-    /// Format of IMAGE, where its content and name do not tell
+    /// Format of IMAGE, if its content and name do not determine it
     #[arg(long, value_name = "FORMAT", requires = "image")]
     format: Option<Format>,
     /// The next layer below IMAGE, top down; `none` ends the chain there (repeatable)
@@ -143,7 +143,7 @@ pub struct QemuArgs {
     /// QEMU's program; default qemu-system-x86_64, else /usr/libexec/qemu-kvm
     #[arg(long, env = "BIVOUAC_QEMU", value_name = "PATH", value_hint = ValueHint::ExecutablePath)]
     pub qemu: Option<PathBuf>,
-    /// One more argument for QEMU, after ours (repeatable)
+    /// Additional argument for QEMU, after the others (repeatable)
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub qemu_arg: Vec<OsString>,
 }
@@ -191,7 +191,7 @@ fn parse_publish(text: &str) -> Result<Publish, String> {
     };
     let port = |text: &str| match text.parse::<u16>() {
         Ok(port @ 1..) => Ok(port),
-        _ => Err(format!("{text:?} is no port (1 to 65535)")),
+        _ => Err(format!("{text:?} is not a port number (1 to 65535)")),
     };
     Ok(Publish {
         address,

@@ -23,7 +23,7 @@ pub struct OverlayArgs {
         conflicts_with = "overlay_dir"
     )]
     overlay: OverlayKind,
-    /// The most that the guest may write to each disk (512M, 10G)
+    /// Limit on what the guest writes to each disk (512M, 10G)
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_write: Option<u64>,
 }
@@ -50,7 +50,7 @@ impl OverlayArgs {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Appliance")]
 pub struct TemplateArgs {
-    /// Boot the appliance afresh, instead of restoring it from its template
+    /// Boot the appliance instead of restoring it from its template
     #[arg(long)]
     no_template: bool,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub struct TemplateArgs {
 /// What all templates may take.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TemplateLimit {
-    /// How much the templates may take on disk
+    /// Limit on the disk space used by templates
     #[arg(long, env = "BIVOUAC_TEMPLATES_MAX", value_name = "SIZE", default_value = "4G",
           value_parser = parse_size)]
     pub templates_max: u64,

@@ -8,13 +8,11 @@ use thiserror::Error;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
-    /// The directory, which must exist.
+    /// Must exist.
     pub directory: PathBuf,
-    /// Its name there, without a slash.
     pub name: Vec<u8>,
 }
 
-/// Why a destination is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DestinationError {
     /// Several sources, and a destination that is not a directory.
@@ -37,37 +35,28 @@ impl DestinationError {
     }
 }
 
-/// What is at the destination on this host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LocalTarget {
-    /// A directory, or a link to one: its canonical path.
-    Directory(PathBuf),
-    Other,
+/// The canonical path of a directory on this host, or of the one that a link leads to.
+pub fn directory(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok().filter(|path| path.is_dir())
 }
 
-pub fn look(path: &Path) -> LocalTarget {
-    match path.canonicalize() {
-        Ok(path) if path.is_dir() => LocalTarget::Directory(path),
-        _ => LocalTarget::Other,
-    }
-}
-
-/// Where the file or tree with the name `source` goes, one of `several` or not. The root of an image
-/// has no name: its content goes into the directory itself.
+/// Where the file or tree with the name `source` goes, one of `several` or not; `directory` is what
+/// [`directory`] says of `typed`. The root of an image has no name: its content goes into the
+/// directory itself.
 pub fn destination(
     typed: &Path,
-    target: &LocalTarget,
+    directory: Option<&Path>,
     source: Option<&[u8]>,
     several: bool,
 ) -> Result<Destination, DestinationError> {
-    match (target, source) {
-        (LocalTarget::Directory(_), Some(name)) => Ok(Destination {
+    match (directory, source) {
+        (Some(_), Some(name)) => Ok(Destination {
             directory: typed.to_owned(),
             name: name.to_owned(),
         }),
-        (LocalTarget::Directory(path), None) => named(path),
-        (LocalTarget::Other, _) if several => Err(DestinationError::NoDirectory(typed.to_owned())),
-        (LocalTarget::Other, _) => named(typed),
+        (Some(path), None) => named(path),
+        (None, _) if several => Err(DestinationError::NoDirectory(typed.to_owned())),
+        (None, _) => named(typed),
     }
 }
 
@@ -89,7 +78,7 @@ mod tests {
 
     fn go(
         typed: &str,
-        here: &LocalTarget,
+        here: Option<&Path>,
         source: Option<&str>,
         several: bool,
     ) -> Option<(String, String)> {
@@ -107,36 +96,23 @@ mod tests {
 
     #[test]
     fn a_copy_goes_where_cp_would_put_it() {
-        let directory = LocalTarget::Directory("/srv/out".into());
-        assert_eq!(go("out", &directory, Some("etc"), false), to("out", "etc"));
-        assert_eq!(go(".", &directory, Some("etc"), true), to(".", "etc"));
-        assert_eq!(
-            go("new", &LocalTarget::Other, Some("etc"), false),
-            to(".", "new")
-        );
-        assert_eq!(
-            go("a/new/", &LocalTarget::Other, Some("etc"), false),
-            to("a", "new")
-        );
-        assert_eq!(
-            go("/new", &LocalTarget::Other, Some("etc"), false),
-            to("/", "new")
-        );
-        assert_eq!(go("new", &LocalTarget::Other, Some("etc"), true), None);
+        let directory = Some(Path::new("/srv/out"));
+        assert_eq!(go("out", directory, Some("etc"), false), to("out", "etc"));
+        assert_eq!(go(".", directory, Some("etc"), true), to(".", "etc"));
+        assert_eq!(go("new", None, Some("etc"), false), to(".", "new"));
+        assert_eq!(go("a/new/", None, Some("etc"), false), to("a", "new"));
+        assert_eq!(go("/new", None, Some("etc"), false), to("/", "new"));
+        assert_eq!(go("new", None, Some("etc"), true), None);
         // The root itself.
-        assert_eq!(go("new", &LocalTarget::Other, None, false), to(".", "new"));
-        assert_eq!(go(".", &directory, None, false), to("/srv", "out"));
-        assert_eq!(
-            go("/", &LocalTarget::Directory("/".into()), None, false),
-            None
-        );
-        assert_eq!(go("..", &LocalTarget::Other, Some("etc"), false), None);
+        assert_eq!(go("new", None, None, false), to(".", "new"));
+        assert_eq!(go(".", directory, None, false), to("/srv", "out"));
+        assert_eq!(go("/", Some(Path::new("/")), None, false), None);
+        assert_eq!(go("..", None, Some("etc"), false), None);
     }
 
     #[test]
     fn every_mistake_has_its_hint() {
-        let error =
-            destination(Path::new("a b"), &LocalTarget::Other, Some(b"x"), true).unwrap_err();
+        let error = destination(Path::new("a b"), None, Some(b"x"), true).unwrap_err();
         assert_eq!(error.hint().unwrap(), "mkdir 'a b'");
     }
 }

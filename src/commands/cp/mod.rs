@@ -10,20 +10,20 @@ use std::path::Path;
 use anyhow::anyhow;
 use clap::ValueHint;
 use nix::errno::Errno;
-use tokio::io::AsyncReadExt;
 
 use super::args::image::InspectionArgs;
-use super::image_path::{ImagePath, by_image, exists};
-use super::inspection::{Inspector, MountedImage, is_torn_read};
+use super::image_path::{ImagePath, exists};
+use super::inspection::{Inspector, MountedImage};
 use super::stdout_sink::StdoutSink;
-use super::{Failure, stdout_sink, tar_transfer};
+use super::{stdout_sink, tar_transfer};
 use crate::appliance::boot::ROOT;
 use crate::archive::{BeneathDir, Policy};
 use crate::exit::Status;
+use crate::launch::Failure;
 use crate::protocol::{ByteString, FileKind, PathAt, TarOptions};
 use crate::session::{Session, SessionError};
 use crate::text::escape::{Quoted, shell_word};
-use destination::{destination, look};
+use destination::{destination, directory};
 
 /// Copy files and trees out of an image, without booting it
 ///
@@ -47,7 +47,6 @@ pub struct Args {
     /// Skip filesystems that are mounted below
     #[arg(long, short = 'x')]
     pub one_file_system: bool,
-    /// How the image is opened.
     #[command(flatten)]
     pub options: InspectionArgs,
 }
@@ -70,37 +69,26 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
                 "bivouac cp IMAGE:PATH - | tar -t",
             ));
         }
-        let mut complete = true;
-        for (image, sources) in by_image(sources) {
-            complete &= inspector
-                .with_image(&image, async |inside| {
-                    let mut output = output.lock().await;
-                    output.begin(inside.in_use)?;
-                    output.mark(&inside.phases);
-                    inside.enter(true, false).await?;
-                    let mut complete = true;
-                    for source in &sources {
-                        let copied = match is_stream {
-                            true => stream(inside, source, args, &mut output).await,
-                            false => copy(inside, source, args, several).await,
-                        };
-                        match copied {
-                            Err(failure) if is_of_a_file(&failure, inside.in_use) => {
-                                tracing::error!("{:#}", failure.error);
-                                complete = false;
-                            }
-                            result => result?,
-                        }
+        let copying = inspector.with_roots(sources, output, async |image, (_, sources), output| {
+            let mut complete = true;
+            for source in sources {
+                let copied = match is_stream {
+                    true => stream(image, source, args, output).await,
+                    false => copy(image, source, args, several).await,
+                };
+                match copied {
+                    Err(failure)
+                        if failure.error.is::<Incomplete>() || image.is_of_a_file(&failure) =>
+                    {
+                        tracing::error!("{:#}", failure.error);
+                        complete = false;
                     }
-                    Ok(complete)
-                })
-                .await?;
-            output.lock().await.commit().await?;
-        }
-        match complete {
-            true => Ok(Status::Success),
-            false => Ok(Status::Negative),
-        }
+                    result => result?,
+                }
+            }
+            Ok(complete)
+        });
+        copying.await
     })
 }
 
@@ -108,7 +96,7 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
 fn check(args: &Args, sources: &[ImagePath], is_stream: bool) -> Result<(), Failure> {
     if is_stream && sources.len() > 1 {
         return Err(Failure::with_hint(
-            anyhow!("a tar stream holds one file or tree"),
+            anyhow!("only one file or tree can be written as a tar stream"),
             "one IMAGE:PATH, such as the directory that holds both",
         ));
     }
@@ -117,83 +105,67 @@ fn check(args: &Args, sources: &[ImagePath], is_stream: bool) -> Result<(), Fail
     }
     let dest = Path::new(&args.dest);
     for source in sources {
-        let to = destination(dest, &look(dest), source.name(), sources.len() > 1)?;
+        let to = destination(
+            dest,
+            directory(dest).as_deref(),
+            source.name(),
+            sources.len() > 1,
+        )?;
         open(&to.directory)?;
     }
     Ok(())
 }
 
-/// Opens the directory that files are created in.
 fn open(directory: &Path) -> Result<BeneathDir, Failure> {
     BeneathDir::at(directory).map_err(|errno| {
         let error = anyhow::Error::from(std::io::Error::from(errno));
-        let hint = format!("mkdir -p {}", shell_word(directory));
-        match errno {
-            Errno::ENOENT => Failure::with_hint(error.context(Quoted(directory).to_string()), hint),
-            _ => error.context(Quoted(directory).to_string()).into(),
+        Failure {
+            hint: (errno == Errno::ENOENT).then(|| format!("mkdir -p {}", shell_word(directory))),
+            ..error.context(Quoted(directory).to_string()).into()
         }
     })
 }
 
-/// Whether a failure is about one file, so that the others are copied all the same. A read error of
-/// an image in use is not: the image is then read again.
-fn is_of_a_file(failure: &Failure, in_use: bool) -> bool {
-    match failure.error.downcast_ref::<SessionError>() {
-        Some(SessionError::Refused(error)) => !(in_use && is_torn_read(error)),
-        Some(_) => false,
-        None => failure.error.downcast_ref::<Incomplete>().is_some(),
-    }
-}
-
-/// Some files of a tree could not be copied.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
 struct Incomplete(anyhow::Error);
 
-/// Copies one file or tree to this host.
 async fn copy(
-    inside: &MountedImage,
+    image: &MountedImage,
     source: &ImagePath,
     args: &Args,
     several: bool,
 ) -> Result<(), Failure> {
     let dest = Path::new(&args.dest);
-    let to = destination(dest, &look(dest), source.name(), several)?;
+    let to = destination(dest, directory(dest).as_deref(), source.name(), several)?;
     let place = open(&to.directory)?;
-    let (at, options) = wanted(&inside.session, source, &to.name, args).await?;
+    let (at, options) = wanted(&image.session, source, &to.name, args).await?;
     let policy = Policy {
         owners: args.archive,
         privileges: args.archive,
         only: Some(to.name),
     };
-    let fetched = tar_transfer::fetch(&inside.session, at, options, place, policy).await?;
+    let fetched = tar_transfer::fetch(&image.session, at, options, place, policy).await?;
     let what = source.path.escape_ascii().to_string();
     match fetched.complete(&what) {
         Ok(_) => Ok(()),
-        // `is_of_a_file` decides by its type.
-        Err(failure) if failure.error.downcast_ref::<SessionError>().is_some() => Err(failure),
+        // `MountedImage::is_of_a_file` decides by its type.
+        Err(failure) if failure.error.is::<SessionError>() => Err(failure),
         Err(failure) => Err(anyhow::Error::from(Incomplete(failure.error)).into()),
     }
 }
 
 /// Writes one file or tree to standard output as a tar stream.
 async fn stream(
-    inside: &MountedImage,
+    image: &MountedImage,
     source: &ImagePath,
     args: &Args,
     output: &mut StdoutSink,
 ) -> Result<(), Failure> {
     let name = source.name().unwrap_or(b".");
-    let (at, options) = wanted(&inside.session, source, name, args).await?;
-    let mut stream = inside.session.tar_out(at, options).await?;
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let read = stream.read(&mut buffer).await;
-        match read.map_err(SessionError::of_stream)? {
-            0 => return Ok(()),
-            read => output.write(&buffer[..read]).await?,
-        }
-    }
+    let (at, options) = wanted(&image.session, source, name, args).await?;
+    let stream = image.session.tar_out(at, options).await?;
+    output.copy(stream).await
 }
 
 /// What to request from the agent. Symbolic links are followed, as scp does, unless they are to be
@@ -204,10 +176,7 @@ async fn wanted(
     name: &[u8],
     args: &Args,
 ) -> Result<(PathAt, TarOptions), SessionError> {
-    let mut at = PathAt {
-        root: ROOT.into(),
-        path: ByteString(source.path.clone()),
-    };
+    let mut at = PathAt::new(ROOT, &source.path);
     for _ in 0..LINKS {
         let stat = session.stat(at.clone(), false).await?;
         if args.no_dereference || stat.kind != FileKind::Link {

@@ -10,10 +10,11 @@ use futures_util::{StreamExt, stream};
 
 use super::args::image::InspectionArgs;
 use super::inspection::{Inspector, MountedImage};
+use super::stdout_sink;
 use super::stdout_sink::StdoutSink;
-use super::{Failure, stdout_sink};
 use crate::exit::Status;
 use crate::inspect::filesystems::filesystems;
+use crate::launch::Failure;
 use crate::protocol::disks::Mount;
 use crate::protocol::{FileSystem, PathAt};
 use crate::session::SessionError;
@@ -45,7 +46,6 @@ pub struct Args {
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     pub help: Option<bool>,
-    /// How the images are opened.
     #[command(flatten)]
     pub options: InspectionArgs,
 }
@@ -71,8 +71,12 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
                     image: image.as_path().into(),
                     ..one
                 })),
-                Err(failure) if is_the_end(&failure) => return Err(failure),
-                Err(failure) if args.images.len() == 1 => return Err(failure),
+                Err(failure)
+                    if args.images.len() == 1
+                        || matches!(failure.status, Status::Signalled(_) | Status::TimedOut) =>
+                {
+                    return Err(failure);
+                }
                 Err(failure) => {
                     tracing::error!("{}: {:#}", image.display(), failure.error);
                     complete = false;
@@ -89,11 +93,6 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
             false => Ok(Status::Negative),
         }
     })
-}
-
-/// Whether the failure of one image ends the command.
-fn is_the_end(failure: &Failure) -> bool {
-    matches!(failure.status, Status::Signalled(_) | Status::TimedOut)
 }
 
 async fn show(args: &Args, found: &[FsUsage], output: &mut StdoutSink) -> Result<(), Failure> {
@@ -117,16 +116,16 @@ async fn show(args: &Args, found: &[FsUsage], output: &mut StdoutSink) -> Result
 /// Mounts one filesystem after the other and calls statvfs(3). A filesystem that cannot be mounted
 /// has an error in the result, unless the image is in use: it may have been read in the middle of
 /// a change, and the whole call fails.
-pub(super) async fn filesystem_usage(inside: &MountedImage) -> Result<Vec<FsUsage>, Failure> {
+pub(super) async fn filesystem_usage(image: &MountedImage) -> Result<Vec<FsUsage>, Failure> {
     let mut all = Vec::new();
-    for found in filesystems(&inside.survey) {
+    for found in filesystems(&image.survey) {
         let mut usage = FsUsage {
             device: found.device.to_owned(),
             kind: found.content.kind.name(),
             uuid: found.content.uuid.clone(),
             label: found.content.label.clone(),
             device_size: found.bytes,
-            in_use: inside.in_use,
+            in_use: image.in_use,
             ..FsUsage::default()
         };
         let mount = Mount {
@@ -135,9 +134,9 @@ pub(super) async fn filesystem_usage(inside: &MountedImage) -> Result<Vec<FsUsag
             kind: Some(found.content.kind),
             options: Vec::new(),
         };
-        match statfs(inside, mount).await {
+        match statfs(image, mount).await {
             Ok(found) => usage.fill(&found),
-            Err(SessionError::Refused(error)) if !inside.in_use => {
+            Err(SessionError::Refused(error)) if !image.in_use => {
                 usage.error = Some(error.to_string());
             }
             Err(error) => return Err(error.into()),
@@ -147,14 +146,10 @@ pub(super) async fn filesystem_usage(inside: &MountedImage) -> Result<Vec<FsUsag
     Ok(all)
 }
 
-async fn statfs(inside: &MountedImage, mount: Mount) -> Result<FileSystem, SessionError> {
-    let session = &inside.session;
+async fn statfs(image: &MountedImage, mount: Mount) -> Result<FileSystem, SessionError> {
+    let session = &image.session;
     session.mount(&[mount], MOUNT_POINT, true, false).await?;
-    let at = PathAt {
-        root: MOUNT_POINT.into(),
-        path: "/".into(),
-    };
-    let found = session.statfs(at).await;
+    let found = session.statfs(PathAt::new(MOUNT_POINT, b"/")).await;
     session.unmount(MOUNT_POINT).await?;
     found
 }

@@ -25,14 +25,10 @@ pub const COLUMNS: [&str; 13] = [
     "error",
 ];
 
-/// One filesystem of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FsUsage {
-    /// As it was typed.
     pub image: ByteString,
-    /// Its block device in the appliance.
     pub device: String,
-    /// Its type, such as `ext4`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// As `UUID=` names it.
@@ -43,7 +39,6 @@ pub struct FsUsage {
     pub device_size: u64,
     /// Bytes that the filesystem has for files.
     pub size: Option<u64>,
-    /// Bytes that are used.
     pub used: Option<u64>,
     /// Bytes that an ordinary user can still write.
     pub available: Option<u64>,
@@ -53,7 +48,6 @@ pub struct FsUsage {
     pub inodes_used: Option<u64>,
     /// Another process was writing to the image.
     pub in_use: bool,
-    /// Why it could not be mounted.
     pub error: Option<String>,
 }
 
@@ -77,7 +71,6 @@ impl FsUsage {
         (all > 0).then(|| (used * 100).div_ceil(all) as u64)
     }
 
-    /// What the report of `inspect` has of it.
     pub fn usage(&self) -> Usage {
         Usage {
             size: self.size,
@@ -87,14 +80,12 @@ impl FsUsage {
         }
     }
 
-    /// One line of JSON.
     pub fn json(&self) -> serde_json::Result<Vec<u8>> {
         let mut line = serde_json::to_vec(self)?;
         line.push(b'\n');
         Ok(line)
     }
 
-    /// One line of CSV.
     pub fn csv(&self) -> Vec<u8> {
         let text = |text: &Option<String>| text.clone().unwrap_or_default().into_bytes();
         let number = |number: Option<u64>| number.map_or_else(Vec::new, |n| n.to_string().into());
@@ -154,9 +145,8 @@ mod tests {
             let magic = 0;
             let said = FileSystem { block_size, blocks, free, available, inodes, inodes_free, magic };
             let mut space = FsUsage {
-                image: "a".into(), device: "/dev/\x1bsda".into(), kind: "ext4", uuid: None, label: None,
-                device_size: 0, size: None, used: None, available: None, inodes: None,
-                inodes_used: None, in_use: false, error: None,
+                image: "a".into(), device: "/dev/\x1bsda".into(), kind: "ext4",
+                ..FsUsage::default()
             };
             space.fill(&said);
             for human in [true, false] {

@@ -39,7 +39,6 @@ impl Check {
     }
 }
 
-/// The emulator, its devices and its networking.
 pub fn qemu(args: &Args) -> Vec<Check> {
     let path = match host::qemu::find(args.qemu.as_deref()) {
         Ok(path) => path,
@@ -51,7 +50,6 @@ pub fn qemu(args: &Args) -> Vec<Check> {
     }
 }
 
-/// What the capabilities of a QEMU mean for a run.
 fn check_capabilities(found: &Capabilities) -> Vec<Check> {
     let mut checks = vec![check_version(found)];
     if found.missing.is_empty() {
@@ -110,7 +108,6 @@ fn another_qemu() -> Option<String> {
     ))
 }
 
-/// Whether KVM runs guests.
 pub fn kvm(found: &Kvm) -> Check {
     match found {
         Kvm::Works { .. } => Check::ok("kvm", found.to_string()),
@@ -122,7 +119,6 @@ pub fn kvm(found: &Kvm) -> Check {
     }
 }
 
-/// Where overlays are stored.
 pub fn overlay(args: &Args) -> Check {
     let scratch = match Scratch::choose(args.overlay_dir.as_deref()) {
         Ok(scratch) => scratch,
@@ -139,7 +135,7 @@ pub fn overlay(args: &Args) -> Check {
     };
     let method = match scratch.method() {
         TempFileMethod::Unnamed => "they never have a name (O_TMPFILE)",
-        TempFileMethod::Unlinked => "they have a name for an instant, for it lacks O_TMPFILE",
+        TempFileMethod::Unlinked => "they have a name briefly (the filesystem lacks O_TMPFILE)",
     };
     let (kind, free) = (&space.kind, Size(space.free));
     let text = format!("overlays go to {directory} ({kind}, {free} free); {method}");
@@ -147,7 +143,7 @@ pub fn overlay(args: &Args) -> Check {
         let hint = "`--overlay-dir /var/tmp`, if that is a disk".to_owned();
         Check::warn("overlay", warning, Some(hint))
     } else if space.free < LITTLE_SPACE {
-        let text = format!("{text}; that is little space");
+        let text = format!("{text}; that is not much space");
         Check::warn("overlay", text, another())
     } else if scratch.method() == TempFileMethod::Unlinked {
         Check::warn("overlay", text, another())
@@ -178,7 +174,6 @@ pub fn kernel(args: &Args) -> Check {
     }
 }
 
-/// Whether `--firmware uefi` works.
 pub fn uefi() -> Check {
     match firmware::find_uefi("q35") {
         Ok(found) => Check::ok("uefi", format!("UEFI firmware is {}", found.code.display())),

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 mod checks;
 
-use super::Failure;
 use crate::exit::Status;
 use crate::host::kvm;
+use crate::launch::Failure;
 
 /// Check what this host can do, what is missing, and how to fix it
 ///
@@ -32,7 +32,6 @@ pub struct Args {
     pub overlay_dir: Option<PathBuf>,
 }
 
-/// The result of all checks.
 #[derive(Debug, Serialize)]
 pub struct Diagnosis {
     /// Whether `bivouac run` can work here: no check failed.
@@ -42,30 +41,24 @@ pub struct Diagnosis {
     pub checks: Vec<Check>,
 }
 
-/// The result of a check.
 #[derive(Debug, Serialize)]
 pub struct Check {
     /// `qemu`, `devices`, `network`, `kvm`, `overlay`, `kernel` or `uefi`.
     pub about: &'static str,
-    /// The status.
     #[serde(rename = "verdict")]
     pub status: CheckStatus,
-    /// One line.
     pub text: String,
     /// The suggested fix, one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
-/// The status of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckStatus {
-    /// As it should be.
     Ok,
     /// `run` works, but slower or with fewer features.
     Warn,
-    /// `run` cannot work.
     Fail,
 }
 

@@ -11,17 +11,18 @@ use clap::ValueHint;
 
 use super::args::image::InspectionArgs;
 use super::inspection::{Inspector, MountedImage};
-use super::{Failure, df, stdout_sink};
+use super::{df, stdout_sink};
 use crate::appliance::boot::ROOT;
 use crate::exit::Status;
 use crate::inspect::facts::{Facts, facts};
 use crate::inspect::image_files::ImageFiles;
 use crate::inspect::packages::has_rpm;
+use crate::launch::Failure;
 use crate::protocol::disks::Root;
 use crate::session::SessionError;
 use report::ImageInfo;
 
-/// Show what an image holds, without booting it
+/// Show the systems, filesystems and partitions of an image, without booting it
 ///
 /// Its partition table, the filesystems with their use, and the operating systems on them. Where
 /// a system has rpm, that is run inside the appliance to count the packages.
@@ -33,7 +34,6 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// How the image is opened.
     #[command(flatten)]
     pub options: InspectionArgs,
 }
@@ -57,13 +57,13 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
 
 /// Finds out everything about an image. Of an image that is in use, any error is returned: it may
 /// have been read in the middle of a change.
-async fn examine(inside: &MountedImage) -> Result<ImageInfo, Failure> {
-    let filesystems = df::filesystem_usage(inside).await?;
-    let mut report = ImageInfo::new(&inside.survey, &filesystems, inside.in_use);
-    for root in inside.chosen_roots()? {
-        match system(inside, &root).await {
+async fn examine(image: &MountedImage) -> Result<ImageInfo, Failure> {
+    let filesystems = df::filesystem_usage(image).await?;
+    let mut report = ImageInfo::new(&image.survey, &filesystems, image.in_use);
+    for root in image.chosen_roots()? {
+        match system(image, &root).await {
             Ok(facts) => report.add(root, facts),
-            Err(SessionError::Refused(error)) if !inside.in_use => {
+            Err(SessionError::Refused(error)) if !image.in_use => {
                 report.remarks.push(error.to_string());
             }
             Err(error) => return Err(error.into()),
@@ -72,10 +72,9 @@ async fn examine(inside: &MountedImage) -> Result<ImageInfo, Failure> {
     Ok(report)
 }
 
-/// Mounts one system and examines its files.
-async fn system(inside: &MountedImage, root: &Root) -> Result<Facts, SessionError> {
-    let session = &inside.session;
-    let files = ImageFiles::new(session, ROOT, inside.in_use);
+async fn system(image: &MountedImage, root: &Root) -> Result<Facts, SessionError> {
+    let session = &image.session;
+    let files = ImageFiles::new(session, ROOT, image.in_use);
     session.mount(&root.mounts, ROOT, true, false).await?;
     if has_rpm(files).await? {
         // The image's rpm needs /proc and locks its database. What it writes is discarded.

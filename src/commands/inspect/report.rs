@@ -9,32 +9,25 @@ use crate::inspect::facts::Facts;
 use crate::protocol::ByteString;
 use crate::protocol::disks::{self, Content, Disk, Mount, Root, SkippedMount, Survey, Volume};
 
-/// What is in an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ImageInfo {
-    /// As it was typed.
     pub image: ByteString,
     /// Another process was writing to it.
     pub in_use: bool,
-    /// The image's disk, with its partitions.
     pub disks: Vec<Disk>,
     /// LVM volumes and MD arrays.
     pub volumes: Vec<Volume>,
-    /// Operating systems.
     pub systems: Vec<System>,
     /// What could not be read, one sentence each.
     pub remarks: Vec<String>,
 }
 
-/// An operating system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct System {
     /// As `--root` names it.
     pub root: String,
-    /// What os-release says.
     #[serde(flatten)]
     pub os: disks::System,
-    /// What its files say.
     #[serde(flatten)]
     pub facts: Facts,
     /// What is mounted for it, in order.
@@ -74,7 +67,6 @@ impl ImageInfo {
         }
     }
 
-    /// Adds a system.
     pub fn add(&mut self, root: Root, facts: Facts) {
         self.systems.push(System {
             root: name_of(&root),

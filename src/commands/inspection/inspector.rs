@@ -6,15 +6,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use tokio::sync::Mutex;
 
 use super::report::ReportCollector;
 use super::roots;
 use crate::appliance::boot::ROOT;
 use crate::commands::args::image::InspectionArgs;
-use crate::commands::{Failure, Progress};
-use crate::launch::accelerator;
+use crate::commands::image_path::{ImagePath, by_image};
+use crate::commands::stdout_sink::StdoutSink;
+use crate::exit::Status;
 use crate::launch::appliance_session::{ApplianceSession, InspectionSpec};
 use crate::launch::facts::AcceleratorFacts;
+use crate::launch::{Failure, Progress, accelerator};
 use crate::machine::phases::Phases;
 use crate::machine::plan::Accelerator;
 use crate::protocol::disks::{Root, Survey};
@@ -24,7 +27,6 @@ use crate::session::{Session, SessionError};
 /// How often an operation is tried on an image that another process writes to.
 const TRIES: usize = 4;
 
-/// Opens images in appliances, all in the same way.
 pub struct Inspector<'a> {
     args: &'a InspectionArgs,
     pub(crate) progress: &'a dyn Progress,
@@ -63,7 +65,6 @@ impl<'a> Inspector<'a> {
         Ok(self.accelerator.get_or_init(|| (chosen, facts)).clone())
     }
 
-    /// Opens `image` in an appliance.
     pub(crate) async fn open(&self, image: &Path) -> Result<ApplianceSession, Failure> {
         let spec = InspectionSpec {
             image: self.args.image(image),
@@ -78,7 +79,6 @@ impl<'a> Inspector<'a> {
         ApplianceSession::open(spec, || self.accelerator(), self.progress).await
     }
 
-    /// Examines the disk of an open image.
     pub(crate) async fn survey(
         &self,
         appliance: &mut ApplianceSession,
@@ -132,20 +132,47 @@ impl<'a> Inspector<'a> {
             }
         }
     }
+
+    /// Opens the image of each group of `places`, mounts its root, and does `work` with the number
+    /// of the group, its paths, and standard output. `work` says whether all of it could be read.
+    pub(crate) async fn with_roots(
+        &self,
+        places: Vec<ImagePath>,
+        output: &Mutex<StdoutSink>,
+        work: impl AsyncFn(
+            &MountedImage,
+            (usize, &[ImagePath]),
+            &mut StdoutSink,
+        ) -> Result<bool, Failure>,
+    ) -> Result<Status, Failure> {
+        let mut complete = true;
+        for (number, (path, places)) in by_image(places).iter().enumerate() {
+            complete &= self
+                .with_image(path, async |image| {
+                    let mut output = output.lock().await;
+                    output.begin(image.in_use)?;
+                    output.mark(&image.phases);
+                    image.enter(true, false).await?;
+                    work(image, (number, places), &mut output).await
+                })
+                .await?;
+            output.lock().await.commit().await?;
+        }
+        match complete {
+            true => Ok(Status::Success),
+            false => Ok(Status::Negative),
+        }
+    }
 }
 
 /// What the work of a command sees of an image.
 #[derive(Debug)]
 pub(crate) struct MountedImage {
-    /// The session with the appliance's agent.
     pub session: Session,
-    /// What is on the image's disk.
     pub survey: Survey,
     /// Another process writes to the image.
     pub in_use: bool,
-    /// When each step was over.
     pub phases: Phases,
-    /// `--root`.
     root: Option<String>,
 }
 
@@ -169,12 +196,22 @@ impl MountedImage {
         let root = self.root()?;
         let session = &self.session;
         let mounting = session.mount(&root.mounts, ROOT, read_only, for_commands);
-        let failed = mounting.await?;
+        let not_mounted = mounting.await?;
         self.phases.mark_first("mounted");
-        for failed in failed {
+        for failed in not_mounted {
             tracing::warn!("not mounted: {failed}");
         }
         Ok(root)
+    }
+
+    /// Whether a failure is about one file, so that the others are read all the same. A read error
+    /// of an image in use is not: the image is then read again.
+    pub fn is_of_a_file(&self, failure: &Failure) -> bool {
+        let refused = matches!(
+            failure.error.downcast_ref::<SessionError>(),
+            Some(SessionError::Refused(_))
+        );
+        refused && !(self.in_use && is_torn(failure))
     }
 }
 

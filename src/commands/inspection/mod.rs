@@ -10,11 +10,12 @@ pub mod report;
 pub mod roots;
 
 use super::args::image::InspectionArgs;
-use super::{Failure, Progress};
+use super::report_file::{ReportFile, with_report};
 use crate::exit::Status;
+use crate::launch::{Failure, Progress};
 pub use inspector::Inspector;
 pub(crate) use inspector::{MountedImage, is_torn_read};
-use report::{Report, ReportCollector};
+use report::{Document, ReportCollector};
 pub(crate) use roots::name_of;
 
 /// Does the work of a command, and writes its report if `args` name a file for it.
@@ -24,8 +25,11 @@ pub(crate) fn reported(
     progress: &dyn Progress,
     work: impl FnOnce(Inspector<'_>) -> Result<Status, Failure>,
 ) -> Result<Status, Failure> {
-    let report = Report::open(args.report.as_deref(), command)?;
+    let unfinished = Document::unfinished(command);
+    let mut file = ReportFile::open(args.report.as_deref(), &unfinished)?;
     let collector = ReportCollector::default();
     let outcome = work(Inspector::new(args, progress, &collector));
-    report.finish(outcome, &collector)
+    let images = collector.images.borrow();
+    let written = file.write(&Document::finished(command, &outcome, &images));
+    with_report(outcome, written, |status| *status == Status::Success)
 }

@@ -2,13 +2,11 @@
 //! its image, its machine and when each step was over.
 
 use std::cell::RefCell;
-use std::path::Path;
 
 use serde::Serialize;
 
-use crate::commands::Failure;
-use crate::commands::report_file::{ReportFile, with_report};
 use crate::exit::Status;
+use crate::launch::Failure;
 use crate::launch::facts::ImageFacts;
 use crate::machine::phases::Phases;
 
@@ -20,11 +18,10 @@ const LIMIT: usize = 1000;
 pub(crate) struct ReportCollector {
     /// Nothing but the start of the command.
     started: Phases,
-    images: RefCell<Vec<ImageFacts>>,
+    pub images: RefCell<Vec<ImageFacts>>,
 }
 
 impl ReportCollector {
-    /// The phases of one inspection.
     pub fn phases(&self) -> Phases {
         self.started.fresh()
     }
@@ -38,22 +35,11 @@ impl ReportCollector {
 }
 
 #[derive(Serialize)]
-struct Document<'a> {
+pub(super) struct Document<'a> {
     bivouac: &'static str,
     command: &'static str,
     verdict: Verdict,
     looks: &'a [ImageFacts],
-}
-
-impl<'a> Document<'a> {
-    fn new(command: &'static str, verdict: Verdict, looks: &'a [ImageFacts]) -> Self {
-        Self {
-            bivouac: env!("CARGO_PKG_VERSION"),
-            command,
-            verdict,
-            looks,
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -63,49 +49,42 @@ struct Verdict {
     message: Option<String>,
 }
 
-impl Verdict {
-    fn new(status: Status, end: &'static str, message: Option<String>) -> Self {
-        Self {
-            status: status.code(),
-            end,
-            message,
-        }
-    }
-}
-
-/// The report of a command.
-#[derive(Debug)]
-pub(super) struct Report {
-    file: ReportFile,
-    command: &'static str,
-}
-
-impl Report {
-    pub fn open(path: Option<&Path>, command: &'static str) -> Result<Self, Failure> {
-        let unfinished = Verdict::new(Status::Failed, "unfinished", None);
-        let unfinished = Document::new(command, unfinished, &[]);
-        Ok(Self {
-            file: ReportFile::open(path, &unfinished)?,
-            command,
-        })
+impl<'a> Document<'a> {
+    pub fn unfinished(command: &'static str) -> Self {
+        Self::new(command, Status::Failed, "unfinished", None, &[])
     }
 
-    pub fn finish(
-        mut self,
-        outcome: Result<Status, Failure>,
-        collector: &ReportCollector,
-    ) -> Result<Status, Failure> {
-        let verdict = match &outcome {
-            Ok(status) => Verdict::new(*status, "done", None),
+    pub fn finished(
+        command: &'static str,
+        outcome: &Result<Status, Failure>,
+        looks: &'a [ImageFacts],
+    ) -> Self {
+        match outcome {
+            Ok(status) => Self::new(command, *status, "done", None, looks),
             Err(failure) => {
                 let message = format!("{:#}", failure.error);
-                Verdict::new(failure.status, "failed", Some(message))
+                Self::new(command, failure.status, "failed", Some(message), looks)
             }
-        };
-        let images = collector.images.borrow();
-        let written = self
-            .file
-            .write(&Document::new(self.command, verdict, &images));
-        with_report(outcome, written, |status| *status == Status::Success)
+        }
+    }
+
+    fn new(
+        command: &'static str,
+        status: Status,
+        end: &'static str,
+        message: Option<String>,
+        looks: &'a [ImageFacts],
+    ) -> Self {
+        let status = status.code();
+        Self {
+            bivouac: env!("CARGO_PKG_VERSION"),
+            command,
+            verdict: Verdict {
+                status,
+                end,
+                message,
+            },
+            looks,
+        }
     }
 }

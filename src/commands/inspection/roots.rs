@@ -2,8 +2,8 @@
 
 use anyhow::anyhow;
 
-use crate::commands::Failure;
 use crate::inspect::filesystems::main_filesystem;
+use crate::launch::Failure;
 use crate::protocol::disks::{Root, Survey};
 
 /// The one that `wanted` names, which may be any filesystem; else the only root; else, where no

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use crate::linux::passwd;
 
-/// Names by number.
 #[derive(Clone, Debug, Default)]
 pub struct AccountNames {
     users: HashMap<u32, String>,
@@ -23,29 +22,23 @@ impl AccountNames {
         }
     }
 
-    /// A user's name, else its number.
     pub fn user(&self, id: u32) -> String {
-        known(&self.users, id).map_or_else(|| id.to_string(), str::to_owned)
+        self.known_user(id)
+            .map_or_else(|| id.to_string(), str::to_owned)
     }
 
-    /// A group's name, else its number.
     pub fn group(&self, id: u32) -> String {
-        known(&self.groups, id).map_or_else(|| id.to_string(), str::to_owned)
+        self.known_group(id)
+            .map_or_else(|| id.to_string(), str::to_owned)
     }
 
-    /// A user's name, if it has one.
     pub fn known_user(&self, id: u32) -> Option<&str> {
-        known(&self.users, id)
+        self.users.get(&id).map(String::as_str)
     }
 
-    /// A group's name, if it has one.
     pub fn known_group(&self, id: u32) -> Option<&str> {
-        known(&self.groups, id)
+        self.groups.get(&id).map(String::as_str)
     }
-}
-
-fn known(names: &HashMap<u32, String>, id: u32) -> Option<&str> {
-    names.get(&id).map(String::as_str)
 }
 
 /// The first name of each number. Names with spaces or control characters do not count.

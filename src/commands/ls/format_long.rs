@@ -5,14 +5,11 @@ use crate::protocol::{Entry, FileKind, Stat};
 use crate::text::escape::{Plain, as_path};
 use crate::text::{table, time};
 
-/// How entries are printed.
 #[derive(Clone, Debug)]
 pub struct Style<'a> {
-    /// Names of users and groups.
     pub names: &'a AccountNames,
     /// The time now, in seconds since 1970.
     pub now: i64,
-    /// Escape file names, for a terminal.
     pub escaped: bool,
 }
 
@@ -25,7 +22,6 @@ impl Style<'_> {
         }
     }
 
-    /// One name a line.
     pub fn short(&self, entries: &[Entry]) -> Vec<u8> {
         let mut out = Vec::new();
         for entry in entries {
@@ -35,7 +31,6 @@ impl Style<'_> {
         out
     }
 
-    /// One entry a line, in columns.
     pub fn long(&self, entries: &[Entry]) -> Vec<u8> {
         let rows = entries
             .iter()
@@ -57,15 +52,7 @@ impl Style<'_> {
 
     fn columns(&self, stat: Option<&Stat>) -> [String; 6] {
         let Some(stat) = stat else {
-            let unknown = || "?".to_owned();
-            return [
-                "??????????".to_owned(),
-                unknown(),
-                unknown(),
-                unknown(),
-                unknown(),
-                unknown(),
-            ];
+            return ["??????????", "?", "?", "?", "?", "?"].map(str::to_owned);
         };
         let size = match stat.special {
             Some((major, minor)) => format!("{major}, {minor:>3}"),

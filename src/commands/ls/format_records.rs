@@ -6,7 +6,6 @@ use super::accounts::AccountNames;
 use crate::protocol::{ByteString, Entry, FileKind};
 use crate::text::{csv, time};
 
-/// The columns, in their order.
 pub const COLUMNS: [&str; 19] = [
     "image", "path", "type", "mode", "links", "uid", "gid", "user", "group", "size", "blocks",
     "modified", "accessed", "changed", "inode", "major", "minor", "target", "error",
@@ -15,7 +14,6 @@ pub const COLUMNS: [&str; 19] = [
 /// All that is known of an entry; unknown fields are null in JSON and empty in CSV.
 #[derive(Debug, Serialize)]
 pub struct Record {
-    /// As it was typed.
     image: ByteString,
     /// From the image's root.
     path: ByteString,
@@ -38,14 +36,11 @@ pub struct Record {
     inode: Option<u64>,
     major: Option<u64>,
     minor: Option<u64>,
-    /// The target of a symbolic link.
     target: Option<ByteString>,
-    /// Why it could not be read.
     error: Option<String>,
 }
 
 impl Record {
-    /// A record of an entry at this path.
     pub fn new(image: ByteString, path: Vec<u8>, entry: &Entry, names: &AccountNames) -> Self {
         let stat = entry.stat.as_ref();
         let special = stat.and_then(|stat| stat.special);
@@ -72,14 +67,12 @@ impl Record {
         }
     }
 
-    /// One line of JSON.
     pub fn json(&self) -> serde_json::Result<Vec<u8>> {
         let mut line = serde_json::to_vec(self)?;
         line.push(b'\n');
         Ok(line)
     }
 
-    /// One line of CSV.
     pub fn csv(&self) -> Vec<u8> {
         let number = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
         let text = |text: &Option<String>| text.clone().unwrap_or_default().into_bytes();

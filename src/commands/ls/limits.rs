@@ -3,12 +3,9 @@
 use crate::protocol::{Entry, WireError};
 use crate::session::SessionError;
 
-/// The most entries of a directory.
 const MAX_ENTRIES: usize = 1_000_000;
-/// The most bytes of names.
 const MAX_TEXT: usize = 256 << 20;
 
-/// What may still be kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     entries: usize,
@@ -33,7 +30,6 @@ impl Budget {
         self.take_text(entry.weight())
     }
 
-    /// Subtracts the bytes of a name.
     pub fn take_text(&mut self, bytes: usize) -> Result<(), SessionError> {
         self.text = (self.text.checked_sub(bytes)).ok_or_else(|| {
             WireError::OutOfOrder(format!("names of more than {} MiB", MAX_TEXT >> 20))

@@ -8,10 +8,10 @@ use super::format_long::{self, Style};
 use super::format_records::Record;
 use super::limits::Budget;
 use super::tree::{Tree, join};
-use crate::commands::Failure;
 use crate::commands::image_path::ImagePath;
 use crate::commands::inspection::is_torn_read;
 use crate::commands::stdout_sink::StdoutSink;
+use crate::launch::Failure;
 use crate::protocol::{ByteString, Entry, FileKind, PathAt};
 use crate::session::{Session, SessionError};
 
@@ -20,16 +20,11 @@ const READ_AHEAD: usize = 20_000;
 /// The most that is read of passwd and group.
 const ACCOUNTS: u64 = 1 << 20;
 
-/// What to print, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct ListOptions {
-    /// The output format.
     pub form: Form,
-    /// Everything below too.
     pub recursive: bool,
-    /// Names that begin with a dot too.
     pub all: bool,
-    /// Numbers of users and groups instead of names.
     pub numeric: bool,
     /// Each directory's name before its entries.
     pub headed: bool,
@@ -37,7 +32,6 @@ pub struct ListOptions {
     pub now: i64,
 }
 
-/// Lists paths of one root.
 pub struct Lister<'a> {
     session: &'a Session,
     root: &'a str,
@@ -47,7 +41,6 @@ pub struct Lister<'a> {
     /// Another process writes to the image: read errors may be its doing.
     in_use: bool,
     is_first: bool,
-    /// Nothing failed so far.
     complete: bool,
 }
 
@@ -65,8 +58,8 @@ impl<'a> Lister<'a> {
         if options.form != Form::Short && !options.numeric {
             let read = |path: &'static str| async move {
                 // Without the file there are numbers only.
-                let at = place(root, path.as_bytes());
-                session.read_all(at, ACCOUNTS).await.unwrap_or_default()
+                let at = PathAt::new(root, path.as_bytes());
+                session.read_from(at, 0, ACCOUNTS).await.unwrap_or_default()
             };
             names = AccountNames::parse(&read("/etc/passwd").await, &read("/etc/group").await);
         }
@@ -95,16 +88,12 @@ impl<'a> Lister<'a> {
                         FileKind::Link => self.session.read_link(self.at(&wanted.path)).await.ok(),
                         _ => None,
                     };
-                    let path = ByteString(wanted.path.clone());
-                    let stat = Some(stat);
-                    let error = None;
-                    let entry = Entry {
-                        path,
-                        stat,
+                    files.push(Entry {
+                        path: ByteString(wanted.path.clone()),
+                        stat: Some(stat),
                         link,
-                        error,
-                    };
-                    files.push((wanted, entry));
+                        error: None,
+                    });
                 }
                 Err(error) => self.report(error)?,
             }
@@ -113,8 +102,7 @@ impl<'a> Lister<'a> {
         let image = places.first().map(|place| place.image.as_os_str().into());
         let image: ByteString = image.unwrap_or_default();
         if !files.is_empty() {
-            let entries: Vec<_> = files.into_iter().map(|(_, entry)| entry).collect();
-            self.show(&image, b"", &entries).await?;
+            self.show(&image, b"", &files).await?;
             self.is_first = false;
         }
         for directory in directories {
@@ -228,7 +216,7 @@ impl<'a> Lister<'a> {
     }
 
     fn at(&self, path: &[u8]) -> PathAt {
-        place(self.root, path)
+        PathAt::new(self.root, path)
     }
 
     /// Reports what could not be read. Other errors end the listing.
@@ -281,11 +269,4 @@ async fn collect(
 fn is_below(entry: &Entry) -> bool {
     let is_directory = (entry.stat.as_ref()).is_some_and(|stat| stat.kind == FileKind::Directory);
     is_directory && !matches!(&entry.path.0[..], b"." | b"..")
-}
-
-fn place(root: &str, path: &[u8]) -> PathAt {
-    PathAt {
-        root: root.into(),
-        path: ByteString(path.to_vec()),
-    }
 }

@@ -15,11 +15,12 @@ use std::ffi::OsString;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::args::image::InspectionArgs;
-use super::image_path::{ImagePath, by_image, exists};
+use super::image_path::{ImagePath, exists};
 use super::inspection::Inspector;
-use super::{Failure, stdout_sink};
+use super::stdout_sink;
 use crate::appliance::boot::ROOT;
 use crate::exit::Status;
+use crate::launch::Failure;
 use crate::text::csv;
 use list::{ListOptions, Lister};
 
@@ -50,21 +51,15 @@ pub struct Args {
     /// Print CSV
     #[arg(long)]
     pub csv: bool,
-    /// How the image is opened.
     #[command(flatten)]
     pub options: InspectionArgs,
 }
 
-/// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Names.
     Short,
-    /// As `ls -l`.
     Long,
-    /// One object a line.
     Json,
-    /// RFC 4180.
     Csv,
 }
 
@@ -99,25 +94,12 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
             output.write(&csv::line(format_records::COLUMNS)).await?;
             output.commit().await?;
         }
-        let mut complete = true;
-        for (number, (image, places)) in by_image(places).iter().enumerate() {
-            complete &= inspector
-                .with_image(image, async |inside| {
-                    let mut output = output.lock().await;
-                    output.begin(inside.in_use)?;
-                    output.mark(&inside.phases);
-                    inside.enter(true, false).await?;
-                    let (session, first) = (&inside.session, number == 0);
-                    let lister =
-                        Lister::new(session, ROOT, wanted, &mut output, inside.in_use, first);
-                    lister.await.list(places).await
-                })
-                .await?;
-            output.lock().await.commit().await?;
-        }
-        match complete {
-            true => Ok(Status::Success),
-            false => Ok(Status::Negative),
-        }
+        let listing =
+            inspector.with_roots(places, output, async |image, (number, places), output| {
+                let (session, is_first) = (&image.session, number == 0);
+                let lister = Lister::new(session, ROOT, wanted, output, image.in_use, is_first);
+                lister.await.list(places).await
+            });
+        listing.await
     })
 }

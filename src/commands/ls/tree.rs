@@ -35,7 +35,6 @@ impl Tree {
         Ok(())
     }
 
-    /// Whether it has a directory.
     pub fn has(&self, path: &[u8]) -> bool {
         self.complete.contains_key(path)
     }
@@ -49,7 +48,6 @@ impl Tree {
 struct Growing {
     top: Vec<u8>,
     complete: HashMap<Vec<u8>, Vec<Entry>>,
-    /// Directories with missing entries.
     incomplete: HashSet<Vec<u8>>,
 }
 

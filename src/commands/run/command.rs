@@ -15,7 +15,6 @@ use crate::machine::stdio::error_output;
 use crate::session::Session;
 use crate::session::qga::{Command, PORT, Qga};
 
-/// Does all of it.
 pub(super) async fn run(
     launch: &mut Launch<'_>,
     args: &GuestArgs,

@@ -36,8 +36,9 @@ use report::RunReport;
 /// overlay that is gone with the machine. The guest's serial console is your terminal;
 /// Ctrl-A X ends the machine, Ctrl-A H lists the other keys.
 ///
-/// With CMD, or with --tty, the VM is started to run that: an agent is put into the overlay, the
-/// image's own init starts it, and CMD's streams and status are those of the run.
+/// With CMD, or with --tty, the guest runs that command: an agent is injected into the overlay and
+/// started by the image's own init. Standard input, output and error are those of CMD, and bivouac
+/// exits with its status.
 #[derive(Clone, Debug, clap::Args)]
 // clap's own would show what the environment sets as if it had to be typed.
 #[command(
@@ -71,11 +72,11 @@ struct RunOptions {
     /// End the machine after TIME (90, 90s, 5m, 2h); exit status 124
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
-    /// End the machine if no login prompt came, or its agent did not answer, within TIME; exit
-    /// status 124
+    /// End the machine if no login prompt appears, or with CMD the agent does not respond, within
+    /// TIME; exit status 124
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     boot_timeout: Option<Duration>,
-    /// Write the verdict, phases and layers to FILE as JSON
+    /// Write the outcome, phases and layers to FILE as JSON
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     report: Option<PathBuf>,
     /// Print the QEMU command and start nothing
@@ -100,7 +101,6 @@ impl Args {
 /// The user's end of the machine, opened while this process has one thread, because its guard is
 /// forked.
 enum UserEnd {
-    None,
     Console(Option<Terminal>),
     Command(HostStdio),
 }
@@ -109,7 +109,7 @@ impl UserEnd {
     fn open(args: &Args) -> Result<Self, Failure> {
         let is_command = args.guest.is_wanted()?;
         if args.run.dry_run {
-            return Ok(Self::None);
+            return Ok(Self::Console(None));
         }
         Ok(match is_command {
             true => Self::Command(HostStdio::open(args.guest.run.tty)?),
@@ -149,7 +149,6 @@ async fn launch(
     let outcome = match user_end {
         UserEnd::Command(stdio) => command::run(&mut launch, &args.guest, stdio).await,
         UserEnd::Console(terminal) => console::run(&mut launch, terminal).await,
-        UserEnd::None => console::run(&mut launch, None).await,
     };
     // Whatever came of it: the images are as they were, or the report says so.
     launch.facts.record_end(&launch.vm.drives);

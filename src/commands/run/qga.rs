@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 
 use anyhow::{Context, anyhow};
 
-use crate::commands::Failure;
 use crate::commands::args::agent::GuestArgs;
 use crate::exit::Status;
+use crate::launch::Failure;
 use crate::machine::stdio;
 use crate::session::qga::{Command, INPUT_MAX, Qga, QgaError};
 

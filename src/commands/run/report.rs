@@ -9,7 +9,6 @@ use crate::exit::Status;
 use crate::launch::facts::Facts;
 use crate::launch::{Failure, Outcome};
 
-/// The report of a run.
 #[derive(Debug)]
 pub(super) struct RunReport {
     file: ReportFile,
@@ -96,7 +95,6 @@ impl RunReport {
         })
     }
 
-    /// Writes the verdict.
     pub fn finish(
         mut self,
         outcome: Result<Outcome, Failure>,

@@ -8,15 +8,13 @@ use anyhow::{Context, anyhow};
 
 use crate::archive::{BeneathDir, Policy};
 use crate::commands::args::agent::CopySpec;
-use crate::commands::{Failure, tar_transfer};
+use crate::commands::tar_transfer;
+use crate::launch::Failure;
 use crate::protocol::{ByteString, FileKind, PathAt, TarOptions};
 use crate::session::Session;
 
 fn at(path: &OsStr) -> PathAt {
-    PathAt {
-        root: "/".into(),
-        path: path.into(),
-    }
+    PathAt::new("/", path.as_bytes())
 }
 
 /// Copies each into the guest, as `cp -r` would: into an existing directory, or else under the name

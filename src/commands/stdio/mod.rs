@@ -45,7 +45,6 @@ impl HostStdio {
     }
 }
 
-/// Runs `command` to its end.
 pub(crate) async fn run_command(
     supervisor: &mut Supervisor,
     machine: &mut Machine,
@@ -146,7 +145,9 @@ impl CommandLoop<'_> {
         match tokio::time::timeout(SIGNAL_LIMIT, passing).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!("passing {signal} on: {error}"),
-            Err(_) => tracing::warn!("the guest does not take {signal}; another one ends it"),
+            Err(_) => tracing::warn!(
+                "the guest did not accept {signal}; another signal kills the machine"
+            ),
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::commands::Failure;
+use crate::launch::Failure;
 use crate::launch::keyboard::Keyboard;
 use crate::machine::stdio::{self, FlushHandle};
 use crate::session::{Exec, SessionError, StreamReader, StreamWriter};

@@ -2,7 +2,6 @@
 
 use crate::protocol::Stat;
 
-/// How far a file was printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     pub inode: u64,
@@ -23,7 +22,6 @@ pub enum Change {
 }
 
 impl Position {
-    /// Compares with the file as it is now.
     pub fn change(self, stat: &Stat) -> Change {
         if stat.inode != self.inode {
             Change::Replaced
@@ -53,12 +51,12 @@ pub fn last_lines(text: &[u8], lines: usize, is_whole: bool) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::protocol::FileKind;
     use proptest::prelude::*;
 
-    fn stat(inode: u64, size: u64) -> Stat {
+    pub fn stat(inode: u64, size: u64) -> Stat {
         Stat {
             kind: FileKind::File,
             mode: 0o644,

@@ -11,11 +11,12 @@ use std::time::Duration;
 use super::args::image::InspectionArgs;
 use super::image_path::{ImagePath, exists};
 use super::inspection::{Inspector, MountedImage};
-use super::{Failure, stdout_sink};
+use super::stdout_sink;
 use crate::appliance::boot::ROOT;
 use crate::exit::Status;
+use crate::launch::Failure;
 use crate::launch::supervisor::{Stopped, Supervisor};
-use crate::protocol::{ByteString, PathAt, Stat};
+use crate::protocol::{PathAt, Stat};
 use crate::session::SessionError;
 use crate::text::time;
 use follow::{Change, Position, last_lines};
@@ -38,7 +39,6 @@ pub struct Args {
     /// Time to wait before the image is opened again
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time::parse_duration, requires = "follow")]
     pub interval: Duration,
-    /// How the image is opened.
     #[command(flatten)]
     pub options: InspectionArgs,
 }
@@ -48,13 +48,10 @@ const MOST: u64 = 64 << 20;
 /// How much of a file's end is read first to find its last lines.
 const END: u64 = 64 << 10;
 
-/// What is new in the file.
 struct Found {
     /// How far the file is printed then; `None` if there is no such file.
     position: Option<Position>,
-    /// What to print.
     bytes: Vec<u8>,
-    /// What became of the file.
     change: Change,
 }
 
@@ -68,9 +65,8 @@ pub fn run(args: &Args, mut inspector: Inspector<'_>) -> Result<Status, Failure>
         let work = async {
             let mut position = None;
             loop {
-                let read = async |inside: &MountedImage| {
-                    read_new(inside, &place.path, position, args).await
-                };
+                let read =
+                    async |image: &MountedImage| read_new(image, &place.path, position, args).await;
                 let found = inspector.with_image(&place.image, read).await?;
                 match found.change {
                     Change::Truncated => tracing::warn!("the file was truncated"),
@@ -96,24 +92,20 @@ pub fn run(args: &Args, mut inspector: Inspector<'_>) -> Result<Status, Failure>
     })
 }
 
-/// Reads what is new in the file.
 async fn read_new(
-    inside: &MountedImage,
+    image: &MountedImage,
     path: &[u8],
     position: Option<Position>,
     args: &Args,
 ) -> Result<Found, Failure> {
-    inside.enter(true, false).await?;
-    let at = PathAt {
-        root: ROOT.into(),
-        path: ByteString(path.to_vec()),
-    };
+    image.enter(true, false).await?;
+    let at = PathAt::new(ROOT, path);
     let mut found = Found {
         position: None,
         bytes: Vec::new(),
         change: Change::Unchanged,
     };
-    let stat = match inside.session.stat(at.clone(), true).await {
+    let stat = match image.session.stat(at.clone(), true).await {
         Ok(stat) => stat,
         // A log that is being rotated.
         Err(error) if position.is_some() && error.errno() == Some(nix::libc::ENOENT) => {
@@ -121,7 +113,7 @@ async fn read_new(
         }
         Err(error) => return Err(error.into()),
     };
-    let read = async |offset| inside.session.read_from(at.clone(), offset, MOST).await;
+    let read = async |offset| image.session.read_from(at.clone(), offset, MOST).await;
     let offset = match position {
         None => {
             let (bytes, offset) = end_of(&stat, args.lines, read).await?;
@@ -173,26 +165,12 @@ async fn end_of(
 
 #[cfg(test)]
 mod tests {
+    use super::follow::tests::stat;
     use super::*;
-    use crate::protocol::{FileKind, Stat};
 
     #[tokio::test]
     async fn no_size_that_a_guest_claims_is_too_much() {
-        let stat = Stat {
-            kind: FileKind::File,
-            mode: 0o644,
-            links: 1,
-            uid: 0,
-            gid: 0,
-            size: u64::MAX,
-            blocks: 8,
-            modified: (0, 0),
-            accessed: (0, 0),
-            changed: (0, 0),
-            device: 1,
-            inode: 1,
-            special: None,
-        };
+        let stat = stat(1, u64::MAX);
         // More than can follow that offset.
         let read = async |_| Ok(b"line\n".repeat(20_000));
         let (last, offset) = end_of(&stat, 2, read).await.unwrap();

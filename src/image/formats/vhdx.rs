@@ -68,8 +68,6 @@ pub(super) fn virtual_size(file: &(impl ReadAt + ?Sized)) -> Result<u64, FormatE
     if parameters.le32(4) & 2 != 0 {
         return Err(FormatError::HasParent(Format::Vhdx));
     }
-    Ok(u64::from_le_bytes(item(
-        VIRTUAL_SIZE,
-        "the virtual disk size is missing",
-    )?))
+    let size = item(VIRTUAL_SIZE, "the virtual disk size is missing")?;
+    Ok(u64::from_le_bytes(size))
 }

@@ -5,8 +5,9 @@
 //! the embedded descriptor (CVE-2022-47951: such names were used to read the host's files).
 //! Offsets as in QEMU's block/vmdk.c, VMDK4Header.
 
-use super::{FormatError, ReadAt, le32, le64, read, read_into};
+use super::{FormatError, ReadAt, read, read_into};
 use crate::image::format::Format;
+use crate::linux::bytes::Fields;
 
 /// The largest embedded descriptor that is read: QEMU's and VMware's have 20 sectors.
 const MAX_DESCRIPTOR_SECTORS: u64 = 128;
@@ -16,17 +17,17 @@ const AT_END: u64 = u64::MAX;
 pub(super) fn virtual_size(file: &(impl ReadAt + ?Sized), length: u64) -> Result<u64, FormatError> {
     check_signature(&read(file, 0, Format::Vmdk)?)?;
     let header: [u8; 512] = read(file, 0, Format::Vmdk)?;
-    let version = le32(&header, 4);
+    let version = header.le32(4);
     if !(1..=3).contains(&version) {
         let format = Format::Vmdk;
         return Err(FormatError::Version { format, version });
     }
-    let mut capacity = le64(&header, 12);
+    let mut capacity = header.le64(12);
     if capacity == 0 {
         return Err(FormatError::VmdkCapacityZero);
     }
     // QEMU reads the descriptor from sector 1 whatever the header says.
-    let sectors = match (le64(&header, 28), le64(&header, 36)) {
+    let sectors = match (header.le64(28), header.le64(36)) {
         (0, _) | (_, 0) => return Err(FormatError::VmdkExtent),
         (1, sectors @ 1..=MAX_DESCRIPTOR_SECTORS) => sectors,
         _ => return Err(malformed("its descriptor is misplaced or too large")),
@@ -35,7 +36,7 @@ pub(super) fn virtual_size(file: &(impl ReadAt + ?Sized), length: u64) -> Result
     read_into(file, &mut descriptor, 512, Format::Vmdk)?;
     check_descriptor(&descriptor)?;
 
-    if le64(&header, 56) == AT_END {
+    if header.le64(56) == AT_END {
         // Footer marker, footer, end-of-stream marker: the last three sectors.
         let sector = (length / 512).checked_sub(2);
         let at = sector.ok_or(FormatError::Truncated(Format::Vmdk))? * 512;
@@ -43,7 +44,7 @@ pub(super) fn virtual_size(file: &(impl ReadAt + ?Sized), length: u64) -> Result
         if !footer.starts_with(b"KDMV") {
             return Err(malformed("its footer is missing"));
         }
-        capacity = le64(&footer, 12);
+        capacity = footer.le64(12);
     }
     capacity.checked_mul(512).ok_or(FormatError::DiskTooLarge)
 }

@@ -35,7 +35,6 @@ impl Default for Geometry {
     }
 }
 
-/// An overlay that holds nothing yet.
 #[derive(Clone, Copy, Debug)]
 pub struct EmptyOverlay<'a> {
     /// Size of the guest's disk in bytes, rounded up to 512 when written.
@@ -43,13 +42,10 @@ pub struct EmptyOverlay<'a> {
     /// The top layer's absolute path. If it does not fit into a header (1023 bytes, or the
     /// first cluster), no name is recorded; QEMU is given the backing node explicitly anyway.
     pub backing_file: &'a [u8],
-    /// The top layer's format.
     pub backing_format: Format,
-    /// How the file is laid out.
     pub geometry: Geometry,
 }
 
-/// Why an overlay cannot be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GeometryError {
     #[error(
@@ -75,7 +71,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn of(virtual_size: u64, geometry: Geometry) -> Result<Self, GeometryError> {
+    fn of(size: u64, geometry: Geometry) -> Result<Self, GeometryError> {
         let Geometry {
             cluster_bits,
             extended_l2,
@@ -84,7 +80,6 @@ impl Layout {
         if !(least..=21).contains(&cluster_bits) {
             return Err(GeometryError::ClusterBits(cluster_bits));
         }
-        let size = virtual_size;
         let too_large = GeometryError::DiskTooLarge { size, cluster_bits };
         let disk = size.checked_next_multiple_of(512).ok_or(too_large)?;
         if disk == 0 {
@@ -131,11 +126,6 @@ impl Layout {
 }
 
 impl EmptyOverlay<'_> {
-    /// The used part of the header cluster.
-    pub fn header_bytes(&self) -> Result<Vec<u8>, GeometryError> {
-        Ok(self.header(&Layout::of(self.virtual_size, self.geometry)?))
-    }
-
     /// Writes the overlay into `file`, which must be empty, and sets the file's length.
     ///
     /// An invalid geometry is [`io::ErrorKind::InvalidInput`] with a [`GeometryError`].

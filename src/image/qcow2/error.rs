@@ -40,7 +40,6 @@ pub enum HeaderError {
     RefcountTableSize(u32),
     #[error("it has {0} internal snapshots; 65536 is the limit")]
     Snapshots(u32),
-    /// The crypt_method.
     #[error("it is encrypted ({})", crypt_method(*.0))]
     Encrypted(u32),
     #[error("its data is in another file{}, which QEMU would open without asking", named(.name.as_deref()))]
@@ -99,6 +98,10 @@ impl HeaderError {
             Self::UnknownFeatures(_) | Self::Version(_) | Self::CompressionType(_) => {
                 convert("qcow2", path, flat, "with a newer QEMU")
             }
+            Self::NoDisk => format!(
+                "qemu-img resize -f qcow2 {} 10G  # if you want a blank disk",
+                shell_word(path)
+            ),
             _ => format!(
                 "qemu-img check -f qcow2 {}  # if QEMU cannot read it either, download the image again",
                 shell_word(path)

@@ -21,9 +21,7 @@ const FEATURE_RECORD: usize = 48;
 /// The extensions that matter to a launcher.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extensions {
-    /// The backing format's name, as recorded.
     pub backing_format: Option<Vec<u8>>,
-    /// The external data file's name, as recorded.
     pub data_file: Option<Vec<u8>>,
     /// Names of incompatible features, by bit.
     pub incompatible_names: Vec<(u8, String)>,

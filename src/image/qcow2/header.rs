@@ -26,7 +26,6 @@ const MAX_SNAPSHOTS: u32 = 65536;
 /// BDRV_MAX_LENGTH of QEMU: the largest disk, 2^63 rounded down to its 1 GiB alignment.
 const MAX_DISK: u64 = (i64::MAX as u64) & !((1 << 30) - 1);
 
-/// A checked qcow2 header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// 2 or 3.
@@ -35,13 +34,11 @@ pub struct Header {
     pub cluster_bits: u32,
     /// Size of the guest's disk in bytes, never 0.
     pub virtual_size: u64,
-    /// The layer below, if one is recorded.
     pub backing: Option<Backing>,
     /// The image was not closed properly; only a writer needs to care.
     pub dirty: bool,
     /// QEMU once found the image's tables damaged.
     pub corrupt: bool,
-    /// L2 entries have subclusters.
     pub extended_l2: bool,
 }
 

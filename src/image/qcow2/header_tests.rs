@@ -1,23 +1,25 @@
 //! Each rule of the header, broken one at a time in a header that is right otherwise.
 
-use super::super::{EmptyOverlay, Geometry, HeaderError, MAX_HEADER_AREA};
+use super::super::HeaderError::*;
+use super::super::{EmptyOverlay, Geometry, MAX_HEADER_AREA};
 use super::*;
 use crate::image::Format;
 use proptest::prelude::*;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 
-/// The metadata that [`EmptyOverlay`] writes, up to the header's end.
+/// The first cluster that [`EmptyOverlay`] writes.
 fn overlay(virtual_size: u64, backing: &[u8], geometry: Geometry) -> Vec<u8> {
-    let mut bytes = vec![0; 1 << geometry.cluster_bits];
-    let header = EmptyOverlay {
+    let file = tempfile::tempfile().expect("a file");
+    let overlay = EmptyOverlay {
         virtual_size,
         backing_file: backing,
         backing_format: Format::Qcow2,
         geometry,
-    }
-    .header_bytes()
-    .expect("the geometry is allowed");
-    bytes[..header.len()].copy_from_slice(&header);
+    };
+    overlay.write_to(&file).expect("the geometry is allowed");
+    let mut bytes = vec![0; 1 << geometry.cluster_bits];
+    file.read_exact_at(&mut bytes, 0).expect("a whole cluster");
     bytes
 }
 
@@ -46,13 +48,21 @@ fn version_2(extensions: &[u8]) -> Vec<u8> {
     header
 }
 
-/// One extension, padded.
 fn extension(kind: u32, data: &[u8]) -> Vec<u8> {
     let mut bytes = kind.to_be_bytes().to_vec();
     bytes.extend((data.len() as u32).to_be_bytes());
     bytes.extend(data);
     bytes.resize(bytes.len().next_multiple_of(8), 0);
     bytes
+}
+
+/// A good header with an extension and some of the first eight incompatible features.
+fn with_extension(kind: u32, data: &[u8], features: u8) -> Result<Header, HeaderError> {
+    let mut header = overlay(1 << 30, b"", Geometry::default());
+    let extension = extension(kind, data);
+    header[112..112 + extension.len()].copy_from_slice(&extension);
+    header[79] = features;
+    Header::parse(&header)
 }
 
 #[test]
@@ -73,53 +83,48 @@ fn a_version_2_header_has_its_extensions_from_byte_72_and_no_feature_bits() {
     let mut odd = version_2(&extension(0x8000_0000, b"ignored"));
     assert!(Header::parse(&odd).is_ok());
     odd.truncate(72);
-    assert_refused(Header::parse(&odd), HeaderError::Truncated);
+    assert_refused(Header::parse(&odd), Truncated);
 }
 
 #[test]
 fn fixed_fields_out_of_their_bounds_are_refused_by_name() {
     let be32 = u32::to_be_bytes;
     let be64 = u64::to_be_bytes;
-    assert_refused(with(0, b"QFI\0"), HeaderError::NotQcow2);
-    assert_refused(with(4, &be32(1)), HeaderError::Version(1));
-    assert_refused(with(4, &be32(4)), HeaderError::Version(4));
+    assert_refused(with(0, b"QFI\0"), NotQcow2);
+    assert_refused(with(4, &be32(1)), Version(1));
+    assert_refused(with(4, &be32(4)), Version(4));
     for bits in [0, 8, 22, 63, u32::MAX] {
-        assert_refused(with(20, &be32(bits)), HeaderError::ClusterBits(bits));
+        assert_refused(with(20, &be32(bits)), ClusterBits(bits));
     }
     for length in [0, 72, 96, 105, 65544, u32::MAX] {
-        assert_refused(with(100, &be32(length)), HeaderError::HeaderLength(length));
+        assert_refused(with(100, &be32(length)), HeaderLength(length));
     }
-    assert_refused(with(96, &be32(7)), HeaderError::RefcountOrder(7));
-    assert_refused(with(24, &be64(0)), HeaderError::NoDisk);
-    assert_refused(
-        with(24, &be64(u64::MAX)),
-        HeaderError::DiskTooLarge(u64::MAX),
-    );
+    assert_refused(with(96, &be32(7)), RefcountOrder(7));
+    assert_refused(with(24, &be64(0)), NoDisk);
+    assert_refused(with(24, &be64(u64::MAX)), DiskTooLarge(u64::MAX));
     for method in [1, 2, 9] {
-        assert_refused(with(32, &be32(method)), HeaderError::Encrypted(method));
+        assert_refused(with(32, &be32(method)), Encrypted(method));
     }
 }
 
 #[test]
 fn tables_that_qemu_would_allocate_are_bounded() {
     let be32 = u32::to_be_bytes;
-    let l1 = |entries| Err(HeaderError::L1Size { entries, needed: 2 });
+    let l1 = |entries| Err(L1Size { entries, needed: 2 });
     assert_eq!(with(36, &be32(1)), l1(1));
     assert_eq!(with(36, &be32((4 << 20) + 1)), l1((4 << 20) + 1));
     assert_eq!(with(36, &be32(u32::MAX)), l1(u32::MAX));
-    assert_refused(with(56, &be32(0)), HeaderError::RefcountTableSize(0));
-    assert_refused(with(56, &be32(129)), HeaderError::RefcountTableSize(129));
-    assert_refused(with(60, &be32(65537)), HeaderError::Snapshots(65537));
-    let wrong = Err(HeaderError::TableOffset {
-        table: "snapshot table",
-        offset: 1,
-    });
-    assert_eq!(with(64, &1_u64.to_be_bytes()), wrong);
-    for (at, table) in [(40, "L1 table"), (48, "refcount table")] {
-        for offset in [0, 1, 65535, 1 << 63] {
-            let wrong = Err(HeaderError::TableOffset { table, offset });
-            assert_eq!(with(at, &offset.to_be_bytes()), wrong);
-        }
+    assert_refused(with(56, &be32(0)), RefcountTableSize(0));
+    assert_refused(with(56, &be32(129)), RefcountTableSize(129));
+    assert_refused(with(60, &be32(65537)), Snapshots(65537));
+    let misplaced = |at, table, offset: u64| {
+        let refusal = TableOffset { table, offset };
+        assert_refused(with(at, &offset.to_be_bytes()), refusal);
+    };
+    misplaced(64, "snapshot table", 1);
+    for offset in [0, 1, 65535, 1 << 63] {
+        misplaced(40, "L1 table", offset);
+        misplaced(48, "refcount table", offset);
     }
 }
 
@@ -128,18 +133,13 @@ fn incompatible_features_are_judged_one_by_one() {
     let bits = |bits: u64| with(72, &bits.to_be_bytes());
     assert!(bits(1 << 0).is_ok_and(|header| header.dirty && !header.corrupt));
     assert!(bits(1 << 1).is_ok_and(|header| header.corrupt));
-    assert_refused(bits(1 << 2), HeaderError::ExternalDataFile { name: None });
-    assert_refused(bits(1 << 3), HeaderError::CompressionType(0));
+    assert_refused(bits(1 << 2), ExternalDataFile { name: None });
+    assert_refused(bits(1 << 3), CompressionType(0));
     // With L2 entries twice as long, the L1 table that was right spans half of the disk.
-    assert_refused(
-        bits(1 << 4),
-        HeaderError::L1Size {
-            entries: 2,
-            needed: 4,
-        },
-    );
-    let unknown = HeaderError::UnknownFeatures(vec!["incompatible bit 63".into()]);
-    assert_eq!(bits(1 << 63), Err(unknown));
+    let (entries, needed) = (2, 4);
+    assert_refused(bits(1 << 4), L1Size { entries, needed });
+    let unknown = UnknownFeatures(vec!["incompatible bit 63".into()]);
+    assert_refused(bits(1 << 63), unknown);
 }
 
 #[test]
@@ -147,30 +147,16 @@ fn an_unknown_feature_has_the_name_that_the_image_gives_it() {
     let mut record = vec![0, 5];
     record.extend(b"time travel\x1b[m");
     record.resize(48, 0);
-    let mut header = overlay(1 << 30, b"", Geometry::default());
-    let extension = extension(0x6803_F857, &record);
-    header[112..112 + extension.len()].copy_from_slice(&extension);
-    header[79] = 1 << 5;
-    let error = Header::parse(&header)
-        .expect_err("the feature is unknown")
-        .to_string();
-    assert!(
-        error.contains(r#""time travel\u{1b}[m" (incompatible bit 5)"#),
-        "{error}"
-    );
+    let error = with_extension(0x6803_F857, &record, 1 << 5).expect_err("the feature is unknown");
+    let named = r#""time travel\u{1b}[m" (incompatible bit 5)"#;
+    assert!(error.to_string().contains(named), "{error}");
 }
 
 #[test]
 fn an_external_data_file_is_named() {
-    let mut header = overlay(1 << 30, b"", Geometry::default());
-    let extension = extension(0x4441_5441, b"/etc/shadow");
-    header[112..112 + extension.len()].copy_from_slice(&extension);
-    header[79] = 1 << 2;
+    let header = with_extension(0x4441_5441, b"/etc/shadow", 1 << 2);
     let name = Some(b"/etc/shadow".to_vec());
-    assert_refused(
-        Header::parse(&header),
-        HeaderError::ExternalDataFile { name },
-    );
+    assert_refused(header, ExternalDataFile { name });
 }
 
 #[test]
@@ -180,10 +166,9 @@ fn zstd_is_fine_and_other_compression_is_not() {
     header[104] = 1;
     assert!(Header::parse(&header).is_ok());
     header[79] = 0;
-    let alone = Err(HeaderError::CompressionType(1));
-    assert_eq!(Header::parse(&header), alone);
+    assert_refused(Header::parse(&header), CompressionType(1));
     header[104] = 2;
-    assert_refused(Header::parse(&header), HeaderError::CompressionType(2));
+    assert_refused(Header::parse(&header), CompressionType(2));
 }
 
 #[test]
@@ -194,7 +179,7 @@ fn subclusters_need_clusters_of_16_kib() {
     };
     let mut header = overlay(1 << 30, b"", geometry);
     header[79] = 1 << 4;
-    assert_refused(Header::parse(&header), HeaderError::SubclusterSize(13));
+    assert_refused(Header::parse(&header), SubclusterSize(13));
 }
 
 #[test]
@@ -203,54 +188,47 @@ fn extensions_stay_inside_the_header_and_appear_once() {
     let twice = [extension(kind, b"a"), extension(kind, b"b")].concat();
     assert_refused(
         Header::parse(&version_2(&twice)),
-        HeaderError::DuplicateExtension { kind },
+        DuplicateExtension { kind },
     );
 
     let mut long = extension(kind, b"");
     long[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
     let length = u32::MAX as usize;
-    let wrong = Err(HeaderError::ExtensionTooLong { kind, length });
-    assert_eq!(Header::parse(&version_2(&long)), wrong);
+    assert_refused(
+        Header::parse(&version_2(&long)),
+        ExtensionTooLong { kind, length },
+    );
 
     // The end marker's length counts as well, as it does for QEMU.
     let end = [[0; 4], [0xff; 4]].concat();
-    let wrong = Err(HeaderError::ExtensionTooLong { kind: 0, length });
-    assert_eq!(Header::parse(&version_2(&end)), wrong);
+    let refusal = ExtensionTooLong { kind: 0, length };
+    assert_refused(Header::parse(&version_2(&end)), refusal);
 
     let format = extension(0xE279_2ACA, b"sixteen bytes ok");
-    let wrong = Err(HeaderError::FormatNameTooLong { length: 16 });
-    assert_eq!(Header::parse(&version_2(&format)), wrong);
+    let refusal = FormatNameTooLong { length: 16 };
+    assert_refused(Header::parse(&version_2(&format)), refusal);
 }
 
 #[test]
 fn backing_names_stay_between_the_header_and_the_cluster_end() {
     let be64 = u64::to_be_bytes;
     let be32 = u32::to_be_bytes;
-    assert_refused(with(16, &be32(1024)), HeaderError::BackingNameTooLong(1024));
-    assert_refused(
-        with(16, &be32(u32::MAX)),
-        HeaderError::BackingNameTooLong(u32::MAX),
-    );
-    assert_refused(with(16, &be32(0)), HeaderError::BackingNameEmpty(136));
-    assert_refused(with(8, &be64(0)), HeaderError::BackingNameEmpty(0));
+    assert_refused(with(16, &be32(1024)), BackingNameTooLong(1024));
+    assert_refused(with(16, &be32(u32::MAX)), BackingNameTooLong(u32::MAX));
+    assert_refused(with(16, &be32(0)), BackingNameEmpty(136));
+    assert_refused(with(8, &be64(0)), BackingNameEmpty(0));
     for offset in [1, 111, 65535, u64::MAX] {
-        assert_refused(
-            with(8, &be64(offset)),
-            HeaderError::BackingNameOutside(offset),
-        );
+        assert_refused(with(8, &be64(offset)), BackingNameOutside(offset));
     }
-    assert_refused(with(138, b"\0"), HeaderError::BackingNameNul);
+    assert_refused(with(138, b"\0"), BackingNameNul);
 }
 
 #[test]
 fn a_header_that_goes_on_behind_the_bytes_asks_for_more() {
     let header = good();
     for length in 4..149 {
-        assert_eq!(
-            Header::parse(&header[..length]),
-            Err(HeaderError::Truncated),
-            "{length}"
-        );
+        let short = Header::parse(&header[..length]);
+        assert_eq!(short, Err(Truncated), "{length}");
     }
     assert!(Header::parse(&header[..149]).is_ok());
 }

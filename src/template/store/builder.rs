@@ -19,16 +19,7 @@ use crate::template::manifest::{Manifest, OverlayRecord};
 use crate::template::memory;
 use crate::template::snapshot::Snapshot;
 
-/// The exclusive right to build a template.
-#[derive(Debug)]
-pub enum BuildLock {
-    /// This process has it.
-    Acquired(Builder),
-    /// Another process builds the template.
-    Busy,
-}
-
-/// A template under construction. Dropped, it leaves nothing.
+/// The exclusive right to build a template, and what was built so far. Dropped, it leaves nothing.
 #[derive(Debug)]
 pub struct Builder {
     store: Store,
@@ -39,9 +30,9 @@ pub struct Builder {
 }
 
 impl Store {
-    /// Starts to build the template of `key`, unless another process does. Removes what builders
+    /// Starts to build the template of `key`. None if another process does. Removes what builders
     /// left that were killed.
-    pub fn begin(&self, key: &Key) -> Result<BuildLock, StoreError> {
+    pub fn begin(&self, key: &Key) -> Result<Option<Builder>, StoreError> {
         let name = key.name();
         let path = self.directory.join(format!("{NEW}{name}"));
         match DirBuilder::new().mode(0o700).create(&path) {
@@ -53,8 +44,8 @@ impl Store {
         let lock = match locks::exclusive(&path) {
             Ok(Some(lock)) => lock,
             // Published or removed meanwhile by the process that had it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BuildLock::Busy),
-            Ok(None) => return Ok(BuildLock::Busy),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Ok(None) => return Ok(None),
             Err(error) => return Err(failed("locking", &path)(error)),
         };
         let builder = Builder {
@@ -66,7 +57,7 @@ impl Store {
         };
         remove_all_but_lock(&builder.path);
         self.sweep();
-        Ok(BuildLock::Acquired(builder))
+        Ok(Some(builder))
     }
 }
 
@@ -74,51 +65,49 @@ impl Builder {
     /// Writes the template and renames it to its final name, replacing a damaged one. An error
     /// leaves nothing behind.
     pub fn publish(self, key: &Key, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let file = |name: &str, mode| {
-            let path = self.path.join(name);
-            let opened = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(mode)
-                .open(&path);
-            let file = opened.map_err(failed("making", &path))?;
-            Ok::<_, StoreError>((file, path))
-        };
         // Before 8.2 QEMU opens it for writing, though it writes nothing.
         let mode = match Manifest::takes_memory_read_only(snapshot.qemu) {
             true => 0o400,
             false => 0o600,
         };
-        let (to, path) = file(MEMORY, mode)?;
-        let memory_digest =
-            memory::copy(&snapshot.memory, &to).map_err(failed("writing", &path))?;
-        let identity = FileStamp::of(&to).map_err(failed("writing", &path))?;
-        let (mut to, path) = file(STATE, 0o600)?;
-        to.write_all(&snapshot.state)
-            .map_err(failed("writing", &path))?;
-        let mut overlays = Vec::new();
-        for (index, overlay) in snapshot.overlays.iter().enumerate() {
-            let (to, path) = file(&overlay_name(index), 0o400)?;
-            let digest = memory::copy(overlay, &to).map_err(failed("writing", &path))?;
-            let identity = FileStamp::of(&to).map_err(failed("writing", &path))?;
-            overlays.push(OverlayRecord { identity, digest });
-        }
+        let memory = self.copy(MEMORY, mode, &snapshot.memory)?;
+        self.write(STATE, &snapshot.state)?;
+        let overlays = snapshot.overlays.iter().enumerate();
+        let overlays = overlays.map(|(index, from)| self.copy(&overlay_name(index), 0o400, from));
         let manifest = Manifest {
             key: key.clone(),
             machine: snapshot.machine.clone(),
             qemu: snapshot.qemu,
-            memory: identity,
-            memory_digest,
+            memory: memory.identity,
+            memory_digest: memory.digest,
             state_digest: digest::of(&snapshot.state),
-            overlays,
+            overlays: overlays.collect::<Result<_, _>>()?,
         };
-        let (mut to, path) = file(MANIFEST, 0o600)?;
         let text = manifest.to_text();
-        to.write_all(text.as_bytes())
-            .map_err(failed("writing", &path))?;
+        self.write(MANIFEST, text.as_bytes())?;
         // The digests are of what was just written.
         verified::write(&self.path, &text);
         self.give_name()
+    }
+
+    fn create(&self, name: &str, mode: u32) -> Result<(File, PathBuf), StoreError> {
+        let path = self.path.join(name);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(mode);
+        let file = options.open(&path).map_err(failed("making", &path))?;
+        Ok((file, path))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let (mut file, path) = self.create(name, 0o600)?;
+        file.write_all(bytes).map_err(failed("writing", &path))
+    }
+
+    fn copy(&self, name: &str, mode: u32, from: &File) -> Result<OverlayRecord, StoreError> {
+        let (to, path) = self.create(name, mode)?;
+        let digest = memory::copy(from, &to).map_err(failed("writing", &path))?;
+        let identity = FileStamp::of(&to).map_err(failed("writing", &path))?;
+        Ok(OverlayRecord { identity, digest })
     }
 
     /// Records that such a machine cannot be saved here, so that not every start tries it.

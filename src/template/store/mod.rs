@@ -22,82 +22,59 @@ use nix::fcntl::Flock;
 use super::key::Key;
 use super::manifest::Manifest;
 use crate::linux::file_id::FileStamp;
-pub use builder::{BuildLock, Builder};
+use crate::text::escape::shell_word;
+pub use builder::Builder;
 
 /// What a template's directory holds.
 const LOCK: &str = "lock";
 const MANIFEST: &str = "manifest";
 const MEMORY: &str = "memory";
 const STATE: &str = "state";
-/// An overlay of the machine's, by the number of its disk.
 fn overlay_name(index: usize) -> String {
     format!("overlay-{index}")
 }
 /// Left by a template that could not be restored: why.
 const UNUSABLE: &str = "unusable";
 
-/// How long a template stays unusable.
 const UNUSABLE_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Hidden names: one that is being built, and one that is being removed.
 const NEW: &str = ".new-";
 const OLD: &str = ".old-";
 
-/// Why there is no store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Neither XDG_CACHE_HOME nor HOME says where.
     #[error("there is no place for templates: HOME is not set")]
     Nowhere,
-    /// It belongs to another user, or others may access it.
     #[error("the templates in {} are not used: {why}", path.display())]
-    NotOurs {
-        /// The directory.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// A system call failed.
+    NotOurs { path: PathBuf, why: &'static str },
     #[error("{what} {}", path.display())]
     Io {
         /// What was done, such as `reading`.
         what: &'static str,
-        /// With what.
         path: PathBuf,
-        /// The reason.
         #[source]
         source: io::Error,
     },
     /// QEMU could not save the machine, or not restore it, not long ago.
     #[error("the template {} could not be made or restored before: {why}", path.display())]
-    Unusable {
-        /// Its directory.
-        path: PathBuf,
-        /// What was said then.
-        why: String,
-    },
-    /// A template cannot be used.
+    Unusable { path: PathBuf, why: String },
     #[error("the template {} is damaged: {what}", path.display())]
-    Damaged {
-        /// Its directory.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: &'static str,
-    },
+    Damaged { path: PathBuf, what: &'static str },
 }
 
 impl StoreError {
-    /// Suggested fix.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Nowhere => Some("set XDG_CACHE_HOME, or use --no-template".to_owned()),
             Self::NotOurs { path, .. } => Some(format!(
-                "`chown $USER {0} && chmod 700 {0}`, or set XDG_CACHE_HOME to a directory of yours",
-                path.display()
+                "`chmod 700 {}` if it is yours, or set XDG_CACHE_HOME to a directory of your own",
+                shell_word(path)
             )),
-            Self::Io { .. } => Some("set XDG_CACHE_HOME to a directory of yours".to_owned()),
-            Self::Damaged { .. } | Self::Unusable { .. } => {
-                Some("`bivouac template prune` removes it".to_owned())
+            Self::Io { .. } => Some("set XDG_CACHE_HOME to a directory of your own".to_owned()),
+            Self::Damaged { path, .. } | Self::Unusable { path, .. } => {
+                let name = path.file_name()?.display();
+                Some(format!("`bivouac template rm {name}` removes it"))
             }
         }
     }
@@ -112,7 +89,6 @@ fn failed<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Store
     }
 }
 
-/// The store.
 #[derive(Clone, Debug)]
 pub struct Store {
     directory: PathBuf,
@@ -121,13 +97,11 @@ pub struct Store {
 /// A template in use, which is not removed.
 #[derive(Debug)]
 pub struct Entry {
-    /// What it says of itself.
     pub manifest: Manifest,
     /// Its memory, opened as this version of QEMU needs it; not yet compared with its digest.
     pub memory: File,
     /// The state of everything else; it has the digest that it should have.
     pub state: Vec<u8>,
-    /// Its directory.
     pub path: PathBuf,
     /// Its overlays, not yet compared with their digests either.
     pub overlays: Vec<(PathBuf, File)>,
@@ -137,7 +111,6 @@ pub struct Entry {
 /// What is known of a template, for a list.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct EntryInfo {
-    /// The name of its directory.
     pub name: String,
     /// Its key, unless its manifest is damaged.
     pub key: Option<Key>,
@@ -145,7 +118,6 @@ pub struct EntryInfo {
     pub bytes: u64,
     /// When it was used last, in seconds since 1970.
     pub used: u64,
-    /// Whether some machine uses it now.
     pub in_use: bool,
 }
 
@@ -175,7 +147,7 @@ impl Store {
         } else if found.uid() != nix::unistd::geteuid().as_raw() {
             "it belongs to another user"
         } else if found.permissions().mode() & 0o077 != 0 {
-            "others may get at the memory of guests there"
+            "other users can access it, and it contains the memory of guests"
         } else {
             return Ok(Self {
                 directory: directory.to_owned(),
@@ -187,7 +159,6 @@ impl Store {
         })
     }
 
-    /// Where it is.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -226,7 +197,7 @@ impl Store {
         let place = path.join(MEMORY);
         let memory = File::options()
             .read(true)
-            .write(!manifest.takes_read_only())
+            .write(!Manifest::takes_memory_read_only(manifest.qemu))
             .open(&place)
             .map_err(failed("opening", &place))?;
         if FileStamp::of(&memory).map_err(failed("reading", &place))? != manifest.memory {
@@ -348,7 +319,6 @@ impl Store {
     }
 }
 
-/// What a directory's files take on their filesystem.
 fn allocated(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let sizes = entries.filter_map(|entry| entry.metadata().ok());

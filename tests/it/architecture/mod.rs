@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use source::{Source, sources};
 
-/// What each module may name besides itself: one line a module, the highest floor first. None may
-/// name one that stands above it.
+/// The modules that each module may use, one line for each module, the highest layer first. None may
+/// use one in a layer above it.
 #[rustfmt::skip]
 const ARROWS: &[(&str, &[&str])] = &[
     ("cli",       &["commands", "launch", "text", "exit"]),
@@ -23,14 +23,15 @@ const ARROWS: &[(&str, &[&str])] = &[
                     "protocol", "archive", "linux", "text", "sys", "exit"]),
     ("launch",    &["template", "appliance", "session", "machine", "host", "image", "protocol", "linux",
                     "text", "sys", "exit"]),
-    ("template",  &["appliance", "session", "machine", "image", "linux"]),
+    ("template",  &["appliance", "session", "machine", "image", "linux", "text"]),
     ("inspect",   &["session", "protocol", "linux", "text"]),
     ("appliance", &["session", "machine", "host", "protocol", "linux", "sys"]),
     ("session",   &["qmp", "protocol"]),
     ("machine",   &["host", "image", "qmp", "linux", "sys", "exit"]),
     ("host",      &["qmp", "linux", "text", "sys"]),
     ("image",     &["linux", "text"]),
-    ("agent",     &["protocol", "archive", "linux", "sys"]),
+    ("agent",     &["block", "protocol", "archive", "linux", "sys"]),
+    ("block",     &["protocol", "linux"]),
     ("qmp",       &["sys"]),
     ("protocol",  &["text"]),
     ("archive",   &["linux", "sys"]),

@@ -1,9 +1,10 @@
 //! How large a function, a file and a module may be.
 
 use std::collections::BTreeMap;
+use std::fs;
 
-use super::refuse;
-use super::source::{Source, sources};
+use super::source::{Source, files_below, sources};
+use super::{refuse, root};
 
 /// Lines of a function, of a file, and of a module in percent of all.
 const FUNCTION: usize = 80;
@@ -72,6 +73,16 @@ fn no_file_is_over_400_lines() {
         0..=FILE => vec![],
         lines => vec![format!("{source} has {lines} lines")],
     });
+    for path in files_below("tests") {
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let lines = fs::read_to_string(root().join(&path))
+            .unwrap()
+            .lines()
+            .count();
+        assert!(lines <= FILE, "{} has {lines} lines", path.display());
+    }
 }
 
 #[test]

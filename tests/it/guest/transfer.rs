@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use bivouac::archive::{
-    BeneathDir, Kind, Member, Policy, UnpackStats, begin, end, padding, unpack,
+    ArchiveStats, BeneathDir, Kind, Member, Policy, begin, end, padding, unpack,
 };
 use bivouac::commands::tar_transfer::{fetch, send};
 use bivouac::protocol::{ByteString, TarOptions};
@@ -124,7 +124,7 @@ fn nothing_that_a_guest_sends_is_written_outside_the_destination() {
     };
     let outside = path("outside");
     let nowhere = Path::new("");
-    let attempt = |members: &[Member]| -> UnpackStats {
+    let attempt = |members: &[Member]| -> ArchiveStats {
         let place = BeneathDir::at(&path("here")).unwrap();
         unpack(&place, &policy, &stream(members)[..]).unwrap()
     };

@@ -21,7 +21,7 @@ fn a_character_device_or_a_file_that_is_something_else_is_not_kvm() {
 }
 
 #[test]
-fn a_directory_is_odd() {
+fn a_directory_is_unexpected() {
     let verdict = kvm::check_at(Path::new("/"));
     assert_eq!(
         verdict,
@@ -52,8 +52,11 @@ fn every_verdict_is_one_line_with_a_hint_unless_it_works() {
             errno: Errno::ENOMEM,
         },
     ];
+    let page = include_str!("../../../man/bivouac-run.1");
     for verdict in &verdicts {
         assert_eq!(verdict.hint().is_none(), verdict.works(), "{verdict:?}");
+        let documented = format!("\n.Dq {}", verdict.as_str());
+        assert!(page.contains(&documented), "{verdict:?} in bivouac-run(1)");
     }
     let lines: Vec<String> = verdicts
         .iter()

@@ -73,7 +73,7 @@ fn each_directory_that_takes_no_overlay_says_why_and_what_helps() {
     ");
     insta::assert_snapshot!(tell(Some("/dev/null"), None), @r"
     the overlay directory /dev/null is not a directory
-    name another with --overlay-dir, or leave it out for /var/tmp
+    name another with --overlay-dir, or leave it out to use $TMPDIR or /var/tmp
     ");
 }
 

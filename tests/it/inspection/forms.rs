@@ -56,7 +56,11 @@ fn entries() -> Vec<Entry> {
             path: "broken".into(),
             stat: None,
             link: None,
-            error: Some(RemoteError::of(ErrorStage::File, "stat", 5)),
+            error: Some(RemoteError::of(
+                ErrorStage::File,
+                "stat",
+                nix::errno::Errno::EIO,
+            )),
         },
     ]
 }
@@ -109,16 +113,7 @@ fn records_have_everything_that_is_known() {
     let json = String::from_utf8(json).unwrap();
     assert_eq!(json.lines().count(), records.len());
     let first: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
-    let mut keys: Vec<_> = first
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect();
-    let mut columns = COLUMNS.to_vec();
-    keys.sort_unstable();
-    columns.sort_unstable();
-    assert_eq!(keys, columns);
+    super::assert_keys(&first, &COLUMNS);
     insta::assert_snapshot!("records_json", json);
     let csv: Vec<_> = records.iter().flat_map(Record::csv).collect();
     insta::assert_snapshot!(

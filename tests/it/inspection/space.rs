@@ -57,16 +57,7 @@ fn space_is_shown_as_df_does() {
     );
     let json = spaces()[1].json().unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
-    let mut keys: Vec<_> = json
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect();
-    let mut columns = COLUMNS.to_vec();
-    keys.sort_unstable();
-    columns.sort_unstable();
-    assert_eq!(keys, columns);
+    super::assert_keys(&json, &COLUMNS);
 }
 
 /// A survey with words that a hostile image would choose.
@@ -116,6 +107,7 @@ fn survey() -> (Survey, Root) {
             bytes: 1 << 40,
             serial: None,
             table: Some(Table {
+                evidence: None,
                 kind: TableKind::Gpt,
                 id: "guid".to_owned(),
             }),

@@ -14,7 +14,7 @@ use bivouac::machine::plan::Accelerator;
 use bivouac::template::key::Key;
 use bivouac::template::memory;
 use bivouac::template::snapshot::Snapshot;
-use bivouac::template::store::{BuildLock, Builder, Store};
+use bivouac::template::store::{Builder, Store};
 
 /// An appliance with so much memory. Nobody runs it: a key needs files, and no certain ones.
 pub fn settings(memory_mib: u64) -> ApplianceConfig {
@@ -41,8 +41,8 @@ pub fn key(memory_mib: u64) -> Key {
 /// Whoever begins a template that nobody else builds.
 pub fn begin(store: &Store, key: &Key) -> Builder {
     match store.begin(key).unwrap() {
-        BuildLock::Acquired(building) => building,
-        BuildLock::Busy => panic!("nobody else builds it"),
+        Some(building) => building,
+        None => panic!("nobody else builds it"),
     }
 }
 

@@ -122,7 +122,7 @@ fn a_kernel_without_virtio_is_refused_with_a_hint() {
     };
     let error = initramfs_with(&kernel, b"init").unwrap_err();
     assert!(error.to_string().contains("has no virtio_pci"), "{error}");
-    assert!(error.hint().unwrap().contains("--kernel"));
+    assert!(error.hint().unwrap().contains("BIVOUAC_KERNEL"));
     fs::remove_file(modules.join("modules.dep")).unwrap();
     let error = initramfs_with(&kernel, b"init").unwrap_err();
     assert!(error.hint().unwrap().contains("depmod"), "{error}");

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use bivouac::agent::block::device_reader::Device;
-use bivouac::agent::block::{superblock, tables};
+use bivouac::block::device_reader::Device;
+use bivouac::block::{superblock, tables};
 use bivouac::protocol::disks::TableKind;
 
 use crate::env::filesystems::{disk, empty, filesystem, lvm, run, tree};

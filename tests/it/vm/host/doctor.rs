@@ -63,7 +63,7 @@ fn a_host_without_qemu_gets_exit_1_and_the_command_that_installs_it() {
         warn  what the guest writes takes memory: HERE is a tmpfs of SIZE
               hint: `--overlay-dir /var/tmp`, if that is a disk
         warn  there is no kernel /boot/vmlinuz-* with its modules in /lib/modules
-              hint: `sudo apt-get install linux-image-amd64`, or name a kernel with --kernel FILE
+              hint: `sudo apt-get install linux-image-amd64`, or set BIVOUAC_KERNEL to the path of a kernel
         warn  no UEFI firmware for the machine q35 was found (0 descriptors in /usr/share/qemu/firmware, /etc/qemu/firmware)
               hint: `sudo apt-get install ovmf`, or name the firmware's file with --firmware PATH
         ");

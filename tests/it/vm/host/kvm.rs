@@ -152,7 +152,7 @@ fn who_is_in_the_group_by_now_is_told_to_log_in_again() {
 #[test]
 fn a_mode_that_lets_nobody_in_is_told() {
     insta::assert_snapshot!(finding("chmod 600 dev/kvm; $STRANGER"), @r"
-    warn: /dev/kvm may not be opened: its mode lets only others in; guests are emulated (TCG)
+    warn: /dev/kvm may not be opened: its mode does not give you access; guests are emulated (TCG)
     `sudo setfacl -m u:$USER:rw /dev/kvm`
     ");
 }
@@ -174,7 +174,7 @@ fn an_acl_whose_mask_denies_is_named() {
     let script = "
         chown 0:1234 dev/kvm; chmod 660 dev/kvm; setfacl -m u:8:rw,g::rw,m::r dev/kvm; $STRANGER";
     insta::assert_snapshot!(finding(script), @r"
-    warn: /dev/kvm may not be opened: its ACL is cut down by `mask::r--`; guests are emulated (TCG)
+    warn: /dev/kvm may not be opened: its ACL is limited by `mask::r--`; guests are emulated (TCG)
     `sudo setfacl -b /dev/kvm`, or `sudo setfacl -m g::rw /dev/kvm`
     ");
 }

@@ -15,7 +15,7 @@ fn finding(script: &str) -> String {
 fn a_directory_of_somebody_else_may_not_be_written_to() {
     insta::assert_snapshot!(finding("$STRANGER"), @r"
     fail: the overlay directory HERE/overlays is not writable
-    name another with --overlay-dir, or leave it out for /var/tmp
+    name another with --overlay-dir, or leave it out to use $TMPDIR or /var/tmp
     ");
 }
 
@@ -23,7 +23,7 @@ fn a_directory_of_somebody_else_may_not_be_written_to() {
 fn a_read_only_filesystem_is_told() {
     insta::assert_snapshot!(finding("mount -t tmpfs -o ro none overlays;"), @r"
     fail: the overlay directory HERE/overlays is on a read-only filesystem
-    name another with --overlay-dir, or leave it out for /var/tmp
+    name another with --overlay-dir, or leave it out to use $TMPDIR or /var/tmp
     ");
 }
 
@@ -39,7 +39,7 @@ fn a_tmpfs_is_memory_and_its_size_is_told() {
 #[test]
 fn where_there_is_no_o_tmpfile_the_file_is_unlinked_at_once() {
     insta::assert_snapshot!(finding("mount -t mqueue none overlays;"), @r"
-    warn: overlays go to HERE/overlays (0x19800202, 0 B free); they have a name for an instant, for it lacks O_TMPFILE; that is little space
+    warn: overlays go to HERE/overlays (0x19800202, 0 B free); they have a name briefly (the filesystem lacks O_TMPFILE); that is not much space
     name another with --overlay-dir DIR
     ");
 }
@@ -48,7 +48,7 @@ fn where_there_is_no_o_tmpfile_the_file_is_unlinked_at_once() {
 fn a_full_filesystem_is_told_in_the_kernels_words() {
     insta::assert_snapshot!(finding("mount -t tmpfs -o nr_inodes=1 none overlays;"), @r"
     fail: no overlay can be created in HERE/overlays: No space left on device (os error 28)
-    name another with --overlay-dir, or leave it out for /var/tmp
+    name another with --overlay-dir, or leave it out to use $TMPDIR or /var/tmp
     ");
 }
 

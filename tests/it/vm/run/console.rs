@@ -1,11 +1,11 @@
 //! The console without a terminal: copied, fed, never in the way.
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use super::{ended, run_tiny};
+use super::{ended, report, run_tiny};
 use crate::env::bivouac::PATIENCE;
 
 #[test]
@@ -23,13 +23,31 @@ fn what_is_typed_reaches_the_guest_and_its_end_does_not_end_the_guest() {
 }
 
 #[test]
+fn the_time_of_a_login_prompt_is_in_the_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("report.json");
+    let run = run_tiny("echo").args(["--boot-timeout", "10m", "--report"]);
+    let mut running = run.arg(&json).start();
+    running.wait_for("tiny: ready");
+    running.type_in("debian12 login:\n");
+    running.wait_for("echo: debian12 login:");
+    running.signal(Signal::SIGTERM);
+    ended(&running.wait(), 143);
+    let report = report(&json);
+    assert!(report["phases"]["login-prompt"].is_number(), "{report:#}");
+}
+
+/// A run whose guest prints without end.
+fn flood() -> (Child, ChildStdout) {
+    let mut run = run_tiny("flood").command();
+    let mut child = run.stdout(Stdio::piped()).spawn().unwrap();
+    let stdout = child.stdout.take().unwrap();
+    (child, stdout)
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_the_run_as_it_ends_any_program() {
-    let mut child = run_tiny("flood")
-        .command()
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdout = child.stdout.take().unwrap();
+    let (mut child, mut stdout) = flood();
     let mut seen = String::new();
     let mut buffer = [0; 512];
     while !seen.contains("lazy dog") {
@@ -43,12 +61,7 @@ fn a_reader_that_goes_away_ends_the_run_as_it_ends_any_program() {
 
 #[test]
 fn a_reader_that_stalls_does_not_keep_a_signal_from_ending_the_run() {
-    let mut child = run_tiny("flood")
-        .command()
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdout = child.stdout.take().unwrap();
+    let (mut child, mut stdout) = flood();
     let mut buffer = [0; 64];
     // Some output has come; from here on nobody reads, and soon the pipe is full.
     stdout.read_exact(&mut buffer).unwrap();

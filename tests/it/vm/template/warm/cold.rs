@@ -48,7 +48,8 @@ fn what_cannot_be_saved_is_booted_and_it_is_said_why() {
     let named = ["--warm", "--net", "user", "--hostname", "web-1"];
     let finished = fixture.run(&[&named[..], &nvme].concat()).output();
     assert_eq!(finished.code(), Some(125), "{finished:?}");
-    let said = "--hostname and --new-machine-id want a machine that is restored: the template";
+    let said =
+        "--hostname and --new-machine-id need a machine restored from a template: the template";
     assert!(finished.stderr.contains(said), "{finished:?}");
     let looped = LoopDevice::of(&fixture.image());
     let device = format!("--disk={},format=raw", looped.path().display());

@@ -80,7 +80,8 @@ pub fn checks(fixture: &WarmFixture) {
     // The word comes before the boot.
     let finished = fixture.warm(&["--timeout", "2"], "true").output();
     assert_eq!(finished.code(), Some(124), "{finished:?}");
-    let said = "others may get at the memory of guests there; the machine is booted";
+    let said =
+        "other users can access it, and it contains the memory of guests; the machine is booted";
     assert!(finished.stderr.contains(said), "{finished:?}");
     fs::set_permissions(&store, Permissions::from_mode(0o700)).unwrap();
     assert!(fixture.published("image").is_empty());

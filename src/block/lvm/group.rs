@@ -1,9 +1,7 @@
 //! The volume group that LVM metadata describes: its logical volumes.
 
-use std::collections::HashMap;
-
 use super::config::{self, Node};
-use super::segment::{Segment, SegmentKind, segments};
+use super::segment::{PhysicalVolume, PhysicalVolumes, Segment, SegmentKind, segments};
 
 /// A volume group.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,15 +129,6 @@ fn valid_name(name: &str) -> Option<&str> {
         && !matches!(name, "." | "..");
     valid.then_some(name)
 }
-
-pub(super) struct PhysicalVolume<'a> {
-    pub(super) id: &'a str,
-    /// The sector of its first extent.
-    pub(super) first: u64,
-}
-
-/// Physical volumes by the names that the metadata gives them.
-pub(super) type PhysicalVolumes<'a> = HashMap<&'a str, PhysicalVolume<'a>>;
 
 fn physical_volumes(group: &Node) -> Option<PhysicalVolumes<'_>> {
     let entries = group.get("physical_volumes")?.entries().iter();

@@ -7,7 +7,6 @@ use std::os::unix::fs::FileExt;
 /// A device that can be read at any offset. An offset taken from a superblock is untrusted and
 /// may lie beyond the end.
 pub trait ReadAt {
-    /// The size in bytes.
     fn size(&self) -> u64;
 
     /// Fills `buffer` from `offset`; fails with `UnexpectedEof` beyond the end.
@@ -25,10 +24,8 @@ pub trait ReadAt {
     }
 }
 
-/// An open device or image file.
 #[derive(Debug)]
 pub struct Device {
-    /// Open for reading.
     pub file: File,
     /// The size in bytes; stat(2) does not know that of a block device.
     pub size: u64,

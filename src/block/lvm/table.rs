@@ -118,30 +118,7 @@ fn target(
             };
             ("thin", format!("{pool} {device}{origin}"))
         }
-        SegmentKind::Cache {
-            origin,
-            pool,
-            volume,
-            settings,
-        } => {
-            let origin = resolve(Reference::Logical(origin))?;
-            let (metadata, data, settings) = match volume {
-                Some(CacheVolume { metadata, data }) => (
-                    resolve(Reference::Part(pool, *metadata))?,
-                    resolve(Reference::Part(pool, *data))?,
-                    settings,
-                ),
-                None => {
-                    let (metadata, data, settings) = cache_pool(group, pool)?;
-                    let metadata = resolve(Reference::Logical(metadata))?;
-                    (metadata, resolve(Reference::Logical(data))?, settings)
-                }
-            };
-            (
-                "cache",
-                format!("{metadata} {data} {origin} {}", arguments(settings)),
-            )
-        }
+        SegmentKind::Cache { .. } => ("cache", cache(group, kind, resolve)?),
         // Not a device of its own: a volume that is cached has its parts.
         SegmentKind::CachePool { .. } => return Err("it is a cache".to_owned()),
         SegmentKind::Snapshot {
@@ -162,6 +139,33 @@ fn place(area: &Area, resolve: Resolve) -> Result<String, String> {
         Area::Logical(name, sector) => (resolve(Reference::Logical(name))?, sector),
     };
     Ok(format!("{device} {sector}"))
+}
+
+fn cache(group: &Group, kind: &SegmentKind, resolve: Resolve) -> Result<String, String> {
+    let SegmentKind::Cache {
+        origin,
+        pool,
+        volume,
+        settings,
+    } = kind
+    else {
+        return Err(String::new());
+    };
+    let origin = resolve(Reference::Logical(origin))?;
+    let (metadata, data, settings) = match volume {
+        Some(CacheVolume { metadata, data }) => (
+            resolve(Reference::Part(pool, *metadata))?,
+            resolve(Reference::Part(pool, *data))?,
+            settings,
+        ),
+        None => {
+            let (metadata, data, settings) = cache_pool(group, pool)?;
+            let metadata = resolve(Reference::Logical(metadata))?;
+            (metadata, resolve(Reference::Logical(data))?, settings)
+        }
+    };
+    let settings = arguments(settings);
+    Ok(format!("{metadata} {data} {origin} {settings}"))
 }
 
 /// The metadata, the data and the settings of a cache pool.

@@ -1,13 +1,10 @@
 //! Parses fstab(5). Malformed lines are skipped.
 
-/// One line of an fstab.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FstabEntry {
     /// The device, as the line names it.
     pub source: String,
-    /// The mount point.
     pub target: String,
-    /// The filesystem type.
     pub kind: String,
     /// The options, split at commas.
     pub options: Vec<String>,
@@ -26,7 +23,6 @@ impl FstabEntry {
     }
 }
 
-/// Limit on entries.
 const MAX_ENTRIES: usize = 128;
 
 /// Parses the lines that have at least three fields.
@@ -40,25 +36,25 @@ pub fn parse(text: &str) -> Vec<FstabEntry> {
         // `UUID="..."` is the same without the quotes.
         let source = source.replace('"', "");
         (!source.is_empty()).then(|| FstabEntry {
-            source: unescaped(&source),
-            target: unescaped(target),
+            source: unescaped(&source, octal),
+            target: unescaped(target, octal),
             kind: kind.to_owned(),
             options: options
                 .filter(|option| !option.is_empty())
-                .map(unescaped)
+                .map(|option| unescaped(option, octal))
                 .collect(),
         })
     });
     lines.take(MAX_ENTRIES).collect()
 }
 
-/// `\040` is a space: a byte in three octal digits (getmntent(3)).
-fn unescaped(field: &str) -> String {
+/// Decodes escapes of four characters: a backslash, and three of which `decode` makes a byte.
+pub(crate) fn unescaped(field: &str, decode: fn(&[u8; 3]) -> Option<u8>) -> String {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field.as_bytes();
     while let Some((first, after)) = rest.split_first() {
         let digits = after.first_chunk::<3>().filter(|_| *first == b'\\');
-        match digits.and_then(octal) {
+        match digits.and_then(decode) {
             Some(byte) => {
                 bytes.push(byte);
                 rest = &after[3..];
@@ -72,6 +68,7 @@ fn unescaped(field: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// `\040` is a space: a byte in three octal digits (getmntent(3)).
 fn octal(digits: &[u8; 3]) -> Option<u8> {
     let text = std::str::from_utf8(digits).ok()?;
     u8::from_str_radix(text, 8).ok().filter(|byte| *byte != 0)

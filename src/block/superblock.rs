@@ -84,7 +84,7 @@ fn ext(head: &[u8]) -> Option<Content> {
     // ext3 has filetype, recover, meta_bg; sparse_super, large_file, btree_dir.
     let kind = if incompatible & 0x8 != 0 {
         // An external journal.
-        Kind::Journal
+        Kind::ExternalJournal
     } else if incompatible & !0x16 != 0 || read_only & !0x7 != 0 {
         Kind::Ext4
     } else if compatible & 0x4 != 0 {
@@ -98,11 +98,8 @@ fn ext(head: &[u8]) -> Option<Content> {
 fn btrfs(head: &[u8]) -> Option<Content> {
     let block = head.part(0x1_0000, 4096);
     block.has(0x40, b"_BHRfS_M").then_some(())?;
-    content(
-        Kind::Btrfs,
-        uuid(block.part(0x20, 16)),
-        block.part(0x12b, 256),
-    )
+    let (id, label) = (block.part(0x20, 16), block.part(0x12b, 256));
+    content(Kind::Btrfs, uuid(id), label)
 }
 
 fn f2fs(head: &[u8]) -> Option<Content> {
@@ -121,10 +118,8 @@ fn erofs(head: &[u8]) -> Option<Content> {
 fn swap(head: &[u8]) -> Option<Content> {
     // The signature ends the first page, whose size depends on the machine that made it.
     let marked = |page: usize| head.has(page - 10, b"SWAPSPACE2");
-    [4096, 8192, 16384, 65536]
-        .into_iter()
-        .any(marked)
-        .then_some(())?;
+    let is_swap = [4096, 8192, 16384, 65536].into_iter().any(marked);
+    is_swap.then_some(())?;
     content(Kind::Swap, uuid(head.part(1036, 16)), head.part(1052, 16))
 }
 
@@ -188,19 +183,14 @@ fn vfat(head: &[u8]) -> Option<Content> {
         && matches!(head.part(21, 1), [0xf0 | 0xf8..]);
     sane.then_some(())?;
     // FAT32 has no fixed root directory, and the size of its FAT is elsewhere.
-    let extended = if head.le16(17) == 0 && head.le16(22) == 0 {
-        66
-    } else {
-        38
+    let is_fat32 = head.le16(17) == 0 && head.le16(22) == 0;
+    let extended = if is_fat32 { 66 } else { 38 };
+    let (has_id, label) = match head.part(extended, 1) {
+        [0x29] => (true, head.part(extended + 5, 11)),
+        [0x28] => (true, &[][..]),
+        _ => (false, &[][..]),
     };
-    let (id, label) = match head.part(extended, 1) {
-        [0x29] => (
-            Some(serial(head.le32(extended + 1))),
-            head.part(extended + 5, 11),
-        ),
-        [0x28] => (Some(serial(head.le32(extended + 1))), &[][..]),
-        _ => (None, &[][..]),
-    };
+    let id = has_id.then(|| serial(head.le32(extended + 1)));
     let label = if label == b"NO NAME    " { &[] } else { label };
     content(Kind::Vfat, id, label)
 }

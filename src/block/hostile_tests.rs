@@ -6,7 +6,6 @@ use super::device_reader::ReadAt;
 use super::lvm::{config, group, label};
 use super::{raid, superblock, tables};
 
-/// Every signature, at its offset.
 const SIGNATURES: &[(usize, &[u8])] = &[
     (0, b"LUKS\xba\xbe\0\x02"),
     (512, b"LABELONE"),

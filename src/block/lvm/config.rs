@@ -4,7 +4,6 @@
 /// Limit on nesting. LVM itself nests three deep.
 const MAX_DEPTH: usize = 8;
 
-/// The value of a name.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Node {
     /// `NAME { ... }`, in the order of the text.
@@ -66,7 +65,6 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Skips white space and comments.
     fn skip(&mut self) {
         loop {
             self.rest = self.rest.trim_start();

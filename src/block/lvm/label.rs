@@ -9,7 +9,6 @@ const SECTORS: usize = 4;
 const SECTOR: usize = 512;
 /// Limit on the metadata. LVM's default area is 1 MiB; thousands of volumes need more.
 const MAX_TEXT: u64 = 8 << 20;
-/// The magic number of a metadata area.
 const AREA_MAGIC: &[u8] = b" LVM2 x[5A%r0N*>";
 /// The size of an area's header; a ring buffer of text follows it.
 const AREA_HEAD: u64 = 512;
@@ -38,7 +37,6 @@ fn hyphenated(text: &str) -> String {
         .join("-")
 }
 
-/// The current metadata of a physical volume, as text.
 pub fn metadata(device: &dyn ReadAt) -> Option<String> {
     let head = device.bytes_at(0, SECTORS * SECTOR);
     let label = find(&head)?;

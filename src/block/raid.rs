@@ -6,10 +6,8 @@ use crate::linux::bytes::Fields;
 
 /// `MD_SB_MAGIC`.
 const MAGIC: u32 = 0xa92b_4efc;
-/// The part of a superblock that is read.
 const SIZE: usize = 256;
 
-/// What a member's superblock says of its array.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// The UUID of the array.

@@ -1,7 +1,17 @@
 //! The segments of a logical volume: what each part of it is made of.
 
+use std::collections::HashMap;
+
 use super::config::Node;
-use super::group::PhysicalVolumes;
+
+pub(super) struct PhysicalVolume<'a> {
+    pub(super) id: &'a str,
+    /// The sector of its first extent.
+    pub(super) first: u64,
+}
+
+/// Physical volumes by the names that the metadata gives them.
+pub(super) type PhysicalVolumes<'a> = HashMap<&'a str, PhysicalVolume<'a>>;
 
 /// A contiguous part of a volume, in sectors of 512 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
