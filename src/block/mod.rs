@@ -4,6 +4,7 @@
 //! read. All input is untrusted. No allocation is sized by a number read from a device, and every
 //! loop has a limit. The fuzz target `block` runs all of it.
 
+pub(crate) mod blank;
 pub mod device_reader;
 pub mod fstab;
 mod hfs;

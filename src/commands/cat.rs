@@ -32,19 +32,20 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     let places = places.map(|words| ImagePath::parse_named(words, exists));
     let places = places.collect::<Result<Vec<_>, _>>()?;
     stdout_sink::run(async |output| {
-        let printing = inspector.with_roots(places, output, async |image, (_, places), output| {
-            let mut complete = true;
-            for place in places {
-                match print(&image.session, ROOT, &place.path, output).await {
-                    Err(failure) if image.is_of_a_file(&failure) => {
-                        tracing::error!("{}", failure.error);
-                        complete = false;
+        let printing =
+            inspector.with_roots(places, output, false, async |image, (_, places), output| {
+                let mut complete = true;
+                for place in places {
+                    match print(&image.session, ROOT, &place.path, output).await {
+                        Err(failure) if image.is_of_a_file(&failure) => {
+                            tracing::error!("{}", failure.error);
+                            complete = false;
+                        }
+                        result => result?,
                     }
-                    result => result?,
                 }
-            }
-            Ok(complete)
-        });
+                Ok(complete)
+            });
         printing.await
     })
 }

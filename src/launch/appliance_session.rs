@@ -138,8 +138,8 @@ impl ApplianceSession {
         });
         let survey = survey.await?;
         self.facts.phases.mark("survey");
-        for remark in &survey.warnings {
-            tracing::debug!("{remark}");
+        for warning in &survey.warnings {
+            tracing::debug!("{warning}");
         }
         Ok(survey)
     }

@@ -19,6 +19,7 @@ use crate::machine::end::End;
 use crate::machine::phases::Phases;
 use crate::protocol::disks::Root;
 use crate::protocol::inject::{Injection, Stage};
+use crate::protocol::warning::Warning;
 use crate::session::{Session, SessionError};
 
 /// How long the appliance may take to power off. Everything is on the disks by then.
@@ -145,7 +146,7 @@ async fn into_roots(
     let survey = session.survey(disks).await?;
     let mut injected = Injected {
         roots: Vec::new(),
-        warnings: survey.warnings,
+        warnings: survey.warnings.iter().map(Warning::to_string).collect(),
     };
     for root in &survey.roots {
         let device = root.device.clone();

@@ -4,7 +4,11 @@
 //! Labels and names are untrusted. The agent replaces what is not UTF-8; control characters
 //! remain.
 
+use std::fmt::{self, Display, Formatter};
+
 use serde::{Deserialize, Serialize};
+
+use super::warning::Warning;
 
 /// The appliance's directory of kernel modules.
 pub const MODULES: &str = "/modules";
@@ -21,8 +25,7 @@ pub struct Survey {
     pub volumes: Vec<Volume>,
     /// Every root filesystem of an operating system.
     pub roots: Vec<Root>,
-    /// What could not be read or mounted, one sentence each.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl Survey {
@@ -305,13 +308,21 @@ pub struct Mount {
     pub options: Vec<String>,
 }
 
-/// A line of fstab that is not mounted.
+/// A filesystem that the image lists and that is not mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedMount {
-    /// The first field.
+    /// The first field of fstab.
     pub source: String,
-    /// The second field.
+    /// The second field of fstab.
     pub target: String,
     /// Why, such as `swap`.
     pub reason: String,
+    /// Whether its files are missing: they are on a disk, and a running system has them.
+    pub missing: bool,
+}
+
+impl Display for SkippedMount {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}: {}", self.source, self.target, self.reason)
+    }
 }

@@ -4,7 +4,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::disks::Survey;
+use super::disks::{SkippedMount, Survey};
 use super::inject::Injection;
 use super::{ByteString, ExecEnd, FileSystem, RemoteError, Stat, StreamId, WireError};
 
@@ -73,9 +73,9 @@ pub enum Response {
     Link(ByteString),
     FileSystem(FileSystem),
     Survey(Box<Survey>),
-    /// The root is mounted. `failed` has one sentence for each other mount that failed.
+    /// The root is mounted. `failed` has the other mounts that failed.
     Mounted {
-        failed: Vec<String>,
+        failed: Vec<SkippedMount>,
     },
     Injected(Injection),
 }

@@ -60,6 +60,7 @@ mod request;
 mod stream_id;
 #[cfg(test)]
 mod tests;
+pub mod warning;
 mod window;
 
 pub use byte_string::ByteString;

@@ -1,7 +1,7 @@
 //! The disks of the guest: what is on them, mounting it, and injecting the agent.
 
 use super::{Session, SessionError};
-use crate::protocol::disks::{Mount, Survey};
+use crate::protocol::disks::{Mount, SkippedMount, Survey};
 use crate::protocol::inject::{Injection, Stage};
 use crate::protocol::{ByteString, Operation};
 
@@ -13,14 +13,14 @@ impl Session {
     }
 
     /// Mounts filesystems at a directory of the guest, which is created if missing. Fails if the
-    /// root cannot be mounted. Returns one sentence for each other mount that failed.
+    /// root cannot be mounted. Returns the other mounts that failed.
     pub(crate) async fn mount(
         &self,
         mounts: &[Mount],
         at: &str,
         read_only: bool,
         for_commands: bool,
-    ) -> Result<Vec<String>, SessionError> {
+    ) -> Result<Vec<SkippedMount>, SessionError> {
         self.request(Operation::Mount {
             mounts: mounts.to_vec(),
             at: at.into(),

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::SessionError;
-use crate::protocol::disks::Survey;
+use crate::protocol::disks::{SkippedMount, Survey};
 use crate::protocol::inject::Injection;
 use crate::protocol::{
     ByteString, ExecEnd, FileSystem, MAX_DATA, Operation, RemoteError, Request, Response,
@@ -109,7 +109,7 @@ answers! {
     ByteString: Response::Link(target) => target;
     FileSystem: Response::FileSystem(filesystem) => filesystem;
     Survey: Response::Survey(survey) => *survey;
-    Vec<String>: Response::Mounted { failed } => failed;
+    Vec<SkippedMount>: Response::Mounted { failed } => failed;
     Injection: Response::Injected(injection) => injection;
 }
 

@@ -13,18 +13,17 @@ use super::filesystem::{MountError, filesystem};
 use super::modules::Modules;
 use super::probe_mount;
 use crate::linux::proc_fd;
-use crate::protocol::disks::{Kind, Mount};
+use crate::protocol::disks::{Kind, Mount, SkippedMount};
 use crate::sys::errno_of;
 
 const NONE: Option<&str> = None;
 
-/// Mounts a plan on `target`, the root first. Returns one sentence for each mount below the root
-/// that failed.
+/// Mounts a plan on `target`, the root first. Returns the mounts below the root that failed.
 pub(crate) fn apply(
     mounts: &[Mount],
     target: &Path,
     modules: &mut Modules,
-) -> Result<Vec<String>, MountError> {
+) -> Result<Vec<SkippedMount>, MountError> {
     fs::create_dir_all(target)
         .map_err(|error| MountError::MountPoint(target.display().to_string(), errno_of(error)))?;
     let mut failed = Vec::new();
@@ -33,7 +32,12 @@ pub(crate) fn apply(
             ("/", Some(kind)) => mount_root(planned, kind, target, modules)?,
             _ => {
                 if let Err(error) = mount_below(planned, target, modules) {
-                    failed.push(format!("{}: {}", planned.target, error.with_cause()));
+                    failed.push(SkippedMount {
+                        source: planned.source.clone(),
+                        target: planned.target.clone(),
+                        reason: error.with_cause(),
+                        missing: true,
+                    });
                 }
             }
         }
@@ -94,8 +98,8 @@ fn mount_point(root: &RootDir, path: &str) -> Result<OwnedFd, Errno> {
 }
 
 /// Mounts what commands expect in the root at `target`: /proc, /sys, /dev and /run of this
-/// system, and a new tmpfs on /tmp. Returns one sentence for each that failed.
-pub(crate) fn mount_for_commands(target: &Path) -> Vec<String> {
+/// system, and a new tmpfs on /tmp. Returns those that failed.
+pub(crate) fn mount_for_commands(target: &Path) -> Vec<SkippedMount> {
     let mount_one = |name: &str| {
         let mount_point = mount_point(&RootDir::open(target)?, name)?;
         let path = proc_fd::path(&mount_point);
@@ -108,7 +112,12 @@ pub(crate) fn mount_for_commands(target: &Path) -> Vec<String> {
     let names = ["/proc", "/sys", "/dev", "/run", "/tmp"];
     let failed = names.iter().filter_map(|name| {
         let errno = mount_one(name).err()?;
-        Some(format!("{name}: {errno}"))
+        Some(SkippedMount {
+            source: (*name).to_owned(),
+            target: (*name).to_owned(),
+            reason: errno.to_string(),
+            missing: false,
+        })
     });
     failed.collect()
 }

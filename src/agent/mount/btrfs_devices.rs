@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use super::modules::Modules;
 use super::plan::BlockId;
 use crate::protocol::disks::Kind;
+use crate::protocol::warning::{Warning, WarningCode};
 use crate::sys::scan_btrfs;
 
 /// Where the superblock has `num_devices` (fs/btrfs/btrfs_tree.h).
@@ -24,7 +25,7 @@ pub(crate) fn count(device: &BlockId) -> u64 {
 
 /// Tells the kernel of every device of a filesystem that has several. Returns a warning for each
 /// filesystem that is not complete.
-pub(crate) fn scan(known: &[BlockId], modules: &mut Modules) -> Vec<String> {
+pub(crate) fn scan(known: &[BlockId], modules: &mut Modules) -> Vec<Warning> {
     let mut filesystems: BTreeMap<&str, Vec<&BlockId>> = BTreeMap::new();
     for device in known.iter().filter(|device| device.kind == Kind::Btrfs) {
         if let Some(uuid) = device.uuid.as_deref().filter(|_| count(device) > 1) {
@@ -43,14 +44,20 @@ pub(crate) fn scan(known: &[BlockId], modules: &mut Modules) -> Vec<String> {
             let name = CString::new(device.device.as_str()).unwrap_or_default();
             let told = control.as_ref().map(|control| scan_btrfs(control, &name));
             if let Ok(Err(error)) = told {
-                warnings.push(format!("{}: {error}", device.device));
+                warnings.push(Warning::new(
+                    WarningCode::Volume,
+                    &device.device,
+                    error.to_string(),
+                ));
             }
         }
         let all = count(devices[0]);
         if (devices.len() as u64) < all {
             let found = devices.len();
-            warnings.push(format!(
-                "the btrfs {uuid} is incomplete: {found} of its {all} devices are here"
+            warnings.push(Warning::new(
+                WarningCode::Volume,
+                &devices[0].device,
+                format!("the btrfs {uuid} is incomplete: {found} of its {all} devices are here"),
             ));
         }
     }

@@ -2,8 +2,10 @@
 
 use super::plan::BlockId;
 use super::sysfs::{self, BlockDevice};
+use crate::block::blank::is_blank;
 use crate::block::superblock;
 use crate::protocol::disks::{Content, Kind, Survey, Volume};
+use crate::protocol::warning::{Warning, WarningCode};
 
 pub(crate) struct FoundDevice {
     pub(crate) device: BlockDevice,
@@ -23,7 +25,8 @@ impl Inventory {
         match device.open() {
             Ok(reader) => superblock::probe(&reader),
             Err(error) => {
-                self.warn(format!("{}: {error}", device.path()));
+                let reason = error.to_string();
+                self.warn(Warning::new(WarningCode::Disk, &device.path(), reason));
                 None
             }
         }
@@ -35,7 +38,7 @@ impl Inventory {
         devices.any(|found| found.device.number == device.number && found.content.is_some())
     }
 
-    pub(crate) fn warn(&mut self, warning: String) {
+    pub(crate) fn warn(&mut self, warning: Warning) {
         self.survey.warnings.push(warning);
     }
 
@@ -43,6 +46,14 @@ impl Inventory {
         let is_kind = move |content: &Content| content.kind == kind;
         let devices = self.devices.iter();
         devices.filter(move |found| found.content.as_ref().is_some_and(is_kind))
+    }
+
+    /// Warns if a device without known content holds data all the same.
+    pub(crate) fn warn_of_unknown(&mut self, device: &BlockDevice) {
+        if device.open().is_ok_and(|reader| !is_blank(&reader)) {
+            let reason = "data that is not recognised";
+            self.warn(Warning::new(WarningCode::Unknown, &device.path(), reason));
+        }
     }
 
     /// Adds a volume. `made` is the kernel's name of its device, or why there is none; `path` is
@@ -55,6 +66,9 @@ impl Inventory {
         aliases: Vec<String>,
         made: Result<String, String>,
     ) {
+        if let Err(problem) = &made {
+            self.warn(Warning::new(WarningCode::Volume, &path, problem));
+        }
         let device = made.as_ref().ok().and_then(|name| sysfs::one(name));
         let content = device.as_ref().and_then(|device| self.probe(device));
         self.survey.volumes.push(Volume {

@@ -14,6 +14,7 @@ use crate::block::lvm::label;
 use crate::block::lvm::segment::SegmentKind;
 use crate::block::lvm::table::{Reference, TableLine, linear, table};
 use crate::protocol::disks::Kind;
+use crate::protocol::warning::{Warning, WarningCode};
 
 /// A thin volume on a cache on a RAID of linear volumes is six deep.
 const MAX_DEPTH: usize = 16;
@@ -219,14 +220,14 @@ fn groups(physical: &[(String, BlockDevice)], inventory: &mut Inventory) -> Vec<
         };
         let path = device.path();
         let Some(group) = parse(&text) else {
-            inventory.warn(format!("{path}: its LVM metadata is broken"));
+            let warning = Warning::new(WarningCode::Volume, &path, "its LVM metadata is broken");
+            inventory.warn(warning);
             continue;
         };
         if group.more > 0 {
             let more = group.more;
-            inventory.warn(format!(
-                "{path}: too many LVM volumes, {more} were left out"
-            ));
+            let reason = format!("too many LVM volumes, {more} were left out");
+            inventory.warn(Warning::new(WarningCode::Volume, &path, reason));
         }
         match groups.iter_mut().find(|other| other.id == group.id) {
             Some(other) if other.sequence >= group.sequence => {}

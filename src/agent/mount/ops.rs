@@ -8,6 +8,7 @@ use super::apply::{apply, mount_for_commands};
 use super::modules::Modules;
 use super::{survey, sysfs};
 use crate::protocol::disks::Mount;
+use crate::protocol::warning::{Warning, WarningCode};
 use crate::protocol::{ErrorStage, RemoteError, Response};
 
 /// How long disks may take to appear in an emulated machine.
@@ -30,18 +31,24 @@ pub(crate) fn load_modules() -> Response {
 
 /// Loads the drivers that the disks need, and waits for the disks. Returns one warning for each
 /// step that failed.
-pub(crate) fn wait_for_disks(disks: usize) -> (Modules, Vec<String>) {
+pub(crate) fn wait_for_disks(disks: usize) -> (Modules, Vec<Warning>) {
     let mut modules = Modules::of_the_appliance();
     let mut warnings = Vec::new();
     if sysfs::count() < disks
         && sysfs::has_virtio(VIRTIO_SCSI)
         && let Err(error) = modules.load("scsi")
     {
-        warnings.push(format!("cannot load the SCSI modules: {error}"));
+        warnings.push(Warning::general(
+            WarningCode::Disk,
+            format!("cannot load the SCSI modules: {error}"),
+        ));
     }
     let found = sysfs::wait_for(disks, DISK_TIMEOUT);
     if found < disks {
-        warnings.push(format!("only {found} of {disks} disks appeared"));
+        warnings.push(Warning::general(
+            WarningCode::Disk,
+            format!("only {found} of {disks} disks appeared"),
+        ));
     }
     (modules, warnings)
 }

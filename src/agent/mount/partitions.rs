@@ -6,11 +6,12 @@ use std::fs::File;
 use super::inventory::Inventory;
 use super::sysfs::{self, BlockDevice};
 use crate::block::tables::{self, Entry, Table};
+use crate::protocol::warning::{Warning, WarningCode};
 use crate::sys::{add_partition, delete_partition};
 
 /// Makes the kernel's partitions of `disk` those of `table`. Returns the partitions that there are,
-/// and one sentence for each that could not be made.
-pub(crate) fn apply(disk: &BlockDevice, table: &Table) -> (Vec<BlockDevice>, Vec<String>) {
+/// and a warning for each that could not be made.
+pub(crate) fn apply(disk: &BlockDevice, table: &Table) -> (Vec<BlockDevice>, Vec<Warning>) {
     let mut warnings = Vec::new();
     let existing = sysfs::partitions(disk);
     let is_wanted = |part: &BlockDevice| table.partitions.iter().any(|entry| is_same(part, entry));
@@ -19,23 +20,26 @@ pub(crate) fn apply(disk: &BlockDevice, table: &Table) -> (Vec<BlockDevice>, Vec
         .collect();
     let file = match File::open(disk.path()) {
         Ok(file) => file,
-        Err(error) => return (existing, vec![format!("{}: {error}", disk.path())]),
+        Err(error) => {
+            let warning = Warning::new(WarningCode::Disk, &disk.path(), error.to_string());
+            return (existing, vec![warning]);
+        }
     };
     for part in existing.iter().filter(|part| !is_wanted(part)) {
         // One in use was mounted before, by its number in the same table.
         let _ = delete_partition(&file, part.partition);
     }
     for entry in missing {
-        // What lies behind the end was said of the table.
         let is_inside = entry.end().is_some_and(|end| end <= disk.bytes);
-        if is_inside
-            && let Err(error) = add_partition(&file, entry.number, entry.start, visible(entry))
-        {
-            let (path, number) = (disk.path(), entry.number);
-            warnings.push(format!(
-                "{path}: partition {number} cannot be read: {error}"
-            ));
-        }
+        let reason = match is_inside {
+            true => match add_partition(&file, entry.number, entry.start, visible(entry)) {
+                Ok(()) => continue,
+                Err(error) => error.to_string(),
+            },
+            false => "it ends behind the end of the disk".to_owned(),
+        };
+        let path = disk.partition_path(entry.number);
+        warnings.push(Warning::new(WarningCode::Partition, &path, reason));
     }
     (sysfs::partitions(disk), warnings)
 }
@@ -66,9 +70,11 @@ pub(crate) fn nested(inventory: &mut Inventory, group: &str, name: &str, node: &
         return;
     };
     let (parts, warnings) = apply(&device, &table);
-    let said = table.warnings.iter();
-    let said = said.map(|warning| format!("{}: {warning}", device.path()));
-    said.chain(warnings)
+    let faults = table.warnings.iter();
+    let faults =
+        faults.map(|fault| Warning::new(WarningCode::PartitionTable, &device.path(), fault));
+    faults
+        .chain(warnings)
         .for_each(|warning| inventory.warn(warning));
     for part in parts {
         let number = part.partition;

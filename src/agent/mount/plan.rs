@@ -41,6 +41,14 @@ const USER_SPACE: [&str; 14] = [
     "bind", "rbind", "loud", "rw",
 ];
 
+const NO_DEVICE: &str = "no such device";
+const CONTAINS: &str = "contains";
+
+/// Whether a running system would have what is skipped for this reason.
+fn is_missing(reason: &str) -> bool {
+    reason == NO_DEVICE || reason.starts_with(CONTAINS)
+}
+
 pub(crate) fn root_entry(fstab: &[FstabEntry]) -> Option<&FstabEntry> {
     fstab.iter().find(|entry| entry.target == "/")
 }
@@ -56,6 +64,7 @@ pub(crate) fn mounts(fstab: &[FstabEntry], known: &[BlockId]) -> (Vec<Mount>, Ve
             Err(reason) => skipped.push(SkippedMount {
                 source: entry.source.clone(),
                 target: entry.target.clone(),
+                missing: is_missing(&reason),
                 reason,
             }),
         }
@@ -110,10 +119,13 @@ fn mount(entry: &FstabEntry, known: &[BlockId]) -> Result<Mount, String> {
     }
     let found = find(&entry.source, known).ok_or_else(|| {
         let optional = if entry.has("nofail") { ", nofail" } else { "" };
-        format!("no such device{optional}")
+        format!("{NO_DEVICE}{optional}")
     })?;
     if !found.kind.is_filesystem() {
-        return Err(format!("contains {}, not a filesystem", found.kind.name()));
+        return Err(format!(
+            "{CONTAINS} {}, not a filesystem",
+            found.kind.name()
+        ));
     }
     Ok(Mount {
         source: found.device.clone(),

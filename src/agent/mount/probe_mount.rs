@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 
-use super::filesystem::{filesystem, unmount};
+use super::filesystem::{MountError, filesystem, unmount};
 use super::modules::Modules;
 use super::plan::BlockId;
+use crate::protocol::warning::{Warning, WarningCode};
 
 const DIRECTORY: &str = "/run/bivouac-survey";
 
@@ -29,16 +30,22 @@ impl ProbeMount {
         options: &[String],
         name: &str,
         modules: &mut Modules,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Warning> {
         let path = path_of(&device.device, name);
         remove(&path);
-        fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let warning = |code, reason| Warning::new(code, &device.device, reason);
+        fs::create_dir_all(&path)
+            .map_err(|error| warning(WarningCode::NotMounted, error.to_string()))?;
         let options: Vec<_> = options.iter().cloned().chain(["ro".to_owned()]).collect();
         match filesystem(&device.device, device.kind, &options, &path, modules) {
             Ok(()) => Ok(Self { path, kept: false }),
             Err(error) => {
                 let _ = fs::remove_dir(&path);
-                Err(format!("{}: {}", device.device, error.with_cause()))
+                let code = match error {
+                    MountError::NoDriver(_) => WarningCode::Unsupported,
+                    _ => WarningCode::NotMounted,
+                };
+                Err(warning(code, error.with_cause()))
             }
         }
     }

@@ -14,6 +14,7 @@ use super::plan::{self, BlockId};
 use super::probe_mount::{self, ProbeMount, ROOT};
 use crate::block::fstab::FstabEntry;
 use crate::protocol::disks::{Kind, Mount, Root, System};
+use crate::protocol::warning::Warning;
 
 /// The inode number of a subvolume's top directory (BTRFS_FIRST_FREE_OBJECTID).
 const SUBVOLUME: u64 = 256;
@@ -29,7 +30,7 @@ struct FoundRoot {
 }
 
 /// Every root on the devices `known`, and warnings about those that could not be inspected.
-pub(crate) fn find(known: &[BlockId], modules: &mut Modules) -> (Vec<Root>, Vec<String>) {
+pub(crate) fn find(known: &[BlockId], modules: &mut Modules) -> (Vec<Root>, Vec<Warning>) {
     let mut found = Vec::new();
     let mut warnings = btrfs_devices::scan(known, modules);
     let mut seen = HashSet::new();
@@ -78,11 +79,11 @@ fn root(found: FoundRoot, known: &[BlockId]) -> Root {
     }
 }
 
-fn or_warn<T>(result: Result<T, String>, warnings: &mut Vec<String>) -> Option<T> {
+fn or_warn<T>(result: Result<T, Warning>, warnings: &mut Vec<Warning>) -> Option<T> {
     result.map_err(|warning| warnings.push(warning)).ok()
 }
 
-fn one(device: &BlockId, modules: &mut Modules, warnings: &mut Vec<String>) -> Option<FoundRoot> {
+fn one(device: &BlockId, modules: &mut Modules, warnings: &mut Vec<Warning>) -> Option<FoundRoot> {
     let mounted = or_warn(ProbeMount::new(device, &[], ROOT, modules), warnings)?;
     let found = identify(device, None, &mounted.path)?;
     mounted.keep();
@@ -100,7 +101,7 @@ fn identify(device: &BlockId, subvolume: Option<String>, path: &Path) -> Option<
 }
 
 /// Inspects the default subvolume, and every other one at most two directories deep.
-fn btrfs(device: &BlockId, modules: &mut Modules, warnings: &mut Vec<String>) -> Vec<FoundRoot> {
+fn btrfs(device: &BlockId, modules: &mut Modules, warnings: &mut Vec<Warning>) -> Vec<FoundRoot> {
     let top = ["subvolid=5".to_owned()];
     let Some(all) = or_warn(ProbeMount::new(device, &top, "top", modules), warnings) else {
         return vec![];

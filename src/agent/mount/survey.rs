@@ -10,6 +10,7 @@ use crate::block::device_reader::ReadAt;
 use crate::block::superblock;
 use crate::block::tables::{self, Entry, Table};
 use crate::protocol::disks::{self, Disk, Kind, Partition, Role, Survey};
+use crate::protocol::warning::{Warning, WarningCode};
 
 /// Surveys every disk, assembles the volumes on them, and looks for operating systems. The
 /// devices must have appeared: see [`sysfs::wait_for`].
@@ -33,21 +34,24 @@ pub(crate) fn survey(modules: &mut Modules) -> Survey {
 
 /// Names what is there and cannot be read, so that nobody takes it for empty.
 fn warn_of_unread(inventory: &mut Inventory) {
+    use WarningCode::{Encrypted, Hibernated, Unsupported};
     let mut warnings = Vec::new();
     for found in &inventory.devices {
         let Some(content) = &found.content else {
             continue;
         };
         let path = found.device.path();
-        warnings.push(match (content.kind, content.kind.role()) {
-            (Kind::Luks, _) => format!("{path} is encrypted (LUKS) and was skipped"),
-            (Kind::Bitlocker, _) => format!("{path} is encrypted (BitLocker) and was skipped"),
-            (Kind::Swsuspend, _) => format!(
-                "{path} holds a hibernated system: its filesystems may be older than what it knows"
-            ),
+        let (code, reason) = match (content.kind, content.kind.role()) {
+            (Kind::Luks, _) => (Encrypted, "encrypted (LUKS), not opened".to_owned()),
+            (Kind::Bitlocker, _) => (Encrypted, "encrypted (BitLocker), not opened".to_owned()),
+            (Kind::Swsuspend, _) => {
+                let reason = "a hibernated system: filesystems may be older than what it knows";
+                (Hibernated, reason.to_owned())
+            }
             (Kind::Lvm | Kind::Md, _) | (_, Role::Filesystem | Role::Swap) => continue,
-            (kind, Role::Member) => format!("{path} holds {} and was skipped", kind.name()),
-        });
+            (kind, Role::Member) => (Unsupported, format!("{}, not opened", kind.name())),
+        };
+        warnings.push(Warning::new(code, &path, reason));
     }
     warnings
         .into_iter()
@@ -62,14 +66,16 @@ fn disk(device: BlockDevice, inventory: &mut Inventory) -> Disk {
             (content.clone(), table(&device, &reader, content.is_some()))
         }
         Err(error) => {
-            inventory.warn(format!("{path}: {error}"));
+            inventory.warn(Warning::new(WarningCode::Disk, &path, error.to_string()));
             (None, None)
         }
     };
     let partitions = match &table {
         Some(table) => {
             let warnings = table.warnings.iter();
-            warnings.for_each(|warning| inventory.warn(format!("{path}: {warning}")));
+            warnings.for_each(|fault| {
+                inventory.warn(Warning::new(WarningCode::PartitionTable, &path, fault));
+            });
             partitions_of(&device, table, inventory)
         }
         // What the kernel found in a table that is not known here.
@@ -91,6 +97,9 @@ fn disk(device: BlockDevice, inventory: &mut Inventory) -> Disk {
         content: content.clone(),
     };
     if disk.partitions.is_empty() {
+        if disk.content.is_none() && disk.table.is_none() {
+            inventory.warn_of_unknown(&device);
+        }
         inventory.devices.push(FoundDevice { device, content });
     }
     disk
@@ -128,6 +137,12 @@ fn partition(
         Some(node) if !entry.is_container => inventory.probe(node),
         _ => None,
     };
+    if let (Some(node), None) = (&node, &content)
+        && !entry.is_container
+        && !entry.kind.as_deref().is_some_and(holds_no_filesystem)
+    {
+        inventory.warn_of_unknown(node);
+    }
     if let Some(device) = node {
         let content = content.clone();
         inventory.devices.push(FoundDevice { device, content });
@@ -142,6 +157,22 @@ fn partition(
         uuid: entry.uuid.clone(),
         content,
     }
+}
+
+/// Types of partitions that boot loaders use without a filesystem, or nobody does.
+fn holds_no_filesystem(kind: &str) -> bool {
+    let kinds = [
+        // BIOS boot, PReP boot, Microsoft reserved, Linux reserved, ChromeOS kernel.
+        "21686148-6449-6e6f-744e-656564454649",
+        "9e1a2d38-c612-4316-aa26-8b49521e5a8b",
+        "e3c9e316-0b5c-4db8-817d-f92df00215ae",
+        "8da63339-0007-60c0-c436-083ac8230908",
+        "fe3a2a5d-4f32-41a7-b725-accc3285a309",
+        "0x41",
+        "Apple_partition_map",
+        "Apple_Free",
+    ];
+    kinds.contains(&kind)
 }
 
 impl Entry {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::apply::{apply, mount_for_commands};
 use super::ops::wait_for_disks;
 use super::survey::survey;
-use crate::protocol::disks::Survey;
+use crate::protocol::disks::{SkippedMount, Survey};
 
 const TARGET: &str = "/sysroot";
 
@@ -23,7 +23,7 @@ const TARGET: &str = "/sysroot";
 struct Answer {
     survey: Survey,
     /// The mounts that failed; `None` unless there is exactly one root.
-    mounted: Option<Result<Vec<String>, String>>,
+    mounted: Option<Result<Vec<SkippedMount>, String>>,
     /// The lines of /proc/self/mounts below the target.
     mounts: Vec<String>,
     milliseconds: Milliseconds,

@@ -69,25 +69,30 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
                 "bivouac cp IMAGE:PATH - | tar -t",
             ));
         }
-        let copying = inspector.with_roots(sources, output, async |image, (_, sources), output| {
-            let mut complete = true;
-            for source in sources {
-                let copied = match is_stream {
-                    true => stream(image, source, args, output).await,
-                    false => copy(image, source, args, several).await,
-                };
-                match copied {
-                    Err(failure)
-                        if failure.error.is::<Incomplete>() || image.is_of_a_file(&failure) =>
-                    {
-                        tracing::error!("{:#}", failure.error);
-                        complete = false;
+        let copying = inspector.with_roots(
+            sources,
+            output,
+            true,
+            async |image, (_, sources), output| {
+                let mut complete = true;
+                for source in sources {
+                    let copied = match is_stream {
+                        true => stream(image, source, args, output).await,
+                        false => copy(image, source, args, several).await,
+                    };
+                    match copied {
+                        Err(failure)
+                            if failure.error.is::<Incomplete>() || image.is_of_a_file(&failure) =>
+                        {
+                            tracing::error!("{:#}", failure.error);
+                            complete = false;
+                        }
+                        result => result?,
                     }
-                    result => result?,
                 }
-            }
-            Ok(complete)
-        });
+                Ok(complete)
+            },
+        );
         copying.await
     })
 }

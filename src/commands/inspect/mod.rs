@@ -18,14 +18,16 @@ use crate::inspect::facts::{Facts, facts};
 use crate::inspect::image_files::ImageFiles;
 use crate::inspect::packages::has_rpm;
 use crate::launch::Failure;
-use crate::protocol::disks::Root;
+use crate::protocol::disks::{Root, SkippedMount};
+use crate::protocol::warning::{Warning, WarningCode};
 use crate::session::SessionError;
 use report::ImageInfo;
 
 /// Show the systems, filesystems and partitions of an image, without booting it
 ///
 /// Its partition table, the filesystems with their use, and the operating systems on them. Where
-/// a system has rpm, that is run inside the appliance to count the packages.
+/// a system has rpm, that is run inside the appliance to count the packages. Exits with 1 if
+/// something in the image could not be read; a warning names it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The disk image
@@ -43,6 +45,10 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     stdout_sink::run(async |output| {
         let mut report = inspector.with_image(&args.image, examine).await?;
         report.image = args.image.as_path().into();
+        report.remarks = report.warnings.iter().map(Warning::to_string).collect();
+        for remark in &report.remarks {
+            tracing::warn!("{remark}");
+        }
         let text = match args.json {
             true => {
                 let json = serde_json::to_string_pretty(&report);
@@ -51,7 +57,14 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
             false => report.to_string(),
         };
         output.lock().await.write(text.as_bytes()).await?;
-        Ok(Status::Success)
+        match report
+            .warnings
+            .iter()
+            .any(|warning| warning.code.is_incomplete())
+        {
+            true => Ok(Status::Negative),
+            false => Ok(Status::Success),
+        }
     })
 }
 
@@ -62,9 +75,12 @@ async fn examine(image: &MountedImage) -> Result<ImageInfo, Failure> {
     let mut report = ImageInfo::new(&image.survey, &filesystems, image.in_use);
     for root in image.chosen_roots()? {
         match system(image, &root).await {
-            Ok(facts) => report.add(root, facts),
+            Ok((facts, failed)) => report.add(root, facts, &failed),
             Err(SessionError::Refused(error)) if !image.in_use => {
-                report.remarks.push(error.to_string());
+                let reason = error.to_string();
+                report
+                    .warnings
+                    .push(Warning::new(WarningCode::System, &root.device, reason));
             }
             Err(error) => return Err(error.into()),
         }
@@ -72,10 +88,13 @@ async fn examine(image: &MountedImage) -> Result<ImageInfo, Failure> {
     Ok(report)
 }
 
-async fn system(image: &MountedImage, root: &Root) -> Result<Facts, SessionError> {
+async fn system(
+    image: &MountedImage,
+    root: &Root,
+) -> Result<(Facts, Vec<SkippedMount>), SessionError> {
     let session = &image.session;
     let files = ImageFiles::new(session, ROOT, image.in_use);
-    session.mount(&root.mounts, ROOT, true, false).await?;
+    let failed = session.mount(&root.mounts, ROOT, true, false).await?;
     if has_rpm(files).await? {
         // The image's rpm needs /proc and locks its database. What it writes is discarded.
         session.unmount(ROOT).await?;
@@ -83,5 +102,5 @@ async fn system(image: &MountedImage, root: &Root) -> Result<Facts, SessionError
     }
     let facts = facts(files).await;
     session.unmount(ROOT).await?;
-    facts
+    Ok((facts?, failed))
 }

@@ -38,7 +38,8 @@ impl Display for ImageInfo {
             disks,
             volumes,
             systems,
-            remarks,
+            warnings: _,
+            remarks: _,
         } = self;
         writeln!(f, "{}", plain(&image.0))?;
         if *in_use {
@@ -58,9 +59,6 @@ impl Display for ImageInfo {
         }
         for system in systems {
             show_system(f, system)?;
-        }
-        for remark in remarks {
-            writeln!(f, "note: {}", text(remark))?;
         }
         Ok(())
     }

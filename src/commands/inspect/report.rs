@@ -8,6 +8,7 @@ use crate::commands::inspection::name_of;
 use crate::inspect::facts::Facts;
 use crate::protocol::ByteString;
 use crate::protocol::disks::{self, Content, Disk, Mount, Root, SkippedMount, Survey, Volume};
+use crate::protocol::warning::{Warning, WarningCode};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ImageInfo {
@@ -18,7 +19,9 @@ pub struct ImageInfo {
     /// LVM volumes and MD arrays.
     pub volumes: Vec<Volume>,
     pub systems: Vec<System>,
-    /// What could not be read, one sentence each.
+    /// What was not understood, not read, or is not complete.
+    pub warnings: Vec<Warning>,
+    /// The same as sentences: what version 0.1 had.
     pub remarks: Vec<String>,
 }
 
@@ -39,6 +42,16 @@ pub struct System {
 impl ImageInfo {
     /// What a survey found, with the usage of the filesystems that were mounted.
     pub fn new(survey: &Survey, filesystems: &[FsUsage], in_use: bool) -> Self {
+        let mut warnings = survey.warnings.clone();
+        for found in filesystems {
+            if let Some(error) = &found.error
+                && !warnings
+                    .iter()
+                    .any(|known| known.device.as_ref() == Some(&found.device))
+            {
+                warnings.push(Warning::new(WarningCode::NotMounted, &found.device, error));
+            }
+        }
         let (mut disks, mut volumes) = (survey.disks.clone(), survey.volumes.clone());
         let fill = |device: &str, content: &mut Option<Content>| {
             let found = filesystems.iter().find(|found| found.device == device);
@@ -63,11 +76,20 @@ impl ImageInfo {
             disks,
             volumes,
             systems: Vec::new(),
-            remarks: survey.warnings.clone(),
+            warnings,
+            remarks: Vec::new(),
         }
     }
 
-    pub fn add(&mut self, root: Root, facts: Facts) {
+    /// Adds a system. `failed` are the mounts of `root` that the kernel refused.
+    pub fn add(&mut self, root: Root, facts: Facts, failed: &[SkippedMount]) {
+        let skipped = root.left_out.iter().chain(failed);
+        let missing = skipped.filter(|skipped| skipped.missing);
+        let warnings = missing.map(|skipped| {
+            let reason = format!("not mounted: {skipped}");
+            Warning::new(WarningCode::Mount, &root.device, reason)
+        });
+        self.warnings.extend(warnings);
         self.systems.push(System {
             root: name_of(&root),
             os: root.os,

@@ -2,6 +2,8 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -134,11 +136,13 @@ impl<'a> Inspector<'a> {
     }
 
     /// Opens the image of each group of `places`, mounts its root, and does `work` with the number
-    /// of the group, its paths, and standard output. `work` says whether all of it could be read.
+    /// of the group, its paths, and standard output. `work` says whether all of it could be read,
+    /// `recursive` whether it reads what is below the paths too.
     pub(crate) async fn with_roots(
         &self,
         places: Vec<ImagePath>,
         output: &Mutex<StdoutSink>,
+        recursive: bool,
         work: impl AsyncFn(
             &MountedImage,
             (usize, &[ImagePath]),
@@ -152,8 +156,10 @@ impl<'a> Inspector<'a> {
                     let mut output = output.lock().await;
                     output.begin(image.in_use)?;
                     output.mark(&image.phases);
-                    image.enter(true, false).await?;
-                    work(image, (number, places), &mut output).await
+                    let missing = image.enter(true, false).await?;
+                    let done = work(image, (number, places), &mut output).await?;
+                    let lacks = |place: &ImagePath| lacks(&missing, &place.path, recursive);
+                    Ok(done && !places.iter().any(lacks))
                 })
                 .await?;
             output.lock().await.commit().await?;
@@ -191,17 +197,23 @@ impl MountedImage {
         }
     }
 
-    /// Mounts the chosen root, and what its fstab lists, at [`ROOT`].
-    pub async fn enter(&self, read_only: bool, for_commands: bool) -> Result<Root, Failure> {
+    /// Mounts the chosen root, and what its fstab lists, at [`ROOT`]. Returns the mount points whose
+    /// filesystems are missing, after a warning for each.
+    pub async fn enter(&self, read_only: bool, for_commands: bool) -> Result<Vec<String>, Failure> {
         let root = self.root()?;
         let session = &self.session;
         let mounting = session.mount(&root.mounts, ROOT, read_only, for_commands);
-        let not_mounted = mounting.await?;
+        let failed = mounting.await?;
         self.phases.mark_first("mounted");
-        for failed in not_mounted {
-            tracing::warn!("not mounted: {failed}");
+        let skipped = root.left_out.iter().filter(|skipped| skipped.missing);
+        let mut missing = Vec::new();
+        for mount in failed.iter().chain(skipped) {
+            tracing::warn!("not mounted: {mount}");
+            if mount.missing {
+                missing.push(mount.target.clone());
+            }
         }
-        Ok(root)
+        Ok(missing)
     }
 
     /// Whether a failure is about one file, so that the others are read all the same. A read error
@@ -213,6 +225,16 @@ impl MountedImage {
         );
         refused && !(self.in_use && is_torn(failure))
     }
+}
+
+/// Whether files at `path` are on a filesystem that is missing: one that would be mounted at or
+/// above it, or below it if what is below is wanted too.
+fn lacks(missing: &[String], path: &[u8], recursive: bool) -> bool {
+    let path = Path::new(OsStr::from_bytes(path));
+    let path = Path::new("/").join(path.strip_prefix("/").unwrap_or(path));
+    missing
+        .iter()
+        .any(|target| path.starts_with(target) || recursive && Path::new(target).starts_with(&path))
 }
 
 /// Whether an image that changed while it was read would explain a failure.

@@ -96,9 +96,8 @@ fn list_of_filesystems(survey: &Survey) -> String {
 
 fn nothing(survey: &Survey) -> Failure {
     let mut message = "the image holds no filesystem that bivouac can mount".to_owned();
-    for remark in &survey.warnings {
-        message.push_str("\n  ");
-        message.push_str(remark);
+    for warning in &survey.warnings {
+        message.push_str(&format!("\n  {warning}"));
     }
     Failure::with_hint(
         anyhow::Error::msg(message),

@@ -94,12 +94,16 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
             output.write(&csv::line(format_records::COLUMNS)).await?;
             output.commit().await?;
         }
-        let listing =
-            inspector.with_roots(places, output, async |image, (number, places), output| {
+        let listing = inspector.with_roots(
+            places,
+            output,
+            args.recursive,
+            async |image, (number, places), output| {
                 let (session, is_first) = (&image.session, number == 0);
                 let lister = Lister::new(session, ROOT, wanted, output, image.in_use, is_first);
                 lister.await.list(places).await
-            });
+            },
+        );
         listing.await
     })
 }

@@ -12,6 +12,7 @@ use bivouac::protocol::disks::{
     Content, Disk, Kind, Mount, Partition, Root, SkippedMount, Survey, System, Table, TableKind,
     Volume,
 };
+use bivouac::protocol::warning::{Warning, WarningCode};
 
 fn space(device: &str, kind: &'static str, blocks: u64, free: u64) -> FsUsage {
     let mut space = FsUsage {
@@ -96,6 +97,7 @@ fn survey() -> (Survey, Root) {
             options: vec!["subvol=@".to_owned()],
         }],
         left_out: vec![SkippedMount {
+            missing: false,
             source: "UUID=x".to_owned(),
             target: "none".to_owned(),
             reason: "swap".to_owned(),
@@ -131,7 +133,11 @@ fn survey() -> (Survey, Root) {
             content: None,
         }],
         roots: vec![root.clone()],
-        warnings: vec!["something \u{202e}odd".to_owned()],
+        warnings: vec![Warning::new(
+            WarningCode::Unknown,
+            "/dev/vda",
+            "something \u{202e}odd",
+        )],
     };
     (survey, root)
 }
@@ -174,7 +180,7 @@ fn a_report_is_shown_to_people_and_to_programs() {
             evidence: "/var/log/journal/x/system.journal".to_owned(),
         }),
     };
-    report.add(root, facts);
+    report.add(root, facts, &[]);
     let text = report.to_string();
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text}");
     insta::assert_snapshot!("inspect", text);
