@@ -12,7 +12,7 @@ use super::warning::Warning;
 
 /// The appliance's directory of kernel modules.
 pub const MODULES: &str = "/modules";
-/// Its table of contents: one line a module, `SET FILE`, in load order within a set. The set
+/// Its table of contents: one line a module, `SET FILE [rare]`, in load order within a set. The set
 /// `base` is for devices; a filesystem's set is named after its kind.
 pub const MODULES_LIST: &str = "/modules/list";
 

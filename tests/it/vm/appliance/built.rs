@@ -42,7 +42,8 @@ fn the_same_kernel_and_program_give_the_same_bytes_which_cpio_understands() {
     assert!(run(init.to_str().unwrap(), &["--version"]).starts_with("bivouac "));
     let list = fs::read_to_string(dir.path().join("modules/list")).unwrap();
     let modules = fs::read_dir(dir.path().join("modules")).unwrap().count() - 1;
-    let mut named: Vec<_> = list.lines().map(|l| l.split_once(' ').unwrap().1).collect();
+    let file = |line| str::split(line, " ").nth(1).unwrap();
+    let mut named: Vec<_> = list.lines().map(file).collect();
     named.sort_unstable();
     named.dedup();
     assert_eq!(named.len(), modules);
