@@ -37,6 +37,15 @@ pub fn with_suffix(path: &Path, suffix: &str) -> OsString {
     name
 }
 
+/// Converts the backing file `name` of `layer`, whose path is `backing`, to qcow2, and records
+/// the copy in its place. `driver` is the name of its format in QEMU.
+pub fn convert_backing(driver: &str, backing: &Path, layer: &Path, name: &Path) -> String {
+    let suffix = "-flat.qcow2";
+    let copy = with_suffix(name, suffix);
+    let rebase = rebase(layer, Some(Format::Qcow2), Path::new(&copy));
+    format!("{} && {rebase}", convert(driver, backing, suffix, ""))
+}
+
 pub fn backing_flag(format: Format, path: &Path) -> String {
     let mut value = OsString::from(format.as_str());
     value.push(":");
