@@ -171,9 +171,15 @@ fn top_format(file: &ImageFile, head: &[u8], origin: &Origin) -> Result<Format, 
                 .path
                 .extension()
                 .is_some_and(|e| e.eq_ignore_ascii_case("raw"));
-            match format == Format::Qcow2 && !is_raw && names_no_file(file, head) {
+            let names_a_file = format == Format::Qcow2 && !names_no_file(file, head);
+            match format == Format::Qcow2 && !is_raw && !names_a_file {
                 true => Ok(format),
-                false => Err(ChainError::name_disagrees(origin, promised, content)),
+                false => Err(ChainError::name_disagrees(
+                    origin,
+                    promised,
+                    content,
+                    names_a_file,
+                )),
             }
         }
         _ => Ok(format),

@@ -150,14 +150,21 @@ impl ChainError {
         })
     }
 
-    /// The top image's name promises one format, and its content shows another.
+    /// The top image's name promises one format, and its content shows another, which cannot be
+    /// believed or, in a qcow2 header, `names_a_file`.
     pub(super) fn name_disagrees(
         origin: &Origin,
         promised: Format,
         content: Option<Format>,
+        names_a_file: bool,
     ) -> Self {
         let found = describe(content);
-        let message = format!("{origin} is named like a {promised} image, but it {found}");
+        let tail = if names_a_file {
+            " that names another file"
+        } else {
+            ""
+        };
+        let message = format!("{origin} is named like a {promised} image, but it {found}{tail}");
         let option = |format| origin.format_option(format);
         Self::new(&origin.path, message).with_hint(match (promised, content) {
             (Format::Raw, Some(content)) => format!(

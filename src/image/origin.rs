@@ -49,8 +49,9 @@ impl Origin {
     /// A file that a header names.
     pub fn named(path: PathBuf, by: BackingRef) -> Self {
         Self {
+            argument: (GivenAs::Image, path.clone()),
+            path,
             named_by: Some(by),
-            ..Self::given(&path)
         }
     }
 

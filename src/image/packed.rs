@@ -124,7 +124,8 @@ pub fn recognised(head: &[u8]) -> Option<Packed> {
         return Some(LFS);
     }
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
-    let text = text.trim_ascii_start().part(0, 16).to_ascii_lowercase();
+    let text = text.trim_ascii_start();
+    let text = text[..text.len().min(16)].to_ascii_lowercase();
     let starts: [&[u8]; 4] = [b"<!doctype ", b"<html", b"<?xml ", b"<head"];
     (starts.iter().any(|start| text.starts_with(start))).then_some(MARKUP)
 }
