@@ -259,7 +259,7 @@ fn cpio(head: &[u8]) -> bool {
 /// system/core/libsparse/sparse_format.h: headers of 28 and 12 bytes, blocks a multiple of 4.
 fn sparse(head: &[u8]) -> bool {
     let block = head.le32(12);
-    (head.le16(8), head.le16(10)) == (28, 12) && block > 0 && block % 4 == 0
+    (head.le16(8), head.le16(10)) == (28, 12) && block > 0 && block.is_multiple_of(4)
 }
 
 /// POSIX's ustar or GNU's, with the right checksum: the sum of the header's bytes, its own eight

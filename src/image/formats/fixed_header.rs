@@ -77,14 +77,14 @@ pub(super) fn qed(file: &(impl ReadAt + ?Sized), length: u64) -> Result<u64, For
     let size = header.le64(48);
     let entries = table * cluster / 8;
     // QEMU's product has 64 bits, too.
-    if size % 512 != 0 || size > (entries * cluster).wrapping_mul(entries) {
+    if !size.is_multiple_of(512) || size > (entries * cluster).wrapping_mul(entries) {
         return malformed("its virtual size is not one of whole sectors that its tables span");
     }
     if clusters > u64::from(u32::MAX) / cluster {
         return malformed("its header is too large");
     }
     let l1 = header.le64(40);
-    let is_aligned = l1 % cluster == 0 && l1 >= clusters * cluster;
+    let is_aligned = l1.is_multiple_of(cluster) && l1 >= clusters * cluster;
     match l1.checked_add((table - 1) * cluster) {
         Some(last) if is_aligned && last < length / cluster * cluster => Ok(size),
         Some(_) if is_aligned => Err(FormatError::CutOff(Format::Qed)),

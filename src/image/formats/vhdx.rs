@@ -45,7 +45,7 @@ pub(super) fn virtual_size(file: &(impl ReadAt + ?Sized), length: u64) -> Result
         return Err(malformed("there is no region table"));
     }
     let entries = entries(&table, 16, table.le32(8) as usize)?;
-    let region = |id| unique(&entries, id).map(|entry| Region::of(entry));
+    let region = |id| unique(&entries, id).map(Region::of);
     let metadata = region(METADATA_REGION).ok_or(malformed("there is no metadata region"))?;
     let bat = region(BAT_REGION).ok_or(malformed("there is no block allocation table"))?;
     let known = [METADATA_REGION, BAT_REGION];

@@ -55,7 +55,7 @@ impl Header {
     /// Refuses an image whose log QEMU would replay, or cannot read.
     pub fn check_log(&self, file: &(impl ReadAt + ?Sized)) -> Result<(), FormatError> {
         let length = u64::from(self.log_length);
-        let is_misplaced = self.log_offset < LOG_UNIT || self.log_offset % LOG_UNIT != 0;
+        let is_misplaced = self.log_offset < LOG_UNIT || !self.log_offset.is_multiple_of(LOG_UNIT);
         if is_misplaced || self.log_version != 0 {
             return Err(malformed("its log is misplaced, or of an unknown version"));
         }
