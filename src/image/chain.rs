@@ -7,9 +7,10 @@ use super::backing_name;
 use super::error::ChainError;
 use super::file_kind::FileKind;
 use super::format::{Evidence, Format};
+use super::hints::Likely;
 use super::image_file::ImageFile;
 use super::layer::{Layer, Warning, names_no_file};
-use super::likely::Likely;
+use super::likely;
 use super::origin::{BackingRef, Origin};
 use std::path::Path;
 
@@ -227,7 +228,7 @@ fn recorded_below(
         .map_err(|source| ChainError::backing_name(above, name, known, source))?;
     let likely = match known {
         Some(format) => Likely::Record(Some(format)),
-        None => Likely::of(&path, recorded.as_deref()),
+        None => likely::guess(&path, recorded.as_deref()),
     };
     match (recorded, known) {
         (Some(recorded), None) => {

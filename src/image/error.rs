@@ -7,8 +7,7 @@
 use super::backing_name::NameError;
 use super::file_kind::FileKind;
 use super::format::{Evidence, Format};
-use super::hints::{backing_flag, convert, plain_name, rebase};
-use super::likely::Likely;
+use super::hints::{Likely, backing_flag, convert, plain_name, rebase};
 use super::origin::Origin;
 use super::packed::Packed;
 use crate::text::escape::{Quoted, as_path, shell_word};
