@@ -6,6 +6,7 @@
 //! QEMU's. Nothing is allocated by a size that a header states.
 
 mod crc32c;
+mod cut_off;
 mod error;
 mod fixed_header;
 mod vhdx;
@@ -13,6 +14,7 @@ mod vhdx_header;
 mod vmdk;
 mod vpc;
 
+pub use cut_off::is_cut_off;
 pub(crate) use error::FormatError;
 
 use crate::image::format::Format;

@@ -23,6 +23,8 @@ pub enum Warning {
     InUse,
     #[error("marked as corrupt: what is read may be wrong")]
     Corrupt,
+    #[error("cut off: the file ends before what its tables refer to, which reads as zeros")]
+    CutOff,
     #[error("declared as raw and read as raw, but its content starts like a {0} image")]
     RawWithHeader(Format),
     #[error("declared as raw and read as raw, but it is {0}")]
@@ -102,13 +104,17 @@ impl Layer {
                 size
             }
         };
+        let is_cut_off = formats::is_cut_off(format, &file.file, file.identity.size);
+        let warnings = warning
+            .into_iter()
+            .chain(is_cut_off.then_some(Warning::CutOff));
         Ok(Self {
+            warnings: warnings.collect(),
             file,
             format,
             evidence,
             virtual_size,
             header,
-            warnings: warning.into_iter().collect(),
         })
     }
 

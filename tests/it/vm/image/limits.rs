@@ -96,6 +96,43 @@ fn what_is_accepted_is_opened_by_qemu_with_the_same_size() {
 }
 
 #[test]
+fn a_file_that_was_cut_off_is_refused_or_said_to_be() {
+    let images = Images::new();
+    images.raw("disk.raw");
+    for mebibyte in 0..16 {
+        images.patch("disk.raw", mebibyte << 20, &[1; 4096]);
+    }
+    for (format, options) in [
+        ("qcow2", "-o cluster_size=4k"),
+        ("qcow2", "-o extended_l2=on"),
+        ("qcow2", "-c"),
+        ("vmdk", "-o subformat=monolithicSparse"),
+        ("vmdk", "-o subformat=streamOptimized"),
+        ("vdi", "-o static=off"),
+        ("vdi", "-o static=on"),
+        ("vpc", "-o subformat=dynamic"),
+        ("vpc", "-o subformat=fixed"),
+        ("qed", "-o cluster_size=4k,table_size=2"),
+        ("parallels", "-o cluster_size=1M"),
+        ("vhdx", "-o subformat=dynamic,block_size=1M"),
+    ] {
+        images.shell(&format!(
+            "qemu-img convert -f raw -O {format} {options} disk.raw disk"
+        ));
+        let words = ["disk", "--format", format];
+        let tree = images.accepted(&words);
+        assert!(!tree.contains("warning"), "{format} {options}: {tree}");
+        images.shell("truncate -s $(($(stat -c %s disk) / 2)) disk");
+        let answer = images.chain(&words);
+        let said = answer.stdout + &answer.stderr;
+        assert!(
+            answer.status == 125 || said.contains("warning: cut off"),
+            "{format} {options}: {said}"
+        );
+    }
+}
+
+#[test]
 fn a_vhd_of_virtual_pc_has_the_size_that_qemu_takes_from_its_geometry() {
     let images = Images::new();
     for subformat in ["dynamic", "fixed"] {
