@@ -31,9 +31,8 @@ fuzz_target!(|data: &[u8]| {
         .and_then(|nth| Format::ALL.get(nth))
         .copied();
     let request = Request {
-        image: top,
         format: declared,
-        backing: Vec::new(),
+        ..Request::of(top)
     };
     let examined = examine(&request);
     assert!(examined.layers.len() <= MAX_LAYERS);

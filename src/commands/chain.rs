@@ -91,14 +91,17 @@ impl serde::Serialize for PathText {
 /// answer without layers and with one problem.
 pub fn run(args: &Args) -> Result<ChainInfo, Failure> {
     let request = Request {
-        image: args.image.clone(),
         format: args.format,
         backing: args.backing.clone(),
+        ..Request::of(&args.image)
     };
     let Examined {
         layers,
         mut problems,
     } = chain::examine(&request);
+    for remark in layers.iter().filter_map(Layer::remark) {
+        tracing::debug!("{remark}");
+    }
     if layers.is_empty() && !args.json && !problems.is_empty() {
         return Err(problems.swap_remove(0).into());
     }

@@ -6,14 +6,16 @@
 use super::backing_name;
 use super::error::ChainError;
 use super::file_kind::FileKind;
-use super::format::{Evidence, Format, unpacking_command};
+use super::format::{Evidence, Format};
+use super::hints::Likely;
 use super::image_file::ImageFile;
-use super::layer::{Layer, Warning};
+use super::layer::{Layer, Warning, names_no_file};
+use super::likely;
 use super::origin::{BackingRef, Origin};
 use std::path::Path;
 
 pub(crate) use super::explicit::Explicit;
-pub use super::explicit::Request;
+pub use super::explicit::{GivenAs, Request};
 
 /// The most layers that a chain may have.
 pub const MAX_LAYERS: usize = 64;
@@ -96,7 +98,7 @@ fn walk(request: &Request, go_on: bool) -> Examined {
     }
     let mut explicit = request.backing.iter();
     let mut next = Some(Next {
-        origin: Origin::given(&request.image),
+        origin: Origin::requested(request),
         declared: request.format.map(|format| (format, Evidence::Flag)),
     });
     while let Some(wanted) = next.take() {
@@ -128,9 +130,14 @@ fn step(
         .map_err(|source| ChainError::reading(&origin, source))?;
     let format = match declared {
         Some(declared) => declared,
-        None if found.layers.is_empty() => (top_format(&file, &head)?, Evidence::Content),
+        None if found.layers.is_empty() => (top_format(&file, &head, &origin)?, Evidence::Content),
         None => (file.content(&head).unwrap_or(Format::Raw), Evidence::Guess),
     };
+    if !origin.has_format_option()
+        && let Some(packed) = file.packed(&head)
+    {
+        return Err(ChainError::packed(&origin, packed));
+    }
     let mut layer = Layer::read(file, &head, format, &origin)?;
 
     let below = match explicit {
@@ -142,23 +149,39 @@ fn step(
 }
 
 /// The format of the top image by its content, if its name does not contradict it.
-fn top_format(file: &ImageFile, head: &[u8]) -> Result<Format, ChainError> {
-    let (path, content) = (&*file.path, file.content(head));
+///
+/// Many qcow2 images have another name: cloud images are `*.img`. A guest can write such a header
+/// to its raw disk, but without the name of another file in it that gains nothing. Only `.raw` says
+/// without doubt that this is what happened.
+fn top_format(file: &ImageFile, head: &[u8], origin: &Origin) -> Result<Format, ChainError> {
+    let content = file.content(head);
     if let Some(content) = content {
         if file.is_iso() {
-            return Err(ChainError::iso_with_header(path, content));
+            return Err(ChainError::iso_with_header(origin, content));
         }
         if file.kind == FileKind::BlockDevice {
-            return Err(ChainError::header_on_device(path, content));
+            return Err(ChainError::header_on_device(origin, content));
         }
-    }
-    if let Some(command) = unpacking_command(path, head) {
-        return Err(ChainError::packed(path, command));
+    } else if let Some(packed) = file.packed(head) {
+        return Err(ChainError::packed(origin, packed));
     }
     let format = content.unwrap_or(Format::Raw);
-    match Format::promised_by_name(path) {
+    match Format::promised_by_name(&file.path) {
         Some(promised) if promised != format => {
-            Err(ChainError::name_disagrees(path, promised, content))
+            let is_raw = file
+                .path
+                .extension()
+                .is_some_and(|e| e.eq_ignore_ascii_case("raw"));
+            let names_a_file = format == Format::Qcow2 && !names_no_file(file, head);
+            match format == Format::Qcow2 && !is_raw && !names_a_file {
+                true => Ok(format),
+                false => Err(ChainError::name_disagrees(
+                    origin,
+                    promised,
+                    content,
+                    names_a_file,
+                )),
+            }
         }
         _ => Ok(format),
     }
@@ -204,15 +227,15 @@ fn recorded_below(
     let path = backing_name::resolve(above, name)
         .map_err(|source| ChainError::backing_name(above, name, known, source))?;
     let likely = match known {
-        Some(format) => Some(format),
-        None => likely_format(&path),
+        Some(format) => Likely::Record(Some(format)),
+        None => likely::guess(&path, recorded.as_deref()),
     };
     match (recorded, known) {
         (Some(recorded), None) => {
-            return Err(ChainError::format_unknown(above, name, &recorded, likely));
+            return Err(ChainError::format_unknown(above, name, &recorded, &likely));
         }
         (None, _) => {
-            let problem = ChainError::format_missing(above, name, likely);
+            let problem = ChainError::format_missing(above, name, &likely);
             if !go_on {
                 return Err(problem);
             }
@@ -220,24 +243,13 @@ fn recorded_below(
         }
         (Some(_), Some(_)) => {}
     }
-    let named_by = Some(BackingRef {
+    let named_by = BackingRef {
         layer: above.to_owned(),
         name: name.clone(),
-        format: likely,
-    });
+        format: likely.format(),
+    };
     Ok(Some(Next {
-        origin: Origin { path, named_by },
+        origin: Origin::named(path, named_by),
         declared: known.map(|format| (format, Evidence::Recorded)),
     }))
-}
-
-/// The format to propose for a file whose format is not recorded: what its content shows, unless
-/// its name promises something else. A person confirms it.
-fn likely_format(path: &Path) -> Option<Format> {
-    let promised = Format::promised_by_name(path);
-    let Ok(file) = ImageFile::open(&Origin::given(path)) else {
-        return promised;
-    };
-    let content = file.content(&file.head().ok()?).unwrap_or(Format::Raw);
-    (promised.is_none_or(|promised| promised == content)).then_some(content)
 }

@@ -7,8 +7,9 @@
 use super::backing_name::NameError;
 use super::file_kind::FileKind;
 use super::format::{Evidence, Format};
-use super::hints::{backing_flag, convert, plain_name, rebase};
+use super::hints::{Likely, backing_flag, convert, plain_name, rebase};
 use super::origin::Origin;
+use super::packed::Packed;
 use crate::text::escape::{Quoted, as_path, shell_word};
 use nix::unistd::{AccessFlags, access};
 use std::error::Error;
@@ -144,72 +145,89 @@ impl ChainError {
                 rebase(&named_by.layer, Some(format), as_path(&named_by.name))
             }
             (Evidence::Stated, _) => backing_flag(format, &origin.path),
-            _ => format!("--format {format}"),
+            _ => origin.format_option(format),
         })
     }
 
-    /// The top image's name promises one format, and its content shows another.
-    pub(super) fn name_disagrees(path: &Path, promised: Format, content: Option<Format>) -> Self {
-        let image = Quoted(path);
+    /// The top image's name promises one format, and its content shows another, which cannot be
+    /// believed or, in a qcow2 header, `names_a_file`.
+    pub(super) fn name_disagrees(
+        origin: &Origin,
+        promised: Format,
+        content: Option<Format>,
+        names_a_file: bool,
+    ) -> Self {
         let found = describe(content);
-        let message = format!("{image} is named like a {promised} image, but it {found}");
-        Self::new(path, message).with_hint(match (promised, content) {
+        let tail = if names_a_file {
+            " that names another file"
+        } else {
+            ""
+        };
+        let message = format!("{origin} is named like a {promised} image, but it {found}{tail}");
+        let option = |format| origin.format_option(format);
+        Self::new(&origin.path, message).with_hint(match (promised, content) {
             (Format::Raw, Some(content)) => format!(
-                "--format {content}  # if it was made as one; --format raw if it was a guest's raw disk"
+                "{}  # if it was made as one; {} if it was a guest's raw disk",
+                option(content),
+                option(Format::Raw)
             ),
-            _ => format!("--format {}", content.unwrap_or(Format::Raw)),
+            _ => option(content.unwrap_or(Format::Raw)),
         })
     }
 
-    /// A compressed image or an archive, which `command` followed by the path unpacks.
-    pub(super) fn packed(path: &Path, command: &[&str]) -> Self {
-        let image = Quoted(path);
-        let message = format!(
-            "{image} is compressed or an archive: it may contain a disk image, but is not one"
-        );
-        let hint = format!("{} {}", command.join(" "), shell_word(path));
-        Self::new(path, message).with_hint(hint)
+    /// A file that a disk image has to be unpacked from first.
+    pub(super) fn packed(origin: &Origin, packed: Packed) -> Self {
+        let tail = match packed.is_container() {
+            true => "a disk image has to be unpacked from it first",
+            false => "there is no disk image in it",
+        };
+        let message = format!("{origin:#} is {}: {tail}", packed.what);
+        let mut hint = packed.hint(&origin.path);
+        if origin.named_by.is_none() && origin.has_format_option() {
+            let option = origin.format_option(Format::Raw);
+            hint += &format!("  # or {option} to use its bytes as a disk");
+        }
+        Self::new(&origin.path, message).with_hint(hint)
     }
 
     /// A block device with an image header, which any guest may have written.
-    pub(super) fn header_on_device(path: &Path, content: Format) -> Self {
-        let device = Quoted(path);
+    pub(super) fn header_on_device(origin: &Origin, content: Format) -> Self {
         let message = format!(
-            "{device} is a block device whose content starts like a {content} image; a guest that used it as a raw disk may have written that"
+            "{origin} is a block device whose content starts like a {content} image; a guest that used it as a raw disk may have written that"
         );
-        let hint = format!("--format raw  # or --format {content} if you put that image there");
-        Self::new(path, message).with_hint(hint)
+        let [raw, other] = [Format::Raw, content].map(|format| origin.format_option(format));
+        let hint = format!("{raw}  # or {other} if you put that image there");
+        Self::new(&origin.path, message).with_hint(hint)
     }
 
-    pub(super) fn iso_with_header(path: &Path, content: Format) -> Self {
-        let image = Quoted(path);
-        let message = format!("{image} is an ISO image that starts like a {content} image");
-        Self::new(path, message).with_hint("--format raw".to_owned())
+    pub(super) fn iso_with_header(origin: &Origin, content: Format) -> Self {
+        let message = format!("{origin} is an ISO image that starts like a {content} image");
+        Self::new(&origin.path, message).with_hint(origin.format_option(Format::Raw))
     }
 }
 
 /// Backing files that are not followed. `layer` is the one whose header records `name`.
 impl ChainError {
-    /// `likely` is the format that content and name of the backing file agree on.
-    pub(super) fn format_missing(layer: &Path, name: &[u8], likely: Option<Format>) -> Self {
+    /// `likely` is what the backing file seems to be.
+    pub(super) fn format_missing(layer: &Path, name: &[u8], likely: &Likely) -> Self {
         let (image, backing) = (Quoted(layer), Quoted(as_path(name)));
         let message = format!(
             "{image} does not record the format of its backing file {backing}; QEMU would guess it from the content, which a guest may have written"
         );
-        Self::new(layer, message).with_hint(rebase(layer, likely, as_path(name)))
+        Self::new(layer, message).with_hint(likely.hint(layer, name))
     }
 
     pub(super) fn format_unknown(
         layer: &Path,
         name: &[u8],
         recorded: &str,
-        likely: Option<Format>,
+        likely: &Likely,
     ) -> Self {
         let (image, backing) = (Quoted(layer), Quoted(as_path(name)));
         let message = format!(
             "{image} records the format {recorded:?} for its backing file {backing}, which bivouac does not support"
         );
-        Self::new(layer, message).with_hint(rebase(layer, likely, as_path(name)))
+        Self::new(layer, message).with_hint(likely.hint(layer, name))
     }
 
     pub(super) fn backing_name(

@@ -7,9 +7,22 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+/// Which argument names an image. Hints differ in the option that states its format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GivenAs {
+    /// IMAGE, with `--format`.
+    #[default]
+    Image,
+    /// `--disk`, with `format=`.
+    Disk,
+    /// `--cdrom`, which is always raw.
+    Cdrom,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     pub image: PathBuf,
+    pub given_as: GivenAs,
     /// Its declared format (`--format`).
     pub format: Option<Format>,
     /// The explicit layers below it (`--backing`), from the top down.

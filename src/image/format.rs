@@ -144,22 +144,6 @@ impl clap::ValueEnum for Format {
     }
 }
 
-/// The command that unpacks a compressed or archived image, if name and content both say
-/// that `path` is one. Otherwise it would be taken for a raw disk.
-pub fn unpacking_command(path: &Path, head: &[u8]) -> Option<&'static [&'static str]> {
-    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-    let (at, magic, command): (usize, &[u8], &[&str]) = match extension.as_str() {
-        "gz" => (0, b"\x1f\x8b", &["gzip", "-dk"]),
-        "xz" => (0, b"\xfd7zXZ\0", &["xz", "-dk"]),
-        "bz2" => (0, b"BZh", &["bzip2", "-dk"]),
-        "zst" => (0, b"\x28\xb5\x2f\xfd", &["zstd", "-d"]),
-        "zip" => (0, b"PK\x03\x04", &["unzip"]),
-        "ova" | "tar" => (257, b"ustar", &["tar", "-xf"]),
-        _ => return None,
-    };
-    head.has(at, magic).then_some(command)
-}
-
 /// Where the format of a layer is known from, the strongest evidence first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -4,10 +4,10 @@
 //! the condition follows as a shell comment.
 
 use super::format::Format;
-use crate::text::escape::shell_word;
+use crate::text::escape::{as_path, shell_word};
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Changes the recorded backing name and format of `layer`, and nothing else.
 pub fn rebase(layer: &Path, format: Option<Format>, backing: &Path) -> String {
@@ -37,6 +37,15 @@ pub fn with_suffix(path: &Path, suffix: &str) -> OsString {
     name
 }
 
+/// Converts the backing file `name` of `layer`, whose path is `backing`, to qcow2, and records
+/// the copy in its place. `driver` is the name of its format in QEMU.
+pub fn convert_backing(driver: &str, backing: &Path, layer: &Path, name: &Path) -> String {
+    let suffix = "-flat.qcow2";
+    let copy = with_suffix(name, suffix);
+    let rebase = rebase(layer, Some(Format::Qcow2), Path::new(&copy));
+    format!("{} && {rebase}", convert(driver, backing, suffix, ""))
+}
+
 pub fn backing_flag(format: Format, path: &Path) -> String {
     let mut value = OsString::from(format.as_str());
     value.push(":");
@@ -50,5 +59,32 @@ pub fn plain_name(name: &Path) -> Cow<'_, Path> {
         Path::new("./").join(name).into()
     } else {
         name.into()
+    }
+}
+
+/// What is proposed for a backing file whose format is not known.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Likely {
+    /// To record this format: what the content shows, unless the name promises something else.
+    Record(Option<Format>),
+    /// To convert the file at `path` first, from the format that QEMU calls `driver`.
+    Convert { driver: String, path: PathBuf },
+}
+
+impl Likely {
+    /// The format to record, if the file need not be converted.
+    pub fn format(&self) -> Option<Format> {
+        match self {
+            Self::Record(format) => *format,
+            Self::Convert { .. } => None,
+        }
+    }
+
+    /// The command for `layer`, which records the backing file by `name`.
+    pub fn hint(&self, layer: &Path, name: &[u8]) -> String {
+        match self {
+            Self::Record(format) => rebase(layer, *format, as_path(name)),
+            Self::Convert { driver, path } => convert_backing(driver, path, layer, as_path(name)),
+        }
     }
 }

@@ -7,6 +7,7 @@ use super::error::ChainError;
 use super::file_kind::FileKind;
 use super::format::Format;
 use super::origin::Origin;
+use super::packed::{self, Packed};
 use crate::linux::file_id::FileId;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
@@ -119,6 +120,16 @@ impl ImageFile {
             return (&footer == b"conectix").then_some(Format::Vpc);
         }
         found
+    }
+
+    /// What the file is packed in, given its `head`.
+    pub fn packed(&self, head: &[u8]) -> Option<Packed> {
+        packed::recognised(head).or_else(|| {
+            let mut trailer = [0; 512];
+            let at = self.identity.size.checked_sub(512)?;
+            self.file.read_exact_at(&mut trailer, at).ok()?;
+            packed::is_dmg_trailer(&trailer).then_some(packed::DMG)
+        })
     }
 
     /// Whether there is an ISO 9660 volume descriptor at 32 KiB.

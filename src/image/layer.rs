@@ -6,6 +6,7 @@ use super::error::ChainError;
 use super::file_kind::FileKind;
 use super::format::{Evidence, Format};
 use super::formats::{self, FormatError};
+use super::hints::convert_backing;
 use super::image_file::ImageFile;
 use super::origin::Origin;
 use super::qcow2::{self, Backing, Header, HeaderError};
@@ -22,8 +23,15 @@ pub enum Warning {
     InUse,
     #[error("marked as corrupt: what is read may be wrong")]
     Corrupt,
+    #[error("cut off: the file ends before what its tables refer to, which reads as zeros")]
+    CutOff,
     #[error("declared as raw and read as raw, but its content starts like a {0} image")]
     RawWithHeader(Format),
+    #[error("declared as raw and read as raw, but it is {0}")]
+    RawButPacked(&'static str),
+    /// QEMU before 10.0 does not know the program that made a VHD.
+    #[error("QEMU before 10.0 shows the last {0} bytes of the disk as zeros")]
+    EndIsLost(u64),
     #[error("its header records no backing file; --backing puts one under it")]
     BackingAdded,
     /// `--backing none` leaves out the layer that the header records, by this name.
@@ -50,20 +58,32 @@ impl Layer {
         origin: &Origin,
     ) -> Result<Self, ChainError> {
         let path = &origin.path;
-        let not_in_format =
-            || ChainError::not_in_format(origin, (format, evidence), file.content(head));
-        let bad_qcow2 = |source| match source {
-            HeaderError::NotQcow2 => not_in_format(),
-            source => ChainError::header(origin, source.hint(path), source),
+        let not_in_format = || match (file.content(head), file.packed(head)) {
+            (None, Some(packed)) => ChainError::packed(origin, packed),
+            (content, _) => ChainError::not_in_format(origin, (format, evidence), content),
+        };
+        let bad_qcow2 = |source| match (&source, &origin.named_by) {
+            (HeaderError::NotQcow2, _) => not_in_format(),
+            (HeaderError::Version(1), Some(by)) => {
+                let hint = convert_backing("qcow", path, &by.layer, as_path(&by.name));
+                ChainError::header(origin, hint, source)
+            }
+            _ => ChainError::header(origin, source.hint(path), source),
         };
         let bad_other = |source| match source {
             FormatError::NotThis(_) => not_in_format(),
             source => ChainError::header(origin, source.hint(path, format), source),
         };
-        let (mut header, mut warning) = (None, None);
+        let (header, warning);
         let virtual_size = match format {
             Format::Raw => {
-                warning = file.content(head).map(Warning::RawWithHeader);
+                header = None;
+                warning = match (file.content(head), evidence) {
+                    (Some(content), _) => Some(Warning::RawWithHeader(content)),
+                    // Who says so of any other file means its bytes.
+                    (None, Evidence::Flag) => None,
+                    (None, _) => (file.packed(head)).map(|it| Warning::RawButPacked(it.what)),
+                };
                 file.identity.size
             }
             Format::Qcow2 => {
@@ -71,19 +91,30 @@ impl Layer {
                     .map_err(|source| ChainError::reading(origin, source))?
                     .map_err(bad_qcow2)?;
                 warning = parsed.corrupt.then_some(Warning::Corrupt);
-                header.insert(parsed).virtual_size
+                let size = parsed.virtual_size;
+                header = Some(parsed);
+                size
             }
             format => {
-                formats::virtual_size(format, &file.file, file.identity.size).map_err(bad_other)?
+                let length = file.identity.size;
+                let size = formats::virtual_size(format, &file.file, length).map_err(bad_other)?;
+                header = None;
+                warning =
+                    formats::lost_by_old_qemu(format, &file.file, length).map(Warning::EndIsLost);
+                size
             }
         };
+        let is_cut_off = formats::is_cut_off(format, &file.file, file.identity.size);
+        let warnings = warning
+            .into_iter()
+            .chain(is_cut_off.then_some(Warning::CutOff));
         Ok(Self {
+            warnings: warnings.collect(),
             file,
             format,
             evidence,
             virtual_size,
             header,
-            warnings: warning.into_iter().collect(),
         })
     }
 
@@ -107,6 +138,18 @@ impl Layer {
 
     pub fn evidence(&self) -> Evidence {
         self.evidence
+    }
+
+    /// What to tell who asks for details: that the name was not believed.
+    pub fn remark(&self) -> Option<String> {
+        let promised = Format::promised_by_name(self.path())?;
+        let is_odd = self.evidence == Evidence::Content && promised != self.format;
+        is_odd.then(|| {
+            let (path, format) = (Quoted(self.path()), self.format);
+            format!(
+                "{path} is named like a {promised} image, but is {format}, and read as that: it names no other file"
+            )
+        })
     }
 
     /// A regular file or a block device (QEMU's drivers `file` and `host_device`).
@@ -182,6 +225,16 @@ impl Layer {
         let in_use = self.in_use().then_some(Warning::InUse);
         let others = self.warnings.iter().cloned();
         in_use.into_iter().chain(others).collect()
+    }
+}
+
+/// Whether no other file is reached through the qcow2 header in `file`. Headers that are refused for
+/// another reason count: nothing is read by them.
+pub(super) fn names_no_file(file: &ImageFile, head: &[u8]) -> bool {
+    match read_qcow2(file, head) {
+        Ok(Ok(header)) => header.backing.is_none(),
+        Ok(Err(error)) => !matches!(error, HeaderError::ExternalDataFile { .. }),
+        Err(_) => false,
     }
 }
 

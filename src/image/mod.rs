@@ -5,7 +5,8 @@
 //! empty overlay, into a file that the caller created ([`qcow2::EmptyOverlay`]).
 //!
 //! In reading order: [`mod@format`], [`qcow2`], [`formats`], [`image_file`], [`layer`],
-//! [`backing_name`], [`origin`], [`explicit`], [`chain`], [`error`], [`hints`].
+//! [`packed`], [`backing_name`], [`origin`], [`explicit`], [`chain`], [`likely`], [`error`],
+//! [`hints`].
 
 pub(crate) mod backing_name;
 pub mod chain;
@@ -17,7 +18,9 @@ pub mod formats;
 mod hints;
 pub(crate) mod image_file;
 pub(crate) mod layer;
+mod likely;
 mod origin;
+mod packed;
 pub mod qcow2;
 
 pub(crate) use error::ChainError;

@@ -1,8 +1,10 @@
 //! Where a layer comes from: its path, and the header that names it.
 
+use super::explicit::{GivenAs, Request};
 use super::format::Format;
-use crate::text::escape::{Quoted, as_path};
+use crate::text::escape::{Quoted, as_path, shell_word};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The path of a layer, and the header that led to it.
@@ -12,6 +14,8 @@ pub struct Origin {
     pub path: PathBuf,
     /// `None` for the top image and for layers given with `--backing`.
     pub named_by: Option<BackingRef>,
+    /// The argument that names it, and what is typed there.
+    argument: (GivenAs, PathBuf),
 }
 
 /// A backing file as recorded in the header of the layer above it.
@@ -30,7 +34,46 @@ impl Origin {
         Self {
             path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
             named_by: None,
+            argument: (GivenAs::Image, path.to_owned()),
         }
+    }
+
+    /// The top image of a request.
+    pub fn requested(request: &Request) -> Self {
+        Self {
+            argument: (request.given_as, request.image.clone()),
+            ..Self::given(&request.image)
+        }
+    }
+
+    /// A file that a header names.
+    pub fn named(path: PathBuf, by: BackingRef) -> Self {
+        Self {
+            argument: (GivenAs::Image, path.clone()),
+            path,
+            named_by: Some(by),
+        }
+    }
+
+    /// The option that states `format` for this image.
+    pub fn format_option(&self, format: Format) -> String {
+        let (given_as, typed) = &self.argument;
+        if *given_as != GivenAs::Disk {
+            return format!("--format {format}");
+        }
+        // A comma in the name of a file is doubled there.
+        let bytes = typed.as_os_str().as_bytes();
+        let mut value: Vec<u8> = bytes
+            .split(|byte| *byte == b',')
+            .collect::<Vec<_>>()
+            .join(&b",,"[..]);
+        value.extend(format!(",format={format}").bytes());
+        format!("--disk {}", shell_word(as_path(&value)))
+    }
+
+    /// Whether the user may state a format.
+    pub fn has_format_option(&self) -> bool {
+        self.argument.0 != GivenAs::Cdrom
     }
 
     /// Whether a file of the same name lies beside the layer above: then the chain was moved.

@@ -9,6 +9,8 @@ mod error;
 mod extensions;
 mod header;
 
+use crate::linux::bytes::Fields;
+
 pub use empty::{EmptyOverlay, Geometry};
 pub(crate) use error::HeaderError;
 pub use header::{Backing, Header};
@@ -29,6 +31,11 @@ pub(crate) const MAX_HEADER_AREA: usize = 1 << 21;
 const EXTERNAL_DATA_FILE: u64 = 1 << 2;
 /// Incompatible feature bit 4: L2 entries of 16 bytes, with 32 subclusters each.
 const EXTENDED_L2: u64 = 1 << 4;
+
+/// Whether `head` is the start of an image in the format's first version, which QEMU calls `qcow`.
+pub(crate) fn is_version_1(head: &[u8]) -> bool {
+    head.starts_with(&MAGIC) && head.be32(4) == 1
+}
 
 /// How many bytes of guest disk one L1 entry spans.
 ///

@@ -15,7 +15,7 @@ use crate::appliance::boot;
 use crate::host::scratch::Scratch;
 use crate::host::{firmware, qemu};
 use crate::image::Format;
-use crate::image::chain::{self, Chain, Request};
+use crate::image::chain::{self, Chain, GivenAs, Request};
 use crate::machine::args::argv;
 use crate::machine::console::Sinks;
 use crate::machine::drives::Drives;
@@ -90,7 +90,13 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
     let (disks, mut cdroms) = open_disks(spec, &mut drives)?;
     let firmware = open_firmware(&mut drives, &spec.firmware, &machine)?;
     for iso in &spec.cdroms {
-        cdroms.push(drives.read_only(resolve(&of_format(iso.clone(), Some(Format::Raw)))?));
+        let request = of_format(iso.clone(), Some(Format::Raw));
+        let given_as = GivenAs::Cdrom;
+        let chain = resolve(&Request {
+            given_as,
+            ..request
+        })?;
+        cdroms.push(drives.read_only(chain));
     }
     facts.layers = LayerFacts::of(drives.chains());
     facts.phases.mark("images");
@@ -147,6 +153,9 @@ pub(crate) fn place(spec: &OverlaySpec) -> Result<Place, Failure> {
 pub(crate) fn resolve(request: &Request) -> Result<Chain, Failure> {
     let chain = chain::resolve(request)?;
     for layer in chain.layers() {
+        if let Some(remark) = layer.remark() {
+            tracing::debug!("{remark}");
+        }
         for warning in layer.warnings() {
             tracing::warn!("{}: {warning}", Quoted(layer.path()));
         }
@@ -166,7 +175,10 @@ fn open_disks(spec: &VmSpec, drives: &mut Drives) -> Result<(Vec<Disk>, Vec<Laye
         }
     }
     for disk in &spec.disks {
-        let request = of_format(disk.image.clone(), disk.format);
+        let request = Request {
+            given_as: GivenAs::Disk,
+            ..of_format(disk.image.clone(), disk.format)
+        };
         let name = format!("disk{}", disks.len());
         disks.push(drives.disk(&name, resolve(&request)?, disk.serial.clone())?);
     }
@@ -203,9 +215,8 @@ fn open_firmware(
 
 fn of_format(image: PathBuf, format: Option<Format>) -> Request {
     Request {
-        image,
         format,
-        backing: Vec::new(),
+        ..Request::of(image)
     }
 }
 

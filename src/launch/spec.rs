@@ -67,11 +67,7 @@ impl VmSpec {
     /// A machine with 2 GiB of memory that boots the image at `path` to run commands in it.
     pub fn of_image(path: impl Into<PathBuf>) -> Self {
         Self {
-            image: Some(Request {
-                image: path.into(),
-                format: None,
-                backing: Vec::new(),
-            }),
+            image: Some(Request::of(path)),
             ..Self::default()
         }
     }

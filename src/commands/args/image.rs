@@ -45,9 +45,9 @@ pub struct InspectionArgs {
 impl InspectionArgs {
     pub(crate) fn image(&self, path: &Path) -> Request {
         Request {
-            image: path.to_owned(),
             format: self.format,
             backing: self.backing.clone(),
+            ..Request::of(path)
         }
     }
 }

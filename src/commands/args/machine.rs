@@ -129,9 +129,9 @@ pub struct LayerArgs {
 impl LayerArgs {
     pub(crate) fn image(&self, path: &Path) -> Request {
         Request {
-            image: path.to_owned(),
             format: self.format,
             backing: self.backing.clone(),
+            ..Request::of(path)
         }
     }
 }

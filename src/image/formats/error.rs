@@ -14,6 +14,9 @@ pub enum FormatError {
     NotThis(Format),
     #[error("the file ends before its {0} header does")]
     Truncated(Format),
+    /// A part that the header or a table refers to is behind the end of the file.
+    #[error("it was cut off: the file ends before the data that its {0} header refers to")]
+    CutOff(Format),
     #[error("its {format} header cannot be read")]
     Read { format: Format, source: io::Error },
     #[error("its {format} version {version} is not supported")]
@@ -40,6 +43,10 @@ pub enum FormatError {
         "it is a differencing {0} image, which needs its parent; only single files are accepted"
     )]
     HasParent(Format),
+    #[error(
+        "its log has to be replayed, which would change the image: the program that wrote to it did not close it"
+    )]
+    VhdxLog,
     #[error("its virtual size is 0: there is no disk in it")]
     NoDisk,
     #[error("its virtual size is larger than any disk can be")]
@@ -73,6 +80,10 @@ impl FormatError {
                 "qemu-img convert -f vmdk -O qcow2 DESCRIPTOR.vmdk {}  # the descriptor is a text file beside it",
                 shell_word(with_suffix(path, ".qcow2"))
             ),
+            (Self::VhdxLog, _) => format!(
+                "qemu-img check -f vhdx -r all {image}  # replays the log into the image: copy it first if it has to stay as it is"
+            ),
+            (Self::CutOff(_), _) => "download or copy the image again".to_owned(),
             (Self::VmdkCapacityZero, _) => {
                 "download the image again; no program writes such a header on purpose".to_owned()
             }

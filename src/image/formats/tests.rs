@@ -10,8 +10,10 @@ fn vmdk(descriptor: &str) -> Vec<u8> {
     bytes[..4].copy_from_slice(b"KDMV");
     bytes[4] = 1;
     bytes[12..20].copy_from_slice(&2048_u64.to_le_bytes());
+    bytes[20..28].copy_from_slice(&128_u64.to_le_bytes());
     bytes[28..36].copy_from_slice(&1_u64.to_le_bytes());
     bytes[36..44].copy_from_slice(&(sectors as u64).to_le_bytes());
+    bytes[44..48].copy_from_slice(&512_u32.to_le_bytes());
     bytes[512..512 + descriptor.len()].copy_from_slice(descriptor.as_bytes());
     bytes
 }
@@ -61,6 +63,7 @@ fn sizes_that_overflow_are_refused() {
     let mut bytes = vec![0; 512];
     bytes[..16].copy_from_slice(b"WithouFreSpacExt");
     bytes[16] = 2;
+    bytes[28] = 1;
     bytes[36..44].fill(0xff);
     assert_refused!(Parallels, &bytes, FormatError::DiskTooLarge);
     bytes[36..44].fill(0);

@@ -34,7 +34,9 @@ pub enum HeaderError {
         "its L1 table has {entries} entries; the disk needs {needed}, and 4194304 is the limit"
     )]
     L1Size { entries: u32, needed: u64 },
-    #[error("its {table} is at offset {offset}, which is not the start of a cluster")]
+    #[error(
+        "its {table} is at offset {offset}, which is not the start of a cluster that a file can have"
+    )]
     TableOffset { table: &'static str, offset: u64 },
     #[error("its refcount table of {0} clusters is missing or over the limit of 8 MiB")]
     RefcountTableSize(u32),

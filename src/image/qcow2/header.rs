@@ -23,8 +23,8 @@ const V3_LENGTH: usize = 104;
 /// QCOW_MAX_REFTABLE_SIZE and QCOW_MAX_SNAPSHOTS of block/qcow2.h.
 const MAX_REFTABLE_BYTES: u64 = 8 << 20;
 const MAX_SNAPSHOTS: u32 = 65536;
-/// BDRV_MAX_LENGTH of QEMU: the largest disk, 2^63 rounded down to its 1 GiB alignment.
-const MAX_DISK: u64 = (i64::MAX as u64) & !((1 << 30) - 1);
+/// BDRV_MAX_LENGTH of QEMU: the largest disk or file, 2^63 rounded down to its 1 GiB alignment.
+const MAX_LENGTH: u64 = (i64::MAX as u64) & !((1 << 30) - 1);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -216,7 +216,7 @@ impl Header {
         if size == 0 {
             return Err(HeaderError::NoDisk);
         }
-        if size > MAX_DISK {
+        if size > MAX_LENGTH {
             return Err(HeaderError::DiskTooLarge(size));
         }
         // 36 - 39: l1_size.
@@ -237,9 +237,15 @@ impl Header {
         let cluster_size = 1_u64 << cluster_bits;
         // 40 - 47: l1_table_offset, "must be aligned to a cluster boundary"; 48 - 55:
         // refcount_table_offset.
+        // 36 - 39: l1_size; 56 - 59: refcount_table_clusters.
+        let clusters = fields.u32(56)?;
         let mut tables = vec![
-            ("L1 table", fields.u64(40)?),
-            ("refcount table", fields.u64(48)?),
+            ("L1 table", fields.u64(40)?, u64::from(fields.u32(36)?) * 8),
+            (
+                "refcount table",
+                fields.u64(48)?,
+                u64::from(clusters) * cluster_size,
+            ),
         ];
         // 60 - 63: nb_snapshots.
         let snapshots = fields.u32(60)?;
@@ -249,15 +255,17 @@ impl Header {
         // 64 - 71: snapshots_offset. QEMU checks its alignment even without snapshots.
         let snapshot_table = fields.u64(64)?;
         if snapshots > 0 || snapshot_table != 0 {
-            tables.push(("snapshot table", snapshot_table));
+            // The fixed part of an entry has 40 bytes.
+            tables.push(("snapshot table", snapshot_table, u64::from(snapshots) * 40));
         }
-        for (table, offset) in tables {
-            if offset % cluster_size != 0 || offset == 0 || offset > i64::MAX as u64 {
+        for (table, offset, length) in tables {
+            let is_beyond = offset
+                .checked_add(length)
+                .is_none_or(|end| end > MAX_LENGTH);
+            if offset % cluster_size != 0 || offset == 0 || is_beyond {
                 return Err(HeaderError::TableOffset { table, offset });
             }
         }
-        // 56 - 59: refcount_table_clusters.
-        let clusters = fields.u32(56)?;
         if clusters == 0 || u64::from(clusters) * cluster_size > MAX_REFTABLE_BYTES {
             return Err(HeaderError::RefcountTableSize(clusters));
         }

@@ -1,8 +1,10 @@
 //! Images as data: what `bivouac chain` accepts, refuses, and says of each.
 
 mod accepted;
+mod content;
 mod corpus;
 mod files;
+mod headers;
 mod hints;
 mod hostile;
 mod refused;

@@ -25,9 +25,14 @@ fn qcow2_of_every_version_and_feature_is_accepted() {
         let json = images.json(&["disk.qcow2"]);
         assert_eq!(json["accepted"], true, "{options}: {json}");
         assert_eq!(json["virtual_size"], 100 << 20, "{options}");
+        assert_eq!(
+            json["layers"][0]["warnings"],
+            serde_json::json!([]),
+            "{options}"
+        );
     }
     images.shell("qemu-img snapshot -c one disk.qcow2 && qemu-img bitmap --add disk.qcow2 b");
-    images.accepted(&["disk.qcow2"]);
+    assert!(!images.accepted(&["disk.qcow2"]).contains("warning"));
 }
 
 #[test]
@@ -54,6 +59,11 @@ fn other_formats_are_accepted_as_single_files_with_qemus_virtual_size() {
         assert_eq!(json["accepted"], true, "{name}: {json}");
         assert_eq!(layers(&json), [format!("{format} content")], "{name}");
         assert_eq!(json["virtual_size"], info["virtual-size"], "{name}");
+        assert_eq!(
+            json["layers"][0]["warnings"],
+            serde_json::json!([]),
+            "{name}"
+        );
     }
     // A stream that was written, not only created, has its header at the end.
     images.raw("full.raw");

@@ -65,6 +65,57 @@ fn an_old_qcow_image_is_fixed_by_conversion() {
 }
 
 #[test]
+fn a_backing_file_in_the_first_version_is_fixed_by_the_command_that_is_printed() {
+    let images = Images::new();
+    for recorded in [Some("qcow"), Some("qcow2"), None] {
+        images.shell("rm -f *-flat*; qemu-img create -q -f qcow old.qcow 1M");
+        images.recording("top.qcow2", "old.qcow", recorded);
+        images.shell(&images.hint(&["top.qcow2"]));
+        let info = images.shell("qemu-img info --backing-chain top.qcow2");
+        assert!(info.contains("old-flat.qcow2"), "{recorded:?}: {info}");
+        images.accepted(&["top.qcow2"]);
+    }
+}
+
+#[test]
+fn what_was_packed_by_each_tool_is_unpacked_by_the_command_that_is_printed() {
+    let images = Images::new();
+    images.shell("qemu-img create -q -f qcow2 disk 4M");
+    for (pack, extension) in [
+        ("gzip -c disk", "gz"),
+        ("xz -c disk", "xz"),
+        ("xz --format=lzma -c disk", "lzma"),
+        ("zstd -q -c disk", "zst"),
+        ("lz4 -q -c disk", "lz4"),
+        ("lz4 -q -l -c disk", "lz4"),
+    ] {
+        for name in ["cloud.img", "cloud", "cloud.qcow2"] {
+            images.shell(&format!("{pack} > {name}"));
+            assert!(
+                images
+                    .refused(&[name])
+                    .contains(": a disk image has to be unpacked")
+            );
+            images.shell(&images.hint(&[name]));
+            images.accepted(&["cloud-unpacked.img"]);
+            images.shell("rm cloud*");
+        }
+        images.shell(&format!("{pack} > cloud.{extension}"));
+        images.shell(&images.hint(&[&format!("cloud.{extension}")]));
+        images.accepted(&["cloud"]);
+        images.shell("rm cloud*");
+    }
+    for pack in ["tar -cf box disk", "echo disk | cpio -o -H newc -O box"] {
+        images.shell(pack);
+        images.shell(&format!(
+            "mkdir in; cd in; {}; cmp disk ../disk",
+            images.hint(&["box"])
+        ));
+        images.shell("rm -r in box");
+    }
+}
+
+#[test]
 fn a_data_file_and_a_split_vmdk_are_fixed_by_conversion() {
     let images = Images::new();
     images.shell("qemu-img create -q -f qcow2 -o data_file=x.raw,data_file_raw=on d.qcow2 1M");

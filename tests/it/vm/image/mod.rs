@@ -6,6 +6,7 @@ mod files;
 mod hints;
 mod hostile;
 mod in_use;
+mod limits;
 mod overlay;
 mod refused;
 
