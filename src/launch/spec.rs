@@ -126,6 +126,17 @@ pub struct DiskSpec {
     pub serial: Option<String>,
 }
 
+impl DiskSpec {
+    /// How its image is opened.
+    pub(crate) fn request(&self) -> Request {
+        Request {
+            image: self.image.clone(),
+            format: self.format,
+            backing: Vec::new(),
+        }
+    }
+}
+
 /// A kernel that QEMU loads itself.
 #[derive(Clone, Debug)]
 pub struct KernelSpec {

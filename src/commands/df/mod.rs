@@ -56,6 +56,7 @@ const MOUNT_POINT: &str = "/look";
 /// Must be called on the main thread, before any other is started. An image that cannot be read is
 /// reported, and the others go on; a signal or a timeout ends them all.
 pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
+    args.options.check_images(&args.images)?;
     stdout_sink::run(async |output| {
         let look = async |image: &Path| inspector.with_image(image, filesystem_usage).await;
         let work = args

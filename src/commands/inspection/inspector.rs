@@ -70,6 +70,7 @@ impl<'a> Inspector<'a> {
     pub(crate) async fn open(&self, image: &Path) -> Result<ApplianceSession, Failure> {
         let spec = InspectionSpec {
             image: self.args.image(image),
+            disks: self.args.disks().to_vec(),
             warns: self.warned.borrow_mut().insert(image.to_owned()),
             appliance: self.args.appliance.spec(),
             overlay: self.args.overlay.spec(),
@@ -149,6 +150,8 @@ impl<'a> Inspector<'a> {
             &mut StdoutSink,
         ) -> Result<bool, Failure>,
     ) -> Result<Status, Failure> {
+        self.args
+            .check_images(places.iter().map(|place| &place.image))?;
         let mut complete = true;
         for (number, (path, places)) in by_image(places).iter().enumerate() {
             complete &= self
