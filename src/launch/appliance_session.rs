@@ -31,7 +31,7 @@ pub(crate) struct InspectionSpec {
     pub image: Request,
     /// The other disks of its machine.
     pub disks: Vec<DiskSpec>,
-    /// Prints warnings about the images' layers.
+    /// Prints warnings about the images.
     pub warns: bool,
     pub appliance: ApplianceSpec,
     pub overlay: OverlaySpec,
@@ -47,6 +47,8 @@ pub(crate) struct ApplianceSession {
     pub machine: Machine,
     pub session: Session,
     pub supervisor: Supervisor,
+    /// Whether to print warnings about the images.
+    pub warns: bool,
     drives: Drives,
     max_write: Option<u64>,
     facts: ImageFacts,
@@ -129,6 +131,7 @@ impl ApplianceSession {
             machine,
             session,
             supervisor,
+            warns: spec.warns,
             drives,
             max_write,
             facts,

@@ -7,6 +7,7 @@
 //! its bytes are parsed by [`super::block`], its files are opened by [`super::root`].
 
 mod apply;
+mod array_names;
 mod btrfs_devices;
 mod device_mapper;
 mod filesystem;

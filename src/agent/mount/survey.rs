@@ -5,7 +5,7 @@ use super::inventory::{FoundDevice, Inventory};
 use super::modules::Modules;
 use super::plan::BlockId;
 use super::sysfs::{self, BlockDevice};
-use super::{logical_volumes, partitions, roots, volumes};
+use super::{btrfs_devices, logical_volumes, partitions, roots, volumes};
 use crate::block::device_reader::ReadAt;
 use crate::block::superblock;
 use crate::block::tables::{self, Entry, Table};
@@ -25,6 +25,7 @@ pub(crate) fn survey(modules: &mut Modules) -> Survey {
     volumes::assemble_arrays(&mut inventory, modules);
     logical_volumes::map_logical_volumes(&mut inventory, modules);
     warn_of_unread(&mut inventory);
+    btrfs_devices::scan(&inventory.ids, modules, &mut inventory.survey);
     let (roots, warnings) = roots::find(&inventory.ids, modules);
     let mut survey = inventory.survey;
     survey.roots = roots;

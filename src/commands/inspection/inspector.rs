@@ -3,6 +3,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::launch::{Failure, Progress, accelerator};
 use crate::machine::phases::Phases;
 use crate::machine::plan::Accelerator;
 use crate::protocol::disks::{Root, Survey};
+use crate::protocol::warning::{Warning, WarningCode};
 use crate::protocol::{ErrorStage, RemoteError};
 use crate::session::{Session, SessionError};
 
@@ -90,6 +92,7 @@ impl<'a> Inspector<'a> {
             survey: appliance.survey().await?,
             session: appliance.session.clone(),
             in_use: appliance.in_use(),
+            warns: appliance.warns,
             phases: appliance.phases(),
             root: self.args.root.clone(),
         })
@@ -181,6 +184,8 @@ pub(crate) struct MountedImage {
     pub survey: Survey,
     /// Another process writes to the image.
     pub in_use: bool,
+    /// Whether to print warnings: they were printed if the image is opened again.
+    warns: bool,
     pub phases: Phases,
     root: Option<String>,
 }
@@ -190,6 +195,11 @@ impl MountedImage {
     /// operating system, the only filesystem is one.
     pub fn root(&self) -> Result<Root, Failure> {
         roots::choose(&self.survey, self.root.as_deref())
+    }
+
+    /// Whether `--root` names one.
+    pub fn has_named_root(&self) -> bool {
+        self.root.is_some()
     }
 
     /// The chosen systems: all of them, or the one that `--root` names.
@@ -208,15 +218,45 @@ impl MountedImage {
         let mounting = session.mount(&root.mounts, ROOT, read_only, for_commands);
         let failed = mounting.await?;
         self.phases.mark_first("mounted");
+        for warning in self.warnings_about(&root) {
+            self.warn(format_args!("{warning}"));
+        }
         let skipped = root.left_out.iter().filter(|skipped| skipped.missing);
         let mut missing = Vec::new();
         for mount in failed.iter().chain(skipped) {
-            tracing::warn!("not mounted: {mount}");
+            self.warn(format_args!("not mounted: {mount}"));
             if mount.missing {
                 missing.push(mount.target.clone());
             }
         }
         Ok(missing)
+    }
+
+    fn warn(&self, warning: fmt::Arguments<'_>) {
+        match self.warns {
+            true => tracing::warn!("{warning}"),
+            false => tracing::debug!("{warning}"),
+        }
+    }
+
+    /// The survey's warnings about what `root` is on, or about everything if it was taken only for
+    /// want of a system.
+    pub fn warnings_about<'a>(&'a self, root: &'a Root) -> impl Iterator<Item = &'a Warning> {
+        let survey = &self.survey;
+        let is_guess = survey.roots.is_empty() && self.root.is_none();
+        let is_of_root = |device: &String| {
+            let mut mounts = root.mounts.iter();
+            mounts.any(|mount| {
+                let mut pools = survey.pools.iter();
+                let pool = pools.find(|pool| pool.first() == Some(&mount.source));
+                mount.source == *device || pool.is_some_and(|pool| pool.contains(device))
+            })
+        };
+        survey.warnings.iter().filter(move |warning| {
+            warning.code == WarningCode::Hibernated
+                || warning.device.as_ref().is_some_and(is_of_root)
+                || is_guess && warning.code.is_incomplete()
+        })
     }
 
     /// Whether a failure is about one file, so that the others are read all the same. A read error
@@ -232,7 +272,7 @@ impl MountedImage {
 
 /// Whether files at `path` are on a filesystem that is missing: one that would be mounted at or
 /// above it, or below it if what is below is wanted too.
-fn lacks(missing: &[String], path: &[u8], recursive: bool) -> bool {
+pub(crate) fn lacks(missing: &[String], path: &[u8], recursive: bool) -> bool {
     let path = Path::new(OsStr::from_bytes(path));
     let path = Path::new("/").join(path.strip_prefix("/").unwrap_or(path));
     missing

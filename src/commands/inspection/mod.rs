@@ -14,7 +14,7 @@ use super::report_file::{ReportFile, with_report};
 use crate::exit::Status;
 use crate::launch::{Failure, Progress};
 pub use inspector::Inspector;
-pub(crate) use inspector::{MountedImage, is_torn_read};
+pub(crate) use inspector::{MountedImage, is_torn_read, lacks};
 use report::{Document, ReportCollector};
 pub(crate) use roots::name_of;
 
