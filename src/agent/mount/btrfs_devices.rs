@@ -1,8 +1,8 @@
 //! Filesystems of btrfs over several devices: each of them has to be told to the kernel before any
 //! is mounted.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -15,7 +15,6 @@ use crate::sys::scan_btrfs;
 
 /// Where the superblock has `num_devices` (fs/btrfs/btrfs_tree.h).
 const NUM_DEVICES: u64 = 0x1_0000 + 0x88;
-
 /// Where it has the number of the device itself, `dev_item.devid`.
 const DEVICE: u64 = 0x1_0000 + 0xc9;
 
@@ -46,33 +45,46 @@ pub(crate) fn scan(known: &[BlockId], modules: &mut Modules, survey: &mut Survey
         .load("btrfs")
         .and_then(|()| File::open("/dev/btrfs-control"));
     for (uuid, devices) in filesystems {
-        // By their numbers: a copy of a device has the number of the original.
-        let mut members: BTreeMap<u64, &str> = BTreeMap::new();
-        for found in &devices {
-            let name = found.device.as_str();
-            let reason = match members.entry(number_at(found, DEVICE)) {
-                Entry::Occupied(other) => format!("a copy of {}, not used", other.get()),
-                Entry::Vacant(place) => {
-                    place.insert(name);
-                    let path = CString::new(name).unwrap_or_default();
-                    let told = control.as_ref().map(|control| scan_btrfs(control, &path));
-                    match told {
-                        Ok(Err(error)) => error.to_string(),
-                        _ => continue,
-                    }
-                }
-            };
-            let warning = Warning::new(WarningCode::Volume, name, reason);
-            survey.warnings.push(warning);
-        }
-        let (all, found) = (count(devices[0]), members.len());
-        if (found as u64) < all {
-            let reason =
-                format!("the btrfs {uuid} is incomplete: {found} of its {all} devices are here");
-            let warning = Warning::new(WarningCode::Volume, &devices[0].device, reason);
-            survey.warnings.push(warning);
-        }
+        survey
+            .warnings
+            .extend(tell(&devices, control.as_ref().ok()));
+        survey.warnings.extend(incomplete(uuid, &devices));
         let members = devices.iter().map(|found| found.device.clone());
         survey.pools.push(members.collect());
     }
+}
+
+/// Tells the kernel of the devices of one filesystem, but of no copy: that has the number of the
+/// original.
+fn tell(devices: &[&BlockId], control: Option<&File>) -> Vec<Warning> {
+    let mut members: BTreeMap<u64, &str> = BTreeMap::new();
+    let mut warnings = Vec::new();
+    for found in devices {
+        let name = found.device.as_str();
+        let reason = match members.entry(number_at(found, DEVICE)) {
+            Entry::Occupied(other) => format!("a copy of {}, not used", other.get()),
+            Entry::Vacant(place) => {
+                place.insert(name);
+                let path = CString::new(name).unwrap_or_default();
+                match control.map(|control| scan_btrfs(control, &path)) {
+                    Some(Err(error)) => error.to_string(),
+                    _ => continue,
+                }
+            }
+        };
+        warnings.push(Warning::new(WarningCode::Volume, name, reason));
+    }
+    warnings
+}
+
+/// A warning if devices are missing.
+fn incomplete(uuid: &str, devices: &[&BlockId]) -> Option<Warning> {
+    let numbers = devices.iter().map(|found| number_at(found, DEVICE));
+    let (all, found) = (count(devices[0]), numbers.collect::<BTreeSet<_>>().len());
+    let are = if found == 1 { "is" } else { "are" };
+    ((found as u64) < all).then(|| {
+        let reason =
+            format!("the btrfs {uuid} is incomplete: {found} of its {all} devices {are} here");
+        Warning::new(WarningCode::Volume, &devices[0].device, reason)
+    })
 }

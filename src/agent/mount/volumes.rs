@@ -27,6 +27,9 @@ pub(crate) fn assemble_arrays(inventory: &mut Inventory, modules: &mut Modules) 
             continue;
         };
         let number = found.device.number.clone();
+        if inventory.assembled.contains(&superblock.uuid()) {
+            continue;
+        }
         let same = |array: &&mut Array| array.superblock.id == superblock.id;
         match arrays.iter_mut().find(same) {
             Some(array) => array.members.push(number),
@@ -37,6 +40,7 @@ pub(crate) fn assemble_arrays(inventory: &mut Inventory, modules: &mut Modules) 
         }
     }
     for array in arrays {
+        inventory.assembled.insert(array.superblock.uuid());
         let name = array.superblock.name();
         let assembled = assemble(&array, modules);
         let path = match &assembled {
@@ -53,7 +57,7 @@ pub(crate) fn assemble_arrays(inventory: &mut Inventory, modules: &mut Modules) 
         );
         if let Ok(node) = assembled {
             if let Some(reason) = degraded(&node) {
-                inventory.warn(Warning::new(WarningCode::Volume, &path, reason));
+                inventory.warn(Warning::new(WarningCode::Degraded, &path, reason));
             }
             partitions::nested(inventory, "md", &name, &node, &aliases);
         }
