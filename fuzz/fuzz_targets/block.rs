@@ -1,5 +1,5 @@
-//! Block devices as bytes: partition tables, superblocks, LVM and MD metadata, and an fstab. The
-//! input is read in three ways: as text, as a device, and as a sparse device of any size, whose
+//! Block devices as bytes: partition tables, superblocks, LVM and MD metadata, an fstab and an
+//! mdadm.conf. The input is read in three ways: as text, as a device, and as a sparse device of any size, whose
 //! parts it gives with their offsets.
 #![no_main]
 
@@ -7,7 +7,7 @@ use std::io;
 
 use bivouac::block::device_reader::ReadAt;
 use bivouac::block::lvm::{group, label};
-use bivouac::block::{fstab, raid, superblock, tables};
+use bivouac::block::{fstab, mdadm_conf, raid, superblock, tables};
 use libfuzzer_sys::fuzz_target;
 
 /// The size in sectors of 512 bytes (u32), and then parts: the offset (u32), the length (u16), and
@@ -105,6 +105,7 @@ fuzz_target!(|data: &[u8]| {
     for entry in entries {
         assert!(!entry.source.is_empty() && !entry.target.is_empty());
     }
+    assert!(mdadm_conf::parse(&text).len() <= 128);
     device(&data);
     if let Some(sparse) = Sparse::new(data) {
         device(&sparse);

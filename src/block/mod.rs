@@ -12,6 +12,7 @@ mod hfs;
 mod hostile_tests;
 pub(crate) mod ids;
 pub mod lvm;
+pub mod mdadm_conf;
 pub mod raid;
 mod signatures;
 pub mod superblock;

@@ -23,6 +23,19 @@ pub struct Member {
 }
 
 impl Member {
+    /// The array's UUID as mdadm(8) and udev write it: four groups of eight hexadecimal digits.
+    pub fn uuid(&self) -> String {
+        let words = self.id.chunks(4).map(|word| {
+            let mut word = word.to_vec();
+            // Version 0.90 has numbers, little endian here; version 1 has bytes.
+            if self.version.0 == 0 {
+                word.reverse();
+            }
+            word.iter().map(|byte| format!("{byte:02x}")).collect()
+        });
+        words.collect::<Vec<String>>().join(":")
+    }
+
     /// The array's name without the host, reduced to characters that are safe in a file name.
     pub fn name(&self) -> String {
         if self.version.0 == 0 {

@@ -1,4 +1,4 @@
-//! An appliance with the disk of one image, and the session with its agent.
+//! An appliance with the disks of one machine, and the session with its agent.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::appliance;
 use super::facts::{AcceleratorFacts, ImageFacts, LayerFacts, OverlayFacts};
 use super::failure::Failure;
 use super::progress::Progress;
-use super::spec::{ApplianceSpec, OverlaySpec, TemplateSpec};
+use super::spec::{ApplianceSpec, DiskSpec, OverlaySpec, TemplateSpec};
 use super::start::RunningVm;
 use super::supervisor::{Interrupted, Supervisor};
 use super::{outcome, prepare};
@@ -20,16 +20,18 @@ use crate::image::chain::{self, Request};
 use crate::machine::Machine;
 use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
-use crate::machine::plan::Accelerator;
+use crate::machine::plan::{Accelerator, Disk};
 use crate::protocol::disks::Survey;
 use crate::session::Session;
 use crate::template::restore::Template;
 
-/// An image, and the appliance in which it is inspected.
+/// An image, the other disks of its machine, and the appliance in which it is inspected.
 #[derive(Debug)]
 pub(crate) struct InspectionSpec {
     pub image: Request,
-    /// Prints warnings about the image's layers.
+    /// The other disks of its machine.
+    pub disks: Vec<DiskSpec>,
+    /// Prints warnings about the images.
     pub warns: bool,
     pub appliance: ApplianceSpec,
     pub overlay: OverlaySpec,
@@ -45,6 +47,8 @@ pub(crate) struct ApplianceSession {
     pub machine: Machine,
     pub session: Session,
     pub supervisor: Supervisor,
+    /// Whether to print warnings about the images.
+    pub warns: bool,
     drives: Drives,
     max_write: Option<u64>,
     facts: ImageFacts,
@@ -53,8 +57,23 @@ pub(crate) struct ApplianceSession {
     template: Option<Template>,
 }
 
+/// Opens the images of all disks, each with an overlay of its own.
+fn open_disks(spec: &InspectionSpec, drives: &mut Drives) -> Result<Vec<Disk>, Failure> {
+    let others = spec.disks.iter();
+    let others = others.map(|disk| (disk.request(), disk.serial.clone()));
+    let all = std::iter::once((spec.image.clone(), None)).chain(others);
+    let opened = all.enumerate().map(|(index, (request, serial))| {
+        let chain = match spec.warns {
+            true => prepare::resolve(&request)?,
+            false => chain::resolve(&request)?,
+        };
+        Ok(drives.disk(&format!("disk{index}"), chain, serial)?)
+    });
+    opened.collect()
+}
+
 impl ApplianceSession {
-    /// Opens the image and starts an appliance with it. `accelerator` chooses one, and says why.
+    /// Opens the images and starts an appliance with it. `accelerator` chooses one, and says why.
     pub async fn open(
         spec: InspectionSpec,
         accelerator: impl FnOnce() -> Result<(Accelerator, AcceleratorFacts), Failure>,
@@ -63,11 +82,7 @@ impl ApplianceSession {
         let mut supervisor = Supervisor::new(spec.timeout)?;
         let qemu = qemu::find(spec.appliance.qemu.as_deref())?;
         let mut drives = Drives::new(prepare::place(&spec.overlay)?);
-        let chain = match spec.warns {
-            true => prepare::resolve(&spec.image)?,
-            false => chain::resolve(&spec.image)?,
-        };
-        let disk = drives.disk("disk0", chain, None)?;
+        let disks = open_disks(&spec, &mut drives)?;
         let phases = spec.phases;
         phases.mark("image");
         let (accelerator, accelerator_facts) = accelerator()?;
@@ -94,7 +109,7 @@ impl ApplianceSession {
         progress.status(&format!("opening {}", facts.image.display()));
         let storage = Storage {
             drives: &drives,
-            disks: vec![disk],
+            disks,
             max_write,
         };
         let started = supervisor.guard(appliance::start(&config, &spec.template, &storage));
@@ -116,6 +131,7 @@ impl ApplianceSession {
             machine,
             session,
             supervisor,
+            warns: spec.warns,
             drives,
             max_write,
             facts,
@@ -144,7 +160,7 @@ impl ApplianceSession {
         Ok(survey)
     }
 
-    /// Whether another process writes to the image.
+    /// Whether another process writes to one of the images.
     pub fn in_use(&self) -> bool {
         let mut layers = self.drives.chains().iter().flat_map(|chain| chain.layers());
         layers.any(|layer| layer.in_use())

@@ -175,12 +175,8 @@ fn open_disks(spec: &VmSpec, drives: &mut Drives) -> Result<(Vec<Disk>, Vec<Laye
         }
     }
     for disk in &spec.disks {
-        let request = Request {
-            given_as: GivenAs::Disk,
-            ..of_format(disk.image.clone(), disk.format)
-        };
         let name = format!("disk{}", disks.len());
-        disks.push(drives.disk(&name, resolve(&request)?, disk.serial.clone())?);
+        disks.push(drives.disk(&name, resolve(&disk.request())?, disk.serial.clone())?);
     }
     Ok((disks, cdroms))
 }

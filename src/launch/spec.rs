@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::appliance::boot::DEFAULT_MEMORY_MIB;
 use crate::image::Format;
-use crate::image::chain::Request;
+use crate::image::chain::{GivenAs, Request};
 use crate::machine::plan::{Accelerator, Bus, Display, Network};
 use crate::protocol::inject::Stage;
 
@@ -120,6 +120,17 @@ pub struct DiskSpec {
     pub format: Option<Format>,
     /// The serial number that the guest sees.
     pub serial: Option<String>,
+}
+
+impl DiskSpec {
+    /// How its image is opened.
+    pub(crate) fn request(&self) -> Request {
+        Request {
+            given_as: GivenAs::Disk,
+            format: self.format,
+            ..Request::of(&self.image)
+        }
+    }
 }
 
 /// A kernel that QEMU loads itself.

@@ -25,24 +25,10 @@ pub struct Survey {
     pub volumes: Vec<Volume>,
     /// Every root filesystem of an operating system.
     pub roots: Vec<Root>,
+    /// The devices of each btrfs that has several; the first stands for all of it.
+    #[serde(default)]
+    pub pools: Vec<Vec<String>>,
     pub warnings: Vec<Warning>,
-}
-
-impl Survey {
-    /// Every filesystem with its device, in the order of the disks; those of volumes last.
-    pub fn filesystems(&self) -> Vec<(&str, &Content)> {
-        let disks = self.disks.iter().flat_map(|disk| {
-            let unpartitioned =
-                (disk.partitions.is_empty()).then_some((&*disk.device, &disk.content));
-            let partitions = (disk.partitions.iter()).map(|part| (&*part.device, &part.content));
-            unpartitioned.into_iter().chain(partitions)
-        });
-        let volumes = (self.volumes.iter()).map(|volume| (&*volume.device, &volume.content));
-        let all = disks.chain(volumes);
-        all.filter_map(|(device, content)| Some((device, content.as_ref()?)))
-            .filter(|(_, content)| content.kind.is_filesystem())
-            .collect()
-    }
 }
 
 /// A disk.

@@ -26,6 +26,8 @@ pub enum WarningCode {
     Partition,
     /// An LVM volume, an MD array or a btrfs lacks devices or cannot be assembled.
     Volume,
+    /// An array or a group that lacks devices and is readable all the same.
+    Degraded,
     /// Content that is encrypted.
     Encrypted,
     /// Content that bivouac knows and cannot read.

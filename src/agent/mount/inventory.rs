@@ -1,5 +1,7 @@
 //! The block devices found so far, their identifiers, and the survey that is made of them.
 
+use std::collections::HashSet;
+
 use super::plan::BlockId;
 use super::sysfs::{self, BlockDevice};
 use crate::block::blank::is_blank;
@@ -18,6 +20,8 @@ pub(crate) struct Inventory {
     pub(crate) devices: Vec<FoundDevice>,
     /// Every device that an fstab can refer to.
     pub(crate) ids: Vec<BlockId>,
+    /// The identifiers of the groups and arrays that were assembled, or could not be.
+    pub(crate) assembled: HashSet<String>,
 }
 
 impl Inventory {

@@ -19,15 +19,19 @@ use crate::protocol::warning::{Warning, WarningCode};
 /// A thin volume on a cache on a RAID of linear volumes is six deep.
 const MAX_DEPTH: usize = 16;
 
-pub(crate) fn map_logical_volumes(inventory: &mut Inventory, modules: &mut Modules) {
-    let physical: Vec<_> = inventory
-        .of_kind(Kind::Lvm)
-        .filter_map(|found| {
-            let id = found.content.as_ref()?.uuid.clone()?;
-            Some((id, found.device.clone()))
-        })
-        .collect();
-    let groups = groups(&physical, inventory);
+/// Maps the volumes of each group that was not mapped before: only of those whose physical volumes
+/// are all here if `complete`.
+pub(crate) fn map_logical_volumes(
+    inventory: &mut Inventory,
+    modules: &mut Modules,
+    complete: bool,
+) {
+    let physical = physical_volumes(inventory);
+    let mut groups = groups(&physical, inventory);
+    groups.retain(|group| {
+        let is_due = !complete || missing(group, &physical) == 0;
+        is_due && inventory.assembled.insert(group.id.clone())
+    });
     if groups.is_empty() {
         return;
     }
@@ -44,8 +48,10 @@ pub(crate) fn map_logical_volumes(inventory: &mut Inventory, modules: &mut Modul
             made: HashMap::new(),
             depth: 0,
         };
+        let mut all_mapped = true;
         for volume in group.shown() {
             let mapped = mapping.shown(volume);
+            all_mapped &= mapped.is_ok();
             let path = format!("/dev/mapper/{}", mapper_name(&group.name, &volume.name));
             inventory.add_volume(
                 &group.name,
@@ -55,6 +61,58 @@ pub(crate) fn map_logical_volumes(inventory: &mut Inventory, modules: &mut Modul
                 mapped,
             );
         }
+        warn_of_faults(group, &physical, all_mapped, inventory);
+    }
+}
+
+/// The physical volumes by their identifiers, each once.
+fn physical_volumes(inventory: &mut Inventory) -> Vec<(String, BlockDevice)> {
+    let mut physical: Vec<(String, BlockDevice)> = Vec::new();
+    let mut copies = Vec::new();
+    for found in inventory.of_kind(Kind::Lvm) {
+        let content = found.content.as_ref();
+        let Some(id) = content.and_then(|content| content.uuid.clone()) else {
+            continue;
+        };
+        match physical.iter().find(|(other, _)| *other == id) {
+            Some((_, other)) => copies.push((found.device.path(), other.path())),
+            None => physical.push((id, found.device.clone())),
+        }
+    }
+    for (path, other) in copies {
+        if inventory.assembled.insert(path.clone()) {
+            let reason = format!("a copy of the physical volume {other}, not used");
+            inventory.warn(Warning::new(WarningCode::Volume, &path, reason));
+        }
+    }
+    physical
+}
+
+/// How many physical volumes of the group are not here.
+fn missing(group: &Group, physical: &[(String, BlockDevice)]) -> usize {
+    let is_here = |id: &&String| physical.iter().any(|(other, _)| other == *id);
+    group.physical.iter().filter(|id| !is_here(id)).count()
+}
+
+/// Warns of what the warnings about the volumes do not say.
+fn warn_of_faults(
+    group: &Group,
+    physical: &[(String, BlockDevice)],
+    all_mapped: bool,
+    inventory: &mut Inventory,
+) {
+    let (name, more) = (&group.name, group.more);
+    let missing = missing(group, physical);
+    if more > 0 {
+        let reason = format!("too many LVM volumes in {name}, {more} were left out");
+        inventory.warn(Warning::general(WarningCode::Volume, reason));
+    }
+    if missing > 0 && all_mapped {
+        let all = group.physical.len();
+        let reason = format!(
+            "the LVM group {name} is degraded: {missing} of its {all} physical volumes are missing"
+        );
+        inventory.warn(Warning::general(WarningCode::Degraded, reason));
     }
 }
 
@@ -220,15 +278,12 @@ fn groups(physical: &[(String, BlockDevice)], inventory: &mut Inventory) -> Vec<
         };
         let path = device.path();
         let Some(group) = parse(&text) else {
-            let warning = Warning::new(WarningCode::Volume, &path, "its LVM metadata is broken");
-            inventory.warn(warning);
+            if inventory.assembled.insert(path.clone()) {
+                let reason = "its LVM metadata is broken";
+                inventory.warn(Warning::new(WarningCode::Volume, &path, reason));
+            }
             continue;
         };
-        if group.more > 0 {
-            let more = group.more;
-            let reason = format!("too many LVM volumes, {more} were left out");
-            inventory.warn(Warning::new(WarningCode::Volume, &path, reason));
-        }
         match groups.iter_mut().find(|other| other.id == group.id) {
             Some(other) if other.sequence >= group.sequence => {}
             Some(other) => *other = group,

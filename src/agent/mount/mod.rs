@@ -1,12 +1,14 @@
 //! Finding operating systems on the machine's disks, and mounting them.
 //!
 //! [`sysfs`] lists the block devices, [`partitions`] makes their partitions known to the
-//! kernel, [`volumes`] assembles MD arrays and [`logical_volumes`] LVM, [`roots`]
+//! kernel, [`volumes`] assembles MD arrays, [`array_names`] has the image's names for them,
+//! [`logical_volumes`] maps LVM, [`btrfs_devices`] finds what is on several devices, [`roots`]
 //! looks for operating systems, and [`plan`] turns their fstab into mounts, which [`apply`] makes.
 //! [`survey`] combines these; [`ops`] serves the host's requests. Everything on a disk is untrusted:
 //! its bytes are parsed by [`super::block`], its files are opened by [`super::root`].
 
 mod apply;
+mod array_names;
 mod btrfs_devices;
 mod device_mapper;
 mod filesystem;

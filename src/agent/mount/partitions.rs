@@ -3,6 +3,7 @@
 
 use std::fs::File;
 
+use super::array_names::partition_name;
 use super::inventory::Inventory;
 use super::sysfs::{self, BlockDevice};
 use crate::block::tables::{self, Entry, Table};
@@ -58,7 +59,14 @@ fn visible(entry: &Entry) -> u64 {
 }
 
 /// Adds the partitions of an array as volumes of their own.
-pub(crate) fn nested(inventory: &mut Inventory, group: &str, name: &str, node: &str) {
+/// `aliases` are the array's names.
+pub(crate) fn nested(
+    inventory: &mut Inventory,
+    group: &str,
+    name: &str,
+    node: &str,
+    aliases: &[String],
+) {
     let Some(device) = sysfs::one(node) else {
         return;
     };
@@ -82,16 +90,14 @@ pub(crate) fn nested(inventory: &mut Inventory, group: &str, name: &str, node: &
         if table.partitions.iter().any(is_container) {
             continue;
         }
-        let (name, alias) = (
-            format!("{name}p{number}"),
-            format!("/dev/md/{name}p{number}"),
-        );
+        let aliases = aliases.iter();
+        let aliases = aliases.map(|alias| partition_name(alias, number)).collect();
         let node = part.path().trim_start_matches("/dev/").to_owned();
         inventory.add_volume(
             group,
-            &name,
+            &format!("{name}p{number}"),
             part.path(),
-            vec![alias],
+            aliases,
             Ok(format!("{}/{node}", device_name(&device))),
         );
     }

@@ -7,12 +7,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::super::root::RootDir;
+use super::array_names;
 use super::btrfs_devices;
 use super::modules::Modules;
 use super::os;
 use super::plan::{self, BlockId};
 use super::probe_mount::{self, ProbeMount, ROOT};
 use crate::block::fstab::FstabEntry;
+use crate::block::mdadm_conf::ArrayLine;
 use crate::protocol::disks::{Kind, Mount, Root, System};
 use crate::protocol::warning::Warning;
 
@@ -27,12 +29,13 @@ struct FoundRoot {
     subvolume: Option<String>,
     os: System,
     fstab: Vec<FstabEntry>,
+    arrays: Vec<ArrayLine>,
 }
 
 /// Every root on the devices `known`, and warnings about those that could not be inspected.
 pub(crate) fn find(known: &[BlockId], modules: &mut Modules) -> (Vec<Root>, Vec<Warning>) {
     let mut found = Vec::new();
-    let mut warnings = btrfs_devices::scan(known, modules);
+    let mut warnings = Vec::new();
     let mut seen = HashSet::new();
     for device in known.iter().filter(|device| may_be_root(device.kind)) {
         match device.kind {
@@ -60,7 +63,8 @@ fn may_be_root(kind: Kind) -> bool {
 }
 
 fn root(found: FoundRoot, known: &[BlockId]) -> Root {
-    let (below, skipped) = plan::mounts(&found.fstab, known);
+    let known = array_names::named(known, &found.arrays);
+    let (below, skipped) = plan::mounts(&found.fstab, &known);
     let options = found.subvolume.iter();
     let options = options.map(|name| format!("subvol={name}")).collect();
     let own = Mount {
@@ -91,12 +95,14 @@ fn one(device: &BlockId, modules: &mut Modules, warnings: &mut Vec<Warning>) -> 
 }
 
 fn identify(device: &BlockId, subvolume: Option<String>, path: &Path) -> Option<FoundRoot> {
-    let (os, fstab) = os::identify(&RootDir::open(path).ok()?)?;
+    let root = RootDir::open(path).ok()?;
+    let (os, fstab) = os::identify(&root)?;
     Some(FoundRoot {
         device: device.clone(),
         subvolume,
         os,
         fstab,
+        arrays: array_names::of_system(&root),
     })
 }
 

@@ -5,12 +5,15 @@ use super::inventory::{FoundDevice, Inventory};
 use super::modules::Modules;
 use super::plan::BlockId;
 use super::sysfs::{self, BlockDevice};
-use super::{logical_volumes, partitions, roots, volumes};
+use super::{btrfs_devices, logical_volumes, partitions, roots, volumes};
 use crate::block::device_reader::ReadAt;
 use crate::block::superblock;
 use crate::block::tables::{self, Entry, Table};
 use crate::protocol::disks::{self, Disk, Kind, Partition, Role, Survey};
 use crate::protocol::warning::{Warning, WarningCode};
+
+/// How many volumes may be on one another.
+const MAX_LAYERS: usize = 8;
 
 /// Surveys every disk, assembles the volumes on them, and looks for operating systems. The
 /// devices must have appeared: see [`sysfs::wait_for`].
@@ -21,15 +24,32 @@ pub(crate) fn survey(modules: &mut Modules) -> Survey {
         inventory.ids.extend(ids(&disk, index));
         inventory.survey.disks.push(disk);
     }
-    // Physical volumes of LVM may be on arrays, so these come first.
-    volumes::assemble_arrays(&mut inventory, modules);
-    logical_volumes::map_logical_volumes(&mut inventory, modules);
+    assemble(&mut inventory, modules);
     warn_of_unread(&mut inventory);
+    btrfs_devices::scan(&inventory.ids, modules, &mut inventory.survey);
     let (roots, warnings) = roots::find(&inventory.ids, modules);
     let mut survey = inventory.survey;
     survey.roots = roots;
     survey.warnings.extend(warnings);
     survey
+}
+
+/// Assembles arrays and volumes, then those that are on them. What lacks a device has its turn when
+/// nothing else can be assembled: the device may be one of those.
+fn assemble(inventory: &mut Inventory, modules: &mut Modules) {
+    for _ in 0..MAX_LAYERS {
+        for complete in [true, false] {
+            let before = inventory.devices.len();
+            volumes::assemble_arrays(inventory, modules);
+            logical_volumes::map_logical_volumes(inventory, modules, complete);
+            if inventory.devices.len() > before {
+                break;
+            }
+            if !complete {
+                return;
+            }
+        }
+    }
 }
 
 /// Names what is there and cannot be read, so that nobody takes it for empty.
@@ -192,7 +212,7 @@ fn ids(disk: &Disk, index: usize) -> Vec<BlockId> {
     let mut ids = Vec::new();
     for partition in &disk.partitions {
         if let Some(content) = &partition.content {
-            let paths = paths(index, Some(partition.number));
+            let paths = paths(disk, index, Some(partition.number));
             ids.push(BlockId {
                 part_uuid: partition.uuid.clone(),
                 part_label: partition.label.clone(),
@@ -204,23 +224,31 @@ fn ids(disk: &Disk, index: usize) -> Vec<BlockId> {
     if let Some(content) = &disk.content
         && disk.partitions.is_empty()
     {
-        ids.push(BlockId::new(&disk.device, content, paths(index, None)));
+        ids.push(BlockId::new(
+            &disk.device,
+            content,
+            paths(disk, index, None),
+        ));
     }
     ids
 }
 
-/// What systems on other buses call the `index`th disk, or a partition of it.
-fn paths(index: usize, partition: Option<u32>) -> Vec<String> {
+/// What systems on other buses call the disk, which is the `index`th, or a partition of it; and its
+/// name by the serial number (60-persistent-storage.rules).
+fn paths(disk: &Disk, index: usize, partition: Option<u32>) -> Vec<String> {
+    let mut paths = Vec::new();
+    if let Some(serial) = &disk.serial {
+        let part = partition.map_or(String::new(), |number| format!("-part{number}"));
+        paths.push(format!("/dev/disk/by-id/virtio-{serial}{part}"));
+    }
     let Some(letter) = u8::try_from(index).ok().filter(|index| *index < 26) else {
-        return vec![];
+        return paths;
     };
     let letter = char::from(b'a' + letter);
     let number = partition.map_or(String::new(), |number| number.to_string());
     let after_p = partition.map_or(String::new(), |number| format!("p{number}"));
-    let mut paths: Vec<_> = ["sd", "vd", "hd", "xvd"]
-        .iter()
-        .map(|bus| format!("/dev/{bus}{letter}{number}"))
-        .collect();
+    let buses = ["sd", "vd", "hd", "xvd"].iter();
+    paths.extend(buses.map(|bus| format!("/dev/{bus}{letter}{number}")));
     paths.push(format!("/dev/nvme{index}n1{after_p}"));
     paths.push(format!("/dev/mmcblk{index}{after_p}"));
     paths

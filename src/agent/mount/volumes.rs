@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use super::array_names::{BY_NAME, BY_UUID};
 use super::inventory::Inventory;
 use super::modules::Modules;
 use super::partitions;
 use crate::block::raid::{self, Member};
 use crate::protocol::disks::Kind;
+use crate::protocol::warning::{Warning, WarningCode};
 use crate::sys::assemble_array;
 
 /// An MD array: the superblock of one of its members, and `MAJOR:MINOR` of each member.
@@ -25,6 +27,9 @@ pub(crate) fn assemble_arrays(inventory: &mut Inventory, modules: &mut Modules) 
             continue;
         };
         let number = found.device.number.clone();
+        if inventory.assembled.contains(&superblock.uuid()) {
+            continue;
+        }
         let same = |array: &&mut Array| array.superblock.id == superblock.id;
         match arrays.iter_mut().find(same) {
             Some(array) => array.members.push(number),
@@ -35,18 +40,53 @@ pub(crate) fn assemble_arrays(inventory: &mut Inventory, modules: &mut Modules) 
         }
     }
     for array in arrays {
+        inventory.assembled.insert(array.superblock.uuid());
         let name = array.superblock.name();
         let assembled = assemble(&array, modules);
-        let alias = format!("/dev/md/{name}");
         let path = match &assembled {
             Ok(node) => format!("/dev/{node}"),
-            Err(_) => alias.clone(),
+            Err(_) => format!("/dev/md/{name}"),
         };
-        inventory.add_volume("md", &name, path, vec![alias], assembled.clone());
+        let aliases = aliases(&array.superblock, &name);
+        inventory.add_volume(
+            "md",
+            &name,
+            path.clone(),
+            aliases.clone(),
+            assembled.clone(),
+        );
         if let Ok(node) = assembled {
-            partitions::nested(inventory, "md", &name, &node);
+            if let Some(reason) = degraded(&node) {
+                inventory.warn(Warning::new(WarningCode::Degraded, &path, reason));
+            }
+            partitions::nested(inventory, "md", &name, &node, &aliases);
         }
     }
+}
+
+/// The links that udev makes, and the node itself for an array with a number for a name.
+fn aliases(superblock: &Member, name: &str) -> Vec<String> {
+    let mut aliases = vec![
+        format!("/dev/md/{name}"),
+        format!("{BY_UUID}{}", superblock.uuid()),
+    ];
+    if !superblock.label.is_empty() {
+        aliases.push(format!("{BY_NAME}{}", superblock.label));
+    }
+    aliases
+}
+
+/// What an array lacks that works all the same.
+fn degraded(node: &str) -> Option<String> {
+    let number = |file: &str| {
+        let text = fs::read_to_string(format!("/sys/block/{node}/md/{file}")).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    let missing = number("degraded").filter(|missing| *missing > 0)?;
+    let all = number("raid_disks").unwrap_or_default();
+    Some(format!(
+        "degraded: {missing} of its {all} devices are missing"
+    ))
 }
 
 /// Has the kernel assemble an array, degraded if members are missing. Returns the kernel's name

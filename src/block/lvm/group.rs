@@ -12,6 +12,8 @@ pub struct Group {
     pub id: String,
     /// The number of the revision: of several copies the highest counts.
     pub sequence: u64,
+    /// The identifiers of its physical volumes.
+    pub physical: Vec<String>,
     /// The volumes, those that others are made of included, up to a limit.
     pub volumes: Vec<LogicalVolume>,
     /// The number of volumes over the limit.
@@ -102,6 +104,7 @@ pub fn parse(text: &str) -> Option<Group> {
         name: valid_name(name)?.to_owned(),
         id: group.text("id")?.to_owned(),
         sequence: group.number("seqno").unwrap_or_default(),
+        physical: physical.values().map(|pv| pv.id.to_owned()).collect(),
         more: volumes.len().saturating_sub(MAX_VOLUMES),
         volumes: volumes
             .iter()

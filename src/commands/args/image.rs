@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::anyhow;
 use clap::ValueHint;
 
+use super::machine::parse_disk;
 use super::overlay::{OverlayArgs, TemplateArgs};
 use super::parse_accel;
 use crate::image::Format;
 use crate::image::chain::{Explicit, Request};
-use crate::launch::spec::ApplianceSpec;
+use crate::launch::Failure;
+use crate::launch::spec::{ApplianceSpec, DiskSpec};
 use crate::machine::plan::Accelerator;
 use crate::text::size::parse_memory;
 use crate::text::time::parse_duration;
@@ -24,6 +27,9 @@ pub struct InspectionArgs {
     /// The next layer below the image, top down; `none` ends the chain there (repeatable)
     #[arg(long, value_name = "FORMAT:PATH|none", value_parser = super::explicit())]
     backing: Vec<Explicit>,
+    /// Another disk of the same machine, after the image (repeatable): IMG[,format=F][,serial=S]
+    #[arg(long, value_name = "IMG[,OPTION..]", value_parser = parse_disk)]
+    disk: Vec<DiskSpec>,
     /// The root filesystem, if the image has several: DEVICE or DEVICE:SUBVOLUME, as listed in the
     /// error message
     #[arg(long, value_name = "DEVICE")]
@@ -49,6 +55,27 @@ impl InspectionArgs {
             backing: self.backing.clone(),
             ..Request::of(path)
         }
+    }
+
+    /// The disks of the machine after the image's own.
+    pub(crate) fn disks(&self) -> &[DiskSpec] {
+        &self.disk
+    }
+
+    /// Refuses `--disk` with several images: whose disk would it be?
+    pub(crate) fn check_images<'a>(
+        &self,
+        images: impl IntoIterator<Item = &'a PathBuf>,
+    ) -> Result<(), Failure> {
+        let mut images = images.into_iter();
+        let first = images.next();
+        if self.disk.is_empty() || images.all(|image| Some(image) == first) {
+            return Ok(());
+        }
+        Err(Failure::with_hint(
+            anyhow!("--disk is a disk of one machine, but there are several images"),
+            "call it once for each image",
+        ))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::inspect::filesystems::Found;
 use crate::protocol::disks::Usage;
 use crate::protocol::{ByteString, FileSystem};
 use crate::text::escape::{Plain, as_path};
@@ -29,8 +30,9 @@ pub const COLUMNS: [&str; 13] = [
 pub struct FsUsage {
     pub image: ByteString,
     pub device: String,
+    /// Unknown for what is not recognised, or not there.
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    pub kind: Option<&'static str>,
     /// As `UUID=` names it.
     pub uuid: Option<String>,
     /// As `LABEL=` names it.
@@ -48,10 +50,23 @@ pub struct FsUsage {
     pub inodes_used: Option<u64>,
     /// Another process was writing to the image.
     pub in_use: bool,
+    /// Why it was not read, or what it lacks.
     pub error: Option<String>,
 }
 
 impl FsUsage {
+    /// A device, before it is known how full it is.
+    pub fn of(found: &Found<'_>) -> Self {
+        Self {
+            device: found.device.to_owned(),
+            kind: Some(found.content.kind.name()),
+            uuid: found.content.uuid.clone(),
+            label: found.content.label.clone(),
+            device_size: found.bytes,
+            ..Self::default()
+        }
+    }
+
     /// Adds the result of statvfs(3). A hostile filesystem may state any numbers.
     pub fn fill(&mut self, found: &FileSystem) {
         let bytes = |blocks: u64| blocks.saturating_mul(found.block_size);
@@ -92,7 +107,7 @@ impl FsUsage {
         csv::line([
             self.image.0.clone(),
             self.device.clone().into(),
-            self.kind.into(),
+            self.kind.unwrap_or_default().into(),
             text(&self.uuid),
             text(&self.label),
             self.device_size.to_string().into(),
@@ -122,7 +137,7 @@ pub fn table(all: &[FsUsage], human: bool) -> Vec<u8> {
         let name = [&usage.image.0, b":" as &[u8], usage.device.as_bytes()].concat();
         [
             Plain(as_path(&name)).to_string(),
-            usage.kind.to_owned(),
+            usage.kind.unwrap_or("-").to_owned(),
             amount(usage.size),
             amount(usage.used),
             amount(usage.available),
@@ -145,7 +160,7 @@ mod tests {
             let magic = 0;
             let said = FileSystem { block_size, blocks, free, available, inodes, inodes_free, magic };
             let mut space = FsUsage {
-                image: "a".into(), device: "/dev/\x1bsda".into(), kind: "ext4",
+                image: "a".into(), device: "/dev/\x1bsda".into(), kind: Some("ext4"),
                 ..FsUsage::default()
             };
             space.fill(&said);
@@ -162,7 +177,7 @@ mod tests {
         let space = FsUsage {
             image: "a".into(),
             device: "x".repeat(70_000),
-            kind: "ext4",
+            kind: Some("ext4"),
             ..FsUsage::default()
         };
         let table = String::from_utf8(table(&[space], true)).unwrap();

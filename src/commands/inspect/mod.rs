@@ -71,7 +71,7 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
 /// Finds out everything about an image. Of an image that is in use, any error is returned: it may
 /// have been read in the middle of a change.
 async fn examine(image: &MountedImage) -> Result<ImageInfo, Failure> {
-    let filesystems = df::filesystem_usage(image).await?;
+    let filesystems = df::filesystem_usage(image, |_| true).await?;
     let mut report = ImageInfo::new(&image.survey, &filesystems, image.in_use);
     for root in image.chosen_roots()? {
         match system(image, &root).await {

@@ -4,8 +4,10 @@
 use serde::Serialize;
 
 use crate::commands::df::table::FsUsage;
+use crate::commands::df::unread::with_errors;
 use crate::commands::inspection::name_of;
 use crate::inspect::facts::Facts;
+use crate::inspect::filesystems::same;
 use crate::protocol::ByteString;
 use crate::protocol::disks::{self, Content, Disk, Mount, Root, SkippedMount, Survey, Volume};
 use crate::protocol::warning::{Warning, WarningCode};
@@ -42,18 +44,11 @@ pub struct System {
 impl ImageInfo {
     /// What a survey found, with the usage of the filesystems that were mounted.
     pub fn new(survey: &Survey, filesystems: &[FsUsage], in_use: bool) -> Self {
-        let mut warnings = survey.warnings.clone();
-        for found in filesystems {
-            if let Some(error) = &found.error
-                && !warnings
-                    .iter()
-                    .any(|known| known.device.as_ref() == Some(&found.device))
-            {
-                warnings.push(Warning::new(WarningCode::NotMounted, &found.device, error));
-            }
-        }
+        let warnings = with_errors(filesystems, survey.warnings.iter().cloned());
         let (mut disks, mut volumes) = (survey.disks.clone(), survey.volumes.clone());
+        let same = same(survey);
         let fill = |device: &str, content: &mut Option<Content>| {
+            let device = same.get(device).copied().unwrap_or(device);
             let found = filesystems.iter().find(|found| found.device == device);
             if let Some(content) = content {
                 content.usage = Some(found.map(FsUsage::usage).unwrap_or_default());

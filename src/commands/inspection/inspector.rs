@@ -2,17 +2,13 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashSet;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::errno::Errno;
 use tokio::sync::Mutex;
 
+use super::mounted_image::{MountedImage, is_torn, lacks};
 use super::report::ReportCollector;
-use super::roots;
-use crate::appliance::boot::ROOT;
 use crate::commands::args::image::InspectionArgs;
 use crate::commands::image_path::{ImagePath, by_image};
 use crate::commands::stdout_sink::StdoutSink;
@@ -20,11 +16,7 @@ use crate::exit::Status;
 use crate::launch::appliance_session::{ApplianceSession, InspectionSpec};
 use crate::launch::facts::AcceleratorFacts;
 use crate::launch::{Failure, Progress, accelerator};
-use crate::machine::phases::Phases;
 use crate::machine::plan::Accelerator;
-use crate::protocol::disks::{Root, Survey};
-use crate::protocol::{ErrorStage, RemoteError};
-use crate::session::{Session, SessionError};
 
 /// How often an operation is tried on an image that another process writes to.
 const TRIES: usize = 4;
@@ -70,6 +62,7 @@ impl<'a> Inspector<'a> {
     pub(crate) async fn open(&self, image: &Path) -> Result<ApplianceSession, Failure> {
         let spec = InspectionSpec {
             image: self.args.image(image),
+            disks: self.args.disks().to_vec(),
             warns: self.warned.borrow_mut().insert(image.to_owned()),
             appliance: self.args.appliance.spec(),
             overlay: self.args.overlay.spec(),
@@ -89,6 +82,7 @@ impl<'a> Inspector<'a> {
             survey: appliance.survey().await?,
             session: appliance.session.clone(),
             in_use: appliance.in_use(),
+            warns: appliance.warns,
             phases: appliance.phases(),
             root: self.args.root.clone(),
         })
@@ -149,6 +143,8 @@ impl<'a> Inspector<'a> {
             &mut StdoutSink,
         ) -> Result<bool, Failure>,
     ) -> Result<Status, Failure> {
+        self.args
+            .check_images(places.iter().map(|place| &place.image))?;
         let mut complete = true;
         for (number, (path, places)) in by_image(places).iter().enumerate() {
             complete &= self
@@ -169,84 +165,4 @@ impl<'a> Inspector<'a> {
             false => Ok(Status::Negative),
         }
     }
-}
-
-/// What the work of a command sees of an image.
-#[derive(Debug)]
-pub(crate) struct MountedImage {
-    pub session: Session,
-    pub survey: Survey,
-    /// Another process writes to the image.
-    pub in_use: bool,
-    pub phases: Phases,
-    root: Option<String>,
-}
-
-impl MountedImage {
-    /// The chosen root filesystem: the only one, or the one that `--root` names. Without an
-    /// operating system, the only filesystem is one.
-    pub fn root(&self) -> Result<Root, Failure> {
-        roots::choose(&self.survey, self.root.as_deref())
-    }
-
-    /// The chosen systems: all of them, or the one that `--root` names.
-    pub fn chosen_roots(&self) -> Result<Vec<Root>, Failure> {
-        match &self.root {
-            Some(_) => Ok(vec![self.root()?]),
-            None => Ok(self.survey.roots.clone()),
-        }
-    }
-
-    /// Mounts the chosen root, and what its fstab lists, at [`ROOT`]. Returns the mount points whose
-    /// filesystems are missing, after a warning for each.
-    pub async fn enter(&self, read_only: bool, for_commands: bool) -> Result<Vec<String>, Failure> {
-        let root = self.root()?;
-        let session = &self.session;
-        let mounting = session.mount(&root.mounts, ROOT, read_only, for_commands);
-        let failed = mounting.await?;
-        self.phases.mark_first("mounted");
-        let skipped = root.left_out.iter().filter(|skipped| skipped.missing);
-        let mut missing = Vec::new();
-        for mount in failed.iter().chain(skipped) {
-            tracing::warn!("not mounted: {mount}");
-            if mount.missing {
-                missing.push(mount.target.clone());
-            }
-        }
-        Ok(missing)
-    }
-
-    /// Whether a failure is about one file, so that the others are read all the same. A read error
-    /// of an image in use is not: the image is then read again.
-    pub fn is_of_a_file(&self, failure: &Failure) -> bool {
-        let refused = matches!(
-            failure.error.downcast_ref::<SessionError>(),
-            Some(SessionError::Refused(_))
-        );
-        refused && !(self.in_use && is_torn(failure))
-    }
-}
-
-/// Whether files at `path` are on a filesystem that is missing: one that would be mounted at or
-/// above it, or below it if what is below is wanted too.
-fn lacks(missing: &[String], path: &[u8], recursive: bool) -> bool {
-    let path = Path::new(OsStr::from_bytes(path));
-    let path = Path::new("/").join(path.strip_prefix("/").unwrap_or(path));
-    missing
-        .iter()
-        .any(|target| path.starts_with(target) || recursive && Path::new(target).starts_with(&path))
-}
-
-/// Whether an image that changed while it was read would explain a failure.
-fn is_torn(failure: &Failure) -> bool {
-    match failure.error.downcast_ref::<SessionError>() {
-        Some(SessionError::Refused(error)) => is_torn_read(error),
-        _ => false,
-    }
-}
-
-/// [`is_torn`] for an error that the agent reports.
-pub(crate) fn is_torn_read(error: &RemoteError) -> bool {
-    let torn = [Errno::EIO, Errno::EUCLEAN, Errno::EBADMSG].map(|errno| Some(errno as i32));
-    error.step == ErrorStage::Disk || torn.contains(&error.errno)
 }

@@ -6,6 +6,7 @@
 //! chooses among several root filesystems, and [`report`] is the JSON report.
 
 mod inspector;
+mod mounted_image;
 pub mod report;
 pub mod roots;
 
@@ -14,7 +15,7 @@ use super::report_file::{ReportFile, with_report};
 use crate::exit::Status;
 use crate::launch::{Failure, Progress};
 pub use inspector::Inspector;
-pub(crate) use inspector::{MountedImage, is_torn_read};
+pub(crate) use mounted_image::{MountedImage, is_torn_read, lacks};
 use report::{Document, ReportCollector};
 pub(crate) use roots::name_of;
 

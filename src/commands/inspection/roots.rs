@@ -2,9 +2,10 @@
 
 use anyhow::anyhow;
 
-use crate::inspect::filesystems::main_filesystem;
+use crate::inspect::filesystems::{Found, filesystems, main_filesystem, same};
 use crate::launch::Failure;
 use crate::protocol::disks::{Root, Survey};
+use crate::protocol::warning::{Warning, WarningCode};
 
 /// The one that `wanted` names, which may be any filesystem; else the only root; else, where no
 /// operating system is, the only filesystem.
@@ -24,18 +25,20 @@ fn named(survey: &Survey, wanted: &str) -> Result<Root, Failure> {
     if let Some(root) = roots.iter().find(|root| name_of(root) == wanted) {
         return Ok(root.clone());
     }
+    // Another device of the same filesystem names it too.
+    let device = same(survey).get(wanted).copied().unwrap_or(wanted);
     // The device alone names a root where it has only one.
-    let of_device: Vec<_> = roots.iter().filter(|root| root.device == wanted).collect();
+    let of_device: Vec<_> = roots.iter().filter(|root| root.device == device).collect();
     if let [root] = of_device[..] {
         return Ok(root.clone());
     }
-    let filesystems = survey.filesystems();
-    let found = filesystems.iter().find(|(device, _)| *device == wanted);
-    if let (Some((device, content)), true) = (found, of_device.is_empty()) {
-        return Ok(Root::alone(device, content.kind));
+    let all = filesystems(survey);
+    let found = all.iter().find(|found| found.device == device);
+    if let (Some(found), true) = (found, of_device.is_empty()) {
+        return Ok(Root::alone(found.device, found.content.kind));
     }
     let list = match roots.is_empty() {
-        true => list_of_filesystems(survey),
+        true => list_of_filesystems(&all),
         false => list(roots),
     };
     match list.is_empty() {
@@ -47,15 +50,54 @@ fn named(survey: &Survey, wanted: &str) -> Result<Root, Failure> {
     }
 }
 
+/// The only filesystem of an image without a system, unless what could not be opened may hold one.
 fn alone(survey: &Survey) -> Result<Root, Failure> {
-    match main_filesystem(survey) {
-        Some(found) => Ok(Root::alone(found.device, found.content.kind)),
-        None if survey.filesystems().is_empty() => Err(nothing(survey)),
-        None => Err(several(
-            "filesystems, none with an operating system",
-            &list_of_filesystems(survey),
-        )),
+    let main = main_filesystem(survey);
+    let all = filesystems(survey);
+    if all.is_empty() {
+        return Err(nothing(survey));
     }
+    let is_other = |warning: &&Warning| match (&warning.device, main) {
+        (Some(device), Some(main)) => device != main.device,
+        _ => true,
+    };
+    let closed: Vec<_> = (survey.warnings.iter())
+        .filter(|warning| may_hide_a_system(warning.code))
+        .filter(is_other)
+        .collect();
+    match (main, closed.is_empty()) {
+        (Some(found), true) => Ok(Root::alone(found.device, found.content.kind)),
+        (Some(found), false) => Err(Failure::with_hint(
+            anyhow!(
+                "no operating system was found, and not everything could be opened:{}\n\
+                 the image has one other filesystem:\n{}",
+                lines(&closed),
+                list_of_filesystems(&all)
+            ),
+            format!("--root {} for that one", found.device),
+        )),
+        (None, _) => {
+            let list = list_of_filesystems(&all);
+            let mut failure = several("filesystems, none with an operating system", &list);
+            if !closed.is_empty() {
+                let error = failure.error;
+                failure.error = anyhow!("{error}\nnot opened:{}", lines(&closed));
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// Whether an operating system may be where this warning is about.
+fn may_hide_a_system(code: WarningCode) -> bool {
+    use WarningCode::{Encrypted, NotMounted, Unsupported, Volume};
+    matches!(code, Encrypted | NotMounted | Unsupported | Volume)
+}
+
+/// Each warning on an indented line of its own, after what stands before.
+fn lines<'a>(warnings: impl IntoIterator<Item = &'a &'a Warning>) -> String {
+    let warnings = warnings.into_iter();
+    warnings.map(|warning| format!("\n  {warning}")).collect()
 }
 
 fn several(what: &str, list: &str) -> Failure {
@@ -84,23 +126,22 @@ fn list(roots: &[Root]) -> String {
     lines.join("\n")
 }
 
-fn list_of_filesystems(survey: &Survey) -> String {
-    let line = |(device, content): &(&str, &crate::protocol::disks::Content)| {
-        let label = content.label.as_deref().unwrap_or_default();
-        let line = format!("  {device}  {:?}  {label}", content.kind);
-        line.trim_end().to_lowercase()
+fn list_of_filesystems(all: &[Found<'_>]) -> String {
+    let line = |found: &Found<'_>| {
+        let (device, kind) = (found.device, found.content.kind.name());
+        let label = found.content.label.as_deref().unwrap_or_default();
+        format!("  {device}  {kind}  {label}").trim_end().to_owned()
     };
-    let lines: Vec<_> = survey.filesystems().iter().map(line).collect();
-    lines.join("\n")
+    all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn nothing(survey: &Survey) -> Failure {
-    let mut message = "the image holds no filesystem that bivouac can mount".to_owned();
-    for warning in &survey.warnings {
-        message.push_str(&format!("\n  {warning}"));
-    }
+    let all: Vec<_> = survey.warnings.iter().collect();
     Failure::with_hint(
-        anyhow::Error::msg(message),
+        anyhow!(
+            "the image holds no filesystem that bivouac can mount{}",
+            lines(&all)
+        ),
         "`bivouac inspect IMAGE` shows what is on it",
     )
 }
@@ -162,6 +203,51 @@ mod tests {
         let two = survey(&[Kind::Ext4, Kind::Vfat], &[]);
         let listed = chosen(&two, None).unwrap_err();
         assert!(listed.contains("/dev/sda1  ext4") && listed.contains("/dev/sda2  vfat"));
+    }
+
+    #[test]
+    fn names_and_labels_are_listed_as_they_are_spelt() {
+        let mut two = survey(&[Kind::Ext4, Kind::Vfat], &[]);
+        let part = &mut two.disks[0].partitions[0];
+        part.device = "/dev/mapper/VG-LV".into();
+        part.content.as_mut().unwrap().label = Some("USR-A".into());
+        let listed = chosen(&two, None).unwrap_err();
+        assert!(
+            listed.contains("  /dev/mapper/VG-LV  ext4  USR-A\n"),
+            "{listed}"
+        );
+        assert!(chosen(&two, Some("/dev/mapper/VG-LV")).is_ok());
+    }
+
+    #[test]
+    fn what_could_not_be_opened_may_hold_the_system() {
+        let mut boot = survey(&[Kind::Ext2, Kind::Luks], &[]);
+        let warning = |code, device| Warning::new(code, device, "reason");
+        boot.warnings = vec![warning(WarningCode::Encrypted, "/dev/sda2")];
+        let failure = choose(&boot, None).unwrap_err();
+        assert_eq!(
+            failure.error.to_string(),
+            "no operating system was found, and not everything could be opened:\n  \
+             /dev/sda2: reason\nthe image has one other filesystem:\n  /dev/sda1  ext2"
+        );
+        assert_eq!(failure.hint.unwrap(), "--root /dev/sda1 for that one");
+        assert_eq!(chosen(&boot, Some("/dev/sda1")).unwrap(), "/dev/sda1");
+        // Its own fault is told when it is mounted; other faults hide no system.
+        for harmless in [
+            warning(WarningCode::Volume, "/dev/sda1"),
+            warning(WarningCode::PartitionTable, "/dev/sda"),
+            warning(WarningCode::Hibernated, "/dev/sda3"),
+        ] {
+            boot.warnings = vec![harmless];
+            assert_eq!(chosen(&boot, None).unwrap(), "/dev/sda1");
+        }
+        let mut two = survey(&[Kind::Ext4, Kind::Vfat], &[]);
+        two.warnings = vec![warning(WarningCode::Volume, "/dev/mapper/vg-root")];
+        let listed = chosen(&two, None).unwrap_err();
+        assert!(
+            listed.ends_with("not opened:\n  /dev/mapper/vg-root: reason"),
+            "{listed}"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::args::image::InspectionArgs;
 use super::image_path::{ImagePath, exists};
-use super::inspection::{Inspector, MountedImage};
+use super::inspection::{Inspector, MountedImage, lacks};
 use super::stdout_sink;
 use crate::appliance::boot::ROOT;
 use crate::exit::Status;
@@ -53,6 +53,8 @@ struct Found {
     position: Option<Position>,
     bytes: Vec<u8>,
     change: Change,
+    /// Its filesystem is not mounted: this is another file of that name.
+    is_below_missing: bool,
 }
 
 /// Must be called on the main thread, before any other is started.
@@ -78,7 +80,10 @@ pub fn run(args: &Args, mut inspector: Inspector<'_>) -> Result<Status, Failure>
                 output.flush().await?;
                 drop(output);
                 if !args.follow {
-                    return Ok(Status::Success);
+                    return Ok(match found.is_below_missing {
+                        true => Status::Negative,
+                        false => Status::Success,
+                    });
                 }
                 position = found.position.or(position);
                 tokio::time::sleep(args.interval).await;
@@ -98,12 +103,13 @@ async fn read_new(
     position: Option<Position>,
     args: &Args,
 ) -> Result<Found, Failure> {
-    image.enter(true, false).await?;
+    let missing = image.enter(true, false).await?;
     let at = PathAt::new(ROOT, path);
     let mut found = Found {
         position: None,
         bytes: Vec::new(),
         change: Change::Unchanged,
+        is_below_missing: lacks(&missing, path, false),
     };
     let stat = match image.session.stat(at.clone(), true).await {
         Ok(stat) => stat,

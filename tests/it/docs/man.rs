@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+use bivouac::protocol::warning::WarningCode;
+
 use super::{commands, words};
 use crate::architecture::root;
 
@@ -159,6 +161,39 @@ fn every_exit_status_stands_in_the_pages() {
             );
         }
     }
+}
+
+#[test]
+fn every_code_of_a_warning_stands_in_the_page_of_inspect() {
+    let source = fs::read_to_string(root().join("src/protocol/warning.rs")).unwrap();
+    let variants = source.split("pub enum WarningCode {").nth(1).unwrap();
+    let variants = variants.split('}').next().unwrap().lines();
+    let variants = variants.filter_map(|line| line.trim().strip_suffix(','));
+    let text = fs::read_to_string(root().join("man/bivouac-inspect.1")).unwrap();
+    let listed: Vec<_> = (text.lines())
+        .filter_map(|line| line.strip_prefix(".It Li "))
+        .collect();
+    let codes: Vec<String> = variants
+        .map(|variant| {
+            let code = kebab(variant);
+            // As serde has it.
+            serde_json::from_value::<WarningCode>(code.clone().into()).unwrap();
+            code
+        })
+        .collect();
+    assert_eq!(listed, codes);
+}
+
+/// A name such as `NotMounted` as `not-mounted`.
+fn kebab(name: &str) -> String {
+    let mut kebab = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !kebab.is_empty() {
+            kebab.push('-');
+        }
+        kebab.extend(letter.to_lowercase());
+    }
+    kebab
 }
 
 #[test]

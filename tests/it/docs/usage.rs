@@ -8,7 +8,7 @@ use crate::env::cases::Cases;
 use crate::env::script::write_script;
 
 /// Mistakes, by the name of their snapshot. `IMAGE` stands for an image that is fine.
-const MISTAKES: [(&str, &[&str]); 39] = [
+const MISTAKES: [(&str, &[&str]); 41] = [
     ("no_command", &[]),
     ("unknown_command", &["rum", "IMAGE"]),
     ("unknown_flag", &["run", "--memroy", "1G", "IMAGE"]),
@@ -72,6 +72,14 @@ const MISTAKES: [(&str, &[&str]); 39] = [
     (
         "cp_two_streams",
         &["cp", "image.raw:/a", "image.raw:/b", "-"],
+    ),
+    (
+        "disk_of_two_images",
+        &["cat", "--disk", "c.img", "image.raw:/a", "b.img:/a"],
+    ),
+    (
+        "disk_of_two_images_df",
+        &["df", "--disk", "c.img", "IMAGE", "b.img"],
     ),
     ("quiet_and_verbose", &["run", "-q", "-v", "IMAGE"]),
     ("shell", &["completions", "tcsh"]),

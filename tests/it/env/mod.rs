@@ -11,5 +11,6 @@ pub mod pty;
 pub mod random;
 pub mod residue;
 pub mod script;
+pub mod toolbox;
 pub mod trees;
 pub mod wait;

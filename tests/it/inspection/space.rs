@@ -18,7 +18,7 @@ fn space(device: &str, kind: &'static str, blocks: u64, free: u64) -> FsUsage {
     let mut space = FsUsage {
         image: "disk.img".into(),
         device: device.to_owned(),
-        kind,
+        kind: Some(kind),
         uuid: Some("1234-ABCD".to_owned()),
         label: Some("a,\x1b[2J".to_owned()),
         device_size: blocks * 4096,
@@ -133,6 +133,7 @@ fn survey() -> (Survey, Root) {
             content: None,
         }],
         roots: vec![root.clone()],
+        pools: Vec::new(),
         warnings: vec![Warning::new(
             WarningCode::Unknown,
             "/dev/vda",

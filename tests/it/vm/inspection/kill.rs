@@ -134,6 +134,46 @@ fn nothing_is_left_when_it_ends_while_files_are_copied_out_of_an_image() {
 }
 
 #[test]
+fn nothing_is_left_when_it_ends_while_files_are_copied_out_of_one_of_several_disks() {
+    let ns = MountNs::new();
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    fs::create_dir_all(root.join("tree")).unwrap();
+    for number in 1..=10 {
+        fs::write(root.join(format!("tree/{number}")), noise(FILE, number)).unwrap();
+    }
+    let options = ["-q", "-d", root.to_str().unwrap()];
+    let made = filesystem(dir.path(), "second", 56, "mkfs.ext4", &options);
+    let (second, first) = (ns.path("kept/second"), ns.path("kept/box.qcow2"));
+    fs::copy(made, &second).unwrap();
+    fs::copy(guest("box.qcow2"), &first).unwrap();
+    let before = [sha256(&first), sha256(&second)];
+    let source = format!("{}:/tree", ns.inside("kept/box.qcow2"));
+    let out = ns.path("kept/out");
+    let free = ns.free();
+    for way in [
+        Way::Launcher(Signal::SIGKILL),
+        Way::Launcher(Signal::SIGTERM),
+        Way::Qemu,
+    ] {
+        let running = ns
+            .bivouac()
+            .args(["cp", "--disk", &ns.inside("kept/second")])
+            .args(["--disk", &ns.inside("kept/tiny.qcow2")])
+            .args(["--root", "/dev/vdb", &source, &ns.inside("kept/out")])
+            .start();
+        patiently("the second file comes", || {
+            fs::read_dir(&out).is_ok_and(|files| files.count() == 2)
+        });
+        end(&ns, running, way, free, || {
+            assert_beginning(&out, &root.join("tree"));
+            fs::remove_dir_all(&out).unwrap();
+        });
+        assert_eq!([sha256(&first), sha256(&second)], before, "{way:?}");
+    }
+}
+
+#[test]
 fn nothing_is_left_when_it_ends_while_files_go_into_a_machine_or_come_out() {
     let ns = MountNs::new();
     let image = ns.path("kept/box.qcow2");

@@ -1,6 +1,9 @@
 //! Inspecting real images in a real appliance.
 
+mod disks;
 mod images;
 mod kill;
 mod machine;
 mod many;
+mod unread;
+mod volumes;

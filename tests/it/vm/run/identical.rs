@@ -64,6 +64,42 @@ fn base_images_of_every_shape_are_bit_identical_after_a_run_that_writes_everywhe
 }
 
 #[test]
+fn every_disk_of_an_inspection_is_bit_identical_after_a_command_that_writes_to_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let raw = dir.path().join("disk.raw");
+    raw_disk(&raw);
+    let mut files = chain_of_three(dir.path(), &raw);
+    let top = files[0].clone();
+    let on_loop = dir.path().join("loop.raw");
+    std::fs::copy(&raw, &on_loop).unwrap();
+    let device = LoopDevice::of(&on_loop);
+    files.extend([raw.clone(), on_loop, guest("box.qcow2")]);
+    let before: Vec<String> = files.iter().map(|file| sha256(file)).collect();
+    let chroot = Bivouac::new().arg("chroot").reporting();
+    let chroot = [&raw, &top, device.path()]
+        .iter()
+        .fold(chroot, |chroot, disk| chroot.arg("--disk").arg(disk));
+    let write =
+        "for disk in a b c d; do dd if=/dev/zero of=/dev/vd$disk bs=1M count=60; done; sync";
+    let finished = chroot
+        .arg(guest("box.qcow2"))
+        .args(["--", "sh", "-c", write])
+        .output();
+    ended(&finished, 0);
+    let inspected = finished.inspected();
+    let overlays = inspected["overlays"].as_array().unwrap();
+    assert_eq!(overlays.len(), 4);
+    for overlay in overlays {
+        assert!(
+            overlay["bytes"].as_u64().unwrap() > 50 << 20,
+            "{inspected:#}"
+        );
+    }
+    let after: Vec<String> = files.iter().map(|file| sha256(file)).collect();
+    assert_eq!(before, after);
+}
+
+#[test]
 fn ten_guests_at_a_time_write_over_one_base_and_it_is_bit_identical() {
     let base = guest("tiny.qcow2");
     let before = sha256(&base);
