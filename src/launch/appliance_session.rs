@@ -78,6 +78,7 @@ impl ApplianceSession {
             memory_mib: spec.appliance.memory_mib,
             cpus: spec.appliance.cpus,
             kernel: kernel::find(spec.appliance.kernel.as_deref())?,
+            sandbox: spec.appliance.sandbox.clone(),
             phases: phases.clone(),
         };
         let mut facts = ImageFacts {

@@ -6,6 +6,7 @@
 
 mod agent;
 mod btrfs;
+mod confine;
 mod fork;
 mod host;
 mod partitions;
@@ -15,6 +16,7 @@ mod xattr;
 
 pub(crate) use agent::*;
 pub(crate) use btrfs::*;
+pub use confine::*;
 pub(crate) use fork::*;
 pub(crate) use host::*;
 pub(crate) use partitions::*;

@@ -7,6 +7,7 @@ use clap::ValueHint;
 
 use super::overlay::{OverlayArgs, TemplateArgs};
 use super::parse_accel;
+use super::sandbox::SandboxArgs;
 use crate::image::Format;
 use crate::image::chain::{Explicit, Request};
 use crate::launch::spec::ApplianceSpec;
@@ -72,6 +73,8 @@ pub struct ApplianceArgs {
     /// QEMU's program; default qemu-system-x86_64, else /usr/libexec/qemu-kvm
     #[arg(long, env = "BIVOUAC_QEMU", value_name = "PATH", value_hint = ValueHint::ExecutablePath)]
     qemu: Option<PathBuf>,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 }
 
 impl ApplianceArgs {
@@ -82,6 +85,7 @@ impl ApplianceArgs {
             accelerator: self.accel,
             kernel: self.kernel.clone(),
             qemu: self.qemu.clone(),
+            sandbox: self.sandbox.settings(),
         }
     }
 }

@@ -44,7 +44,7 @@ pub fn qemu(args: &Args) -> Vec<Check> {
         Ok(path) => path,
         Err(error) => return vec![Check::fail("qemu", one_line(&error), error.hint())],
     };
-    match probe::ask(&path) {
+    match probe::ask(&path, &args.sandbox.settings()) {
         Ok(found) => check_capabilities(&found),
         Err(error) => vec![Check::fail("qemu", one_line(&error), error.hint())],
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 mod checks;
 
+use super::args::sandbox::SandboxArgs;
 use crate::exit::Status;
 use crate::host::kvm;
 use crate::launch::Failure;
@@ -30,6 +31,8 @@ pub struct Args {
     /// Where overlays go
     #[arg(long, value_name = "DIR")]
     pub overlay_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 }
 
 #[derive(Debug, Serialize)]

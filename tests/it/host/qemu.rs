@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bivouac::host::probe;
 use bivouac::host::qemu::{self, QemuError};
+use bivouac::sandbox::Settings;
 
 use super::write_script;
 
@@ -89,7 +90,8 @@ fn each_way_of_not_finding_it_says_what_was_looked_for() {
 #[test]
 fn a_program_that_ends_at_once_is_quoted() {
     let bin = programs(&["qemu"], "echo 'qemu: no such option' >&2; exit 1");
-    let error = probe::ask(&bin.path().join("qemu")).expect_err("it is no QEMU");
+    let error =
+        probe::ask(&bin.path().join("qemu"), &Settings::default()).expect_err("it is no QEMU");
     let text = error
         .to_string()
         .replace(&bin.path().display().to_string(), "BIN");
@@ -99,7 +101,8 @@ fn a_program_that_ends_at_once_is_quoted() {
 #[test]
 fn a_program_that_says_something_else_than_qmp_is_told() {
     let bin = programs(&["qemu"], "echo hello >&0; sleep 60");
-    let error = probe::ask(&bin.path().join("qemu")).expect_err("it is no QEMU");
+    let error =
+        probe::ask(&bin.path().join("qemu"), &Settings::default()).expect_err("it is no QEMU");
     let text = error
         .to_string()
         .replace(&bin.path().display().to_string(), "BIN");
@@ -110,7 +113,8 @@ fn a_program_that_says_something_else_than_qmp_is_told() {
 fn a_program_that_says_nothing_is_given_up_and_ended() {
     let bin = programs(&["qemu"], "echo $$ >\"$0.pid\"; exec sleep 600");
     let qemu = bin.path().join("qemu");
-    let error = probe::ask_within(&qemu, Duration::from_millis(1500)).expect_err("it is silent");
+    let error = probe::ask_within(&qemu, Duration::from_millis(1500), &Settings::default())
+        .expect_err("it is silent");
     let text = error
         .to_string()
         .replace(&bin.path().display().to_string(), "BIN");
