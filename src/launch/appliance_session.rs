@@ -86,6 +86,7 @@ impl ApplianceSession {
             accelerator: accelerator_facts,
             qemu: config.qemu.clone(),
             qemu_version: None,
+            sandbox: None,
             template: None,
             phases,
             overlays: Vec::new(),
@@ -111,6 +112,7 @@ impl ApplianceSession {
             let directory = template.as_ref().and_then(Template::directory);
             facts.template = directory.map(PathBuf::from);
             facts.qemu_version = Some(machine.version().to_string());
+            facts.sandbox = Some(machine.sandbox().clone());
             facts.accelerator.record_used(&mut machine).await?;
         }
         Ok(Self {

@@ -109,5 +109,6 @@ async fn start(
 /// Records QEMU's version and accelerator. Whether it uses KVM.
 pub(super) async fn record(machine: &mut Machine, facts: &mut Facts) -> Result<bool, StartError> {
     facts.qemu_version = Some(machine.version().to_string());
+    facts.sandbox = Some(machine.sandbox().clone());
     facts.accelerator.record_used(machine).await
 }

@@ -41,6 +41,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Confined<'_>, StartError> {
     let mode = plan.sandbox.mode;
     let rules = rules::of_plan(plan, &Program::of(&plan.qemu));
     let (confinement, enforced) = confine(mode, &rules, &sandbox::support())?;
+    tracing::debug!("{enforced}");
     if let Some(reason) = &enforced.weaker {
         static SAID: Once = Once::new();
         SAID.call_once(|| tracing::warn!("QEMU is confined less than usually: {reason}"));

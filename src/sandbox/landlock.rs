@@ -8,7 +8,7 @@ use landlock::{
     RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
 
-use super::{NetworkRule, Rules};
+use super::rules::{NetworkRule, Rules};
 
 /// The newest interface whose rights are all known here. The kernel enforces those that it knows.
 const NEWEST: ABI = ABI::V6;

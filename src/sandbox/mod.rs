@@ -6,14 +6,17 @@
 
 mod landlock;
 mod program;
+mod rules;
 mod support;
 mod syscalls;
 
+use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::sys::Confinement;
+pub use rules::{NetworkRule, Rules};
 pub use support::{Support, is_open_to_all, support};
 
 /// Whether QEMU is confined.
@@ -37,39 +40,6 @@ pub struct Settings {
     pub read: Vec<PathBuf>,
 }
 
-/// What a process may open by name and do, besides what it inherits. Paths that do not exist are
-/// ignored.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Rules {
-    /// Files to read, and directories to list and read everything below.
-    pub read: Vec<PathBuf>,
-    /// The same, which may also be executed.
-    pub execute: Vec<PathBuf>,
-    /// Files to read and write.
-    pub write: Vec<PathBuf>,
-    /// Devices to read, write and control by ioctl(2).
-    pub devices: Vec<PathBuf>,
-    pub network: NetworkRule,
-    /// Whether it may start other processes: a wrapper script may have to.
-    pub fork: bool,
-    /// Why it is confined less than others.
-    pub weaker: Option<&'static str>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NetworkRule {
-    /// No sockets.
-    #[default]
-    None,
-    /// Servers at these TCP ports, and no connections.
-    Serve(Vec<u16>),
-    /// Internet sockets of any kind.
-    Internet,
-    /// Also UNIX sockets, for a display.
-    Local,
-}
-
 /// What is enforced, for reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Enforced {
@@ -80,6 +50,27 @@ pub struct Enforced {
     pub user: Option<&'static str>,
     /// Why less is enforced than usually.
     pub weaker: Option<String>,
+}
+
+impl Display for Enforced {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut by = Vec::new();
+        if self.landlock > 0 {
+            by.push(format!("Landlock (version {})", self.landlock));
+        }
+        if self.seccomp {
+            by.push("seccomp".to_owned());
+        }
+        match self.user {
+            Some("own") => by.push("a user of its own".to_owned()),
+            Some(name) => by.push(format!("the user {name}")),
+            None => {}
+        }
+        match by[..] {
+            [] => f.write_str("QEMU is not confined"),
+            _ => write!(f, "QEMU is confined by {}", by.join(", ")),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -100,9 +91,6 @@ impl SandboxError {
         }
     }
 }
-
-/// The lowest version of Landlock without a known gap: below 3, a file may be truncated.
-pub const LANDLOCK_COMPLETE: u32 = 3;
 
 /// Descriptors that QEMU may have open at once, besides those it inherits.
 const MAX_DESCRIPTORS: u64 = 1024;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Rules;
+use super::rules::Rules;
 use crate::linux::program::Program;
 
 /// Read by every QEMU while it starts, wherever it is installed.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::Uid;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use super::{LANDLOCK_COMPLETE, Rules};
+use super::rules::Rules;
 use crate::sys::{ChildUser, has_seccomp, landlock_version};
 
 /// The first of the user numbers that nothing allocates: systemd's list of them ends its ranges for
@@ -16,6 +16,9 @@ const OWN_USERS: u32 = 1_900_000_000;
 const MAX_PID: u32 = 1 << 22;
 /// The user `nobody` of most systems, and the kernel's default for users without a number.
 const NOBODY: u32 = 65_534;
+
+/// The lowest version of Landlock without a known gap: below 3, a file may be truncated.
+pub const LANDLOCK_COMPLETE: u32 = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Support {
@@ -138,6 +141,7 @@ mod tests {
     #[test]
     fn a_program_below_a_private_directory_is_not_open_to_all() {
         let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
         let program = dir.path().join("qemu");
         fs::write(&program, "").unwrap();
         assert!(!is_open_to_all(&program));

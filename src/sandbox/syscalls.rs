@@ -10,7 +10,7 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-use super::{NetworkRule, Rules};
+use super::rules::{NetworkRule, Rules};
 use crate::sys::{Instruction, OWN_PID};
 
 /// Denied with EPERM whatever the arguments.

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::libc;
 
-use super::done;
+use super::{done, lower_limit};
 
 /// In a filter, this constant stands for the child's process id, which is known only after fork.
 pub const OWN_PID: u32 = 0x7fff_fb1f;
@@ -46,10 +46,10 @@ impl Confinement {
     pub(super) fn drop_privileges(&self) -> io::Result<()> {
         use nix::sys::resource::Resource;
         if let Some(limit) = self.max_descriptors {
-            super::process::lower_limit(Resource::RLIMIT_NOFILE, limit)?;
+            lower_limit(Resource::RLIMIT_NOFILE, limit)?;
         }
         if let Some(limit) = self.max_locked {
-            super::process::lower_limit(Resource::RLIMIT_MEMLOCK, limit)?;
+            lower_limit(Resource::RLIMIT_MEMLOCK, limit)?;
         }
         if !self.unprivileged {
             return Ok(());
@@ -106,17 +106,26 @@ impl Confinement {
 }
 
 fn become_user(user: ChildUser, group: Option<u32>) -> io::Result<()> {
-    // The C library's functions would change all threads; this process has one.
-    // SAFETY (all four): these system calls take numbers; setgroups an empty list.
+    // SAFETY: getpid(2) cannot fail.
+    let own = unsafe { libc::getpid() } as u32;
     let uid = match user {
-        ChildUser::Own(base) => base + unsafe { libc::getpid() } as u32,
+        ChildUser::Own(base) => base + own,
         ChildUser::Fixed(uid) => uid,
     };
     let gid = group.unwrap_or(uid);
     let none = std::ptr::null::<libc::gid_t>();
-    done(unsafe { libc::syscall(libc::SYS_setgroups, 0, none) } as libc::c_int)?;
-    done(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) } as libc::c_int)?;
-    done(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) } as libc::c_int)
+    // The C library's functions would change all threads; this process has one.
+    // SAFETY: these system calls take numbers, and an empty list of groups.
+    let results = unsafe {
+        [
+            libc::syscall(libc::SYS_setgroups, 0, none),
+            libc::syscall(libc::SYS_setresgid, gid, gid, gid),
+            libc::syscall(libc::SYS_setresuid, uid, uid, uid),
+        ]
+    };
+    results
+        .iter()
+        .try_for_each(|result| done(*result as libc::c_int))
 }
 
 /// `struct __user_cap_header_struct` and `__user_cap_data_struct` of <linux/capability.h>.

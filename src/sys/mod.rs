@@ -36,3 +36,12 @@ pub fn errno_of(error: impl std::borrow::Borrow<std::io::Error>) -> nix::errno::
     let errno = error.borrow().raw_os_error();
     errno.map_or(nix::errno::Errno::EIO, nix::errno::Errno::from_raw)
 }
+
+/// Lowers both limits of `resource` to `limit`. Lower ones stay, because only root may raise a
+/// hard limit.
+fn lower_limit(resource: nix::sys::resource::Resource, limit: u64) -> std::io::Result<()> {
+    use nix::sys::resource::{getrlimit, setrlimit};
+    let (_, hard) = getrlimit(resource)?;
+    let limit = limit.min(hard);
+    Ok(setrlimit(resource, limit, limit)?)
+}

@@ -6,10 +6,11 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::libc;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::Resource;
 use nix::unistd::{Pid, getppid};
 
 use super::confine::Confinement;
+use super::lower_limit;
 
 #[derive(Debug)]
 pub struct ChildSetup {
@@ -75,14 +76,6 @@ impl ChildSetup {
         }
         self.confinement.enter()
     }
-}
-
-/// Lowers both limits of `resource` to `limit`. Lower ones stay, because only root may raise a
-/// hard limit.
-pub(super) fn lower_limit(resource: Resource, limit: u64) -> io::Result<()> {
-    let (_, hard) = getrlimit(resource)?;
-    let limit = limit.min(hard);
-    Ok(setrlimit(resource, limit, limit)?)
 }
 
 /// Stops this process, or the whole job that it is part of, as Ctrl-Z in a terminal does. Returns

@@ -46,7 +46,7 @@ pub struct Diagnosis {
 
 #[derive(Debug, Serialize)]
 pub struct Check {
-    /// `qemu`, `devices`, `network`, `kvm`, `overlay`, `kernel` or `uefi`.
+    /// `qemu`, `devices`, `network`, `sandbox`, `kvm`, `overlay`, `kernel` or `uefi`.
     pub about: &'static str,
     #[serde(rename = "verdict")]
     pub status: CheckStatus,
@@ -101,6 +101,7 @@ impl fmt::Display for Diagnosis {
 /// Checks the host. Takes about 300 ms: QEMU is really started, without a machine.
 pub fn run(args: &Args) -> Result<Diagnosis, Failure> {
     let mut found = checks::qemu(args);
+    found.push(checks::sandbox(args));
     found.push(checks::kvm(&kvm::check()));
     found.push(checks::overlay(args));
     found.push(checks::kernel(args));
