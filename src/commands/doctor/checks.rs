@@ -124,7 +124,12 @@ pub fn sandbox(args: &Args) -> Check {
     };
     let rules = Rules::of_program(&Program::of(&path), &settings.read);
     match confine(settings.mode, &rules, &support()) {
-        Ok((_, Enforced { weaker: Some(lack), .. })) => {
+        Ok((
+            _,
+            Enforced {
+                weaker: Some(lack), ..
+            },
+        )) => {
             let hint = "Linux 6.2 or later with Landlock enabled (lsm=landlock,...)";
             let text = format!("QEMU is confined less than usually: {lack}");
             Check::warn("sandbox", text, Some(hint.to_owned()))
