@@ -6,7 +6,7 @@ use super::rules::Rules;
 use crate::linux::program::Program;
 
 /// Read by every QEMU while it starts, wherever it is installed.
-const SYSTEM: [&str; 14] = [
+const SYSTEM: [&str; 13] = [
     "/lib",
     "/lib64",
     "/usr/lib",
@@ -20,7 +20,6 @@ const SYSTEM: [&str; 14] = [
     "/sys/devices/system/node",
     "/sys/bus/nd/devices",
     "/dev/urandom",
-    "/proc/self/status",
 ];
 
 /// Where QEMU has its modules and data, below the prefix that it is installed in.

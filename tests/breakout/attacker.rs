@@ -61,14 +61,23 @@ fn fork() {
 
 fn facts() {
     eprintln!("environment {}", std::env::vars_os().count());
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    for field in ["Uid", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp"] {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        let value = line.and_then(|line| line.split_whitespace().next());
-        eprintln!("{field} {}", value.unwrap_or("?"));
-    }
+    let value = |option: c_int| unsafe { libc::prctl(option, 0, 0, 0, 0) };
+    eprintln!("uid {}", unsafe { libc::getuid() });
+    eprintln!("no-new-privileges {}", value(libc::PR_GET_NO_NEW_PRIVS));
+    eprintln!("seccomp {}", value(libc::PR_GET_SECCOMP));
+    let bounding = (0..41).filter(|number| {
+        let has = unsafe { libc::prctl(libc::PR_CAPBSET_READ, *number, 0, 0, 0) };
+        has == 1
+    });
+    eprintln!("bounding {}", bounding.count());
+    let header = [0x2008_0522_u32, 0];
+    let mut sets = [u32::MAX; 6];
+    let get = libc::SYS_capget;
+    unsafe { libc::syscall(get, header.as_ptr(), sets.as_mut_ptr()) };
+    eprintln!(
+        "capabilities {}",
+        sets.iter().filter(|set| **set != 0).count()
+    );
 }
 
 fn open(name: &str, path: impl AsRef<Path>, flags: c_int) {
@@ -115,7 +124,7 @@ fn descriptors() {
         let is_file = unsafe { libc::fstat(fd, &raw mut found) } == 0
             && found.st_mode & libc::S_IFMT == libc::S_IFREG;
         let target = std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
-        if !is_file || target.starts_with("/memfd:") {
+        if !is_file || target.to_string_lossy().starts_with("/memfd:") {
             continue;
         }
         match flags & libc::O_ACCMODE {
@@ -204,12 +213,10 @@ fn kernel() {
         0,
     );
     call("change-root", libc::SYS_chroot, c"/".as_ptr().cast(), 0);
-    call(
-        "keyring",
-        libc::SYS_add_key,
-        c"user".as_ptr().cast(),
-        c"name".as_ptr() as c_long,
-    );
+    let (kind, name, process) = (c"user".as_ptr(), c"name".as_ptr(), -2);
+    tell("keyring", unsafe {
+        libc::syscall(libc::SYS_add_key, kind, name, name, 4, process)
+    });
     let mut parameters = zeros;
     let ring = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, parameters.as_mut_ptr()) };
     tell("io-uring", ring);

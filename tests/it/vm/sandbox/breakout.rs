@@ -15,10 +15,15 @@ fn attempts(said: &str) -> BTreeMap<String, String> {
         .map(|line| line.trim_start_matches("QEMU said: "));
     let words = lines.filter_map(|line| line.trim().split_once(' '));
     let is_result = |result: &str| result == "allowed" || result.starts_with('E');
-    words
-        .filter(|(name, result)| is_result(result) && !name.ends_with(':'))
-        .map(|(name, result)| (name.to_owned(), result.to_owned()))
-        .collect()
+    let mut found = BTreeMap::<String, String>::new();
+    for (name, result) in words.filter(|(name, result)| is_result(result) && !name.ends_with(':')) {
+        // Of several attempts of one sort, one that is allowed counts.
+        let known = found.entry(name.to_owned()).or_default();
+        if known != "allowed" {
+            result.clone_into(known);
+        }
+    }
+    found
 }
 
 fn fact<'a>(said: &'a str, name: &str) -> &'a str {
@@ -79,7 +84,7 @@ fn a_qemu_that_was_taken_over_can_do_nothing() {
             let output = victim.output("require", words);
             let said = String::from_utf8_lossy(&output.stderr);
             let attempts = attempts(&said);
-            assert!(attempts.len() > 40, "{way}: {said}");
+            assert!(attempts.len() >= 35, "{way}: {said}");
             let allowed: Vec<_> = attempts
                 .iter()
                 .filter(|(name, result)| *result == "allowed" && !ALLOWED.contains(&&***name))
@@ -95,12 +100,12 @@ fn a_qemu_that_was_taken_over_can_do_nothing() {
             assert_eq!(attempts["overlay-write"], "allowed", "{way}: {said}");
             assert!(attempts.contains_key("layer-reopen"), "{way}: {said}");
             assert_eq!(fact(&said, "environment"), "1");
-            assert_eq!(fact(&said, "CapEff"), "0000000000000000");
-            assert_eq!(fact(&said, "NoNewPrivs"), "1");
-            assert_eq!(fact(&said, "Seccomp"), "2");
+            assert_eq!(fact(&said, "capabilities"), "0");
+            assert_eq!(fact(&said, "no-new-privileges"), "1");
+            assert_eq!(fact(&said, "seccomp"), "2");
             if is_root {
-                assert_eq!(fact(&said, "CapBnd"), "0000000000000000");
-                let uid: u32 = fact(&said, "Uid").parse().unwrap();
+                assert_eq!(fact(&said, "bounding"), "0");
+                let uid: u32 = fact(&said, "uid").parse().unwrap();
                 assert!(uid >= 1_900_000_000, "{uid}");
             }
             assert_eq!(std::fs::read(victim.path("bin/secret")).unwrap(), b"secret");
