@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 use super::{ApplianceError, COMMAND_LINE};
 use crate::host::kernel::Kernel;
 use crate::linux::proc_fd;
-use crate::machine::args::argv;
 use crate::machine::console::Sinks;
 use crate::machine::drives::{DriveError, Drives};
 use crate::machine::end::End;
@@ -21,6 +20,7 @@ use crate::machine::plan::{
     MemoryMapping, Network, Plan, SnapshotConfig,
 };
 use crate::machine::{Channels, HeldResources, Machine, MachineEvent, StartError};
+use crate::sandbox;
 use crate::session::{Session, SessionError};
 
 /// How long the appliance may take until its agent answers. It needs 1 to 5 s; emulated on a busy
@@ -40,6 +40,7 @@ pub struct ApplianceConfig {
     pub memory_mib: u64,
     pub cpus: u32,
     pub kernel: Kernel,
+    pub sandbox: sandbox::Settings,
     /// Records when each step was over.
     pub phases: Phases,
 }
@@ -131,6 +132,7 @@ pub(crate) fn plan(config: &ApplianceConfig, disks: Vec<Disk>) -> Plan {
         }),
         snapshot: None,
         extra: Vec::new(),
+        sandbox: config.sandbox.clone(),
     }
 }
 
@@ -238,7 +240,7 @@ pub(crate) async fn boot(
         files.push(memory.as_fd());
     }
     let resources = headless(channels, files, storage.max_write);
-    let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), resources).await?;
+    let mut machine = Machine::start(&plan, resources).await?;
     config.phases.mark_at("spawned", machine.spawned());
     config.phases.mark("greeted");
     storage.drives.check_headers()?;

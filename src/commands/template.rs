@@ -224,6 +224,7 @@ async fn build_appliance(
         memory_mib: hardware.memory.unwrap_or(defaults.memory_mib),
         cpus: hardware.cpus.unwrap_or(defaults.cpus),
         kernel: kernel::find(kernel.map(PathBuf::as_path))?,
+        sandbox: args.qemu.sandbox.settings(),
         phases: Phases::default(),
     };
     let mut supervisor = Supervisor::new(args.timeout)?;
@@ -268,6 +269,7 @@ impl BuildArgs {
             overlay: self.overlay.spec(),
             qemu: self.qemu.qemu.clone(),
             qemu_args: self.qemu.qemu_arg.clone(),
+            sandbox: self.qemu.sandbox.settings(),
             timeout: self.timeout,
             ..self.hardware.spec()?
         })

@@ -11,9 +11,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::qemu::SANDBOX;
+use crate::linux::program::Program;
 use crate::qmp::client::Qmp;
 use crate::qmp::codec::QmpError;
 use crate::qmp::probe::QmpProbe;
+use crate::sandbox::{Mode, Rules, SandboxError, Settings, confine, support};
 
 /// The oldest QEMU that has all that is used: `x-ignore-shared`, `-add-fd` with block nodes,
 /// `-action`.
@@ -82,6 +84,8 @@ pub enum ProbeError {
         /// Its last lines on standard error, else what is wrong with the connection.
         reason: String,
     },
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     #[error("{} did not answer within {} s", path.display(), waited.as_secs_f32())]
     Silent { path: PathBuf, waited: Duration },
 }
@@ -92,6 +96,7 @@ impl ProbeError {
             Self::Ended { reason, .. } if reason.contains("sandbox") => Some(
                 "this QEMU was built without seccomp: name another with --qemu PATH".to_owned(),
             ),
+            Self::Sandbox(error) => error.hint().map(str::to_owned),
             Self::Start { path, .. } | Self::Ended { path, .. } | Self::Silent { path, .. } => {
                 Some(format!("see what `{} --version` says", path.display()))
             }
@@ -101,15 +106,22 @@ impl ProbeError {
 
 /// Starts the emulator at `path` without a machine, asks what it can do, and ends it. Takes about
 /// 200 ms.
-pub fn ask(path: &Path) -> Result<Capabilities, ProbeError> {
-    ask_within(path, TIMEOUT)
+pub fn ask(path: &Path, sandbox: &Settings) -> Result<Capabilities, ProbeError> {
+    ask_within(path, TIMEOUT, sandbox)
 }
 
-pub fn ask_within(path: &Path, limit: Duration) -> Result<Capabilities, ProbeError> {
+pub fn ask_within(
+    path: &Path,
+    limit: Duration,
+    sandbox: &Settings,
+) -> Result<Capabilities, ProbeError> {
     let no_machine = "-machine none -nodefaults -no-user-config -display none -S -sandbox";
     let args: Vec<_> = no_machine.split(' ').chain([SANDBOX]).collect();
     let path = path.to_owned();
-    let mut qemu = match QmpProbe::start(&path, &args) {
+    let rules = Rules::of_program(&Program::of(&path), &sandbox.read);
+    let (confinement, _) = confine(sandbox.mode, &rules, &support())?;
+    let confinement = (sandbox.mode != Mode::Off).then_some(confinement);
+    let mut qemu = match QmpProbe::start(&path, &args, confinement) {
         Ok(qemu) => qemu,
         Err(source) => return Err(ProbeError::Start { path, source }),
     };

@@ -93,6 +93,7 @@ impl ApplianceSession {
             memory_mib: spec.appliance.memory_mib,
             cpus: spec.appliance.cpus,
             kernel: kernel::find(spec.appliance.kernel.as_deref())?,
+            sandbox: spec.appliance.sandbox.clone(),
             phases: phases.clone(),
         };
         let mut facts = ImageFacts {
@@ -100,6 +101,7 @@ impl ApplianceSession {
             accelerator: accelerator_facts,
             qemu: config.qemu.clone(),
             qemu_version: None,
+            sandbox: None,
             template: None,
             phases,
             overlays: Vec::new(),
@@ -125,6 +127,7 @@ impl ApplianceSession {
             let directory = template.as_ref().and_then(Template::directory);
             facts.template = directory.map(PathBuf::from);
             facts.qemu_version = Some(machine.version().to_string());
+            facts.sandbox = Some(machine.sandbox().clone());
             facts.accelerator.record_used(&mut machine).await?;
         }
         Ok(Self {

@@ -11,6 +11,7 @@ use crate::linux::file_id::FileId;
 use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
 use crate::machine::{Machine, StartError};
+use crate::sandbox::Enforced;
 
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Facts {
@@ -18,6 +19,8 @@ pub(crate) struct Facts {
     pub qemu: Option<PathBuf>,
     /// QEMU's version, from its greeting.
     pub qemu_version: Option<String>,
+    /// What confined QEMU; null if it was not started.
+    pub sandbox: Option<Enforced>,
     /// For a warm start: `restored` from the store, or `built` by this process; else null.
     pub template: Option<&'static str>,
     /// When each phase was over.
@@ -58,6 +61,8 @@ pub(crate) struct ImageFacts {
     pub qemu: PathBuf,
     /// QEMU's version, from its greeting.
     pub qemu_version: Option<String>,
+    /// What confined QEMU.
+    pub sandbox: Option<Enforced>,
     /// The directory of the template that the appliance was restored from.
     pub template: Option<PathBuf>,
     /// When each step was over, in milliseconds since the start of the command.

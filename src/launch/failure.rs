@@ -82,6 +82,12 @@ impl From<StartError> for Failure {
         let hint = match &error {
             StartError::Died { .. } => return Self::with_status(error, Status::QemuDied),
             StartError::Refused { output, .. } => hint_for_refusal(output),
+            StartError::Sandbox(error) => error.hint(),
+            StartError::Spawn { source, .. }
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                Some(TO_READ)
+            }
             _ => None,
         };
         Self {
@@ -106,10 +112,15 @@ fn hint_for_refusal(output: &str) -> Option<&'static str> {
         Some("more address space (`ulimit -v`) or memory: the emulator takes 1 GiB for itself")
     } else if said("cannot set up guest memory") || said("Cannot allocate memory") {
         Some("a smaller --memory")
+    } else if said("Permission denied") {
+        Some(TO_READ)
     } else {
         None
     }
 }
+
+const TO_READ: &str =
+    "--sandbox-read PATH, if QEMU is a script, or reads a file that --qemu-arg names";
 
 impl From<BootError> for Failure {
     fn from(error: BootError) -> Self {

@@ -81,6 +81,7 @@ async fn in_appliance(launch: &mut Launch<'_>) -> Result<Injected, Failure> {
         memory_mib: DEFAULT_MEMORY_MIB,
         cpus: 1,
         kernel: kernel::find(spec.agent.kernel.as_deref())?,
+        sandbox: spec.sandbox.clone(),
         phases: Phases::default(),
     };
     let storage = Storage {

@@ -128,6 +128,7 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
         }),
         snapshot: None,
         extra: spec.qemu_args.clone(),
+        sandbox: spec.sandbox.clone(),
     };
     Ok(PreparedVm {
         headline: headline(spec, accelerator),

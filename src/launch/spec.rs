@@ -10,6 +10,7 @@ use crate::image::Format;
 use crate::image::chain::{GivenAs, Request};
 use crate::machine::plan::{Accelerator, Bus, Display, Network};
 use crate::protocol::inject::Stage;
+use crate::sandbox;
 
 /// A virtual machine that boots an image or a kernel.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub struct VmSpec {
     pub qemu: Option<PathBuf>,
     /// Further arguments for QEMU.
     pub qemu_args: Vec<OsString>,
+    /// How QEMU is confined.
+    pub sandbox: sandbox::Settings,
     /// Where the guest's writes go.
     pub overlay: OverlaySpec,
     /// What the machine is started for.
@@ -92,6 +95,7 @@ impl Default for VmSpec {
             reboot: false,
             qemu: None,
             qemu_args: Vec::new(),
+            sandbox: sandbox::Settings::default(),
             overlay: OverlaySpec::default(),
             purpose: Purpose::Commands,
             start: StartMode::Cold,
@@ -266,6 +270,8 @@ pub struct ApplianceSpec {
     pub kernel: Option<PathBuf>,
     /// QEMU's program; found on this host by default.
     pub qemu: Option<PathBuf>,
+    /// How QEMU is confined.
+    pub sandbox: sandbox::Settings,
 }
 
 impl Default for ApplianceSpec {
@@ -276,6 +282,7 @@ impl Default for ApplianceSpec {
             accelerator: Accelerator::KvmThenTcg,
             kernel: None,
             qemu: None,
+            sandbox: sandbox::Settings::default(),
         }
     }
 }

@@ -13,7 +13,6 @@ use super::prepare::PreparedVm;
 use super::progress::Progress;
 use super::spec::VmSpec;
 use super::supervisor::{Interrupted, Stopped, Supervisor};
-use crate::machine::args::argv;
 use crate::machine::console::Sinks;
 use crate::machine::plan::Accelerator;
 use crate::machine::{HeldResources, Machine, StartError};
@@ -94,7 +93,7 @@ async fn start(
     resources: HeldResources<'_>,
     facts: &mut Facts,
 ) -> Result<Machine, Failure> {
-    let mut machine = Machine::start(vm.plan.qemu.clone(), &argv(&vm.plan), resources).await?;
+    let mut machine = Machine::start(&vm.plan, resources).await?;
     facts.phases.mark("greeted");
     // QEMU has opened every image by now, and no guest has run.
     vm.drives.check_headers()?;
@@ -110,5 +109,6 @@ async fn start(
 /// Records QEMU's version and accelerator. Whether it uses KVM.
 pub(super) async fn record(machine: &mut Machine, facts: &mut Facts) -> Result<bool, StartError> {
     facts.qemu_version = Some(machine.version().to_string());
+    facts.sandbox = Some(machine.sandbox().clone());
     facts.accelerator.record_used(machine).await
 }

@@ -9,3 +9,4 @@ pub mod memfd;
 pub mod os_release;
 pub mod passwd;
 pub mod proc_fd;
+pub mod program;

@@ -1,7 +1,7 @@
 //! One QEMU process and everything that it uses, from its plan to its end.
 //!
 //! [`plan`] is data. [`args`] and [`blockdev`] turn it into QEMU's arguments, [`drives`] and [`overlay`]
-//! hold its images and the unnamed files that take all writes, [`process`] starts and reaps QEMU,
+//! hold its images and the unnamed files that take all writes, [`rules`] says what QEMU may do, [`process`] starts and reaps it,
 //! [`start`] opens the QMP session, [`console`] reads the guest's serial port, [`snapshot`] saves and
 //! restores a machine, [`end`] says how it ended, [`phases`] measures. [`terminal`] and [`stdio`] are
 //! the user's end. [`Machine`] joins them.
@@ -9,6 +9,7 @@
 pub mod args;
 pub(crate) mod blockdev;
 pub(crate) mod channels;
+mod confined;
 pub(crate) mod console;
 pub(crate) mod drives;
 pub(crate) mod end;
@@ -16,6 +17,7 @@ pub(crate) mod overlay;
 pub(crate) mod phases;
 pub mod plan;
 pub(crate) mod process;
+pub mod rules;
 pub(crate) mod snapshot;
 pub(crate) mod start;
 pub(crate) mod stdio;
@@ -23,10 +25,8 @@ pub(crate) mod terminal;
 pub(crate) mod terminal_filter;
 
 use std::cell::RefCell;
-use std::ffi::OsString;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
@@ -37,10 +37,13 @@ use tokio::time::Instant;
 
 use crate::qmp::client::{Events, Qmp};
 use crate::qmp::codec::{QmpError, Version};
+use crate::sandbox::Enforced;
+use args::argv;
 
 pub(crate) use channels::Channels;
 use console::{ConsoleEvent, Sinks, Tail};
 use end::{End, GuestExit, end_of};
+use plan::Plan;
 use process::Process;
 pub(crate) use start::StartError;
 use start::{exited_early, handshake};
@@ -83,6 +86,7 @@ pub struct Machine {
     /// When QEMU is killed, if the guest has ended.
     deadline: Option<Instant>,
     spawned: std::time::Instant,
+    sandbox: Enforced,
 }
 
 /// What [`Machine::next`] returns.
@@ -97,11 +101,10 @@ pub enum MachineEvent {
 impl Machine {
     /// Starts QEMU with its CPUs stopped and begins to read its console. Needs a
     /// [`tokio::task::LocalSet`] of a current-thread runtime on the main thread.
-    pub async fn start(
-        program: PathBuf,
-        args: &[OsString],
-        holdings: HeldResources<'_>,
-    ) -> Result<Self, StartError> {
+    pub async fn start(plan: &Plan, mut holdings: HeldResources<'_>) -> Result<Self, StartError> {
+        let sandbox = confined::prepare(plan)?;
+        let copies = sandbox.copies.iter().map(AsFd::as_fd);
+        holdings.files.extend(copies);
         let Channels {
             qmp,
             console,
@@ -111,8 +114,21 @@ impl Machine {
         let mut given = vec![qmp.theirs, console.theirs];
         given.extend(agent_fd);
         let (files, limit) = (&holdings.files, holdings.max_file_size);
-        let mut process = Process::spawn(&program, args, files, given, limit)
-            .map_err(|source| StartError::Spawn { program, source })?;
+        let (program, args) = (&sandbox.plan.qemu, argv(&sandbox.plan));
+        let (confinement, environment) = (sandbox.confinement, sandbox.environment);
+        let spawned = Process::spawn(
+            program,
+            &args,
+            files,
+            given,
+            limit,
+            confinement,
+            environment,
+        );
+        let mut process = spawned.map_err(|source| StartError::Spawn {
+            program: program.clone(),
+            source,
+        })?;
         let spawned = std::time::Instant::now();
         tracing::debug!("QEMU has process id {:?}", process.id());
 
@@ -139,6 +155,7 @@ impl Machine {
             guest_end: None,
             deadline: None,
             spawned,
+            sandbox: sandbox.enforced,
         })
     }
 
@@ -153,6 +170,11 @@ impl Machine {
 
     pub fn id(&self) -> Option<u32> {
         self.process.id()
+    }
+
+    /// What confines QEMU.
+    pub fn sandbox(&self) -> &Enforced {
+        &self.sandbox
     }
 
     /// The last lines on the console, without control characters.

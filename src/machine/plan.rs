@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use crate::image::Format;
+use crate::sandbox;
 
 /// The number of a descriptor that QEMU inherits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,7 @@ pub struct Plan {
     /// Set for a machine that is saved, or restored from a snapshot.
     pub snapshot: Option<SnapshotConfig>,
     pub extra: Vec<OsString>,
+    pub sandbox: sandbox::Settings,
 }
 
 impl Plan {

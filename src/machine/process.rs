@@ -16,7 +16,7 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use crate::sys::ChildSetup;
+use crate::sys::{ChildSetup, Confinement};
 
 /// How much of QEMU's output is kept for an error message, in bytes.
 const TAIL: usize = 8 * 1024;
@@ -36,15 +36,21 @@ impl Process {
     /// QEMU inherits the descriptors under the numbers that they have in this process. The caller
     /// keeps those in `borrowed`; those in `given` are closed here, so that QEMU holds their only
     /// copy and its end is seen as end-of-file. `max_file_size` is its RLIMIT_FSIZE, in bytes.
+    /// `environment` replaces that of this process if it is confined.
     pub fn spawn(
         program: &Path,
         args: &[OsString],
         borrowed: &[BorrowedFd<'_>],
         given: Vec<OwnedFd>,
         max_file_size: Option<u64>,
+        confinement: Confinement,
+        environment: Option<Vec<(String, OsString)>>,
     ) -> io::Result<Self> {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         let mut command = Command::new(program);
+        if let Some(environment) = environment {
+            command.env_clear().envs(environment);
+        }
         command
             .args(args)
             .env("LC_ALL", "C")
@@ -54,7 +60,7 @@ impl Process {
             .kill_on_drop(true);
         let mut fds: Vec<_> = given.iter().map(AsFd::as_fd).collect();
         fds.extend_from_slice(borrowed);
-        ChildSetup::new(&fds, max_file_size).apply(command.as_std_mut());
+        ChildSetup::new(&fds, max_file_size, confinement).apply(command.as_std_mut());
         let child = command.spawn()?;
         let output = pipe::Receiver::from_owned_fd(read)?;
         Ok(Self {

@@ -20,6 +20,8 @@ const GREETING_DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    #[error(transparent)]
+    Sandbox(#[from] crate::sandbox::SandboxError),
     #[error("starting {}", program.display())]
     Spawn {
         program: PathBuf,

@@ -27,7 +27,11 @@ pub struct QmpProbe {
 }
 
 impl QmpProbe {
-    pub fn start(program: &Path, args: &[&str]) -> io::Result<Self> {
+    pub fn start(
+        program: &Path,
+        args: &[&str],
+        confinement: Option<sys::Confinement>,
+    ) -> io::Result<Self> {
         let (socket, child_socket) = UnixStream::pair()?;
         socket.set_nonblocking(true)?;
         let mut command = Command::new(program);
@@ -36,11 +40,14 @@ impl QmpProbe {
             // QMP is on standard input, a socket that QEMU also writes to.
             .args(["-chardev", "socket,id=qmp,fd=0"])
             .args(["-mon", "chardev=qmp,mode=control"])
-            .env("LC_ALL", "C")
             .stdin(Stdio::from(OwnedFd::from(child_socket)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        sys::ChildSetup::new(&[], None).apply(&mut command);
+        if confinement.is_some() {
+            command.env_clear();
+        }
+        command.env("LC_ALL", "C");
+        sys::ChildSetup::new(&[], None, confinement.unwrap_or_default()).apply(&mut command);
         let qemu = command.spawn()?;
         Ok(Self { qemu, socket })
     }

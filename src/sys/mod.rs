@@ -6,6 +6,7 @@
 
 mod agent;
 mod btrfs;
+mod confine;
 mod fork;
 mod host;
 mod partitions;
@@ -15,6 +16,7 @@ mod xattr;
 
 pub(crate) use agent::*;
 pub(crate) use btrfs::*;
+pub use confine::*;
 pub(crate) use fork::*;
 pub(crate) use host::*;
 pub(crate) use partitions::*;
@@ -33,4 +35,13 @@ fn done(result: nix::libc::c_int) -> std::io::Result<()> {
 pub fn errno_of(error: impl std::borrow::Borrow<std::io::Error>) -> nix::errno::Errno {
     let errno = error.borrow().raw_os_error();
     errno.map_or(nix::errno::Errno::EIO, nix::errno::Errno::from_raw)
+}
+
+/// Lowers both limits of `resource` to `limit`. Lower ones stay, because only root may raise a
+/// hard limit.
+fn lower_limit(resource: nix::sys::resource::Resource, limit: u64) -> std::io::Result<()> {
+    use nix::sys::resource::{getrlimit, setrlimit};
+    let (_, hard) = getrlimit(resource)?;
+    let limit = limit.min(hard);
+    Ok(setrlimit(resource, limit, limit)?)
 }

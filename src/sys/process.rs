@@ -6,10 +6,13 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::libc;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::Resource;
 use nix::unistd::{Pid, getppid};
 
-#[derive(Clone, Debug)]
+use super::confine::Confinement;
+use super::lower_limit;
+
+#[derive(Debug)]
 pub struct ChildSetup {
     /// Descriptors that stay open across exec, under the same number.
     inherit: Vec<RawFd>,
@@ -17,30 +20,36 @@ pub struct ChildSetup {
     /// fails with EFBIG: SIGXFSZ is ignored in the child.
     max_file_size: Option<u64>,
     parent: Pid,
+    confinement: Confinement,
 }
 
 impl ChildSetup {
     /// For a child of this process that inherits `descriptors` and 0, 1 and 2, and no others.
-    pub fn new(descriptors: &[BorrowedFd<'_>], max_file_size: Option<u64>) -> Self {
+    pub fn new(
+        descriptors: &[BorrowedFd<'_>],
+        max_file_size: Option<u64>,
+        confinement: Confinement,
+    ) -> Self {
         Self {
             inherit: descriptors.iter().map(AsRawFd::as_raw_fd).collect(),
             max_file_size,
             parent: Pid::this(),
+            confinement,
         }
     }
 
     /// Makes `command` do the set-up in its child. Spawn from the main thread: the child is killed
     /// when the *thread* that forked it ends (prctl(2), PR_SET_PDEATHSIG).
-    pub fn apply(self, command: &mut Command) {
+    pub fn apply(mut self, command: &mut Command) {
         // SAFETY: `in_child` calls only async-signal-safe functions (setsid, sigaction, signal,
-        // close_range, fcntl, getrlimit, setrlimit, prctl, getppid): it takes no lock and allocates
+        // close_range, fcntl, getrlimit, setrlimit, prctl, getppid, and what [`Confinement`] calls): it takes no lock and allocates
         // nothing, so it is sound between fork and exec.
         unsafe {
             command.pre_exec(move || self.in_child());
         }
     }
 
-    fn in_child(&self) -> io::Result<()> {
+    fn in_child(&mut self) -> io::Result<()> {
         // A session of its own: Ctrl-C in the terminal reaches only bivouac.
         nix::unistd::setsid()?;
         super::default_signals();
@@ -58,22 +67,15 @@ impl ChildSetup {
             // SAFETY: F_SETFD changes a flag of the descriptor table entry.
             super::done(unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) })?;
         }
-        // Last, because a change of credentials would clear it.
+        self.confinement.drop_privileges()?;
+        // After that, because a change of credentials would clear it.
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
         if getppid() != self.parent {
             // The parent died before the signal was set, so it will never be sent.
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
-        Ok(())
+        self.confinement.enter()
     }
-}
-
-/// Lowers both limits of `resource` to `limit`. Lower ones stay, because only root may raise a
-/// hard limit.
-fn lower_limit(resource: Resource, limit: u64) -> io::Result<()> {
-    let (_, hard) = getrlimit(resource)?;
-    let limit = limit.min(hard);
-    Ok(setrlimit(resource, limit, limit)?)
 }
 
 /// Stops this process, or the whole job that it is part of, as Ctrl-Z in a terminal does. Returns

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use super::digest;
 use super::key::Key;
 use crate::linux::file_id::FileStamp;
-use crate::machine::plan::MemoryMapping;
 
 const MAGIC: &str = "bivouac-template";
 /// The version of what a template's directory holds.
@@ -35,11 +34,6 @@ pub struct OverlayRecord {
 }
 
 impl Manifest {
-    /// Whether QEMU of this version maps memory from a file that it may only read.
-    pub fn takes_memory_read_only((major, minor, _): (u64, u64, u64)) -> bool {
-        MemoryMapping::for_clone((major, minor)) == MemoryMapping::CopyOnWriteReadOnly
-    }
-
     pub fn to_text(&self) -> String {
         // Strings and numbers only: that never fails.
         let mut json = serde_json::to_string_pretty(self).unwrap_or_default();

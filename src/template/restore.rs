@@ -13,8 +13,7 @@ use super::memory;
 use super::snapshot::Snapshot;
 use super::store::Entry;
 use crate::appliance::boot;
-use crate::linux::proc_fd;
-use crate::machine::args::argv;
+use crate::linux::{memfd, proc_fd};
 use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
 use crate::machine::plan::{ChildFd, MemoryMapping, Plan, SnapshotConfig};
@@ -100,13 +99,61 @@ impl Template {
     }
 }
 
+/// The memory file that the QEMU of a clone inherits.
+enum CloneMemory<'a> {
+    /// The template's own, which QEMU cannot change: opened for reading, or sealed.
+    Template(&'a File),
+    /// A copy, for a QEMU that opens it for writing: with the original, one that was taken over could
+    /// change what other clones see. A thread fills it while QEMU starts.
+    Copy(File, oneshot::Receiver<io::Result<()>>),
+}
+
+impl<'a> CloneMemory<'a> {
+    fn start(template: &'a Template, plan: &mut Plan) -> io::Result<Self> {
+        let own = template.memory();
+        let (Template::Stored(_), Some(snapshot)) = (template, &mut plan.snapshot) else {
+            return Ok(Self::Template(own));
+        };
+        if snapshot.mapping != MemoryMapping::CopyOnWrite {
+            return Ok(Self::Template(own));
+        }
+        let copy = memory::new(plan.memory_mib)?;
+        snapshot.memory = ChildFd(copy.as_raw_fd());
+        let (from, to) = (own.try_clone()?, copy.try_clone()?);
+        let (send, receive) = oneshot::channel();
+        std::thread::Builder::new().spawn(move || {
+            // The receiver is gone if the restore has failed.
+            let _ = send.send(memory::copy(&from, &to).map(drop));
+        })?;
+        Ok(Self::Copy(copy, receive))
+    }
+
+    fn file(&self) -> &File {
+        match self {
+            Self::Template(file) => file,
+            Self::Copy(file, _) => file,
+        }
+    }
+
+    /// Waits until the memory is there, and makes it immutable. Before the clone runs.
+    async fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Template(_) => Ok(()),
+            Self::Copy(file, filled) => {
+                filled.await.map_err(io::Error::other)??;
+                memfd::seal(&file)
+            }
+        }
+    }
+}
+
 /// Starts a clone of `template` with devices as in `plan`, which has the template's
 /// [`Template::snapshot_config`] and whose disks may stand in for placeholders. Its processors are stopped.
-pub(crate) async fn start_restored<'a>(
+pub(crate) async fn start_restored(
     mut plan: Plan,
-    template: &'a Template,
+    template: &Template,
     drives: &Drives,
-    mut resources: HeldResources<'a>,
+    mut resources: HeldResources<'_>,
     phases: &Phases,
 ) -> Result<Machine, TemplateError> {
     let verified = template.verify()?;
@@ -115,10 +162,12 @@ pub(crate) async fn start_restored<'a>(
         Template::Fresh(snapshot) => (&snapshot.machine, &snapshot.state),
     };
     plan.machine.clone_from(machine);
-    resources.files.push(template.memory().as_fd());
-    let mut machine = Machine::start(plan.qemu.clone(), &argv(&plan), resources).await?;
+    let memory = CloneMemory::start(template, &mut plan)?;
+    resources.files.push(memory.file().as_fd());
+    let mut machine = Machine::start(&plan, resources).await?;
     phases.mark_at("spawned", machine.spawned());
     phases.mark("greeted");
+    memory.finish().await?;
     drives.check_headers()?;
     machine.restore(state).await?;
     phases.mark("restored");

@@ -9,6 +9,7 @@ use clap::ValueHint;
 use super::machine::parse_disk;
 use super::overlay::{OverlayArgs, TemplateArgs};
 use super::parse_accel;
+use super::sandbox::SandboxArgs;
 use crate::image::Format;
 use crate::image::chain::{Explicit, Request};
 use crate::launch::Failure;
@@ -99,6 +100,8 @@ pub struct ApplianceArgs {
     /// QEMU's program; default qemu-system-x86_64, else /usr/libexec/qemu-kvm
     #[arg(long, env = "BIVOUAC_QEMU", value_name = "PATH", value_hint = ValueHint::ExecutablePath)]
     qemu: Option<PathBuf>,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 }
 
 impl ApplianceArgs {
@@ -109,6 +112,7 @@ impl ApplianceArgs {
             accelerator: self.accel,
             kernel: self.kernel.clone(),
             qemu: self.qemu.clone(),
+            sandbox: self.sandbox.settings(),
         }
     }
 }

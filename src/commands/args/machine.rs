@@ -8,6 +8,7 @@ use anyhow::anyhow;
 use clap::ValueHint;
 
 use super::parse_accel;
+use super::sandbox::SandboxArgs;
 use crate::image::Format;
 use crate::image::chain::{Explicit, Request};
 use crate::launch::spec::{DiskSpec, FirmwareSpec, KernelSpec};
@@ -146,6 +147,8 @@ pub struct QemuArgs {
     /// Additional argument for QEMU, after the others (repeatable)
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub qemu_arg: Vec<OsString>,
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 }
 
 /// The guest's network.

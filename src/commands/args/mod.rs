@@ -6,6 +6,7 @@ pub mod command;
 pub mod image;
 pub mod machine;
 pub mod overlay;
+pub mod sandbox;
 
 use crate::machine::plan::Accelerator;
 use clap::builder::{OsStringValueParser, TypedValueParser};

@@ -5,6 +5,8 @@ use crate::host::kvm::Kvm;
 use crate::host::probe::{self, Capabilities};
 use crate::host::scratch::{Scratch, TempFileMethod};
 use crate::host::{self, firmware, install_hint};
+use crate::linux::program::Program;
+use crate::sandbox::{Enforced, Mode, Rules, confine, support};
 use crate::text::one_line;
 use crate::text::size::Size;
 
@@ -44,7 +46,7 @@ pub fn qemu(args: &Args) -> Vec<Check> {
         Ok(path) => path,
         Err(error) => return vec![Check::fail("qemu", one_line(&error), error.hint())],
     };
-    match probe::ask(&path) {
+    match probe::ask(&path, &args.sandbox.settings()) {
         Ok(found) => check_capabilities(&found),
         Err(error) => vec![Check::fail("qemu", one_line(&error), error.hint())],
     }
@@ -106,6 +108,35 @@ fn another_qemu() -> Option<String> {
         "install a newer one ({}), and name it with --qemu PATH if it is not the first in PATH",
         install_hint::command_for(install_hint::Package::Qemu)
     ))
+}
+
+pub fn sandbox(args: &Args) -> Check {
+    let settings = args.sandbox.settings();
+    if settings.mode == Mode::Off {
+        return Check::warn(
+            "sandbox",
+            "QEMU is not confined (--sandbox off)",
+            Some("leave out --sandbox off and BIVOUAC_SANDBOX".to_owned()),
+        );
+    }
+    let Ok(path) = host::qemu::find(args.qemu.as_deref()) else {
+        return Check::warn("sandbox", "nothing to confine without QEMU", None);
+    };
+    let rules = Rules::of_program(&Program::of(&path), &settings.read);
+    match confine(settings.mode, &rules, &support()) {
+        Ok((
+            _,
+            Enforced {
+                weaker: Some(lack), ..
+            },
+        )) => {
+            let hint = "Linux 6.2 or later with Landlock enabled (lsm=landlock,...)";
+            let text = format!("QEMU is confined less than usually: {lack}");
+            Check::warn("sandbox", text, Some(hint.to_owned()))
+        }
+        Ok((_, enforced)) => Check::ok("sandbox", enforced.to_string()),
+        Err(error) => Check::fail("sandbox", one_line(&error), error.hint().map(str::to_owned)),
+    }
 }
 
 pub fn kvm(found: &Kvm) -> Check {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 mod checks;
 
+use super::args::sandbox::SandboxArgs;
 use crate::exit::Status;
 use crate::host::kvm;
 use crate::launch::Failure;
@@ -30,6 +31,8 @@ pub struct Args {
     /// Where overlays go
     #[arg(long, value_name = "DIR")]
     pub overlay_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,7 +46,7 @@ pub struct Diagnosis {
 
 #[derive(Debug, Serialize)]
 pub struct Check {
-    /// `qemu`, `devices`, `network`, `kvm`, `overlay`, `kernel` or `uefi`.
+    /// `qemu`, `devices`, `network`, `sandbox`, `kvm`, `overlay`, `kernel` or `uefi`.
     pub about: &'static str,
     #[serde(rename = "verdict")]
     pub status: CheckStatus,
@@ -98,6 +101,7 @@ impl fmt::Display for Diagnosis {
 /// Checks the host. Takes about 300 ms: QEMU is really started, without a machine.
 pub fn run(args: &Args) -> Result<Diagnosis, Failure> {
     let mut found = checks::qemu(args);
+    found.push(checks::sandbox(args));
     found.push(checks::kvm(&kvm::check()));
     found.push(checks::overlay(args));
     found.push(checks::kernel(args));

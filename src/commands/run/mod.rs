@@ -91,6 +91,7 @@ impl Args {
             overlay: self.overlay.spec(),
             qemu: self.qemu.qemu.clone(),
             qemu_args: self.qemu.qemu_arg.clone(),
+            sandbox: self.qemu.sandbox.settings(),
             timeout: self.run.timeout,
             boot_timeout: self.run.boot_timeout,
             ..self.hardware.spec()?

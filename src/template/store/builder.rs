@@ -1,9 +1,9 @@
 //! Builds a template in a hidden directory that its builder locks exclusively; nothing uses it
 //! before it is renamed.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::Flock;
@@ -65,12 +65,8 @@ impl Builder {
     /// Writes the template and renames it to its final name, replacing a damaged one. An error
     /// leaves nothing behind.
     pub fn publish(self, key: &Key, snapshot: &Snapshot) -> Result<(), StoreError> {
-        // Before 8.2 QEMU opens it for writing, though it writes nothing.
-        let mode = match Manifest::takes_memory_read_only(snapshot.qemu) {
-            true => 0o400,
-            false => 0o600,
-        };
-        let memory = self.copy(MEMORY, mode, &snapshot.memory)?;
+        // A QEMU that root starts is another user's, and opens it; no user can enter the store.
+        let memory = self.copy(MEMORY, 0o444, &snapshot.memory)?;
         self.write(STATE, &snapshot.state)?;
         let overlays = snapshot.overlays.iter().enumerate();
         let overlays = overlays.map(|(index, from)| self.copy(&overlay_name(index), 0o400, from));
@@ -95,6 +91,10 @@ impl Builder {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(mode);
         let file = options.open(&path).map_err(failed("making", &path))?;
+        // Whatever the umask is.
+        let permissions = Permissions::from_mode(mode);
+        file.set_permissions(permissions)
+            .map_err(failed("making", &path))?;
         Ok((file, path))
     }
 

@@ -98,7 +98,7 @@ pub struct Store {
 #[derive(Debug)]
 pub struct Entry {
     pub manifest: Manifest,
-    /// Its memory, opened as this version of QEMU needs it; not yet compared with its digest.
+    /// Its memory, opened for reading; not yet compared with its digest.
     pub memory: File,
     /// The state of everything else; it has the digest that it should have.
     pub state: Vec<u8>,
@@ -195,11 +195,7 @@ impl Store {
             return Err(damaged("its state"));
         }
         let place = path.join(MEMORY);
-        let memory = File::options()
-            .read(true)
-            .write(!Manifest::takes_memory_read_only(manifest.qemu))
-            .open(&place)
-            .map_err(failed("opening", &place))?;
+        let memory = File::open(&place).map_err(failed("opening", &place))?;
         if FileStamp::of(&memory).map_err(failed("reading", &place))? != manifest.memory {
             return Err(damaged("its memory"));
         }

@@ -35,6 +35,7 @@ pub fn plan() -> Plan {
         agent: None,
         snapshot: None,
         extra: vec![],
+        sandbox: bivouac::sandbox::Settings::default(),
     }
 }
 

@@ -103,6 +103,8 @@ fn a_mistake_has_its_own_message_and_starts_nothing() {
                 .args(arguments)
                 .env("BIVOUAC_ACCEL", "tcg")
                 .env("BIVOUAC_QEMU", &qemu)
+                // So that it could leave its mark.
+                .env("BIVOUAC_SANDBOX", "off")
                 .current_dir(&dir)
                 .stdin(Stdio::null())
                 .output()

@@ -41,6 +41,7 @@ impl Bivouac {
                 concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"),
             )
             .env("BIVOUAC_TEMPLATES_MAX", "1G")
+            .env("BIVOUAC_SANDBOX", "require")
             .env_remove("BIVOUAC_QEMU");
         Self {
             command,

@@ -8,6 +8,7 @@ pub mod guests;
 pub mod images;
 pub mod mount_ns;
 pub mod pty;
+pub mod qemu10;
 pub mod random;
 pub mod residue;
 pub mod script;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bivouac::host::probe;
 use bivouac::host::qemu::{self, QemuError};
+use bivouac::sandbox::{Mode, Settings};
 
 use super::write_script;
 
@@ -89,7 +90,7 @@ fn each_way_of_not_finding_it_says_what_was_looked_for() {
 #[test]
 fn a_program_that_ends_at_once_is_quoted() {
     let bin = programs(&["qemu"], "echo 'qemu: no such option' >&2; exit 1");
-    let error = probe::ask(&bin.path().join("qemu")).expect_err("it is no QEMU");
+    let error = probe::ask(&bin.path().join("qemu"), &unconfined()).expect_err("it is no QEMU");
     let text = error
         .to_string()
         .replace(&bin.path().display().to_string(), "BIN");
@@ -99,7 +100,7 @@ fn a_program_that_ends_at_once_is_quoted() {
 #[test]
 fn a_program_that_says_something_else_than_qmp_is_told() {
     let bin = programs(&["qemu"], "echo hello >&0; sleep 60");
-    let error = probe::ask(&bin.path().join("qemu")).expect_err("it is no QEMU");
+    let error = probe::ask(&bin.path().join("qemu"), &unconfined()).expect_err("it is no QEMU");
     let text = error
         .to_string()
         .replace(&bin.path().display().to_string(), "BIN");
@@ -110,11 +111,20 @@ fn a_program_that_says_something_else_than_qmp_is_told() {
 fn a_program_that_says_nothing_is_given_up_and_ended() {
     let bin = programs(&["qemu"], "echo $$ >\"$0.pid\"; exec sleep 600");
     let qemu = bin.path().join("qemu");
-    let error = probe::ask_within(&qemu, Duration::from_millis(1500)).expect_err("it is silent");
+    let error = probe::ask_within(&qemu, Duration::from_millis(1500), &unconfined())
+        .expect_err("it is silent");
     let text = error
         .to_string()
         .replace(&bin.path().display().to_string(), "BIN");
     insta::assert_snapshot!(text, @"BIN/qemu did not answer within 1.5 s");
     let pid = fs::read_to_string(bin.path().join("qemu.pid")).expect("its number");
     assert!(!Path::new("/proc").join(pid.trim()).exists());
+}
+
+/// Shell scripts may not start other programs in the sandbox.
+fn unconfined() -> Settings {
+    Settings {
+        mode: Mode::Off,
+        read: Vec::new(),
+    }
 }

@@ -105,6 +105,9 @@ impl Images {
                 "tcg",
                 "--overlay",
                 "memory",
+                // So that whatever is started could leave its mark.
+                "--sandbox",
+                "off",
                 "--qemu",
                 "./qemu",
             ],

@@ -30,6 +30,7 @@ pub fn settings(memory_mib: u64) -> ApplianceConfig {
             modules: None,
             newer_unreadable: None,
         },
+        sandbox: Default::default(),
         phases: Default::default(),
     }
 }

@@ -8,4 +8,5 @@ mod host;
 mod image;
 mod inspection;
 mod run;
+mod sandbox;
 mod template;

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use bivouac::host::{firmware, probe, qemu};
+use bivouac::sandbox::Settings;
 
 use crate::host::qemu::programs;
 
 #[test]
 fn this_hosts_qemu_answers_with_its_version_and_has_every_device() {
     let path = qemu::find(None).expect("QEMU: these tests need it");
-    let found = probe::ask(&path).expect("it answers");
+    let found = probe::ask(&path, &Settings::default()).expect("it answers");
     assert!(
         (found.version.0, found.version.1) >= probe::OLDEST,
         "{found:?}"
@@ -24,7 +25,7 @@ fn no_emulator_stays_after_it_was_asked() {
         &["qemu"],
         "echo $$ >\"$0.pid\"; exec qemu-system-x86_64 \"$@\"",
     );
-    probe::ask(&bin.path().join("qemu")).expect("it answers");
+    probe::ask(&bin.path().join("qemu"), &Settings::default()).expect("it answers");
     let pid = fs::read_to_string(bin.path().join("qemu.pid")).expect("its number");
     assert!(!Path::new("/proc").join(pid.trim()).exists());
 }

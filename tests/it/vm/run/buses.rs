@@ -6,6 +6,7 @@ use std::process::Command;
 use super::{ended, report};
 use crate::env::bivouac::Bivouac;
 use crate::env::guests::{guest, tiny};
+use crate::env::qemu10;
 use crate::env::residue::sha256;
 
 fn writes_over_two_disks(bus: &str) {
@@ -130,12 +131,9 @@ fn an_iso_that_only_a_cdrom_drive_could_boot_is_put_into_one() {
 
 #[test]
 fn the_newer_qemu_runs_the_tiny_guest_too() {
-    let qemu = std::env::var_os("BIVOUAC_TEST_QEMU10").expect(
-        "BIVOUAC_TEST_QEMU10 names QEMU 10: scripts/test sets it, scripts/qemu-trixie makes it",
-    );
     let dir = tempfile::tempdir().unwrap();
     let json = dir.path().join("report.json");
-    let version = Command::new(&qemu)
+    let version = Command::new(qemu10::program())
         .arg("--version")
         .output()
         .expect("QEMU 10 starts");
@@ -148,8 +146,7 @@ fn the_newer_qemu_runs_the_tiny_guest_too() {
         .args(tiny("writeall"))
         .arg(guest("tiny.qcow2"));
     let finished = run
-        .arg("--qemu")
-        .arg(&qemu)
+        .args(qemu10::options())
         .arg("--report")
         .arg(&json)
         .output();

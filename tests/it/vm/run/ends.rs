@@ -237,7 +237,7 @@ fn a_qemu_that_talks_no_qmp_or_none_at_all_is_a_clear_error() {
             .arg(guest("tiny.qcow2"))
             .arg("--qemu")
             .arg(qemu);
-        let finished = run.args(["--timeout", "2"]).output();
+        let finished = run.args(["--timeout", "2", "--sandbox", "off"]).output();
         (finished.code().unwrap(), finished.stderr)
     };
     let (code, said) = run("echo hello >&$fd; exec sleep 60");
@@ -272,7 +272,11 @@ fn an_image_whose_header_changes_between_our_check_and_qemus_is_refused() {
         image.display()
     );
     let qemu = fake_qemu(dir.path(), &script);
-    let finished = Bivouac::run().arg(&image).arg("--qemu").arg(qemu).output();
+    let finished = Bivouac::run()
+        .arg(&image)
+        .args(["--sandbox", "off", "--qemu"])
+        .arg(qemu)
+        .output();
     ended(&finished, 125);
     let said = finished
         .stderr

@@ -147,6 +147,7 @@ fn ctrl_z_before_the_guest_runs_stops_the_run_and_does_not_end_it() {
         .args(["--norc", "--noprofile", "--noediting", "-i"])
         .env("PS1", "prompt$ ")
         .env("BIVOUAC_ACCEL", "tcg")
+        .env("BIVOUAC_SANDBOX", "off")
         .env("BIVOUAC_QEMU", &slow);
     let mut terminal = OnTerminal::start(shell);
     terminal.wait_for("prompt$ ");

@@ -5,8 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bivouac::template::memory;
 
-use super::{chroot, only_template, templates, was_booted, was_built, was_restored};
+use super::{chroot_with, only_template, templates, was_booted, was_built, was_restored};
 use crate::env::guests::guest;
+use crate::env::qemu10;
 
 /// The time, random bytes, a file of the image, and then memory until there is little left.
 const SCRIPT: &str = "echo time $(date +%s) told; \
@@ -20,17 +21,11 @@ fn seconds() -> u64 {
     now.unwrap().as_secs()
 }
 
-fn clones_by(qemu: Option<&str>) {
+fn clones_by(options: &[String]) {
     let home = tempfile::tempdir_in("/var/tmp").unwrap();
     let image = guest("debian12.qcow2");
     let image = image.to_str().unwrap();
-    let start = |script: &str| {
-        let run = chroot(home.path(), image, script);
-        match qemu {
-            Some(qemu) => run.env("BIVOUAC_QEMU", qemu),
-            None => run,
-        }
-    };
+    let start = |script: &str| chroot_with(home.path(), options, image, script);
     let first = start("cat /etc/hostname").output();
     assert_eq!(first.stdout, "debian12\n", "{first:?}");
     assert!(was_restored(&first) && !was_booted(&first), "{first:?}");
@@ -82,13 +77,10 @@ fn clones_by(qemu: Option<&str>) {
 
 #[test]
 fn clones_answer_differ_in_their_random_numbers_and_leave_their_template_as_it_was() {
-    clones_by(None);
+    clones_by(&[]);
 }
 
 #[test]
 fn clones_of_qemu_10_map_a_memory_that_they_may_only_read() {
-    let qemu = std::env::var("BIVOUAC_TEST_QEMU10").expect(
-        "BIVOUAC_TEST_QEMU10 names QEMU 10: scripts/test sets it, scripts/qemu-trixie makes it",
-    );
-    clones_by(Some(&qemu));
+    clones_by(&qemu10::options());
 }

@@ -30,15 +30,15 @@ fn cat_by(program: Bivouac, home: &Path) -> Bivouac {
         .env("TMPDIR", home.join("tmp"))
 }
 
-/// Every file below the store with its size, blocks and times, but not those of directories, which
-/// tell when they were used.
-fn state(home: &Path) -> BTreeMap<PathBuf, (u64, u64, i64)> {
+/// Every file below the store with its size and time, but not those of directories, which tell when
+/// they were used. Not its blocks: a filesystem counts fewer once it has written a file.
+fn state(home: &Path) -> BTreeMap<PathBuf, (u64, i64)> {
     let found = files(&[home]);
     let looked = found.into_iter().map(|path| {
         let data = fs::symlink_metadata(&path).unwrap();
         let told = match data.is_dir() {
-            true => (0, 0, 0),
-            false => (data.len(), data.blocks(), data.mtime()),
+            true => (0, 0),
+            false => (data.len(), data.mtime()),
         };
         (path, told)
     });

@@ -14,8 +14,13 @@ pub use crate::template::flip;
 
 /// `bivouac` with a store of its own below `home`, in an appliance of 256 MiB.
 fn chroot(home: &Path, image: &str, script: &str) -> Bivouac {
+    chroot_with(home, &[], image, script)
+}
+
+fn chroot_with(home: &Path, options: &[String], image: &str, script: &str) -> Bivouac {
     Bivouac::new()
         .args(["chroot", "-v", "--memory", "256M"])
+        .args(options)
         .reporting()
         .arg(image)
         .args(["--", "sh", "-c", script])

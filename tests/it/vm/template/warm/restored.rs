@@ -8,6 +8,7 @@ use std::path::Path;
 use super::{WarmFixture, distinct};
 use crate::env::bivouac::children;
 use crate::env::cases::Cases;
+use crate::env::qemu10;
 
 /// A case, and what does it.
 type Check = (&'static str, fn(&WarmFixture));
@@ -54,11 +55,9 @@ fn clones_are_the_machine_that_was_booted_and_leave_their_template_as_it_was() {
 
 #[test]
 fn an_image_is_saved_and_restored_by_qemu_10() {
-    let qemu = std::env::var("BIVOUAC_TEST_QEMU10").expect(
-        "BIVOUAC_TEST_QEMU10 names QEMU 10: scripts/test sets it, scripts/qemu-trixie makes it",
-    );
     let fixture = WarmFixture::new();
-    let by_10 = ["--qemu", &qemu];
+    let options = qemu10::options();
+    let by_10 = options.each_ref().map(String::as_str);
     let (finished, template) = fixture.reported(&by_10, "exit 7");
     assert_eq!(finished.code(), Some(7), "{finished:?}");
     assert_eq!(template, "built");

@@ -1,0 +1,65 @@
+//! What QEMU may do beyond the descriptors that it inherits, from its plan. Pure. Layers, overlays,
+//! QMP, console and the agent's port are open already and need no rule.
+
+use std::path::PathBuf;
+
+use super::plan::{Display, Firmware, MemoryMapping, Network, Plan};
+use crate::linux::proc_fd;
+use crate::linux::program::Program;
+use crate::sandbox::{NetworkRule, Rules};
+
+/// Read by programs with a window.
+const GRAPHICS: [&str; 6] = [
+    "/usr/share",
+    "/etc/fonts",
+    "/etc/gtk-3.0",
+    "/etc/passwd",
+    "/var/cache/fontconfig",
+    "/dev/shm",
+];
+
+/// The rules for the machine of `plan`.
+pub fn of_plan(plan: &Plan, program: &Program) -> Rules {
+    let mut rules = Rules::of_program(program, &plan.sandbox.read);
+    if plan.accelerator.may_be_kvm() {
+        rules.devices.push("/dev/kvm".into());
+    }
+    if let Firmware::File(path) = &plan.firmware {
+        rules.read.push(path.clone());
+    }
+    if let Some(kernel) = &plan.kernel {
+        rules.read.push(kernel.kernel.clone());
+        rules.read.extend(kernel.initrd.clone());
+    }
+    if let Some(snapshot) = plan.snapshot {
+        let memory = proc_fd::of_number(snapshot.memory.0).into();
+        match snapshot.mapping {
+            MemoryMapping::Shared | MemoryMapping::CopyOnWrite => rules.write.push(memory),
+            MemoryMapping::CopyOnWriteReadOnly => rules.read.push(memory),
+        }
+    }
+    rules.network = match (&plan.display, &plan.network) {
+        (Display::Gtk, _) => NetworkRule::Local,
+        (_, Network::User { .. }) => NetworkRule::Internet,
+        (Display::Vnc(address), Network::None) => match vnc_port(address) {
+            Some(port) => NetworkRule::Serve(vec![port]),
+            None => NetworkRule::Local,
+        },
+        (Display::None, Network::None) => NetworkRule::None,
+    };
+    if let Network::User { .. } = plan.network {
+        rules.read.push("/etc/resolv.conf".into());
+    }
+    if plan.display == Display::Gtk {
+        rules.read.extend(GRAPHICS.iter().map(PathBuf::from));
+        rules.write.push("/run/user".into());
+        rules.weaker = Some("a window needs the display server and its files");
+    }
+    rules
+}
+
+/// The TCP port of a VNC server: 5900 and the number of the display. None for a UNIX socket.
+fn vnc_port(address: &str) -> Option<u16> {
+    let (_, display) = address.split(',').next()?.rsplit_once(':')?;
+    5900_u16.checked_add(display.parse().ok()?)
+}
