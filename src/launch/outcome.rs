@@ -115,9 +115,9 @@ fn describe(
             };
             (message, None)
         }
-        End::BootFailed { how } => (
-            format!("the guest did not boot: {how}"),
-            Some("see the console output; if a disk is missing, add it with --disk"),
+        End::BootFailed(stop) => (
+            format!("the guest did not boot: {}", stop.how),
+            Some(stop.hint),
         ),
         End::QemuDied { how, output } => {
             let mut message = format!("QEMU died: {how}");

@@ -2,14 +2,16 @@
 //!
 //! [`plan`] is data. [`args`] and [`blockdev`] turn it into QEMU's arguments, [`drives`] and [`overlay`]
 //! hold its images and the unnamed files that take all writes, [`process`] starts and reaps QEMU,
-//! [`start`] opens the QMP session, [`console`] reads the guest's serial port, [`snapshot`] saves and
-//! restores a machine, [`end`] says how it ended, [`phases`] measures. [`terminal`] and [`stdio`] are
+//! [`start`] opens the QMP session, [`console`] reads the guest's serial port (its text by
+//! [`console_text`], what keeps a boot by [`boot_stop`]), [`snapshot`] saves and restores a machine, [`end`] says how it ended, [`phases`] measures. [`terminal`] and [`stdio`] are
 //! the user's end. [`Machine`] joins them.
 
 pub mod args;
 pub(crate) mod blockdev;
+pub(crate) mod boot_stop;
 pub(crate) mod channels;
 pub(crate) mod console;
+mod console_text;
 pub(crate) mod drives;
 pub(crate) mod end;
 pub(crate) mod overlay;

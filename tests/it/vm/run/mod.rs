@@ -1,5 +1,6 @@
 //! `bivouac run` with real guests.
 
+mod boots;
 mod buses;
 mod console;
 mod debian;
