@@ -13,7 +13,7 @@ use super::progress::Progress;
 use super::spec::{ApplianceSpec, OverlaySpec, TemplateSpec};
 use super::start::RunningVm;
 use super::supervisor::{Interrupted, Supervisor};
-use super::{outcome, prepare};
+use super::{images, outcome, prepare};
 use crate::appliance::boot::{ApplianceConfig, Storage};
 use crate::host::{kernel, qemu};
 use crate::image::chain::{self, Request};
@@ -64,7 +64,7 @@ impl ApplianceSession {
         let qemu = qemu::find(spec.appliance.qemu.as_deref())?;
         let mut drives = Drives::new(prepare::place(&spec.overlay)?);
         let chain = match spec.warns {
-            true => prepare::resolve(&spec.image)?,
+            true => images::resolve(&spec.image)?,
             false => chain::resolve(&spec.image)?,
         };
         let disk = drives.disk("disk0", chain, None)?;

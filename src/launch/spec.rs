@@ -84,7 +84,7 @@ impl Default for VmSpec {
             disks: Vec::new(),
             cdroms: Vec::new(),
             kernel: None,
-            firmware: FirmwareSpec::Bios,
+            firmware: FirmwareSpec::Auto,
             machine: None,
             accelerator: Accelerator::KvmThenTcg,
             cpu: "max".to_owned(),
@@ -140,6 +140,8 @@ pub struct KernelSpec {
 /// The machine's firmware.
 #[derive(Clone, Debug)]
 pub enum FirmwareSpec {
+    /// The host's UEFI, if the image has a boot loader for UEFI and none for the BIOS, else SeaBIOS.
+    Auto,
     /// SeaBIOS.
     Bios,
     /// The host's UEFI, with a throwaway variable store.

@@ -46,7 +46,7 @@ const fn stop(how: &'static str, hint: &'static str, patience: Duration) -> Boot
 }
 
 const CONSOLE: &str = "see the console output; if a disk is missing, add it with --disk";
-const WITHOUT_LOADER: &str = "--kernel FILE boots without a boot loader; see the console output";
+const WITHOUT_LOADER: &str = "--kernel FILE boots without a boot loader";
 
 const BIOS: BootStop = stop(
     "the BIOS found nothing to boot",
@@ -105,6 +105,17 @@ const INIT: BootStop = stop(
     "its init waits at the console for maintenance",
     CONSOLE,
     UNATTENDED,
+);
+/// As the first sector of a disk shows: SeaBIOS runs it, and shows nothing more.
+pub const EMPTY_CODE: BootStop = stop(
+    "its first sector holds no code for the BIOS",
+    WITHOUT_LOADER,
+    AT_ONCE,
+);
+pub const EMPTY_CODE_BESIDE_ESP: BootStop = stop(
+    EMPTY_CODE.how,
+    "--firmware uefi: it has a boot loader for UEFI",
+    AT_ONCE,
 );
 /// The end of a guest whose boot failed, as its agent reports it.
 pub const EMERGENCY: BootStop = stop("its init is in emergency mode", CONSOLE, Duration::ZERO);

@@ -50,8 +50,8 @@ pub struct HardwareArgs {
     /// The command line of --kernel; console=ttyS0 is added if it names no console
     #[arg(long, value_name = "ARGS", requires = "kernel")]
     pub append: Option<String>,
-    /// bios, uefi, or a firmware image
-    #[arg(long, value_name = "bios|uefi|FILE", default_value = "bios")]
+    /// auto (what the image boots by), bios, uefi, or a firmware image
+    #[arg(long, value_name = "auto|bios|uefi|FILE", default_value = "auto")]
     pub firmware: PathBuf,
     /// How disks are attached
     #[arg(long, value_enum, default_value = "virtio")]
@@ -75,6 +75,7 @@ impl HardwareArgs {
     pub(crate) fn spec(&self) -> Result<VmSpec, Failure> {
         let defaults = VmSpec::default();
         let firmware = match self.firmware.to_str() {
+            Some("auto") => FirmwareSpec::Auto,
             Some("bios") => FirmwareSpec::Bios,
             Some("uefi") => FirmwareSpec::Uefi,
             _ => FirmwareSpec::File(self.firmware.clone()),

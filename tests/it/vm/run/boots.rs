@@ -1,5 +1,5 @@
-//! Images whose boot loader or firmware waits for a person, or finds nothing to boot, under a command:
-//! that is told at once.
+//! What an image boots by; and images whose boot loader or firmware waits for a person, or finds nothing
+//! to boot, under a command: that is told at once.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +7,7 @@ use crate::env::bivouac::{Bivouac, Finished};
 use crate::env::cases::Cases;
 use crate::env::filesystems::{disk, empty, run as tool};
 use crate::env::guests::guest;
+use crate::env::images::qemu_img;
 
 /// A run of a command, which nothing is injected for, that does not come to the time-out.
 fn run(options: &[&str], image: &Path) -> Finished {
@@ -100,4 +101,66 @@ fn a_boot_loader_that_waits_for_a_person_is_told_at_once() {
         let finished = run(&[], &image);
         stopped(&finished, "GRUB waits at its prompt", "--kernel FILE");
     });
+}
+
+#[test]
+fn an_image_boots_by_what_its_first_sectors_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let esp = "label: gpt\nstart=2048, size=40960, type=U\n";
+    let image = disk(dir, "esp.raw", 30, esp, &[]);
+    let packed = dir.join("esp.qcow2");
+    qemu_img(&["convert", "-c", "-O", "qcow2"], &[&image, &packed]);
+    let other = dir.join("esp.vdi");
+    qemu_img(&["convert", "-O", "vdi"], &[&image, &other]);
+    let both = disk(dir, "both.raw", 30, esp, &[]);
+    let mut bytes = std::fs::read(&both).unwrap();
+    bytes[0] = 0xeb;
+    std::fs::write(&both, bytes).unwrap();
+    let neither = empty(dir, "neither.raw", 10);
+    let mut cases = Cases::default();
+    for (image, options, is_uefi, why) in [
+        (
+            &image,
+            &[][..],
+            true,
+            "a boot loader for UEFI, but none for the BIOS",
+        ),
+        (
+            &packed,
+            &[],
+            true,
+            "a boot loader for UEFI, but none for the BIOS",
+        ),
+        (&other, &[], false, "its boot sectors were not read"),
+        (&both, &[], false, "its first sector holds code"),
+        (&neither, &[], false, "neither for the BIOS nor for UEFI"),
+        (&image, &["--firmware", "bios"], false, ""),
+        (&image, &["--kernel", "/proc/self/exe"], false, ""),
+    ] {
+        cases.case(&format!("{} {options:?}", image.display()), || {
+            let run = Bivouac::run().args(["--verbose", "--dry-run"]);
+            let finished = run.args(options).arg(image).output();
+            assert_eq!(finished.code(), Some(0), "{finished:?}");
+            let command = &finished.stdout;
+            assert_eq!(command.contains("pflash0="), is_uefi, "{finished:?}");
+            assert!(finished.stderr.contains(why), "{finished:?}");
+        });
+    }
+}
+
+/// SeaBIOS would run the zeros for ever.
+#[test]
+fn a_first_sector_without_code_is_not_even_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cases = Cases::default();
+    for (kind, hint) in [("U", "--firmware uefi"), ("L", "--kernel FILE")] {
+        cases.case(kind, || {
+            let script = format!("label: gpt\nstart=2048, size=40960, type={kind}\n");
+            let image = disk(dir.path(), "disk.raw", 30, &script, &[]);
+            let finished = run(&["--firmware", "bios"], &image);
+            let why = "its first sector holds no code for the BIOS";
+            stopped(&finished, why, hint);
+        });
+    }
 }
