@@ -88,8 +88,9 @@ async fn in_appliance(launch: &mut Launch<'_>) -> Result<Injected, Failure> {
         max_write: vm.max_write,
     };
     let count = storage.disks.len();
-    let ended = |end: &End, tail: &[String]| {
-        let failure = outcome::failure(end, tail, &vm.drives, vm.max_write);
+    let failed = |interrupted: Interrupted| {
+        let failure = interrupted
+            .into_failure(|end, tail| outcome::failure(end, tail, &vm.drives, vm.max_write));
         match failure.status {
             // It is not the user's guest that crashed.
             Status::GuestCrashed => Failure {
@@ -108,12 +109,8 @@ async fn in_appliance(launch: &mut Launch<'_>) -> Result<Injected, Failure> {
         ..
     } = started.await??;
     let injecting = into_roots(&session, count, spec.agent.wait_for.stage());
-    let injected = supervisor.run(&mut machine, injecting).await;
-    let injected = injected.map_err(|interrupted| interrupted.into_failure(ended))?;
-    let injected = injected.map_err(|error| Failure {
-        status: Status::Failed,
-        ..Failure::from(error)
-    })?;
+    let injected = supervisor.converse(&mut machine, injecting).await;
+    let injected = injected.map_err(failed)?;
     // QEMU writes what it still holds of its own tables when the machine powers off.
     let off = async {
         let _ = tokio::time::timeout(POWER_OFF, session.shutdown()).await;
@@ -124,7 +121,7 @@ async fn in_appliance(launch: &mut Launch<'_>) -> Result<Injected, Failure> {
             end: End::PoweredOff,
             ..
         }) => Ok(injected),
-        Err(other) => Err(other.into_failure(ended)),
+        Err(other) => Err(failed(other)),
         Ok(()) => {
             let stopped = machine.stop(Duration::ZERO).await;
             stopped.context("ending QEMU")?;

@@ -124,7 +124,13 @@ fn describe(
             if !output.is_empty() {
                 message.push_str(&format!("\nQEMU said: {output}"));
             }
-            (message, None)
+            // What the kernel does to a process when memory runs out.
+            let is_killed = how == "killed by SIGKILL";
+            (
+                message,
+                is_killed
+                    .then_some("a smaller --memory, if the host or the container ran out of it"),
+            )
         }
         End::TimedOut { option, length } => (timed_out(option, *length), None),
         End::WriteFailed {

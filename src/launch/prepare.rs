@@ -12,8 +12,8 @@ use super::images::{of_format, resolve};
 use super::spec::{OverlaySpec, Purpose, StartMode, VmSpec};
 use super::{accelerator, devices, firmware};
 use crate::appliance::boot;
-use crate::host::qemu;
 use crate::host::scratch::Scratch;
+use crate::host::{memory_limit, qemu};
 use crate::image::Format;
 use crate::machine::args::argv;
 use crate::machine::boot_stop::BootStop;
@@ -101,6 +101,7 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
         qemu,
         machine,
         accelerator,
+        tcg_buffer_mib: memory_limit::tcg_buffer_mib(spec.memory_mib),
         cpu: spec.cpu.clone(),
         cpus: spec.cpus,
         memory_mib: spec.memory_mib,

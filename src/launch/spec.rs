@@ -133,8 +133,9 @@ pub struct KernelSpec {
     pub kernel: PathBuf,
     /// Its initial RAM disk.
     pub initrd: Option<PathBuf>,
-    /// Its command line; `console=ttyS0` is added if it names no console.
-    pub append: String,
+    /// Its command line; `console=ttyS0` is added if it names no console, unless it is given and
+    /// empty.
+    pub append: Option<String>,
 }
 
 /// The machine's firmware.

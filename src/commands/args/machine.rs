@@ -47,7 +47,7 @@ pub struct HardwareArgs {
     /// The initial RAM disk of --kernel
     #[arg(long, value_name = "FILE", requires = "kernel", value_hint = ValueHint::FilePath)]
     pub initrd: Option<PathBuf>,
-    /// The command line of --kernel; console=ttyS0 is added if it names no console
+    /// The command line of --kernel; console=ttyS0 is added if it names no console and is not ''
     #[arg(long, value_name = "ARGS", requires = "kernel")]
     pub append: Option<String>,
     /// auto (what the image boots by), bios, uefi, or a firmware image
@@ -86,7 +86,7 @@ impl HardwareArgs {
             kernel: self.kernel.as_ref().map(|kernel| KernelSpec {
                 kernel: kernel.clone(),
                 initrd: self.initrd.clone(),
-                append: self.append.clone().unwrap_or_default(),
+                append: self.append.clone(),
             }),
             firmware,
             machine: self.machine.clone(),
