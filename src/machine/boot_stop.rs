@@ -106,6 +106,11 @@ const INIT: BootStop = stop(
     CONSOLE,
     UNATTENDED,
 );
+const NO_PORT: BootStop = stop(
+    "its kernel has no driver for the agent's port",
+    "a kernel with virtio_console, built in or as a module in the image or in this host's /lib/modules",
+    AT_ONCE,
+);
 /// As the first sector of a disk shows: SeaBIOS runs it, and shows nothing more.
 pub const EMPTY_CODE: BootStop = stop(
     "its first sector holds no code for the BIOS",
@@ -177,6 +182,8 @@ const KNOWN: &[(Place, &str, &BootStop)] = &[
     (LastPrompt, "Give root password for login:", &INIT),
     (LastPrompt, "(or press Control-D to continue):", &INIT),
     (LastPrompt, "(or type Control-D to continue):", &INIT),
+    // The agent's own.
+    (Message, "bivouac-agent: no virtio-serial port", &NO_PORT),
     (Message, "Cannot open access to console, the root account is locked", &INIT),
     (Question, "Enter full pathname of shell or RETURN for", &INIT),
     (Question, "Enter pathname of shell or RETURN for", &INIT),
@@ -198,15 +205,15 @@ impl BootProgress {
     }
 
     pub fn line(&mut self, line: &str) {
-        if line.is_empty() || is_kernels(line) {
-            return;
+        let is_kernels = is_kernels(line);
+        if !is_kernels && !line.is_empty() {
+            self.question = None;
         }
-        self.question = None;
         match find(line, true) {
             Some((Message, stop)) => self.stopped = self.stopped.or(Some(stop)),
-            Some((Question, stop)) => self.question = Some(stop),
-            Some((Screen, stop)) => self.screen = Some(stop),
-            Some((Prompt | LastPrompt, _)) | None => {}
+            Some((Question, stop)) if !is_kernels => self.question = Some(stop),
+            Some((Screen, stop)) if !is_kernels => self.screen = Some(stop),
+            _ => {}
         }
     }
 

@@ -9,6 +9,7 @@ mod identical;
 mod inherited;
 mod inject;
 mod kill;
+mod other_kernel;
 mod output_files;
 mod qga;
 mod space;
