@@ -2,6 +2,7 @@
 //! images, makes the overlays, and writes all of it into a [`Plan`]. Starts nothing.
 
 use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use tokio::sync::mpsc;
@@ -139,7 +140,11 @@ pub(crate) fn place(spec: &OverlaySpec) -> Result<Place, Failure> {
         return Ok(Place::Memory);
     }
     let scratch = Scratch::choose(spec.directory.as_deref())?;
-    if let Some(warning) = scratch.warning() {
+    // A run may be prepared twice.
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if let Some(warning) = scratch.warning()
+        && !WARNED.swap(true, Ordering::Relaxed)
+    {
         tracing::warn!("{warning}");
     }
     Ok(Place::Directory(scratch))

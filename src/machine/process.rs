@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 
 use nix::fcntl::OFlag;
 use tokio::io::AsyncReadExt;
@@ -44,11 +44,13 @@ impl Process {
         max_file_size: Option<u64>,
     ) -> io::Result<Self> {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        // Its input is at its end. There need be no /dev/null.
+        let (empty, _) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         let mut command = Command::new(program);
         command
             .args(args)
             .env("LC_ALL", "C")
-            .stdin(Stdio::null())
+            .stdin(empty)
             .stdout(write.try_clone()?)
             .stderr(write)
             .kill_on_drop(true);

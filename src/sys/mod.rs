@@ -8,6 +8,7 @@ mod agent;
 mod fork;
 mod host;
 mod process;
+mod random;
 mod volumes;
 mod xattr;
 
@@ -15,6 +16,7 @@ pub(crate) use agent::*;
 pub(crate) use fork::*;
 pub(crate) use host::*;
 pub(crate) use process::*;
+pub use random::*;
 pub(crate) use volumes::*;
 pub use xattr::*;
 
