@@ -3,7 +3,9 @@
 #![no_main]
 
 use bivouac::image::Format;
+use bivouac::image::boot_sectors::{of_cdrom, of_disk};
 use bivouac::image::chain::{MAX_LAYERS, Request, examine, resolve};
+use bivouac::image::guest_disk::GuestDisk;
 use libfuzzer_sys::fuzz_target;
 use std::fs;
 use std::path::PathBuf;
@@ -54,5 +56,12 @@ fuzz_target!(|data: &[u8]| {
                 .all(|warning| plain(&warning.to_string()))
         );
     }
-    assert_eq!(resolve(&request).is_ok(), examined.problems.is_empty());
+    let resolved = resolve(&request);
+    assert_eq!(resolved.is_ok(), examined.problems.is_empty());
+    if let Ok(chain) = resolved {
+        let disk = GuestDisk::of(&chain);
+        // Bytes or an error.
+        let _ = of_disk(&disk, chain.virtual_size());
+        let _ = of_cdrom(&disk);
+    }
 });

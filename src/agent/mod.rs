@@ -104,7 +104,10 @@ fn open(args: impl Iterator<Item = OsString>) -> io::Result<Port> {
             if std::process::id() != 1 {
                 port::load_driver();
             }
-            Port::new(port::find(RECONNECT_TIMEOUT)?, true, RECONNECT_TIMEOUT)?
+            // Nobody else can tell the host, which would wait.
+            let found = port::find(RECONNECT_TIMEOUT);
+            let found = found.inspect_err(|error| log::kernel(&error.to_string()))?;
+            Port::new(found, true, RECONNECT_TIMEOUT)?
         }
     };
     let is_emergency = args.iter().any(|arg| arg == "--emergency");

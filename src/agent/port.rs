@@ -10,6 +10,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::wait::waitpid;
 use nix::unistd::execv;
 
+use super::inject::port_driver;
 use super::log;
 use crate::protocol::{
     AgentMessage, Decoder, ErrorStage, Frame, Hello, Notice, PORT, RemoteError, Reply, Response,
@@ -41,8 +42,9 @@ pub(crate) fn find(timeout: Duration) -> io::Result<File> {
     }
 }
 
-/// Loads the port's driver with the guest's modprobe, in case its init did not. Failures are
-/// ignored: the driver may be built in, and if not, [`find`] reports the missing port.
+/// Loads the port's driver with the guest's modprobe, in case its init did not, else what was injected
+/// with the agent. Failures are ignored: the driver may be built in, and if not, [`find`] reports the
+/// missing port.
 pub(crate) fn load_driver() {
     if device().is_some() {
         return;
@@ -55,6 +57,9 @@ pub(crate) fn load_driver() {
     });
     if let Ok(child) = child {
         let _ = waitpid(child, None);
+    }
+    if device().is_none() {
+        port_driver::load();
     }
 }
 

@@ -77,8 +77,8 @@ fn answer(op: &Operation) -> Result<Response, RemoteError> {
             read_only,
             for_commands,
         } => mount::ops::mount(mounts, at.as_path(), *read_only, *for_commands),
-        Operation::Inject { at, stage } => {
-            inject::inject(at.as_path(), *stage).map(Response::Injected)
+        Operation::Inject { at, stage, driver } => {
+            inject::inject(at.as_path(), *stage, *driver).map(Response::Injected)
         }
         _ => Err(RemoteError::new(
             ErrorStage::Request,

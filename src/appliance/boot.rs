@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::{ApplianceError, COMMAND_LINE};
 use crate::host::kernel::Kernel;
+use crate::host::memory_limit;
 use crate::linux::proc_fd;
 use crate::machine::console::Sinks;
 use crate::machine::drives::{DriveError, Drives};
@@ -110,6 +111,7 @@ pub(crate) fn plan(config: &ApplianceConfig, disks: Vec<Disk>) -> Plan {
         qemu: config.qemu.clone(),
         machine: MACHINE.to_owned(),
         accelerator: config.accelerator,
+        tcg_buffer_mib: memory_limit::tcg_buffer_mib(config.memory_mib),
         cpu: processor(config.accelerator).to_owned(),
         cpus: config.cpus,
         memory_mib: config.memory_mib,
@@ -142,6 +144,7 @@ pub(crate) fn nominal_plan(config: &ApplianceConfig, placeholders: usize) -> Pla
     Plan {
         kernel: Some(direct_kernel("kernel".into(), "initramfs".into())),
         snapshot: Some(to_be_saved(ChildFd(6), placeholders)),
+        tcg_buffer_mib: None,
         ..plan(config, Vec::new())
     }
 }

@@ -45,6 +45,9 @@ impl ApplianceError {
             Self::Program(source) if source.kind() == io::ErrorKind::InvalidData => {
                 Some("use a statically linked bivouac, as the project builds it".into())
             }
+            Self::Program(source) if source.kind() == io::ErrorKind::NotFound => {
+                Some("mount /proc: `mount -t proc proc /proc`, or bwrap's `--proc /proc`".into())
+            }
             Self::Kernel { path, .. } => Some(kernel::unreadable_hint(path)),
             Self::Module { .. } | Self::Program(_) | Self::Memory(_) => None,
         }

@@ -96,12 +96,9 @@ impl Kvm {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Works { .. } => return None,
+            Self::Absent if is_container(Path::new("/")) => FOR_A_CONTAINER.into(),
             Self::Absent | Self::NoHardware => load_module(),
-            Self::Forbidden => {
-                "give the device to the container: `--device /dev/kvm` (docker, podman), or \
-                 `DeviceAllow=/dev/kvm rw` in the unit"
-                    .into()
-            }
+            Self::Forbidden => FOR_A_CONTAINER.into(),
             Self::Denied(reason) => reason.hint(),
             Self::Busy => "stop the other hypervisor (VirtualBox, VMware) or its machines".into(),
             Self::TooSlow { .. } => {
@@ -113,6 +110,20 @@ impl Kvm {
             Self::Unexpected { .. } => "see `dmesg | grep -i kvm`".into(),
         })
     }
+}
+
+const FOR_A_CONTAINER: &str = "give the device to the container: `--device /dev/kvm` (docker, \
+     podman), or `DeviceAllow=/dev/kvm rw` in the unit";
+
+/// Whether this is a container, which has a /dev of its own: by the files of docker, podman and, for
+/// systemd-nspawn and others, systemd's Container Interface.
+fn is_container(root: &Path) -> bool {
+    let marks = [
+        ".dockerenv",
+        "run/.containerenv",
+        "run/host/container-manager",
+    ];
+    marks.iter().any(|mark| root.join(mark).exists())
 }
 
 /// Rounded to two significant digits: more would change with each run.
@@ -159,6 +170,14 @@ impl fmt::Display for Kvm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_container_is_known_by_its_managers_file() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_container(dir.path()));
+        std::fs::write(dir.path().join(".dockerenv"), "").unwrap();
+        assert!(is_container(dir.path()));
+    }
 
     #[test]
     fn a_factor_is_told_in_two_digits() {

@@ -4,7 +4,7 @@
 //!
 //! [`qemu`] finds the emulator, and [`probe`] asks it what it can do. [`kvm`] determines whether KVM
 //! runs guests: [`kvm_probe`] measures one, limited by an `alarm`, and `acl` explains a refusal.
-//! [`scratch`] is the directory for overlays, on a `filesystem`. [`kernel`] finds a kernel for the
+//! [`memory_limit`] is that of a container. [`scratch`] is the directory for overlays, on a `filesystem`. [`kernel`] finds a kernel for the
 //! appliance. [`firmware`] finds UEFI. `install_hint` knows the distribution's install commands.
 
 mod acl;
@@ -15,6 +15,7 @@ pub(crate) mod install_hint;
 pub mod kernel;
 pub mod kvm;
 pub mod kvm_probe;
+pub(crate) mod memory_limit;
 pub mod probe;
 pub mod qemu;
 pub mod scratch;

@@ -9,11 +9,12 @@ use super::formats::{self, FormatError};
 use super::hints::convert_backing;
 use super::image_file::ImageFile;
 use super::origin::Origin;
-use super::qcow2::{self, Backing, Header, HeaderError};
+use super::qcow2::{self, Backing, Header, HeaderError, clusters};
 use crate::linux::file_id::FileId;
 use crate::text::escape::{Quoted, as_path};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// What the user should know about a layer that is accepted.
@@ -116,6 +117,26 @@ impl Layer {
             virtual_size,
             header,
         })
+    }
+
+    /// Fills `buffer` from `offset` of the disk that a guest sees; what the image does not hold,
+    /// `below` fills. Beyond its end there are zeros. [`io::ErrorKind::Unsupported`] for all formats
+    /// but raw and qcow2.
+    pub(super) fn read_guest(
+        &self,
+        buffer: &mut [u8],
+        offset: u64,
+        below: impl FnMut(&mut [u8], u64) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let held = self.virtual_size.saturating_sub(offset);
+        let held = usize::try_from(held).unwrap_or(usize::MAX);
+        let (buffer, beyond) = buffer.split_at_mut(held.min(buffer.len()));
+        beyond.fill(0);
+        match (self.format, &self.header) {
+            (Format::Raw, _) => self.file.file.read_exact_at(buffer, offset),
+            (_, Some(header)) => clusters::read(&self.file.file, header, buffer, offset, below),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     pub(super) fn warn(&mut self, warning: Warning) {

@@ -5,16 +5,19 @@
 //! empty overlay, into a file that the caller created ([`qcow2::EmptyOverlay`]).
 //!
 //! In reading order: [`mod@format`], [`qcow2`], [`formats`], [`image_file`], [`layer`],
-//! [`packed`], [`backing_name`], [`origin`], [`explicit`], [`chain`], [`likely`], [`error`],
+//! [`packed`], [`backing_name`], [`origin`], [`explicit`], [`chain`], [`likely`], [`guest_disk`],
+//! [`boot_sectors`], [`error`],
 //! [`hints`].
 
 pub(crate) mod backing_name;
+pub mod boot_sectors;
 pub mod chain;
 pub(crate) mod error;
 mod explicit;
 pub(crate) mod file_kind;
 mod format;
 pub mod formats;
+pub mod guest_disk;
 mod hints;
 pub(crate) mod image_file;
 pub(crate) mod layer;

@@ -1,9 +1,10 @@
 //! The qcow2 format, versions 2 and 3, as far as a launcher needs it: reading the header of an
-//! image ([`Header`]), and writing the metadata of a new overlay ([`EmptyOverlay`]).
+//! image ([`Header`]) and a few bytes of the guest's disk ([`clusters`]), and writing the metadata of a
+//! new overlay ([`EmptyOverlay`]).
 //!
-//! It never reads L1, L2 or refcount tables: only QEMU does. Facts are from QEMU's
-//! docs/interop/qcow2.txt; limits from block/qcow2.c and block/qcow2.h.
+//! Facts are from QEMU's docs/interop/qcow2.txt; limits from block/qcow2.c and block/qcow2.h.
 
+pub(crate) mod clusters;
 mod empty;
 mod error;
 mod extensions;

@@ -13,7 +13,7 @@ use super::progress::Progress;
 use super::spec::{ApplianceSpec, DiskSpec, OverlaySpec, TemplateSpec};
 use super::start::RunningVm;
 use super::supervisor::{Interrupted, Supervisor};
-use super::{outcome, prepare};
+use super::{images, outcome, prepare};
 use crate::appliance::boot::{ApplianceConfig, Storage};
 use crate::host::{kernel, qemu};
 use crate::image::chain::{self, Request};
@@ -64,7 +64,7 @@ fn open_disks(spec: &InspectionSpec, drives: &mut Drives) -> Result<Vec<Disk>, F
     let all = std::iter::once((spec.image.clone(), None)).chain(others);
     let opened = all.enumerate().map(|(index, (request, serial))| {
         let chain = match spec.warns {
-            true => prepare::resolve(&request)?,
+            true => images::resolve(&request)?,
             false => chain::resolve(&request)?,
         };
         Ok(drives.disk(&format!("disk{index}"), chain, serial)?)

@@ -60,21 +60,30 @@ pub(super) fn check_room(spec: &VmSpec) -> Result<(), Failure> {
 }
 
 pub(super) fn direct_kernel(spec: &KernelSpec) -> Result<DirectKernel, Failure> {
-    let append = &spec.append;
-    let has_console = append
-        .split_whitespace()
-        .any(|word| word.starts_with("console="));
-    let command_line = match has_console {
-        true => append.clone(),
-        false => format!("console=ttyS0 {append}"),
-    };
     let initrd = spec.initrd.as_ref();
     let initrd = initrd.map(|initrd| readable(initrd, "--initrd"));
     Ok(DirectKernel {
         kernel: readable(&spec.kernel, "--kernel")?,
         initrd: initrd.transpose()?,
-        command_line: command_line.trim_end().to_owned(),
+        command_line: command_line(spec.append.as_deref()),
     })
+}
+
+/// The whole command line. What is no Linux may take any word of it for something else, so that an empty
+/// one can be asked for.
+fn command_line(append: Option<&str>) -> String {
+    const CONSOLE: &str = "console=ttyS0";
+    match append.map(str::trim) {
+        None => CONSOLE.to_owned(),
+        Some("") => String::new(),
+        Some(append) => {
+            let mut words = append.split_whitespace();
+            match words.any(|word| word.starts_with("console=")) {
+                true => append.to_owned(),
+                false => format!("{CONSOLE} {append}"),
+            }
+        }
+    }
 }
 
 /// `path`, if it is a regular file that can be read: QEMU's own message would name no option.
@@ -85,4 +94,20 @@ pub(super) fn readable(path: &Path, option: &str) -> Result<PathBuf, Failure> {
     }
     File::open(path).with_context(what)?;
     Ok(path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command_line;
+
+    #[test]
+    fn a_console_is_added_unless_one_is_named_or_the_line_is_empty() {
+        assert_eq!(command_line(None), "console=ttyS0");
+        assert_eq!(command_line(Some("")), "");
+        assert_eq!(command_line(Some("quiet ")), "console=ttyS0 quiet");
+        assert_eq!(
+            command_line(Some("quiet console=tty0")),
+            "quiet console=tty0"
+        );
+    }
 }

@@ -68,6 +68,8 @@ impl From<NotRestored> for Failure {
 impl Launch<'_> {
     /// The template of the machine: from the store, else built.
     pub async fn template(&mut self) -> Result<(TemplateSlot, Template), NotRestored> {
+        let checked = self.check_boot_sectors();
+        checked.map_err(|interrupted| self.failed(interrupted))?;
         let slot = slot(self)?;
         let template = get_or_build(&slot, Builder(self)).await?;
         self.facts.template = Some(match template {

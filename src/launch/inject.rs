@@ -9,12 +9,12 @@ use anyhow::{Context, anyhow};
 use super::appliance;
 use super::failure::Failure;
 use super::outcome;
-use super::spec::Via;
+use super::spec::{Via, VmSpec};
 use super::start::{Launch, RunningVm};
 use super::supervisor::Interrupted;
 use crate::appliance::boot::{ApplianceConfig, DEFAULT_MEMORY_MIB, ROOT, Storage};
 use crate::exit::Status;
-use crate::host::kernel;
+use crate::host::kernel::{self, Kernel, KernelError};
 use crate::machine::end::End;
 use crate::machine::phases::Phases;
 use crate::protocol::disks::Root;
@@ -72,15 +72,28 @@ pub(super) async fn inject(launch: &mut Launch<'_>) -> Result<bool, Failure> {
     ))
 }
 
+/// The kernel of the appliance, and whether the agent needs the driver of its port from there: the image
+/// need not have the modules of a kernel that is not its own.
+fn appliance_kernel(spec: &VmSpec) -> Result<(Kernel, bool), KernelError> {
+    if let (None, Some(own)) = (&spec.agent.kernel, &spec.kernel)
+        && let Ok(kernel) = kernel::find(Some(&own.kernel))
+        && kernel.modules.is_some()
+    {
+        return Ok((kernel, true));
+    }
+    Ok((kernel::find(spec.agent.kernel.as_deref())?, false))
+}
+
 async fn in_appliance(launch: &mut Launch<'_>) -> Result<Injected, Failure> {
     let (spec, vm) = (launch.spec, &launch.vm);
+    let (kernel, has_driver) = appliance_kernel(spec)?;
     let config = ApplianceConfig {
         qemu: vm.plan.qemu.clone(),
         accelerator: vm.plan.accelerator,
         // As much as for inspection, so that both have one template.
         memory_mib: DEFAULT_MEMORY_MIB,
         cpus: 1,
-        kernel: kernel::find(spec.agent.kernel.as_deref())?,
+        kernel,
         sandbox: spec.sandbox.clone(),
         phases: Phases::default(),
     };
@@ -90,8 +103,9 @@ async fn in_appliance(launch: &mut Launch<'_>) -> Result<Injected, Failure> {
         max_write: vm.max_write,
     };
     let count = storage.disks.len();
-    let ended = |end: &End, tail: &[String]| {
-        let failure = outcome::failure(end, tail, &vm.drives, vm.max_write);
+    let failed = |interrupted: Interrupted| {
+        let failure = interrupted
+            .into_failure(|end, tail| outcome::failure(end, tail, &vm.drives, vm.max_write));
         match failure.status {
             // It is not the user's guest that crashed.
             Status::GuestCrashed => Failure {
@@ -109,13 +123,9 @@ async fn in_appliance(launch: &mut Launch<'_>) -> Result<Injected, Failure> {
         template: _in_use,
         ..
     } = started.await??;
-    let injecting = into_roots(&session, count, spec.agent.wait_for.stage());
-    let injected = supervisor.run(&mut machine, injecting).await;
-    let injected = injected.map_err(|interrupted| interrupted.into_failure(ended))?;
-    let injected = injected.map_err(|error| Failure {
-        status: Status::Failed,
-        ..Failure::from(error)
-    })?;
+    let injecting = into_roots(&session, count, spec.agent.wait_for.stage(), has_driver);
+    let injected = supervisor.converse(&mut machine, injecting).await;
+    let injected = injected.map_err(failed)?;
     // QEMU writes what it still holds of its own tables when the machine powers off.
     let off = async {
         let _ = tokio::time::timeout(POWER_OFF, session.shutdown()).await;
@@ -126,7 +136,7 @@ async fn in_appliance(launch: &mut Launch<'_>) -> Result<Injected, Failure> {
             end: End::PoweredOff,
             ..
         }) => Ok(injected),
-        Err(other) => Err(other.into_failure(ended)),
+        Err(other) => Err(failed(other)),
         Ok(()) => {
             let stopped = machine.stop(Duration::ZERO).await;
             stopped.context("ending QEMU")?;
@@ -141,6 +151,7 @@ async fn into_roots(
     session: &Session,
     disks: usize,
     stage: Stage,
+    driver: bool,
 ) -> Result<Injected, SessionError> {
     // For the times of the files.
     session.set_clock().await?;
@@ -151,7 +162,7 @@ async fn into_roots(
     };
     for root in &survey.roots {
         let device = root.device.clone();
-        match into_root(session, root, stage).await {
+        match into_root(session, root, stage, driver).await {
             Ok(how) => injected.roots.push((device, how)),
             Err(SessionError::Refused(error)) => {
                 injected.warnings.push(format!("{device}: {error}"));
@@ -169,9 +180,10 @@ async fn into_root(
     session: &Session,
     root: &Root,
     stage: Stage,
+    driver: bool,
 ) -> Result<Injection, SessionError> {
     for failed in session.mount(&root.mounts, ROOT, false, false).await? {
         tracing::debug!("not mounted: {failed}");
     }
-    session.inject(ROOT, stage).await
+    session.inject(ROOT, stage, driver).await
 }

@@ -115,16 +115,22 @@ fn describe(
             };
             (message, None)
         }
-        End::BootFailed { how } => (
-            format!("the guest did not boot: {how}"),
-            Some("see the console output; if a disk is missing, add it with --disk"),
+        End::BootFailed(stop) => (
+            format!("the guest did not boot: {}", stop.how),
+            Some(stop.hint),
         ),
         End::QemuDied { how, output } => {
             let mut message = format!("QEMU died: {how}");
             if !output.is_empty() {
                 message.push_str(&format!("\nQEMU said: {output}"));
             }
-            (message, None)
+            // What the kernel does to a process when memory runs out.
+            let is_killed = how == "killed by SIGKILL";
+            (
+                message,
+                is_killed
+                    .then_some("a smaller --memory, if the host or the container ran out of it"),
+            )
         }
         End::TimedOut { option, length } => (timed_out(option, *length), None),
         End::WriteFailed {

@@ -2,29 +2,29 @@
 //! images, makes the overlays, and writes all of it into a [`Plan`]. Starts nothing.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use tokio::sync::mpsc;
 
 use super::facts::{Facts, LayerFacts};
 use super::failure::Failure;
-use super::spec::{FirmwareSpec, OverlaySpec, Purpose, StartMode, VmSpec};
-use super::{accelerator, devices};
+use super::images::{of_format, resolve};
+use super::spec::{OverlaySpec, Purpose, StartMode, VmSpec};
+use super::{accelerator, devices, firmware};
 use crate::appliance::boot;
 use crate::host::scratch::Scratch;
-use crate::host::{firmware, qemu};
+use crate::host::{memory_limit, qemu};
 use crate::image::Format;
-use crate::image::chain::{self, Chain, GivenAs, Request};
+use crate::image::chain::{GivenAs, Request};
 use crate::machine::args::argv;
+use crate::machine::boot_stop::BootStop;
 use crate::machine::console::Sinks;
 use crate::machine::drives::Drives;
 use crate::machine::overlay::Place;
-use crate::machine::plan::{
-    AGENT_PORT, Accelerator, AgentPort, ChildFd, Disk, Firmware, Layer, Plan,
-};
+use crate::machine::plan::{AGENT_PORT, Accelerator, AgentPort, ChildFd, Disk, Layer, Plan};
 use crate::machine::{Channels, HeldResources};
-use crate::text::escape::{Quoted, shell_line};
+use crate::text::escape::shell_line;
 
 /// Stands for a descriptor that is not open yet.
 const NOT_OPEN: ChildFd = ChildFd(-1);
@@ -40,6 +40,8 @@ pub(crate) struct PreparedVm {
     pub console_log: Option<File>,
     /// One line that says what is being started.
     pub headline: String,
+    /// Why it cannot boot, as its first sectors show.
+    pub boot_stop: Option<&'static BootStop>,
 }
 
 impl PreparedVm {
@@ -88,7 +90,7 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
     devices::check_room(spec)?;
     devices::check_qemu_args(spec)?;
     let (disks, mut cdroms) = open_disks(spec, &mut drives)?;
-    let firmware = open_firmware(&mut drives, &spec.firmware, &machine)?;
+    let (firmware, boot_stop) = firmware::choose(spec, &mut drives, &machine)?;
     for iso in &spec.cdroms {
         let request = of_format(iso.clone(), Some(Format::Raw));
         let given_as = GivenAs::Cdrom;
@@ -107,6 +109,7 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
         qemu,
         machine,
         accelerator,
+        tcg_buffer_mib: memory_limit::tcg_buffer_mib(spec.memory_mib),
         cpu: spec.cpu.clone(),
         cpus: spec.cpus,
         memory_mib: spec.memory_mib,
@@ -136,6 +139,7 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
         drives,
         max_write: spec.overlay.max_write,
         console_log: None,
+        boot_stop,
     })
 }
 
@@ -144,24 +148,14 @@ pub(crate) fn place(spec: &OverlaySpec) -> Result<Place, Failure> {
         return Ok(Place::Memory);
     }
     let scratch = Scratch::choose(spec.directory.as_deref())?;
-    if let Some(warning) = scratch.warning() {
+    // A run may be prepared twice.
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if let Some(warning) = scratch.warning()
+        && !WARNED.swap(true, Ordering::Relaxed)
+    {
         tracing::warn!("{warning}");
     }
     Ok(Place::Directory(scratch))
-}
-
-/// Opens an image and its layers, and prints warnings about them.
-pub(crate) fn resolve(request: &Request) -> Result<Chain, Failure> {
-    let chain = chain::resolve(request)?;
-    for layer in chain.layers() {
-        if let Some(remark) = layer.remark() {
-            tracing::debug!("{remark}");
-        }
-        for warning in layer.warnings() {
-            tracing::warn!("{}: {warning}", Quoted(layer.path()));
-        }
-    }
-    Ok(chain)
 }
 
 fn open_disks(spec: &VmSpec, drives: &mut Drives) -> Result<(Vec<Disk>, Vec<Layer>), Failure> {
@@ -180,41 +174,6 @@ fn open_disks(spec: &VmSpec, drives: &mut Drives) -> Result<(Vec<Disk>, Vec<Laye
         disks.push(drives.disk(&name, resolve(&disk.request())?, disk.serial.clone())?);
     }
     Ok((disks, cdroms))
-}
-
-fn open_firmware(
-    drives: &mut Drives,
-    spec: &FirmwareSpec,
-    machine: &str,
-) -> Result<Firmware, Failure> {
-    match spec {
-        FirmwareSpec::Bios => return Ok(Firmware::Bios),
-        FirmwareSpec::File(path) => {
-            return Ok(Firmware::File(devices::readable(path, "--firmware")?));
-        }
-        FirmwareSpec::Uefi => {}
-    }
-    let uefi = firmware::find_uefi(machine)?;
-    let format = |name: &str| {
-        Format::of_driver(name)
-            .with_context(|| format!("firmware of format {name}, which bivouac does not know"))
-    };
-    let code = resolve(&of_format(uefi.code, Some(format(&uefi.code_format)?)))?;
-    let vars = resolve(&of_format(
-        uefi.vars_template,
-        Some(format(&uefi.vars_format)?),
-    ))?;
-    Ok(Firmware::Uefi {
-        code: drives.read_only(code),
-        vars: drives.disk("firmware-vars", vars, None)?,
-    })
-}
-
-fn of_format(image: PathBuf, format: Option<Format>) -> Request {
-    Request {
-        format,
-        ..Request::of(image)
-    }
 }
 
 fn headline(spec: &VmSpec, accelerator: Accelerator) -> String {

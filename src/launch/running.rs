@@ -18,6 +18,7 @@ impl Launch<'_> {
         &mut self,
         output: Option<mpsc::Sender<Vec<u8>>>,
     ) -> Result<Option<RunningVm>, Interrupted> {
+        self.check_boot_sectors()?;
         if self.spec.start == StartMode::Warm
             && let Some(vm) = self.start_warm(output.clone()).await?
         {

@@ -83,7 +83,7 @@ impl Default for VmSpec {
             disks: Vec::new(),
             cdroms: Vec::new(),
             kernel: None,
-            firmware: FirmwareSpec::Bios,
+            firmware: FirmwareSpec::Auto,
             machine: None,
             accelerator: Accelerator::KvmThenTcg,
             cpu: "max".to_owned(),
@@ -144,13 +144,16 @@ pub struct KernelSpec {
     pub kernel: PathBuf,
     /// Its initial RAM disk.
     pub initrd: Option<PathBuf>,
-    /// Its command line; `console=ttyS0` is added if it names no console.
-    pub append: String,
+    /// Its command line; `console=ttyS0` is added if it names no console, unless it is given and
+    /// empty.
+    pub append: Option<String>,
 }
 
 /// The machine's firmware.
 #[derive(Clone, Debug)]
 pub enum FirmwareSpec {
+    /// The host's UEFI, if the image has a boot loader for UEFI and none for the BIOS, else SeaBIOS.
+    Auto,
     /// SeaBIOS.
     Bios,
     /// The host's UEFI, with a throwaway variable store.

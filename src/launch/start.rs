@@ -14,6 +14,7 @@ use super::progress::Progress;
 use super::spec::VmSpec;
 use super::supervisor::{Interrupted, Stopped, Supervisor};
 use crate::machine::console::Sinks;
+use crate::machine::end::End;
 use crate::machine::plan::Accelerator;
 use crate::machine::{HeldResources, Machine, StartError};
 use crate::session::Session;
@@ -69,6 +70,17 @@ impl Launch<'_> {
             Ok(machine) => Ok(machine?),
             Err(Stopped(end)) => Err(Interrupted::Ended {
                 end,
+                tail: Vec::new(),
+            }),
+        }
+    }
+
+    /// Fails if the first sectors of the image show that it cannot boot: its firmware would say nothing.
+    pub fn check_boot_sectors(&self) -> Result<(), Interrupted> {
+        match self.vm.boot_stop {
+            None => Ok(()),
+            Some(stop) => Err(Interrupted::Ended {
+                end: End::BootFailed(stop),
                 tail: Vec::new(),
             }),
         }

@@ -13,15 +13,12 @@ use super::keyboard::Keyboard;
 use super::outcome;
 use super::signals::Signals;
 use crate::exit::Status;
+use crate::machine::boot_stop::BootStop;
 use crate::machine::console::ConsoleEvent;
 use crate::machine::end::End;
 use crate::machine::terminal::{Key, Terminal};
 use crate::machine::{Machine, MachineEvent};
 use crate::sys;
-
-/// How long a guest whose console waits for a person may still come up by itself: its agent may
-/// start at the same moment, and knows better.
-const UNATTENDED: Duration = Duration::from_secs(10);
 
 /// How long after its agent's end a machine's own end may follow.
 const END_FOLLOWS: Duration = Duration::from_secs(1);
@@ -30,8 +27,7 @@ const END_FOLLOWS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     signals: Signals,
-    timeout: Option<Deadline>,
-    boot_timeout: Option<Deadline>,
+    deadlines: Deadlines,
     pub keyboard: Keyboard,
     /// Raw while it is here.
     terminal: Option<Terminal>,
@@ -112,13 +108,39 @@ impl Deadline {
     }
 }
 
+/// What ends the work when its time has come.
+#[derive(Debug, Default)]
+struct Deadlines {
+    timeout: Option<Deadline>,
+    boot_timeout: Option<Deadline>,
+    /// While the console of a boot shows that it does not go on.
+    boot_stop: Option<Deadline>,
+}
+
+impl Deadlines {
+    /// Waits for the earliest of the deadlines; for ever if there is none.
+    async fn passed(&self) -> End {
+        let deadlines = [&self.timeout, &self.boot_timeout, &self.boot_stop];
+        let earliest = deadlines.into_iter().flatten().min_by_key(|one| one.at);
+        match earliest {
+            Some(Deadline { at, end }) => {
+                sleep_until(*at).await;
+                end.clone()
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
 impl Supervisor {
     /// From here on signals no longer end the process by themselves. `timeout` counts from now.
     pub fn new(timeout: Option<Duration>) -> Result<Self, Failure> {
         Ok(Self {
             signals: Signals::listen().context("listening for signals")?,
-            timeout: timeout.map(|length| Deadline::of("--timeout", length)),
-            boot_timeout: None,
+            deadlines: Deadlines {
+                timeout: timeout.map(|length| Deadline::of("--timeout", length)),
+                ..Deadlines::default()
+            },
             keyboard: Keyboard::default(),
             terminal: None,
         })
@@ -126,12 +148,12 @@ impl Supervisor {
 
     /// Sets the deadline of a boot, which counts from now, or clears it.
     pub fn set_boot_timeout(&mut self, length: Option<Duration>) {
-        self.boot_timeout = length.map(|length| Deadline::of("--boot-timeout", length));
+        self.deadlines.boot_timeout = length.map(|length| Deadline::of("--boot-timeout", length));
     }
 
     /// From here on only signals end the work.
     pub fn clear_deadlines(&mut self) {
-        (self.timeout, self.boot_timeout) = (None, None);
+        self.deadlines = Deadlines::default();
     }
 
     /// Makes the terminal raw, and listens to its keys.
@@ -164,7 +186,7 @@ impl Supervisor {
             biased;
             done = work => Ok(done),
             signal = self.signals.next_ending() => Err(Stopped(End::Signalled(signal as i32))),
-            end = passed([&self.timeout, &self.boot_timeout]) => Err(Stopped(end)),
+            end = self.deadlines.passed() => Err(Stopped(end)),
         }
     }
 
@@ -186,7 +208,7 @@ impl Supervisor {
                 Key::Suspend => return Ok(Event::Suspend { whole_job: true }),
                 Key::Help | Key::Pass(_) => return Ok(Event::Help),
             },
-            end = passed([&self.timeout, &self.boot_timeout]) => end,
+            end = self.deadlines.passed() => end,
         };
         Err(Interrupted::ended(end, machine))
     }
@@ -221,6 +243,7 @@ impl Supervisor {
         self.set_boot_timeout(Some(limit));
         let done = self.serve(machine, work, true).await;
         self.set_boot_timeout(None);
+        self.deadlines.boot_stop = None;
         done
     }
 
@@ -239,17 +262,20 @@ impl Supervisor {
                 event = self.next(machine) => event?,
             };
             match event {
-                Event::Console(ConsoleEvent::Stuck(how)) if is_boot => {
-                    let deadline = Deadline {
-                        at: Instant::now() + UNATTENDED,
-                        end: End::BootFailed { how },
-                    };
-                    let earlier = self.boot_timeout.take_if(|boot| boot.at <= deadline.at);
-                    self.boot_timeout = earlier.or(Some(deadline));
+                Event::Console(ConsoleEvent::BootStop(stop)) if is_boot => {
+                    self.set_boot_stop(stop);
                 }
                 event => self.handle(machine, event).await?,
             }
         }
+    }
+
+    /// Sets the deadline of a boot that does not go on, or clears it.
+    fn set_boot_stop(&mut self, stop: Option<&'static BootStop>) {
+        self.deadlines.boot_stop = stop.map(|stop| Deadline {
+            at: Instant::now() + stop.patience,
+            end: End::BootFailed(stop),
+        });
     }
 
     /// [`Supervisor::run`] for a conversation with the guest's agent.
@@ -298,17 +324,5 @@ impl Supervisor {
             }
         }
         Ok(())
-    }
-}
-
-/// Waits for the earliest of the deadlines; for ever if there is none.
-async fn passed(deadlines: [&Option<Deadline>; 2]) -> End {
-    let earliest = deadlines.into_iter().flatten().min_by_key(|one| one.at);
-    match earliest {
-        Some(Deadline { at, end }) => {
-            sleep_until(*at).await;
-            end.clone()
-        }
-        None => std::future::pending().await,
     }
 }

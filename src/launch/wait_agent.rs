@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::start::Launch;
 use super::supervisor::Interrupted;
 use crate::machine::Machine;
+use crate::machine::boot_stop::EMERGENCY;
 use crate::machine::end::End;
 use crate::session::{Command, Session, SessionError};
 
@@ -23,9 +24,6 @@ const MARGIN: Duration = Duration::from_millis(500);
 
 /// How often systemd is asked whether it is done.
 const POLL: Duration = Duration::from_millis(500);
-
-/// The end of a guest whose boot failed, as its agent reports it.
-const EMERGENCY: &str = "its init is in emergency mode";
 
 impl Launch<'_> {
     fn boot_limit(&self) -> Duration {
@@ -52,10 +50,9 @@ impl Launch<'_> {
             Ok::<_, SessionError>(session)
         });
         match session.await? {
-            session if session.is_emergency() => Err(Interrupted::ended(
-                End::BootFailed { how: EMERGENCY },
-                machine,
-            )),
+            session if session.is_emergency() => {
+                Err(Interrupted::ended(End::BootFailed(&EMERGENCY), machine))
+            }
             session => Ok(session),
         }
     }

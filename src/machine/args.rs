@@ -9,7 +9,9 @@ use crate::host::qemu::SANDBOX;
 use crate::linux::proc_fd;
 
 use super::blockdev::{disk_nodes, layer_node, placeholder_node};
-use super::plan::{Bus, ChildFd, Disk, Display, Firmware, Layer, MemoryMapping, Network, Plan};
+use super::plan::{
+    Accelerator, Bus, ChildFd, Disk, Display, Firmware, Layer, MemoryMapping, Network, Plan,
+};
 
 /// QEMU's arguments for `plan`, without the program's name.
 pub fn argv(plan: &Plan) -> Vec<OsString> {
@@ -100,7 +102,8 @@ fn machine_args(args: &mut Args, plan: &Plan) {
     args.flag("-no-user-config");
     args.flag("-nodefaults");
     args.opt("-sandbox", SANDBOX);
-    let mut machine = format!("{},accel={}", plan.machine, plan.accelerator.as_str());
+    let mut machine = plan.machine.clone();
+    accelerator_args(args, plan, &mut machine);
     if matches!(plan.firmware, Firmware::Uefi { .. }) {
         machine.push_str(",pflash0=firmware-code,pflash1=firmware-vars");
     }
@@ -129,6 +132,24 @@ fn machine_args(args: &mut Args, plan: &Plan) {
     }
     args.opt("-object", "rng-builtin,id=rng0");
     args.pci_device("rng", "virtio-rng-pci,rng=rng0".to_owned());
+}
+
+/// QEMU does not accept `accel=` of the machine beside `-accel`, which has more options.
+fn accelerator_args(args: &mut Args, plan: &Plan, machine: &mut String) {
+    if plan.extra.iter().any(|word| word == "-accel") {
+        return;
+    }
+    let may_be_tcg = plan.accelerator != Accelerator::Kvm;
+    let Some(mib) = plan.tcg_buffer_mib.filter(|_| may_be_tcg) else {
+        machine.push_str(&format!(",accel={}", plan.accelerator.as_str()));
+        return;
+    };
+    for accelerator in plan.accelerator.as_str().split(':') {
+        match accelerator {
+            "tcg" => args.opt("-accel", format!("tcg,tb-size={mib}")),
+            other => args.opt("-accel", other),
+        }
+    }
 }
 
 /// The memory as a file, by its descriptor's path: since QEMU 8.1 the memory is left out of a saved
@@ -194,7 +215,9 @@ fn kernel_args(args: &mut Args, plan: &Plan) {
         if let Some(initrd) = &direct.initrd {
             args.opt("-initrd", initrd);
         }
-        args.opt("-append", &direct.command_line);
+        if !direct.command_line.is_empty() {
+            args.opt("-append", &direct.command_line);
+        }
     }
 }
 

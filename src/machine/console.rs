@@ -1,6 +1,6 @@
 //! The host end of the guest's serial port: copies the output to its destinations, keeps the last
-//! lines for an error message, and detects a kernel panic, a login prompt, and a boot that has
-//! stopped in a maintenance shell. Knows nothing of QEMU or terminals.
+//! lines for an error message, and detects a kernel panic, a login prompt, and a boot that does not
+//! go on. Knows nothing of QEMU or terminals.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,10 +10,11 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
+use super::boot_stop::{BootProgress, BootStop};
+use super::console_text::{Change, ConsoleText};
+
 /// How many lines are kept for an error message.
 const TAIL_LINES: usize = 25;
-/// Longer lines are cut, in bytes: a guest may never end one.
-const LINE_MAX: usize = 512;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConsoleEvent {
@@ -21,8 +22,9 @@ pub enum ConsoleEvent {
     Panic,
     /// A line that ends in `login:`.
     Login,
-    /// The prompt of a maintenance shell. The text says why the boot stopped.
-    Stuck(&'static str),
+    /// The console shows that the boot does not go on, or, after that, that it does. Comes again
+    /// with everything new that the console shows, if that counts.
+    BootStop(Option<&'static BootStop>),
     /// The copy for standard output cannot be written: its reader has gone, or a disk is full.
     OutputClosed,
 }
@@ -87,10 +89,11 @@ pub async fn feed(mut port: OwnedWriteHalf, mut input: mpsc::Receiver<Vec<u8>>) 
 
 #[derive(Debug, Default)]
 pub struct Tail {
-    lines: VecDeque<Vec<u8>>,
-    current: Vec<u8>,
+    lines: VecDeque<String>,
+    text: ConsoleText,
+    boot: BootProgress,
+    boot_stop: Option<&'static BootStop>,
     login_seen: bool,
-    stuck_seen: bool,
 }
 
 impl Tail {
@@ -98,120 +101,75 @@ impl Tail {
     pub fn take(&mut self, bytes: &[u8]) -> Vec<ConsoleEvent> {
         let mut seen = Vec::new();
         for &byte in bytes {
-            if byte != b'\n' {
-                if self.current.len() < LINE_MAX {
-                    self.current.push(byte);
+            match self.text.take(byte) {
+                None => {}
+                Some(Change::Cleared) => self.boot.cleared(),
+                Some(Change::Line(line)) => {
+                    if is_panic(&line) {
+                        seen.push(ConsoleEvent::Panic);
+                    }
+                    self.boot.line(&line);
+                    self.keep(line);
                 }
-                continue;
-            }
-            if is_panic(&self.current) {
-                seen.push(ConsoleEvent::Panic);
-            }
-            self.lines.push_back(std::mem::take(&mut self.current));
-            if self.lines.len() > TAIL_LINES {
-                self.lines.pop_front();
             }
         }
-        if !self.login_seen && is_login_prompt(&self.current) {
+        let unfinished = self.text.unfinished();
+        // getty's prompt, `NAME login:`.
+        if !self.login_seen && unfinished.ends_with("login:") {
             self.login_seen = true;
             seen.push(ConsoleEvent::Login);
         }
-        if !self.stuck_seen
-            && let Some(why) = stuck(&self.current)
-        {
-            self.stuck_seen = true;
-            seen.push(ConsoleEvent::Stuck(why));
+        let stop = self.boot.stop(&unfinished);
+        let before = std::mem::replace(&mut self.boot_stop, stop);
+        let is_known = before == stop && (stop.is_none() || self.boot.has_stopped());
+        if !is_known {
+            seen.push(ConsoleEvent::BootStop(self.boot_stop));
         }
         seen
     }
 
+    fn keep(&mut self, line: String) {
+        if line.is_empty() {
+            return;
+        }
+        self.lines.push_back(line);
+        if self.lines.len() > TAIL_LINES {
+            self.lines.pop_front();
+        }
+    }
+
     /// The lines without control characters, safe to print to a terminal.
     pub fn lines(&self) -> Vec<String> {
-        self.lines
-            .iter()
-            .chain(std::iter::once(&self.current))
-            .map(|line| printable(line))
-            .filter(|line| !line.is_empty())
-            .collect()
+        let unfinished = Some(self.text.unfinished()).filter(|line| !line.is_empty());
+        self.lines.iter().cloned().chain(unfinished).collect()
     }
 }
 
 /// `Kernel panic - not syncing` at the beginning of a line, after the kernel's level, time stamp and,
 /// with CONFIG_PRINTK_CALLER, thread or CPU (kernel/panic.c, print_prefix). Further on in a line it
 /// is quoted text.
-fn is_panic(line: &[u8]) -> bool {
+fn is_panic(line: &str) -> bool {
     let mut rest = line;
-    if let Some(after) = rest.strip_prefix(b"<")
-        && let Some(end) = after.iter().position(|&b| b == b'>')
+    if let Some((_, after)) = rest
+        .strip_prefix('<')
+        .and_then(|level| level.split_once('>'))
     {
-        rest = &after[end + 1..];
+        rest = after;
     }
-    while let Some(after) = rest.strip_prefix(b"[")
-        && let Some(end) = after.iter().position(|&b| b == b']')
-        && after[..end]
-            .iter()
+    while let Some((stamp, after)) = rest.strip_prefix('[').and_then(|s| s.split_once(']'))
+        && stamp
+            .bytes()
             .all(|b| b.is_ascii_digit() || matches!(b, b' ' | b'.' | b'T' | b'C'))
     {
-        rest = after[end + 1..].trim_ascii_start();
+        rest = after.trim_start();
     }
-    rest.starts_with(b"Kernel panic - not syncing")
-}
-
-/// getty's prompt, `NAME login:`, at the end of the output.
-fn is_login_prompt(line: &[u8]) -> bool {
-    line.trim_ascii_end().ends_with(b"login:")
-}
-
-/// The complete prompts of maintenance shells: those of initramfs-tools and dracut, and sulogin(8) of
-/// util-linux and sysvinit.
-const STUCK: [(&str, &str); 5] = [
-    ("(initramfs)", "its initramfs stopped, with a shell"),
-    ("dracut:/#", "its initramfs stopped, with a shell"),
-    ("Give root password for login:", SULOGIN),
-    ("(or press Control-D to continue):", SULOGIN),
-    ("(or type Control-D to continue):", SULOGIN),
-];
-const SULOGIN: &str = "its init waits at the console for maintenance";
-
-/// Why the boot stopped, if `line` is one of these prompts: an unfinished line with no other text.
-/// It may contain escape sequences.
-fn stuck(line: &[u8]) -> Option<&'static str> {
-    if line.is_empty() || line.len() > 80 {
-        return None;
-    }
-    let line = printable(line);
-    let found = STUCK.iter().find(|(prompt, _)| line.trim() == *prompt);
-    found.map(|(_, why)| *why)
-}
-
-/// `bytes` without escape sequences and control characters.
-fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\u{1b}' => {
-                // A control sequence ends at its first letter; another escape is one character.
-                if chars.next_if_eq(&'[').is_some() {
-                    while let Some(c) = chars.next()
-                        && !('@'..='~').contains(&c)
-                    {}
-                } else {
-                    chars.next();
-                }
-            }
-            '\t' => out.push(' '),
-            c if c.is_control() => {}
-            c => out.push(c),
-        }
-    }
-    out.trim_end().to_owned()
+    rest.starts_with("Kernel panic - not syncing")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::console_text::LINE_MAX;
     use proptest::prelude::*;
 
     #[test]
@@ -245,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_that_waits_for_a_person_is_seen_once_by_its_prompt() {
+    fn a_boot_that_waits_for_a_person_is_seen_by_its_prompt() {
         for prompt in [
             "(initramfs) ",
             "\x1b[?2004hdracut:/# ",
@@ -253,22 +211,28 @@ mod tests {
         ] {
             let mut tail = Tail::default();
             let seen = tail.take(format!("words\r\n{prompt}").as_bytes());
-            assert!(matches!(seen[..], [ConsoleEvent::Stuck(_)]), "{prompt}");
-            assert_eq!(tail.take(format!("\r\n{prompt}").as_bytes()), []);
+            assert!(
+                matches!(seen[..], [ConsoleEvent::BootStop(Some(_))]),
+                "{prompt}"
+            );
         }
-        for line in [
-            "echo '(initramfs) '",
-            "(initramfs) is the prompt of a shell",
-            "[   12.0] dracut:/# ",
-        ] {
-            assert_eq!(Tail::default().take(line.as_bytes()), []);
-        }
+    }
+
+    #[test]
+    fn a_menu_that_is_left_is_told_too() {
+        let mut tail = Tail::default();
+        let shown = tail.take(b"\x1b[2J\x1b[02;24HGNU GRUB  version 2.06\r\n\r\n");
+        assert!(matches!(shown[..], [ConsoleEvent::BootStop(Some(_))]));
+        let counting = tail.take(b"executed automatically in 5s.");
+        assert!(matches!(counting[..], [ConsoleEvent::BootStop(Some(_))]));
+        assert_eq!(tail.take(b"\x1b[2J"), [ConsoleEvent::BootStop(None)]);
+        assert_eq!(tail.take(b"\r\n"), []);
     }
 
     #[test]
     fn escape_sequences_do_not_reach_the_error_text() {
         let mut tail = Tail::default();
-        tail.take(b"\x1b[2J\x1b[1;31mred\x1b[0m\x07\x1bc text\t!\r\n");
+        tail.take(b"\x1b[2J\x1b[1;31mred\x1b[0m\x07\x1b7 text\t!\r\n");
         assert_eq!(tail.lines(), ["red text !"]);
     }
 

@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use nix::sys::signal::Signal;
 use qapi::qmp::{Event, ShutdownCause};
 
+use super::boot_stop::BootStop;
 use crate::exit::Status;
 
 /// How the guest ended, as seen before QEMU exited.
@@ -27,10 +28,8 @@ pub enum End {
     Panicked,
     /// Ctrl-A X, or the window was closed.
     UserQuit,
-    /// The boot stopped in a maintenance shell.
-    BootFailed {
-        how: &'static str,
-    },
+    /// The boot stopped, and nobody is at the console.
+    BootFailed(&'static BootStop),
     /// A write to an overlay failed on the host (BLOCK_IO_ERROR).
     WriteFailed {
         node: String,
@@ -55,7 +54,7 @@ impl End {
     pub fn status(&self) -> Status {
         match self {
             Self::PoweredOff | Self::UserQuit => Status::Success,
-            Self::Reset | Self::Panicked | Self::BootFailed { .. } => Status::GuestCrashed,
+            Self::Reset | Self::Panicked | Self::BootFailed(_) => Status::GuestCrashed,
             Self::WriteFailed { .. } => Status::Failed,
             Self::QemuDied { .. } => Status::QemuDied,
             Self::TimedOut { .. } => Status::TimedOut,
@@ -69,7 +68,7 @@ impl End {
             Self::Reset => "reset",
             Self::Panicked => "panicked",
             Self::UserQuit => "left",
-            Self::BootFailed { .. } => "gave-up",
+            Self::BootFailed(_) => "gave-up",
             Self::WriteFailed { .. } => "write-failed",
             Self::QemuDied { .. } => "qemu-died",
             Self::TimedOut { .. } => "timed-out",

@@ -1,16 +1,20 @@
 //! One QEMU process and everything that it uses, from its plan to its end.
 //!
 //! [`plan`] is data. [`args`] and [`blockdev`] turn it into QEMU's arguments, [`drives`] and [`overlay`]
-//! hold its images and the unnamed files that take all writes, [`rules`] says what QEMU may do, [`process`] starts and reaps it,
-//! [`start`] opens the QMP session, [`console`] reads the guest's serial port, [`snapshot`] saves and
-//! restores a machine, [`end`] says how it ended, [`phases`] measures. [`terminal`] and [`stdio`] are
+//! hold its images and the unnamed files that take all writes, [`rules`] says what QEMU may do,
+//! [`process`] starts and reaps it, [`start`] opens the QMP session, [`console`] reads the guest's
+//! serial port (its text by [`console_text`], what keeps a boot by [`boot_stop`]), [`snapshot`] saves
+//! and restores a machine, [`end`] says how it ended, [`phases`] measures. [`terminal`] and [`stdio`]
+//! are
 //! the user's end. [`Machine`] joins them.
 
 pub mod args;
 pub(crate) mod blockdev;
+pub(crate) mod boot_stop;
 pub(crate) mod channels;
 mod confined;
 pub(crate) mod console;
+mod console_text;
 pub(crate) mod drives;
 pub(crate) mod end;
 pub(crate) mod overlay;

@@ -26,6 +26,8 @@ pub struct Plan {
     /// Machine type, such as `q35` or `pc`.
     pub machine: String,
     pub accelerator: Accelerator,
+    /// The size in MiB of the emulator's buffer for translated code, if it is not QEMU's choice.
+    pub tcg_buffer_mib: Option<u64>,
     /// CPU model; `max` works with both accelerators.
     pub cpu: String,
     /// Number of virtual CPUs, 1 or more.
@@ -52,13 +54,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The same plan, to be saved, with nominal descriptor numbers and without published ports: equal
+    /// The same plan, to be saved, with nominal descriptor numbers, without published ports and whatever the host's memory: equal
     /// for all machines that can be restored from its snapshot.
     pub fn nominal(&self) -> Self {
         let mut numbers = (3..).map(ChildFd);
         let mut next = || numbers.next().unwrap_or(ChildFd(0));
         let mut plan = self.clone();
         (plan.qmp, plan.console) = (next(), next());
+        plan.tcg_buffer_mib = None;
         if let Some(port) = &mut plan.agent {
             port.fd = next();
         }

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 
 use nix::fcntl::OFlag;
 use tokio::io::AsyncReadExt;
@@ -47,6 +47,8 @@ impl Process {
         environment: Option<Vec<(String, OsString)>>,
     ) -> io::Result<Self> {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        // Its input is at its end. There need be no /dev/null.
+        let (empty, _) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         let mut command = Command::new(program);
         if let Some(environment) = environment {
             command.env_clear().envs(environment);
@@ -54,7 +56,7 @@ impl Process {
         command
             .args(args)
             .env("LC_ALL", "C")
-            .stdin(Stdio::null())
+            .stdin(empty)
             .stdout(write.try_clone()?)
             .stderr(write)
             .kill_on_drop(true);

@@ -100,6 +100,8 @@ pub enum Operation {
         /// Absolute.
         at: ByteString,
         stage: Stage,
+        /// With the driver of its port, for the kernel that runs.
+        driver: bool,
     },
     /// Do ahead of time what is otherwise done on demand, such as loading modules: the machine is
     /// about to be saved.

@@ -43,8 +43,15 @@ impl Session {
 
     /// Injects the agent into the root that is mounted at a directory of the guest. If nothing in
     /// it could start the agent, the error is [`crate::protocol::ErrorStage::Inject`].
-    pub(crate) async fn inject(&self, at: &str, stage: Stage) -> Result<Injection, SessionError> {
+    /// With `driver`, the driver of its port goes with it, for the kernel of this guest.
+    pub(crate) async fn inject(
+        &self,
+        at: &str,
+        stage: Stage,
+        driver: bool,
+    ) -> Result<Injection, SessionError> {
         let at = ByteString::from(at);
-        self.request(Operation::Inject { at, stage }).await
+        let inject = Operation::Inject { at, stage, driver };
+        self.request(inject).await
     }
 }

@@ -1,7 +1,5 @@
 //! The exchange of hellos: ours with a fresh nonce, and the agent's, which repeats it.
 
-use std::fs::File;
-use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +8,7 @@ use tokio::net::UnixStream;
 
 use super::error::{Seen, SessionError};
 use crate::protocol::{Decoder, Frame, Hello, Nonce, PROTOCOL, Role, WireError, put_hello};
+use crate::sys;
 
 /// How many bytes of noise are skipped. A port's stale bytes are a buffer or two.
 const MAX_NOISE: u64 = 16 << 20;
@@ -97,11 +96,9 @@ fn accept(hello: Hello) -> Result<Agent, SessionError> {
     })
 }
 
-/// Unpredictable bytes from /dev/urandom.
+/// Unpredictable bytes, from getrandom(2): there need be no /dev.
 pub fn random<const N: usize>() -> Result<[u8; N], SessionError> {
     let mut bytes = [0; N];
-    File::open("/dev/urandom")
-        .and_then(|mut device| device.read_exact(&mut bytes))
-        .map_err(|error| SessionError::Channel(Arc::new(error)))?;
+    sys::random(&mut bytes).map_err(|error| SessionError::Channel(Arc::new(error)))?;
     Ok(bytes)
 }

@@ -11,6 +11,7 @@ mod fork;
 mod host;
 mod partitions;
 mod process;
+mod random;
 mod volumes;
 mod xattr;
 
@@ -21,6 +22,7 @@ pub(crate) use fork::*;
 pub(crate) use host::*;
 pub(crate) use partitions::*;
 pub(crate) use process::*;
+pub use random::*;
 pub(crate) use volumes::*;
 pub use xattr::*;
 

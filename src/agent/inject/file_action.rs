@@ -1,5 +1,7 @@
 //! The changes that injection makes to an image, one file each.
 
+use std::path::PathBuf;
+
 pub(crate) const PROGRAM: &str = "/etc/bivouac/bivouac-agent";
 
 /// A file to write. A label is for SELinux; without one the file gets its directory's.
@@ -17,6 +19,11 @@ pub(crate) enum FileAction {
     Link {
         path: String,
         target: String,
+    },
+    /// A file of the appliance, which everybody may read.
+    Copy {
+        path: String,
+        from: PathBuf,
     },
     /// Appends a line, with its newline, to a file of the image.
     Line {
@@ -47,7 +54,10 @@ impl FileAction {
     pub(crate) fn path(&self) -> &str {
         match self {
             Self::Program { .. } => PROGRAM,
-            Self::Text { path, .. } | Self::Link { path, .. } | Self::Line { path, .. } => path,
+            Self::Text { path, .. }
+            | Self::Link { path, .. }
+            | Self::Copy { path, .. }
+            | Self::Line { path, .. } => path,
         }
     }
 }

@@ -38,6 +38,10 @@ pub(crate) fn apply(root: &RootDir, program: &File, action: &FileAction) -> Resu
             symlinkat(&**target, &directory, name)?;
             set_label(&directory, name, label.as_deref())
         }
+        FileAction::Copy { path, from } => {
+            let file = File::open(from).map_err(errno_of)?;
+            create_file(root, path, 0o644, file, None)
+        }
         FileAction::Line { path, text } => append(root, path, text),
     }
 }

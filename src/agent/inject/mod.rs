@@ -13,29 +13,46 @@ mod file_action;
 mod image_writer;
 mod init;
 mod plan;
+pub(super) mod port_driver;
 #[cfg(test)]
 mod tests;
 
 use std::fs::File;
 use std::path::Path;
 
+use file_action::FileAction;
+
+use super::mount::Modules;
 use super::root::RootDir;
 use crate::protocol::inject::{Injection, Stage};
 use crate::protocol::{ErrorStage, RemoteError};
 
 /// Injects this program into the root at `at`. Fails if nothing in the image could start it, or
-/// if the image cannot be written to.
-pub(crate) fn inject(at: &Path, stage: Stage) -> Result<Injection, RemoteError> {
+/// if the image cannot be written to. With `driver`, the driver of its port goes with it, for the kernel
+/// that runs: the image need not have the modules of the kernel that it will be booted with.
+pub(crate) fn inject(at: &Path, stage: Stage, driver: bool) -> Result<Injection, RemoteError> {
     let program = File::open("/proc/self/exe")
         .map_err(|error| RemoteError::of(ErrorStage::Process, "the agent's program", error))?;
-    inject_program(&RootDir::of_request(at)?, &program, stage)
+    let root = RootDir::of_request(at)?;
+    let mut injection = inject_program(&root, &program, stage)?;
+    if driver {
+        let actions = port_driver::actions(&Modules::of_the_appliance().files("base"));
+        apply(&root, &program, &actions)?;
+        let written = actions.iter().map(|action| action.path().to_owned());
+        injection.written.extend(written);
+    }
+    Ok(injection)
 }
 
 fn inject_program(root: &RootDir, program: &File, stage: Stage) -> Result<Injection, RemoteError> {
     let (injection, actions) = plan::plan(root, program, stage)?;
-    for action in &actions {
-        image_writer::apply(root, program, action)
-            .map_err(|errno| RemoteError::of(ErrorStage::File, action.path(), errno))?;
-    }
+    apply(root, program, &actions)?;
     Ok(injection)
+}
+
+fn apply(root: &RootDir, program: &File, actions: &[FileAction]) -> Result<(), RemoteError> {
+    actions.iter().try_for_each(|action| {
+        image_writer::apply(root, program, action)
+            .map_err(|errno| RemoteError::of(ErrorStage::File, action.path(), errno))
+    })
 }

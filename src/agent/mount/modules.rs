@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
@@ -54,13 +54,24 @@ impl Modules {
         }
     }
 
-    /// Loads every module but the rare ones, then deletes the files of those that loaded to free their memory.
+    /// The files of `group`, in load order.
+    pub(crate) fn files(&self, group: &str) -> Vec<PathBuf> {
+        let of_group = self.list.iter().filter(|module| module.group == group);
+        let files = of_group.map(|module| Path::new(MODULES).join(&module.file));
+        files.collect()
+    }
+
+    /// Loads every module but the rare ones, then deletes the files of those that loaded to free
+    /// their memory; not the few that may be injected into an image.
     pub(crate) fn load_all(&mut self) {
         let common = self.list.iter().filter(|module| !module.is_rare);
         let groups: Vec<_> = common.map(|module| module.group.clone()).collect();
         for group in groups {
             // A module that does not load is reported when it is needed.
             let _ = self.load(&group);
+        }
+        for Module { file, .. } in self.list.iter().filter(|module| module.group == "base") {
+            self.loaded.remove(file);
         }
         for file in &self.loaded {
             let _ = fs::remove_file(Path::new(MODULES).join(file));

@@ -48,11 +48,11 @@ pub struct HardwareArgs {
     /// The initial RAM disk of --kernel
     #[arg(long, value_name = "FILE", requires = "kernel", value_hint = ValueHint::FilePath)]
     pub initrd: Option<PathBuf>,
-    /// The command line of --kernel; console=ttyS0 is added if it names no console
+    /// The command line of --kernel; console=ttyS0 is added if it names no console and is not ''
     #[arg(long, value_name = "ARGS", requires = "kernel")]
     pub append: Option<String>,
-    /// bios, uefi, or a firmware image
-    #[arg(long, value_name = "bios|uefi|FILE", default_value = "bios")]
+    /// auto (what the image boots by), bios, uefi, or a firmware image
+    #[arg(long, value_name = "auto|bios|uefi|FILE", default_value = "auto")]
     pub firmware: PathBuf,
     /// How disks are attached
     #[arg(long, value_enum, default_value = "virtio")]
@@ -76,6 +76,7 @@ impl HardwareArgs {
     pub(crate) fn spec(&self) -> Result<VmSpec, Failure> {
         let defaults = VmSpec::default();
         let firmware = match self.firmware.to_str() {
+            Some("auto") => FirmwareSpec::Auto,
             Some("bios") => FirmwareSpec::Bios,
             Some("uefi") => FirmwareSpec::Uefi,
             _ => FirmwareSpec::File(self.firmware.clone()),
@@ -86,7 +87,7 @@ impl HardwareArgs {
             kernel: self.kernel.as_ref().map(|kernel| KernelSpec {
                 kernel: kernel.clone(),
                 initrd: self.initrd.clone(),
-                append: self.append.clone().unwrap_or_default(),
+                append: self.append.clone(),
             }),
             firmware,
             machine: self.machine.clone(),

@@ -13,7 +13,7 @@ const DIRTY: u64 = 1 << 0;
 /// Incompatible feature bit 1: "any data structure may be corrupt".
 const CORRUPT: u64 = 1 << 1;
 /// Incompatible feature bit 3: compressed clusters are not zlib's; byte 104 says which.
-const COMPRESSION_TYPE: u64 = 1 << 3;
+pub(super) const COMPRESSION_TYPE: u64 = 1 << 3;
 /// The incompatible features that a reader which does not write can accept.
 const KNOWN: u64 = DIRTY | CORRUPT | EXTERNAL_DATA_FILE | COMPRESSION_TYPE | EXTENDED_L2;
 

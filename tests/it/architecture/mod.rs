@@ -26,7 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("template",  &["appliance", "session", "machine", "image", "linux", "text"]),
     ("inspect",   &["session", "protocol", "linux", "text"]),
     ("appliance", &["session", "machine", "sandbox", "host", "protocol", "linux", "sys"]),
-    ("session",   &["qmp", "protocol"]),
+    ("session",   &["qmp", "protocol", "sys"]),
     ("machine",   &["sandbox", "host", "image", "qmp", "linux", "sys", "exit"]),
     ("host",      &["sandbox", "qmp", "linux", "text", "sys"]),
     ("image",     &["linux", "text"]),

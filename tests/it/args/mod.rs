@@ -16,6 +16,7 @@ pub fn plan() -> Plan {
         qemu: "/usr/bin/qemu-system-x86_64".into(),
         machine: "q35".into(),
         accelerator: Accelerator::KvmThenTcg,
+        tcg_buffer_mib: None,
         cpu: "max".into(),
         cpus: 2,
         memory_mib: 2048,

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use bivouac::image::Format;
 use bivouac::machine::plan::{
-    AGENT_PORT, AgentPort, Bus, ChildFd, DirectKernel, Display, MemoryMapping, Network, Plan,
-    Publish, SnapshotConfig,
+    AGENT_PORT, Accelerator, AgentPort, Bus, ChildFd, DirectKernel, Display, MemoryMapping,
+    Network, Plan, Publish, SnapshotConfig,
 };
 
 use super::{chain_of_three, disk, layer, plan, uefi, words};
@@ -85,6 +85,29 @@ fn uefi_firmware_with_a_throwaway_variable_store() {
 }
 
 #[test]
+fn little_memory_for_the_emulator() {
+    let machine = Plan {
+        tcg_buffer_mib: Some(64),
+        ..plan()
+    };
+    insta::assert_snapshot!(beyond_the_default(&machine));
+    let kvm = Plan {
+        accelerator: Accelerator::Kvm,
+        ..machine
+    };
+    insta::assert_snapshot!(beyond_the_default(&kvm));
+}
+
+#[test]
+fn an_accelerator_of_the_users_own() {
+    let machine = Plan {
+        extra: ["-accel", "tcg,tb-size=32"].map(Into::into).into(),
+        ..plan()
+    };
+    insta::assert_snapshot!(beyond_the_default(&machine));
+}
+
+#[test]
 fn a_kernel_without_a_disk() {
     let machine = Plan {
         disks: vec![],
@@ -92,6 +115,17 @@ fn a_kernel_without_a_disk() {
             kernel: "/boot/vmlinuz".into(),
             initrd: Some("/boot/initrd.img".into()),
             command_line: "console=ttyS0 root=/dev/vda1".into(),
+        }),
+        ..plan()
+    };
+    insta::assert_snapshot!(beyond_the_default(&machine));
+    // No Linux, which would take anything for a command.
+    let machine = Plan {
+        disks: vec![],
+        kernel: Some(DirectKernel {
+            kernel: "/boot/ipxe.lkrn".into(),
+            initrd: None,
+            command_line: String::new(),
         }),
         ..plan()
     };

@@ -5,6 +5,7 @@ mod kernel;
 mod kvm;
 mod namespace;
 mod qemu;
+mod sandboxes;
 mod scratch;
 
 pub use namespace::Namespace;

@@ -3,6 +3,7 @@
 mod accepted;
 mod agreement;
 mod files;
+mod guest_disk;
 mod hints;
 mod hostile;
 mod in_use;

@@ -44,6 +44,7 @@ fn nothing_is_left_when_it_ends_while_the_agent_is_injected() {
         let mut running = ns
             .bivouac()
             .args(["run", "--via", "inject"])
+            .args(["--kernel", &ns.inside("kept/tiny-kernel")])
             .arg(ns.inside("kept/box.qcow2"))
             .args(["--", "true"])
             .start();

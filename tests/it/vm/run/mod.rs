@@ -1,5 +1,6 @@
 //! `bivouac run` with real guests.
 
+mod boots;
 mod buses;
 mod console;
 mod debian;
@@ -8,6 +9,7 @@ mod identical;
 mod inherited;
 mod inject;
 mod kill;
+mod other_kernel;
 mod output_files;
 mod qga;
 mod space;

@@ -1,6 +1,12 @@
 //! Where overlays live, and what happens when there is no room for them.
 
+use std::path::Path;
+
 use super::{ended, report};
+use crate::env::bivouac::Bivouac;
+use crate::env::cases::Cases;
+use crate::env::filesystems::run as tool;
+use crate::env::guests::{guest, tiny};
 use crate::env::mount_ns::MountNs;
 
 #[test]
@@ -22,6 +28,48 @@ fn a_full_disk_ends_the_run_with_the_directory_and_what_is_free() {
         "{said}"
     );
     assert!(ns.residue().is_empty(), "{:?}", ns.residue());
+}
+
+/// Its first writes are those of the injection.
+#[test]
+fn an_overlay_that_is_full_before_the_boot_is_told_as_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cases = Cases::default();
+    cases.case("--max-write", || {
+        let run = Bivouac::run().args(["--max-write", "512K"]);
+        let run = run.args(tiny("switch")).arg(guest("box.raw"));
+        let finished = run.args(["--", "true"]).output();
+        ended(&finished, 125);
+        let said = &finished.stderr;
+        let words = "more to disk0 than --max-write allows";
+        assert!(said.contains(words), "{finished:?}");
+    });
+    cases.case("a full directory", || {
+        let small = MountedSmall::new(dir.path());
+        let run = Bivouac::run().arg("--overlay-dir").arg(small.0);
+        let run = run.args(tiny("switch")).arg(guest("box.raw"));
+        let finished = run.args(["--", "true"]).output();
+        ended(&finished, 125);
+        let words = "no space was left for the overlay of disk0";
+        assert!(finished.stderr.contains(words), "{finished:?}");
+    });
+}
+
+/// A filesystem of 1 MiB.
+struct MountedSmall<'a>(&'a Path);
+
+impl<'a> MountedSmall<'a> {
+    fn new(place: &'a Path) -> Self {
+        let at = place.to_str().unwrap();
+        tool("mount", &["-t", "tmpfs", "-o", "size=1m", "small", at]);
+        Self(place)
+    }
+}
+
+impl Drop for MountedSmall<'_> {
+    fn drop(&mut self) {
+        tool("umount", &[self.0.to_str().unwrap()]);
+    }
 }
 
 #[test]
