@@ -2,6 +2,7 @@
 //! it depends on nothing of ours but [`crate::sys`], never prints, and treats all input as
 //! untrusted.
 
+pub mod boot_entry;
 pub mod bytes;
 pub mod elf;
 pub mod file_id;
@@ -9,3 +10,4 @@ pub mod memfd;
 pub mod os_release;
 pub mod passwd;
 pub mod proc_fd;
+pub mod version;

@@ -2,11 +2,13 @@
 //!
 //! [`sysfs`] lists the block devices, [`partitions`] makes their partitions known to the
 //! kernel, [`volumes`] assembles MD arrays and [`logical_volumes`] LVM, [`roots`]
-//! looks for operating systems, and [`plan`] turns their fstab into mounts, which [`apply`] makes.
+//! looks for operating systems, [`units`] reads what they mount, and [`plan`] turns that into mounts,
+//! which [`apply`] makes.
 //! [`survey`] combines these; [`ops`] serves the host's requests. Everything on a disk is untrusted:
 //! its bytes are parsed by [`super::block`], its files are opened by [`super::root`].
 
 mod apply;
+mod block_id;
 mod btrfs_devices;
 mod device_mapper;
 mod filesystem;
@@ -14,6 +16,7 @@ mod inventory;
 mod kernel_log;
 mod logical_volumes;
 mod modules;
+mod older_release;
 pub(crate) mod ops;
 mod os;
 mod partitions;
@@ -25,6 +28,8 @@ mod roots;
 mod survey;
 pub(crate) mod survey_console;
 mod sysfs;
+mod system_tree;
+mod units;
 mod volumes;
 
 pub(crate) use filesystem::unmount;

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::plan::{BlockId, mounts};
+use super::block_id::BlockId;
+use super::plan::{in_order, mounts};
 use crate::block::fstab;
 use crate::protocol::disks::Kind;
 
@@ -18,6 +19,9 @@ fn known() -> Vec<BlockId> {
             .trim_start_matches(|c: char| !c.is_ascii_digit())
             .parse()
             .ok(),
+        is_disk: false,
+        disk: Some("/dev/vda".into()),
+        part_kind: None,
         paths: vec![device.replace("/dev/vd", "/dev/sd"), device.into()],
     };
     vec![
@@ -29,8 +33,8 @@ fn known() -> Vec<BlockId> {
 
 /// The plan for an fstab: `SOURCE on TARGET OPTIONS`, or `TARGET: REASON` for a skipped line.
 fn plan(text: &str) -> Vec<String> {
-    let (planned, skipped) = mounts(&fstab::parse(text), &known());
-    let planned = planned.into_iter().map(|mount| {
+    let (planned, skipped) = mounts(&fstab::parse(text), "/dev/vda9", &known());
+    let planned = in_order(planned).into_iter().map(|mount| {
         let options = mount.options.join(",");
         format!("{} on {} {options}", mount.source, mount.target)
     });
@@ -48,6 +52,7 @@ fn every_way_to_name_a_device_is_understood() {
     for source in [
         "UUID=0A",
         "UUID=\"0a\"",
+        "LABEL='a\\040label'",
         "LABEL=a\\040label",
         "PARTUUID=0A-PART",
         "PARTLABEL=a\\040label\\040part",
@@ -136,7 +141,7 @@ proptest! {
     ) {
         let fields: Vec<_> = fields.into_iter().filter(|line| !matches!(&*line.1, "/" | "")).collect();
         let lines = fields.iter().map(|(a, b, c, d)| format!("{a} {b} {c} {d}\n"));
-        let (planned, skipped) = mounts(&fstab::parse(&lines.collect::<String>()), &known());
+        let (planned, skipped) = mounts(&fstab::parse(&lines.collect::<String>()), "/dev/vda9", &known());
         prop_assert_eq!(planned.len() + skipped.len(), fields.len());
         for mount in planned {
             prop_assert!(mount.target.starts_with('/'));

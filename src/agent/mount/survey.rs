@@ -1,9 +1,9 @@
 //! The survey of the machine's disks: partitions, volumes, filesystems, and the operating systems
 //! on them.
 
+use super::block_id::BlockId;
 use super::inventory::{FoundDevice, Inventory};
 use super::modules::Modules;
-use super::plan::BlockId;
 use super::sysfs::{self, BlockDevice};
 use super::{logical_volumes, partitions, roots, volumes};
 use crate::block::device_reader::ReadAt;
@@ -197,6 +197,8 @@ fn ids(disk: &Disk, index: usize) -> Vec<BlockId> {
                 part_uuid: partition.uuid.clone(),
                 part_label: partition.label.clone(),
                 partition: Some(partition.number),
+                disk: Some(disk.device.clone()),
+                part_kind: partition.kind.clone(),
                 ..BlockId::new(&partition.device, content, paths)
             });
         }
@@ -204,7 +206,10 @@ fn ids(disk: &Disk, index: usize) -> Vec<BlockId> {
     if let Some(content) = &disk.content
         && disk.partitions.is_empty()
     {
-        ids.push(BlockId::new(&disk.device, content, paths(index, None)));
+        ids.push(BlockId {
+            is_disk: true,
+            ..BlockId::new(&disk.device, content, paths(index, None))
+        });
     }
     ids
 }

@@ -1,0 +1,84 @@
+//! Finds the root filesystems of operating systems by mounting each candidate.
+//!
+//! [`candidate`] examines one directory, [`subvolumes`] those of a btrfs, [`deployments`] an OSTree
+//! repository; [`system`] names a system and plans its mounts, and [`discoverable`] knows what the
+//! types of partitions say. [`search`] is what they share.
+
+mod candidate;
+mod deployments;
+mod discoverable;
+mod search;
+mod subvolumes;
+mod system;
+
+use std::collections::HashSet;
+
+use super::block_id::BlockId;
+use super::btrfs_devices;
+use super::modules::Modules;
+use super::probe_mount::{self, ROOT};
+use crate::protocol::disks::{Kind, Mount, Root};
+use crate::protocol::warning::Warning;
+use search::{FoundRoot, Search};
+
+/// Every root on the devices `known`, and warnings about those that could not be inspected.
+pub(crate) fn find(known: &[BlockId], modules: &mut Modules) -> (Vec<Root>, Vec<Warning>) {
+    let warnings = btrfs_devices::scan(known, modules);
+    let mut search = Search {
+        known,
+        modules,
+        warnings,
+    };
+    let mut found = Vec::new();
+    let mut seen = HashSet::new();
+    for device in known.iter().filter(|device| may_be_root(device.kind)) {
+        match device.kind {
+            // The other devices of a filesystem that was inspected.
+            Kind::Btrfs
+                if btrfs_devices::count(device) > 1 && !seen.insert(device.uuid.clone()) => {}
+            Kind::Btrfs => found.extend(subvolumes::roots(&mut search, device)),
+            _ => found.extend(one(&mut search, device)),
+        }
+    }
+    // With several it is unknown which will be mounted.
+    if found.len() != 1 {
+        probe_mount::release_all();
+    }
+    let mut found = discoverable::newest(found);
+    found.extend(discoverable::usr_only(&mut search, &found));
+    let roots = found.into_iter().map(FoundRoot::into_root).collect();
+    (roots, search.warnings)
+}
+
+fn may_be_root(kind: Kind) -> bool {
+    use Kind::{
+        Bcachefs, Btrfs, Erofs, Ext2, Ext3, Ext4, F2fs, Jfs, Nilfs2, Ntfs, Reiserfs, Squashfs, Ufs,
+        Xfs,
+    };
+    matches!(
+        kind,
+        Ext2 | Ext3
+            | Ext4
+            | Xfs
+            | Btrfs
+            | F2fs
+            | Squashfs
+            | Erofs
+            | Jfs
+            | Nilfs2
+            | Reiserfs
+            | Bcachefs
+            | Ufs
+            | Ntfs
+    )
+}
+
+fn one(search: &mut Search<'_>, device: &BlockId) -> Option<FoundRoot> {
+    let mounted = search.mounted(device, &[], ROOT)?;
+    let own = Mount::new(&device.device, "/", device.kind);
+    let found = candidate::examine(search, device, own, &mounted.path)?;
+    if found.is_top() {
+        mounted.keep();
+    }
+    Some(found)
+}
