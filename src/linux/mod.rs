@@ -6,6 +6,7 @@ pub mod boot_entry;
 pub mod bytes;
 pub mod elf;
 pub mod file_id;
+pub mod kernel_image;
 pub mod memfd;
 pub mod os_release;
 pub mod passwd;
