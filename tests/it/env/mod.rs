@@ -3,6 +3,7 @@
 
 pub mod bivouac;
 pub mod cases;
+pub mod deployments;
 pub mod filesystems;
 pub mod guests;
 pub mod images;

@@ -34,7 +34,9 @@ pub(super) fn mounts(
             .iter()
             .any(|entry| entry.target.trim_end_matches('/') == target);
         let is_mounted = mounts.iter().any(|mount| mount.target == target);
-        !is_listed && !is_mounted && tree.names(target).is_empty()
+        let root = tree.root.as_ref();
+        let is_empty = root.is_none_or(|root| root.names(target).is_empty());
+        !is_listed && !is_mounted && is_empty
     };
     let mut add = |partition: &BlockId, target: &str| {
         let is_used = mounts.iter().any(|mount| mount.source == partition.device);

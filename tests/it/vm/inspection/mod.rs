@@ -4,3 +4,4 @@ mod images;
 mod kill;
 mod machine;
 mod many;
+mod roots;
