@@ -31,7 +31,10 @@ const ROOT_AND_USR: [(&str, &str); 9] = [
     ("77055800-792c-4f94-b39a-98c91b762bb6", "e611c702-575c-4cbe-9a46-434fa0bf7e3f"),
 ];
 
-const OTHERS: [(&str, PartitionRole); 6] = [
+const OTHERS: [(&str, PartitionRole); 8] = [
+    // Flatcar and the former CoreOS: coreos-usr and coreos-resize.
+    ("5dfbf5f4-2848-4bac-aa5e-0d9a20b745a6", PartitionRole::Usr),
+    ("3884dd41-8582-4404-b9a8-e9b84f2df50e", PartitionRole::Root),
     ("933ac7e1-2eb4-4f13-b844-0e14e2aef915", PartitionRole::Home),
     ("3b8f8425-20e0-4f3b-907f-1a25a76f98e8", PartitionRole::Srv),
     ("4d21b016-b534-45c2-a9fb-5c16e091fd2d", PartitionRole::Var),

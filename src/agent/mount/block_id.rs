@@ -43,6 +43,11 @@ impl BlockId {
         }
     }
 
+    /// Whether it is neither a disk nor a partition.
+    pub(crate) fn is_volume(&self) -> bool {
+        self.partition.is_none() && !self.is_disk
+    }
+
     /// What it is for, by the type of the partition.
     pub(crate) fn role(&self) -> Option<PartitionRole> {
         role(self.part_kind.as_deref()?)

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::block_id::BlockId;
+use super::block_id::{self, BlockId};
 use super::plan::{in_order, mounts};
 use crate::block::fstab;
 use crate::protocol::disks::Kind;
@@ -60,6 +60,12 @@ fn every_way_to_name_a_device_is_understood() {
         "/dev/disk/by-uuid/0a",
         "/dev/disk/by-label/a\\x20label",
         "/dev/disk/by-partlabel/a\\x20label\\x20part",
+        // Only one partition has this number.
+        "/dev/disk/by-path/pci-0000:00:07.0-part2",
+        "/dev/disk/by-id/ata-QEMU_HARDDISK_QM00001-part2",
+        "ID=ata-QEMU_HARDDISK_QM00001-part2",
+        "/dev/disk/by-diskseq/1-part2",
+        "/dev/disk/azure/root-part2",
     ] {
         assert_eq!(
             plan(&format!("{source} /a ext4")),
@@ -79,6 +85,36 @@ fn every_way_to_name_a_device_is_understood() {
             ["/a: no such device"],
             "{source}"
         );
+    }
+}
+
+#[test]
+fn a_link_by_hardware_that_may_mean_several_devices_or_the_root_means_none() {
+    let find = |source: &str, root: &str, devices: &[BlockId]| {
+        let found = block_id::find(source, root, devices);
+        found.map_or("-".to_owned(), |device| device.device.clone())
+    };
+    let known = known();
+    assert_eq!(find("/dev/disk/by-id/x-part2", "/dev/vda2", &known), "-");
+    assert_eq!(find("/dev/disk/by-id/dm-uuid-x-part2", "", &known), "-");
+    let twice = [&known[..], &known].concat();
+    assert_eq!(find("/dev/disk/by-id/x-part2", "", &twice), "-");
+    let mut whole = known[1].clone();
+    (whole.partition, whole.is_disk) = (None, true);
+    let with_whole = [&known[..], &[whole]].concat();
+    assert_eq!(find("/dev/disk/by-id/x", "", &with_whole), "/dev/vda2");
+    assert_eq!(find("/dev/disk/by-id/x", "/dev/vda2", &with_whole), "-");
+    assert_eq!(find("/dev/disk/azure/root", "", &with_whole), "-");
+}
+
+#[test]
+fn what_systemd_mounts_when_it_is_used_is_mounted() {
+    for option in [
+        "noauto,x-systemd.automount",
+        "x-systemd.required-by=a.service,noauto",
+    ] {
+        let planned = plan(&format!("/dev/sda2 /a ext4 {option}"));
+        assert_eq!(planned, ["/dev/vda2 on /a"]);
     }
 }
 

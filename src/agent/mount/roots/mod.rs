@@ -13,9 +13,10 @@ mod system;
 
 use std::collections::HashSet;
 
-use super::block_id::BlockId;
+use super::block_id::{self, BlockId};
 use super::btrfs_devices;
 use super::modules::Modules;
+use super::plan;
 use super::probe_mount::{self, ROOT};
 use crate::protocol::disks::{Kind, Mount, Root};
 use crate::protocol::warning::Warning;
@@ -44,10 +45,28 @@ pub(crate) fn find(known: &[BlockId], modules: &mut Modules) -> (Vec<Root>, Vec<
     if found.len() != 1 {
         probe_mount::release_all();
     }
-    let mut found = discoverable::newest(found);
+    let mut found = discoverable::newest(without_copies(found, known));
     found.extend(discoverable::usr_only(&mut search, &found));
     let roots = found.into_iter().map(FoundRoot::into_root).collect();
     (roots, search.warnings)
+}
+
+/// Drops snapshots of logical volumes: a volume whose fstab has another for the root, of the same
+/// filesystem, which was found too.
+fn without_copies(mut found: Vec<FoundRoot>, known: &[BlockId]) -> Vec<FoundRoot> {
+    let devices: Vec<_> = found.iter().map(|found| found.device.clone()).collect();
+    found.retain(|found| {
+        let own = &found.device;
+        let entry = plan::root_entry(&found.entries);
+        let meant = entry.and_then(|entry| block_id::find(&entry.source, "", known));
+        let is_copy = meant.is_some_and(|meant| {
+            meant.device != own.device
+                && (meant.kind, &meant.uuid) == (own.kind, &own.uuid)
+                && devices.contains(meant)
+        });
+        !(own.is_volume() && is_copy)
+    });
+    found
 }
 
 fn may_be_root(kind: Kind) -> bool {
