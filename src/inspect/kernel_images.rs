@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::image_files::{ImageFiles, name};
 use crate::linux::{boot_entry, kernel_image};
 use crate::protocol::FileKind;
+use crate::protocol::disks::Mount;
 use crate::session::SessionError;
 
 /// An image of a kernel.
@@ -24,21 +25,25 @@ const NAMES: [&str; 7] = [
 /// Endings of files that belong to an image.
 const NO_IMAGES: [&str; 4] = [".hmac", ".sig", ".p7s", ".dtb"];
 
-/// Where a system mounts partitions that a boot loader reads. Each is listed only if it is there.
-const BOOT: [&str; 3] = ["/boot", "/efi", "/boot/efi"];
+/// Where a system mounts partitions that a boot loader reads, besides /boot.
+const BOOT: [&str; 3] = ["/efi", "/boot/efi", "/boot/firmware"];
 
 /// Limit on the images of which the header is read, and on the entries of a boot loader.
 const MAX_READ: usize = 64;
 const MAX_UNAME: u64 = 256;
 
-/// All images outside the directories of modules, whose names are `releases`.
+/// All images outside the directories of modules, whose names are `releases`. `mounts` are those of
+/// the system.
 pub async fn images(
     files: ImageFiles<'_>,
+    mounts: &[Mount],
     releases: &[String],
 ) -> Result<Vec<KernelImage>, SessionError> {
-    let mut found = Vec::new();
+    let mut found = below(files, "/boot").await?;
     for directory in BOOT {
-        found.extend(below(files, directory).await?);
+        if mounts.iter().any(|mount| mount.target == directory) {
+            found.extend(below(files, directory).await?);
+        }
     }
     let mut seen = HashSet::new();
     found.retain(|image: &KernelImage| seen.insert(image.path.clone()));
@@ -101,27 +106,37 @@ async fn below(files: ImageFiles<'_>, boot: &str) -> Result<Vec<KernelImage>, Se
     if has("loader") {
         found.extend(of_entries(files, boot).await?);
     }
-    // NixOS, for GRUB and for systemd-boot; and unified kernel images.
-    let directories = [
-        ("kernels", "kernels"),
-        ("EFI", "EFI/nixos"),
-        ("EFI", "EFI/Linux"),
-    ];
-    for (first, directory) in directories {
-        if has(first) {
-            let directory = format!("{boot}/{directory}");
-            let listed = files.list(&directory).await?;
-            let names = listed.iter().filter_map(name).filter(|name| {
-                name.ends_with(".efi") || name.ends_with("-bzImage") || name.ends_with("-Image")
-            });
-            let names = names.filter(|name| !name.contains("initrd"));
-            found.extend(names.map(|name| KernelImage {
-                path: format!("{directory}/{name}"),
-                ..KernelImage::default()
-            }));
+    if has("kernels") {
+        found.extend(in_directory(files, format!("{boot}/kernels")).await?);
+    }
+    if has("EFI") {
+        let efi = files.list(&format!("{boot}/EFI")).await?;
+        for name in efi.iter().filter_map(name) {
+            if matches!(name, "Linux" | "nixos") {
+                found.extend(in_directory(files, format!("{boot}/EFI/{name}")).await?);
+            }
         }
     }
     Ok(found)
+}
+
+/// The images in a directory of unified ones, or of NixOS, which names them by their content.
+async fn in_directory(
+    files: ImageFiles<'_>,
+    directory: String,
+) -> Result<Vec<KernelImage>, SessionError> {
+    let listed = files.list(&directory).await?;
+    let names = listed.iter().filter_map(name).filter(|name| {
+        let is_image = [".efi", "-bzImage", "-Image"]
+            .iter()
+            .any(|end| name.ends_with(end));
+        is_image && !name.contains("initrd")
+    });
+    let images = names.map(|name| KernelImage {
+        path: format!("{directory}/{name}"),
+        ..KernelImage::default()
+    });
+    Ok(images.collect())
 }
 
 /// The images that the entries of a boot loader name.

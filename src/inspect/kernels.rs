@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::image_files::{ImageFiles, name};
 use super::kernel_images::{KernelImage, images};
 use crate::protocol::FileKind;
+use crate::protocol::disks::Mount;
 use crate::session::SessionError;
 
 /// A kernel: an image, modules, or both.
@@ -38,11 +39,12 @@ struct Modules {
     package: Option<String>,
 }
 
-/// The kernels of /boot and of the directories of modules, the newest last.
-pub async fn kernels(files: ImageFiles<'_>) -> Result<Vec<Kernel>, SessionError> {
+/// The kernels of /boot and of the directories of modules, the newest last. `mounts` are those of
+/// the system.
+pub async fn kernels(files: ImageFiles<'_>, mounts: &[Mount]) -> Result<Vec<Kernel>, SessionError> {
     let mut modules = modules(files).await?;
     let releases: Vec<_> = modules.iter().map(|one| one.release.clone()).collect();
-    let images = images(files, &releases).await?;
+    let images = images(files, mounts, &releases).await?;
     let is_named = |image: &KernelImage| {
         let suffix = image.suffix.as_ref();
         image.release.is_some() || suffix.is_none_or(|suffix| releases.contains(suffix))
@@ -71,7 +73,11 @@ async fn modules(files: ImageFiles<'_>) -> Result<Vec<Modules>, SessionError> {
             break;
         }
     }
-    let profiles = files.list(NIX).await?;
+    // NixOS has neither directory.
+    let profiles = match found.is_empty() {
+        true => files.list(NIX).await?,
+        false => Vec::new(),
+    };
     let generations = profiles
         .iter()
         .filter_map(name)

@@ -12,14 +12,7 @@ const ETC: &str = "/etc/systemd/system";
 const USR: [&str; 2] = ["/usr/lib/systemd/system", "/lib/systemd/system"];
 
 /// What pulls in mounts when a system starts.
-const TARGETS: [&str; 6] = [
-    "local-fs.target",
-    "remote-fs.target",
-    "sysinit.target",
-    "basic.target",
-    "multi-user.target",
-    "graphical.target",
-];
+const TARGETS: [&str; 3] = ["local-fs.target", "remote-fs.target", "multi-user.target"];
 
 /// Limit on the units that are read.
 const MAX_UNITS: usize = 64;

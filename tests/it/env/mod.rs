@@ -7,6 +7,7 @@ pub mod deployments;
 pub mod filesystems;
 pub mod guests;
 pub mod images;
+pub mod kernel_images;
 pub mod mount_ns;
 pub mod pty;
 pub mod random;
