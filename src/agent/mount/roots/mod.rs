@@ -101,3 +101,62 @@ fn one(search: &mut Search<'_>, device: &BlockId) -> Option<FoundRoot> {
     }
     Some(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::fstab;
+    use crate::protocol::disks::{Content, System};
+
+    fn volume(name: &str, uuid: &str) -> BlockId {
+        let content = Content {
+            kind: Kind::Ext4,
+            uuid: Some(uuid.to_owned()),
+            label: None,
+            usage: None,
+        };
+        BlockId::new(name, &content, vec![name.to_owned()])
+    }
+
+    /// The volumes that stay, of those with these devices and fstabs.
+    fn kept(volumes: &[(&BlockId, &str)]) -> Vec<String> {
+        let known: Vec<_> = volumes.iter().map(|(id, _)| (*id).clone()).collect();
+        let found = volumes.iter().map(|(id, text)| FoundRoot {
+            device: (*id).clone(),
+            subvolume: None,
+            os: System::default(),
+            entries: fstab::parse(text),
+            mounts: Vec::new(),
+            left_out: Vec::new(),
+        });
+        let kept = without_copies(found.collect(), &known).into_iter();
+        kept.map(|found| found.device.device).collect()
+    }
+
+    #[test]
+    fn a_volume_whose_fstab_names_its_original_is_a_copy() {
+        let (root, snapshot) = (
+            volume("/dev/mapper/vg-root", "a"),
+            volume("/dev/mapper/vg-s", "a"),
+        );
+        for fstab in ["/dev/mapper/vg-root / ext4", "UUID=a / ext4"] {
+            let both = [(&root, fstab), (&snapshot, fstab)];
+            assert_eq!(kept(&both), ["/dev/mapper/vg-root"]);
+        }
+        // The first one alone, another filesystem, and partitions, which are two slots.
+        assert_eq!(kept(&[(&snapshot, "/dev/mapper/vg-root / ext4")]).len(), 1);
+        let other = volume("/dev/mapper/vg-s", "b");
+        assert_eq!(
+            kept(&[(&root, ""), (&other, "/dev/mapper/vg-root / ext4")]).len(),
+            2
+        );
+        let slot = |number: u32| BlockId {
+            partition: Some(number),
+            ..volume(&format!("/dev/vda{number}"), "a")
+        };
+        assert_eq!(
+            kept(&[(&slot(1), "UUID=a / ext4"), (&slot(2), "UUID=a / ext4")]).len(),
+            2
+        );
+    }
+}
