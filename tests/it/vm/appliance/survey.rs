@@ -306,7 +306,7 @@ fn several_systems_are_listed_with_btrfs_subvolumes_and_without_their_snapshots(
             [
                 "/dev/vda @ testos",
                 "/dev/vda vols/other other",
-                "/dev/vdd  Red Hat Enterprise Linux Server release 5.11",
+                "/dev/vdd  rhel",
                 "/dev/md127  onraid",
                 "/dev/mapper/my--vg-root  onlvm",
             ],
