@@ -114,7 +114,11 @@ fn mount_directory(
 fn mount_below(planned: &Mount, target: &Path, modules: &mut Modules) -> Result<(), MountError> {
     let failed = |errno| MountError::MountPoint(planned.target.clone(), errno);
     let root = RootDir::open(target).map_err(failed)?;
-    let mount_point = mount_point(&root, &planned.target).map_err(failed)?;
+    let mount_point = match mount_point(&root, &planned.target) {
+        Err(Errno::EROFS) => made_mount_point(&root, &planned.target, target),
+        found => found,
+    };
+    let mount_point = mount_point.map_err(failed)?;
     let path = proc_fd::path(&mount_point);
     match planned.kind {
         Some(kind) => {
@@ -145,6 +149,16 @@ fn mount_point(root: &RootDir, path: &str) -> Result<OwnedFd, Errno> {
         mkdirat(&parent, name, Mode::from_bits_truncate(0o755))?;
         root.locate(path)
     })
+}
+
+/// [`mount_point`] in a root that is mounted read-only at `target`, which is writable meanwhile: the
+/// directory goes to the overlay.
+fn made_mount_point(root: &RootDir, path: &str, target: &Path) -> Result<OwnedFd, Errno> {
+    let remount = |flags| mount(NONE, target, NONE, MsFlags::MS_REMOUNT | flags, NONE);
+    remount(MsFlags::empty())?;
+    let made = mount_point(root, path);
+    remount(MsFlags::MS_RDONLY)?;
+    made
 }
 
 /// Mounts what commands expect in the root at `target`: /proc, /sys, /dev and /run of this

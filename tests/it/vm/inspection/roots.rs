@@ -80,8 +80,8 @@ fn boot_and_home_by_units_and_kernels_by_what_they_say(dir: &Path) {
         "root",
         &[
             ("etc/os-release", "ID=arch\nNAME=Arch\n"),
+            // systemd makes /home.
             ("boot/.keep", ""),
-            ("home/.keep", ""),
             (
                 "etc/systemd/system/boot.mount",
                 "[Mount]\nWhat=LABEL=BOOT\nWhere=/boot\n",
