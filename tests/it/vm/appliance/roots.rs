@@ -261,6 +261,15 @@ fn each_system_is_found_once_and_what_it_mounts_is_known() {
             &[("etc/debian_version", "5.0.1\n"), ("bin/sh", "")],
             &[],
         ),
+        ext4(
+            dir,
+            "composefs",
+            &[
+                ("composefs/images/0123", ""),
+                ("state/deploy/0123/etc/x", ""),
+            ],
+            &[],
+        ),
     ];
     let answer = survey(dir, &disks);
     let mut cases = Cases::default();
@@ -301,8 +310,14 @@ fn each_system_is_found_once_and_what_it_mounts_is_known() {
         &["-|Deployed 2|2:/: 2:/sysroot: /sysroot/ostree/deploy/core/var:/var: 1:/boot:|"],
     );
     case("an older system", 9, &["-|Debian GNU/Linux 5.0.1|:/:|"]);
-    cases.case("nothing else is said", || {
-        let warnings = &answer["survey"]["warnings"];
-        assert_eq!(warnings.as_array().unwrap().len(), 0, "{warnings:#}");
-    });
+    case("what is deployed with composefs alone", 10, &[]);
+    cases.case(
+        "what cannot be mounted is named, and nothing else is said",
+        || {
+            let warnings = answer["survey"]["warnings"].as_array().unwrap();
+            let said: Vec<_> = warnings.iter().map(|one| &one["reason"]).collect();
+            let composefs = "a system that is deployed with composefs alone (bootc), not mounted";
+            assert_eq!(said, [composefs]);
+        },
+    );
 }
