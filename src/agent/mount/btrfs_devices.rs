@@ -6,8 +6,8 @@ use std::ffi::CString;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::block_id::BlockId;
 use super::modules::Modules;
+use super::plan::BlockId;
 use crate::protocol::disks::Kind;
 use crate::protocol::warning::{Warning, WarningCode};
 use crate::sys::scan_btrfs;

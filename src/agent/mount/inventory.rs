@@ -1,6 +1,6 @@
 //! The block devices found so far, their identifiers, and the survey that is made of them.
 
-use super::block_id::BlockId;
+use super::plan::BlockId;
 use super::sysfs::{self, BlockDevice};
 use crate::block::blank::is_blank;
 use crate::block::superblock;

@@ -1,7 +1,8 @@
 //! Turns an image's list of mounts, its fstab and units, into those to make. Pure: the devices are
 //! given as a list.
 
-use super::block_id::{BlockId, find};
+pub(crate) use super::block_id::BlockId;
+use super::block_id::find;
 use crate::block::fstab::FstabEntry;
 use crate::protocol::disks::{Mount, SkippedMount};
 

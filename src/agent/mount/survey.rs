@@ -1,9 +1,9 @@
 //! The survey of the machine's disks: partitions, volumes, filesystems, and the operating systems
 //! on them.
 
-use super::block_id::BlockId;
 use super::inventory::{FoundDevice, Inventory};
 use super::modules::Modules;
+use super::plan::BlockId;
 use super::sysfs::{self, BlockDevice};
 use super::{logical_volumes, partitions, roots, volumes};
 use crate::block::device_reader::ReadAt;

@@ -37,39 +37,16 @@ pub(crate) fn assemble_arrays(inventory: &mut Inventory, modules: &mut Modules) 
     for array in arrays {
         let name = array.superblock.name();
         let assembled = assemble(&array, modules);
-        let aliases = aliases(&array.superblock, &name);
+        let alias = format!("/dev/md/{name}");
         let path = match &assembled {
             Ok(node) => format!("/dev/{node}"),
-            Err(_) => aliases[0].clone(),
+            Err(_) => alias.clone(),
         };
-        inventory.add_volume("md", &name, path, aliases, assembled.clone());
+        inventory.add_volume("md", &name, path, vec![alias], assembled.clone());
         if let Ok(node) = assembled {
             partitions::nested(inventory, "md", &name, &node);
         }
     }
-}
-
-/// The links that udev makes. mdadm names an array with the host where that is another one.
-fn aliases(superblock: &Member, name: &str) -> Vec<String> {
-    let groups = superblock.id.chunks(4).map(|group| {
-        let mut group = group.to_vec();
-        // Version 0.90 has numbers, not bytes.
-        if superblock.version.0 == 0 {
-            group.reverse();
-        }
-        let digits = group.iter().map(|byte| format!("{byte:02x}"));
-        digits.collect::<String>()
-    });
-    let label = &superblock.label;
-    vec![
-        format!("/dev/md/{name}"),
-        format!("/dev/md/{label}"),
-        format!("/dev/disk/by-id/md-name-{label}"),
-        format!(
-            "/dev/disk/by-id/md-uuid-{}",
-            groups.collect::<Vec<_>>().join(":")
-        ),
-    ]
 }
 
 /// Has the kernel assemble an array, degraded if members are missing. Returns the kernel's name
