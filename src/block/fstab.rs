@@ -33,8 +33,7 @@ pub fn parse(text: &str) -> Vec<FstabEntry> {
         let source = fields.next().filter(|field| !field.starts_with('#'))?;
         let (target, kind) = (fields.next()?, fields.next()?);
         let options = fields.next().unwrap_or_default().split(',');
-        // `UUID="..."` is the same without the quotes.
-        let source = source.replace('"', "");
+        let source = unquoted(source);
         (!source.is_empty()).then(|| FstabEntry {
             source: unescaped(&source, octal),
             target: unescaped(target, octal),
@@ -46,6 +45,19 @@ pub fn parse(text: &str) -> Vec<FstabEntry> {
         })
     });
     lines.take(MAX_ENTRIES).collect()
+}
+
+/// `UUID="..."` and `UUID='...'` are the same without the quotes.
+fn unquoted(source: &str) -> String {
+    let tag = source.split_once('=');
+    let value = tag.and_then(|(_, value)| {
+        let quote = value.chars().next().filter(|c| "\"'".contains(*c))?;
+        value.strip_prefix(quote)?.strip_suffix(quote)
+    });
+    match (tag, value) {
+        (Some((tag, _)), Some(value)) => format!("{tag}={value}"),
+        _ => source.to_owned(),
+    }
 }
 
 /// Decodes escapes of four characters: a backslash, and three of which `decode` makes a byte.
@@ -91,6 +103,14 @@ mod tests {
             (&*entries[1].target, &entries[1].options[..]),
             ("/a b", &[][..])
         );
+    }
+
+    #[test]
+    fn the_value_of_a_tag_may_have_quotes_of_either_sort() {
+        for source in ["LABEL=it's", "LABEL=\"it's\"", "LABEL='it\\047s'"] {
+            let entries = parse(&format!("{source} / ext4"));
+            assert_eq!(entries[0].source, "LABEL=it's", "{source}");
+        }
     }
 
     #[test]

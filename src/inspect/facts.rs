@@ -9,6 +9,7 @@ use super::packages::Packages;
 use super::users::User;
 use super::{architecture, hostname, init, kernels, last_boot, packages, users};
 use crate::linux::elf;
+use crate::protocol::disks::Mount;
 use crate::session::SessionError;
 
 /// The most that is read of /etc/passwd.
@@ -29,8 +30,9 @@ pub struct Facts {
     pub last_boot: Option<LastBoot>,
 }
 
-/// Finds out everything, concurrently: each request is a round trip to the guest.
-pub async fn facts(files: ImageFiles<'_>) -> Result<Facts, SessionError> {
+/// Finds out everything, concurrently: each request is a round trip to the guest. `mounts` are those
+/// of the system.
+pub async fn facts(files: ImageFiles<'_>, mounts: &[Mount]) -> Result<Facts, SessionError> {
     let users = async {
         let passwd = files.bytes("/etc/passwd", PASSWD).await?;
         Ok(users::with_a_shell(&passwd.unwrap_or_default()))
@@ -39,7 +41,7 @@ pub async fn facts(files: ImageFiles<'_>) -> Result<Facts, SessionError> {
         architecture(files),
         hostname::hostname(files),
         init::system(files),
-        kernels::kernels(files),
+        kernels::kernels(files, mounts),
         packages::packages(files),
         users,
         last_boot::last_boot(files),

@@ -67,6 +67,16 @@ impl<'a> ImageFiles<'a> {
         self.there(self.session.read_from(self.at(path), 0, most).await)
     }
 
+    /// Bytes from an offset on, links followed.
+    pub async fn bytes_at(
+        &self,
+        path: &str,
+        offset: u64,
+        most: u64,
+    ) -> Result<Option<Vec<u8>>, SessionError> {
+        self.there(self.session.read_from(self.at(path), offset, most).await)
+    }
+
     /// The last bytes of a file of records, from the start of a record on.
     pub async fn bytes_at_end(
         &self,

@@ -12,6 +12,7 @@ pub mod filesystems;
 pub mod hostname;
 pub mod image_files;
 pub mod init;
+pub mod kernel_images;
 pub mod kernels;
 pub mod last_boot;
 pub mod packages;

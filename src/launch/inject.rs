@@ -17,7 +17,7 @@ use crate::exit::Status;
 use crate::host::kernel::{self, Kernel, KernelError};
 use crate::machine::end::End;
 use crate::machine::phases::Phases;
-use crate::protocol::disks::Root;
+use crate::protocol::disks::{Mount, Root};
 use crate::protocol::inject::{Injection, Stage};
 use crate::protocol::warning::Warning;
 use crate::session::{Session, SessionError};
@@ -162,6 +162,11 @@ async fn into_roots(
     };
     for root in &survey.roots {
         let device = root.device.clone();
+        if root.mounts.first().is_some_and(Mount::is_in_memory) {
+            let reason = "it has no root directory of its own to put the agent into";
+            injected.warnings.push(format!("{device}: {reason}"));
+            continue;
+        }
         match into_root(session, root, stage, driver).await {
             Ok(how) => injected.roots.push((device, how)),
             Err(SessionError::Refused(error)) => {

@@ -243,11 +243,11 @@ pub struct Root {
     pub kind: Kind,
     /// The path of the btrfs subvolume; `None` is the default one.
     pub subvolume: Option<String>,
-    /// From os-release.
+    /// From os-release, or an older file.
     pub os: System,
     /// What to mount, the root first, each after what it is mounted on.
     pub mounts: Vec<Mount>,
-    /// What fstab asks for and `mounts` does not have.
+    /// What its fstab and units ask for and `mounts` does not have.
     pub left_out: Vec<SkippedMount>,
 }
 
@@ -259,12 +259,7 @@ impl Root {
             kind,
             subvolume: None,
             os: System::default(),
-            mounts: vec![Mount {
-                source: device.to_owned(),
-                target: "/".to_owned(),
-                kind: Some(kind),
-                options: Vec::new(),
-            }],
+            mounts: vec![Mount::new(device, "/", kind)],
             left_out: Vec::new(),
         }
     }
@@ -284,22 +279,59 @@ pub struct System {
 /// One filesystem to mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
-    /// A device node in the guest; for a bind mount, a path below the root.
+    /// A device node in the guest; for a bind mount, a path below the root; `tmpfs` for a root that
+    /// is empty and in memory.
     pub source: String,
     /// Path from the image's root.
     pub target: String,
-    /// The filesystem; `None` for a bind mount.
+    /// The filesystem; `None` for a bind mount, or in memory.
     pub kind: Option<Kind>,
     /// As in fstab, without those that only concern init.
     pub options: Vec<String>,
+    /// The directory of the filesystem that is the image's root; `None` for its top.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub directory: Option<String>,
+}
+
+impl Mount {
+    /// A filesystem as a whole, without options.
+    pub fn new(source: &str, target: &str, kind: Kind) -> Self {
+        Self {
+            source: source.to_owned(),
+            target: target.to_owned(),
+            kind: Some(kind),
+            options: Vec::new(),
+            directory: None,
+        }
+    }
+
+    /// A directory of the root, mounted at another place as well.
+    pub fn bind(source: String, target: &str) -> Self {
+        Self {
+            source,
+            target: target.to_owned(),
+            kind: None,
+            options: Vec::new(),
+            directory: None,
+        }
+    }
+
+    /// An empty root in memory.
+    pub fn in_memory() -> Self {
+        Self::bind("tmpfs".to_owned(), "/")
+    }
+
+    pub fn is_in_memory(&self) -> bool {
+        self.kind.is_none() && self.target == "/"
+    }
 }
 
 /// A filesystem that the image lists and that is not mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedMount {
-    /// The first field of fstab.
+    /// The first field of fstab, or what a unit has.
     pub source: String,
-    /// The second field of fstab.
+    /// Where it would be.
     pub target: String,
     /// Why, such as `swap`.
     pub reason: String,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -9,7 +10,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, mkdirat};
 
 use super::super::root::RootDir;
-use super::filesystem::{MountError, filesystem};
+use super::filesystem::{MountError, filesystem, unmount};
 use super::modules::Modules;
 use super::probe_mount;
 use crate::linux::proc_fd;
@@ -30,6 +31,7 @@ pub(crate) fn apply(
     for planned in mounts {
         match (&*planned.target, planned.kind) {
             ("/", Some(kind)) => mount_root(planned, kind, target, modules)?,
+            ("/", None) => mount_in_memory(target)?,
             _ => {
                 if let Err(error) = mount_below(planned, target, modules) {
                     failed.push(SkippedMount {
@@ -42,7 +44,32 @@ pub(crate) fn apply(
             }
         }
     }
+    if mounts.first().is_some_and(Mount::is_in_memory) {
+        link_to_usr(target);
+    }
     Ok(failed)
+}
+
+/// Mounts the root of a system that has nothing but /usr, with the directories that every system
+/// has.
+fn mount_in_memory(target: &Path) -> Result<(), MountError> {
+    let failed = |errno| MountError::MountPoint("/".to_owned(), errno);
+    let kind = Some("tmpfs");
+    mount(kind, target, kind, MsFlags::empty(), Some("mode=755")).map_err(failed)?;
+    for name in ["etc", "var", "proc", "sys", "dev", "run", "tmp"] {
+        fs::create_dir(target.join(name)).map_err(|error| failed(errno_of(error)))?;
+    }
+    Ok(())
+}
+
+/// Makes the links that a system makes that finds none (systemd's base filesystem).
+fn link_to_usr(target: &Path) {
+    for name in ["bin", "sbin", "lib", "lib64"] {
+        if target.join("usr").join(name).exists() {
+            // Without them commands may not run, but their files are there.
+            let _ = symlink(format!("usr/{name}"), target.join(name));
+        }
+    }
 }
 
 fn mount_root(
@@ -54,6 +81,9 @@ fn mount_root(
     let (source, options) = (&planned.source, &planned.options);
     // The survey may have left it mounted.
     let is_plain = options.iter().all(|option| option == "ro");
+    if let Some(directory) = &planned.directory {
+        return mount_directory(planned, kind, directory, target, modules);
+    }
     if is_plain && probe_mount::acquire(source, target, !options.is_empty()) {
         return Ok(());
     }
@@ -61,10 +91,34 @@ fn mount_root(
     filesystem(source, kind, options, target, modules)
 }
 
+/// Mounts a directory of a filesystem.
+fn mount_directory(
+    planned: &Mount,
+    kind: Kind,
+    directory: &str,
+    target: &Path,
+    modules: &mut Modules,
+) -> Result<(), MountError> {
+    probe_mount::release(&planned.source);
+    let whole = probe_mount::place(&planned.source, "whole")
+        .map_err(|error| MountError::MountPoint(directory.to_owned(), errno_of(error)))?;
+    filesystem(&planned.source, kind, &planned.options, &whole, modules)?;
+    let mounted = RootDir::open(&whole)
+        .and_then(|root| root.locate(directory))
+        .and_then(|directory| bind(&proc_fd::path(&directory), target))
+        .map_err(|errno| MountError::MountPoint(directory.to_owned(), errno));
+    unmount(&whole);
+    mounted
+}
+
 fn mount_below(planned: &Mount, target: &Path, modules: &mut Modules) -> Result<(), MountError> {
     let failed = |errno| MountError::MountPoint(planned.target.clone(), errno);
     let root = RootDir::open(target).map_err(failed)?;
-    let mount_point = mount_point(&root, &planned.target).map_err(failed)?;
+    let mount_point = match mount_point(&root, &planned.target) {
+        Err(Errno::EROFS) => made_mount_point(&root, &planned.target, target),
+        found => found,
+    };
+    let mount_point = mount_point.map_err(failed)?;
     let path = proc_fd::path(&mount_point);
     match planned.kind {
         Some(kind) => {
@@ -95,6 +149,16 @@ fn mount_point(root: &RootDir, path: &str) -> Result<OwnedFd, Errno> {
         mkdirat(&parent, name, Mode::from_bits_truncate(0o755))?;
         root.locate(path)
     })
+}
+
+/// [`mount_point`] in a root that is mounted read-only at `target`, which is writable meanwhile: the
+/// directory goes to the overlay.
+fn made_mount_point(root: &RootDir, path: &str, target: &Path) -> Result<OwnedFd, Errno> {
+    let remount = |flags| mount(NONE, target, NONE, MsFlags::MS_REMOUNT | flags, NONE);
+    remount(MsFlags::empty())?;
+    let made = mount_point(root, path);
+    remount(MsFlags::MS_RDONLY)?;
+    made
 }
 
 /// Mounts what commands expect in the root at `target`: /proc, /sys, /dev and /run of this

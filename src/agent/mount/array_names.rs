@@ -1,8 +1,8 @@
 //! The names that MD arrays have in a system: those of its mdadm.conf come before those that their
 //! superblocks suggest.
 
-use super::super::root::RootDir;
-use super::plan::BlockId;
+use super::block_id::BlockId;
+use super::system_tree::SystemTree;
 use crate::block::mdadm_conf::{self, ArrayLine, digits};
 
 /// The links of udev to an array, by the UUID and by `HOST:NAME` (63-md-raid-arrays.rules).
@@ -11,9 +11,9 @@ pub(crate) const BY_NAME: &str = "/dev/disk/by-id/md-name-";
 
 const CONF: [&str; 2] = ["/etc/mdadm/mdadm.conf", "/etc/mdadm.conf"];
 
-/// The arrays that the system below `root` names.
-pub(crate) fn of_system(root: &RootDir) -> Vec<ArrayLine> {
-    let text = CONF.iter().find_map(|path| root.text(path));
+/// The arrays that a system names.
+pub(crate) fn of_system(tree: &SystemTree) -> Vec<ArrayLine> {
+    let text = CONF.iter().find_map(|path| tree.text(path));
     mdadm_conf::parse(&text.unwrap_or_default())
 }
 

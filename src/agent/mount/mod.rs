@@ -3,12 +3,14 @@
 //! [`sysfs`] lists the block devices, [`partitions`] makes their partitions known to the
 //! kernel, [`volumes`] assembles MD arrays, [`array_names`] has the image's names for them,
 //! [`logical_volumes`] maps LVM, [`btrfs_devices`] finds what is on several devices, [`roots`]
-//! looks for operating systems, and [`plan`] turns their fstab into mounts, which [`apply`] makes.
+//! looks for operating systems, [`units`] reads what they mount, and [`plan`] turns that into mounts,
+//! which [`apply`] makes.
 //! [`survey`] combines these; [`ops`] serves the host's requests. Everything on a disk is untrusted:
 //! its bytes are parsed by [`super::block`], its files are opened by [`super::root`].
 
 mod apply;
 mod array_names;
+mod block_id;
 mod btrfs_devices;
 mod device_mapper;
 mod filesystem;
@@ -16,6 +18,7 @@ mod inventory;
 mod kernel_log;
 mod logical_volumes;
 mod modules;
+mod older_release;
 pub(crate) mod ops;
 mod os;
 mod partitions;
@@ -27,6 +30,8 @@ mod roots;
 mod survey;
 pub(crate) mod survey_console;
 mod sysfs;
+mod system_tree;
+mod units;
 mod volumes;
 
 pub(crate) use filesystem::unmount;

@@ -1,39 +1,10 @@
-//! Turns an image's fstab into the mounts to make. Pure: the devices are given as a list.
+//! Turns an image's list of mounts, its fstab and units, into those to make. Pure: the devices are
+//! given as a list.
 
-use crate::block::fstab::{FstabEntry, unescaped};
-use crate::protocol::disks::{Content, Kind, Mount, SkippedMount};
-
-/// A block device with every name that an fstab may use for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BlockId {
-    /// Its node in this system.
-    pub(crate) device: String,
-    pub(crate) kind: Kind,
-    pub(crate) uuid: Option<String>,
-    pub(crate) label: Option<String>,
-    pub(crate) part_uuid: Option<String>,
-    pub(crate) part_label: Option<String>,
-    /// The number of a partition.
-    pub(crate) partition: Option<u32>,
-    /// Paths that the image may use, such as `/dev/sda1` or `/dev/vg/root`.
-    pub(crate) paths: Vec<String>,
-}
-
-impl BlockId {
-    /// A device that is not a partition.
-    pub(crate) fn new(device: &str, content: &Content, paths: Vec<String>) -> Self {
-        Self {
-            device: device.to_owned(),
-            kind: content.kind,
-            uuid: content.uuid.clone(),
-            label: content.label.clone(),
-            part_uuid: None,
-            part_label: None,
-            partition: None,
-            paths,
-        }
-    }
-}
+pub(crate) use super::block_id::BlockId;
+use super::block_id::find;
+use crate::block::fstab::FstabEntry;
+use crate::protocol::disks::{Mount, SkippedMount};
 
 /// Options for init or mount(8), which the kernel does not know.
 const USER_SPACE: [&str; 14] = [
@@ -53,13 +24,17 @@ pub(crate) fn root_entry(fstab: &[FstabEntry]) -> Option<&FstabEntry> {
     fstab.iter().find(|entry| entry.target == "/")
 }
 
-/// The mounts that `fstab` lists below the root, each after those it depends on, and the lines
-/// that are skipped.
-pub(crate) fn mounts(fstab: &[FstabEntry], known: &[BlockId]) -> (Vec<Mount>, Vec<SkippedMount>) {
+/// The mounts that `fstab` lists below the root, which is on the device `root`, and the lines that
+/// are skipped. A later line for the same place is on top.
+pub(crate) fn mounts(
+    fstab: &[FstabEntry],
+    root: &str,
+    known: &[BlockId],
+) -> (Vec<Mount>, Vec<SkippedMount>) {
     let mut mounts = Vec::new();
     let mut skipped = Vec::new();
     for entry in fstab.iter().filter(|entry| entry.target != "/") {
-        match mount(entry, known) {
+        match mount(entry, root, known) {
             Ok(mount) => mounts.push(mount),
             Err(reason) => skipped.push(SkippedMount {
                 source: entry.source.clone(),
@@ -69,12 +44,12 @@ pub(crate) fn mounts(fstab: &[FstabEntry], known: &[BlockId]) -> (Vec<Mount>, Ve
             }),
         }
     }
-    (in_order(mounts), skipped)
+    (mounts, skipped)
 }
 
-/// Keeps the order of the file, but puts each mount after the one that it is mounted on or whose
-/// files it binds.
-fn in_order(mut mounts: Vec<Mount>) -> Vec<Mount> {
+/// Keeps the order, but puts each mount after the one that it is mounted on or whose files it
+/// binds.
+pub(crate) fn in_order(mut mounts: Vec<Mount>) -> Vec<Mount> {
     let mut ordered = Vec::with_capacity(mounts.len());
     while !mounts.is_empty() {
         let waits = |mount: &Mount| {
@@ -96,7 +71,7 @@ fn is_below(path: &str, directory: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn mount(entry: &FstabEntry, known: &[BlockId]) -> Result<Mount, String> {
+fn mount(entry: &FstabEntry, root: &str, known: &[BlockId]) -> Result<Mount, String> {
     let kind = &*entry.kind;
     if kind == "swap" || entry.has("swap") {
         return Err("swap".into());
@@ -108,7 +83,7 @@ fn mount(entry: &FstabEntry, known: &[BlockId]) -> Result<Mount, String> {
     if entry.has("_netdev") || entry.source.contains(":/") {
         return Err("on the network".into());
     }
-    if entry.has("noauto") {
+    if entry.has("noauto") && !is_mounted_later(entry) {
         return Err("noauto".into());
     }
     if kind == "none" || entry.has("bind") || entry.has("rbind") {
@@ -117,7 +92,7 @@ fn mount(entry: &FstabEntry, known: &[BlockId]) -> Result<Mount, String> {
     if matches!(kind, "overlay" | "autofs") || kind.starts_with("fuse") {
         return Err(format!("of type {kind}"));
     }
-    let found = find(&entry.source, known).ok_or_else(|| {
+    let found = find(&entry.source, root, known).ok_or_else(|| {
         let optional = if entry.has("nofail") { ", nofail" } else { "" };
         format!("{NO_DEVICE}{optional}")
     })?;
@@ -132,7 +107,17 @@ fn mount(entry: &FstabEntry, known: &[BlockId]) -> Result<Mount, String> {
         target,
         kind: Some(found.kind),
         options: kernel_options(entry),
+        directory: None,
     })
+}
+
+/// Whether systemd mounts it in spite of `noauto`: when its files are wanted, or for a unit.
+fn is_mounted_later(entry: &FstabEntry) -> bool {
+    let says = |name: &str| entry.value(name).is_some();
+    entry.has("x-systemd.automount")
+        || entry.has("comment=systemd.automount")
+        || says("x-systemd.wanted-by")
+        || says("x-systemd.required-by")
 }
 
 /// Why filesystems of this type are not mounted: they are on no block device.
@@ -159,6 +144,7 @@ fn bind(entry: &FstabEntry, target: String) -> Result<Mount, String> {
         target,
         kind: None,
         options: kernel_options(entry),
+        directory: None,
     })
 }
 
@@ -188,58 +174,4 @@ fn clean(path: &str) -> Option<String> {
         .filter(|part| !matches!(*part, "" | "."))
         .collect();
     (!parts.contains(&"..")).then(|| format!("/{}", parts.join("/")))
-}
-
-fn find<'a>(source: &str, known: &'a [BlockId]) -> Option<&'a BlockId> {
-    let prefixes = [
-        ("UUID=", "/dev/disk/by-uuid/"),
-        ("LABEL=", "/dev/disk/by-label/"),
-        ("PARTUUID=", "/dev/disk/by-partuuid/"),
-        ("PARTLABEL=", "/dev/disk/by-partlabel/"),
-    ];
-    for (sort, (tag, directory)) in prefixes.into_iter().enumerate() {
-        let value = source
-            .strip_prefix(tag)
-            .map(str::to_owned)
-            .or_else(|| source.strip_prefix(directory).map(udev_decoded));
-        let Some(value) = value else { continue };
-        return known.iter().find(|device| {
-            let own = [
-                &device.uuid,
-                &device.label,
-                &device.part_uuid,
-                &device.part_label,
-            ][sort];
-            // Labels are compared exactly, hexadecimal digits in either case.
-            own.as_deref().is_some_and(|own| match sort {
-                0 | 2 => own.eq_ignore_ascii_case(&value),
-                _ => own == value,
-            })
-        });
-    }
-    let mut devices = known.iter();
-    devices
-        .find(|device| device.paths.iter().any(|path| path == source))
-        .or_else(|| by_bus(source, known))
-}
-
-/// A link that udev names after a bus or a serial number, which are others here. It can still be
-/// known if only one partition has its number.
-fn by_bus<'a>(source: &str, known: &'a [BlockId]) -> Option<&'a BlockId> {
-    let is_one = ["/dev/disk/by-path/", "/dev/disk/by-id/"]
-        .iter()
-        .any(|directory| source.starts_with(directory));
-    let (_, number) = source.rsplit_once("-part").filter(|_| is_one)?;
-    let number = number.parse().ok();
-    let mut found = known.iter().filter(|device| device.partition == number);
-    let first = found.next().filter(|device| device.partition.is_some())?;
-    found.next().is_none().then_some(first)
-}
-
-/// Decodes udev's escapes, such as `\x20` for a space.
-fn udev_decoded(name: &str) -> String {
-    unescaped(name, |digits| {
-        let digits = std::str::from_utf8(digits.strip_prefix(b"x")?).ok()?;
-        u8::from_str_radix(digits, 16).ok()
-    })
 }

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::plan::{BlockId, mounts};
+use super::block_id::{self, BlockId};
+use super::plan::{in_order, mounts};
 use crate::block::fstab;
 use crate::protocol::disks::Kind;
 
@@ -18,6 +19,9 @@ fn known() -> Vec<BlockId> {
             .trim_start_matches(|c: char| !c.is_ascii_digit())
             .parse()
             .ok(),
+        is_disk: false,
+        disk: Some("/dev/vda".into()),
+        part_kind: None,
         paths: vec![device.replace("/dev/vd", "/dev/sd"), device.into()],
     };
     vec![
@@ -29,8 +33,8 @@ fn known() -> Vec<BlockId> {
 
 /// The plan for an fstab: `SOURCE on TARGET OPTIONS`, or `TARGET: REASON` for a skipped line.
 fn plan(text: &str) -> Vec<String> {
-    let (planned, skipped) = mounts(&fstab::parse(text), &known());
-    let planned = planned.into_iter().map(|mount| {
+    let (planned, skipped) = mounts(&fstab::parse(text), "/dev/vda9", &known());
+    let planned = in_order(planned).into_iter().map(|mount| {
         let options = mount.options.join(",");
         format!("{} on {} {options}", mount.source, mount.target)
     });
@@ -48,6 +52,7 @@ fn every_way_to_name_a_device_is_understood() {
     for source in [
         "UUID=0A",
         "UUID=\"0a\"",
+        "LABEL='a\\040label'",
         "LABEL=a\\040label",
         "PARTUUID=0A-PART",
         "PARTLABEL=a\\040label\\040part",
@@ -55,6 +60,12 @@ fn every_way_to_name_a_device_is_understood() {
         "/dev/disk/by-uuid/0a",
         "/dev/disk/by-label/a\\x20label",
         "/dev/disk/by-partlabel/a\\x20label\\x20part",
+        // Only one partition has this number.
+        "/dev/disk/by-path/pci-0000:00:07.0-part2",
+        "/dev/disk/by-id/ata-QEMU_HARDDISK_QM00001-part2",
+        "ID=ata-QEMU_HARDDISK_QM00001-part2",
+        "/dev/disk/by-diskseq/1-part2",
+        "/dev/disk/azure/root-part2",
     ] {
         assert_eq!(
             plan(&format!("{source} /a ext4")),
@@ -74,6 +85,36 @@ fn every_way_to_name_a_device_is_understood() {
             ["/a: no such device"],
             "{source}"
         );
+    }
+}
+
+#[test]
+fn a_link_by_hardware_that_may_mean_several_devices_or_the_root_means_none() {
+    let find = |source: &str, root: &str, devices: &[BlockId]| {
+        let found = block_id::find(source, root, devices);
+        found.map_or("-".to_owned(), |device| device.device.clone())
+    };
+    let known = known();
+    assert_eq!(find("/dev/disk/by-id/x-part2", "/dev/vda2", &known), "-");
+    assert_eq!(find("/dev/disk/by-id/dm-uuid-x-part2", "", &known), "-");
+    let twice = [&known[..], &known].concat();
+    assert_eq!(find("/dev/disk/by-id/x-part2", "", &twice), "-");
+    let mut whole = known[1].clone();
+    (whole.partition, whole.is_disk) = (None, true);
+    let with_whole = [&known[..], &[whole]].concat();
+    assert_eq!(find("/dev/disk/by-id/x", "", &with_whole), "/dev/vda2");
+    assert_eq!(find("/dev/disk/by-id/x", "/dev/vda2", &with_whole), "-");
+    assert_eq!(find("/dev/disk/azure/root", "", &with_whole), "-");
+}
+
+#[test]
+fn what_systemd_mounts_when_it_is_used_is_mounted() {
+    for option in [
+        "noauto,x-systemd.automount",
+        "x-systemd.required-by=a.service,noauto",
+    ] {
+        let planned = plan(&format!("/dev/sda2 /a ext4 {option}"));
+        assert_eq!(planned, ["/dev/vda2 on /a"]);
     }
 }
 
@@ -136,7 +177,7 @@ proptest! {
     ) {
         let fields: Vec<_> = fields.into_iter().filter(|line| !matches!(&*line.1, "/" | "")).collect();
         let lines = fields.iter().map(|(a, b, c, d)| format!("{a} {b} {c} {d}\n"));
-        let (planned, skipped) = mounts(&fstab::parse(&lines.collect::<String>()), &known());
+        let (planned, skipped) = mounts(&fstab::parse(&lines.collect::<String>()), "/dev/vda9", &known());
         prop_assert_eq!(planned.len() + skipped.len(), fields.len());
         for mount in planned {
             prop_assert!(mount.target.starts_with('/'));

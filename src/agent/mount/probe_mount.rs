@@ -2,13 +2,14 @@
 //! it is kept: the request that mounts it next moves that one, which takes a tenth of the time.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 
+use super::block_id::BlockId;
 use super::filesystem::{MountError, filesystem, unmount};
 use super::modules::Modules;
-use super::plan::BlockId;
 use crate::protocol::warning::{Warning, WarningCode};
 
 const DIRECTORY: &str = "/run/bivouac-survey";
@@ -31,10 +32,8 @@ impl ProbeMount {
         name: &str,
         modules: &mut Modules,
     ) -> Result<Self, Warning> {
-        let path = path_of(&device.device, name);
-        remove(&path);
         let warning = |code, reason| Warning::new(code, &device.device, reason);
-        fs::create_dir_all(&path)
+        let path = place(&device.device, name)
             .map_err(|error| warning(WarningCode::NotMounted, error.to_string()))?;
         let options: Vec<_> = options.iter().cloned().chain(["ro".to_owned()]).collect();
         match filesystem(&device.device, device.kind, &options, &path, modules) {
@@ -94,6 +93,14 @@ pub(crate) fn release_all() {
     for entry in fs::read_dir(DIRECTORY).into_iter().flatten().flatten() {
         remove(&entry.path());
     }
+}
+
+/// An empty directory to mount `device` on.
+pub(crate) fn place(device: &str, name: &str) -> io::Result<PathBuf> {
+    let path = path_of(device, name);
+    remove(&path);
+    fs::create_dir_all(&path)?;
+    Ok(path)
 }
 
 fn path_of(device: &str, name: &str) -> PathBuf {

@@ -217,6 +217,8 @@ fn ids(disk: &Disk, index: usize) -> Vec<BlockId> {
                 part_uuid: partition.uuid.clone(),
                 part_label: partition.label.clone(),
                 partition: Some(partition.number),
+                disk: Some(disk.device.clone()),
+                part_kind: partition.kind.clone(),
                 ..BlockId::new(&partition.device, content, paths)
             });
         }
@@ -224,11 +226,10 @@ fn ids(disk: &Disk, index: usize) -> Vec<BlockId> {
     if let Some(content) = &disk.content
         && disk.partitions.is_empty()
     {
-        ids.push(BlockId::new(
-            &disk.device,
-            content,
-            paths(disk, index, None),
-        ));
+        ids.push(BlockId {
+            is_disk: true,
+            ..BlockId::new(&disk.device, content, paths(disk, index, None))
+        });
     }
     ids
 }

@@ -167,12 +167,7 @@ pub(super) async fn filesystem_usage(
             in_use: image.in_use,
             ..FsUsage::of(&found)
         };
-        let mount = Mount {
-            source: found.device.to_owned(),
-            target: "/".to_owned(),
-            kind: Some(found.content.kind),
-            options: Vec::new(),
-        };
+        let mount = Mount::new(found.device, "/", found.content.kind);
         match statfs(image, mount).await {
             Ok(found) => usage.fill(&found),
             Err(SessionError::Refused(error)) if !image.in_use => {

@@ -100,7 +100,7 @@ async fn system(
         session.unmount(ROOT).await?;
         session.mount(&root.mounts, ROOT, false, true).await?;
     }
-    let facts = facts(files).await;
+    let facts = facts(files, &root.mounts).await;
     session.unmount(ROOT).await?;
     Ok((facts?, failed))
 }

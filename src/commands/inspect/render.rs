@@ -11,11 +11,12 @@ use crate::text::size::short;
 use crate::text::time;
 
 /// Types of partitions that have a name; the others are shown as they stand.
-const TYPES: [(&str, &str); 16] = [
+const TYPES: [(&str, &str); 17] = [
     ("c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "EFI system"),
     ("21686148-6449-6e6f-744e-656564454649", "BIOS boot"),
     ("0fc63daf-8483-4772-8e79-3d69d8477de4", "Linux"),
     ("4f68bce3-e8cd-4db1-96e7-fbcaf984b709", "Linux root, x86-64"),
+    ("8484680c-9521-48c6-9c11-b0720656f69e", "Linux /usr, x86-64"),
     ("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f", "Linux swap"),
     ("e6d6d379-f507-44c2-a23c-238f2a3df928", "Linux LVM"),
     ("a19d880f-05fc-4d3b-a006-743f0f84911e", "Linux RAID"),
@@ -196,8 +197,14 @@ fn boot(boot: Option<&LastBoot>) -> String {
 }
 
 fn show_mount(mount: &Mount) -> String {
-    let kind = mount.kind.map_or("bind", |kind| kind.name());
-    let mut line = format!("{} on {}  {kind}", text(&mount.source), text(&mount.target));
+    let kind = match mount.kind {
+        Some(kind) => kind.name(),
+        None if mount.is_in_memory() => "in memory",
+        None => "bind",
+    };
+    let (source, target) = (text(&mount.source), text(&mount.target));
+    let directory = mount.directory.as_deref().map(text).unwrap_or_default();
+    let mut line = format!("{source}{directory} on {target}  {kind}");
     if !mount.options.is_empty() {
         line.push_str(&format!(" ({})", text(&mount.options.join(","))));
     }

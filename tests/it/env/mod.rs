@@ -3,9 +3,11 @@
 
 pub mod bivouac;
 pub mod cases;
+pub mod deployments;
 pub mod filesystems;
 pub mod guests;
 pub mod images;
+pub mod kernel_images;
 pub mod mount_ns;
 pub mod pty;
 pub mod qemu10;

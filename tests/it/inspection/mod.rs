@@ -1,6 +1,7 @@
 //! Inspecting images: how results are shown, and what is found in a tree of this host.
 
 mod forms;
+mod kernels;
 mod local;
 mod space;
 

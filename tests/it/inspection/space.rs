@@ -95,6 +95,7 @@ fn survey() -> (Survey, Root) {
             target: "/".to_owned(),
             kind: Some(Kind::Btrfs),
             options: vec!["subvol=@".to_owned()],
+            directory: None,
         }],
         left_out: vec![SkippedMount {
             missing: false,

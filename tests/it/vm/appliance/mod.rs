@@ -2,5 +2,6 @@
 
 mod built;
 mod partitioned;
+mod roots;
 mod superblocks;
 mod survey;

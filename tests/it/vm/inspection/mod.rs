@@ -5,5 +5,6 @@ mod images;
 mod kill;
 mod machine;
 mod many;
+mod roots;
 mod unread;
 mod volumes;
