@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// The index files of a directory `/lib/modules/RELEASE`.
 #[derive(Debug, Default)]
 pub(super) struct ModuleIndex {
+    directory: PathBuf,
     /// Name to its file, relative to the directory, and the files that it needs.
     files: HashMap<String, (String, Vec<String>)>,
     built_in: HashSet<String>,
@@ -30,12 +31,21 @@ impl ModuleIndex {
             Err((_, error)) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             text => text,
         };
-        Ok(Self::parse(
+        let parsed = Self::parse(
             &text("modules.dep")?,
             &optional("modules.builtin")?,
             &optional("modules.softdep")?,
             &optional("modules.alias")?,
-        ))
+        );
+        Ok(Self {
+            directory: directory.to_owned(),
+            ..parsed
+        })
+    }
+
+    /// Where the index and the modules are.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     fn parse(dep: &str, builtin: &str, softdep: &str, alias: &str) -> Self {

@@ -3,6 +3,7 @@
 //! for half a second), and most images need one or two sets.
 
 use super::module_index::ModuleIndex;
+use crate::protocol::disks::Kind;
 
 /// Modules that are loaded at the same time.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +89,16 @@ const RARE: &[ModuleSet] = &[
     set("dm-raid", &["dm_raid"]),
     set("dm-snapshot", &["dm_snapshot"]),
 ];
+
+/// Whether the kernel has a driver for a kind of filesystem.
+pub(super) fn has_driver(index: &ModuleIndex, kind: Kind) -> bool {
+    let name = match kind {
+        Kind::Ext2 | Kind::Ext3 => Kind::Ext4.name(),
+        kind => kind.name(),
+    };
+    let mut sets = SETS.iter().chain(RARE).filter(|set| set.name == name);
+    sets.any(|set| set.modules.iter().any(|module| index.has(module)))
+}
 
 /// A module's file, relative to the kernel's module directory, and the name of its set.
 #[derive(Clone, Debug, PartialEq, Eq)]

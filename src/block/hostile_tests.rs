@@ -86,6 +86,19 @@ fn a_raid_superblock_that_is_cut_short_is_ignored() {
 }
 
 #[test]
+fn a_gpt_whose_device_ends_in_its_header_is_no_table() {
+    let mut device = vec![0; 512 + 18];
+    device[512..520].copy_from_slice(b"EFI PART");
+    device[512 + 12] = 92;
+    assert!(
+        tables::read(&&device[..], 512, false)
+            .unwrap()
+            .partitions
+            .is_empty()
+    );
+}
+
+#[test]
 fn lvm_metadata_wraps_at_the_end_of_its_ring_buffer() {
     let text = b"vg { id = \"x\" }";
     for offset in [512, 1000, 2040, 2047] {

@@ -11,6 +11,7 @@ mod hfs;
 mod hostile_tests;
 pub(crate) mod ids;
 pub mod lvm;
+mod ntfs;
 pub mod raid;
 mod signatures;
 pub mod superblock;

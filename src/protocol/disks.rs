@@ -168,6 +168,9 @@ macro_rules! kinds {
         }
 
         impl Kind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
             /// The name to show.
             pub fn name(self) -> &'static str {
                 match self {
@@ -242,6 +245,23 @@ impl Kind {
     /// Whether it can be mounted, given the driver.
     pub fn is_filesystem(self) -> bool {
         self.role() == Role::Filesystem
+    }
+
+    /// Where there is a driver for it, if not in every distribution's kernel.
+    pub fn driver_source(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Ntfs => {
+                "Debian 13's kernel has one, ntfs3; in a guest, the package ntfs-3g reads it"
+            }
+            Self::Apfs => "no Linux release has one; Debian's apfs-dkms builds one",
+            Self::Bcachefs => "Linux 6.7 to 6.17 can have one",
+            Self::Reiserfs => "Linux up to 6.12 can have one",
+            Self::Reiser4 | Self::Refs | Self::Nss => "no Linux release has one",
+            Self::Vmfs => "no Linux release has one; the package vmfs6-tools reads it",
+            Self::Ubifs => "it works on flash memory only, not on disks",
+            Self::Zonefs => "it works on zoned disks only",
+            _ => return None,
+        })
     }
 }
 

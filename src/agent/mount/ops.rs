@@ -8,7 +8,7 @@ use super::apply::{apply, mount_for_commands};
 use super::modules::Modules;
 use super::{survey, sysfs};
 use crate::protocol::disks::Mount;
-use crate::protocol::{ErrorStage, RemoteError, Response};
+use crate::protocol::{RemoteError, Response};
 
 /// How long disks may take to appear in an emulated machine.
 const DISK_TIMEOUT: Duration = Duration::from_secs(20);
@@ -61,7 +61,7 @@ pub(crate) fn mount(
     }
     let mut failed =
         apply(&mounts, target, &mut Modules::of_the_appliance()).map_err(|error| RemoteError {
-            step: ErrorStage::Disk,
+            step: error.stage(),
             errno: error.errno(),
             text: error.with_cause(),
         })?;

@@ -44,8 +44,9 @@ impl Table {
         }
     }
 
+    /// Adds a partition, unless it has no bytes, or there are too many.
     fn add(&mut self, entry: Entry) {
-        if self.partitions.len() < MAX_PARTITIONS {
+        if entry.bytes > 0 && self.partitions.len() < MAX_PARTITIONS {
             self.partitions.push(entry);
         }
     }

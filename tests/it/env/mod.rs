@@ -4,6 +4,7 @@
 pub mod bivouac;
 pub mod cases;
 pub mod filesystems;
+pub mod formats;
 pub mod guests;
 pub mod images;
 pub mod mount_ns;

@@ -1,6 +1,8 @@
 //! The appliance's initramfs, and what its agent sees on real filesystems.
 
 mod built;
+mod kinds;
 mod partitioned;
 mod superblocks;
 mod survey;
+mod tables;
