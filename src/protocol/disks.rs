@@ -79,6 +79,9 @@ pub enum TableKind {
     Mac,
     Bsd,
     Amiga,
+    Atari,
+    Aix,
+    Pc98,
 }
 
 impl TableKind {
@@ -92,6 +95,9 @@ impl TableKind {
             Self::Mac => "Apple partition map",
             Self::Bsd => "BSD label",
             Self::Amiga => "Amiga partition table",
+            Self::Atari => "Atari partition table",
+            Self::Aix => "AIX label",
+            Self::Pc98 => "PC-98 partition table",
         }
     }
 }
@@ -121,7 +127,7 @@ pub struct Partition {
 pub struct Volume {
     /// Device node in the guest, such as `/dev/mapper/vg-root`.
     pub device: String,
-    /// The LVM volume group, or `md` for an array.
+    /// The LVM volume group, `md` for an array, or `part` for a partition inside of another.
     pub group: String,
     /// The name within the group.
     pub name: String,

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::device_mapper::DeviceMapper;
 use super::inventory::Inventory;
 use super::modules::Modules;
+use super::nested::{self, Holder};
 use super::sysfs::BlockDevice;
 use crate::block::lvm::group::{Group, LogicalVolume, mapper_name, parse};
 use crate::block::lvm::label;
@@ -18,7 +19,24 @@ use crate::protocol::disks::Kind;
 /// A thin volume on a cache on a RAID of linear volumes is six deep.
 const MAX_DEPTH: usize = 16;
 
+/// A disk of a virtual machine in a logical volume may hold a group of its own, and so on.
+const MAX_NESTING: usize = 3;
+
+/// Maps every volume, and the partitions inside.
 pub(crate) fn map_logical_volumes(inventory: &mut Inventory, modules: &mut Modules) {
+    let mut mapped = Vec::new();
+    for _ in 0..MAX_NESTING {
+        let physical = |inventory: &Inventory| inventory.of_kind(Kind::Lvm).count();
+        let before = physical(inventory);
+        map_groups(inventory, modules, &mut mapped);
+        if physical(inventory) == before {
+            break;
+        }
+    }
+}
+
+/// Maps the groups whose identifiers are not among `mapped`, and adds them.
+fn map_groups(inventory: &mut Inventory, modules: &mut Modules, mapped: &mut Vec<String>) {
     let physical: Vec<_> = inventory
         .of_kind(Kind::Lvm)
         .filter_map(|found| {
@@ -26,7 +44,9 @@ pub(crate) fn map_logical_volumes(inventory: &mut Inventory, modules: &mut Modul
             Some((id, found.device.clone()))
         })
         .collect();
-    let groups = groups(&physical, inventory);
+    let mut groups = groups(&physical, inventory);
+    groups.retain(|group| !mapped.contains(&group.id));
+    mapped.extend(groups.iter().map(|group| group.id.clone()));
     if groups.is_empty() {
         return;
     }
@@ -45,14 +65,23 @@ pub(crate) fn map_logical_volumes(inventory: &mut Inventory, modules: &mut Modul
         };
         for volume in group.shown() {
             let mapped = mapping.shown(volume);
-            let path = format!("/dev/mapper/{}", mapper_name(&group.name, &volume.name));
+            let name = mapper_name(&group.name, &volume.name);
             inventory.add_volume(
                 &group.name,
                 &volume.name,
-                path,
+                format!("/dev/mapper/{name}"),
                 aliases(group, volume),
-                mapped,
+                mapped.clone(),
             );
+            if let (Ok(node), Ok(mapper)) = (mapped, &mapper) {
+                let holder = Holder {
+                    group: &group.name,
+                    name: &volume.name,
+                    mapper_name: &name,
+                    node: &node,
+                };
+                nested::in_volume(inventory, mapper, &holder);
+            }
         }
     }
 }

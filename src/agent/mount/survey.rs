@@ -5,7 +5,7 @@ use super::inventory::{FoundDevice, Inventory};
 use super::modules::Modules;
 use super::plan::BlockId;
 use super::sysfs::{self, BlockDevice};
-use super::{logical_volumes, partitions, roots, volumes};
+use super::{logical_volumes, nested, partitions, roots, volumes};
 use crate::block::device_reader::ReadAt;
 use crate::block::superblock;
 use crate::block::tables::{self, Entry, Table};
@@ -22,6 +22,7 @@ pub(crate) fn survey(modules: &mut Modules) -> Survey {
     }
     // Physical volumes of LVM may be on arrays, so these come first.
     volumes::assemble_arrays(&mut inventory, modules);
+    nested::in_partitions(&mut inventory, modules);
     logical_volumes::map_logical_volumes(&mut inventory, modules);
     warn_of_unread(&mut inventory);
     let (roots, warnings) = roots::find(&inventory.ids, modules);

@@ -6,10 +6,12 @@
 //! `/dev/vda5` and `PARTUUID=` mean the same everywhere.
 
 mod amiga;
+mod atari;
 mod bsd;
 mod gpt;
 mod mac;
 mod mbr;
+mod named;
 mod sgi;
 mod sun;
 
@@ -115,7 +117,9 @@ pub fn read(disk: &dyn ReadAt, sector: u64, has_content: bool) -> Option<Table> 
             .or_else(|| sgi::read(disk))
             .or_else(|| mac::read(disk))
             .or_else(|| amiga::read(disk))
-            .or_else(|| bsd::read(disk)),
+            .or_else(|| bsd::read(disk))
+            .or_else(|| named::read(disk))
+            .or_else(|| atari::read(disk).filter(|_| !has_content)),
     }?;
     table.check_ends(disk.size());
     Some(table)

@@ -2,7 +2,9 @@
 
 mod built;
 mod kinds;
+mod nested;
 mod partitioned;
 mod superblocks;
 mod survey;
 mod tables;
+mod tables_made;

@@ -15,7 +15,7 @@ use crate::env::cases::Cases;
 use crate::env::filesystems::{empty, filesystem, lvm, mirror, mounted, run, tree, write_files};
 
 /// What the agent says of these disks, which have the serial numbers d0, d1 and so on.
-fn survey(dir: &Path, disks: &[PathBuf]) -> Value {
+pub fn survey(dir: &Path, disks: &[PathBuf]) -> Value {
     let kernel = kernel::find(None).unwrap();
     let init = fs::File::open(env!("CARGO_BIN_EXE_bivouac")).unwrap();
     let mut made = initramfs_with(&kernel, &self_elf::mapped_part(&init).unwrap()).unwrap();

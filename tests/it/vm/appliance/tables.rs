@@ -1,13 +1,16 @@
-//! What the agent reads in partition tables, against sfdisk.
+//! What the agent reads in partition tables, against sfdisk, partx (which asks libblkid, as blkid
+//! does) and parted.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use bivouac::block::device_reader::Device;
-use bivouac::block::tables;
-use bivouac::protocol::disks::TableKind;
+use bivouac::block::tables::{self, Table};
+use serde_json::Value;
 
+use super::tables_made::{By, TABLES, make};
+use crate::env::cases::Cases;
 use crate::env::filesystems::{disk, run};
 
 pub fn device(path: &Path) -> Device {
@@ -16,91 +19,153 @@ pub fn device(path: &Path) -> Device {
     Device { file, size }
 }
 
-/// What sfdisk says of a table: its kind, and each partition's number, place, size, type and name.
-fn sfdisk(path: &Path) -> (String, Vec<String>) {
-    let said = run("sfdisk", &["--json", path.to_str().unwrap()]);
-    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-    let table = &said["partitiontable"];
-    let node = |part: &serde_json::Value| {
-        let node = part["node"].as_str().unwrap();
-        node[path.to_str().unwrap().len()..].to_owned()
-    };
-    let parts = table["partitions"].as_array().unwrap().iter();
-    let parts = parts.map(|part| {
-        let text = |key: &str| part[key].as_str().unwrap_or_default().to_lowercase();
-        let (start, size) = (&part["start"], &part["size"]);
-        format!(
-            "{} {start} {size} {} {}",
-            node(part),
-            text("type"),
-            text("uuid")
-        )
-    });
-    (table["label"].as_str().unwrap().to_owned(), parts.collect())
+fn read(path: &Path) -> Option<Table> {
+    tables::read(&device(path), 512, false)
 }
 
-#[track_caller]
-fn table_agrees(path: &Path) {
-    let table = tables::read(&device(path), 512, false).unwrap();
-    assert_eq!(table.warnings, [""; 0], "{path:?}");
-    let has_uuid = table.kind == TableKind::Gpt;
-    let parts = table.partitions.iter().map(|part| {
-        let kind = part.kind.as_deref().unwrap();
-        // sfdisk writes numbers without a prefix.
-        let kind = kind.strip_prefix("0x").map_or(kind, |digits| {
-            let digits = digits.trim_start_matches('0');
-            if digits.is_empty() { "0" } else { digits }
-        });
-        let uuid = part
-            .uuid
-            .as_deref()
-            .filter(|_| has_uuid)
-            .unwrap_or_default();
+/// A partition: number, start, size, type, PARTUUID and name; empty where there is none. Sizes are
+/// in sectors.
+type Line = [String; 6];
+
+/// Types as `0x83`, or in lower case.
+fn kind(text: &str) -> String {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    match u32::from_str_radix(digits, 16) {
+        Ok(number) => format!("{number:#04x}"),
+        Err(_) => text.to_lowercase(),
+    }
+}
+
+fn agent(table: &Table) -> Vec<Line> {
+    let mut parts: Vec<_> = table.partitions.iter().collect();
+    parts.sort_by_key(|part| part.number);
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let line = |part: &tables::Entry| {
         let (start, size) = (part.start / 512, part.bytes / 512);
-        format!("{} {start} {size} {kind} {uuid}", part.number)
-    });
-    let kind = serde_json::to_value(table.kind).unwrap();
-    let kind = match kind.as_str().unwrap() {
-        "mbr" => "dos",
-        other => other,
+        let numbers = [u64::from(part.number), start, size].map(|number| number.to_string());
+        let [number, start, size] = numbers;
+        [
+            number,
+            start,
+            size,
+            kind(&text(&part.kind)),
+            text(&part.uuid),
+            text(&part.label),
+        ]
     };
-    assert_eq!((kind.to_owned(), parts.collect()), sfdisk(path), "{path:?}");
+    parts.into_iter().map(line).collect()
+}
+
+fn sfdisk(path: &Path) -> Vec<Line> {
+    let said = run("sfdisk", &["--json", path.to_str().unwrap()]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let table = &said["partitiontable"];
+    let is_gpt = table["label"] == "gpt";
+    let id = table["id"].as_str().unwrap_or_default();
+    let parts = table["partitions"].as_array().unwrap().iter();
+    let line = |part: &Value| {
+        let node = part["node"].as_str().unwrap();
+        let number: u32 = node[path.to_str().unwrap().len()..].parse().unwrap();
+        let text = |key: &str| part[key].as_str().unwrap_or_default().to_owned();
+        let uuid = match (table["label"].as_str().unwrap(), is_gpt) {
+            (_, true) => text("uuid").to_lowercase(),
+            ("dos", _) => format!("{}-{number:02x}", id.trim_start_matches("0x")),
+            _ => String::new(),
+        };
+        let (start, size) = (part["start"].to_string(), part["size"].to_string());
+        [
+            number.to_string(),
+            start,
+            size,
+            kind(&text("type")),
+            uuid,
+            text("name"),
+        ]
+    };
+    let mut lines: Vec<_> = parts.map(line).collect();
+    lines.sort_by_key(|line| line[0].parse::<u32>().unwrap());
+    lines
+}
+
+fn partx(path: &Path) -> Vec<Line> {
+    let columns = "NR,START,SECTORS,TYPE,UUID,NAME";
+    let said = run(
+        "partx",
+        &["-b", "-P", "-o", columns, path.to_str().unwrap()],
+    );
+    let line = |line: &str| {
+        let mut values = line.split('"').skip(1).step_by(2).map(str::to_owned);
+        let mut fields: Line = std::array::from_fn(|_| values.next().unwrap());
+        fields[3] = kind(&fields[3]);
+        fields
+    };
+    let mut lines: Vec<_> = said.lines().map(line).collect();
+    lines.sort_by_key(|line| line[0].parse::<u32>().unwrap());
+    lines
+}
+
+/// Numbers and places only.
+fn parted(path: &Path) -> Vec<[String; 3]> {
+    let command = ["-s", "-m", path.to_str().unwrap(), "unit", "s", "print"];
+    let said = run("parted", &command);
+    let line = |line: &str| {
+        let mut fields = line
+            .split(':')
+            .map(|field| field.trim_end_matches('s').to_owned());
+        let [number, start, _, size] = std::array::from_fn(|_| fields.next().unwrap());
+        [number, start, size]
+    };
+    said.lines().skip(2).map(line).collect()
 }
 
 #[test]
-fn partitions_are_those_that_sfdisk_reads_in_every_sort_of_table() {
+fn partitions_are_those_that_other_tools_read_in_every_sort_of_table() {
+    assert!(TABLES.len() >= 30);
     let dir = tempfile::tempdir().unwrap();
-    let scripts: [(&str, &str); 8] = [
-        (
-            "gpt",
-            "label: gpt\nsize=1MiB, type=U, name=esp\nsize=2MiB, type=L, name=\"Système\"\n",
-        ),
-        (
-            "gaps",
-            "label: gpt\n3: size=1MiB\n7: size=2MiB\n128: size=1MiB\n",
-        ),
-        (
-            "dos",
-            "label: dos\nlabel-id: 0xcafe0001\nsize=1MiB, type=83\n4: size=2MiB, type=ef\n",
-        ),
-        (
-            "logical",
-            "label: dos\nsize=1MiB, type=83\nsize=40MiB, type=5\nsize=1MiB, type=82\n\
-             5: size=1MiB, type=83\n6: size=1MiB, type=8e\n7: size=2MiB, type=6\n",
-        ),
-        (
-            "extended",
-            "label: dos\n2: size=20MiB, type=f\n5: size=1MiB\n6: size=1MiB\n",
-        ),
-        ("sun", "label: sun\nsize=8MiB\nsize=16MiB\n"),
-        ("sgi", "label: sgi\nstart=20480, size=20480\nsize=8MiB\n"),
-        ("empty", "label: gpt\n"),
-    ];
-    for (name, script) in scripts {
-        if name != "empty" {
-            table_agrees(&disk(dir.path(), name, 64, script, &[]));
-        }
+    let mut cases = Cases::default();
+    for made in TABLES {
+        cases.case(made.name, || {
+            let path = make(dir.path(), made);
+            let table = read(&path).expect("a table");
+            assert_eq!(table.warnings, [""; 0]);
+            let lines = agent(&table);
+            assert!(!lines.is_empty());
+            match made.by {
+                By::Both => {
+                    assert_eq!(lines, sfdisk(&path));
+                    assert_eq!(lines, partx(&path));
+                }
+                By::Sfdisk => assert_eq!(lines, sfdisk(&path)),
+                By::Partx => assert_eq!(lines, partx(&path)),
+                By::Parted => {
+                    let places = lines.iter().map(|line| line[..3].to_vec());
+                    let places: Vec<_> = places.collect();
+                    assert_eq!(places, parted(&path));
+                }
+            }
+        });
     }
+}
+
+#[test]
+fn a_table_that_cannot_be_read_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = crate::env::filesystems::empty(dir.path(), "pc98", 64);
+    let name = path.to_str().unwrap();
+    run(
+        "parted",
+        &[
+            "-s", name, "mklabel", "pc98", "mkpart", "primary", "4MiB", "12MiB",
+        ],
+    );
+    let table = read(&path).unwrap();
+    assert_eq!(
+        table.warnings,
+        ["the partitions of its PC-98 partition table are not read"]
+    );
+    // Nor is anything made up in what has none.
+    run("parted", &["-s", name, "mklabel", "loop"]);
+    assert_eq!(read(&path), None);
 }
 
 #[test]
