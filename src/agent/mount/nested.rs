@@ -14,6 +14,9 @@ use crate::protocol::disks::TableKind;
 /// The group of partitions in partitions, as volumes.
 const GROUP: &str = "part";
 
+/// What is seen of an extended partition: it begins with a table that is a part of another.
+const EXTENDED: u64 = 1024;
+
 /// A device that may hold a partition table.
 pub(crate) struct Holder<'a> {
     /// The group of its partitions, and the name in front of their numbers.
@@ -27,8 +30,12 @@ pub(crate) struct Holder<'a> {
 
 /// Maps the partitions of each partition that has a table and no other content.
 pub(crate) fn in_partitions(inventory: &mut Inventory, modules: &mut Modules) {
-    let devices = inventory.devices.iter();
-    let plain = devices.filter(|found| found.content.is_none() && found.device.partition > 0);
+    let plain = inventory.devices.iter().filter(|found| {
+        let device = &found.device;
+        // One that begins with the disk begins with its table.
+        let is_inside = device.partition > 0 && device.start > 0;
+        found.content.is_none() && is_inside && device.bytes > EXTENDED
+    });
     let plain: Vec<_> = plain.map(|found| found.device.clone()).collect();
     for device in plain {
         // A BSD label in a partition is a part of the table around it.

@@ -8,3 +8,4 @@ mod superblocks;
 mod survey;
 mod tables;
 mod tables_made;
+mod unusual;
