@@ -2,7 +2,7 @@
 //!
 //! Everything here is pure: a device is a [`device_reader::ReadAt`], and nothing else is opened or
 //! read. All input is untrusted. No allocation is sized by a number read from a device, and every
-//! loop has a limit. The fuzz target `block` runs all of it.
+//! loop has a limit. The fuzz targets `partitions`, `superblocks`, `lvm` and `md` run all of it.
 
 pub mod device_reader;
 pub mod fstab;

@@ -231,6 +231,8 @@ kinds! {
     Hpfs "hpfs" Filesystem,             Vxfs "vxfs" Filesystem,
     Ubifs "ubifs" Filesystem,           Zonefs "zonefs" Filesystem,
     Nss "nss" Filesystem,               Bcachefs "bcachefs" Filesystem,
+    Sysv "sysv" Filesystem,             Affs "affs" Filesystem,
+    Efs "efs" Filesystem,               Qnx6 "qnx6" Filesystem,
     Swap "swap" Swap,
     // Swap that holds a hibernated system.
     Swsuspend "swsuspend" Swap,
@@ -245,6 +247,7 @@ kinds! {
     Lvm1 "lvm1" Member,                 Drbd "drbd" Member,
     OracleAsm "oracleasm" Member,       VmfsMember "vmfs_volume" Member,
     Ubi "ubi" Member,                   ExternalJournal "jbd" Member,
+    SnapshotCow "snapshot_cow" Member,
 }
 
 impl Kind {

@@ -4,6 +4,7 @@ mod built;
 mod kinds;
 mod nested;
 mod partitioned;
+mod signatures;
 mod superblocks;
 mod survey;
 mod tables;

@@ -1,20 +1,19 @@
 //! What the agent reads in superblocks, against util-linux's blkid.
 
 use std::path::Path;
+use std::process::Command;
 
 use bivouac::block::superblock;
 
 use super::tables::device;
-use crate::env::filesystems::{empty, lvm, run};
+use crate::env::filesystems::{empty, lvm};
 use crate::env::formats;
 
-/// `KEY` in what blkid says of a file.
+/// `KEY` in what blkid says of a file; `None` if it says nothing.
 pub fn blkid(path: &Path, key: &str) -> Option<String> {
-    let said = run(
-        "blkid",
-        &["-p", "-o", "value", "-s", key, path.to_str().unwrap()],
-    );
-    // It ends in a line feed, and is empty if there is none.
+    let mut blkid = Command::new("/sbin/blkid");
+    blkid.args(["-p", "-o", "value", "-s", key]).arg(path);
+    let said = String::from_utf8(blkid.output().unwrap().stdout).unwrap();
     said.strip_suffix('\n').map(str::to_owned)
 }
 
