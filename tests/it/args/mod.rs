@@ -43,6 +43,7 @@ pub fn disk(overlay: i32, layers: Vec<Layer>) -> Disk {
         overlay: ChildFd(overlay),
         layers,
         serial: None,
+        sector_size: None,
     }
 }
 

@@ -7,21 +7,18 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::survey::survey;
+use super::survey::{survey, survey_with};
 use crate::env::cases::Cases;
 use crate::env::filesystems::{MIB, disk, empty, filesystem, place, run, tree};
 
 /// An ext4 of 12 MiB with a system called `name`, which has this fstab.
 fn system(dir: &Path, name: &str, fstab: &str) -> PathBuf {
     let release = format!("ID={name}\n");
-    let files = [
-        ("etc/os-release", &*release),
-        ("etc/fstab", fstab),
-        ("data/.", ""),
-    ];
-    let files = tree(dir, &format!("{name}-files"), &files[..2]);
+    let files = [("etc/os-release", &*release), ("etc/fstab", fstab)];
+    let files = tree(dir, &format!("{name}-files"), &files);
     std::fs::create_dir(files.join("data")).unwrap();
-    let options = ["-q", "-d", files.to_str().unwrap()];
+    // Blocks are no smaller than sectors.
+    let options = ["-q", "-b", "4096", "-d", files.to_str().unwrap()];
     filesystem(dir, &format!("{name}-root"), 12, "mkfs.ext4", &options)
 }
 
@@ -227,4 +224,18 @@ fn udf_is_found_by_its_label_and_read_behind_an_iso_that_is_a_note() {
     assert_eq!(said["disks"][2]["content"]["type"], "swsuspend");
     let warnings = said["warnings"].to_string();
     assert!(warnings.contains("a hibernated system"), "{warnings}");
+}
+
+#[test]
+fn a_disk_has_the_sectors_that_its_option_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = large_sectors(dir.path());
+    let evidence = |options: &str| {
+        let answer = survey_with(dir.path(), std::slice::from_ref(&image), options);
+        let said = &answer["survey"];
+        assert_eq!(said["roots"][0]["os"]["id"], "sectors", "{answer:#}");
+        said["disks"][0]["table"]["evidence"].clone()
+    };
+    assert_eq!(evidence(""), "it counts in sectors of 4096 bytes");
+    assert_eq!(evidence(",sector-size=4096"), Value::Null);
 }
