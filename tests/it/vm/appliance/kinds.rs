@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::superblocks::{blkid, name_of_blkid};
 use crate::env::bivouac::Bivouac;
 use crate::env::cases::Cases;
-use crate::env::filesystems::{MIB, disk};
+use crate::env::filesystems::{MIB, disk, filesystem, run};
 use crate::env::formats::{self, Made};
 
 /// A disk with a partition for each.
@@ -30,7 +30,8 @@ fn all_in_one(dir: &Path, made: &[Made]) -> PathBuf {
 
 /// Whether the kernel of this host has one of these modules, or has it built in.
 fn has_module(names: &[&str]) -> bool {
-    let modules = kernel::find(None).unwrap().modules.unwrap();
+    let named = std::env::var_os("BIVOUAC_KERNEL").map(PathBuf::from);
+    let modules = kernel::find(named.as_deref()).unwrap().modules.unwrap();
     let lists = ["modules.dep", "modules.builtin"];
     let lists = lists.map(|list| fs::read_to_string(modules.join(list)).unwrap());
     let mut files = lists.iter().flat_map(|list| list.lines());
@@ -117,6 +118,96 @@ fn every_filesystem_is_named_and_listed_or_refused_with_the_reason() {
                     listed.stderr.contains("hint: name another kernel"),
                     "{listed:?}"
                 );
+            }
+        });
+    }
+}
+
+/// The options of `mkfs.ext4`, and the size in MiB.
+const EXT4: &[(&[&str], u64)] = &[
+    (&["-O", "casefold", "-E", "encoding=utf8"], 16),
+    (&["-O", "inline_data"], 16),
+    (&["-O", "bigalloc"], 16),
+    (&["-O", "metadata_csum_seed"], 16),
+    (&["-O", "orphan_file"], 16),
+    (&["-O", "large_dir,ea_inode"], 16),
+    (&["-O", "encrypt"], 16),
+    (&["-O", "project,quota"], 16),
+    (&["-O", "^has_journal"], 16),
+    (&["-I", "128"], 16),
+    (&["-O", "^metadata_csum,uninit_bg"], 16),
+    (&["-O", "mmp"], 16),
+    (&["-O", "fast_commit"], 64),
+    (&["-O", "meta_bg,^resize_inode"], 16),
+];
+
+/// Those of `mkfs.vfat`.
+const FAT: &[&[&str]] = &[
+    &["-F", "32", "-S", "4096"],
+    &["-F", "16", "-S", "2048"],
+    &["-F", "32", "--mbr=yes"],
+    &["-F", "12", "-s", "128"],
+];
+
+#[test]
+fn every_variant_of_ext4_and_fat_is_mounted_and_what_is_damaged_has_the_kernels_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let mut made = Vec::new();
+    let mut names = Vec::new();
+    let made_of = |path| Made {
+        name: "",
+        path,
+        has_file: false,
+    };
+    for (options, mib) in EXT4 {
+        let name = options.join(" ");
+        let options = [&["-q"], *options].concat();
+        let file = format!("ext4-{}", made.len());
+        made.push(made_of(filesystem(dir, &file, *mib, "mkfs.ext4", &options)));
+        names.push((name, None));
+    }
+    for options in FAT {
+        let file = format!("fat-{}", made.len());
+        made.push(made_of(filesystem(dir, &file, 200, "mkfs.vfat", options)));
+        names.push((options.join(" "), None));
+    }
+    let large = ["-q", "-F", "-b", "65536"];
+    made.push(made_of(filesystem(dir, "large", 64, "mkfs.ext4", &large)));
+    names.push(("blocks of 64 KiB".to_owned(), Some("bad block size 65536")));
+    let cut = filesystem(dir, "cut", 16, "mkfs.ext4", &["-q"]);
+    fs::File::options()
+        .write(true)
+        .open(&cut)
+        .unwrap()
+        .set_len(12 * MIB)
+        .unwrap();
+    made.push(made_of(cut));
+    names.push(("cut short".to_owned(), Some("exceeds size of device")));
+    let broken = filesystem(dir, "broken", 300, "mkfs.xfs", &["-q"]);
+    let needs_repair = ["-x", "-c", "sb 0", "-c", "write -d features_incompat 0x1b"];
+    run(
+        "xfs_db",
+        &[&needs_repair[..], &[broken.to_str().unwrap()]].concat(),
+    );
+    made.push(made_of(broken));
+    names.push(("needs repair".to_owned(), Some("needs repair")));
+    let image = all_in_one(dir, &made);
+    let inspected = Bivouac::new()
+        .args(["inspect", "--json"])
+        .arg(&image)
+        .output();
+    let said: Value = serde_json::from_str(&inspected.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {inspected:?}"));
+    let partitions = said["disks"][0]["partitions"].as_array().unwrap();
+    let mut cases = Cases::default();
+    for ((name, reason), partition) in names.iter().zip(partitions) {
+        cases.case(name, || {
+            let content = &partition["content"];
+            let error = content["error"].as_str();
+            match reason {
+                Some(reason) => assert!(error.unwrap().contains(reason), "{content}"),
+                None => assert!(content["size"].as_u64() > Some(0), "{content}"),
             }
         });
     }
