@@ -186,6 +186,24 @@ mod tests {
     }
 
     #[test]
+    fn an_alias_counts_even_if_something_else_of_its_name_is_built_in() {
+        // As in Debian 12: lib/crc32 is built in, and f2fs asks the crypto API for "crc32".
+        let index = ModuleIndex::parse(
+            "kernel/fs/f2fs/f2fs.ko: kernel/fs/nls/nls_base.ko\nkernel/fs/nls/nls_base.ko:\n\
+             kernel/crypto/crc32_generic.ko:\n",
+            "kernel/lib/crc32.ko\n",
+            "softdep f2fs pre: crc32\n",
+            "alias crc32 crc32_generic\n",
+        );
+        let order = index.load_order(["f2fs"]);
+        assert!(
+            order.contains(&"kernel/crypto/crc32_generic.ko".to_owned()),
+            "{order:?}"
+        );
+        assert_eq!(order.last().unwrap(), "kernel/fs/f2fs/f2fs.ko");
+    }
+
+    #[test]
     fn what_is_built_in_or_missing_adds_nothing() {
         assert!(index().load_order(["ext4", "zfs"]).is_empty());
         assert!(index().has("ext4") && index().has("crc32c-intel") && !index().has("zfs"));
