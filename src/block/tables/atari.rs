@@ -2,6 +2,7 @@
 //! of others, or eight more of ICD's.
 
 use super::super::device_reader::ReadAt;
+use super::super::ids::lossy;
 use super::{Entry, MAX_PARTITIONS, Table, entry};
 use crate::linux::bytes::Fields;
 use crate::protocol::disks::TableKind;
@@ -97,7 +98,7 @@ fn chain(disk: &dyn ReadAt, first: u64, mut number: u32, table: &mut Table) -> u
 
 fn add(table: &mut Table, number: u32, record: Record, from: u64) {
     table.add(Entry {
-        kind: Some(String::from_utf8_lossy(record.kind()).into_owned()),
+        kind: Some(lossy(record.kind())),
         ..entry(
             number,
             from.saturating_add(record.start()),
