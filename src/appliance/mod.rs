@@ -22,7 +22,7 @@ use std::io::{self, Write};
 
 use crate::host::kernel::Kernel;
 use crate::linux::memfd;
-use crate::protocol::disks::{MODULES, MODULES_LIST};
+use crate::protocol::disks::{Kind, MODULES, MODULES_LIST};
 pub(crate) use build::make;
 use cpio::Archive;
 pub use error::ApplianceError;
@@ -93,6 +93,23 @@ fn sealed(file: File) -> Result<File, ApplianceError> {
     Ok(file)
 }
 
+/// Every kind of filesystem that is recognised, and whether `kernel` has a driver for it.
+pub fn filesystems(kernel: &Kernel) -> Result<Vec<(Kind, bool)>, ApplianceError> {
+    let index = index(kernel)?;
+    let kinds = Kind::ALL.iter().filter(|kind| kind.is_filesystem());
+    Ok(kinds
+        .map(|kind| (*kind, module_sets::has_driver(&index, *kind)))
+        .collect())
+}
+
+fn index(kernel: &Kernel) -> Result<ModuleIndex, ApplianceError> {
+    let Some(directory) = &kernel.modules else {
+        let image = kernel.image.clone();
+        return Err(ApplianceError::NoModules { image });
+    };
+    ModuleIndex::read(directory).map_err(|(path, source)| ApplianceError::Module { path, source })
+}
+
 struct Modules {
     /// The content of [`MODULES_LIST`].
     list: String,
@@ -101,14 +118,11 @@ struct Modules {
 }
 
 fn unpacked_modules(kernel: &Kernel) -> Result<Modules, ApplianceError> {
-    let Some(directory) = &kernel.modules else {
-        let image = kernel.image.clone();
-        return Err(ApplianceError::NoModules { image });
-    };
+    let index = index(kernel)?;
+    let directory = index.directory();
     let failed = |(path, source)| ApplianceError::Module { path, source };
-    let index = ModuleIndex::read(directory).map_err(failed)?;
     let selected = module_sets::select(&index).map_err(|module| ApplianceError::NoVirtio {
-        modules: directory.clone(),
+        modules: directory.to_owned(),
         module,
     })?;
     let mut list = String::new();

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// The index files of a directory `/lib/modules/RELEASE`.
 #[derive(Debug, Default)]
 pub(super) struct ModuleIndex {
+    directory: PathBuf,
     /// Name to its file, relative to the directory, and the files that it needs.
     files: HashMap<String, (String, Vec<String>)>,
     built_in: HashSet<String>,
@@ -30,12 +31,21 @@ impl ModuleIndex {
             Err((_, error)) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             text => text,
         };
-        Ok(Self::parse(
+        let parsed = Self::parse(
             &text("modules.dep")?,
             &optional("modules.builtin")?,
             &optional("modules.softdep")?,
             &optional("modules.alias")?,
-        ))
+        );
+        Ok(Self {
+            directory: directory.to_owned(),
+            ..parsed
+        })
+    }
+
+    /// Where the index and the modules are.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     fn parse(dep: &str, builtin: &str, softdep: &str, alias: &str) -> Self {
@@ -173,6 +183,24 @@ mod tests {
             index().load_order(["c", "a"]),
             ["kernel/c.ko", "kernel/b.ko", "kernel/a.ko"]
         );
+    }
+
+    #[test]
+    fn an_alias_counts_even_if_something_else_of_its_name_is_built_in() {
+        // As in Debian 12: lib/crc32 is built in, and f2fs asks the crypto API for "crc32".
+        let index = ModuleIndex::parse(
+            "kernel/fs/f2fs/f2fs.ko: kernel/fs/nls/nls_base.ko\nkernel/fs/nls/nls_base.ko:\n\
+             kernel/crypto/crc32_generic.ko:\n",
+            "kernel/lib/crc32.ko\n",
+            "softdep f2fs pre: crc32\n",
+            "alias crc32 crc32_generic\n",
+        );
+        let order = index.load_order(["f2fs"]);
+        assert!(
+            order.contains(&"kernel/crypto/crc32_generic.ko".to_owned()),
+            "{order:?}"
+        );
+        assert_eq!(order.last().unwrap(), "kernel/fs/f2fs/f2fs.ko");
     }
 
     #[test]

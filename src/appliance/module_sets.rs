@@ -3,6 +3,7 @@
 //! for half a second), and most images need one or two sets.
 
 use super::module_index::ModuleIndex;
+use crate::protocol::disks::Kind;
 
 /// Modules that are loaded at the same time.
 #[derive(Clone, Copy, Debug)]
@@ -83,11 +84,25 @@ const RARE: &[ModuleSet] = &[
     set("gfs2", &["gfs2"]),
     set("ocfs2", &["ocfs2"]),
     set("bcachefs", &["bcachefs"]),
+    set("sysv", &["sysv"]),
+    set("affs", &["affs"]),
+    set("efs", &["efs"]),
+    set("qnx6", &["qnx6"]),
     set("dm-thin", &["dm_thin_pool"]),
     set("dm-cache", &["dm_cache", "dm_cache_smq"]),
     set("dm-raid", &["dm_raid"]),
     set("dm-snapshot", &["dm_snapshot"]),
 ];
+
+/// Whether the kernel has a driver for a kind of filesystem.
+pub(super) fn has_driver(index: &ModuleIndex, kind: Kind) -> bool {
+    let name = match kind {
+        Kind::Ext2 | Kind::Ext3 => Kind::Ext4.name(),
+        kind => kind.name(),
+    };
+    let mut sets = SETS.iter().chain(RARE).filter(|set| set.name == name);
+    sets.any(|set| set.modules.iter().any(|module| index.has(module)))
+}
 
 /// A module's file, relative to the kernel's module directory, and the name of its set.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -56,6 +56,7 @@ fn label(device: &dyn ReadAt, start: u64, header: &[u8]) -> Option<String> {
     (record.be32(16) == 1).then_some(())?;
     let length = usize::from(record.be16(20)).min(255);
     let units = record.part(22, length * 2).chunks_exact(2);
-    let units: Vec<_> = units.map(|unit| unit.be16(0)).collect();
+    let units = units.map(|unit| unit.be16(0)).take_while(|unit| *unit != 0);
+    let units: Vec<_> = units.collect();
     Some(String::from_utf16_lossy(&units))
 }

@@ -86,6 +86,36 @@ fn a_raid_superblock_that_is_cut_short_is_ignored() {
 }
 
 #[test]
+fn a_gpt_whose_device_ends_in_its_header_is_no_table() {
+    let mut device = vec![0; 512 + 18];
+    device[512..520].copy_from_slice(b"EFI PART");
+    device[512 + 12] = 92;
+    assert!(
+        tables::read(&&device[..], 512, false)
+            .unwrap()
+            .partitions
+            .is_empty()
+    );
+}
+
+#[test]
+fn names_end_at_a_nul() {
+    let mut disk = vec![0; 2048];
+    disk[..4].copy_from_slice(b"RDSK");
+    disk[18..20].copy_from_slice(&512_u16.to_be_bytes());
+    disk[31] = 1;
+    disk[512..516].copy_from_slice(b"PART");
+    disk[512 + 16..512 + 20].fill(0xff);
+    disk[512 + 36..512 + 40].copy_from_slice(b"\x03D\0H");
+    for (field, number) in [(1, 128_u32), (3, 1), (5, 1), (9, 1), (10, 1)] {
+        let at = 512 + 128 + field * 4;
+        disk[at..at + 4].copy_from_slice(&number.to_be_bytes());
+    }
+    let table = tables::read(&&disk[..], 512, false).unwrap();
+    assert_eq!(table.partitions[0].label.as_deref(), Some("D"));
+}
+
+#[test]
 fn lvm_metadata_wraps_at_the_end_of_its_ring_buffer() {
     let text = b"vg { id = \"x\" }";
     for offset in [512, 1000, 2040, 2047] {
@@ -132,6 +162,10 @@ proptest! {
         for sector in [512, 4096] {
             if let Some(table) = tables::read(device, sector, false) {
                 prop_assert!(table.partitions.len() <= 255);
+                for part in table.partitions {
+                    let texts = [part.kind, part.label, part.uuid];
+                    prop_assert!(!texts.into_iter().flatten().any(|text| text.contains('\0')));
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Everything here is pure: a device is a [`device_reader::ReadAt`], and nothing else is opened or
 //! read. All input is untrusted. No allocation is sized by a number read from a device, and every
-//! loop has a limit. The fuzz target `block` runs all of it.
+//! loop has a limit. The fuzz targets `partitions`, `superblocks`, `lvm` and `md` run all of it.
 
 pub(crate) mod blank;
 pub mod device_reader;
@@ -14,6 +14,7 @@ pub(crate) mod ids;
 pub mod lvm;
 pub mod mdadm_conf;
 pub mod mount_unit;
+mod ntfs;
 pub mod partition_types;
 pub mod raid;
 mod signatures;

@@ -115,6 +115,7 @@ const MEMBERS: &[Signature] = &[
     named(Kind::Bluestore, 0, (0, b"bluestore block device")),
     named(Kind::Lvm1, 0, (0, b"HM\x01\0")),
     named(Kind::Lvm1, 0, (0, b"HM\x02\0")),
+    named(Kind::SnapshotCow, 0, (0, b"SnAp")),
     named(Kind::Drbd, -4 * KIB, (60, b"\x83\x74\x02\x67")),
     named(Kind::Drbd, -4 * KIB, (60, b"\x83\x74\x02\x68")),
     named(Kind::Drbd, -4 * KIB, (60, b"\x83\x74\x02\x6b")),
@@ -201,6 +202,20 @@ const OTHERS: &[Signature] = &[
     named(Kind::Ubifs, 0, (0, b"\x31\x18\x10\x06")).uuid(108),
     named(Kind::Zonefs, 0, (0, b"SFOZ")),
     named(Kind::Nss, 4 * KIB, (0, b"SPB5")),
+    // Of the Amiga, without and with the fast and international variants.
+    named(Kind::Affs, 0, (0, b"DOS\0")),
+    named(Kind::Affs, 0, (0, b"DOS\x01")),
+    named(Kind::Affs, 0, (0, b"DOS\x02")),
+    named(Kind::Affs, 0, (0, b"DOS\x03")),
+    // Of IRIX; its second version too.
+    named(Kind::Efs, 512, (28, b"\0\x07\x29\x59")),
+    named(Kind::Efs, 512, (28, b"\0\x07\x29\x5a")),
+    named(Kind::Qnx6, 8 * KIB, (0, b"\x22\x11\x19\x68")),
+    // System V and Xenix, of either byte order.
+    named(Kind::Sysv, 512, (504, b"\x20\x7e\x18\xfd")),
+    named(Kind::Sysv, 512, (504, b"\xfd\x18\x7e\x20")),
+    named(Kind::Sysv, KIB, (1016, b"\x44\x55\x2b\0")),
+    named(Kind::Sysv, KIB, (1016, b"\0\x2b\x55\x44")),
 ];
 
 /// Where the mark of a hibernated system is: at the end of a page of the machine that made it,

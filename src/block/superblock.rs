@@ -6,7 +6,7 @@
 
 use super::device_reader::ReadAt;
 use super::ids::{lossy, utf16, uuid};
-use super::{hfs, lvm, raid, signatures, udf};
+use super::{hfs, lvm, ntfs, raid, signatures, udf};
 use crate::linux::bytes::Fields;
 use crate::protocol::disks::{Content, Kind};
 
@@ -19,12 +19,13 @@ type Probe = fn(&[u8]) -> Option<Content>;
 /// Identifies the content of a device; `None` if it is unknown.
 pub fn probe(device: &dyn ReadAt) -> Option<Content> {
     let head = &device.bytes_at(0, HEAD)[..];
-    let filesystems: [Probe; 8] = [xfs, squashfs, ext, btrfs, f2fs, erofs, swap, ntfs];
+    let filesystems: [Probe; 7] = [xfs, squashfs, ext, btrfs, f2fs, erofs, swap];
     luks(head)
         .or_else(|| physical_volume(head))
         .or_else(|| array_member(device))
         .or_else(|| signatures::member(device))
         .or_else(|| filesystems.iter().find_map(|probe| probe(head)))
+        .or_else(|| ntfs::probe(device, head))
         .or_else(|| disc(device, head))
         .or_else(|| signatures::other(device))
         .or_else(|| hfs::probe(device))
@@ -121,11 +122,6 @@ fn swap(head: &[u8]) -> Option<Content> {
     let is_swap = [4096, 8192, 16384, 65536].into_iter().any(marked);
     is_swap.then_some(())?;
     content(Kind::Swap, uuid(head.part(1036, 16)), head.part(1052, 16))
-}
-
-fn ntfs(head: &[u8]) -> Option<Content> {
-    head.has(3, b"NTFS    ").then_some(())?;
-    content(Kind::Ntfs, Some(format!("{:016X}", head.le64(0x48))), &[])
 }
 
 /// ISO 9660 and UDF, of which a disc may have both: then ISO 9660 counts, which has the owners, modes

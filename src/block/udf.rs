@@ -55,21 +55,18 @@ fn names(device: &dyn ReadAt, size: u64) -> Option<(Option<String>, Option<Strin
     Some((uuid, label.filter(|label| !label.is_empty())))
 }
 
-/// A string with its compression in front and its length behind (OSTA UDF, 2.1.3).
+/// A string with its compression in front and its length behind (OSTA UDF, 2.1.3), up to the first
+/// NUL.
 fn dstring(field: &[u8]) -> String {
     let length = field.last().map_or(0, |length| usize::from(*length));
     let text = field.get(1..length.min(field.len())).unwrap_or_default();
-    match field.first() {
-        Some(8) => text.iter().map(|byte| char::from(*byte)).collect(),
-        Some(16) => {
-            let units = text
-                .chunks_exact(2)
-                .map(|unit| u16::from_be_bytes([unit[0], unit[1]]));
-            let units: Vec<_> = units.collect();
-            String::from_utf16_lossy(&units)
-        }
-        _ => String::new(),
-    }
+    let units: Vec<_> = match field.first() {
+        Some(8) => text.iter().map(|byte| u16::from(*byte)).collect(),
+        Some(16) => text.chunks_exact(2).map(|unit| unit.be16(0)).collect(),
+        _ => Vec::new(),
+    };
+    let end = units.iter().position(|unit| *unit == 0);
+    String::from_utf16_lossy(&units[..end.unwrap_or(units.len())])
 }
 
 /// The identifier that libblkid makes of the volume set's name: its first 16 characters where they

@@ -57,7 +57,9 @@ impl KernelError {
 
 /// The fix for a named kernel without modules.
 pub fn modules_hint() -> String {
-    "use a kernel whose modules are in /lib/modules/RELEASE, or unset BIVOUAC_KERNEL".into()
+    "use a kernel whose modules are in /lib/modules/RELEASE, or beside it as in its package, or \
+     unset BIVOUAC_KERNEL"
+        .into()
 }
 
 /// The fix for a kernel that only root can read, as Ubuntu installs them. The second command survives
@@ -122,10 +124,20 @@ fn named(path: &Path, root: &Path) -> Result<Kernel, KernelError> {
     let release = header_release(&file).or_else(of_name);
     Ok(Kernel {
         image: path.to_owned(),
-        modules: (release.as_deref()).and_then(|release| modules_of(root, release)),
+        modules: release.as_deref().and_then(|release| {
+            let installed = modules_of(root, release);
+            installed.or_else(|| unpacked_modules(path, release))
+        }),
         release,
         newer_unreadable: None,
     })
+}
+
+/// The modules of a kernel in `boot` of an unpacked package, beside its `lib` or `usr/lib`.
+fn unpacked_modules(image: &Path, release: &str) -> Option<PathBuf> {
+    let tree = image.parent()?.parent()?;
+    let usr = tree.join("usr");
+    modules_of(tree, release).or_else(|| modules_of(&usr, release))
 }
 
 /// Release, image and modules of each kernel that has modules. Skips names that are not UTF-8.

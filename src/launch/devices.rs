@@ -38,6 +38,19 @@ pub(super) fn check_qemu_args(spec: &VmSpec) -> Result<(), Failure> {
     Err(Failure::with_hint(error, "leave it out"))
 }
 
+/// Refuses a size of sectors that the controller's disks cannot have.
+pub(super) fn check_sectors(spec: &VmSpec) -> Result<(), Failure> {
+    let is_fixed = matches!(spec.bus, Bus::Sata | Bus::Ide);
+    let sizes = spec.disks.iter().filter_map(|disk| disk.sector_size);
+    match sizes.max().filter(|_| is_fixed) {
+        Some(size) => Err(Failure::with_hint(
+            anyhow!("disks on this bus have sectors of 512 bytes, and never {size}"),
+            "--bus virtio, scsi or nvme, or leave sector-size out",
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Refuses more drives than the controller has places for: QEMU's own message would name a bus
 /// that the user did not.
 pub(super) fn check_room(spec: &VmSpec) -> Result<(), Failure> {

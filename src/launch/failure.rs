@@ -4,6 +4,7 @@
 use crate::appliance::boot::BootError;
 use crate::exit::Status;
 use crate::machine::StartError;
+use crate::protocol::ErrorStage;
 use crate::session::SessionError;
 use crate::session::qga::QgaError;
 
@@ -140,10 +141,17 @@ impl From<BootError> for Failure {
 impl From<SessionError> for Failure {
     fn from(error: SessionError) -> Self {
         match error {
+            SessionError::Refused(ref refused) if refused.step == ErrorStage::Driver => {
+                Self::with_hint(error, another_kernel())
+            }
             SessionError::Refused(_) | SessionError::Over => anyhow::Error::from(error).into(),
             _ => Self::with_status(error, Status::GuestCrashed),
         }
     }
+}
+
+fn another_kernel() -> &'static str {
+    "name another kernel with --kernel FILE; `bivouac doctor --kernel FILE` lists what it reads"
 }
 
 impl From<QgaError> for Failure {

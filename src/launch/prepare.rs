@@ -88,6 +88,7 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
     let mut drives = Drives::new(place(&spec.overlay)?);
     let machine = devices::machine_type(spec)?;
     devices::check_room(spec)?;
+    devices::check_sectors(spec)?;
     devices::check_qemu_args(spec)?;
     let (disks, mut cdroms) = open_disks(spec, &mut drives)?;
     let (firmware, boot_stop) = firmware::choose(spec, &mut drives, &machine)?;
@@ -171,7 +172,11 @@ fn open_disks(spec: &VmSpec, drives: &mut Drives) -> Result<(Vec<Disk>, Vec<Laye
     }
     for disk in &spec.disks {
         let name = format!("disk{}", disks.len());
-        disks.push(drives.disk(&name, resolve(&disk.request())?, disk.serial.clone())?);
+        let made = drives.disk(&name, resolve(&disk.request())?, disk.serial.clone())?;
+        disks.push(Disk {
+            sector_size: disk.sector_size,
+            ..made
+        });
     }
     Ok((disks, cdroms))
 }

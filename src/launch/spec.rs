@@ -124,6 +124,8 @@ pub struct DiskSpec {
     pub format: Option<Format>,
     /// The serial number that the guest sees.
     pub serial: Option<String>,
+    /// The bytes of a sector; `None` for 512.
+    pub sector_size: Option<u32>,
 }
 
 impl DiskSpec {

@@ -28,7 +28,7 @@ pub fn argv(plan: &Plan) -> Vec<OsString> {
     controller_args(&mut args, plan);
     for (index, disk) in plan.disks.iter().enumerate() {
         args.disk(&format!("disk{index}"), disk);
-        disk_args(&mut args, plan.bus, index, disk.serial.as_deref());
+        disk_args(&mut args, plan.bus, index, Some(disk));
     }
     let placeholders = plan
         .snapshot
@@ -235,7 +235,7 @@ fn boot_index(slot: usize) -> usize {
     slot + 1
 }
 
-fn disk_args(args: &mut Args, bus: Bus, index: usize, serial: Option<&str>) {
+fn disk_args(args: &mut Args, bus: Bus, index: usize, disk: Option<&Disk>) {
     let name = format!("disk{index}");
     let device = match bus {
         Bus::Virtio => "virtio-blk-pci".to_owned(),
@@ -248,11 +248,16 @@ fn disk_args(args: &mut Args, bus: Bus, index: usize, serial: Option<&str>) {
         "{device},id={name}-device,drive={name},bootindex={}",
         boot_index(index)
     );
-    match (serial, bus) {
+    match (disk.and_then(|disk| disk.serial.as_deref()), bus) {
         (Some(serial), _) => device.push_str(&format!(",serial={serial}")),
         // nvme requires one.
         (None, Bus::Nvme) => device.push_str(&format!(",serial=bivouac{index}")),
         (None, _) => {}
+    }
+    if let Some(size) = disk.and_then(|disk| disk.sector_size) {
+        device.push_str(&format!(
+            ",logical_block_size={size},physical_block_size={size}"
+        ));
     }
     // The machine stops at the first write that fails on the host, and QEMU reports the reason.
     if bus != Bus::Nvme {

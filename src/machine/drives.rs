@@ -75,6 +75,7 @@ impl Drives {
             overlay: overlay.fd(),
             layers: layers(&chain),
             serial,
+            sector_size: None,
         };
         self.overlays.push(overlay);
         self.sizes.push(chain.virtual_size());

@@ -185,6 +185,8 @@ pub struct Disk {
     /// Top first; never empty.
     pub layers: Vec<Layer>,
     pub serial: Option<String>,
+    /// The bytes of a sector, if not QEMU's default of 512.
+    pub sector_size: Option<u32>,
 }
 
 #[derive(Clone, Debug)]

@@ -68,6 +68,9 @@ pub enum TableKind {
     Mac,
     Bsd,
     Amiga,
+    Atari,
+    Aix,
+    Pc98,
 }
 
 impl TableKind {
@@ -81,6 +84,9 @@ impl TableKind {
             Self::Mac => "Apple partition map",
             Self::Bsd => "BSD label",
             Self::Amiga => "Amiga partition table",
+            Self::Atari => "Atari partition table",
+            Self::Aix => "AIX label",
+            Self::Pc98 => "PC-98 partition table",
         }
     }
 }
@@ -110,7 +116,7 @@ pub struct Partition {
 pub struct Volume {
     /// Device node in the guest, such as `/dev/mapper/vg-root`.
     pub device: String,
-    /// The LVM volume group, or `md` for an array.
+    /// The LVM volume group, `md` for an array, or `part` for a partition inside of another.
     pub group: String,
     /// The name within the group.
     pub name: String,
@@ -157,6 +163,9 @@ macro_rules! kinds {
         }
 
         impl Kind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
             /// The name to show.
             pub fn name(self) -> &'static str {
                 match self {
@@ -211,6 +220,8 @@ kinds! {
     Hpfs "hpfs" Filesystem,             Vxfs "vxfs" Filesystem,
     Ubifs "ubifs" Filesystem,           Zonefs "zonefs" Filesystem,
     Nss "nss" Filesystem,               Bcachefs "bcachefs" Filesystem,
+    Sysv "sysv" Filesystem,             Affs "affs" Filesystem,
+    Efs "efs" Filesystem,               Qnx6 "qnx6" Filesystem,
     Swap "swap" Swap,
     // Swap that holds a hibernated system.
     Swsuspend "swsuspend" Swap,
@@ -225,12 +236,30 @@ kinds! {
     Lvm1 "lvm1" Member,                 Drbd "drbd" Member,
     OracleAsm "oracleasm" Member,       VmfsMember "vmfs_volume" Member,
     Ubi "ubi" Member,                   ExternalJournal "jbd" Member,
+    SnapshotCow "snapshot_cow" Member,
 }
 
 impl Kind {
     /// Whether it can be mounted, given the driver.
     pub fn is_filesystem(self) -> bool {
         self.role() == Role::Filesystem
+    }
+
+    /// Where there is a driver for it, if not in every distribution's kernel.
+    pub fn driver_source(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Ntfs => {
+                "Debian 13's kernel has one, ntfs3; in a guest, the package ntfs-3g reads it"
+            }
+            Self::Apfs => "no Linux release has one; Debian's apfs-dkms builds one",
+            Self::Bcachefs => "Linux 6.7 to 6.17 can have one",
+            Self::Reiserfs => "Linux up to 6.12 can have one",
+            Self::Reiser4 | Self::Refs | Self::Nss => "no Linux release has one",
+            Self::Vmfs => "no Linux release has one; the package vmfs6-tools reads it",
+            Self::Ubifs => "it works on flash memory only, not on disks",
+            Self::Zonefs => "it works on zoned disks only",
+            _ => return None,
+        })
     }
 }
 

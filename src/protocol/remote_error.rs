@@ -38,6 +38,8 @@ pub enum ErrorStage {
     Tar,
     /// A disk, or a filesystem to mount.
     Disk,
+    /// The kernel has no driver for a filesystem.
+    Driver,
     /// The image has nothing that could start the agent.
     Inject,
     /// The clock, the random pool, the power.

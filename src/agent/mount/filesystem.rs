@@ -8,6 +8,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::kernel_log::KernelLog;
 use super::modules::Modules;
+use crate::protocol::ErrorStage;
 use crate::protocol::disks::Kind;
 
 /// The kernel's drivers for a filesystem, in order of preference.
@@ -42,7 +43,8 @@ fn driver_options(kind: Kind) -> (&'static str, &'static str) {
         Kind::Btrfs => ("", "degraded,rescue=nologreplay"),
         // The two sorts that this driver cannot tell apart.
         Kind::Ufs => ("ufstype=ufs2", "ufstype=44bsd"),
-        // One machine uses it.
+        // One machine uses them.
+        Kind::Ocfs2 => ("heartbeat=none", "heartbeat=none"),
         Kind::Gfs2 => ("lockproto=lock_nolock", "lockproto=lock_nolock"),
         _ => ("", ""),
     }
@@ -52,7 +54,7 @@ fn driver_options(kind: Kind) -> (&'static str, &'static str) {
 pub(crate) enum MountError {
     #[error("cannot load the {} module", .0.name())]
     Module(Kind, #[source] io::Error),
-    #[error("the appliance's kernel has no {} driver", .0.name())]
+    #[error("the appliance's kernel has no {} driver{}", .0.name(), source_of(*.0))]
     NoDriver(Kind),
     #[error("{} is not a filesystem", .0.name())]
     NoFilesystem(Kind),
@@ -71,7 +73,21 @@ fn quoted(said: &[String]) -> String {
     }
 }
 
+/// Where there is a driver, in parentheses.
+fn source_of(kind: Kind) -> String {
+    let source = kind.driver_source();
+    source.map_or_else(String::new, |source| format!(" ({source})"))
+}
+
 impl MountError {
+    /// The stage of the error as the host is told it.
+    pub(crate) fn stage(&self) -> ErrorStage {
+        match self {
+            Self::NoDriver(_) => ErrorStage::Driver,
+            _ => ErrorStage::Disk,
+        }
+    }
+
     pub(crate) fn with_cause(&self) -> String {
         match std::error::Error::source(self) {
             Some(cause) => format!("{self}: {cause}"),

@@ -25,7 +25,7 @@ impl KernelLog {
         Self(at_end.ok())
     }
 
-    /// The last messages since then that name `device` or begin with `driver`, without both.
+    /// The last messages since then that name `device` or `driver`, without both.
     pub(crate) fn about(self, device: &str, driver: &str) -> Vec<String> {
         let Some(mut file) = self.0 else {
             return Vec::new();
@@ -48,11 +48,8 @@ impl KernelLog {
 fn message(record: &str, device: &str, driver: &str) -> Option<String> {
     let (_, text) = record.split_once(';')?;
     let text = text.lines().next()?.trim();
-    let is_named = text.contains(device);
-    let begins = text
-        .get(..driver.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(driver));
-    (is_named || begins).then_some(())?;
+    let is_named = text.contains(device) || text.to_ascii_lowercase().contains(driver);
+    is_named.then_some(())?;
     // Only what follows the last mention: `EXT4-fs (vda): bad geometry: ...`.
     let rest = text
         .split_once(&format!("({device}): "))
@@ -77,6 +74,8 @@ mod tests {
             of("1,2,3,-;XFS: log too small").as_deref(),
             Some("XFS: log too small")
         );
+        let line = "3,1,2,-;(mount.xfs,7,0):xfs_fill_super:9 ERROR: status = -22";
+        assert!(of(line).unwrap().starts_with("(mount.xfs"));
         assert_eq!(of("1,2,3,-;something else"), None);
         assert_eq!(of("no record"), None);
     }

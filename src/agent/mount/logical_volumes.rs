@@ -8,6 +8,7 @@ use std::path::Path;
 use super::device_mapper::DeviceMapper;
 use super::inventory::Inventory;
 use super::modules::Modules;
+use super::nested::{self, Holder};
 use super::sysfs::BlockDevice;
 use crate::block::lvm::group::{Group, LogicalVolume, mapper_name, parse};
 use crate::block::lvm::label;
@@ -52,14 +53,23 @@ pub(crate) fn map_logical_volumes(
         for volume in group.shown() {
             let mapped = mapping.shown(volume);
             all_mapped &= mapped.is_ok();
-            let path = format!("/dev/mapper/{}", mapper_name(&group.name, &volume.name));
+            let name = mapper_name(&group.name, &volume.name);
             inventory.add_volume(
                 &group.name,
                 &volume.name,
-                path,
+                format!("/dev/mapper/{name}"),
                 aliases(group, volume),
-                mapped,
+                mapped.clone(),
             );
+            if let (Ok(node), Ok(mapper)) = (mapped, &mapper) {
+                let holder = Holder {
+                    group: &group.name,
+                    name: &volume.name,
+                    mapper_name: &name,
+                    node: &node,
+                };
+                nested::in_volume(inventory, mapper, &holder);
+            }
         }
         warn_of_faults(group, &physical, all_mapped, inventory);
     }

@@ -2,9 +2,9 @@
 //!
 //! [`sysfs`] lists the block devices, [`partitions`] makes their partitions known to the
 //! kernel, [`volumes`] assembles MD arrays, [`array_names`] has the image's names for them,
-//! [`logical_volumes`] maps LVM, [`btrfs_devices`] finds what is on several devices, [`roots`]
-//! looks for operating systems, [`units`] reads what they mount, and [`plan`] turns that into mounts,
-//! which [`apply`] makes.
+//! [`logical_volumes`] maps LVM, [`nested`] the partitions inside of volumes, [`btrfs_devices`] finds
+//! what is on several devices, [`roots`] looks for operating systems, [`units`] reads what they mount,
+//! and [`plan`] turns that into mounts, which [`apply`] makes.
 //! [`survey`] combines these; [`ops`] serves the host's requests. Everything on a disk is untrusted:
 //! its bytes are parsed by [`super::block`], its files are opened by [`super::root`].
 
@@ -18,6 +18,7 @@ mod inventory;
 mod kernel_log;
 mod logical_volumes;
 mod modules;
+mod nested;
 mod older_release;
 pub(crate) mod ops;
 mod os;

@@ -9,7 +9,7 @@ use super::modules::Modules;
 use super::{survey, sysfs};
 use crate::protocol::disks::Mount;
 use crate::protocol::warning::{Warning, WarningCode};
-use crate::protocol::{ErrorStage, RemoteError, Response};
+use crate::protocol::{RemoteError, Response};
 
 /// How long disks may take to appear in an emulated machine.
 const DISK_TIMEOUT: Duration = Duration::from_secs(20);
@@ -68,7 +68,7 @@ pub(crate) fn mount(
     }
     let mut failed =
         apply(&mounts, target, &mut Modules::of_the_appliance()).map_err(|error| RemoteError {
-            step: ErrorStage::Disk,
+            step: error.stage(),
             errno: error.errno(),
             text: error.with_cause(),
         })?;

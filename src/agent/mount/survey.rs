@@ -5,7 +5,7 @@ use super::inventory::{FoundDevice, Inventory};
 use super::modules::Modules;
 use super::plan::BlockId;
 use super::sysfs::{self, BlockDevice};
-use super::{btrfs_devices, logical_volumes, partitions, roots, volumes};
+use super::{btrfs_devices, logical_volumes, nested, partitions, roots, volumes};
 use crate::block::device_reader::ReadAt;
 use crate::block::superblock;
 use crate::block::tables::{self, Entry, Table};
@@ -24,6 +24,7 @@ pub(crate) fn survey(modules: &mut Modules) -> Survey {
         inventory.ids.extend(ids(&disk, index));
         inventory.survey.disks.push(disk);
     }
+    nested::in_partitions(&mut inventory, modules);
     assemble(&mut inventory, modules);
     warn_of_unread(&mut inventory);
     btrfs_devices::scan(&inventory.ids, modules, &mut inventory.survey);
@@ -160,6 +161,9 @@ fn partition(
     if let (Some(node), None) = (&node, &content)
         && !entry.is_container
         && !entry.kind.as_deref().is_some_and(holds_no_filesystem)
+        // One that begins with the disk begins with its table.
+        && entry.start > 0
+        && !nested::has_table(node)
     {
         inventory.warn_of_unknown(node);
     }

@@ -1,6 +1,7 @@
 //! Amiga rigid disk blocks (block/partitions/amiga.c): a list of blocks, one a partition.
 
 use super::super::device_reader::ReadAt;
+use super::super::ids::lossy;
 use super::{Entry, MAX_PARTITIONS, Table, entry};
 use crate::linux::bytes::Fields;
 use crate::protocol::disks::TableKind;
@@ -37,7 +38,7 @@ pub(super) fn read(disk: &dyn ReadAt) -> Option<Table> {
             usize::from(part.part(36, 1).first().map_or(0, |n| *n)).min(31),
         );
         table.add(Entry {
-            label: Some(String::from_utf8_lossy(name).into_owned()).filter(|name| !name.is_empty()),
+            label: Some(lossy(name)).filter(|name| !name.is_empty()),
             kind: Some(format!("0x{:08x}", part.be32(128 + 16 * 4))),
             ..entry(
                 number,

@@ -123,7 +123,7 @@ fn header(disk: &dyn ReadAt, sector: u64, at: u64) -> Option<Header> {
     let mut block = disk.bytes_at(at, 512);
     block.has(0, SIGNATURE).then_some(())?;
     let length = block.le32(12) as usize;
-    (92..=512).contains(&length).then_some(())?;
+    (92..=block.len()).contains(&length).then_some(())?;
     block.truncate(length);
     let stated = block.le32(16);
     block[16..20].fill(0);

@@ -6,10 +6,12 @@
 //! `/dev/vda5` and `PARTUUID=` mean the same everywhere.
 
 mod amiga;
+mod atari;
 mod bsd;
 mod gpt;
 mod mac;
 mod mbr;
+mod named;
 mod sgi;
 mod sun;
 
@@ -44,8 +46,9 @@ impl Table {
         }
     }
 
+    /// Adds a partition, unless it has no bytes, or there are too many.
     fn add(&mut self, entry: Entry) {
-        if self.partitions.len() < MAX_PARTITIONS {
+        if entry.bytes > 0 && self.partitions.len() < MAX_PARTITIONS {
             self.partitions.push(entry);
         }
     }
@@ -114,7 +117,9 @@ pub fn read(disk: &dyn ReadAt, sector: u64, has_content: bool) -> Option<Table> 
             .or_else(|| sgi::read(disk))
             .or_else(|| mac::read(disk))
             .or_else(|| amiga::read(disk))
-            .or_else(|| bsd::read(disk)),
+            .or_else(|| bsd::read(disk))
+            .or_else(|| named::read(disk))
+            .or_else(|| atari::read(disk).filter(|_| !has_content)),
     }?;
     table.check_ends(disk.size());
     Some(table)

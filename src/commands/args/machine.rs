@@ -36,7 +36,7 @@ pub struct HardwareArgs {
     /// QEMU machine type; default q35, or pc with --bus ide
     #[arg(long, value_name = "TYPE")]
     pub machine: Option<String>,
-    /// Additional disk, also throwaway (repeatable): IMG[,format=F][,serial=S]
+    /// Additional disk, also throwaway (repeatable): IMG[,format=F][,serial=S][,sector-size=N]
     #[arg(long, value_name = "IMG[,OPTION..]", value_parser = parse_disk)]
     pub disk: Vec<DiskSpec>,
     /// A CD-ROM image (repeatable)
@@ -227,6 +227,7 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskSpec, String> {
         image: image.into(),
         format: None,
         serial: None,
+        sector_size: None,
     };
     for option in parts {
         match option.split_once('=') {
@@ -234,7 +235,13 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskSpec, String> {
                 disk.format = Some(value.parse().map_err(|e| format!("format={value}: {e}"))?);
             }
             Some(("serial", value)) => disk.serial = Some(checked_serial(value)?),
-            _ => return Err(format!("{option:?} is not format=F or serial=S")),
+            Some(("sector-size", "512")) => disk.sector_size = None,
+            Some(("sector-size", "4096")) => disk.sector_size = Some(4096),
+            Some(("sector-size", _)) => return Err("a sector has 512 or 4096 bytes".into()),
+            _ => {
+                let known = "format=F, serial=S or sector-size=N";
+                return Err(format!("{option:?} is not {known}"));
+            }
         }
     }
     Ok(disk)
@@ -292,16 +299,18 @@ mod tests {
 
     #[test]
     fn a_disk_has_options_after_commas_and_commas_doubled() {
-        let disk = parse_disk("a,,b.img,format=raw,serial=S1").unwrap();
+        let disk = parse_disk("a,,b.img,format=raw,serial=S1,sector-size=4096").unwrap();
         assert_eq!(disk.image, PathBuf::from("a,b.img"));
         assert_eq!(disk.format, Some(Format::Raw));
         assert_eq!(disk.serial.as_deref(), Some("S1"));
+        assert_eq!(disk.sector_size, Some(4096));
         for wrong in [
             "",
             ",format=raw",
             "a,format=",
             "a,cache=none",
             "a,serial=",
+            "a,sector-size=1000",
             "a,serial=123456789012345678901",
         ] {
             assert!(parse_disk(wrong).is_err(), "{wrong}");

@@ -1,6 +1,7 @@
 //! The checks of `doctor`, each from what `host` reports about one thing.
 
-use super::{Args, Check, CheckStatus};
+use super::{Args, Check, CheckStatus, Filesystems};
+use crate::appliance;
 use crate::host::kvm::Kvm;
 use crate::host::probe::{self, Capabilities};
 use crate::host::scratch::{Scratch, TempFileMethod};
@@ -203,6 +204,30 @@ pub fn kernel(args: &Args) -> Check {
         }
         Err(error) => Check::warn("kernel", one_line(&error), error.hint()),
     }
+}
+
+/// What the appliance's kernel can mount; `None` if there is no kernel, which is said elsewhere.
+pub fn filesystems(args: &Args) -> Option<Filesystems> {
+    let kernel = host::kernel::find(args.kernel.as_deref()).ok()?;
+    let kinds = appliance::filesystems(&kernel).ok()?;
+    let names = |readable: bool| {
+        let kinds = kinds
+            .iter()
+            .filter(|(_, has_driver)| *has_driver == readable);
+        let mut names: Vec<_> = kinds.map(|(kind, _)| kind.name()).collect();
+        names.sort_unstable();
+        names
+    };
+    Some(Filesystems {
+        readable: names(true),
+        unreadable: names(false),
+    })
+}
+
+pub fn readable(found: &Filesystems) -> Check {
+    let (readable, unreadable) = (found.readable.join(" "), found.unreadable.join(" "));
+    let text = format!("that kernel reads {readable}; it has no driver for {unreadable}");
+    Check::ok("filesystems", text)
 }
 
 pub fn uefi() -> Check {

@@ -42,11 +42,21 @@ pub struct Diagnosis {
     /// In the order in which a run needs them.
     #[serde(rename = "findings")]
     pub checks: Vec<Check>,
+    /// What the appliance can mount, if its kernel was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filesystems: Option<Filesystems>,
+}
+
+/// The filesystems that are recognised, by whether the appliance's kernel has a driver.
+#[derive(Debug, Serialize)]
+pub struct Filesystems {
+    pub readable: Vec<&'static str>,
+    pub unreadable: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
 pub struct Check {
-    /// `qemu`, `devices`, `network`, `sandbox`, `kvm`, `overlay`, `kernel` or `uefi`.
+    /// `qemu`, `devices`, `network`, `sandbox`, `kvm`, `overlay`, `kernel`, `filesystems` or `uefi`.
     pub about: &'static str,
     #[serde(rename = "verdict")]
     pub status: CheckStatus,
@@ -68,7 +78,11 @@ pub enum CheckStatus {
 impl Diagnosis {
     fn new(checks: Vec<Check>) -> Self {
         let works = checks.iter().all(|check| check.status != CheckStatus::Fail);
-        Self { works, checks }
+        Self {
+            works,
+            checks,
+            filesystems: None,
+        }
     }
 
     /// [`Status::Negative`] if `run` cannot work.
@@ -105,6 +119,11 @@ pub fn run(args: &Args) -> Result<Diagnosis, Failure> {
     found.push(checks::kvm(&kvm::check()));
     found.push(checks::overlay(args));
     found.push(checks::kernel(args));
+    let filesystems = checks::filesystems(args);
+    found.extend(filesystems.as_ref().map(checks::readable));
     found.push(checks::uefi());
-    Ok(Diagnosis::new(found))
+    Ok(Diagnosis {
+        filesystems,
+        ..Diagnosis::new(found)
+    })
 }

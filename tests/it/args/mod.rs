@@ -45,6 +45,7 @@ pub fn disk(overlay: i32, layers: Vec<Layer>) -> Disk {
         overlay: ChildFd(overlay),
         layers,
         serial: None,
+        sector_size: None,
     }
 }
 

@@ -63,6 +63,8 @@ fn each_bus_with_two_disks_and_a_cdrom() {
     for bus in [Bus::Virtio, Bus::Scsi, Bus::Sata, Bus::Ide, Bus::Nvme] {
         let mut second = disk(15, vec![layer(14, Format::Raw, "/images/data.raw")]);
         second.serial = Some("DATA".into());
+        // IDE and SATA have no other.
+        second.sector_size = (!matches!(bus, Bus::Sata | Bus::Ide)).then_some(4096);
         let machine = Plan {
             machine: if bus == Bus::Ide { "pc" } else { "q35" }.into(),
             bus,

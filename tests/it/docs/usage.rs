@@ -8,7 +8,7 @@ use crate::env::cases::Cases;
 use crate::env::script::write_script;
 
 /// Mistakes, by the name of their snapshot. `IMAGE` stands for an image that is fine.
-const MISTAKES: [(&str, &[&str]); 41] = [
+const MISTAKES: [(&str, &[&str]); 42] = [
     ("no_command", &[]),
     ("unknown_command", &["rum", "IMAGE"]),
     ("unknown_flag", &["run", "--memroy", "1G", "IMAGE"]),
@@ -56,6 +56,17 @@ const MISTAKES: [(&str, &[&str]); 41] = [
     (
         "overlay_both",
         &["run", "--overlay", "memory", "--overlay-dir", ".", "IMAGE"],
+    ),
+    (
+        "sector_size",
+        &[
+            "run",
+            "--bus",
+            "sata",
+            "--disk",
+            "image.raw,sector-size=4096",
+            "IMAGE",
+        ],
     ),
     ("overlay_dir", &["run", "--overlay-dir", "missing", "IMAGE"]),
     ("max_write", &["run", "--max-write", "1.5G", "IMAGE"]),

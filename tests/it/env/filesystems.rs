@@ -146,6 +146,28 @@ pub fn lvm(dir: &Path, root: &Path, data: &Path) -> [PathBuf; 2] {
     disks
 }
 
+/// A physical volume of so many MiB, whose group has this name, and a volume `root` that holds a
+/// filesystem of whole MiB. Needs root.
+pub fn physical_volume(dir: &Path, group: &str, mib: u64, root: &Path) -> PathBuf {
+    let volume = empty(dir, &format!("{group}-pv"), mib);
+    let size = fs::metadata(root).unwrap().len();
+    let extents = (size / MIB).to_string();
+    let device = LoopDevice::of(&volume);
+    let device = device.path().to_str().unwrap();
+    let only = format!("devices{{filter=[\"a|^{device}$|\",\"r|.*|\"]}}");
+    let create = ["-an", "-Zn", "-Wn", "-n", "root", "-l", &extents, group];
+    for (command, args) in [
+        ("pvcreate", &[device][..]),
+        ("vgcreate", &["-s", "1M", group, device]),
+        ("lvcreate", &create),
+    ] {
+        let own = ["--driverloaded", "n", "-q", "-y", "--config", &only];
+        run(command, &[&own[..], args].concat());
+    }
+    place(&volume, MIB, root, 0, None);
+    volume
+}
+
 /// The two members of a mirror that holds this filesystem, with superblocks of version 1.2 as
 /// <linux/raid/md_p.h> has them: mdadm makes none without a kernel that has MD.
 pub fn mirror(dir: &Path, content: &Path) -> [PathBuf; 2] {

@@ -5,6 +5,7 @@ pub mod bivouac;
 pub mod cases;
 pub mod deployments;
 pub mod filesystems;
+pub mod formats;
 pub mod guests;
 pub mod images;
 pub mod kernel_images;

@@ -61,6 +61,19 @@ fn a_kernel_that_lies_beside_its_modules_is_found() {
 }
 
 #[test]
+fn a_kernel_of_an_unpacked_package_has_its_modules_beside_it() {
+    let host = root(&[], &[]);
+    for lib in ["lib/modules", "usr/lib/modules"] {
+        let tree = root(&["vmlinuz-6.12.1-amd64"], &[]);
+        let modules = tree.path().join(lib).join("6.12.1-amd64");
+        fs::create_dir_all(&modules).expect("modules");
+        let image = tree.path().join("boot/vmlinuz-6.12.1-amd64");
+        let found = kernel::find_in(Some(&image), host.path()).expect("a kernel");
+        assert_eq!(found.modules, Some(modules));
+    }
+}
+
+#[test]
 fn a_named_kernel_tells_its_release_by_its_header_before_its_name() {
     let root = root(&[], &["6.9.1-custom"]);
     let path = root.path().join("vmlinuz-other");

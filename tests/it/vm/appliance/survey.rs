@@ -16,6 +16,11 @@ use crate::env::filesystems::{empty, filesystem, lvm, mirror, mounted, run, tree
 
 /// What the agent says of these disks, which have the serial numbers d0, d1 and so on.
 pub fn survey(dir: &Path, disks: &[PathBuf]) -> Value {
+    survey_with(dir, disks, "")
+}
+
+/// [`survey`] with further options of each disk.
+pub fn survey_with(dir: &Path, disks: &[PathBuf], options: &str) -> Value {
     let kernel = kernel::find(None).unwrap();
     let init = fs::File::open(env!("CARGO_BIN_EXE_bivouac")).unwrap();
     let mut made = initramfs_with(&kernel, &self_elf::mapped_part(&init).unwrap()).unwrap();
@@ -34,7 +39,10 @@ pub fn survey(dir: &Path, disks: &[PathBuf]) -> Value {
         .arg(&initrd);
     for (number, disk) in disks.iter().enumerate() {
         let disk = disk.display();
-        run = run.args(["--disk", &format!("{disk},format=raw,serial=d{number}")]);
+        run = run.args([
+            "--disk",
+            &format!("{disk},format=raw,serial=d{number}{options}"),
+        ]);
     }
     let finished = run.output();
     let mark = bivouac::agent::SURVEY_MARK;

@@ -30,9 +30,38 @@ fn the_same_findings_come_as_json() {
     assert_eq!(
         abouts,
         [
-            "qemu", "devices", "network", "kvm", "overlay", "kernel", "uefi"
+            "qemu",
+            "devices",
+            "network",
+            "kvm",
+            "overlay",
+            "kernel",
+            "filesystems",
+            "uefi"
         ]
     );
+}
+
+#[test]
+fn what_the_kernel_reads_is_listed_and_what_it_cannot() {
+    let output = doctor().arg("--json").output().expect("bivouac runs");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let list = |key: &str| {
+        let names = report["filesystems"][key].as_array().expect("a list");
+        let names = names.iter().map(|name| name.as_str().expect("a name"));
+        names.collect::<Vec<_>>()
+    };
+    let (readable, unreadable) = (list("readable"), list("unreadable"));
+    for name in ["ext2", "ext4", "xfs", "btrfs", "vfat"] {
+        assert!(readable.contains(&name), "{readable:?}");
+    }
+    for name in ["apfs", "refs", "vmfs"] {
+        assert!(unreadable.contains(&name), "{unreadable:?}");
+    }
+    let output = doctor().output().expect("bivouac runs");
+    let (reads, lacks) = (readable.join(" "), unreadable.join(" "));
+    let line = format!("ok    that kernel reads {reads}; it has no driver for {lacks}\n");
+    assert!(text(&output).contains(&line), "{}", text(&output));
 }
 
 #[test]

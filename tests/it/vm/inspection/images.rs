@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::env::bivouac::Bivouac;
 use crate::env::filesystems::{
-    MIB, disk, empty, filesystem, mounted, place, run, tree, write_files,
+    MIB, disk, filesystem, mounted, physical_volume, run, tree, write_files,
 };
 use crate::env::guests::guest;
 use crate::env::images::{LoopDevice, chain_of_three, qemu_img};
@@ -47,21 +47,7 @@ fn volume(dir: &Path) -> PathBuf {
         "mkfs.ext4",
         &["-q", "-d", root.to_str().unwrap()],
     );
-    let volume = empty(dir, "lvm-pv", 40);
-    let device = LoopDevice::of(&volume);
-    let device = device.path().to_str().unwrap();
-    let only = format!("devices{{filter=[\"a|^{device}$|\",\"r|.*|\"]}}");
-    for command in [
-        vec!["pvcreate", device],
-        vec!["vgcreate", "-s", "1M", "rhel", device],
-        vec![
-            "lvcreate", "-an", "-Zn", "-Wn", "-n", "root", "-l", "20", "rhel",
-        ],
-    ] {
-        let own = ["--driverloaded", "n", "-q", "-y", "--config", &only];
-        run(command[0], &[&own[..], &command[1..]].concat());
-    }
-    place(&volume, MIB, &root, 0, Some(20 * MIB));
+    let volume = physical_volume(dir, "rhel", 40, &root);
     let esp = filesystem(dir, "lvm-esp", 16, "mkfs.vfat", &[]);
     let script = "label: gpt\nstart=1MiB, size=16MiB, type=U\nstart=17MiB, size=40MiB\n";
     disk(dir, "lvm", 64, script, &[(1, &esp), (17, &volume)])
