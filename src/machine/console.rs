@@ -109,16 +109,13 @@ impl Tail {
                         seen.push(ConsoleEvent::Panic);
                     }
                     self.boot.line(&line);
+                    seen.extend(self.login(&line));
                     self.keep(line);
                 }
             }
         }
         let unfinished = self.text.unfinished();
-        // getty's prompt, `NAME login:`.
-        if !self.login_seen && unfinished.ends_with("login:") {
-            self.login_seen = true;
-            seen.push(ConsoleEvent::Login);
-        }
+        seen.extend(self.login(&unfinished));
         let stop = self.boot.stop(&unfinished);
         let before = std::mem::replace(&mut self.boot_stop, stop);
         let is_known = before == stop && (stop.is_none() || self.boot.has_stopped());
@@ -126,6 +123,13 @@ impl Tail {
             seen.push(ConsoleEvent::BootStop(self.boot_stop));
         }
         seen
+    }
+
+    /// Whether this is the first prompt of getty, `NAME login:`.
+    fn login(&mut self, line: &str) -> Option<ConsoleEvent> {
+        let is_first = !self.login_seen && line.ends_with("login:");
+        self.login_seen |= is_first;
+        is_first.then_some(ConsoleEvent::Login)
     }
 
     fn keep(&mut self, line: String) {

@@ -31,6 +31,10 @@ pub(crate) fn apply(disk: &BlockDevice, table: &Table) -> (Vec<BlockDevice>, Vec
         let _ = delete_partition(&file, part.partition);
     }
     for entry in missing {
+        // The disk itself, by the convention of BSD and Sun. The kernel refuses what overlaps others.
+        if entry.start == 0 && entry.bytes >= disk.bytes {
+            continue;
+        }
         let is_inside = entry.end().is_some_and(|end| end <= disk.bytes);
         let reason = match is_inside {
             true => match add_partition(&file, entry.number, entry.start, visible(entry)) {

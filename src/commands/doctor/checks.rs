@@ -111,20 +111,19 @@ fn another_qemu() -> Option<String> {
     ))
 }
 
-pub fn sandbox(args: &Args) -> Check {
+/// `None` without a QEMU to confine.
+pub fn sandbox(args: &Args) -> Option<Check> {
+    let path = host::qemu::find(args.qemu.as_deref()).ok()?;
     let settings = args.sandbox.settings();
     if settings.mode == Mode::Off {
-        return Check::warn(
+        return Some(Check::warn(
             "sandbox",
             "QEMU is not confined (--sandbox off)",
             Some("leave out --sandbox off and BIVOUAC_SANDBOX".to_owned()),
-        );
+        ));
     }
-    let Ok(path) = host::qemu::find(args.qemu.as_deref()) else {
-        return Check::warn("sandbox", "nothing to confine without QEMU", None);
-    };
     let rules = Rules::of_program(&Program::of(&path), &settings.read);
-    match confine(settings.mode, &rules, &support()) {
+    Some(match confine(settings.mode, &rules, &support()) {
         Ok((
             _,
             Enforced {
@@ -137,7 +136,7 @@ pub fn sandbox(args: &Args) -> Check {
         }
         Ok((_, enforced)) => Check::ok("sandbox", enforced.to_string()),
         Err(error) => Check::fail("sandbox", one_line(&error), error.hint().map(str::to_owned)),
-    }
+    })
 }
 
 pub fn kvm(found: &Kvm) -> Check {

@@ -115,7 +115,7 @@ impl fmt::Display for Diagnosis {
 /// Checks the host. Takes about 300 ms: QEMU is really started, without a machine.
 pub fn run(args: &Args) -> Result<Diagnosis, Failure> {
     let mut found = checks::qemu(args);
-    found.push(checks::sandbox(args));
+    found.extend(checks::sandbox(args));
     found.push(checks::kvm(&kvm::check()));
     found.push(checks::overlay(args));
     found.push(checks::kernel(args));

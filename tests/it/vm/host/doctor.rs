@@ -33,6 +33,7 @@ fn the_same_findings_come_as_json() {
             "qemu",
             "devices",
             "network",
+            "sandbox",
             "kvm",
             "overlay",
             "kernel",
