@@ -5,9 +5,11 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Once;
+
+use nix::sys::statfs::{FUSE_SUPER_MAGIC, fstatfs};
 
 use super::plan::{Display, Plan};
 use super::rules;
@@ -36,11 +38,19 @@ pub(super) struct Confined<'a> {
     pub copies: Vec<OwnedFd>,
 }
 
-/// Says once if the host supports less than all of the sandbox.
-pub(super) fn prepare(plan: &Plan) -> Result<Confined<'_>, StartError> {
+/// Says once if the host supports less than all of the sandbox. `files` are those that QEMU inherits.
+pub(super) fn prepare<'a>(
+    plan: &'a Plan,
+    files: &[BorrowedFd<'_>],
+) -> Result<Confined<'a>, StartError> {
     let mode = plan.sandbox.mode;
     let rules = rules::of_plan(plan, &Program::of(&plan.qemu));
-    let (confinement, enforced) = confine(mode, &rules, &sandbox::support())?;
+    let mut support = sandbox::support();
+    // A FUSE filesystem answers only to the user who mounted it, also about open files.
+    if files.iter().any(is_on_fuse) {
+        support.user = None;
+    }
+    let (confinement, enforced) = confine(mode, &rules, &support)?;
     tracing::debug!("{enforced}");
     if let Some(reason) = &enforced.weaker {
         static SAID: Once = Once::new();
@@ -57,6 +67,10 @@ pub(super) fn prepare(plan: &Plan) -> Result<Confined<'_>, StartError> {
         confined.copy_private_files()?;
     }
     Ok(confined)
+}
+
+fn is_on_fuse(file: &BorrowedFd<'_>) -> bool {
+    fstatfs(file).is_ok_and(|found| found.filesystem_type() == FUSE_SUPER_MAGIC)
 }
 
 fn environment(display: &Display) -> Vec<(String, OsString)> {

@@ -106,7 +106,7 @@ impl Machine {
     /// Starts QEMU with its CPUs stopped and begins to read its console. Needs a
     /// [`tokio::task::LocalSet`] of a current-thread runtime on the main thread.
     pub async fn start(plan: &Plan, mut holdings: HeldResources<'_>) -> Result<Self, StartError> {
-        let sandbox = confined::prepare(plan)?;
+        let sandbox = confined::prepare(plan, &holdings.files)?;
         let copies = sandbox.copies.iter().map(AsFd::as_fd);
         holdings.files.extend(copies);
         let Channels {
