@@ -2,7 +2,7 @@
 //! stored as a sparse file, and verified before it is used.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
@@ -26,6 +26,25 @@ pub fn new(mib: u64) -> io::Result<File> {
 pub fn copy(from: &File, to: &File) -> io::Result<String> {
     to.set_len(from.metadata()?.len())?;
     each_run(from, |place, bytes| to.write_all_at(bytes, place))
+}
+
+/// Copies everything but holes into an empty file of the same size, within the kernel. Moves the
+/// positions of both.
+pub fn duplicate(mut from: &File, mut to: &File) -> io::Result<()> {
+    let length = from.metadata()?.len();
+    let mut at = 0;
+    while at < length {
+        let data = match lseek(from, at as i64, Whence::SeekData) {
+            Ok(data) => data as u64,
+            Err(Errno::ENXIO) => break,
+            Err(errno) => return Err(errno.into()),
+        };
+        at = lseek(from, data as i64, Whence::SeekHole)? as u64;
+        from.seek(SeekFrom::Start(data))?;
+        to.seek(SeekFrom::Start(data))?;
+        io::copy(&mut from.take(at - data), &mut to)?;
+    }
+    Ok(())
 }
 
 /// The digest of what is not zero in a file.

@@ -123,7 +123,7 @@ impl<'a> CloneMemory<'a> {
         let (send, receive) = oneshot::channel();
         std::thread::Builder::new().spawn(move || {
             // The receiver is gone if the restore has failed.
-            let _ = send.send(memory::copy(&from, &to).map(drop));
+            let _ = send.send(memory::duplicate(&from, &to));
         })?;
         Ok(Self::Copy(copy, receive))
     }
