@@ -62,7 +62,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Confined<'_>, StartError> {
 fn environment(display: &Display) -> Vec<(String, OsString)> {
     let names: &[&str] = match display {
         Display::Gtk => &FOR_WINDOWS,
-        Display::None | Display::Vnc(_) => &[],
+        Display::None | Display::Vnc(_) | Display::VncSocket(_) => &[],
     };
     let variables = names.iter();
     variables
