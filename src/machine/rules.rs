@@ -1,6 +1,7 @@
 //! What QEMU may do beyond the descriptors that it inherits, from its plan. Pure. Layers, overlays,
 //! QMP, console and the agent's port are open already and need no rule.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::plan::{Display, Firmware, MemoryMapping, Network, Plan};
@@ -21,7 +22,9 @@ const GRAPHICS: [&str; 6] = [
 /// The rules for the machine of `plan`.
 pub fn of_plan(plan: &Plan, program: &Program) -> Rules {
     let mut rules = Rules::of_program(program, &plan.sandbox.read);
-    if plan.accelerator.may_be_kvm() {
+    let is_given_kvm =
+        |two: &[OsString]| two[0] == "-accel" && two[1].as_encoded_bytes().starts_with(b"kvm");
+    if plan.accelerator.may_be_kvm() || plan.extra.windows(2).any(is_given_kvm) {
         rules.devices.push("/dev/kvm".into());
     }
     if let Firmware::File(path) = &plan.firmware {

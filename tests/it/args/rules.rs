@@ -72,10 +72,16 @@ fn rules_are_wider_by_what_a_machine_needs() {
         generation_id: true,
     };
     type Change<'a> = Box<dyn FnOnce(&mut Plan) + 'a>;
-    let kinds: [(&str, Change<'_>); 13] = [
+    let kinds: [(&str, Change<'_>); 14] = [
         (
             "kvm",
             Box::new(|plan| plan.accelerator = Accelerator::KvmThenTcg),
+        ),
+        (
+            "kvm by --qemu-arg",
+            Box::new(|plan| {
+                plan.extra = ["-accel", "kvm,dirty-ring-size=0"].map(Into::into).into()
+            }),
         ),
         (
             "firmware",
