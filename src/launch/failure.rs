@@ -102,7 +102,7 @@ impl From<StartError> for Failure {
 fn hint_for_refusal(output: &str) -> Option<&'static str> {
     let said = |words| output.contains(words);
     if said("Could not set up host forwarding rule") {
-        Some("--publish with another port of the host: this one is taken")
+        Some("--publish with another port of the host: this one is taken, or below 1024")
     } else if said("-display") && said("gtk") || said("Display 'gtk' is not available") {
         Some("install QEMU's GTK display (Debian: qemu-system-gui), or use --display vnc=:0")
     } else if said("no slot/function available") {

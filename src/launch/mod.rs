@@ -7,6 +7,7 @@
 //!   until it is ready, `running` is the result.
 //! - A warm start: `warm_start` restores the machine from its template, which `image_template`
 //!   finds or builds.
+//! - `screen` decides who may see the guest's screen over VNC.
 //! - An appliance with an image's disk: `appliance` starts one, `appliance_session` inspects an
 //!   image in it.
 //!
@@ -46,6 +47,7 @@ pub(crate) mod outcome;
 pub(crate) mod prepare;
 pub(crate) mod progress;
 mod running;
+mod screen;
 mod signals;
 pub mod spec;
 pub(crate) mod start;

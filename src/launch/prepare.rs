@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::facts::{Facts, LayerFacts};
 use super::failure::Failure;
 use super::images::{of_format, resolve};
+use super::screen::Screen;
 use super::spec::{OverlaySpec, Purpose, StartMode, VmSpec};
 use super::{accelerator, devices, firmware};
 use crate::appliance::boot;
@@ -40,6 +41,8 @@ pub(crate) struct PreparedVm {
     pub console_log: Option<File>,
     /// One line that says what is being started.
     pub headline: String,
+    /// Who may see its screen.
+    pub screen: Screen,
     /// Why it cannot boot, as its first sectors show.
     pub boot_stop: Option<&'static BootStop>,
 }
@@ -140,6 +143,7 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
         drives,
         max_write: spec.overlay.max_write,
         console_log: None,
+        screen: Screen::new(&spec.display)?,
         boot_stop,
     })
 }

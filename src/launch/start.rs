@@ -62,6 +62,7 @@ impl Launch<'_> {
         input: mpsc::Receiver<Vec<u8>>,
         memory: Option<&File>,
     ) -> Result<Machine, Interrupted> {
+        self.vm.screen.announce(self.progress)?;
         let channels = self.vm.connect().context("making QEMU's channels")?;
         let mut resources = self.vm.resources(channels, sinks, input);
         resources.files.extend(memory.map(AsFd::as_fd));
@@ -113,6 +114,7 @@ async fn start(
     if !uses_kvm && vm.plan.accelerator != Accelerator::Tcg {
         tracing::warn!("QEMU could not use KVM; the guest is emulated (TCG), which is slower");
     }
+    vm.screen.open(&mut machine).await?;
     machine.cont().await?;
     facts.phases.mark("running");
     Ok(machine)

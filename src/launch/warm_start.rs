@@ -43,8 +43,9 @@ impl Launch<'_> {
         tracing::warn!("{error:#}; the machine is booted");
         self.facts.template = None;
         let console_log = self.vm.console_log.take();
+        let screen = std::mem::take(&mut self.vm.screen);
         self.vm = prepare(self.spec, self.facts)?;
-        self.vm.console_log = console_log;
+        (self.vm.console_log, self.vm.screen) = (console_log, screen);
         Ok(None)
     }
 
@@ -54,6 +55,7 @@ impl Launch<'_> {
     ) -> Result<RunningVm, NotRestored> {
         let (slot, template) = self.template().await?;
         let sinks = self.vm.sinks(output)?;
+        self.vm.screen.announce(self.progress)?;
         let mut identity = self.spec.agent.identity()?;
         if self.vm.plan.network != Network::None {
             // The saved machine's address is that of every clone.
@@ -102,6 +104,7 @@ async fn start_clone(
     if record(&mut machine, facts).await? != vm.plan.accelerator.may_be_kvm() {
         return Err(TemplateError::Accelerator);
     }
+    vm.screen.open(&mut machine).await?;
     machine.cont().await?;
     Ok((machine, to_guest))
 }

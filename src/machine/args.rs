@@ -295,7 +295,11 @@ fn cdrom_args(args: &mut Args, plan: &Plan, index: usize, cdrom: &Layer) {
 pub const NETWORK_BEHIND_A_HUB: &str = "user0";
 
 fn network_args(args: &mut Args, plan: &Plan) {
-    let Network::User { publish } = &plan.network else {
+    let Network::User {
+        publish,
+        restricted,
+    } = &plan.network
+    else {
         return;
     };
     let id = match plan.snapshot {
@@ -303,6 +307,9 @@ fn network_args(args: &mut Args, plan: &Plan) {
         None => "net0",
     };
     let mut netdev = format!("user,id={id}");
+    if *restricted {
+        netdev.push_str(",restrict=on");
+    }
     for forward in publish {
         netdev.push_str(&format!(
             ",hostfwd=tcp:{}:{}-:{}",
@@ -325,7 +332,8 @@ fn display_args(args: &mut Args, display: &Display) {
     let value = match display {
         Display::None => "none".to_owned(),
         Display::Gtk => "gtk".to_owned(),
-        Display::Vnc(address) => format!("vnc={address}"),
+        Display::Vnc(address) => format!("vnc={address},password=on"),
+        Display::VncSocket(_) => "vnc=none".to_owned(),
     };
     args.opt("-display", value);
     if *display != Display::None {

@@ -76,7 +76,7 @@ fn is_on_fuse(file: &BorrowedFd<'_>) -> bool {
 fn environment(display: &Display) -> Vec<(String, OsString)> {
     let names: &[&str] = match display {
         Display::Gtk => &FOR_WINDOWS,
-        Display::None | Display::Vnc(_) => &[],
+        Display::None | Display::Vnc(_) | Display::VncSocket(_) => &[],
     };
     let variables = names.iter();
     variables

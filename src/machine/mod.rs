@@ -4,16 +4,17 @@
 //! hold its images and the unnamed files that take all writes, [`rules`] says what QEMU may do,
 //! [`process`] starts and reaps it, [`start`] opens the QMP session, [`console`] reads the guest's
 //! serial port (its text by [`console_text`], what keeps a boot by [`boot_stop`]), [`snapshot`] saves
-//! and restores a machine, [`end`] says how it ended, [`phases`] measures. [`terminal`] and [`stdio`]
+//! and restores a machine, [`vnc`] lets users see its screen, [`end`] says how
+//! it ended, [`phases`] measures. [`terminal`] and [`stdio`]
 //! are
 //! the user's end. [`Machine`] joins them.
 
 pub mod args;
 pub(crate) mod blockdev;
 pub(crate) mod boot_stop;
-pub(crate) mod channels;
+pub mod channels;
 mod confined;
-pub(crate) mod console;
+pub mod console;
 mod console_text;
 pub(crate) mod drives;
 pub(crate) mod end;
@@ -27,6 +28,7 @@ pub(crate) mod start;
 pub(crate) mod stdio;
 pub(crate) mod terminal;
 pub(crate) mod terminal_filter;
+mod vnc;
 
 use std::cell::RefCell;
 use std::io;

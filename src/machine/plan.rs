@@ -79,7 +79,7 @@ impl Plan {
             .iter_mut()
             .chain(code)
             .for_each(|layer| layer.fd = next());
-        if let Network::User { publish } = &mut plan.network {
+        if let Network::User { publish, .. } = &mut plan.network {
             publish.clear();
         }
         plan.snapshot = Some(SnapshotConfig {
@@ -212,7 +212,11 @@ pub struct DirectKernel {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Network {
     None,
-    User { publish: Vec<Publish> },
+    User {
+        publish: Vec<Publish>,
+        /// Whether the guest may only answer at its published ports.
+        restricted: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,6 +233,9 @@ pub enum Display {
     /// Not at all; firmware and boot loader use the serial port.
     None,
     Gtk,
-    /// A VNC server at this address, in QEMU's syntax.
+    /// A VNC server at this address, in QEMU's syntax. Nobody can connect before
+    /// [`super::Machine::set_vnc_password`].
     Vnc(String),
+    /// A VNC server at this UNIX socket, which is given to QEMU by [`super::Machine::serve_vnc`].
+    VncSocket(PathBuf),
 }

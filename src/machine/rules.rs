@@ -1,6 +1,7 @@
 //! What QEMU may do beyond the descriptors that it inherits, from its plan. Pure. Layers, overlays,
 //! QMP, console and the agent's port are open already and need no rule.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::plan::{Display, Firmware, MemoryMapping, Network, Plan};
@@ -21,7 +22,9 @@ const GRAPHICS: [&str; 6] = [
 /// The rules for the machine of `plan`.
 pub fn of_plan(plan: &Plan, program: &Program) -> Rules {
     let mut rules = Rules::of_program(program, &plan.sandbox.read);
-    if plan.accelerator.may_be_kvm() {
+    let is_given_kvm =
+        |two: &[OsString]| two[0] == "-accel" && two[1].as_encoded_bytes().starts_with(b"kvm");
+    if plan.accelerator.may_be_kvm() || plan.extra.windows(2).any(is_given_kvm) {
         rules.devices.push("/dev/kvm".into());
     }
     if let Firmware::File(path) = &plan.firmware {
@@ -38,16 +41,11 @@ pub fn of_plan(plan: &Plan, program: &Program) -> Rules {
             MemoryMapping::CopyOnWriteReadOnly => rules.read.push(memory),
         }
     }
-    rules.network = match (&plan.display, &plan.network) {
-        (Display::Gtk, _) => NetworkRule::Local,
-        (_, Network::User { .. }) => NetworkRule::Internet,
-        (Display::Vnc(address), Network::None) => match vnc_port(address) {
-            Some(port) => NetworkRule::Serve(vec![port]),
-            None => NetworkRule::Local,
-        },
-        (Display::None, Network::None) => NetworkRule::None,
-    };
-    if let Network::User { .. } = plan.network {
+    rules.network = network(plan);
+    if let Network::User {
+        restricted: false, ..
+    } = plan.network
+    {
         rules.read.push("/etc/resolv.conf".into());
     }
     if plan.display == Display::Gtk {
@@ -58,8 +56,30 @@ pub fn of_plan(plan: &Plan, program: &Program) -> Rules {
     rules
 }
 
-/// The TCP port of a VNC server: 5900 and the number of the display. None for a UNIX socket.
+fn network(plan: &Plan) -> NetworkRule {
+    let mut ports = Vec::new();
+    match &plan.display {
+        Display::None => {}
+        Display::Gtk => return NetworkRule::Local,
+        Display::Vnc(address) => ports.extend(vnc_port(address)),
+        // It is inherited.
+        Display::VncSocket(_) => {}
+    }
+    match &plan.network {
+        Network::None => {}
+        Network::User {
+            restricted: false, ..
+        } => return NetworkRule::Internet,
+        Network::User { publish, .. } => ports.extend(publish.iter().map(|one| one.host)),
+    }
+    match (&plan.display, &plan.network) {
+        (Display::None, Network::None) => NetworkRule::None,
+        _ => NetworkRule::Serve(ports),
+    }
+}
+
+/// The TCP port of a VNC server: 5900 and the number of the display.
 fn vnc_port(address: &str) -> Option<u16> {
-    let (_, display) = address.split(',').next()?.rsplit_once(':')?;
+    let (_, display) = address.rsplit_once(':')?;
     5900_u16.checked_add(display.parse().ok()?)
 }

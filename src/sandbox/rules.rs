@@ -29,7 +29,7 @@ pub enum NetworkRule {
     /// No sockets.
     #[default]
     None,
-    /// Servers at these TCP ports, and no connections.
+    /// Servers at these TCP ports and at inherited sockets, and no connections.
     Serve(Vec<u16>),
     /// Internet sockets of any kind.
     Internet,

@@ -136,10 +136,46 @@ fn sockets(
     let conditions: Result<_, _> = (domains.iter())
         .map(|domain| condition(0, SeccompCmpOp::Ne, *domain as u64))
         .collect();
-    Ok(BTreeMap::from([(
-        libc::SYS_socket,
-        vec![SeccompRule::new(conditions?)?],
-    )]))
+    let mut denied = BTreeMap::from([(libc::SYS_socket, vec![SeccompRule::new(conditions?)?])]);
+    if let NetworkRule::Serve(ports) = network {
+        only_servers(&mut denied)?;
+        if ports.is_empty() {
+            denied.extend([(libc::SYS_socket, vec![]), (libc::SYS_bind, vec![])]);
+        }
+    }
+    Ok(denied)
+}
+
+/// Landlock governs TCP only, and not in old kernels: denies other protocols, and every connection that
+/// is not accepted.
+fn only_servers(denied: &mut BTreeMap<libc::c_long, Vec<SeccompRule>>) -> Result<(), BackendError> {
+    use SeccompCmpOp::{MaskedEq, Ne};
+    /// The bits of socket(2)'s type that are no flags.
+    const TYPE: u64 = 0xf;
+    let stream = libc::SOCK_STREAM as u64;
+    let types = (0..=TYPE).filter(|one| *one != stream);
+    let socket = denied.entry(libc::SYS_socket).or_default();
+    for other in types {
+        let is_other = condition(1, MaskedEq(TYPE), other)?;
+        socket.push(SeccompRule::new(vec![is_other])?);
+    }
+    // SCTP and MPTCP are streams, too.
+    let protocols = [0, libc::IPPROTO_TCP as u64].map(|one| condition(2, Ne, one));
+    socket.push(SeccompRule::new(
+        protocols.into_iter().collect::<Result<_, _>>()?,
+    )?);
+    denied.extend([(libc::SYS_connect, vec![]), (libc::SYS_socketpair, vec![])]);
+    // tcp(7): this flag connects.
+    let flag = libc::MSG_FASTOPEN as u64;
+    for (number, argument) in [
+        (libc::SYS_sendto, 3),
+        (libc::SYS_sendmsg, 2),
+        (libc::SYS_sendmmsg, 3),
+    ] {
+        let connects = condition(argument, MaskedEq(flag), flag)?;
+        denied.insert(number, vec![SeccompRule::new(vec![connects])?]);
+    }
+    Ok(())
 }
 
 fn condition(

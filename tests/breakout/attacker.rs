@@ -1,8 +1,9 @@
 //! A program that is started in QEMU's place and tries what a QEMU that was taken over would: one
 //! line for each attempt on standard error, `NAME allowed` or `NAME ERRNO`.
 //!
-//! Under the name `restored` it attacks only when a machine is restored, and is the real QEMU
-//! before, which makes the template.
+//! With `restored` in its name it attacks only when a machine is restored, and is the real QEMU,
+//! `qemu` beside it, before, which makes the template. With `survivor` in its name it only tries to
+//! outlive bivouac, which its thread's name says.
 
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks, missing_docs)]
 #![allow(clippy::disallowed_macros, clippy::disallowed_methods)]
@@ -18,13 +19,16 @@ use nix::libc::{self, c_int, c_long};
 fn main() {
     let mut words = std::env::args_os();
     let name = PathBuf::from(words.next().unwrap());
+    let is = |what| name.to_string_lossy().contains(what);
     let rest: Vec<_> = words.collect();
     let restores = rest.iter().any(|word| word == "-incoming");
-    if name.ends_with("restored") && !restores {
-        let error = std::process::Command::new("/usr/bin/qemu-system-x86_64")
-            .args(&rest)
-            .exec();
+    if is("restored") && !restores {
+        let qemu = name.with_file_name("qemu");
+        let error = std::process::Command::new(qemu).args(&rest).exec();
         panic!("the real QEMU: {error}");
+    }
+    if is("survivor") {
+        survive();
     }
     let program = std::env::current_exe().unwrap_or(name);
     let directory = program.parent().unwrap();
@@ -43,6 +47,21 @@ fn main() {
         unsafe { libc::execv(words[0], words.as_ptr()) }.into(),
     );
     std::process::exit(1);
+}
+
+/// Gives up the parent-death signal, and what else could end it, and waits.
+fn survive() -> ! {
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, 0);
+        libc::setsid();
+        for signal in 1..32 {
+            libc::signal(signal, libc::SIG_IGN);
+        }
+        libc::prctl(libc::PR_SET_NAME, c"orphan".as_ptr());
+    }
+    loop {
+        std::thread::park();
+    }
 }
 
 fn tell(name: &str, result: c_long) {
@@ -261,4 +280,40 @@ fn sockets() {
         let kind = libc::SOCK_DGRAM;
         tell(name, unsafe { libc::socket(domain, kind, 0) }.into());
     }
+    servers_and_clients();
+}
+
+/// The same by TCP, to a port where nobody listens.
+fn servers_and_clients() {
+    let tcp = || unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) };
+    let multipath = libc::IPPROTO_MPTCP;
+    tell("tcp", tcp().into());
+    let address = |port: u16| libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes([127, 0, 0, 1]),
+        },
+        sin_zero: [0; 8],
+    };
+    let length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    // Whatever else fails was not denied.
+    let denied = |name, result: c_long| match (result, Errno::last()) {
+        (-1, Errno::EACCES | Errno::EPERM) => tell(name, result),
+        _ => eprintln!("{name} allowed"),
+    };
+    denied("multipath", unsafe {
+        libc::socket(libc::AF_INET, libc::SOCK_STREAM, multipath).into()
+    });
+    let (nobody, own) = (address(9), address(9_999));
+    denied("tcp-connect", unsafe {
+        libc::connect(tcp(), (&raw const nobody).cast(), length).into()
+    });
+    let (data, flags) = (c"x".as_ptr().cast(), libc::MSG_FASTOPEN);
+    denied("tcp-fast-open", unsafe {
+        libc::sendto(tcp(), data, 1, flags, (&raw const nobody).cast(), length) as c_long
+    });
+    denied("tcp-bind", unsafe {
+        libc::bind(tcp(), (&raw const own).cast(), length).into()
+    });
 }

@@ -60,10 +60,10 @@ pub struct HardwareArgs {
     /// Network: none, or user for QEMU's user-mode network
     #[arg(long, value_enum, value_name = "none|user")]
     pub net: Option<Net>,
-    /// Forward a TCP port of the host to the guest; implies --net user (repeatable)
+    /// Forward a TCP port of the host to the guest, which reaches nothing without --net user (repeatable)
     #[arg(long, value_name = "[ADDR:]HOST:GUEST", value_parser = parse_publish)]
     pub publish: Vec<Publish>,
-    /// The guest's screen: none, gtk, or vnc=ADDR (loopback if ADDR names no host)
+    /// The guest's screen: none, gtk, vnc=[HOST]:DISPLAY, or vnc=unix:PATH
     #[arg(long, value_name = "none|gtk|vnc=ADDR", default_value = "none", value_parser = parse_display)]
     pub display: Display,
     /// Let the guest reboot; otherwise a reset ends the machine
@@ -111,7 +111,10 @@ impl HardwareArgs {
                 "leave out one of the two",
             )),
             (None | Some(Net::None), true) => Ok(Network::None),
-            (None | Some(Net::User), _) => Ok(Network::User { publish }),
+            (net, _) => Ok(Network::User {
+                publish,
+                restricted: net.is_none(),
+            }),
         }
     }
 }
@@ -175,8 +178,13 @@ fn parse_display(text: &str) -> Result<Display, String> {
     }
     // QEMU listens on every address where none is named; we do not.
     let loopback = address.starts_with(':');
+    match address.strip_prefix("unix:") {
+        Some("") => return Err("unix: needs the path of a socket".into()),
+        Some(path) => return Ok(Display::VncSocket(path.into())),
+        None => {}
+    }
     let number = address.rsplit(':').next().unwrap_or_default();
-    if !address.starts_with("unix:") && number.parse::<u16>().is_err() {
+    if number.parse::<u16>().is_err() {
         return Err("ADDR is [HOST]:DISPLAY, such as :0 for 127.0.0.1:5900".into());
     }
     Ok(Display::Vnc(if loopback {
@@ -293,6 +301,11 @@ mod tests {
             Ok(Display::Vnc("0.0.0.0:1".into()))
         );
         assert!(parse_display("vnc=:1,password=on").is_err());
+        assert_eq!(
+            parse_display("vnc=unix:/run/s"),
+            Ok(Display::VncSocket("/run/s".into()))
+        );
+        assert!(parse_display("vnc=unix:").is_err());
         assert!(parse_display("vnc=").is_err());
         assert!(parse_display("sdl").is_err());
     }

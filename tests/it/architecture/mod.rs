@@ -147,6 +147,7 @@ fn one_owner_for_qmp() {
         "src/machine/end.rs",
         "src/machine/mod.rs",
         "src/machine/snapshot.rs",
+        "src/machine/vnc.rs",
         "src/host/probe.rs",
         "src/session/qga.rs",
     ];

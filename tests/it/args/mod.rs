@@ -2,6 +2,7 @@
 //! numbers are made up.
 
 mod invariants;
+mod rules;
 mod snapshots;
 
 use bivouac::image::Format;

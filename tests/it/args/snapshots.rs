@@ -141,16 +141,18 @@ fn a_network_with_two_published_ports() {
         host,
         guest,
     };
-    let machine = Plan {
+    let machine = |restricted| Plan {
         network: Network::User {
             publish: vec![
                 publish(Ipv4Addr::LOCALHOST, 2222, 22),
                 publish(Ipv4Addr::UNSPECIFIED, 8080, 80),
             ],
+            restricted,
         },
         ..plan()
     };
-    insta::assert_snapshot!(beyond_the_default(&machine));
+    insta::assert_snapshot!(beyond_the_default(&machine(false)));
+    insta::assert_snapshot!("published_ports_alone", beyond_the_default(&machine(true)));
 }
 
 #[test]
@@ -180,7 +182,10 @@ fn a_machine_that_is_saved_and_one_that_is_restored() {
             fd: ChildFd(22),
             name: AGENT_PORT,
         }),
-        network: Network::User { publish: vec![] },
+        network: Network::User {
+            publish: vec![],
+            restricted: false,
+        },
         snapshot: Some(SnapshotConfig {
             memory: ChildFd(23),
             mapping,

@@ -221,6 +221,11 @@ impl Running {
     }
 
     /// What the guest has printed so far.
+    /// What it has said on standard error by now.
+    pub fn said(&self) -> String {
+        self.stderr.text()
+    }
+
     pub fn console(&self) -> String {
         self.stdout.text()
     }

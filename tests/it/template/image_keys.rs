@@ -56,6 +56,7 @@ fn each_thing_that_a_booted_machine_is_made_of_is_in_its_key() {
             host,
             guest: 80,
         }],
+        restricted: false,
     };
     file("kernel");
     file("initrd");

@@ -12,6 +12,7 @@ mod kill;
 mod other_kernel;
 mod output_files;
 mod qga;
+mod screen;
 mod space;
 mod statuses;
 mod stuck;

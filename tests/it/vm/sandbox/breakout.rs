@@ -1,12 +1,13 @@
 //! The attacks of a QEMU that was taken over, in every way of starting a machine, as an ordinary user
 //! and as root. Without a sandbox they succeed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
 use super::Victim;
-
-/// What a machine needs, and everything else that may succeed.
-const ALLOWED: [&str; 2] = ["self-signal", "overlay-write"];
+use crate::env::qemu10;
 
 /// The attempts and their results, from what bivouac quotes.
 fn attempts(said: &str) -> BTreeMap<String, String> {
@@ -34,87 +35,157 @@ fn fact<'a>(said: &'a str, name: &str) -> &'a str {
     line.unwrap_or_else(|| panic!("no {name} in {said}"))
 }
 
-const WAYS: [(&str, &[&str]); 3] = [
-    (
-        "run",
-        &[
-            "run",
-            "--format",
-            "raw",
-            "--qemu",
-            "bin/attacker",
-            "bin/image",
-        ],
+/// What the sandbox allows besides, as the options say.
+const INTERNET: &[&str] = &[
+    "internet",
+    "multipath",
+    "tcp",
+    "tcp-connect",
+    "tcp-fast-open",
+    "tcp-bind",
+];
+
+/// A way to start a machine with the attacker.
+struct Way {
+    name: &'static str,
+    words: &'static str,
+    allowed: &'static [&'static str],
+    /// Nobody else can open what QEMU consists of.
+    only_for_root: bool,
+}
+
+const fn way(name: &'static str, words: &'static str) -> Way {
+    Way {
+        name,
+        words,
+        allowed: &[],
+        only_for_root: false,
+    }
+}
+
+/// What is restored was saved by the real QEMU, which needs its files to be read and executed.
+const RESTORE: &str = "cat -v --format raw --memory 256M --qemu bin/restored \
+    --sandbox-read /usr bin/image:/x";
+const RUN: &str = "run --format raw --qemu bin/attacker bin/image";
+
+const WAYS: [Way; 9] = [
+    way("run", RUN),
+    way(
+        "kernel",
+        "run --kernel bin/tiny-kernel --initrd bin/tiny-initrd --format raw --qemu bin/attacker bin/image",
     ),
-    (
+    Way {
+        allowed: INTERNET,
+        ..way(
+            "network",
+            "run --net user --publish 9999:80 --format raw --qemu bin/attacker bin/image",
+        )
+    },
+    Way {
+        allowed: &["tcp", "tcp-bind"],
+        ..way(
+            "port",
+            "run --publish 9999:80 --format raw --qemu bin/attacker bin/image",
+        )
+    },
+    Way {
+        allowed: &["tcp"],
+        ..way(
+            "vnc",
+            "run --display vnc=:93 --format raw --qemu bin/attacker bin/image",
+        )
+    },
+    way(
+        "vnc socket",
+        "run --display vnc=unix:vnc --format raw --qemu bin/attacker bin/image",
+    ),
+    way(
         "appliance",
-        &[
-            "cat",
-            "--format",
-            "raw",
-            "--no-template",
-            "--qemu",
-            "bin/attacker",
-            "bin/image:/x",
-        ],
+        "cat --format raw --no-template --qemu bin/attacker bin/image:/x",
     ),
-    (
-        "restore",
-        &[
-            "cat",
-            "-v",
-            "--format",
-            "raw",
-            "--memory",
-            "256M",
-            "--qemu",
-            "bin/restored",
-            "--sandbox-read",
-            "/usr",
-            "bin/image:/x",
-        ],
+    way("restore", RESTORE),
+    way(
+        "warm",
+        "run --warm --memory 256M --cpus 1 --kernel bin/tiny-kernel --initrd bin/tiny-initrd \
+             --append bivouac.do=switch --qemu bin/restored --sandbox-read /usr bin/box.raw -- true",
     ),
 ];
 
 #[test]
 fn a_qemu_that_was_taken_over_can_do_nothing() {
     for is_root in [false, true] {
-        for (way, words) in WAYS {
+        for way in WAYS {
             let victim = Victim::new(is_root);
-            let output = victim.output("require", words);
-            let said = String::from_utf8_lossy(&output.stderr);
-            let attempts = attempts(&said);
-            assert!(attempts.len() >= 35, "{way}: {said}");
-            let allowed: Vec<_> = attempts
-                .iter()
-                .filter(|(name, result)| *result == "allowed" && !ALLOWED.contains(&&***name))
-                .map(|(name, _)| name.as_str())
-                // What it was given to read and execute.
-                .filter(|name| way != "restore" || *name != "execute")
-                .collect();
-            assert!(
-                allowed.is_empty(),
-                "{way}, root {is_root}: {allowed:?}\n{said}"
-            );
-            assert_eq!(attempts["self-signal"], "allowed", "{way}: {said}");
-            assert_eq!(attempts["overlay-write"], "allowed", "{way}: {said}");
-            assert!(attempts.contains_key("layer-reopen"), "{way}: {said}");
-            assert_eq!(fact(&said, "environment"), "1");
-            assert_eq!(fact(&said, "capabilities"), "0");
-            assert_eq!(fact(&said, "no-new-privileges"), "1");
-            assert_eq!(fact(&said, "seccomp"), "2");
-            if is_root {
-                assert_eq!(fact(&said, "bounding"), "0");
-                let uid: u32 = fact(&said, "uid").parse().unwrap();
-                assert!(uid >= 1_900_000_000, "{uid}");
-            }
-            assert_eq!(std::fs::read(victim.path("bin/secret")).unwrap(), b"secret");
-            assert!(!victim.path("bin/created").exists());
+            check(&victim, &way);
         }
     }
 }
 
-/// So that the test above can fail.
+/// Its descriptor of a template's memory is for reading only.
+#[test]
+fn a_qemu_10_that_was_taken_over_can_do_nothing() {
+    let victim = Victim::new(true);
+    let program = PathBuf::from(qemu10::program());
+    fs::remove_file(victim.path("bin/qemu")).unwrap();
+    symlink(&program, victim.path("bin/qemu")).unwrap();
+    let read = format!("--sandbox-read {}", program.parent().unwrap().display());
+    let words = RESTORE.replace("--sandbox-read", &format!("{read} --sandbox-read"));
+    check(
+        &victim,
+        &Way {
+            only_for_root: true,
+            ..way("restore by 10", words.leak())
+        },
+    );
+}
+
+#[track_caller]
+fn check(victim: &Victim, way: &Way) {
+    let (name, is_root) = (way.name, victim.is_root);
+    let words: Vec<_> = way.words.split_whitespace().collect();
+    let output = victim.output("require", &words);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let attempts = attempts(&said);
+    assert!(attempts.len() >= 39, "{name}: {said}");
+    // What a QEMU that is restored was given to execute became another program.
+    assert_eq!(!attempts.contains_key("execute"), words.contains(&"/usr"));
+    let expected = ["self-signal", "overlay-write"].iter().chain(way.allowed);
+    let expected: BTreeSet<_> = expected.copied().collect();
+    let allowed = attempts.iter().filter(|(_, result)| *result == "allowed");
+    let allowed: BTreeSet<_> = allowed.map(|(name, _)| name.as_str()).collect();
+    assert_eq!(allowed, expected, "{name}, root {is_root}: {said}");
+    assert!(attempts.contains_key("layer-reopen"), "{name}: {said}");
+    assert_eq!(fact(&said, "environment"), "1");
+    assert_eq!(fact(&said, "capabilities"), "0");
+    assert_eq!(fact(&said, "no-new-privileges"), "1");
+    assert_eq!(fact(&said, "seccomp"), "2");
+    if is_root {
+        assert_eq!(fact(&said, "bounding"), "0");
+        let uid: u32 = fact(&said, "uid").parse().unwrap();
+        assert!(uid >= 1_900_000_000 || way.only_for_root, "{uid}");
+    }
+    assert_eq!(fs::read(victim.path("bin/secret")).unwrap(), b"secret");
+    assert!(!victim.path("bin/created").exists());
+}
+
+/// The end of its output is in the verdict.
+#[test]
+fn a_probe_of_qemu_confines_it_too() {
+    for is_root in [false, true] {
+        for (sandbox, is_confined) in [("require", true), ("off", false)] {
+            let victim = Victim::new(is_root);
+            let output = victim.output(sandbox, &["doctor", "--qemu", "bin/attacker"]);
+            let said = String::from_utf8_lossy(&output.stdout);
+            let confined = "tcp-bind EACCES; fork EPERM; execute EACCES";
+            assert_eq!(said.contains(confined), is_confined, "{said}");
+            let truncated = fs::read(victim.path("bin/truncated")).unwrap();
+            assert_eq!(truncated.is_empty(), !is_confined);
+            assert_eq!(victim.path("bin/created").exists(), !is_confined);
+        }
+    }
+}
+
+/// So that the tests above can fail.
 #[test]
 fn without_a_sandbox_the_same_attacks_succeed() {
     let everyone = [
@@ -141,6 +212,10 @@ fn without_a_sandbox_the_same_attacks_succeed() {
         "directory-remove",
         "truncate",
         "internet",
+        "tcp",
+        "tcp-connect",
+        "tcp-fast-open",
+        "tcp-bind",
         "unix-socket",
         "netlink",
         "fork",
@@ -155,7 +230,7 @@ fn without_a_sandbox_the_same_attacks_succeed() {
     ];
     for is_root in [false, true] {
         let victim = Victim::new(is_root);
-        let output = victim.output("off", WAYS[0].1);
+        let output = victim.output("off", &RUN.split(' ').collect::<Vec<_>>());
         let said = String::from_utf8_lossy(&output.stderr);
         let attempts = attempts(&said);
         for name in everyone.iter().chain(root.iter().filter(|_| is_root)) {

@@ -2,12 +2,16 @@
 //! the state of a real QEMU.
 
 mod breakout;
+mod kvm;
 mod state;
+mod survivor;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use crate::env::guests::guest;
 
 /// The user that owns nothing (by convention of every distribution).
 const NOBODY: u32 = 65_534;
@@ -26,8 +30,12 @@ impl Victim {
         let program = Path::new(env!("CARGO_BIN_EXE_bivouac"));
         let attacker = program.parent().unwrap().join("examples/attacker");
         fs::create_dir(path("bin")).unwrap();
-        for name in ["attacker", "restored"] {
+        for name in ["attacker", "restored", "survivor", "survivor-restored"] {
             fs::copy(&attacker, path("bin").join(name)).unwrap();
+        }
+        symlink("/usr/bin/qemu-system-x86_64", path("bin/qemu")).unwrap();
+        for name in ["tiny-kernel", "tiny-initrd", "box.raw"] {
+            fs::copy(guest(name), path("bin").join(name)).unwrap();
         }
         fs::copy(program, path("bivouac")).unwrap();
         for name in ["secret", "truncated"] {

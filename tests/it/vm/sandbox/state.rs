@@ -3,46 +3,79 @@
 use std::fs;
 use std::path::Path;
 
-use super::Victim;
-use crate::env::bivouac::{Bivouac, children};
-use crate::env::guests::{guest, tiny};
-use crate::env::script::write_script;
+use nix::unistd::Pid;
 
-fn field(pid: i32, name: &str) -> String {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+use super::Victim;
+use crate::architecture::root;
+use crate::env::bivouac::{Bivouac, children};
+use crate::env::guests::guest;
+use crate::env::script::write_script;
+use crate::env::wait::soon;
+
+fn field(pid: Pid, name: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    line.unwrap()
+    line.unwrap_or_default()
         .split_whitespace()
         .next()
         .unwrap_or_default()
         .to_owned()
 }
 
+/// The rows of the table in SECURITY.md: a field of /proc/PID/status, and what it says when an ordinary
+/// user, or root, has started QEMU.
+fn documented(is_root: bool) -> Vec<(String, String)> {
+    let text = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let table = text.split("| `/proc/PID/status` |").nth(1).unwrap();
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let value = cells[if is_root { 3 } else { 2 }].trim_matches('`');
+        (cells[1].trim_matches('`').to_owned(), value.to_owned())
+    })
+    .collect()
+}
+
 #[test]
 fn a_running_qemu_has_no_rights_of_the_user() {
-    let mut running = Bivouac::run()
-        .args(tiny("hang"))
-        .arg(guest("tiny.qcow2"))
-        .start();
-    running.wait_for("tiny: ");
-    let qemu = children(running.pid())[0];
-    let pid = qemu.as_raw();
-    assert_eq!(field(pid, "CapEff"), "0000000000000000");
-    assert_eq!(field(pid, "NoNewPrivs"), "1");
-    assert_eq!(field(pid, "Seccomp"), "2");
-    // Four filters, and QEMU's own.
-    assert_eq!(field(pid, "Seccomp_filters"), "5");
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
-    assert_eq!(environment, b"LC_ALL=C\0");
-    if nix::unistd::geteuid().is_root() {
-        assert_eq!(field(pid, "CapBnd"), "0000000000000000");
-        assert_eq!(field(pid, "Groups"), "");
-        let uid: i32 = field(pid, "Uid").parse().unwrap();
-        assert_eq!(uid, 1_900_000_000 + pid);
+    for is_root in [false, true] {
+        let victim = Victim::new(is_root);
+        let words = "run --kernel bin/tiny-kernel --append bivouac.do=hang --memory 256M";
+        let words: Vec<_> = words.split(' ').collect();
+        let mut bivouac = victim.bivouac("require", &words).spawn().unwrap();
+        let launcher = Pid::from_raw(bivouac.id() as i32);
+        let mut qemu = launcher;
+        soon("QEMU runs", || {
+            let is_qemu = |pid: &&Pid| {
+                let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+                // Its own filter is the last.
+                program.ends_with("qemu-system-x86_64") && field(**pid, "Seccomp_filters") == "5"
+            };
+            let found = children(launcher);
+            qemu = found.iter().find(is_qemu).copied().unwrap_or(launcher);
+            qemu != launcher
+        });
+        let rows = documented(is_root);
+        assert!(rows.len() >= 10, "{rows:?}");
+        for (name, documented) in rows {
+            let expected = match documented.as_str() {
+                "the user's" => field(launcher, &name),
+                "its own" => (1_900_000_000 + qemu.as_raw()).to_string(),
+                "none" => String::new(),
+                value => value.to_owned(),
+            };
+            assert_eq!(field(qemu, &name), expected, "{name}, root {is_root}");
+        }
+        let environment = fs::read(format!("/proc/{qemu}/environ")).unwrap();
+        assert_eq!(environment, b"LC_ALL=C\0");
+        bivouac.kill().unwrap();
+        bivouac.wait().unwrap();
     }
-    drop(running);
 }
 
 /// A filter that answers as a kernel does that has no Landlock.

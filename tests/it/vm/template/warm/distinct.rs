@@ -63,6 +63,49 @@ pub fn by_name(fixture: &WarmFixture) {
     assert_eq!(told, format!("box\nbox\n{MACHINE_ID}\n"));
 }
 
+/// Free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// What a guest's server says, once it is there.
+fn read_from(port: u16) -> String {
+    let started = Instant::now();
+    let mut told = String::new();
+    while told.is_empty() {
+        assert!(started.elapsed() < PATIENCE, "nobody listens");
+        std::thread::sleep(Duration::from_millis(50));
+        let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else {
+            continue;
+        };
+        // Refused by the guest as long as nobody listens there.
+        let _ = stream.read_to_string(&mut told);
+    }
+    told
+}
+
+/// With `--publish` and without `--net user` the guest reaches neither the host nor anything else.
+pub fn behind_a_port_alone(fixture: &WarmFixture) {
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    server.set_nonblocking(true).unwrap();
+    let ours = server.local_addr().unwrap().port();
+    let port = free_port();
+    let script = format!(
+        "for to in 10.0.2.2:{ours} 169.254.169.254; do \
+         timeout 3 wget -q -O - http://$to/ && echo reached $to; done; \
+         nc -l -p 80 -e /bin/echo from the guest"
+    );
+    let publish = format!("--publish={port}:80");
+    let run = fixture.run(&[&publish]).args(["--", "sh", "-c", &script]);
+    let running = run.start();
+    assert_eq!(read_from(port), "from the guest\n");
+    let finished = running.wait();
+    assert!(!finished.stdout.contains("reached"), "{finished:?}");
+    let nobody = server.accept().unwrap_err().kind();
+    assert_eq!(nobody, std::io::ErrorKind::WouldBlock);
+}
+
 /// The network goes on with the new address, both ways.
 pub fn in_the_network(fixture: &WarmFixture) {
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -75,28 +118,14 @@ pub fn in_the_network(fixture: &WarmFixture) {
         stream.write_all(answer.as_bytes()).unwrap();
         String::from_utf8_lossy(&request[..read]).into_owned()
     });
-    // Free a moment ago.
-    let theirs = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = theirs.local_addr().unwrap().port();
-    drop(theirs);
+    let port = free_port();
     let script = format!(
         "busybox udhcpc -n -q -i eth0 -s /bin/true 2>&1 | grep -o 'lease of .* obtained'; \
          wget -q -O - http://10.0.2.2:{ours}/asked; nc -l -p 80 -e /bin/echo from the guest"
     );
     let publish = format!("--publish={port}:80");
-    let started = Instant::now();
     let running = fixture.warm(&[&publish], &script).start();
-    let mut told = String::new();
-    while told.is_empty() {
-        assert!(started.elapsed() < PATIENCE, "nobody listens");
-        std::thread::sleep(Duration::from_millis(50));
-        let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else {
-            continue;
-        };
-        // Refused by the guest as long as nobody listens there.
-        let _ = stream.read_to_string(&mut told);
-    }
-    assert_eq!(told, "from the guest\n");
+    assert_eq!(read_from(port), "from the guest\n");
     let finished = running.wait();
     // The same for each address of its device: ports are published to that one.
     let told = "lease of 10.0.2.15 obtained\nfrom the host\n";

@@ -29,7 +29,7 @@ fn clones_are_the_machine_that_was_booted_and_leave_their_template_as_it_was() {
     let template = fixture.template();
     let digests = digests(&template);
 
-    let checks: [Check; 6] = [
+    let checks: [Check; 7] = [
         ("its writes are its own", writes_are_a_clones_own),
         (
             "two differ at the same moment",
@@ -37,6 +37,7 @@ fn clones_are_the_machine_that_was_booted_and_leave_their_template_as_it_was() {
         ),
         ("two differ by their names", distinct::by_name),
         ("its network goes on", distinct::in_the_network),
+        ("a port alone is no way out", distinct::behind_a_port_alone),
         ("it is cut short at any instant", is_cut_short),
         ("it has its console", has_its_console),
     ];
