@@ -1,7 +1,7 @@
 //! One QEMU process and everything that it uses, from its plan to its end.
 //!
 //! [`plan`] is data. [`args`] and [`blockdev`] turn it into QEMU's arguments, [`drives`] and [`overlay`]
-//! hold its images and the unnamed files that take all writes, [`rules`] says what QEMU may do,
+//! hold its images and the unnamed files that take all writes, [`rules`] says what QEMU may do, [`node_graph`] what it has opened,
 //! [`process`] starts and reaps it, [`start`] opens the QMP session, [`console`] reads the guest's
 //! serial port (its text by [`console_text`], what keeps a boot by [`boot_stop`]), [`snapshot`] saves
 //! and restores a machine, [`end`] says how it ended, [`phases`] measures. [`terminal`] and [`stdio`]
@@ -17,6 +17,7 @@ pub(crate) mod console;
 mod console_text;
 pub(crate) mod drives;
 pub(crate) mod end;
+mod node_graph;
 pub(crate) mod overlay;
 pub(crate) mod phases;
 pub mod plan;
@@ -29,6 +30,7 @@ pub(crate) mod terminal;
 pub(crate) mod terminal_filter;
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
@@ -47,6 +49,7 @@ use args::argv;
 pub(crate) use channels::Channels;
 use console::{ConsoleEvent, Sinks, Tail};
 use end::{End, GuestExit, end_of};
+use node_graph::QueryNodes;
 use plan::Plan;
 use process::Process;
 pub(crate) use start::StartError;
@@ -148,7 +151,7 @@ impl Machine {
         tokio::task::spawn_local(console::feed(write, holdings.input));
 
         let (qmp, events) = handshake(&mut process, UnixStream::from_std(qmp.ours)?).await?;
-        Ok(Self {
+        let mut machine = Self {
             agent: agent.map(UnixStream::from_std).transpose()?,
             process,
             qmp,
@@ -160,7 +163,22 @@ impl Machine {
             deadline: None,
             spawned,
             sandbox: sandbox.enforced,
-        })
+        };
+        machine.check_nodes(&holdings.files, &plan.extra).await?;
+        Ok(machine)
+    }
+
+    /// Fails if QEMU has opened an image that is not one of `files`.
+    async fn check_nodes(
+        &mut self,
+        files: &[BorrowedFd<'_>],
+        extra: &[OsString],
+    ) -> Result<(), StartError> {
+        let nodes = self.execute(QueryNodes { flat: true }).await?;
+        match node_graph::foreign(&nodes, files, extra) {
+            None => Ok(()),
+            Some(file) => Err(StartError::Foreign(file.to_owned())),
+        }
     }
 
     pub fn version(&self) -> &Version {
