@@ -21,6 +21,9 @@ pub use super::explicit::{GivenAs, Request};
 /// The most layers that a chain may have.
 pub const MAX_LAYERS: usize = 64;
 
+/// The most bytes of L1 tables that a chain may have: QEMU holds them all in memory.
+const MAX_L1_BYTES: u64 = 128 << 20;
+
 /// A chain that a machine may run on.
 #[derive(Debug)]
 pub struct Chain {
@@ -141,6 +144,11 @@ fn step(
         return Err(ChainError::packed(&origin, packed));
     }
     let mut layer = Layer::read(file, &head, format, &origin)?;
+
+    let tables = found.layers.iter().chain([&layer]).map(Layer::l1_bytes);
+    if tables.sum::<u64>() > MAX_L1_BYTES {
+        return Err(ChainError::tables_too_large(&origin, MAX_L1_BYTES));
+    }
 
     let below = match explicit {
         Some(explicit) => explicit_below(&mut layer, explicit),

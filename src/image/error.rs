@@ -12,6 +12,7 @@ use super::hints::{Likely, backing_flag, convert, plain_name, rebase};
 use super::origin::{BackingRef, Origin};
 use super::packed::Packed;
 use crate::text::escape::{Quoted, as_path, shell_word};
+use crate::text::size::Size;
 use nix::unistd::{AccessFlags, access};
 use std::error::Error;
 use std::ffi::OsString;
@@ -322,6 +323,13 @@ impl ChainError {
             Some(named_by) => convert("qcow2", &named_by.layer, "-flat.qcow2", comment),
             None => "--backing none".to_owned(),
         })
+    }
+
+    /// `origin` is the first layer with which the L1 tables take more than `limit` bytes.
+    pub(super) fn tables_too_large(origin: &Origin, limit: u64) -> Self {
+        let limit = Size(limit);
+        let message = format!("with {origin:#} the L1 tables of the chain take more than {limit}");
+        Self::new(&origin.path, message).with_hint("--backing none".to_owned())
     }
 
     pub(super) fn explicit_below_none() -> Self {

@@ -169,6 +169,11 @@ impl Layer {
         self.right
     }
 
+    /// The bytes of its L1 table, if it is a qcow2 image.
+    pub(super) fn l1_bytes(&self) -> u64 {
+        (self.header.as_ref()).map_or(0, |header| u64::from(header.l1_entries) * 8)
+    }
+
     /// What to tell who asks for details: that the name was not believed.
     pub fn remark(&self) -> Option<String> {
         let promised = Format::promised_by_name(self.path())?;
