@@ -2,11 +2,12 @@
 //!
 //! It reads only headers: no process is started, no file is written.
 
+use super::args::trust::TrustArgs;
 use crate::exit::Status;
 use crate::image::chain::{self, Examined, Explicit, Request};
 use crate::image::file_kind::FileKind;
 use crate::image::layer::{Layer, Warning};
-use crate::image::{ChainError, Evidence, Format, backing_name};
+use crate::image::{ChainError, Evidence, Format, Right, backing_name};
 use crate::launch::Failure;
 use crate::linux::file_id::FileId;
 use crate::text::escape::{Plain, Quoted, as_path};
@@ -28,6 +29,8 @@ pub struct Args {
     /// A layer below the image, from the top down (repeatable); `none` ends the chain
     #[arg(long, value_name = "FORMAT:PATH|none", value_parser = super::args::explicit())]
     pub backing: Vec<Explicit>,
+    #[command(flatten)]
+    pub trust: TrustArgs,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -51,6 +54,8 @@ struct LayerInfo {
     path: PathText,
     format: Format,
     evidence: Evidence,
+    /// By which right the file was opened.
+    by: Right,
     kind: FileKind,
     virtual_size: u64,
     /// Bytes on the host's disk.
@@ -93,6 +98,7 @@ pub fn run(args: &Args) -> Result<ChainInfo, Failure> {
     let request = Request {
         format: args.format,
         backing: args.backing.clone(),
+        trust: args.trust.trust(),
         ..Request::of(&args.image)
     };
     let Examined {
@@ -140,6 +146,7 @@ impl LayerInfo {
             path: PathText(layer.path().to_owned()),
             format: layer.format(),
             evidence: layer.evidence(),
+            by: layer.right(),
             kind: layer.kind(),
             virtual_size: layer.virtual_size(),
             actual_size: layer.actual_size(),
@@ -196,6 +203,9 @@ impl LayerInfo {
             _ => write!(f, ", {} on disk", Size(self.actual_size))?,
         }
         writeln!(f, ", {}", if self.in_use { "in use" } else { "not in use" })?;
+        if self.by != Right::Given {
+            writeln!(f, "{lead}{}", self.by)?;
+        }
         if let Some(backing) = &self.backing {
             write!(f, "{lead}records {} ", Quoted(&backing.name.0))?;
             match &backing.format {

@@ -271,7 +271,7 @@ impl BuildArgs {
             qemu_args: self.qemu.qemu_arg.clone(),
             sandbox: self.qemu.sandbox.settings(),
             timeout: self.timeout,
-            ..self.hardware.spec()?
+            ..self.hardware.spec(&self.layers.trust)?
         })
     }
 }

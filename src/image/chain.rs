@@ -12,6 +12,7 @@ use super::image_file::ImageFile;
 use super::layer::{Layer, Warning, names_no_file};
 use super::likely;
 use super::origin::{BackingRef, Origin};
+use super::trust::{Access, Right};
 use std::path::Path;
 
 pub(crate) use super::explicit::Explicit;
@@ -19,6 +20,9 @@ pub use super::explicit::{GivenAs, Request};
 
 /// The most layers that a chain may have.
 pub const MAX_LAYERS: usize = 64;
+
+/// The most bytes of L1 tables that a chain may have: QEMU holds them all in memory.
+const MAX_L1_BYTES: u64 = 128 << 20;
 
 /// A chain that a machine may run on.
 #[derive(Debug)]
@@ -102,7 +106,7 @@ fn walk(request: &Request, go_on: bool) -> Examined {
         declared: request.format.map(|format| (format, Evidence::Flag)),
     });
     while let Some(wanted) = next.take() {
-        match step(wanted, explicit.next(), &mut found, go_on) {
+        match step(request, wanted, explicit.next(), &mut found, go_on) {
             Ok(below) => next = below,
             Err(problem) => found.problems.push(problem),
         }
@@ -112,6 +116,7 @@ fn walk(request: &Request, go_on: bool) -> Examined {
 
 /// Opens one layer, adds it to `found`, and returns what is below it.
 fn step(
+    request: &Request,
     Next { origin, declared }: Next,
     explicit: Option<&Explicit>,
     found: &mut Examined,
@@ -140,9 +145,14 @@ fn step(
     }
     let mut layer = Layer::read(file, &head, format, &origin)?;
 
+    let tables = found.layers.iter().chain([&layer]).map(Layer::l1_bytes);
+    if tables.sum::<u64>() > MAX_L1_BYTES {
+        return Err(ChainError::tables_too_large(&origin, MAX_L1_BYTES));
+    }
+
     let below = match explicit {
         Some(explicit) => explicit_below(&mut layer, explicit),
-        None => recorded_below(&layer, &mut found.problems, go_on),
+        None => recorded_below(request, &layer, found, go_on),
     };
     found.layers.push(layer);
     below
@@ -204,18 +214,19 @@ fn explicit_below(layer: &mut Layer, explicit: &Explicit) -> Result<Option<Next>
                 layer.warn(Warning::BackingAdded);
             }
             Ok(Some(Next {
-                origin: Origin::given(path),
+                origin: Origin::stated(path),
                 declared: Some((*format, Evidence::Stated)),
             }))
         }
     }
 }
 
-/// The layer that the header of `layer` records below it. Where no format is recorded, that is a
-/// problem, after which the walk may `go_on`.
+/// The layer that the header of `layer` records below it; `found` are the layers above. Where no
+/// format is recorded, that is a problem, after which the walk may `go_on`.
 fn recorded_below(
+    request: &Request,
     layer: &Layer,
-    problems: &mut Vec<ChainError>,
+    found: &mut Examined,
     go_on: bool,
 ) -> Result<Option<Next>, ChainError> {
     let Some(backing) = layer.recorded_backing() else {
@@ -226,6 +237,31 @@ fn recorded_below(
     let known = recorded.as_deref().and_then(Format::of_driver);
     let path = backing_name::resolve(above, name)
         .map_err(|source| ChainError::backing_name(above, name, known, source))?;
+    let mut named_by = BackingRef {
+        layer: above.to_owned(),
+        name: name.clone(),
+        format: known,
+    };
+    let devices = layer.kind() == FileKind::BlockDevice && layer.evidence() != Evidence::Guess;
+    let right = match request.trust.right(above, devices, &path) {
+        Ok(Some(right)) => right,
+        Ok(None) => {
+            let stated = found.layers.iter().chain([layer]).skip(1);
+            // A format that was guessed is not to be stated.
+            let stated = stated.map(|layer| match layer.evidence() {
+                Evidence::Guess => None,
+                _ => Some((layer.format(), layer.path())),
+            });
+            let stated = stated.collect::<Option<Vec<_>>>();
+            let given_as = request.given_as;
+            return Err(ChainError::not_followed(&named_by, &path, given_as, stated));
+        }
+        Err(source) => {
+            let nowhere = (Right::Directory, Access::Path);
+            let origin = Origin::named(path, named_by, nowhere, request.given_as);
+            return Err(ChainError::opening(&origin, source));
+        }
+    };
     let likely = match known {
         Some(format) => Likely::Record(Some(format)),
         None => likely::guess(&path, recorded.as_deref()),
@@ -239,17 +275,13 @@ fn recorded_below(
             if !go_on {
                 return Err(problem);
             }
-            problems.push(problem);
+            found.problems.push(problem);
         }
         (Some(_), Some(_)) => {}
     }
-    let named_by = BackingRef {
-        layer: above.to_owned(),
-        name: name.clone(),
-        format: likely.format(),
-    };
+    named_by.format = likely.format();
     Ok(Some(Next {
-        origin: Origin::named(path, named_by),
+        origin: Origin::named(path, named_by, right, request.given_as),
         declared: known.map(|format| (format, Evidence::Recorded)),
     }))
 }

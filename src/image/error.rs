@@ -5,12 +5,14 @@
 //! led there, that header's layer and the recorded name.
 
 use super::backing_name::NameError;
+use super::explicit::GivenAs;
 use super::file_kind::FileKind;
 use super::format::{Evidence, Format};
 use super::hints::{Likely, backing_flag, convert, plain_name, rebase};
-use super::origin::Origin;
+use super::origin::{BackingRef, Origin};
 use super::packed::Packed;
 use crate::text::escape::{Quoted, as_path, shell_word};
+use crate::text::size::Size;
 use nix::unistd::{AccessFlags, access};
 use std::error::Error;
 use std::ffi::OsString;
@@ -61,6 +63,10 @@ impl ChainError {
         let path = &origin.path;
         let (message, hint) = match source.kind() {
             io::ErrorKind::NotFound => (format!("cannot find {origin}"), rename_hint(origin)),
+            io::ErrorKind::PermissionDenied if origin.named_by.is_some() => (
+                format!("not allowed to read {origin}"),
+                Some(distrust(origin)),
+            ),
             io::ErrorKind::PermissionDenied => {
                 let denied = first_denied(path);
                 let right = if denied.is_dir() { "x" } else { "r" };
@@ -91,6 +97,7 @@ impl ChainError {
         let message =
             format!("{origin:#} is {kind}; only regular files and block devices hold disk images");
         Self::new(path, message).with_hint(match kind {
+            _ if origin.named_by.is_some() => distrust(origin),
             FileKind::Directory => format!("ls {}  # and name an image in it", shell_word(path)),
             FileKind::Fifo => format!("cat {} > disk.img  # and name that", shell_word(path)),
             FileKind::Socket => {
@@ -108,7 +115,10 @@ impl ChainError {
     pub(super) fn empty(origin: &Origin) -> Self {
         let image = shell_word(&origin.path);
         let message = format!("{origin:#} is empty: there is no disk in it");
-        let hint = format!("truncate -s 10G {image}  # if you want a blank raw disk");
+        let hint = match origin.named_by {
+            Some(_) => distrust(origin),
+            None => format!("truncate -s 10G {image}  # if you want a blank raw disk"),
+        };
         Self::new(&origin.path, message).with_hint(hint)
     }
 }
@@ -256,6 +266,42 @@ impl ChainError {
         Self::new(layer, message).with_hint(hint).caused_by(source)
     }
 
+    /// The file at `path` is not where a name that the header of `by` records may lead. `stated` are
+    /// the layers between the image and that file, unless the format of one is a guess.
+    pub(super) fn not_followed(
+        by: &BackingRef,
+        path: &Path,
+        given_as: GivenAs,
+        stated: Option<Vec<(Format, &Path)>>,
+    ) -> Self {
+        let real = path.canonicalize();
+        let path = real.as_deref().unwrap_or(path);
+        let (image, name) = (Quoted(&by.layer), Quoted(as_path(&by.name)));
+        let leads_to = match as_path(&by.name) == path {
+            true => String::new(),
+            false => format!(" (that is {})", Quoted(path)),
+        };
+        let message = format!(
+            "{image} records the backing file {name}{leads_to}, which is not followed: it is no file in or below the directory of that image, and who made the image may have named any file of this host"
+        );
+        let trust = "--trust-chain";
+        let hint = match (given_as, stated) {
+            (GivenAs::Image, Some(stated)) => {
+                let this = match by.format {
+                    Some(format) => backing_flag(format, path),
+                    None => format!("--backing FORMAT:{}", shell_word(path)),
+                };
+                let above = stated.iter();
+                let above = above.map(|(format, path)| backing_flag(*format, path));
+                let options = above.chain([this]).collect::<Vec<_>>().join(" ");
+                format!("{options}  # or {trust}, if you trust who made the image")
+            }
+            (GivenAs::Image, None) => "solve the problem above first".to_owned(),
+            _ => format!("{trust}  # if you trust who made the image"),
+        };
+        Self::new(&by.layer, message).with_hint(hint)
+    }
+
     /// A file that is its own ancestor; `first` is its path when it came up first.
     pub(super) fn in_a_loop(origin: &Origin, first: &Path) -> Self {
         let first = Quoted(first);
@@ -277,6 +323,13 @@ impl ChainError {
             Some(named_by) => convert("qcow2", &named_by.layer, "-flat.qcow2", comment),
             None => "--backing none".to_owned(),
         })
+    }
+
+    /// `origin` is the first layer with which the L1 tables take more than `limit` bytes.
+    pub(super) fn tables_too_large(origin: &Origin, limit: u64) -> Self {
+        let limit = Size(limit);
+        let message = format!("with {origin:#} the L1 tables of the chain take more than {limit}");
+        Self::new(&origin.path, message).with_hint("--backing none".to_owned())
     }
 
     pub(super) fn explicit_below_none() -> Self {
@@ -307,6 +360,16 @@ fn describe(content: Option<Format>) -> String {
     match content {
         Some(format) => format!("starts like a {format} image"),
         None => "starts like a raw disk: no image format's signature is there".to_owned(),
+    }
+}
+
+/// For a file that a header names, and that cannot be a layer: no command that changes the file or
+/// the rights to it, because whoever made the image chose it.
+fn distrust(origin: &Origin) -> String {
+    let advice = "do not trust this image, or ask whoever made it";
+    match origin.has_backing_option() {
+        true => format!("--backing none  # leaves the file out; {advice}"),
+        false => advice.to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! As typed: the file system is not consulted.
 
 use super::format::{Format, UnknownFormat};
+use super::trust::Trust;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub struct Request {
     pub format: Option<Format>,
     /// The explicit layers below it (`--backing`), from the top down.
     pub backing: Vec<Explicit>,
+    /// Where the names in headers may lead.
+    pub trust: Trust,
 }
 
 impl Request {

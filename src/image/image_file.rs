@@ -11,9 +11,9 @@ use super::packed::{self, Packed};
 use crate::linux::file_id::FileId;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
 /// How many bytes of a file's start are read at first; nearly every header fits.
@@ -48,9 +48,9 @@ impl ImageFile {
 
         // O_NONBLOCK: should the file have become a FIFO since, open(2) does not hang.
         let flags = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        let mut options = OpenOptions::new();
-        let options = options.read(true).custom_flags(flags.bits());
-        let file = options.open(path).map_err(opening)?;
+        let file = (origin.access)
+            .open(path, OFlag::O_RDONLY | flags)
+            .map_err(opening)?;
 
         // The descriptor may be another file than the one that was asked about.
         let reading = |source| ChainError::reading(origin, source);
@@ -170,7 +170,7 @@ impl ImageFile {
 
 fn refuse_kind(kind: FileKind, origin: &Origin) -> Result<(), ChainError> {
     match kind {
-        FileKind::File | FileKind::BlockDevice => Ok(()),
+        FileKind::File | FileKind::BlockDevice if origin.access.admits(kind) => Ok(()),
         kind => Err(ChainError::wrong_kind(origin, kind)),
     }
 }

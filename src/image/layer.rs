@@ -10,6 +10,7 @@ use super::hints::convert_backing;
 use super::image_file::ImageFile;
 use super::origin::Origin;
 use super::qcow2::{self, Backing, Header, HeaderError, clusters};
+use super::trust::Right;
 use crate::linux::file_id::FileId;
 use crate::text::escape::{Quoted, as_path};
 use std::io;
@@ -45,6 +46,7 @@ pub struct Layer {
     file: ImageFile,
     format: Format,
     evidence: Evidence,
+    right: Right,
     virtual_size: u64,
     header: Option<Header>,
     warnings: Vec<Warning>,
@@ -114,6 +116,7 @@ impl Layer {
             file,
             format,
             evidence,
+            right: origin.right,
             virtual_size,
             header,
         })
@@ -159,6 +162,16 @@ impl Layer {
 
     pub fn evidence(&self) -> Evidence {
         self.evidence
+    }
+
+    /// The right by which it was opened.
+    pub fn right(&self) -> Right {
+        self.right
+    }
+
+    /// The bytes of its L1 table, if it is a qcow2 image.
+    pub(super) fn l1_bytes(&self) -> u64 {
+        (self.header.as_ref()).map_or(0, |header| u64::from(header.l1_entries) * 8)
     }
 
     /// What to tell who asks for details: that the name was not believed.

@@ -5,7 +5,7 @@
 //! empty overlay, into a file that the caller created ([`qcow2::EmptyOverlay`]).
 //!
 //! In reading order: [`mod@format`], [`qcow2`], [`formats`], [`image_file`], [`layer`],
-//! [`packed`], [`backing_name`], [`origin`], [`explicit`], [`chain`], [`likely`], [`guest_disk`],
+//! [`packed`], [`backing_name`], [`trust`], [`origin`], [`explicit`], [`chain`], [`likely`], [`guest_disk`],
 //! [`boot_sectors`], [`error`],
 //! [`hints`].
 
@@ -25,6 +25,8 @@ mod likely;
 mod origin;
 mod packed;
 pub mod qcow2;
+mod trust;
 
 pub(crate) use error::ChainError;
 pub use format::{Evidence, Format};
+pub use trust::{Right, Trust};

@@ -2,6 +2,7 @@
 
 use super::explicit::{GivenAs, Request};
 use super::format::Format;
+use super::trust::{Access, Right};
 use crate::text::escape::{Quoted, as_path, shell_word};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -14,6 +15,8 @@ pub struct Origin {
     pub path: PathBuf,
     /// `None` for the top image and for layers given with `--backing`.
     pub named_by: Option<BackingRef>,
+    pub right: Right,
+    pub access: Access,
     /// The argument that names it, and what is typed there.
     argument: (GivenAs, PathBuf),
 }
@@ -29,12 +32,22 @@ pub struct BackingRef {
 }
 
 impl Origin {
-    /// A file that the user named.
+    /// A file that the user named as an image.
     pub fn given(path: &Path) -> Self {
         Self {
             path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
             named_by: None,
+            right: Right::Given,
+            access: Access::Path,
             argument: (GivenAs::Image, path.to_owned()),
+        }
+    }
+
+    /// A layer of `--backing`.
+    pub fn stated(path: &Path) -> Self {
+        Self {
+            right: Right::Stated,
+            ..Self::given(path)
         }
     }
 
@@ -46,12 +59,19 @@ impl Origin {
         }
     }
 
-    /// A file that a header names.
-    pub fn named(path: PathBuf, by: BackingRef) -> Self {
+    /// A file that a header names, below an image that is `given_as` says.
+    pub fn named(
+        path: PathBuf,
+        by: BackingRef,
+        (right, access): (Right, Access),
+        given_as: GivenAs,
+    ) -> Self {
         Self {
-            argument: (GivenAs::Image, path.clone()),
+            argument: (given_as, path.clone()),
             path,
             named_by: Some(by),
+            right,
+            access,
         }
     }
 
@@ -69,6 +89,11 @@ impl Origin {
             .join(&b",,"[..]);
         value.extend(format!(",format={format}").bytes());
         format!("--disk {}", shell_word(as_path(&value)))
+    }
+
+    /// Whether `--backing` states what is below the image.
+    pub fn has_backing_option(&self) -> bool {
+        self.argument.0 == GivenAs::Image
     }
 
     /// Whether the user may state a format.

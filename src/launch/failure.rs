@@ -84,6 +84,9 @@ impl From<StartError> for Failure {
             StartError::Died { .. } => return Self::with_status(error, Status::QemuDied),
             StartError::Refused { output, .. } => hint_for_refusal(output),
             StartError::Sandbox(error) => error.hint(),
+            StartError::Foreign(_) => {
+                Some("run it again when no other process writes to the images")
+            }
             StartError::Spawn { source, .. }
                 if source.kind() == std::io::ErrorKind::PermissionDenied =>
             {

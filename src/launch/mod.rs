@@ -57,8 +57,8 @@ mod wait_agent;
 mod warm_start;
 
 pub use crate::exit::Status;
-pub use crate::image::Format;
 pub use crate::image::chain::Request;
+pub use crate::image::{Format, Trust};
 pub use crate::machine::plan::{Accelerator, Bus, Display, Network, Publish};
 pub use crate::session::{Command, ExecEnd, Session, SessionError, Stdio};
 pub use failure::Failure;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::appliance::boot::DEFAULT_MEMORY_MIB;
-use crate::image::Format;
 use crate::image::chain::{GivenAs, Request};
+use crate::image::{Format, Trust};
 use crate::machine::plan::{Accelerator, Bus, Display, Network};
 use crate::protocol::inject::Stage;
 use crate::sandbox;
@@ -126,6 +126,8 @@ pub struct DiskSpec {
     pub serial: Option<String>,
     /// The bytes of a sector; `None` for 512.
     pub sector_size: Option<u32>,
+    /// Where the names in its headers may lead.
+    pub trust: Trust,
 }
 
 impl DiskSpec {
@@ -134,6 +136,7 @@ impl DiskSpec {
         Request {
             given_as: GivenAs::Disk,
             format: self.format,
+            trust: self.trust.clone(),
             ..Request::of(&self.image)
         }
     }

@@ -1,7 +1,7 @@
 //! One QEMU process and everything that it uses, from its plan to its end.
 //!
 //! [`plan`] is data. [`args`] and [`blockdev`] turn it into QEMU's arguments, [`drives`] and [`overlay`]
-//! hold its images and the unnamed files that take all writes, [`rules`] says what QEMU may do,
+//! hold its images and the unnamed files that take all writes, [`rules`] says what QEMU may do, [`node_graph`] what it has opened,
 //! [`process`] starts and reaps it, [`start`] opens the QMP session, [`console`] reads the guest's
 //! serial port (its text by [`console_text`], what keeps a boot by [`boot_stop`]), [`snapshot`] saves
 //! and restores a machine, [`vnc`] lets users see its screen, [`end`] says how
@@ -18,6 +18,7 @@ pub mod console;
 mod console_text;
 pub(crate) mod drives;
 pub(crate) mod end;
+mod node_graph;
 pub(crate) mod overlay;
 pub(crate) mod phases;
 pub mod plan;
@@ -31,6 +32,7 @@ pub(crate) mod terminal_filter;
 mod vnc;
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
@@ -49,6 +51,7 @@ use args::argv;
 pub(crate) use channels::Channels;
 use console::{ConsoleEvent, Sinks, Tail};
 use end::{End, GuestExit, end_of};
+use node_graph::QueryNodes;
 use plan::Plan;
 use process::Process;
 pub(crate) use start::StartError;
@@ -150,7 +153,7 @@ impl Machine {
         tokio::task::spawn_local(console::feed(write, holdings.input));
 
         let (qmp, events) = handshake(&mut process, UnixStream::from_std(qmp.ours)?).await?;
-        Ok(Self {
+        let mut machine = Self {
             agent: agent.map(UnixStream::from_std).transpose()?,
             process,
             qmp,
@@ -162,7 +165,22 @@ impl Machine {
             deadline: None,
             spawned,
             sandbox: sandbox.enforced,
-        })
+        };
+        machine.check_nodes(&holdings.files, &plan.extra).await?;
+        Ok(machine)
+    }
+
+    /// Fails if QEMU has opened an image that is not one of `files`.
+    async fn check_nodes(
+        &mut self,
+        files: &[BorrowedFd<'_>],
+        extra: &[OsString],
+    ) -> Result<(), StartError> {
+        let nodes = self.execute(QueryNodes { flat: true }).await?;
+        match node_graph::foreign(&nodes, files, extra) {
+            None => Ok(()),
+            Some(file) => Err(StartError::Foreign(file.to_owned())),
+        }
     }
 
     pub fn version(&self) -> &Version {

@@ -37,6 +37,9 @@ pub enum StartError {
     Silent { output: String },
     #[error("{error}{}", quoted(output))]
     Qmp { error: QmpError, output: String },
+    /// A header that was changed while QEMU read it can do that.
+    #[error("QEMU opened {0:?}, which is none of the images that were checked")]
+    Foreign(String),
     #[error("setting up QEMU's channels")]
     Channel(#[from] io::Error),
 }

@@ -10,6 +10,7 @@ use super::machine::parse_disk;
 use super::overlay::{OverlayArgs, TemplateArgs};
 use super::parse_accel;
 use super::sandbox::SandboxArgs;
+use super::trust::TrustArgs;
 use crate::image::Format;
 use crate::image::chain::{Explicit, Request};
 use crate::launch::Failure;
@@ -28,6 +29,8 @@ pub struct InspectionArgs {
     /// The next layer below the image, top down; `none` ends the chain there (repeatable)
     #[arg(long, value_name = "FORMAT:PATH|none", value_parser = super::explicit())]
     backing: Vec<Explicit>,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// Another disk of the same machine, after the image (repeatable): IMG[,format=F][,serial=S]
     #[arg(long, value_name = "IMG[,OPTION..]", value_parser = parse_disk)]
     disk: Vec<DiskSpec>,
@@ -54,13 +57,14 @@ impl InspectionArgs {
         Request {
             format: self.format,
             backing: self.backing.clone(),
+            trust: self.trust.trust(),
             ..Request::of(path)
         }
     }
 
     /// The disks of the machine after the image's own.
-    pub(crate) fn disks(&self) -> &[DiskSpec] {
-        &self.disk
+    pub(crate) fn disks(&self) -> Vec<DiskSpec> {
+        self.trust.disks(&self.disk)
     }
 
     /// Refuses `--disk` with several images: whose disk would it be?

@@ -9,8 +9,9 @@ use clap::ValueHint;
 
 use super::parse_accel;
 use super::sandbox::SandboxArgs;
-use crate::image::Format;
+use super::trust::TrustArgs;
 use crate::image::chain::{Explicit, Request};
+use crate::image::{Format, Trust};
 use crate::launch::spec::{DiskSpec, FirmwareSpec, KernelSpec};
 use crate::launch::{Failure, VmSpec};
 use crate::machine::plan::{Accelerator, Bus, Display, Network, Publish};
@@ -72,8 +73,8 @@ pub struct HardwareArgs {
 }
 
 impl HardwareArgs {
-    /// The machine; everything else by default.
-    pub(crate) fn spec(&self) -> Result<VmSpec, Failure> {
+    /// The machine, whose disks are opened with `trust`; everything else by default.
+    pub(crate) fn spec(&self, trust: &TrustArgs) -> Result<VmSpec, Failure> {
         let defaults = VmSpec::default();
         let firmware = match self.firmware.to_str() {
             Some("auto") => FirmwareSpec::Auto,
@@ -82,7 +83,7 @@ impl HardwareArgs {
             _ => FirmwareSpec::File(self.firmware.clone()),
         };
         Ok(VmSpec {
-            disks: self.disk.clone(),
+            disks: trust.disks(&self.disk),
             cdroms: self.cdrom.clone(),
             kernel: self.kernel.as_ref().map(|kernel| KernelSpec {
                 kernel: kernel.clone(),
@@ -129,6 +130,8 @@ pub struct LayerArgs {
     #[arg(long, value_name = "FORMAT:PATH|none", requires = "image",
           value_parser = super::explicit())]
     backing: Vec<Explicit>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
 }
 
 impl LayerArgs {
@@ -136,6 +139,7 @@ impl LayerArgs {
         Request {
             format: self.format,
             backing: self.backing.clone(),
+            trust: self.trust.trust(),
             ..Request::of(path)
         }
     }
@@ -236,6 +240,7 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskSpec, String> {
         format: None,
         serial: None,
         sector_size: None,
+        trust: Trust::default(),
     };
     for option in parts {
         match option.split_once('=') {

@@ -7,6 +7,7 @@ pub mod image;
 pub mod machine;
 pub mod overlay;
 pub mod sandbox;
+pub mod trust;
 
 use crate::machine::plan::Accelerator;
 use clap::builder::{OsStringValueParser, TypedValueParser};

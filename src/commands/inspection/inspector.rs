@@ -62,7 +62,7 @@ impl<'a> Inspector<'a> {
     pub(crate) async fn open(&self, image: &Path) -> Result<ApplianceSession, Failure> {
         let spec = InspectionSpec {
             image: self.args.image(image),
-            disks: self.args.disks().to_vec(),
+            disks: self.args.disks(),
             warns: self.warned.borrow_mut().insert(image.to_owned()),
             appliance: self.args.appliance.spec(),
             overlay: self.args.overlay.spec(),

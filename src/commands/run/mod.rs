@@ -94,7 +94,7 @@ impl Args {
             sandbox: self.qemu.sandbox.settings(),
             timeout: self.run.timeout,
             boot_timeout: self.run.boot_timeout,
-            ..self.hardware.spec()?
+            ..self.hardware.spec(&self.layers.trust)?
         })
     }
 }

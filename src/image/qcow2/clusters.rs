@@ -185,6 +185,7 @@ mod tests {
         let header = Header {
             version: 3,
             cluster_bits: if extended_l2 { 14 } else { 9 },
+            l1_entries: 1,
             virtual_size: 32 << 10,
             backing: None,
             dirty: false,

@@ -40,6 +40,8 @@ pub struct Header {
     /// QEMU once found the image's tables damaged.
     pub corrupt: bool,
     pub extended_l2: bool,
+    /// The entries of its L1 table, which QEMU reads into memory; 8 bytes each.
+    pub l1_entries: u32,
 }
 
 /// The layer below, as a header records it.
@@ -129,6 +131,7 @@ impl Header {
             dirty: incompatible & DIRTY != 0,
             corrupt: incompatible & CORRUPT != 0,
             extended_l2,
+            l1_entries: fields.u32(36)?,
         })
     }
 

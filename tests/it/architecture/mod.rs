@@ -146,6 +146,7 @@ fn one_owner_for_qmp() {
         "src/qmp",
         "src/machine/end.rs",
         "src/machine/mod.rs",
+        "src/machine/node_graph.rs",
         "src/machine/snapshot.rs",
         "src/machine/vnc.rs",
         "src/host/probe.rs",

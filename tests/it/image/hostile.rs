@@ -2,6 +2,8 @@
 //! a disk. (A command that takes more than 30 seconds is ended, and fails.)
 
 use super::Images;
+use bivouac::image::Format;
+use bivouac::image::qcow2::{EmptyOverlay, Geometry};
 use std::fs;
 
 #[test]
@@ -45,6 +47,31 @@ fn cve_2022_47951_a_vmdk_descriptor_that_names_files_is_refused() {
     fs::write(images.path("blank"), format!("\n\n{descriptor}")).expect("written");
     let told = images.refused(&["blank", "--format", "vmdk"]);
     assert!(told.contains("a vmdk descriptor"), "{told}");
+}
+
+#[test]
+fn the_l1_tables_of_a_chain_may_take_128_mib_together() {
+    let images = Images::new();
+    for layer in 1..=5 {
+        let backing = match layer {
+            1 => String::new(),
+            _ => (layer - 1).to_string(),
+        };
+        // 4 Mi entries, the most that one image may have.
+        let image = EmptyOverlay {
+            virtual_size: (4 << 20) << 15,
+            backing_file: backing.as_bytes(),
+            backing_format: Format::Qcow2,
+            geometry: Geometry {
+                cluster_bits: 9,
+                extended_l2: false,
+            },
+        };
+        let file = fs::File::create(images.path(&layer.to_string())).expect("made");
+        image.write_to(&file).expect("written");
+    }
+    images.accepted(&["4"]);
+    insta::assert_snapshot!("l1_tables", images.refused(&["5"]));
 }
 
 #[test]

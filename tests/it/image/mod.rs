@@ -8,6 +8,7 @@ mod headers;
 mod hints;
 mod hostile;
 mod refused;
+mod trust;
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};

@@ -1,5 +1,6 @@
 //! `bivouac run` with real guests.
 
+mod block_nodes;
 mod boots;
 mod buses;
 mod console;
@@ -9,6 +10,7 @@ mod identical;
 mod inherited;
 mod inject;
 mod kill;
+
 mod other_kernel;
 mod output_files;
 mod qga;
