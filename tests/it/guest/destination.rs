@@ -10,6 +10,7 @@ use bivouac::commands::tar_transfer::umask;
 use nix::errno::Errno;
 
 use super::transfer::stream;
+use crate::env::bivouac::Bivouac;
 
 /// A destination with the directories `out` and `victim`, and a link to each.
 struct Host(tempfile::TempDir);
@@ -94,7 +95,13 @@ fn a_link_that_an_earlier_run_left_is_not_followed() {
         "`{0}/` copies to where it leads; `rm {0}` removes the link",
         typed.display()
     );
-    assert_eq!(error.hint(), Some(hint));
+    assert_eq!(error.hint(), Some(hint.clone()));
+    let image = host.path("disk.raw");
+    fs::write(&image, [0; 4096]).unwrap();
+    let source = format!("{}:/T", image.display());
+    let again = Bivouac::new().args(["cp", &source]).arg(&typed).output();
+    assert_eq!(again.code(), Some(125), "{again:?}");
+    assert!(again.stderr.contains(&hint), "{again:?}");
     // One that leads to no directory is replaced, as a file is.
     fs::write(host.path("victim/file"), "kept").unwrap();
     symlink(host.path("victim/file"), host.path("F")).unwrap();
