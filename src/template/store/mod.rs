@@ -73,7 +73,7 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Nowhere => Some("set XDG_CACHE_HOME, or use --no-template".to_owned()),
-            Self::NotOurs { path, why } => Some(format!(
+            Self::NotOurs { path, why } if *why != place::ANOTHERS => Some(format!(
                 "`chmod {} {}` if it is yours, or set XDG_CACHE_HOME to a directory of your own",
                 if *why == place::REPLACEABLE {
                     "go-w"
@@ -82,7 +82,9 @@ impl StoreError {
                 },
                 shell_word(path)
             )),
-            Self::Io { .. } => Some("set XDG_CACHE_HOME to a directory of your own".to_owned()),
+            Self::NotOurs { .. } | Self::Io { .. } => {
+                Some("set XDG_CACHE_HOME to a directory of your own".to_owned())
+            }
             Self::Damaged { path, .. } | Self::Unusable { path, .. } => {
                 let name = path.file_name()?.display();
                 Some(format!("`bivouac template rm {name}` removes it"))
@@ -112,6 +114,11 @@ struct Open {
     /// The name in `above` of the file that builders lock.
     lock: String,
     templates: OwnedDir,
+}
+
+/// Whether this process is root, and not only so in a user namespace with few users.
+fn is_host_root() -> bool {
+    nix::unistd::geteuid().is_root() && place::unmapped().is_none()
 }
 
 /// A template in use, which is not removed.
@@ -151,7 +158,7 @@ impl Store {
             let path = PathBuf::from(env::var_os(name)?);
             path.is_absolute().then_some(path)
         };
-        let cache = absolute("XDG_CACHE_HOME").or_else(|| match nix::unistd::geteuid().is_root() {
+        let cache = absolute("XDG_CACHE_HOME").or_else(|| match is_host_root() {
             true => Some("/var/cache".into()),
             false => Some(absolute("HOME")?.join(".cache")),
         });

@@ -19,7 +19,7 @@ use super::{StoreError, failed};
 const LINKS: usize = 40;
 
 pub(super) const REPLACEABLE: &str = "other users can replace what is in it";
-const ANOTHERS: &str = "it belongs to another user";
+pub(super) const ANOTHERS: &str = "it belongs to another user";
 const NO_DIRECTORY: &str = "it is not a directory";
 const READABLE: &str = "other users can access it, and it contains the memory of guests";
 
@@ -150,7 +150,7 @@ fn check_last(found: &FileStat, path: &Path) -> Result<(), StoreError> {
 
 /// In a user namespace without all users: the number that those which it lacks have, the host's root
 /// among them.
-fn unmapped() -> Option<u32> {
+pub(super) fn unmapped() -> Option<u32> {
     let map = fs::read_to_string("/proc/self/uid_map").ok()?;
     let lengths = map
         .lines()
