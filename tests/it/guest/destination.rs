@@ -42,7 +42,7 @@ fn copy(to: &Destination, source: &str, kind: Kind, link: &Path) -> ArchiveStats
         ..Policy::default()
     };
     let mut member = Member::new(target.name, kind);
-    member.target = link.to_str().unwrap().into();
+    (member.mode, member.target) = (0o755, link.to_str().unwrap().into());
     member.size = if kind == Kind::File { 4 } else { 0 };
     unpack(&target.directory, &policy, &stream(&[member])[..]).unwrap()
 }
