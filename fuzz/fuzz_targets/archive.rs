@@ -134,6 +134,7 @@ fuzz_target!(|data: &[u8]| {
     let policy = Policy {
         owners: choice & 1 > 0,
         privileges: choice & 1 > 0,
+        umask: 0o022,
         only: (choice & 2 == 0).then(|| b"top".to_vec()),
     };
     let place = BeneathDir::at(&here).expect("it was just made");

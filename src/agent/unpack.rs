@@ -45,7 +45,7 @@ pub(crate) fn unpack(
     let policy = Policy {
         owners: options.owners,
         privileges: true,
-        only: None,
+        ..Policy::default()
     };
     // Read in large pieces: each read of the pipe wakes its writer.
     let mut data = BufReader::with_capacity(64 << 10, data);

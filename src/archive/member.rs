@@ -70,6 +70,29 @@ impl Member {
         }
     }
 
+    /// Whether a link leads out of the directory that the stream is unpacked to, by its target's
+    /// words alone.
+    pub(super) fn leads_out(&self) -> bool {
+        let named = |path: &[u8]| {
+            let parts = path.split(|&byte| byte == b'/').map(<[u8]>::to_vec);
+            parts
+                .filter(|part| !matches!(&part[..], b"" | b"."))
+                .collect::<Vec<_>>()
+        };
+        let mut depth = named(&self.path).len().saturating_sub(1);
+        self.target.starts_with(b"/")
+            || named(&self.target).iter().any(|part| {
+                let up = part == b"..";
+                let out = up && depth == 0;
+                depth = if up {
+                    depth.saturating_sub(1)
+                } else {
+                    depth + 1
+                };
+                out
+            })
+    }
+
     /// How many bytes of data follow the headers.
     pub fn data(&self) -> u64 {
         match &self.segments {

@@ -75,11 +75,23 @@ pub struct ArchiveStats {
     pub failed: u64,
     /// The first of these: its name and the error.
     pub first: Option<(Vec<u8>, Errno)>,
+    /// How many symbolic links that lead out of the directory, or may, were created.
+    pub links_out: u64,
+    /// The first of these: its name and its target.
+    pub first_link_out: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl ArchiveStats {
     fn note(&mut self, name: &[u8], errno: Errno) {
         self.failed += 1;
         self.first.get_or_insert_with(|| (name.to_owned(), errno));
+    }
+
+    fn note_link(&mut self, member: &Member) {
+        if member.kind == Kind::Link && member.leads_out() {
+            self.links_out += 1;
+            let names = || (member.path.clone(), member.target.clone());
+            self.first_link_out.get_or_insert_with(names);
+        }
     }
 }

@@ -24,6 +24,16 @@ impl BeneathDir {
     pub fn at(path: &Path) -> Result<Self, Errno> {
         nix::fcntl::open(path, PLACE | OFlag::O_CLOEXEC, Mode::empty()).map(Self)
     }
+
+    /// Opens the directory at `path`, in which no link is followed.
+    pub fn at_without_links(path: &Path) -> Result<Self, Errno> {
+        Self::at(Path::new("."))?.below(path)
+    }
+
+    /// Opens a directory below it; the empty path is the directory itself.
+    pub fn below(&self, path: &Path) -> Result<Self, Errno> {
+        self.open(path, PLACE).map(Self)
+    }
 }
 
 impl TargetDir for BeneathDir {

@@ -45,8 +45,11 @@ const SHOWN: usize = 4096;
 pub struct Policy {
     /// Owner and group, and access lists, which name users as well.
     pub owners: bool,
-    /// What gives power: set-id bits, devices, and attributes of the system's.
+    /// What gives power or is more than data: set-id and sticky bits, devices, FIFOs, and
+    /// attributes of the system's; and modes regardless of `umask`.
     pub privileges: bool,
+    /// The bits that modes lose.
+    pub umask: u32,
     /// The one name that may be at the top: everything else is refused.
     pub only: Option<Vec<u8>>,
 }
@@ -68,7 +71,7 @@ pub fn unpack<D: TargetDir, R: Read>(
     while let Some(member) = reader.next()? {
         stats.members += 1;
         match unpacker.create(&member, &mut reader) {
-            Ok(()) => {}
+            Ok(()) => stats.note_link(&member),
             Err(Failed::Member(errno)) => {
                 let shown = &member.path[..member.path.len().min(SHOWN)];
                 stats.note(shown, errno);
@@ -159,7 +162,7 @@ impl<D: TargetDir> Unpacker<'_, D> {
     }
 
     fn node(&self, member: &Member, kind: SFlag, at: &Location) -> Result<(), Errno> {
-        if member.kind != Kind::Fifo && !self.policy.privileges {
+        if !self.policy.privileges {
             return Err(Errno::EPERM);
         }
         let device = makedev(member.device.0.into(), member.device.1.into());
@@ -259,8 +262,11 @@ impl<D: TargetDir> Unpacker<'_, D> {
     }
 
     fn mode(&self, member: &Member) -> Mode {
-        let set_id = if self.policy.privileges { 0o6000 } else { 0 };
-        Mode::from_bits_truncate(member.mode & (0o1777 | set_id))
+        let kept = match self.policy.privileges {
+            true => 0o7777,
+            false => 0o777 & !self.policy.umask,
+        };
+        Mode::from_bits_truncate(member.mode & kept)
     }
 
     fn takes(&self, key: &[u8]) -> bool {

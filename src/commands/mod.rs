@@ -7,6 +7,7 @@ pub mod cat;
 pub mod chain;
 pub(crate) mod chroot;
 pub(crate) mod cp;
+pub mod destination;
 pub mod df;
 pub mod doctor;
 pub mod image_path;
@@ -23,6 +24,6 @@ pub mod tar_transfer;
 pub(crate) mod template;
 
 crate::launch::failure::failures_with_hint!(
-    cp::destination::DestinationError,
+    destination::DestinationError,
     image_path::ImagePathError,
 );

@@ -1,12 +1,13 @@
 //! Opens the two files that a run writes for its user, the console log and the report. A mistyped
 //! path must not cost an image: neither is opened if that would empty one.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::Context;
+use nix::fcntl::OFlag;
 
 use crate::image::chain::Chain;
 use crate::launch::Failure;
@@ -20,55 +21,88 @@ pub(super) fn console_log(
     chains: &[Chain],
     others: &[(&str, Option<&Path>)],
 ) -> Result<File, Failure> {
-    if let Ok(metadata) = fs::metadata(path) {
-        let mut layers = chains.iter().flat_map(Chain::layers);
-        if layers.any(|layer| {
-            let layer = layer.identity();
-            let same_device = layer.rdev != 0 && layer.rdev == metadata.rdev();
-            same_device || (layer.dev, layer.ino) == (metadata.dev(), metadata.ino())
-        }) {
-            return Err(refused(
-                "--console-log",
-                path,
-                "an image that the guest is given",
-            ));
-        }
-        refuse_disk("--console-log", path, &metadata)?;
-        let is_log = |other: &Path| {
-            fs::metadata(other).is_ok_and(|other| {
-                metadata.is_file() && (other.dev(), other.ino()) == (metadata.dev(), metadata.ino())
-            })
-        };
-        for (option, other) in others {
-            if other.is_some_and(is_log) {
-                let what = format!("the file of {option} too");
-                return Err(refused("--console-log", path, &what));
-            }
+    let (file, metadata) = open("--console-log", path)?;
+    let mut layers = chains.iter().flat_map(Chain::layers);
+    if layers.any(|layer| {
+        let layer = layer.identity();
+        let same_device = layer.rdev != 0 && layer.rdev == metadata.rdev();
+        same_device || (layer.dev, layer.ino) == (metadata.dev(), metadata.ino())
+    }) {
+        return Err(refused(
+            "--console-log",
+            path,
+            "an image that the guest is given",
+        ));
+    }
+    refuse_disk("--console-log", path, &metadata)?;
+    let is_log = |other: &Path| {
+        let other = fs::metadata(other);
+        metadata.is_file() && other.is_ok_and(|other| same_file(&other, &metadata))
+    };
+    for (option, other) in others {
+        if other.is_some_and(is_log) {
+            let what = format!("the file of {option} too");
+            return Err(refused("--console-log", path, &what));
         }
     }
-    Ok(File::create(path).with_context(|| format!("--console-log {}", path.display()))?)
+    empty("--console-log", path, file, &metadata)
 }
 
 /// Opens the report, empty. No image is known yet, so a file with content must be an earlier
 /// report.
 pub(super) fn report(path: &Path) -> Result<File, Failure> {
-    if let Ok(metadata) = fs::metadata(path) {
-        refuse_disk("--report", path, &metadata)?;
-        if metadata.is_file() && metadata.len() > 0 && !starts_like_a_report(path) {
-            return Err(refused(
-                "--report",
-                path,
-                "a file with something else in it",
-            ));
-        }
+    let (file, metadata) = open("--report", path)?;
+    refuse_disk("--report", path, &metadata)?;
+    if metadata.is_file() && metadata.len() > 0 && !starts_like_a_report(path, &metadata) {
+        return Err(refused(
+            "--report",
+            path,
+            "a file with something else in it",
+        ));
     }
-    Ok(File::create(path).with_context(|| format!("--report {}", path.display()))?)
+    empty("--report", path, file, &metadata)
 }
 
-fn starts_like_a_report(path: &Path) -> bool {
+/// Opens a file once, with its content: what is checked is what is emptied. A link is followed if it
+/// is this user's or root's, such as /dev/stderr.
+fn open(option: &str, path: &Path) -> Result<(File, Metadata), Failure> {
+    let open = |flags: OFlag| {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        let flags = flags | OFlag::O_NOCTTY;
+        options.custom_flags(flags.bits()).open(path)
+    };
+    let opened = open(OFlag::O_NOFOLLOW).or_else(|error| {
+        let owner = path.symlink_metadata()?.uid();
+        match owner == 0 || owner == nix::unistd::geteuid().as_raw() {
+            true => open(OFlag::empty()),
+            false => Err(error),
+        }
+    });
+    let found = opened.and_then(|file| Ok((file.metadata()?, file)));
+    let (metadata, file) = found.with_context(|| format!("{option} {}", path.display()))?;
+    Ok((file, metadata))
+}
+
+fn empty(option: &str, path: &Path, file: File, metadata: &Metadata) -> Result<File, Failure> {
+    if metadata.is_file() {
+        let emptied = file.set_len(0);
+        emptied.with_context(|| format!("{option} {}", path.display()))?;
+    }
+    Ok(file)
+}
+
+fn same_file(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+fn starts_like_a_report(path: &Path, opened: &Metadata) -> bool {
     let mut start = [0; REPORT.len()];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && start == REPORT
+    let read = File::open(path).and_then(|mut file| {
+        file.read_exact(&mut start)?;
+        file.metadata()
+    });
+    read.is_ok_and(|read| same_file(&read, opened)) && start == REPORT
 }
 
 fn refuse_disk(option: &str, path: &Path, metadata: &Metadata) -> Result<(), Failure> {

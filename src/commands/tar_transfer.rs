@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use anyhow::Context;
+use nix::sys::stat::Mode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
@@ -32,6 +33,16 @@ pub struct Received {
 impl Received {
     /// The number of files, or an error if something is missing. `what` names the copy.
     pub fn complete(self, what: &str) -> Result<u64, Failure> {
+        if let Some((name, target)) = self.extracted.first_link_out {
+            let (is_top, name) = (!name.contains(&b'/'), ByteString(name));
+            let target = ByteString(target);
+            let link = format!("copying {what}: {name} is a symbolic link to {target}");
+            match self.extracted.links_out - 1 {
+                // The next copy may be to the same name.
+                0 if is_top => tracing::warn!("{link}, outside the copy"),
+                more => tracing::debug!("{link}, outside the copy (and {more} more)"),
+            }
+        }
         if let Some((name, errno)) = self.extracted.first {
             let name = ByteString(name);
             let more = more(self.extracted.failed);
@@ -50,6 +61,14 @@ fn more(failed: u64) -> String {
         0 | 1 => String::new(),
         more => format!(" (and {} more)", more - 1),
     }
+}
+
+/// The bits that this process's new files do not get.
+pub fn umask() -> u32 {
+    // It can only be read by setting it.
+    let umask = nix::sys::stat::umask(Mode::S_IRWXG | Mode::S_IRWXO);
+    nix::sys::stat::umask(umask);
+    umask.bits()
 }
 
 /// Copies the file or tree at `at` in the guest to below `place`. Its name there is

@@ -13,6 +13,7 @@ use super::memory;
 use super::snapshot::Snapshot;
 use super::store::Entry;
 use crate::appliance::boot;
+use crate::linux::file_id::FileStamp;
 use crate::linux::{memfd, proc_fd};
 use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
@@ -68,7 +69,7 @@ impl Template {
     /// The overlays of its disks, by paths under which this process can open them.
     pub(crate) fn overlays(&self) -> Vec<PathBuf> {
         match self {
-            Self::Stored(entry) => entry.overlays.iter().map(|one| one.0.clone()).collect(),
+            Self::Stored(entry) => entry.overlays.iter().map(proc_fd::path).collect(),
             Self::Fresh(snapshot) => snapshot.overlays.iter().map(proc_fd::path).collect(),
         }
     }
@@ -84,7 +85,7 @@ impl Template {
         }
         let manifest = &entry.manifest;
         let mut files = vec![(entry.memory.try_clone()?, manifest.memory_digest.clone())];
-        for ((_, file), record) in entry.overlays.iter().zip(&manifest.overlays) {
+        for (file, record) in entry.overlays.iter().zip(&manifest.overlays) {
             files.push((file.try_clone()?, record.digest.clone()));
         }
         let (send, receive) = oneshot::channel();
@@ -171,6 +172,12 @@ pub(crate) async fn start_restored(
     drives.check_headers()?;
     machine.restore(state).await?;
     phases.mark("restored");
+    if let Template::Stored(entry) = template
+        && FileStamp::of(&entry.memory)? != entry.manifest.memory
+    {
+        // It was written to while it was read.
+        return Err(TemplateError::Damaged(entry.path.clone()));
+    }
     if let (Some(verified), Template::Stored(entry)) = (verified, template) {
         // The thread always sends its result.
         if !verified.await.map_err(io::Error::other)?? {

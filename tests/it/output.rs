@@ -1,5 +1,6 @@
 //! What is printed, and where that fails.
 
+use std::os::unix::fs::{lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -51,4 +52,30 @@ fn no_control_character_out_of_a_name_reaches_the_terminal() {
         finished.stderr.contains("\\u{1b}]0;title\\u{7}\\r.log"),
         "{finished:?}"
     );
+}
+
+#[test]
+fn a_report_goes_through_no_link_of_another_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let (link, target) = (dir.path().join("link"), dir.path().join("target"));
+    symlink(&target, &link).unwrap();
+    let run = || {
+        let run = Bivouac::run().arg("--report").arg(&link);
+        run.arg(dir.path().join("missing.raw")).output()
+    };
+    if nix::unistd::geteuid().is_root() {
+        lchown(&link, Some(65534), None).unwrap();
+        let finished = run();
+        assert!(finished.stderr.contains("--report"), "{finished:?}");
+        assert!(!target.exists());
+        lchown(&link, Some(0), None).unwrap();
+    }
+    // The user's own is meant.
+    run();
+    let first = std::fs::read_to_string(&target).unwrap();
+    assert!(first.starts_with("{\n  \"bivouac\": "), "{first}");
+    // A file with something else in it keeps that.
+    std::fs::write(&target, "precious").unwrap();
+    run();
+    assert_eq!(std::fs::read(&target).unwrap(), b"precious");
 }

@@ -5,14 +5,14 @@ use anyhow::Context;
 
 use super::{qga, transfer};
 use crate::commands::args::agent::GuestArgs;
+use crate::commands::destination::Destination;
 use crate::commands::stdio::{self, HostStdio};
 use crate::exit::Status;
-use crate::launch::start::Launch;
+use crate::launch::start::{Launch, RunningVm};
 use crate::launch::supervisor::Interrupted;
 use crate::launch::{Failure, Outcome};
 use crate::machine::Machine;
 use crate::machine::stdio::error_output;
-use crate::session::Session;
 use crate::session::qga::{Command, PORT, Qga};
 
 pub(super) async fn run(
@@ -32,13 +32,14 @@ async fn start_and_run(
     args: &GuestArgs,
     stdio: HostStdio,
 ) -> Result<Status, Interrupted> {
+    let destinations = transfer::destinations(&args.copy_out)?;
     launch.facts.phases.mark("prepared");
     let output = match tracing::enabled!(tracing::Level::DEBUG) {
         true => Some(error_output().context("the console's output")?.0),
         false => None,
     };
     if let Some(mut vm) = launch.start_for_commands(output.clone()).await? {
-        let done = by_our_agent(launch, &mut vm.machine, &vm.session, args, stdio).await;
+        let done = by_our_agent(launch, &mut vm, args, &destinations, stdio).await;
         return over(launch, vm.machine, done).await;
     }
     let input = launch.supervisor.guard(qga::input()).await??;
@@ -65,9 +66,11 @@ async fn over(
 
 async fn by_our_agent(
     launch: &mut Launch<'_>,
-    machine: &mut Machine,
-    session: &Session,
+    RunningVm {
+        machine, session, ..
+    }: &mut RunningVm,
     args: &GuestArgs,
+    destinations: &[Destination],
     stdio: HostStdio,
 ) -> Result<Status, Interrupted> {
     launch.progress.clear_status();
@@ -86,7 +89,7 @@ async fn by_our_agent(
     launch.facts.phases.mark("command");
     let status = stdio::status(&argv[0], ended);
     launch.facts.command = Some(code(&status));
-    let copying = transfer::all_out(session, &args.copy_out);
+    let copying = transfer::all_out(session, &args.copy_out, destinations);
     let copied = supervisor.run(machine, copying).await?;
     if !args.copy_out.is_empty() {
         launch.facts.phases.mark("copied-out");

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 
-use crate::archive::{BeneathDir, Policy};
+use crate::archive::Policy;
 use crate::commands::args::agent::CopySpec;
+use crate::commands::destination::Destination;
 use crate::commands::tar_transfer;
 use crate::launch::Failure;
 use crate::protocol::{ByteString, FileKind, PathAt, TarOptions};
@@ -37,46 +38,53 @@ pub(super) async fn all_in(session: &Session, copies: &[CopySpec]) -> Result<(),
     Ok(())
 }
 
+/// Where the copies out of the guest go, opened before the first: what that creates leads no later
+/// one elsewhere.
+pub(super) fn destinations(copies: &[CopySpec]) -> Result<Vec<Destination>, Failure> {
+    let open = |copy: &CopySpec| {
+        let opened = Destination::open_one_of(Path::new(&copy.target));
+        opened.map_err(|error| Failure::from(error).context(copy_out(&copy.source)))
+    };
+    copies.iter().map(open).collect()
+}
+
 /// Copies each out of the guest in the same way. Everything belongs to the user here. All are
 /// tried; the error is that of the first that fails.
-pub(super) async fn all_out(session: &Session, copies: &[CopySpec]) -> Result<(), Failure> {
+pub(super) async fn all_out(
+    session: &Session,
+    copies: &[CopySpec],
+    destinations: &[Destination],
+) -> Result<(), Failure> {
     let mut result = Ok(());
-    for CopySpec { source, target } in copies {
-        let copied = one_out(session, source, Path::new(target)).await;
-        result = result.and(copied);
+    for (CopySpec { source, .. }, destination) in copies.iter().zip(destinations) {
+        let copied = one_out(session, source, destination).await;
+        result = result.and(copied.map_err(|failure| failure.context(copy_out(source))));
     }
     result
 }
 
-async fn one_out(session: &Session, source: &OsStr, target: &Path) -> Result<(), Failure> {
-    let what = ByteString::from(source);
-    let ends_in_slash = target.as_os_str().as_bytes().ends_with(b"/");
-    let (directory, name) = match target.is_dir() || ends_in_slash {
-        true => (target, Path::new(source).file_name()),
-        false => (
-            target.parent().unwrap_or(Path::new("/")),
-            target.file_name(),
-        ),
-    };
-    let directory = match directory.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => directory,
-    };
-    let Some(name) = name else {
-        let error = anyhow!("--copy-out {what}: it has no name to be copied under");
+fn copy_out(source: &OsStr) -> String {
+    format!("--copy-out {}", ByteString::from(source))
+}
+
+async fn one_out(session: &Session, source: &OsStr, to: &Destination) -> Result<(), Failure> {
+    let target = to.target(Path::new(source).file_name().map(OsStr::as_bytes))?;
+    let Some(only) = target.only() else {
+        let error = anyhow!("it has no name to be copied under");
         return Err(Failure::with_hint(error, "a name at the end of the target"));
     };
-    let place = BeneathDir::at(directory)
-        .with_context(|| format!("--copy-out {what}: {}", directory.display()))?;
     let options = TarOptions {
-        name: Some(name.into()),
+        name: Some(ByteString(target.name)),
         ..TarOptions::default()
     };
     let policy = Policy {
-        only: Some(name.as_bytes().to_vec()),
+        umask: tar_transfer::umask(),
+        only: Some(only),
         ..Policy::default()
     };
-    let fetched = tar_transfer::fetch(session, at(source), options, place, policy).await;
-    let fetched = fetched.map_err(|failure| failure.context(format!("--copy-out {what}")))?;
-    fetched.complete(&what.to_string()).map(drop)
+    let fetched = tar_transfer::fetch(session, at(source), options, target.directory, policy);
+    fetched
+        .await?
+        .complete(&ByteString::from(source).to_string())?;
+    Ok(())
 }

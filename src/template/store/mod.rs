@@ -3,19 +3,24 @@
 //! ever used. Nothing is flushed to disk: after a loss of power a torn template is known by its
 //! digests.
 //!
-//! Every template holds a file `lock` (flock(2)): its builder, or a process that removes it, locks it
-//! exclusively; its users share it ([`locks`]).
+//! Every template holds a file `lock` (flock(2)): a process that removes it locks it exclusively; its
+//! users share it. Builders lock a file beside the store ([`locks`]).
+//!
+//! Everything is done by names in open directories ([`owned_dir`]), from the root down ([`place`]), so
+//! that no other user can exchange what was checked.
 
 mod builder;
 mod locks;
+mod owned_dir;
+mod place;
 mod verified;
 
 use std::env;
-use std::fs::{self, DirBuilder, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use nix::fcntl::Flock;
 
@@ -24,6 +29,7 @@ use super::manifest::Manifest;
 use crate::linux::file_id::FileStamp;
 use crate::text::escape::shell_word;
 pub use builder::Builder;
+use owned_dir::OwnedDir;
 
 /// What a template's directory holds.
 const LOCK: &str = "lock";
@@ -67,11 +73,18 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Nowhere => Some("set XDG_CACHE_HOME, or use --no-template".to_owned()),
-            Self::NotOurs { path, .. } => Some(format!(
-                "`chmod 700 {}` if it is yours, or set XDG_CACHE_HOME to a directory of your own",
+            Self::NotOurs { path, why } if *why != place::ANOTHERS => Some(format!(
+                "`chmod {} {}` if it is yours, or set XDG_CACHE_HOME to a directory of your own",
+                if *why == place::REPLACEABLE {
+                    "go-w"
+                } else {
+                    "700"
+                },
                 shell_word(path)
             )),
-            Self::Io { .. } => Some("set XDG_CACHE_HOME to a directory of your own".to_owned()),
+            Self::NotOurs { .. } | Self::Io { .. } => {
+                Some("set XDG_CACHE_HOME to a directory of your own".to_owned())
+            }
             Self::Damaged { path, .. } | Self::Unusable { path, .. } => {
                 let name = path.file_name()?.display();
                 Some(format!("`bivouac template rm {name}` removes it"))
@@ -91,7 +104,21 @@ fn failed<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Store
 
 #[derive(Clone, Debug)]
 pub struct Store {
-    directory: PathBuf,
+    path: PathBuf,
+    open: Arc<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    above: OwnedDir,
+    /// The name in `above` of the file that builders lock.
+    lock: String,
+    templates: OwnedDir,
+}
+
+/// Whether this process is root, and not only so in a user namespace with few users.
+fn is_host_root() -> bool {
+    nix::unistd::geteuid().is_root() && place::unmapped().is_none()
 }
 
 /// A template in use, which is not removed.
@@ -103,8 +130,9 @@ pub struct Entry {
     /// The state of everything else; it has the digest that it should have.
     pub state: Vec<u8>,
     pub path: PathBuf,
+    directory: OwnedDir,
     /// Its overlays, not yet compared with their digests either.
-    pub overlays: Vec<(PathBuf, File)>,
+    pub overlays: Vec<File>,
     _lock: Flock<File>,
 }
 
@@ -122,101 +150,102 @@ pub struct EntryInfo {
 }
 
 impl Store {
-    /// The user's: `$XDG_CACHE_HOME/bivouac/templates`, created if it is missing.
+    /// The user's: `$XDG_CACHE_HOME/bivouac/templates`, created if it is missing. Root's is not below
+    /// `$HOME`, which may be another user's (`sudo -E`).
     pub fn open() -> Result<Self, StoreError> {
         // A relative path is to be ignored (XDG Base Directory Specification).
         let absolute = |name: &str| {
             let path = PathBuf::from(env::var_os(name)?);
             path.is_absolute().then_some(path)
         };
-        let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+        let cache = absolute("XDG_CACHE_HOME").or_else(|| match is_host_root() {
+            true => Some("/var/cache".into()),
+            false => Some(absolute("HOME")?.join(".cache")),
+        });
         let cache = cache.ok_or(StoreError::Nowhere)?;
         Self::open_at(&cache.join("bivouac/templates"))
     }
 
     /// [`Store::open`] in another directory.
     pub fn open_at(directory: &Path) -> Result<Self, StoreError> {
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory);
-        made.map_err(failed("making", directory))?;
-        let found = fs::symlink_metadata(directory).map_err(failed("opening", directory))?;
-        let why = if !found.is_dir() {
-            "it is not a directory"
-        } else if found.uid() != nix::unistd::geteuid().as_raw() {
-            "it belongs to another user"
-        } else if found.permissions().mode() & 0o077 != 0 {
-            "other users can access it, and it contains the memory of guests"
-        } else {
-            return Ok(Self {
-                directory: directory.to_owned(),
-            });
-        };
-        Err(StoreError::NotOurs {
+        let (above, templates) = place::open_checked(directory)?;
+        let name = directory.file_name().unwrap_or_default();
+        let lock = format!("{}.lock", name.to_string_lossy());
+        Ok(Self {
             path: directory.to_owned(),
-            why,
+            open: Arc::new(Open {
+                above,
+                lock,
+                templates,
+            }),
         })
     }
 
     pub fn directory(&self) -> &Path {
-        &self.directory
+        &self.path
+    }
+
+    /// The path of a template, for messages.
+    fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
     }
 
     /// The template of `key`, which stays while the result is held. None if there is none, or it is
     /// being removed.
     pub fn find(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
-        let path = self.directory.join(key.name());
-        let Some(lock) = locks::shared(&path).map_err(failed("locking", &path))? else {
+        let (name, path) = (key.name(), self.path(&key.name()));
+        let locked = locks::shared(&self.open.templates, &name);
+        let Some((directory, lock)) = locked.map_err(failed("locking", &path))? else {
             return Ok(None);
         };
         let damaged = |what| StoreError::Damaged {
             path: path.clone(),
             what,
         };
-        let place = path.join(UNUSABLE);
-        if let Ok(why) = fs::read_to_string(&place) {
-            let since = fs::metadata(&place).and_then(|found| found.modified());
+        if let Ok(why) = directory.read_text(UNUSABLE) {
+            let since = directory
+                .open(UNUSABLE)
+                .and_then(|file| file.metadata()?.modified());
             let age = since.ok().and_then(|since| since.elapsed().ok());
             return Err(match age {
                 Some(age) if age < UNUSABLE_FOR => StoreError::Unusable { path, why },
                 _ => damaged("it could not be restored"),
             });
         }
-        let place = path.join(MANIFEST);
-        let text = fs::read_to_string(&place).map_err(failed("reading", &place))?;
+        let text = directory.read_text(MANIFEST);
+        let text = text.map_err(failed("reading", &path.join(MANIFEST)))?;
         let manifest = Manifest::from_text(&text).ok_or(damaged("its manifest"))?;
         if manifest.key != *key {
             return Err(damaged("it is of another key"));
         }
-        let place = path.join(STATE);
-        let state = fs::read(&place).map_err(failed("reading", &place))?;
+        let state = directory.read(STATE);
+        let state = state.map_err(failed("reading", &path.join(STATE)))?;
         if super::digest::of(&state) != manifest.state_digest {
             return Err(damaged("its state"));
         }
-        let place = path.join(MEMORY);
-        let memory = File::open(&place).map_err(failed("opening", &place))?;
-        if FileStamp::of(&memory).map_err(failed("reading", &place))? != manifest.memory {
+        let open = |name: &str, stamp: FileStamp| {
+            let opened = directory.open(name);
+            let opened = opened.and_then(|file| Ok((FileStamp::of(&file)? == stamp, file)));
+            opened.map_err(failed("opening", &path.join(name)))
+        };
+        let (true, memory) = open(MEMORY, manifest.memory)? else {
             return Err(damaged("its memory"));
-        }
+        };
         let mut overlays = Vec::new();
         for (index, kept) in manifest.overlays.iter().enumerate() {
-            let place = path.join(overlay_name(index));
-            let file = File::open(&place).map_err(failed("opening", &place))?;
-            if FileStamp::of(&file).map_err(failed("reading", &place))? != kept.identity {
+            let (true, file) = open(&overlay_name(index), kept.identity)? else {
                 return Err(damaged("an overlay"));
-            }
-            overlays.push((place, file));
+            };
+            overlays.push(file);
         }
         // The least recently used goes first. A store that cannot be written loses none.
-        if let Ok(directory) = File::open(&path) {
-            let _ = directory.set_modified(SystemTime::now());
-        }
+        let _ = directory.touch();
         Ok(Some(Entry {
             manifest,
             memory,
             state,
             path,
+            directory,
             overlays,
             _lock: lock,
         }))
@@ -225,9 +254,8 @@ impl Store {
     /// Marks a template that could not be restored: trying again at each start would take longer
     /// than booting.
     pub fn mark_unusable(&self, entry: &Entry, why: &str) {
-        let place = entry.path.join(UNUSABLE);
-        if let Err(error) = fs::write(&place, why) {
-            tracing::debug!("{}: {error}", place.display());
+        if let Err(error) = entry.directory.replace(UNUSABLE, why) {
+            tracing::debug!("{}: {error}", entry.path.display());
         }
     }
 
@@ -235,19 +263,18 @@ impl Store {
     pub fn list(&self) -> Result<Vec<EntryInfo>, StoreError> {
         let mut listed = Vec::new();
         for name in self.names()? {
-            let path = self.directory.join(&name);
-            let Ok(found) = fs::metadata(&path) else {
+            let Ok(template) = self.open.templates.dir(&name) else {
                 continue;
             };
-            if name.starts_with('.') || !found.is_dir() {
+            let (false, Ok(found)) = (name.starts_with('.'), template.stat("")) else {
                 continue;
-            }
-            let text = fs::read_to_string(path.join(MANIFEST)).unwrap_or_default();
+            };
+            let text = template.read_text(MANIFEST).unwrap_or_default();
             listed.push(EntryInfo {
                 key: Manifest::from_text(&text).map(|manifest| manifest.key),
-                bytes: allocated(&path),
-                used: found.mtime().try_into().unwrap_or(0),
-                in_use: matches!(locks::exclusive(&path), Ok(None)),
+                bytes: template.allocated(),
+                used: found.st_mtime.try_into().unwrap_or(0),
+                in_use: matches!(locks::exclusive(&self.open.templates, &name), Ok(None)),
                 name,
             });
         }
@@ -257,24 +284,30 @@ impl Store {
 
     /// Removes a template, unless it is in use: whether it is gone.
     pub fn remove(&self, name: &str) -> Result<bool, StoreError> {
-        let path = self.directory.join(name);
-        let lock = match locks::exclusive(&path) {
-            Ok(Some(lock)) => lock,
+        let (path, templates) = (self.path(name), &self.open.templates);
+        let locked = match locks::exclusive(templates, name) {
+            Ok(Some(locked)) => locked,
             Ok(None) => return Ok(false),
             // Another process was faster.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
             Err(error) => return Err(failed("locking", &path)(error)),
         };
         // First out of sight, at once; then piece by piece.
-        let hidden = self.directory.join(format!("{OLD}{name}"));
-        if name.starts_with('.') {
-            fs::remove_dir_all(&path).map_err(failed("removing", &path))?;
-        } else {
-            let _ = fs::remove_dir_all(&hidden);
-            fs::rename(&path, &hidden).map_err(failed("removing", &path))?;
-            fs::remove_dir_all(&hidden).map_err(failed("removing", &hidden))?;
-        }
-        drop(lock);
+        let hidden = match name.starts_with('.') {
+            true => name.to_owned(),
+            false => {
+                let hidden = format!("{OLD}{name}");
+                let _ = templates.remove(&hidden);
+                templates
+                    .rename(name, &hidden)
+                    .map_err(failed("removing", &path))?;
+                hidden
+            }
+        };
+        templates
+            .remove(&hidden)
+            .map_err(failed("removing", &path))?;
+        drop(locked);
         Ok(true)
     }
 
@@ -282,7 +315,14 @@ impl Store {
     pub fn sweep(&self) {
         let names = self.names().unwrap_or_default();
         for name in names.iter().filter(|name| name.starts_with('.')) {
-            if let Err(error) = self.remove(name) {
+            let removed = match name.strip_prefix(NEW).map(|new| self.lock_to_build(new)) {
+                // It is being published.
+                Some(Ok(None)) => Ok(false),
+                Some(Err(error)) => Err(failed("locking", &self.path)(error)),
+                Some(Ok(Some(_lock))) => self.remove(name),
+                None => self.remove(name),
+            };
+            if let Err(error) = removed {
                 tracing::debug!("{error}");
             }
         }
@@ -309,14 +349,7 @@ impl Store {
     }
 
     fn names(&self) -> Result<Vec<String>, StoreError> {
-        let entries = fs::read_dir(&self.directory).map_err(failed("reading", &self.directory))?;
-        let names = entries.flatten().map(|entry| entry.file_name());
-        Ok(names.filter_map(|name| name.into_string().ok()).collect())
+        let names = self.open.templates.names();
+        names.map_err(failed("reading", &self.path))
     }
-}
-
-fn allocated(directory: &Path) -> u64 {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let sizes = entries.filter_map(|entry| entry.metadata().ok());
-    sizes.map(|found| found.blocks() * 512).sum()
 }

@@ -5,6 +5,7 @@
 mod agent;
 mod archive;
 mod commands;
+mod destination;
 mod fake;
 mod files;
 mod hostile;

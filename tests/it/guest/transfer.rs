@@ -23,6 +23,7 @@ fn named(name: &str) -> (TarOptions, Policy) {
         only: Some(name.into()),
         owners: nix::unistd::geteuid().is_root(),
         privileges: true,
+        ..Policy::default()
     };
     (options, policy)
 }
@@ -208,7 +209,7 @@ fn what_gives_power_is_taken_on_only_where_that_is_wanted() {
         let policy = Policy {
             owners: true,
             privileges: true,
-            only: None,
+            ..Policy::default()
         };
         assert_eq!(unpack(&place, &policy, &stream[..]).unwrap().first, None);
         let found = fs::metadata(&path).unwrap();

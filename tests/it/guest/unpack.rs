@@ -50,10 +50,10 @@ fn a_file_is_nobody_elses_before_it_is_whole() {
     let place = BeneathDir::at(dir.path()).unwrap();
     let extracted = unpack(&place, &Policy::default(), &mut watched).unwrap();
     assert_eq!(extracted.failed, 0, "{extracted:?}");
-    let whole = watched.seen.iter().position(|mode| *mode == 0o1555);
+    let whole = watched.seen.iter().position(|mode| *mode == 0o555);
     let (part, whole) = watched.seen.split_at(whole.unwrap());
     assert!(part.len() > 2 && part.iter().all(|mode| *mode == 0o600));
-    assert!(whole.iter().all(|mode| *mode == 0o1555));
+    assert!(whole.iter().all(|mode| *mode == 0o555));
     let attribute = bivouac::sys::extended_attribute(&path, "user.kept");
     assert_eq!(attribute.as_deref(), Some(&b"1"[..]));
 }

@@ -1,6 +1,7 @@
 //! The store of templates by itself: no machine is needed for it.
 
 mod image_keys;
+mod owners;
 mod store;
 
 use std::fs::File;

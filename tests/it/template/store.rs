@@ -133,7 +133,8 @@ fn one_builds_and_what_a_dead_builder_left_is_swept() {
     assert!(store.begin(&key(256)).unwrap().is_none());
     // Another template may be built meanwhile, and its builder sweeps nothing that is alive.
     drop(begin(&store, &key(512)));
-    assert_eq!(names(dir.path()), [format!(".new-{}", key(256).name())]);
+    // One that is killed leaves nothing: until it publishes, there is only a lock, beside the store.
+    assert!(names(dir.path()).is_empty());
     drop(building);
     assert!(names(dir.path()).is_empty());
     for left in [".new-1234", ".old-1234"] {

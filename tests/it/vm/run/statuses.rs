@@ -111,3 +111,30 @@ fn trees_go_in_and_come_out_as_they_are() {
     assert_eq!(finished.stdout, "10737418240\n99 1\n", "{finished:?}");
     trees::assert_same(&back, &tree);
 }
+
+/// The same command twice, with a guest that leaves a link in the place of its result.
+#[test]
+fn no_copy_follows_a_link_that_the_guest_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::create_dir(path("victim")).unwrap();
+    std::fs::create_dir(path("out")).unwrap();
+    let victim = path("victim");
+    let script = format!("cd /root; ln -s {victim} T; ln -s {victim} log; echo text > x");
+    let copies = [("T", "T"), ("log", "out"), ("x", "out/log/")];
+    let copies = copies.map(|(from, to)| format!("--copy-out=/root/{from}:{}", path(to)));
+    let options = copies.each_ref().map(String::as_str);
+    let first = warm(&options, &["sh", "-c", &script]).output();
+    // Within one run: the last copy.
+    assert_eq!(first.code(), Some(125), "{first:?}");
+    let said = "symbolic link to";
+    assert!(
+        first.stderr.contains(said) && first.stderr.contains("out/log"),
+        "{first:?}"
+    );
+    // The next run does not even start the machine.
+    let again = warm(&options[..1], &["sh", "-c", &script]).output();
+    assert_eq!(again.code(), Some(125), "{again:?}");
+    assert!(again.stderr.contains("rm "), "{again:?}");
+    assert_eq!(std::fs::read_dir(victim).unwrap().count(), 0);
+}

@@ -39,7 +39,8 @@ fn a_store_that_is_full_or_read_only_says_so_and_keeps_nothing_half() {
         .map(|e| e.unwrap().file_name())
         .collect::<Vec<_>>();
     mounted("ro,mode=0700");
-    let read_only = store.begin(&key(256)).map(|_| ());
+    let read_only = Store::open_at(&place).unwrap();
+    let read_only = read_only.begin(&key(256)).map(|_| ());
     for _ in 0..2 {
         std::process::Command::new("umount")
             .arg(&place)

@@ -1,29 +1,26 @@
 //! `bivouac cp`: copies files and trees out of an image.
 //!
-//! [`destination`] says where they go; [`tar_transfer`] creates them there, and never outside.
-
-pub mod destination;
+//! [`destination`](super::destination) says where they go; [`tar_transfer`] creates them there, and
+//! never outside.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use anyhow::anyhow;
 use clap::ValueHint;
-use nix::errno::Errno;
 
 use super::args::image::InspectionArgs;
+use super::destination::Destination;
 use super::image_path::{ImagePath, exists};
 use super::inspection::{Inspector, MountedImage};
 use super::stdout_sink::StdoutSink;
 use super::{stdout_sink, tar_transfer};
 use crate::appliance::boot::ROOT;
-use crate::archive::{BeneathDir, Policy};
+use crate::archive::Policy;
 use crate::exit::Status;
 use crate::launch::Failure;
 use crate::protocol::{ByteString, FileKind, PathAt, TarOptions};
 use crate::session::{Session, SessionError};
-use crate::text::escape::{Quoted, shell_word};
-use destination::{destination, directory};
 
 /// Copy files and trees out of an image, without booting it
 ///
@@ -60,8 +57,7 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     let sources = sources.map(|words| ImagePath::parse_named(words, exists));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
     let is_stream = args.dest == OsStr::new("-");
-    check(args, &sources, is_stream)?;
-    let several = sources.len() > 1;
+    let dest = check(args, &sources, is_stream)?;
     stdout_sink::run(async |output| {
         if is_stream && output.lock().await.is_terminal() {
             return Err(Failure::with_hint(
@@ -76,9 +72,9 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
             async |image, (_, sources), output| {
                 let mut complete = true;
                 for source in sources {
-                    let copied = match is_stream {
-                        true => stream(image, source, args, output).await,
-                        false => copy(image, source, args, several).await,
+                    let copied = match &dest {
+                        None => stream(image, source, args, output).await,
+                        Some(dest) => copy(image, source, args, dest).await,
                     };
                     match copied {
                         Err(failure)
@@ -97,8 +93,12 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     })
 }
 
-/// Checks what can be checked before a machine is started.
-fn check(args: &Args, sources: &[ImagePath], is_stream: bool) -> Result<(), Failure> {
+/// Checks what can be checked before a machine is started, and opens the destination.
+fn check(
+    args: &Args,
+    sources: &[ImagePath],
+    is_stream: bool,
+) -> Result<Option<Destination>, Failure> {
     if is_stream && sources.len() > 1 {
         return Err(Failure::with_hint(
             anyhow!("only one file or tree can be written as a tar stream"),
@@ -106,29 +106,16 @@ fn check(args: &Args, sources: &[ImagePath], is_stream: bool) -> Result<(), Fail
         ));
     }
     if is_stream {
-        return Ok(());
+        return Ok(None);
     }
-    let dest = Path::new(&args.dest);
+    let mut dest = Destination::open(Path::new(&args.dest))?;
+    if sources.len() > 1 {
+        dest = dest.for_several()?;
+    }
     for source in sources {
-        let to = destination(
-            dest,
-            directory(dest).as_deref(),
-            source.name(),
-            sources.len() > 1,
-        )?;
-        open(&to.directory)?;
+        dest.target(source.name())?;
     }
-    Ok(())
-}
-
-fn open(directory: &Path) -> Result<BeneathDir, Failure> {
-    BeneathDir::at(directory).map_err(|errno| {
-        let error = anyhow::Error::from(std::io::Error::from(errno));
-        Failure {
-            hint: (errno == Errno::ENOENT).then(|| format!("mkdir -p {}", shell_word(directory))),
-            ..error.context(Quoted(directory).to_string()).into()
-        }
-    })
+    Ok(Some(dest))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -139,18 +126,17 @@ async fn copy(
     image: &MountedImage,
     source: &ImagePath,
     args: &Args,
-    several: bool,
+    dest: &Destination,
 ) -> Result<(), Failure> {
-    let dest = Path::new(&args.dest);
-    let to = destination(dest, directory(dest).as_deref(), source.name(), several)?;
-    let place = open(&to.directory)?;
+    let to = dest.target(source.name())?;
     let (at, options) = wanted(&image.session, source, &to.name, args).await?;
     let policy = Policy {
         owners: args.archive,
         privileges: args.archive,
-        only: Some(to.name),
+        umask: tar_transfer::umask(),
+        only: to.only(),
     };
-    let fetched = tar_transfer::fetch(&image.session, at, options, place, policy).await?;
+    let fetched = tar_transfer::fetch(&image.session, at, options, to.directory, policy).await?;
     let what = source.path.escape_ascii().to_string();
     match fetched.complete(&what) {
         Ok(_) => Ok(()),
