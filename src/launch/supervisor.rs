@@ -194,8 +194,11 @@ impl Supervisor {
         tokio::select! {
             biased;
             done = work => Ok(done),
-            signal = self.signals.next_ending() => Err(Stopped(End::Signalled(signal as i32))),
-            end = self.deadlines.passed() => {
+            // Whatever the work receives: it may use up the task's budget.
+            signal = unconstrained(self.signals.next_ending()) => {
+                Err(Stopped(End::Signalled(signal as i32)))
+            }
+            end = unconstrained(self.deadlines.passed()) => {
                 self.watchdog = None;
                 Err(Stopped(end))
             }
