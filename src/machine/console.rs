@@ -41,8 +41,8 @@ pub struct Sinks {
 #[derive(Debug)]
 pub struct ConsoleLog {
     pub file: File,
-    /// How many more bytes it takes.
-    pub left: u64,
+    /// How many more bytes it takes; None if it was said that it takes no more.
+    pub left: Option<u64>,
 }
 
 impl ConsoleLog {
@@ -52,11 +52,15 @@ impl ConsoleLog {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let taken = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
-        if taken < bytes.len() && self.left > 0 {
+        let Some(left) = self.left else {
+            return Ok(());
+        };
+        let taken = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+        self.left = Some(left - taken as u64);
+        if taken < bytes.len() {
             tracing::warn!("--console-log has reached the size of --max-log; it gets no more");
+            self.left = None;
         }
-        self.left -= taken as u64;
         self.file.write_all(&bytes[..taken]).map_err(|error| {
             io::Error::new(error.kind(), format!("writing --console-log: {error}"))
         })

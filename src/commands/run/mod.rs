@@ -176,6 +176,6 @@ fn open_console_log(args: &Args, vm: &PreparedVm) -> Result<Option<ConsoleLog>, 
     let file = output_files::console_log(path, vm.drives.chains(), &others)?;
     Ok(Some(ConsoleLog {
         file,
-        left: args.run.max_log,
+        left: Some(args.run.max_log),
     }))
 }
