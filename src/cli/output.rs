@@ -16,7 +16,7 @@ use tracing::span;
 
 use crate::exit::Status;
 use crate::launch::{Failure, Outcome, Progress};
-use crate::text::escape::printable;
+use crate::text::escape::{message_lines, printable};
 
 /// Whether a status line stands on the terminal. Global, because the log is.
 static STATUS_SHOWN: AtomicBool = AtomicBool::new(false);
@@ -147,14 +147,13 @@ fn line(kind: &str, text: &str) {
 }
 
 /// Whole lines to standard error. A carriage return goes with each on a terminal, which may
-/// be raw while the guest has it. Control characters are escaped: a file's name, an image's header
-/// or QEMU may have put them there.
+/// be raw while the guest has it. Control characters are escaped, and no line but the first begins as
+/// ours do: a file's name, an image's header or QEMU may have put that there.
 fn print_lines(text: &str) {
     let mut stderr = io::stderr().lock();
     clear(&mut stderr);
     let end = if stderr.is_terminal() { "\r\n" } else { "\n" };
-    let lines = text.lines().map(|line| format!("{}{end}", printable(line)));
-    let text: String = lines.collect();
+    let text: String = message_lines(text).map(|line| line + end).collect();
     let _ = stderr.write_all(text.as_bytes());
 }
 

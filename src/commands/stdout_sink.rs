@@ -18,7 +18,7 @@ use crate::exit::Status;
 use crate::launch::supervisor::{Stopped, Supervisor};
 use crate::launch::{Failure, block_on};
 use crate::machine::phases::Phases;
-use crate::machine::stdio::{self, FlushHandle};
+use crate::machine::stdio::{self, FlushHandle, OutputMode};
 use crate::session::SessionError;
 use crate::text::escape::Escaper;
 
@@ -73,7 +73,8 @@ pub fn run(
 
 impl StdoutSink {
     pub fn open() -> Result<Self, Failure> {
-        let (sender, written) = stdio::output().context("starting a thread for the output")?;
+        let (sender, written) =
+            stdio::output(OutputMode::Terminal).context("starting a thread for the output")?;
         Ok(Self::to(sender, written, stdio::output_is_terminal()))
     }
 

@@ -55,6 +55,7 @@ pub(crate) mod supervisor;
 mod vm;
 mod wait_agent;
 mod warm_start;
+mod watchdog;
 
 pub use crate::exit::Status;
 pub use crate::image::chain::Request;

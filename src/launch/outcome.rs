@@ -9,6 +9,7 @@ use crate::machine::drives::Drives;
 use crate::machine::end::End;
 use crate::machine::overlay::Place;
 use crate::session::qga;
+use crate::text::escape::{Untrusted, output_lines};
 use crate::text::size::Size;
 
 #[derive(Debug)]
@@ -122,7 +123,7 @@ fn describe(
         End::QemuDied { how, output } => {
             let mut message = format!("QEMU died: {how}");
             if !output.is_empty() {
-                message.push_str(&format!("\nQEMU said: {output}"));
+                message.push_str(&format!("\nQEMU said: {}", output_lines(output)));
             }
             // What the kernel does to a process when memory runs out.
             let is_killed = how == "killed by SIGKILL";
@@ -203,6 +204,7 @@ fn write_failed(
     drives: &Drives,
     max_write: Option<u64>,
 ) -> (String, &'static str) {
+    let node = Untrusted(node);
     // QEMU reports EFBIG only by strerror's text.
     if let (false, Some(limit)) = (no_space, max_write)
         && reason == "File too large"
@@ -216,7 +218,10 @@ fn write_failed(
         Place::Directory(scratch) => scratch,
         Place::Memory => {
             return (
-                format!("no memory was left for the overlay of {node}: {reason}"),
+                format!(
+                    "no memory was left for the overlay of {node}: {}",
+                    Untrusted(reason)
+                ),
                 "--overlay disk",
             );
         }
@@ -229,9 +234,10 @@ fn write_failed(
     };
     (
         format!(
-            "{what} for the overlay of {node} in {}{}: {reason}",
+            "{what} for the overlay of {node} in {}{}: {}",
             scratch.directory().display(),
             free.unwrap_or_default(),
+            Untrusted(reason),
         ),
         "--overlay-dir DIR, where there is room",
     )

@@ -1,7 +1,6 @@
 //! From a [`VmSpec`] to a machine that can be started: finds out what the host has, opens the
 //! images, makes the overlays, and writes all of it into a [`Plan`]. Starts nothing.
 
-use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
@@ -20,7 +19,7 @@ use crate::image::Format;
 use crate::image::chain::{GivenAs, Request};
 use crate::machine::args::argv;
 use crate::machine::boot_stop::BootStop;
-use crate::machine::console::Sinks;
+use crate::machine::console::{ConsoleLog, Sinks};
 use crate::machine::drives::Drives;
 use crate::machine::overlay::Place;
 use crate::machine::plan::{AGENT_PORT, Accelerator, AgentPort, ChildFd, Disk, Layer, Plan};
@@ -38,7 +37,7 @@ pub(crate) struct PreparedVm {
     /// How many bytes QEMU may write to one file.
     pub max_write: Option<u64>,
     /// A file that gets a copy of the console.
-    pub console_log: Option<File>,
+    pub console_log: Option<ConsoleLog>,
     /// One line that says what is being started.
     pub headline: String,
     /// Who may see its screen.
@@ -50,7 +49,11 @@ pub(crate) struct PreparedVm {
 impl PreparedVm {
     /// Where the console's output goes: to `output`, and to the console log if there is one.
     pub fn sinks(&self, output: Option<mpsc::Sender<Vec<u8>>>) -> Result<Sinks, Failure> {
-        let log = self.console_log.as_ref().map(File::try_clone).transpose();
+        let log = self
+            .console_log
+            .as_ref()
+            .map(ConsoleLog::try_clone)
+            .transpose();
         let log = log.context("--console-log")?;
         Ok(Sinks { output, log })
     }

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nix::sys::signal::Signal;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep_until};
 
 use super::failure::Failure;
 use super::keyboard::Keyboard;
 use super::outcome;
 use super::signals::Signals;
+use super::watchdog::Watchdog;
 use crate::exit::Status;
 use crate::machine::boot_stop::BootStop;
 use crate::machine::console::ConsoleEvent;
@@ -28,6 +30,8 @@ const END_FOLLOWS: Duration = Duration::from_secs(1);
 pub(crate) struct Supervisor {
     signals: Signals,
     deadlines: Deadlines,
+    /// Until the deadline of `--timeout` is noticed here.
+    watchdog: Option<Watchdog>,
     pub keyboard: Keyboard,
     /// Raw while it is here.
     terminal: Option<Terminal>,
@@ -141,6 +145,10 @@ impl Supervisor {
                 timeout: timeout.map(|length| Deadline::of("--timeout", length)),
                 ..Deadlines::default()
             },
+            watchdog: timeout
+                .map(Watchdog::start)
+                .transpose()
+                .context("starting a thread")?,
             keyboard: Keyboard::default(),
             terminal: None,
         })
@@ -154,6 +162,7 @@ impl Supervisor {
     /// From here on only signals end the work.
     pub fn clear_deadlines(&mut self) {
         self.deadlines = Deadlines::default();
+        self.watchdog = None;
     }
 
     /// Makes the terminal raw, and listens to its keys.
@@ -177,7 +186,7 @@ impl Supervisor {
     pub fn detach(&mut self) -> bool {
         self.keyboard = Keyboard::default();
         let terminal = self.terminal.take();
-        terminal.is_some_and(|mut terminal| terminal.restore())
+        terminal.is_some_and(|mut terminal| terminal.give_back())
     }
 
     /// Does some work while no machine runs that would have to be suspended with us.
@@ -185,8 +194,14 @@ impl Supervisor {
         tokio::select! {
             biased;
             done = work => Ok(done),
-            signal = self.signals.next_ending() => Err(Stopped(End::Signalled(signal as i32))),
-            end = self.deadlines.passed() => Err(Stopped(end)),
+            // Whatever the work receives: it may use up the task's budget.
+            signal = unconstrained(self.signals.next_ending()) => {
+                Err(Stopped(End::Signalled(signal as i32)))
+            }
+            end = unconstrained(self.deadlines.passed()) => {
+                self.watchdog = None;
+                Err(Stopped(end))
+            }
         }
     }
 
@@ -198,7 +213,8 @@ impl Supervisor {
                 MachineEvent::Ended(end) => end,
                 MachineEvent::Console(sighting) => return Ok(Event::Console(sighting)),
             },
-            signal = self.signals.next() => return Ok(match signal {
+            // Whatever the machine sends: it may use up the task's budget.
+            signal = unconstrained(self.signals.next()) => return Ok(match signal {
                 // The other processes of the job got their own, if it came from a terminal.
                 Signal::SIGTSTP => Event::Suspend { whole_job: false },
                 signal => Event::Signal(signal),
@@ -208,7 +224,10 @@ impl Supervisor {
                 Key::Suspend => return Ok(Event::Suspend { whole_job: true }),
                 Key::Help | Key::Pass(_) => return Ok(Event::Help),
             },
-            end = self.deadlines.passed() => end,
+            end = unconstrained(self.deadlines.passed()) => {
+                self.watchdog = None;
+                end
+            }
         };
         Err(Interrupted::ended(end, machine))
     }

@@ -34,7 +34,37 @@ pub enum ConsoleEvent {
 pub struct Sinks {
     /// Chunks for standard output. The channel is bounded: a slow reader slows the guest down.
     pub output: Option<mpsc::Sender<Vec<u8>>>,
-    pub log: Option<File>,
+    pub log: Option<ConsoleLog>,
+}
+
+/// A file that gets a copy of the output, up to a limit.
+#[derive(Debug)]
+pub struct ConsoleLog {
+    pub file: File,
+    /// How many more bytes it takes; None if it was said that it takes no more.
+    pub left: Option<u64>,
+}
+
+impl ConsoleLog {
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let file = self.file.try_clone()?;
+        Ok(Self { file, ..*self })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(left) = self.left else {
+            return Ok(());
+        };
+        let taken = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+        self.left = Some(left - taken as u64);
+        if taken < bytes.len() {
+            tracing::warn!("--console-log has reached the size of --max-log; it gets no more");
+            self.left = None;
+        }
+        self.file.write_all(&bytes[..taken]).map_err(|error| {
+            io::Error::new(error.kind(), format!("writing --console-log: {error}"))
+        })
+    }
 }
 
 /// Copies until the guest's end of the port is closed.
@@ -59,9 +89,7 @@ pub async fn pump(
             let _ = console_events.send(ConsoleEvent::FirstByte);
         }
         if let Some(log) = &mut sinks.log {
-            log.write_all(bytes).map_err(|error| {
-                io::Error::new(error.kind(), format!("writing --console-log: {error}"))
-            })?;
+            log.write(bytes)?;
         }
         if let Some(output) = &sinks.output
             && output.send(bytes.to_vec()).await.is_err()

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use nix::fcntl::OFlag;
 use tokio::io::AsyncReadExt;
@@ -16,15 +17,29 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use crate::sys::{ChildSetup, Confinement};
+use crate::sys::{self, ChildSetup, Confinement};
 
 /// How much of QEMU's output is kept for an error message, in bytes.
 const TAIL: usize = 8 * 1024;
+
+/// Every QEMU that may be running, as a pidfd.
+static RUNNING: Mutex<Vec<Weak<OwnedFd>>> = Mutex::new(Vec::new());
+
+/// Kills every QEMU, from any thread. None is reaped.
+pub fn kill_all() {
+    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    for pidfd in running.iter().filter_map(Weak::upgrade) {
+        // Fails if it has exited.
+        let _ = sys::kill_by_pidfd(pidfd.as_fd());
+    }
+}
 
 /// A QEMU that runs, or has exited and was reaped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    /// For [`kill_all`]; None before Linux 5.3.
+    _pidfd: Option<Arc<OwnedFd>>,
     output: pipe::Receiver,
     tail: VecDeque<u8>,
 }
@@ -64,9 +79,15 @@ impl Process {
         fds.extend_from_slice(borrowed);
         ChildSetup::new(&fds, max_file_size, confinement).apply(command.as_std_mut());
         let child = command.spawn()?;
+        let pidfd = child.id().and_then(|id| sys::pidfd(id).ok()).map(Arc::new);
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|other| other.strong_count() > 0);
+        running.extend(pidfd.as_ref().map(Arc::downgrade));
+        drop(running);
         let output = pipe::Receiver::from_owned_fd(read)?;
         Ok(Self {
             child,
+            _pidfd: pidfd,
             output,
             tail: VecDeque::new(),
         })

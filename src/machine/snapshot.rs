@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 
 use super::args::NETWORK_BEHIND_A_HUB;
 use super::{Machine, StartError};
+use crate::text::escape::Untrusted;
 
 /// QEMU's name for the socket.
 const CHANNEL: &str = "state";
@@ -29,7 +30,7 @@ const STATE_MAX: u64 = 256 << 20;
 pub enum SnapshotError {
     #[error(transparent)]
     Qemu(#[from] StartError),
-    #[error("QEMU could not {what} the machine: {why}")]
+    #[error("QEMU could not {what} the machine: {}", Untrusted(why))]
     Failed {
         what: &'static str,
         /// QEMU's error, or the migration's status.

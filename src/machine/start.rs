@@ -13,6 +13,7 @@ use super::process::Process;
 use super::{EXIT_TIMEOUT, end};
 use crate::qmp::client::{Events, Qmp};
 use crate::qmp::codec::QmpError;
+use crate::text::escape::output_lines;
 
 /// Time limit until QEMU's QMP greeting. QEMU needs 20 to 100 ms; more on a host that swaps or loads
 /// it from a network filesystem.
@@ -48,7 +49,7 @@ fn quoted(output: &str) -> String {
     if output.is_empty() {
         String::new()
     } else {
-        format!("\nQEMU said: {output}")
+        format!("\nQEMU said: {}", output_lines(output))
     }
 }
 
@@ -59,7 +60,7 @@ pub(super) async fn handshake(
 ) -> Result<(Qmp, Events), StartError> {
     let opened = tokio::select! {
         biased;
-        opened = Qmp::open(socket) => opened,
+        opened = Qmp::open(socket, |event| end::of_event(event).is_some()) => opened,
         status = process.wait() => return Err(ended_early(process, status?)),
         () = tokio::time::sleep(GREETING_DEADLINE) => {
             process.kill().await?;

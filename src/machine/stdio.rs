@@ -9,7 +9,9 @@ use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::terminal;
 use super::terminal_filter::TerminalFilter;
+use crate::text::escape::Escaper;
 
 /// Chunks of standard input. The channel closes at its end.
 pub fn input() -> io::Result<mpsc::Receiver<Vec<u8>>> {
@@ -20,8 +22,12 @@ pub fn input() -> io::Result<mpsc::Receiver<Vec<u8>>> {
         loop {
             match stdin.read(&mut buffer) {
                 Ok(0) => return,
-                Ok(n) if send.blocking_send(buffer[..n].to_vec()).is_err() => return,
-                Ok(_) => {}
+                Ok(n) => {
+                    terminal::look_for_answer(&buffer[..n]);
+                    if send.blocking_send(buffer[..n].to_vec()).is_err() {
+                        return;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     tracing::debug!("reading standard input: {error}");
@@ -36,11 +42,20 @@ pub fn input() -> io::Result<mpsc::Receiver<Vec<u8>>> {
 /// Resolves when everything that was sent is written, or to the error.
 pub type FlushHandle = oneshot::Receiver<io::Result<()>>;
 
-/// A channel whose chunks are written to standard output, by way of [`TerminalFilter`] if it is a
-/// terminal. Sending fails when nothing more can be written.
-pub fn output() -> io::Result<(mpsc::Sender<Vec<u8>>, FlushHandle)> {
+/// What may reach our terminal of a guest's output. To a file or a pipe all of it goes.
+#[derive(Clone, Copy, Debug)]
+pub enum OutputMode {
+    /// What [`TerminalFilter`] passes: the guest uses the terminal.
+    Terminal,
+    /// Text alone, the rest escaped.
+    Text,
+}
+
+/// A channel whose chunks are written to standard output. Sending fails when nothing more can be
+/// written.
+pub fn output(shown: OutputMode) -> io::Result<(mpsc::Sender<Vec<u8>>, FlushHandle)> {
     // Not locked for the thread's life: a panic's message must still come out.
-    to(io::stdout())
+    to(io::stdout(), shown)
 }
 
 pub fn output_is_terminal() -> bool {
@@ -48,31 +63,61 @@ pub fn output_is_terminal() -> bool {
 }
 
 /// [`output`] for standard error.
-pub fn error_output() -> io::Result<(mpsc::Sender<Vec<u8>>, FlushHandle)> {
-    to(io::stderr())
+pub fn error_output(shown: OutputMode) -> io::Result<(mpsc::Sender<Vec<u8>>, FlushHandle)> {
+    to(io::stderr(), shown)
+}
+
+enum Filter {
+    None,
+    Terminal(TerminalFilter),
+    Text(Escaper),
+}
+
+impl Filter {
+    fn take(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+        match self {
+            Self::None => bytes,
+            Self::Terminal(filter) => filter.take(&bytes),
+            Self::Text(escaper) => {
+                let mut out = Vec::new();
+                escaper.take(&bytes, &mut out);
+                out
+            }
+        }
+    }
+
+    fn rest(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::None | Self::Terminal(_) => {}
+            Self::Text(escaper) => escaper.rest(&mut out),
+        }
+        out
+    }
 }
 
 fn to(
     mut sink: impl Write + IsTerminal + Send + 'static,
+    shown: OutputMode,
 ) -> io::Result<(mpsc::Sender<Vec<u8>>, FlushHandle)> {
     let (send, mut receive) = mpsc::channel::<Vec<u8>>(16);
     let (finished, done) = oneshot::channel();
     thread::Builder::new().spawn(move || {
-        let mut filter = sink.is_terminal().then(TerminalFilter::default);
+        let mut filter = match shown {
+            _ if !sink.is_terminal() => Filter::None,
+            OutputMode::Terminal => Filter::Terminal(TerminalFilter::default()),
+            OutputMode::Text => Filter::Text(Escaper::default()),
+        };
         let mut write = |bytes: &[u8]| sink.write_all(bytes).and_then(|()| sink.flush());
         while let Some(bytes) = receive.blocking_recv() {
-            let bytes = match &mut filter {
-                Some(filter) => filter.take(&bytes),
-                None => bytes,
-            };
+            let bytes = filter.take(bytes);
             if let Err(error) = write(&bytes) {
                 // Before `receive` is dropped and the sender sees an error.
                 let _ = finished.send(Err(error));
                 return;
             }
         }
-        let rest = filter.map(|mut filter| filter.rest()).unwrap_or_default();
-        let _ = finished.send(write(&rest));
+        let _ = finished.send(write(&filter.rest()));
     })?;
     Ok((send, done))
 }

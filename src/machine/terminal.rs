@@ -5,15 +5,21 @@
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::termios::{self, SetArg, Termios};
+use nix::sys::stat::Mode;
+use nix::sys::termios::{self, FlushArg, SetArg, Termios};
 use nix::unistd::{Pid, getpgrp};
 
 use super::terminal_filter;
 use crate::sys;
+
+/// How long a terminal may take to answer at the end.
+const ANSWER_LIMIT: Duration = Duration::from_millis(300);
 
 /// A terminal on standard input and output, with its settings as they were found.
 #[derive(Debug)]
@@ -57,6 +63,19 @@ impl Terminal {
         Ok(())
     }
 
+    /// [`Terminal::restore`] at the end. What the terminal still answers to the guest's questions, and
+    /// what was typed meanwhile, does not reach the shell.
+    pub fn give_back(&mut self) -> bool {
+        if self.is_raw && reset(io::stdout().as_fd()) {
+            ANSWERED.store(false, Ordering::Relaxed);
+            let _ = nix::unistd::write(io::stdout(), terminal_filter::ASK);
+            await_answer();
+            // Not TCSAFLUSH, which waits for the output, too.
+            let _ = termios::tcflush(io::stdin(), FlushArg::TCIFLUSH);
+        }
+        self.restore()
+    }
+
     /// Restores the settings if they were changed. Returns whether the terminal takes output: on one
     /// that is stopped, or whose connection hangs, a write would block.
     pub fn restore(&mut self) -> bool {
@@ -71,7 +90,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        self.restore();
+        self.give_back();
         self.guard.stand_down();
     }
 }
@@ -89,12 +108,42 @@ fn in_foreground(tty: BorrowedFd<'_>) -> bool {
     !background()
 }
 
+/// Whether the terminal has answered the last question.
+static ANSWERED: AtomicBool = AtomicBool::new(false);
+
+/// Looks for the answer in what was read from the terminal.
+pub fn look_for_answer(bytes: &[u8]) {
+    let answer = terminal_filter::ANSWER;
+    if bytes.windows(answer.len()).any(|at| at == answer) {
+        ANSWERED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Waits until the terminal has answered, no longer than a distant one needs.
+fn await_answer() {
+    // A description of its own, because the thread that reads standard input blocks.
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let Ok(tty) = nix::fcntl::open("/dev/tty", flags, Mode::empty()) else {
+        return;
+    };
+    let mut buffer = [0; 4096];
+    let deadline = Instant::now() + ANSWER_LIMIT;
+    while Instant::now() < deadline && !ANSWERED.load(Ordering::Relaxed) {
+        // That thread may get it as well.
+        let mut asked = [PollFd::new(tty.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut asked, 5_u8);
+        if let Ok(n) = nix::unistd::read(&tty, &mut buffer) {
+            look_for_answer(&buffer[..n]);
+        }
+    }
+}
+
 /// Undoes what a guest may have done to the terminal besides its settings. Waits no longer than a
 /// terminal that is being read needs.
 fn reset(tty: BorrowedFd<'_>) -> bool {
     let mut asked = [PollFd::new(tty, PollFlags::POLLOUT)];
     matches!(poll(&mut asked, 200_u8), Ok(1..))
-        && nix::unistd::write(tty, terminal_filter::RESTORE).is_ok()
+        && nix::unistd::write(tty, &terminal_filter::restore()).is_ok()
 }
 
 /// A process that waits for the end of this one, and then restores the terminal unless it was told

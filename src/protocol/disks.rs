@@ -9,6 +9,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::{Deserialize, Serialize};
 
 use super::warning::Warning;
+use crate::text::escape::Untrusted;
 
 /// The appliance's directory of kernel modules.
 pub const MODULES: &str = "/modules";
@@ -370,6 +371,8 @@ pub struct SkippedMount {
 
 impl Display for SkippedMount {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {}: {}", self.source, self.target, self.reason)
+        let [source, target, reason] = [&self.source, &self.target, &self.reason];
+        let [source, target, reason] = [source, target, reason].map(|text| Untrusted(text));
+        write!(f, "{source} on {target}: {reason}")
     }
 }

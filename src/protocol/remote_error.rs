@@ -5,7 +5,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::escape::printable;
+use crate::text::escape::Untrusted;
 
 const EIO: i32 = 5;
 
@@ -71,9 +71,8 @@ impl RemoteError {
 }
 
 impl fmt::Display for RemoteError {
-    /// The text, escaped and cut to 1000 characters.
+    /// The text as [`Untrusted`] shows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text: String = self.text.chars().take(1000).collect();
-        f.write_str(&printable(&text))
+        Untrusted(&self.text).fmt(f)
     }
 }

@@ -4,6 +4,8 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::escape::Untrusted;
+
 /// Something that a result lacks, or that makes it doubtful. Its text is untrusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
@@ -70,12 +72,12 @@ impl Warning {
     }
 }
 
-/// As a sentence for people.
+/// As a sentence for people, escaped.
 impl Display for Warning {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.device {
-            Some(device) => write!(f, "{device}: {}", self.reason),
-            None => f.write_str(&self.reason),
+            Some(device) => write!(f, "{}: {}", Untrusted(device), Untrusted(&self.reason)),
+            None => Untrusted(&self.reason).fmt(f),
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
 use super::codec::{self, Lines, Message, QmpError, Refusal, Version, excerpt};
+use crate::text::escape::Untrusted;
 
 /// The longest line accepted from QEMU, in bytes. The longest known reply, that of
 /// `query-qmp-schema`, has about 200 kB.
@@ -37,12 +38,18 @@ pub struct Qmp {
     pub version: Version,
 }
 
-/// QEMU's events; closed with the connection.
-pub type Events = mpsc::UnboundedReceiver<Result<Event, QmpError>>;
+/// The events that are wanted; closed with the connection, after its error.
+pub type Events = mpsc::Receiver<Result<Event, QmpError>>;
+
+/// How many wanted events are kept until they are taken. More are dropped: QEMU may send any number.
+const EVENTS_MAX: usize = 64;
 
 impl Qmp {
     /// Reads the greeting and negotiates capabilities. Needs a tokio runtime.
-    pub async fn open(socket: UnixStream) -> Result<(Self, Events), QmpError> {
+    pub async fn open(
+        socket: UnixStream,
+        wanted: fn(&Event) -> bool,
+    ) -> Result<(Self, Events), QmpError> {
         let (read, write) = socket.into_split();
         let mut lines = Lines::new(read, LINE_MAX);
         let greeting = lines.next().await?.ok_or(QmpError::Closed)?;
@@ -50,7 +57,12 @@ impl Qmp {
             return Err(QmpError::Malformed(excerpt(&greeting)));
         };
         let (requests, requests_rx) = mpsc::unbounded_channel();
-        let (events_tx, events) = mpsc::unbounded_channel();
+        let (events_tx, events) = mpsc::channel(EVENTS_MAX);
+        let events_tx = EventSender {
+            error: events_tx.clone().reserve_owned().await.ok(),
+            wanted,
+            events: events_tx,
+        };
         tokio::spawn(own_the_socket(lines, write, requests_rx, events_tx));
         let qmp = Self {
             requests,
@@ -95,15 +107,24 @@ impl Qmp {
     }
 }
 
+struct EventSender {
+    wanted: fn(&Event) -> bool,
+    events: mpsc::Sender<Result<Event, QmpError>>,
+    /// Room for the error that ends the connection.
+    error: Option<mpsc::OwnedPermit<Result<Event, QmpError>>>,
+}
+
 /// The task that reads and writes the socket until either side closes it.
 async fn own_the_socket(
     mut lines: Lines<OwnedReadHalf>,
     mut write: OwnedWriteHalf,
     mut requests: mpsc::UnboundedReceiver<Request>,
-    events: mpsc::UnboundedSender<Result<Event, QmpError>>,
+    mut events: EventSender,
 ) {
     let mut pending: HashMap<u64, oneshot::Sender<Reply>> = HashMap::new();
     loop {
+        // What is in the buffer already would otherwise be read without a pause.
+        tokio::task::consume_budget().await;
         tokio::select! {
             request = requests.recv() => {
                 let Some(Request { line, descriptor, id, reply }) = request else { return };
@@ -119,7 +140,7 @@ async fn own_the_socket(
                     Err(error) => Err(error.into()),
                 };
                 if let Err(error) = dispatched {
-                    let _ = events.send(Err(error));
+                    events.error.take().map(|room| room.send(Err(error)));
                     return;
                 }
             }
@@ -154,16 +175,25 @@ async fn send(
 fn dispatch(
     line: &[u8],
     pending: &mut HashMap<u64, oneshot::Sender<Reply>>,
-    events: &mpsc::UnboundedSender<Result<Event, QmpError>>,
+    events: &EventSender,
 ) -> Result<(), QmpError> {
     match Message::parse(line) {
         Some(Message::Event { name, message }) => match serde_json::from_value(message) {
             Ok(event) => {
-                tracing::debug!("QMP event {name}");
-                let _ = events.send(Ok(event));
+                tracing::debug!("QMP event {}", Untrusted(&name));
+                if (events.wanted)(&event) {
+                    let _ = events.events.try_send(Ok(event));
+                }
             }
             // An event of a newer QEMU, which nothing here waits for.
-            Err(error) => tracing::debug!("unknown QMP event {name}: {error}"),
+            Err(error) => {
+                let error = error.to_string();
+                tracing::debug!(
+                    "unknown QMP event {}: {}",
+                    Untrusted(&name),
+                    Untrusted(&error)
+                );
+            }
         },
         Some(Message::Reply { id, result }) => {
             if let Some(waiting) = id.and_then(|id| pending.remove(&id)) {
@@ -203,7 +233,7 @@ mod tests {
             // Read on, so that what we write is not an error.
             while let Ok(Some(_)) = commands.next_line().await {}
         });
-        Qmp::open(ours).await
+        Qmp::open(ours, |event| !matches!(event, Event::RESUME { .. })).await
     }
 
     /// A negotiated session with a QEMU that gives these answers.
@@ -231,6 +261,29 @@ mod tests {
             let (qmp, mut events) = session_with(&[GREETING, &answer]).await.unwrap();
             assert_eq!(qmp.version.to_string(), "7.2.22");
             assert!(matches!(events.recv().await, Some(Ok(Event::STOP { .. }))));
+        });
+    }
+
+    #[test]
+    fn a_flood_of_events_fills_no_memory_and_hides_no_error() {
+        let event = |name| {
+            format!(r#"{{"event":"{name}","timestamp":{{"seconds":1,"microseconds":2}}}}"#) + "\n"
+        };
+        let flood = event("RESUME").repeat(1000) + &event("STOP").repeat(1000) + "no QMP\n";
+        let answer = format!("{NEGOTIATED}{flood}");
+        block_on(async {
+            let (_qmp, mut events) = session_with(&[GREETING, &answer]).await.unwrap();
+            let mut count = 0;
+            let error = loop {
+                match events.recv().await.unwrap() {
+                    Ok(event) => assert!(matches!(event, Event::STOP { .. })),
+                    Err(error) => break error,
+                }
+                count += 1;
+            };
+            assert!(matches!(error, QmpError::Malformed(_)), "{error}");
+            assert!((1..1000).contains(&count), "{count}");
+            assert!(events.recv().await.is_none());
         });
     }
 

@@ -7,14 +7,20 @@ use qapi::{Command, Execute};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::text::escape::Untrusted;
+
 #[derive(Debug, thiserror::Error)]
 pub enum QmpError {
     #[error("QEMU closed its QMP connection")]
     Closed,
-    /// The beginning of what was received.
-    #[error("QEMU sent something that is not QMP: {0}")]
+    /// What was received, or what is wrong with it.
+    #[error("QEMU sent something that is not QMP: {}", Untrusted(.0))]
     Malformed(String),
-    #[error("QEMU refused {command}: {class}: {description}")]
+    #[error(
+        "QEMU refused {command}: {}: {}",
+        Untrusted(class),
+        Untrusted(description)
+    )]
     Refused {
         command: &'static str,
         class: String,

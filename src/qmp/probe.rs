@@ -66,7 +66,7 @@ impl QmpProbe {
         runtime.block_on(async {
             let asked = async {
                 let socket = tokio::net::UnixStream::from_std(socket)?;
-                let (qmp, events) = Qmp::open(socket).await?;
+                let (qmp, events) = Qmp::open(socket, |_| false).await?;
                 Ok::<_, QmpError>((ask(&qmp).await?, qmp, events))
             };
             let (answer, qmp, events) = timeout(limit, asked)

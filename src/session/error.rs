@@ -8,6 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::protocol::{PROTOCOL, RemoteError, WireError};
+use crate::text::escape::Untrusted;
 
 /// Why a request failed. All but [`SessionError::Refused`] end the session.
 #[derive(Clone, Debug, Error)]
@@ -21,13 +22,13 @@ pub enum SessionError {
     Noise(Seen),
     #[error(
         "the agent in the guest (bivouac {}) speaks protocol {theirs}, and this bivouac {PROTOCOL}",
-        program.escape_debug()
+        Untrusted(program)
     )]
     Version { theirs: u32, program: String },
     #[error("the guest broke the protocol: it sent {0}")]
     Violation(#[from] WireError),
     /// The agent claims that the host broke the protocol.
-    #[error("bivouac's agent ended the session: {}", .0.escape_debug())]
+    #[error("bivouac's agent ended the session: {}", Untrusted(.0))]
     Dismissed(String),
     /// The channel is closed: the machine ended, or its agent did.
     #[error("the guest closed the session")]

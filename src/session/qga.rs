@@ -17,6 +17,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{sleep, timeout};
 
 use crate::qmp::codec::{self, Lines, Message};
+use crate::text::escape::Untrusted;
 
 pub const PORT: &str = "org.qemu.guest_agent.0";
 
@@ -46,7 +47,7 @@ pub enum QgaError {
     Closed,
     #[error("the QEMU guest agent sent a malformed reply to {0}")]
     Malformed(&'static str),
-    #[error("the QEMU guest agent: {}", .0.escape_debug())]
+    #[error("the QEMU guest agent: {}", Untrusted(.0))]
     Refused(String),
 }
 

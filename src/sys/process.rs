@@ -1,7 +1,7 @@
 //! The set-up of a child between fork and exec, and the signals of this process.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -98,6 +98,30 @@ pub fn stop_like_a_terminal(whole_job: bool) -> io::Result<()> {
     // SAFETY: this action was installed before.
     unsafe { sigaction(Signal::SIGTSTP, &ours) }?;
     Ok(stopped?)
+}
+
+/// A descriptor of the process `id`, close-on-exec. Linux 5.3.
+pub fn pidfd(id: u32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes two integers.
+    let number = unsafe { libc::syscall(libc::SYS_pidfd_open, id, 0) };
+    let number = nix::errno::Errno::result(number)?;
+    // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number as RawFd) })
+}
+
+/// Sends SIGKILL.
+pub fn kill_by_pidfd(process: BorrowedFd<'_>) -> io::Result<()> {
+    let (fd, signal) = (process.as_raw_fd(), libc::SIGKILL);
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo is allowed; the call reads nothing else.
+    let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, no_info, 0) };
+    Ok(nix::errno::Errno::result(done).map(drop)?)
+}
+
+/// Ends this process at once, from any thread, without its destructors.
+pub fn exit_now(status: u8) -> ! {
+    // SAFETY: _exit never returns and touches no memory.
+    unsafe { libc::_exit(i32::from(status)) }
 }
 
 /// Sets SIGCHLD to its default action. If it is ignored, which a program inherits, the kernel

@@ -35,6 +35,56 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
+/// How much of an untrusted text a message shows, in characters.
+const UNTRUSTED_MAX: usize = 300;
+
+/// Text that an image, a guest or QEMU chose, on one line of a message: escaped as [`printable`]
+/// does, and without its middle if it is longer than 300 characters.
+#[derive(Clone, Copy, Debug)]
+pub struct Untrusted<'a>(pub &'a str);
+
+impl fmt::Display for Untrusted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = printable(self.0);
+        let length = text.chars().count();
+        if length <= UNTRUSTED_MAX {
+            return f.write_str(&text);
+        }
+        // An error's cause is at its end.
+        let (left, right) = (UNTRUSTED_MAX * 2 / 3, UNTRUSTED_MAX / 3 - 3);
+        let (start, end): (String, String) = (
+            text.chars().take(left).collect(),
+            text.chars().skip(length - right).collect(),
+        );
+        write!(f, "{start}...{end}")
+    }
+}
+
+/// The output of another program: each line as [`Untrusted`], all but the first indented.
+pub fn output_lines(output: &str) -> String {
+    let lines: Vec<_> = output
+        .lines()
+        .map(|line| Untrusted(line).to_string())
+        .collect();
+    lines.join("\n    ")
+}
+
+/// Whole lines of a message. Only its first line may begin as bivouac's own lines do: a further one
+/// that seems to is marked, because its text may not be bivouac's.
+pub fn message_lines(text: &str) -> impl Iterator<Item = String> {
+    let is_forged = |line: &str| {
+        let line = line.trim_start();
+        line.starts_with("bivouac:") || line.starts_with("hint:")
+    };
+    text.lines().enumerate().map(move |(number, line)| {
+        let line = printable(line);
+        match number > 0 && is_forged(&line) {
+            true => format!("  | {}", line.trim_start()),
+            false => line,
+        }
+    })
+}
+
 /// Bytes from a header (a recorded name) as a path, for [`Quoted`] and [`Plain`].
 pub fn as_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
@@ -153,6 +203,7 @@ fn escape_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn control_characters_never_reach_the_terminal() {
@@ -180,6 +231,31 @@ mod tests {
         assert_eq!(shell_word("~root"), "'~root'");
         assert_eq!(shell_word("a\n1'"), r"$'a\0121\''");
         assert_eq!(shell_line(["ls", "a b"]), "ls 'a b'");
+    }
+
+    #[test]
+    fn an_untrusted_text_is_one_line_with_its_start_and_its_end() {
+        let label = "x\nbivouac: error: forged\n  hint: sh\u{2028}";
+        let shown = r"x\nbivouac: error: forged\n  hint: sh\u{2028}";
+        assert_eq!(Untrusted(label).to_string(), shown);
+        let long = Untrusted(&format!("{}: why", "é\n".repeat(100_000))).to_string();
+        assert_eq!(long.chars().count(), 300);
+        assert!(long.starts_with(r"é\né\n") && long.ends_with(": why"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_but_the_first_begins_as_ours_do(
+            text in "([ \t\r\n\u{85}\u{a0}\u{200b}\u{2028}|x]|bivouac: error: |hint: ){0,20}",
+        ) {
+            for line in message_lines(&format!("bivouac: error: {text}")).skip(1) {
+                prop_assert!(!line.trim_start().starts_with("bivouac:"), "{line:?}");
+                prop_assert!(!line.trim_start().starts_with("hint:"), "{line:?}");
+                prop_assert!(!line.contains(|c: char| c.is_control() && c != '\t'), "{line:?}");
+            }
+            let output = output_lines(&text);
+            prop_assert!(output.lines().skip(1).all(|line| line.starts_with("    ")), "{output:?}");
+        }
     }
 
     fn escaped(chunks: &[&[u8]]) -> Vec<u8> {

@@ -14,7 +14,7 @@ use super::trust::TrustArgs;
 use crate::image::Format;
 use crate::image::chain::{Explicit, Request};
 use crate::launch::Failure;
-use crate::launch::spec::{ApplianceSpec, DiskSpec};
+use crate::launch::spec::{ApplianceSpec, DiskSpec, OverlaySpec};
 use crate::machine::plan::Accelerator;
 use crate::text::size::parse_memory;
 use crate::text::time::parse_duration;
@@ -38,9 +38,10 @@ pub struct InspectionArgs {
     /// error message
     #[arg(long, value_name = "DEVICE")]
     pub root: Option<String>,
-    /// End after TIME (90, 90s, 5m, 2h); exit status 124
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    pub timeout: Option<Duration>,
+    /// End after TIME (90, 90s, 5m, 2h, 0: never); default 10m, but never for `chroot` and `tail --follow`;
+    /// exit status 124
+    #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
+    timeout: Option<Duration>,
     /// Write the outcome, phases and layers to FILE as JSON
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,
@@ -52,7 +53,35 @@ pub struct InspectionArgs {
     pub(crate) overlay: OverlayArgs,
 }
 
+/// How long an inspection may take unless something else is asked for: a hostile image may never
+/// come to an end.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How much an inspection may write to each overlay unless something else is asked for, in bytes: a
+/// mount replays a journal, and writes little else.
+const DEFAULT_MAX_WRITE: u64 = 4 << 30;
+
+/// As [`parse_duration`], and 0 for no limit.
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" => Ok(Duration::ZERO),
+        _ => parse_duration(text),
+    }
+}
+
 impl InspectionArgs {
+    /// How long it may take, and how much may be written. A command that runs for as long as its user
+    /// wants has no limits unless they are asked for.
+    pub(crate) fn limits(&self, is_limited: bool) -> (Option<Duration>, OverlaySpec) {
+        let mut overlay = self.overlay.spec();
+        let mut timeout = self.timeout;
+        if is_limited {
+            overlay.max_write.get_or_insert(DEFAULT_MAX_WRITE);
+            timeout.get_or_insert(DEFAULT_TIMEOUT);
+        }
+        (timeout.filter(|timeout| !timeout.is_zero()), overlay)
+    }
+
     pub(crate) fn image(&self, path: &Path) -> Request {
         Request {
             format: self.format,
@@ -117,6 +146,34 @@ impl ApplianceArgs {
             kernel: self.kernel.clone(),
             qemu: self.qemu.clone(),
             sandbox: self.sandbox.settings(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: InspectionArgs,
+    }
+
+    #[test]
+    fn an_inspection_has_limits_unless_others_are_asked_for() {
+        let limits = |words: &[&str], is_limited| {
+            let cli = Cli::try_parse_from([&["bivouac"], words].concat()).unwrap();
+            let (timeout, overlay) = cli.args.limits(is_limited);
+            (timeout.map(|time| time.as_secs()), overlay.max_write)
+        };
+        assert_eq!(limits(&[], true), (Some(600), Some(4 << 30)));
+        assert_eq!(limits(&[], false), (None, None));
+        let asked = ["--timeout", "5", "--max-write", "8G"];
+        for is_limited in [true, false] {
+            assert_eq!(limits(&asked, is_limited), (Some(5), Some(8 << 30)));
+            assert_eq!(limits(&["--timeout", "0"], is_limited).0, None);
         }
     }
 }

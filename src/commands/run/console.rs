@@ -15,7 +15,7 @@ use crate::launch::{Failure, Outcome};
 use crate::machine::Machine;
 use crate::machine::console::ConsoleEvent;
 use crate::machine::end::End;
-use crate::machine::stdio;
+use crate::machine::stdio::{self, OutputMode};
 use crate::machine::terminal::{HELP, Terminal};
 use crate::session::Session;
 use crate::template::restore::Template;
@@ -32,7 +32,8 @@ pub(super) async fn run(
 ) -> Result<Outcome, Failure> {
     launch.progress.status(&launch.vm.headline);
     launch.facts.phases.mark("prepared");
-    let (output, written) = stdio::output().context("starting a thread for the output")?;
+    let (output, written) =
+        stdio::output(OutputMode::Terminal).context("starting a thread for the output")?;
     let Started {
         mut machine,
         keyboard,

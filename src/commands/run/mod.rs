@@ -26,7 +26,9 @@ use crate::launch::prepare::{PreparedVm, prepare};
 use crate::launch::start::Launch;
 use crate::launch::supervisor::Supervisor;
 use crate::launch::{Failure, Outcome, Progress, VmSpec, block_on};
+use crate::machine::console::ConsoleLog;
 use crate::machine::terminal::Terminal;
+use crate::text::size::parse_size;
 use crate::text::time::parse_duration;
 use report::RunReport;
 
@@ -69,6 +71,10 @@ struct RunOptions {
     /// Copy the serial console to FILE
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     console_log: Option<PathBuf>,
+    /// Limit on the size of the console log
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size,
+          requires = "console_log")]
+    max_log: u64,
     /// End the machine after TIME (90, 90s, 5m, 2h); exit status 124
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
@@ -156,7 +162,7 @@ async fn launch(
     outcome
 }
 
-fn open_console_log(args: &Args, vm: &PreparedVm) -> Result<Option<std::fs::File>, Failure> {
+fn open_console_log(args: &Args, vm: &PreparedVm) -> Result<Option<ConsoleLog>, Failure> {
     let Some(path) = &args.run.console_log else {
         return Ok(None);
     };
@@ -167,5 +173,9 @@ fn open_console_log(args: &Args, vm: &PreparedVm) -> Result<Option<std::fs::File
         ("--report", args.run.report.as_deref()),
         ("--qemu", Some(vm.plan.qemu.as_path())),
     ];
-    output_files::console_log(path, vm.drives.chains(), &others).map(Some)
+    let file = output_files::console_log(path, vm.drives.chains(), &others)?;
+    Ok(Some(ConsoleLog {
+        file,
+        left: Some(args.run.max_log),
+    }))
 }

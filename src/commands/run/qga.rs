@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use crate::commands::args::agent::GuestArgs;
 use crate::exit::Status;
 use crate::launch::Failure;
-use crate::machine::stdio;
+use crate::machine::stdio::{self, OutputMode};
 use crate::session::qga::{Command, INPUT_MAX, Qga, QgaError};
 
 /// Where programs are, for a command whose variables are all told.
@@ -80,8 +80,8 @@ pub async fn run(qga: &mut Qga, command: Command) -> Result<Status, Failure> {
     let ended = qga.run(command).await;
     let ended = ended.map_err(|error| refused(&program, error))?;
     let streams = [
-        (ended.out_data, stdio::output()),
-        (ended.err_data, stdio::error_output()),
+        (ended.out_data, stdio::output(OutputMode::Text)),
+        (ended.err_data, stdio::error_output(OutputMode::Text)),
     ];
     for (bytes, sink) in streams {
         let (sink, written) = sink.context("starting a thread for the output")?;

@@ -16,6 +16,7 @@ use crate::launch::supervisor::{Event, Interrupted, Supervisor};
 use crate::launch::{Failure, Progress};
 use crate::machine::Machine;
 use crate::machine::end::End;
+use crate::machine::stdio::OutputMode;
 use crate::machine::terminal::{HELP, Terminal};
 use crate::protocol::{ByteString, WindowSize};
 use crate::session::{Command, Exec, ExecEnd, Session};
@@ -61,7 +62,11 @@ pub(crate) async fn run_command(
         }
     }
     let mut exec = supervisor.converse(machine, session.exec(command)).await?;
-    let (mut outputs, keyboard) = pipes::connect(&mut exec, stdio.terminal.is_some())?;
+    let shown = match stdio.tty {
+        true => OutputMode::Terminal,
+        false => OutputMode::Text,
+    };
+    let (mut outputs, keyboard) = pipes::connect(&mut exec, stdio.terminal.is_some(), shown)?;
     supervisor.attach(stdio.terminal, keyboard)?;
     let ended = CommandLoop {
         supervisor,
@@ -117,6 +122,7 @@ impl CommandLoop<'_> {
                 biased;
                 end = self.exec.wait(), if command_end.is_none() => {
                     command_end = Some(end?);
+                    self.outputs.command_ended();
                     continue;
                 }
                 () = self.outputs.dried() => continue,

@@ -61,7 +61,10 @@ struct Found {
 pub fn run(args: &Args, mut inspector: Inspector<'_>) -> Result<Status, Failure> {
     let place = ImagePath::parse_named(&args.place, exists)?;
     // The timeout is for the command, not for each time the image is opened.
-    let timeout = inspector.timeout.take();
+    let timeout = match (inspector.timeout.take(), args.follow) {
+        (limit, false) => limit,
+        (_, true) => args.options.limits(false).0,
+    };
     stdout_sink::run(async |output| {
         let mut supervisor = Supervisor::new(timeout)?;
         let work = async {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::libc;
-use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
 
 use super::bivouac::PATIENCE;
@@ -76,6 +76,18 @@ impl OnTerminal {
 
     pub fn press(&mut self, keys: &str) {
         self.master.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// How many bytes were typed and read by nobody; makes the terminal raw.
+    pub fn unread(&self) -> usize {
+        let mut raw = self.settings();
+        nix::sys::termios::cfmakeraw(&mut raw);
+        tcsetattr(&self._slave, SetArg::TCSANOW, &raw).unwrap();
+        let mut count: libc::c_int = 0;
+        // SAFETY: FIONREAD writes one int.
+        let done = unsafe { libc::ioctl(self._slave.as_raw_fd(), libc::FIONREAD, &mut count) };
+        assert_eq!(done, 0);
+        count as usize
     }
 
     pub fn seen(&self) -> String {

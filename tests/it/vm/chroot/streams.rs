@@ -111,3 +111,16 @@ fn a_shell_on_a_terminal_is_interactive_and_gives_the_terminal_back() {
     terminal.press("exit\r");
     terminal.wait();
 }
+
+#[test]
+fn a_command_without_a_terminal_writes_only_text_to_ours() {
+    let command = chroot(&[], &["printf", "a\\033[2J\\033]0;x\\007\\n"]).command();
+    let mut terminal = OnTerminal::start(command);
+    assert_eq!(terminal.wait().code(), Some(0), "{}", terminal.seen());
+    terminal.wait_for(r"a\x1b[2J\x1b]0;x\x07");
+    assert!(
+        !terminal.seen().contains("\u{1b}[2J"),
+        "{:?}",
+        terminal.seen()
+    );
+}

@@ -1,6 +1,7 @@
 //! Inspecting real images in a real appliance.
 
 mod disks;
+mod forged;
 mod images;
 mod kill;
 mod machine;

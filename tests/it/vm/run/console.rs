@@ -98,6 +98,21 @@ fn output_that_cannot_be_written_is_a_failure_and_says_so() {
 }
 
 #[test]
+fn a_console_log_gets_no_more_than_its_limit_and_that_is_said_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let run = run_tiny("poweroff").args(["--max-log", "100", "--console-log"]);
+    let finished = run.arg(&log).output();
+    ended(&finished, 0);
+    let said =
+        "bivouac: warning: --console-log has reached the size of --max-log; it gets no more\n";
+    assert_eq!(finished.stderr, said);
+    let logged = std::fs::read_to_string(log).unwrap();
+    assert_eq!(logged.len(), 100);
+    assert!(finished.stdout.contains("tiny: ready"), "{finished:?}");
+}
+
+#[test]
 fn a_console_log_that_cannot_be_written_ends_the_run_instead_of_stalling_the_guest() {
     // No time-out: a guest that is not drained would never end.
     let finished = run_tiny("flood")

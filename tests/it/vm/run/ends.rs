@@ -1,15 +1,21 @@
 //! How a run ends: its exit status, what it says, and what stands in the report.
 
+use std::io::Read;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use super::{ended, report, run_tiny};
 use crate::env::bivouac::Bivouac;
 use crate::env::guests::guest;
 use crate::env::images::qemu_img;
+use crate::env::residue::alive;
 use crate::env::script::write_script;
+use crate::env::wait::{soon, spawn};
 
 #[test]
 fn a_guest_that_powers_off_is_a_success_and_the_report_tells_all_of_it() {
@@ -255,6 +261,54 @@ fn a_qemu_that_talks_no_qmp_or_none_at_all_is_a_clear_error() {
     let (code, said) = run("exec sleep 60");
     assert_eq!(code, 124);
     assert_snapshot!(said, @"bivouac: error: --timeout ran out after 2 s");
+}
+
+/// A QEMU that sends events as fast as it can, and answers nothing.
+#[test]
+fn a_flood_of_events_holds_no_timeout_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let greeting = r#"{"QMP":{"version":{"qemu":{"micro":0,"minor":2,"major":7},"package":""},"capabilities":[]}}"#;
+    let event = r#"{"event":"RESUME","timestamp":{"seconds":1,"microseconds":2}}"#;
+    let script = format!(
+        "echo '{greeting}' >&$fd; read -r line <&$fd; echo '{{\"return\":{{}},\"id\":0}}' >&$fd\n\
+         echo $$ >\"$0.pid\"; exec yes '{event}' >&$fd"
+    );
+    let qemu = fake_qemu(dir.path(), &script);
+    let flooded = |options: &[&str]| {
+        let run = Bivouac::run().args(["--timeout", "3", "--sandbox", "off", "--qemu"]);
+        let mut command = run
+            .arg(&qemu)
+            .args(options)
+            .arg(guest("tiny.qcow2"))
+            .command();
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let started = Instant::now();
+        let mut child = spawn(&mut command).unwrap();
+        let status = child.wait().unwrap();
+        let pid = std::fs::read_to_string(dir.path().join("qemu.pid")).unwrap();
+        let pid = Pid::from_raw(pid.trim().parse().unwrap());
+        soon("QEMU is gone", || !alive(pid));
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "{:?}",
+            started.elapsed()
+        );
+        let mut said = Vec::new();
+        child.stderr.take().unwrap().read_to_end(&mut said).unwrap();
+        (status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let (code, said) = flooded(&[]);
+    assert_eq!(
+        (code, &*said),
+        (Some(124), "bivouac: error: --timeout ran out after 3 s\n")
+    );
+    // Nobody reads what is logged of the events, so that bivouac's own loop is blocked.
+    let (code, said) = flooded(&["-v"]);
+    assert_eq!(code, Some(124), "{}", &said[..said.len().min(500)]);
+    assert!(said.contains("QMP event RESUME"));
 }
 
 #[test]

@@ -58,6 +58,43 @@ fn the_keys_leave_help_and_suspend_and_all_else_goes_to_the_guest() {
     );
 }
 
+/// Whatever the guest prints, the shell gets its terminal as it was: the guest sends what it is sent.
+#[test]
+fn what_a_guest_prints_does_not_outlast_it() {
+    let (mut terminal, born) = on_terminal("echo");
+    terminal.wait_for("tiny: ready");
+    let hostile = "\u{1b}]52;c;ZXZpbA==\u{7}\u{1b}]2;root@bank\u{7}\u{1b}[?1049h\u{1b}[4;9r";
+    terminal.press(&format!("{hostile}\u{1b}[4hend\r"));
+    terminal.wait_for("\u{1b}[4hend");
+    let seen = terminal.seen();
+    assert!(
+        seen.contains("\u{1b}[?1049h\u{1b}[4;9r\u{1b}[4hend"),
+        "{seen:?}"
+    );
+    assert!(!seen.contains("\u{1b}]"), "{seen:?}");
+
+    terminal.press("\u{1}x");
+    terminal.wait_for("\u{1b}[5n");
+    // Late answers, and a key; then the answer to the last question.
+    terminal.press("\u{1b}[?62;4cx");
+    std::thread::sleep(Duration::from_millis(50));
+    terminal.press("\u{1b}[?62;4c\u{1b}[0n");
+    assert_eq!(terminal.wait().code(), Some(0), "{}", terminal.seen());
+    assert_eq!(terminal.settings(), born);
+    assert_eq!(terminal.unread(), 0, "typed at the shell");
+    let seen = terminal.seen();
+    let end = &seen[seen.find("4hend").unwrap()..];
+    for restored in [
+        "\u{1b}[?1049l",
+        "\u{1b}[!p",
+        "\u{1b}[4l",
+        "\u{1b}[r",
+        "\u{1b}[?7h",
+    ] {
+        assert!(end.contains(restored), "{restored:?}: {end:?}");
+    }
+}
+
 #[test]
 fn a_panic_ends_the_run_though_the_user_goes_on_typing() {
     let (mut terminal, born) = on_terminal("panic");
