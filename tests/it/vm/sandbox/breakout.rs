@@ -29,7 +29,7 @@ fn attempts(said: &str) -> BTreeMap<String, String> {
 
 fn fact<'a>(said: &'a str, name: &str) -> &'a str {
     let line = said.lines().find_map(|line| {
-        let line = line.trim_start_matches("QEMU said: ");
+        let line = line.trim().trim_start_matches("QEMU said: ");
         line.strip_prefix(name)?.strip_prefix(' ')
     });
     line.unwrap_or_else(|| panic!("no {name} in {said}"))
