@@ -1,13 +1,12 @@
 //! One QEMU process and everything that it uses, from its plan to its end.
 //!
-//! [`plan`] is data. [`args`] and [`blockdev`] turn it into QEMU's arguments, [`drives`] and [`overlay`]
-//! hold its images and the unnamed files that take all writes, [`rules`] says what QEMU may do, [`node_graph`] what it has opened,
-//! [`process`] starts and reaps it, [`start`] opens the QMP session, [`console`] reads the guest's
-//! serial port (its text by [`console_text`], what keeps a boot by [`boot_stop`]), [`snapshot`] saves
-//! and restores a machine, [`vnc`] lets users see its screen, [`end`] says how
-//! it ended, [`phases`] measures. [`terminal`] and [`stdio`]
-//! are
-//! the user's end. [`Machine`] joins them.
+//! [`plan`] is data. [`args`] and [`blockdev`] turn it into QEMU's arguments, [`drives`] and
+//! [`overlay`] hold its images and the unnamed files that take all writes, [`rules`] says what QEMU
+//! may do, [`node_graph`] what it has opened, [`process`] starts and reaps it, [`start`] opens the QMP
+//! session, [`console`] reads the guest's serial port (its text by [`console_text`], what keeps a boot
+//! by [`boot_stop`]), [`snapshot`] saves and restores a machine, [`vnc`] lets users see its screen,
+//! [`end`] says how it ended, [`phases`] measures. [`terminal`] and [`stdio`] are the user's end.
+//! [`Machine`] joins them.
 
 pub mod args;
 pub(crate) mod blockdev;

@@ -27,8 +27,6 @@ pub struct Support {
     pub seccomp: bool,
     /// What root can become; `None` for other users, who stay what they are.
     pub user: Option<ChildUser>,
-    /// This process is root.
-    pub is_root: bool,
 }
 
 /// What the running kernel supports.
@@ -39,7 +37,6 @@ pub fn support() -> Support {
         landlock: landlock_version(),
         seccomp: has_seccomp() && syscalls_known(),
         user: is_root.then(|| user(&map)).flatten(),
-        is_root,
     }
 }
 
@@ -154,7 +151,6 @@ mod tests {
             landlock: 7,
             seccomp: true,
             user: None,
-            is_root: false,
         };
         assert_eq!(all.lack(), None);
         all.seccomp = false;

@@ -16,8 +16,7 @@ pub struct SandboxArgs {
         env = "BIVOUAC_SANDBOX",
         value_enum,
         value_name = "auto|require|off",
-        default_value = "auto",
-        hide_possible_values = false
+        default_value = "auto"
     )]
     sandbox: Mode,
     /// Let QEMU read and execute PATH, and what is below (repeatable)

@@ -68,14 +68,12 @@ pub fn mounted(image: &Path, work: impl FnOnce(&Path)) {
     run("umount", &[target]);
 }
 
-/// A disk with a partition table that sfdisk makes of `script`, and a file's content at each
-/// place, in MiB.
-pub fn disk(dir: &Path, name: &str, mib: u64, script: &str, parts: &[(u64, &Path)]) -> PathBuf {
-    let disk = empty(dir, name, mib);
+/// Has sfdisk write the table that `script` describes.
+pub fn write_table(disk: &Path, script: &str) {
     let mut sfdisk = Command::new("sfdisk")
         .env("PATH", path())
         .arg("--quiet")
-        .arg(&disk)
+        .arg(disk)
         .stdin(Stdio::piped())
         .spawn()
         .expect("sfdisk");
@@ -83,6 +81,13 @@ pub fn disk(dir: &Path, name: &str, mib: u64, script: &str, parts: &[(u64, &Path
     input.write_all(script.as_bytes()).unwrap();
     drop(input);
     assert!(sfdisk.wait().unwrap().success());
+}
+
+/// A disk with a partition table that sfdisk makes of `script`, and a file's content at each
+/// place, in MiB.
+pub fn disk(dir: &Path, name: &str, mib: u64, script: &str, parts: &[(u64, &Path)]) -> PathBuf {
+    let disk = empty(dir, name, mib);
+    write_table(&disk, script);
     for (at, part) in parts {
         place(&disk, at * MIB, part, 0, None);
     }

@@ -59,17 +59,21 @@ fn is_filesystem(kind: &str) -> bool {
     kinds.any(|one| one.name() == kind)
 }
 
+/// What `inspect` says of an image.
+fn inspected(image: &Path) -> Value {
+    let finished = Bivouac::new()
+        .args(["inspect", "--json"])
+        .arg(image)
+        .output();
+    serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:?}"))
+}
+
 #[test]
 fn every_filesystem_is_named_and_listed_or_refused_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let made = formats::all(dir.path());
     let image = all_in_one(dir.path(), &made);
-    let inspected = Bivouac::new()
-        .args(["inspect", "--json"])
-        .arg(&image)
-        .output();
-    let said: Value = serde_json::from_str(&inspected.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {inspected:?}"));
+    let said = inspected(&image);
     let partitions = said["disks"][0]["partitions"].as_array().unwrap();
     assert_eq!(partitions.len(), made.len());
     let mut cases = Cases::default();
@@ -193,12 +197,7 @@ fn every_variant_of_ext4_and_fat_is_mounted_and_what_is_damaged_has_the_kernels_
     made.push(made_of(broken));
     names.push(("needs repair".to_owned(), Some("needs repair")));
     let image = all_in_one(dir, &made);
-    let inspected = Bivouac::new()
-        .args(["inspect", "--json"])
-        .arg(&image)
-        .output();
-    let said: Value = serde_json::from_str(&inspected.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {inspected:?}"));
+    let said = inspected(&image);
     let partitions = said["disks"][0]["partitions"].as_array().unwrap();
     let mut cases = Cases::default();
     for ((name, reason), partition) in names.iter().zip(partitions) {

@@ -1,10 +1,8 @@
 //! Images of partition tables, made by sfdisk, sgdisk and parted.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use crate::env::filesystems::{empty, run};
+use crate::env::filesystems::{empty, run, write_table};
 
 /// How a table is made: a script for sfdisk, or the arguments of a program for each call.
 #[derive(Clone, Copy)]
@@ -106,7 +104,7 @@ pub fn make(dir: &Path, recipe: &Recipe) -> PathBuf {
     let path = empty(dir, recipe.name, 64);
     let file = path.to_str().unwrap();
     match recipe.tool {
-        Tool::Sfdisk(script) => script_of_sfdisk(file, script),
+        Tool::Sfdisk(script) => write_table(file.as_ref(), script),
         Tool::Sgdisk(args) => {
             run("sgdisk", &[args, &[file]].concat());
         }
@@ -118,21 +116,9 @@ pub fn make(dir: &Path, recipe: &Recipe) -> PathBuf {
             }
         }
         Tool::Converted(script) => {
-            script_of_sfdisk(file, script);
+            write_table(file.as_ref(), script);
             run("sgdisk", &["-g", file]);
         }
     }
     path
-}
-
-fn script_of_sfdisk(file: &str, script: &str) {
-    let mut sfdisk = Command::new("/sbin/sfdisk")
-        .args(["--quiet", file])
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("sfdisk");
-    let mut input = sfdisk.stdin.take().unwrap();
-    input.write_all(script.as_bytes()).unwrap();
-    drop(input);
-    assert!(sfdisk.wait().unwrap().success());
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -91,17 +91,23 @@ fn assert_beginning(copy: &Path, original: &Path) {
     assert!(parts <= 1, "{parts} files are not whole");
 }
 
-#[test]
-fn nothing_is_left_when_it_ends_while_files_are_copied_out_of_an_image() {
-    let ns = MountNs::new();
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("root");
+/// A directory whose `tree` has ten files, and a filesystem that holds it.
+fn ten_files(dir: &Path) -> (PathBuf, PathBuf) {
+    let root = dir.join("root");
     fs::create_dir_all(root.join("tree")).unwrap();
     for number in 1..=10 {
         fs::write(root.join(format!("tree/{number}")), noise(FILE, number)).unwrap();
     }
     let options = ["-q", "-d", root.to_str().unwrap()];
-    let made = filesystem(dir.path(), "image", 56, "mkfs.ext4", &options);
+    let made = filesystem(dir, "image", 56, "mkfs.ext4", &options);
+    (root, made)
+}
+
+#[test]
+fn nothing_is_left_when_it_ends_while_files_are_copied_out_of_an_image() {
+    let ns = MountNs::new();
+    let dir = tempfile::tempdir().unwrap();
+    let (root, made) = ten_files(dir.path());
     let image = ns.path("kept/image");
     fs::copy(made, &image).unwrap();
     let before = sha256(&image);
@@ -137,13 +143,7 @@ fn nothing_is_left_when_it_ends_while_files_are_copied_out_of_an_image() {
 fn nothing_is_left_when_it_ends_while_files_are_copied_out_of_one_of_several_disks() {
     let ns = MountNs::new();
     let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("root");
-    fs::create_dir_all(root.join("tree")).unwrap();
-    for number in 1..=10 {
-        fs::write(root.join(format!("tree/{number}")), noise(FILE, number)).unwrap();
-    }
-    let options = ["-q", "-d", root.to_str().unwrap()];
-    let made = filesystem(dir.path(), "second", 56, "mkfs.ext4", &options);
+    let (root, made) = ten_files(dir.path());
     let (second, first) = (ns.path("kept/second"), ns.path("kept/box.qcow2"));
     fs::copy(made, &second).unwrap();
     fs::copy(guest("box.qcow2"), &first).unwrap();
