@@ -32,8 +32,8 @@ struct Connection {
 }
 
 /// Serves one host after the other until the port's other end is closed for good. Fails if the
-/// port or poll(2) does.
-pub(crate) fn serve(port: Port) -> io::Result<()> {
+/// port or poll(2) does. The agent of an appliance does more by itself.
+pub(crate) fn serve(port: Port, is_of_appliance: bool) -> io::Result<()> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);
     signals.thread_block()?;
@@ -41,7 +41,7 @@ pub(crate) fn serve(port: Port) -> io::Result<()> {
     let mut connection = Connection {
         port,
         greeted: false,
-        requests: Requests::default(),
+        requests: Requests::new(is_of_appliance),
     };
     let mut scratch = vec![0; 64 << 10];
     let mut hung_up: Option<Instant> = None;

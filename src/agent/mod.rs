@@ -3,7 +3,7 @@
 //!
 //! One thread with one poll(2): `event_loop` reads the port, `requests` starts processes, and
 //! `streams` move bytes. A command runs in a forked process (`process`, `exec`). So does whatever
-//! may block, such as reading a disk (`worker`): it uses `walk`, `pack`, `unpack`, `inject`, `mount`
+//! may block, such as reading a disk (`worker`), unless the agent is the appliance's: it uses `walk`, `pack`, `unpack`, `inject`, `mount`
 //! and [`crate::block`]. Tar streams are made and read by [`crate::archive`], which the host uses as well.
 //! Memory is constant: one window for each stream and one buffer for the port.
 //!
@@ -23,7 +23,9 @@ mod port;
 mod power;
 mod process;
 mod requests;
+mod resident;
 mod root;
+mod short_work;
 mod streams;
 mod tasks;
 mod unpack;
@@ -73,7 +75,7 @@ pub fn main() -> ExitCode {
     }
     // As process 1 it must survive its own panic.
     let result =
-        std::panic::catch_unwind(|| open(std::env::args_os().skip(1)).and_then(event_loop::serve));
+        std::panic::catch_unwind(|| event_loop::serve(open(std::env::args_os().skip(1))?, is_init));
     let result = result.unwrap_or_else(|_| Err(io::Error::other("panicked")));
     if let Err(error) = &result {
         log::console(&error.to_string());

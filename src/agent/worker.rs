@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 
 use super::process::{self, Spawned};
 use super::root::{failed, open_at};
-use super::{files, inject, mount, pack, unpack, walk};
+use super::{files, inject, mount, pack, resident, unpack, walk};
 use crate::protocol::{
     Entry, ErrorStage, FileKind, Operation, PathAt, RemoteError, Response, Stat,
 };
@@ -50,15 +50,9 @@ fn run(op: &Operation, data: &File, status: &File) {
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
     let opened = |stat| process::report(status, &Ok::<_, RemoteError>(Response::Opened { stat }));
     let result = match op {
-        Operation::List { at, .. } => list(at, data, opened),
-        Operation::Walk {
-            at,
-            one_file_system,
-            ..
-        } => tree(at, *one_file_system, data, opened),
-        Operation::Read {
-            at, offset, length, ..
-        } => read(at, *offset, *length, data, opened),
+        Operation::List { .. } | Operation::Walk { .. } | Operation::Read { .. } => {
+            output(op, data, opened)
+        }
         Operation::TarOut { at, options, .. } => pack::pack(at, options, data, opened),
         Operation::TarIn { at, options, .. } => unpack::unpack(at, options, data, opened),
         // The others have no stream: the answer is all they report.
@@ -67,10 +61,15 @@ fn run(op: &Operation, data: &File, status: &File) {
     process::report(status, &result);
 }
 
-fn answer(op: &Operation) -> Result<Response, RemoteError> {
+/// Answers a request without a stream.
+pub(super) fn answer(op: &Operation) -> Result<Response, RemoteError> {
     match op {
         Operation::Survey { disks } => Ok(mount::ops::survey(*disks)),
-        Operation::Warm => Ok(mount::ops::load_modules()),
+        Operation::Warm => {
+            let done = mount::ops::load_modules();
+            resident::populate();
+            Ok(done)
+        }
         Operation::Mount {
             mounts,
             at,
@@ -87,7 +86,34 @@ fn answer(op: &Operation) -> Result<Response, RemoteError> {
     }
 }
 
-fn list(at: &PathAt, data: &File, opened: impl FnOnce(Option<Stat>)) -> Result<u64, RemoteError> {
+/// Writes what a `List`, `Walk` or `Read` asks for.
+pub(super) fn output(
+    op: &Operation,
+    mut data: impl Write,
+    opened: impl FnOnce(Option<Stat>),
+) -> Result<u64, RemoteError> {
+    match op {
+        Operation::List { at, .. } => list(at, data, opened),
+        Operation::Walk {
+            at,
+            one_file_system,
+            ..
+        } => tree(at, *one_file_system, data, opened),
+        Operation::Read {
+            at, offset, length, ..
+        } => read(at, *offset, *length, &mut data, opened),
+        _ => Err(RemoteError::new(
+            ErrorStage::Request,
+            "not a request for output",
+        )),
+    }
+}
+
+fn list(
+    at: &PathAt,
+    data: impl Write,
+    opened: impl FnOnce(Option<Stat>),
+) -> Result<u64, RemoteError> {
     let directory = open_at(at, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     opened(Some(files::stat_of(&directory, at)?));
     let mut lines = EntryLines::new(data);
@@ -98,7 +124,7 @@ fn list(at: &PathAt, data: &File, opened: impl FnOnce(Option<Stat>)) -> Result<u
 fn tree(
     at: &PathAt,
     one_file_system: bool,
-    data: &File,
+    data: impl Write,
     opened: impl FnOnce(Option<Stat>),
 ) -> Result<u64, RemoteError> {
     let top = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
@@ -123,9 +149,20 @@ fn read(
     at: &PathAt,
     offset: u64,
     length: Option<u64>,
-    mut data: &File,
+    data: &mut impl Write,
     opened: impl FnOnce(Option<Stat>),
 ) -> Result<u64, RemoteError> {
+    let (file, stat) = open_to_read(at, offset)?;
+    opened(Some(stat));
+    let copied = match length {
+        Some(length) => io::copy(&mut file.take(length), data),
+        None => io::copy(&mut &file, data),
+    };
+    copied.map_err(|error| failed(at, error))
+}
+
+/// Opens a regular file or a block device at an offset.
+fn open_to_read(at: &PathAt, offset: u64) -> Result<(File, Stat), RemoteError> {
     // Opening a FIFO must not block; it is refused afterwards.
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let mut file = File::from(open_at(at, flags)?);
@@ -140,21 +177,16 @@ fn read(
     }
     file.seek(SeekFrom::Start(offset))
         .map_err(|error| failed(at, error))?;
-    opened(Some(stat));
-    let copied = match length {
-        Some(length) => io::copy(&mut file.take(length), &mut data),
-        None => io::copy(&mut file, &mut data),
-    };
-    copied.map_err(|error| failed(at, error))
+    Ok((file, stat))
 }
 
-struct EntryLines<'a> {
-    out: BufWriter<&'a File>,
+struct EntryLines<W: Write> {
+    out: BufWriter<W>,
     count: u64,
 }
 
-impl<'a> EntryLines<'a> {
-    fn new(data: &'a File) -> Self {
+impl<W: Write> EntryLines<W> {
+    fn new(data: W) -> Self {
         Self {
             out: BufWriter::with_capacity(64 << 10, data),
             count: 0,

@@ -35,12 +35,12 @@ use module_index::ModuleIndex;
 /// - `tsc=reliable`, `no_timer_check`: the clocks are QEMU's, and need no calibration.
 /// - `mitigations=off`: the appliance keeps no secrets from its own processes.
 /// - `random.trust_cpu=on`: nothing waits for entropy.
-/// - `init_on_alloc=0`, `lsm=`, `audit=0`, `cgroup_disable=memory`: no accounting and no checks for
-///   each file and page. There is only one user.
+/// - `init_on_alloc=0`, `lsm=`, `audit=0`, `psi=0`, `cgroup_disable=`: no accounting and no checks
+///   for each file, page and switch. There is only one user.
 /// - `rcupdate.rcu_expedited=1`: mounts and unmounts do not wait for the next tick.
 pub const COMMAND_LINE: &str = "console=ttyS0 quiet cryptomgr.notests 8250.nr_uarts=1 \
      tsc=reliable no_timer_check mitigations=off random.trust_cpu=on \
-     init_on_alloc=0 lsm= audit=0 cgroup_disable=memory rcupdate.rcu_expedited=1";
+     init_on_alloc=0 lsm= audit=0 psi=0 cgroup_disable=memory,io,cpu,cpuacct,pids rcupdate.rcu_expedited=1";
 
 /// The kernel to boot: a sealed memfd with the unpacked kernel, or the kernel's own file if it
 /// cannot be unpacked. QEMU takes either as `-kernel /proc/self/fd/N`.

@@ -31,6 +31,15 @@ pub fn default_signals() {
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }
 
+/// Keeps all freed memory in the heap, from which large blocks are taken as well
+/// (M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)).
+pub fn keep_freed_memory() {
+    for option in [libc::M_TRIM_THRESHOLD, libc::M_MMAP_THRESHOLD] {
+        // SAFETY: sets a number of the allocator, up to 32 MiB for the second.
+        unsafe { libc::mallopt(option, 32 << 20) };
+    }
+}
+
 /// Makes a terminal the controlling one of this process, a session leader without one
 /// (TIOCSCTTY).
 pub fn control_terminal(terminal: impl AsFd) -> io::Result<()> {

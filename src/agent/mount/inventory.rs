@@ -1,13 +1,18 @@
 //! The block devices found so far, their identifiers, and the survey that is made of them.
 
 use std::collections::HashSet;
+use std::fs::File;
 
 use super::plan::BlockId;
 use super::sysfs::{self, BlockDevice};
 use crate::block::blank::is_blank;
+use crate::block::device_reader::Device;
 use crate::block::superblock;
 use crate::protocol::disks::{Content, Kind, Survey, Volume};
 use crate::protocol::warning::{Warning, WarningCode};
+
+/// Limit on the devices that are kept open.
+const MAX_OPEN: usize = 64;
 
 pub(crate) struct FoundDevice {
     pub(crate) device: BlockDevice,
@@ -22,17 +27,30 @@ pub(crate) struct Inventory {
     pub(crate) ids: Vec<BlockId>,
     /// The identifiers of the groups and arrays that were assembled, or could not be.
     pub(crate) assembled: HashSet<String>,
+    /// Devices that stay open: the kernel drops what it has read of a device when it is closed.
+    kept_open: Vec<File>,
 }
 
 impl Inventory {
     pub(crate) fn probe(&mut self, device: &BlockDevice) -> Option<Content> {
         match device.open() {
-            Ok(reader) => superblock::probe(&reader),
+            Ok(reader) => {
+                let content = superblock::probe(&reader);
+                self.keep_open(reader);
+                content
+            }
             Err(error) => {
                 let reason = error.to_string();
                 self.warn(Warning::new(WarningCode::Disk, &device.path(), reason));
                 None
             }
+        }
+    }
+
+    /// Keeps a device open until the survey is over.
+    pub(crate) fn keep_open(&mut self, reader: Device) {
+        if self.kept_open.len() < MAX_OPEN {
+            self.kept_open.push(reader.file);
         }
     }
 

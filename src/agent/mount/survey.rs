@@ -84,7 +84,9 @@ fn disk(device: BlockDevice, inventory: &mut Inventory) -> Disk {
     let (content, table) = match device.open() {
         Ok(reader) => {
             let content = superblock::probe(&reader);
-            (content.clone(), table(&device, &reader, content.is_some()))
+            let table = table(&device, &reader, content.is_some());
+            inventory.keep_open(reader);
+            (content, table)
         }
         Err(error) => {
             inventory.warn(Warning::new(WarningCode::Disk, &path, error.to_string()));
