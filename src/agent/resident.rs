@@ -5,7 +5,7 @@
 use nix::sys::mman::{MlockAllFlags, mlockall};
 
 /// What a survey and the requests after it use at once, in bytes.
-const HEAP: usize = 4 << 20;
+const HEAP: usize = 2 << 20;
 
 /// Makes a heap of [`HEAP`] bytes, which is kept, and all that this process has mapped resident.
 pub(crate) fn populate() {
