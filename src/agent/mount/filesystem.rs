@@ -130,10 +130,31 @@ pub(crate) fn filesystem(
         (flags | MsFlags::MS_RDONLY, joined(always, &essential)),
         (flags | MsFlags::MS_RDONLY, joined(last, &essential)),
     ];
-    let mut failed = Errno::ENODEV;
+    let attempt = || attempt(device, kind, target, &tries);
+    match attempt() {
+        Ok(()) => return Ok(()),
+        Err(Errno::ENODEV) => return Err(MountError::NoDriver(kind)),
+        Err(_) => {}
+    }
+    // Once more, to read what the kernel says. To open its log before takes as long as some mounts.
     let log = KernelLog::from_now();
+    attempt().map_err(|error| {
+        let said = log.about(device, drivers(kind)[0]);
+        MountError::Refused(kind, device.to_owned(), said, error)
+    })
+}
+
+/// Mounts it with the first driver and the first options that work. `ENODEV` if the kernel has no
+/// driver.
+fn attempt(
+    device: &str,
+    kind: Kind,
+    target: &Path,
+    tries: &[(MsFlags, String)],
+) -> Result<(), Errno> {
+    let mut failed = Errno::ENODEV;
     for driver in drivers(kind) {
-        for (flags, data) in &tries {
+        for (flags, data) in tries {
             match mount(Some(device), target, Some(*driver), *flags, Some(&**data)) {
                 Ok(()) => return Ok(()),
                 Err(Errno::ENODEV) => break,
@@ -141,13 +162,7 @@ pub(crate) fn filesystem(
             }
         }
     }
-    Err(match failed {
-        Errno::ENODEV => MountError::NoDriver(kind),
-        error => {
-            let said = log.about(device, drivers(kind)[0]);
-            MountError::Refused(kind, device.to_owned(), said, error)
-        }
-    })
+    Err(failed)
 }
 
 fn is_essential(option: &&str) -> bool {
