@@ -5,7 +5,8 @@
 //! may do, [`node_graph`] what it has opened, [`process`] starts and reaps it, [`start`] opens the QMP
 //! session, [`console`] reads the guest's serial port (its text by [`console_text`], what keeps a boot
 //! by [`boot_stop`]), [`snapshot`] saves and restores a machine, [`vnc`] lets users see its screen,
-//! [`end`] says how it ended, [`phases`] measures. [`terminal`] and [`stdio`] are the user's end.
+//! [`end`] says how it ended, [`phases`] measures, [`time_guard`] kills QEMU when bivouac cannot.
+//! [`terminal`] and [`stdio`] are the user's end.
 //! [`Machine`] joins them.
 
 pub mod args;
@@ -28,6 +29,7 @@ pub(crate) mod start;
 pub(crate) mod stdio;
 pub(crate) mod terminal;
 pub(crate) mod terminal_filter;
+pub(crate) mod time_guard;
 mod vnc;
 
 use std::cell::RefCell;

@@ -17,6 +17,7 @@ mod qga;
 mod screen;
 mod space;
 mod statuses;
+mod stopped;
 mod stuck;
 mod terminal;
 mod traced;
