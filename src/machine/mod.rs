@@ -15,6 +15,7 @@ pub(crate) mod boot_stop;
 pub mod channels;
 mod confined;
 pub mod console;
+pub mod console_log;
 mod console_text;
 pub(crate) mod drives;
 pub(crate) mod end;
