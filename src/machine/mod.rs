@@ -19,8 +19,10 @@ pub mod console_log;
 mod console_text;
 pub(crate) mod drives;
 pub(crate) mod end;
+mod frame_filter;
 mod node_graph;
 pub(crate) mod overlay;
+mod passt;
 pub(crate) mod phases;
 pub mod plan;
 pub(crate) mod process;
@@ -54,7 +56,8 @@ pub(crate) use channels::Channels;
 use console::{ConsoleEvent, Sinks, Tail};
 use end::{End, GuestExit, end_of};
 use node_graph::QueryNodes;
-use plan::Plan;
+use passt::Passt;
+use plan::{Network, Plan};
 use process::Process;
 pub(crate) use start::StartError;
 use start::{exited_early, handshake};
@@ -98,6 +101,7 @@ pub struct Machine {
     deadline: Option<Instant>,
     spawned: std::time::Instant,
     sandbox: Enforced,
+    _passt: Option<Passt>,
 }
 
 /// What [`Machine::next`] returns.
@@ -120,10 +124,18 @@ impl Machine {
             qmp,
             console,
             agent,
+            network,
         } = holdings.channels;
         let (agent, agent_fd) = agent.map(|agent| (agent.ours, agent.theirs)).unzip();
         let mut given = vec![qmp.theirs, console.theirs];
         given.extend(agent_fd);
+        let passt = match (&plan.network, network) {
+            (Network::Internet { passt, .. }, Some(ends)) => {
+                given.push(ends.theirs);
+                Some(Passt::start(passt, plan.sandbox.mode, ends.ours).await?)
+            }
+            _ => None,
+        };
         let (files, limit) = (&holdings.files, holdings.max_file_size);
         let (program, args) = (&sandbox.plan.qemu, argv(&sandbox.plan));
         let (confinement, environment) = (sandbox.confinement, sandbox.environment);
@@ -167,6 +179,7 @@ impl Machine {
             deadline: None,
             spawned,
             sandbox: sandbox.enforced,
+            _passt: passt,
         };
         machine.check_nodes(&holdings.files, &plan.extra).await?;
         Ok(machine)

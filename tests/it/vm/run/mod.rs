@@ -9,6 +9,7 @@ mod ends;
 mod identical;
 mod inherited;
 mod inject;
+mod internet;
 mod kill;
 
 mod other_kernel;
