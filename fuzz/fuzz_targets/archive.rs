@@ -135,6 +135,7 @@ fuzz_target!(|data: &[u8]| {
         owners: choice & 1 > 0,
         privileges: choice & 1 > 0,
         umask: 0o022,
+        max_bytes: None,
         only: (choice & 2 == 0).then(|| b"top".to_vec()),
     };
     let place = BeneathDir::at(&here).expect("it was just made");

@@ -168,7 +168,10 @@ fn to_be_saved(memory: ChildFd, placeholder_disks: usize) -> SnapshotConfig {
 
 /// Opens the channels of the machine of `plan`, and puts QEMU's ends into it.
 pub(crate) fn open_channels(plan: &mut Plan) -> io::Result<Channels> {
-    let channels = Channels::new(plan.agent.is_some())?;
+    let mut channels = Channels::new(plan.agent.is_some())?;
+    if let Network::Internet { socket, .. } = &mut plan.network {
+        *socket = channels.add_network()?;
+    }
     plan.qmp = channels.qmp_fd();
     plan.console = channels.console_fd();
     if let (Some(port), Some(connected)) = (&mut plan.agent, channels.agent_fd()) {

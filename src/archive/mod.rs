@@ -53,6 +53,9 @@ pub enum ArchiveError {
     /// The stream ends within a member, or before the end is marked.
     #[error("the tar stream ends too early")]
     Truncated,
+    /// Of [`Policy::max_bytes`].
+    #[error("the guest sent more than that allows")]
+    OverLimit,
     #[error("not a tar stream: {0}")]
     Malformed(&'static str),
     #[error("a tar stream with {0}, which is too large")]
@@ -71,6 +74,8 @@ enum Failed {
 #[derive(Debug, Default)]
 pub struct ArchiveStats {
     pub members: u64,
+    /// Of data and headers.
+    pub bytes: u64,
     /// How many files could not be read or created to their end, with all their properties.
     pub failed: u64,
     /// The first of these: its name and the error.

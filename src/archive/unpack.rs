@@ -24,7 +24,7 @@ use super::attributes::set_attributes;
 use super::data::BUFFER;
 use super::dirs::{Deferred, Directories, MOST};
 use super::target_dir::{PLACE, TargetDir, enter};
-use super::{ArchiveError, ArchiveStats, Failed, Kind, Member, Reader};
+use super::{ArchiveError, ArchiveStats, BLOCK, Failed, Kind, Member, Reader};
 use crate::linux::proc_fd::c_path;
 use crate::sys::errno_of;
 
@@ -50,6 +50,8 @@ pub struct Policy {
     pub privileges: bool,
     /// The bits that modes lose.
     pub umask: u32,
+    /// How many bytes may be written, a block for each member included.
+    pub max_bytes: Option<u64>,
     /// The one name that may be at the top: everything else is refused.
     pub only: Option<Vec<u8>>,
 }
@@ -65,11 +67,13 @@ pub fn unpack<D: TargetDir, R: Read>(
         policy,
         parent: None,
         directories: Directories::up_to(MOST),
+        left: policy.max_bytes.unwrap_or(u64::MAX),
     };
     let mut reader = Reader::new(stream);
     let mut stats = ArchiveStats::default();
     while let Some(member) = reader.next()? {
         stats.members += 1;
+        stats.bytes += unpacker.take(&member)?;
         match unpacker.create(&member, &mut reader) {
             Ok(()) => stats.note_link(&member),
             Err(Failed::Member(errno)) => {
@@ -93,9 +97,21 @@ struct Unpacker<'a, D> {
     parent: Option<(PathBuf, Rc<OwnedFd>)>,
     /// What gets its owner, mode and time at the end, when its files are complete.
     directories: Directories,
+    /// How many more bytes may be written.
+    left: u64,
 }
 
 impl<D: TargetDir> Unpacker<'_, D> {
+    /// Takes what a member writes from what may be written, before it is created.
+    fn take(&mut self, member: &Member) -> Result<u64, ArchiveError> {
+        let bytes = member.data().saturating_add(BLOCK as u64);
+        self.left = self
+            .left
+            .checked_sub(bytes)
+            .ok_or(ArchiveError::OverLimit)?;
+        Ok(bytes)
+    }
+
     fn create<R: Read>(&mut self, member: &Member, reader: &mut Reader<R>) -> Result<(), Failed> {
         let path = self.relative(&member.path)?;
         let Some(name) = path.file_name() else {

@@ -3,12 +3,14 @@
 //! [`destination`](super::destination) says where they go; [`tar_transfer`] creates them there, and
 //! never outside.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use anyhow::anyhow;
 use clap::ValueHint;
 
+use super::args::copy::CopyLimit;
 use super::args::image::InspectionArgs;
 use super::destination::Destination;
 use super::image_path::{ImagePath, exists};
@@ -45,6 +47,8 @@ pub struct Args {
     #[arg(long, short = 'x')]
     pub one_file_system: bool,
     #[command(flatten)]
+    limit: CopyLimit,
+    #[command(flatten)]
     pub options: InspectionArgs,
 }
 
@@ -58,6 +62,7 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
     let is_stream = args.dest == OsStr::new("-");
     let dest = check(args, &sources, is_stream)?;
+    let left = args.limit.left();
     stdout_sink::run(async |output| {
         if is_stream && output.lock().await.is_terminal() {
             return Err(Failure::with_hint(
@@ -74,7 +79,7 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
                 for source in sources {
                     let copied = match &dest {
                         None => stream(image, source, args, output).await,
-                        Some(dest) => copy(image, source, args, dest).await,
+                        Some(dest) => copy(image, source, args, (dest, &left)).await,
                     };
                     match copied {
                         Err(failure)
@@ -126,7 +131,7 @@ async fn copy(
     image: &MountedImage,
     source: &ImagePath,
     args: &Args,
-    dest: &Destination,
+    (dest, left): (&Destination, &Cell<u64>),
 ) -> Result<(), Failure> {
     let to = dest.target(source.name())?;
     let (at, options) = wanted(&image.session, source, &to.name, args).await?;
@@ -134,9 +139,11 @@ async fn copy(
         owners: args.archive,
         privileges: args.archive,
         umask: tar_transfer::umask(),
+        max_bytes: Some(left.get()),
         only: to.only(),
     };
     let fetched = tar_transfer::fetch(&image.session, at, options, to.directory, policy).await?;
+    left.set(left.get() - fetched.extracted.bytes);
     let what = source.path.escape_ascii().to_string();
     match fetched.complete(&what) {
         Ok(_) => Ok(()),

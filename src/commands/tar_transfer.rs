@@ -121,6 +121,10 @@ pub async fn fetch(
             extracted,
             left_out,
         }),
+        (Err(ArchiveError::OverLimit), _) => Err(Failure::with_hint(
+            anyhow::anyhow!("the guest sent more than --max-copy allows"),
+            "a larger --max-copy; it is 16G by default",
+        )),
         // Why the stream is cut off.
         (Err(ArchiveError::Truncated), Some(error)) => Err(error.into()),
         (Err(error), _) => Err(anyhow::Error::from(error)

@@ -10,6 +10,7 @@ pub enum Package {
     Qemu,
     Uefi,
     Kernel,
+    Passt,
 }
 
 /// Distributions with the same package names.
@@ -33,12 +34,13 @@ pub fn command_for(package: Package) -> String {
 
 fn command_on(os_release: &[u8], package: Package) -> String {
     use Family::{Alpine, Arch, Debian, RedHat, Suse, Ubuntu};
-    use Package::{Kernel, Qemu, Uefi};
+    use Package::{Kernel, Passt, Qemu, Uefi};
     let Some(family) = family(os_release) else {
         let what = match package {
             Qemu => "QEMU's emulator for x86_64",
             Uefi => "the UEFI firmware of edk2 (OVMF)",
             Kernel => "a kernel with its modules",
+            Passt => "passt",
         };
         return format!("install {what} with this system's package manager");
     };
@@ -59,6 +61,11 @@ fn command_on(os_release: &[u8], package: Package) -> String {
         (Alpine, Qemu) => "sudo apk add qemu-system-x86_64",
         (Alpine, Uefi) => "sudo apk add ovmf",
         (Alpine, Kernel) => "sudo apk add linux-virt",
+        (Debian | Ubuntu, Passt) => "sudo apt-get install passt",
+        (RedHat, Passt) => "sudo dnf install passt",
+        (Suse, Passt) => "sudo zypper install passt",
+        (Arch, Passt) => "sudo pacman -S passt",
+        (Alpine, Passt) => "sudo apk add passt",
     };
     format!("`{command}`")
 }

@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod kvm;
 pub mod kvm_probe;
 pub(crate) mod memory_limit;
+pub mod passt;
 pub mod probe;
 pub mod qemu;
 pub mod scratch;

@@ -84,6 +84,6 @@ pub fn find_in(
     }
 }
 
-fn is_program(path: &Path) -> bool {
+pub(super) fn is_program(path: &Path) -> bool {
     path.is_file() && nix::unistd::access(path, AccessFlags::X_OK).is_ok()
 }

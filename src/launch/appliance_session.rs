@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,14 +16,16 @@ use super::start::RunningVm;
 use super::supervisor::{Interrupted, Supervisor};
 use super::{images, outcome, prepare};
 use crate::appliance::boot::{ApplianceConfig, Storage};
+use crate::exit::Status;
 use crate::host::{kernel, qemu};
 use crate::image::chain::{self, Request};
 use crate::machine::Machine;
 use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
 use crate::machine::plan::{Accelerator, Disk};
+use crate::protocol::PathAt;
 use crate::protocol::disks::Survey;
-use crate::session::Session;
+use crate::session::{Seen, Session, SessionError};
 use crate::template::restore::Template;
 
 /// An image, the other disks of its machine, and the appliance in which it is inspected.
@@ -37,10 +40,16 @@ pub(crate) struct InspectionSpec {
     pub overlay: OverlaySpec,
     pub template: TemplateSpec,
     pub timeout: Option<Duration>,
+    /// Whether `timeout` was not asked for.
+    pub is_default_timeout: bool,
     pub phases: Phases,
     /// Asks QEMU for its facts and measures the overlays, for a report.
     pub wants_facts: bool,
 }
+
+/// How long an agent may not answer.
+const SILENCE: Duration = Duration::from_secs(60);
+const STEPS: u32 = 12;
 
 #[derive(Debug)]
 pub(crate) struct ApplianceSession {
@@ -53,6 +62,7 @@ pub(crate) struct ApplianceSession {
     max_write: Option<u64>,
     facts: ImageFacts,
     wants_facts: bool,
+    is_default_timeout: bool,
     /// Not removed while it is in use.
     template: Option<Template>,
 }
@@ -70,6 +80,37 @@ fn open_disks(spec: &InspectionSpec, drives: &mut Drives) -> Result<Vec<Disk>, F
         Ok(drives.disk(&format!("disk{index}"), chain, serial)?)
     });
     opened.collect()
+}
+
+/// Names the option, if a time-out ran out that nobody asked for.
+pub(crate) fn explain_default(mut failure: Failure, is_default: bool) -> Failure {
+    if is_default && failure.status == Status::TimedOut {
+        failure.hint =
+            Some("--timeout TIME for another limit, 0 for none; it is 10m by default".into());
+    }
+    failure
+}
+
+/// Waits until the agent has not answered for [`SILENCE`], though it never waits for a disk.
+async fn silence(session: &Session) -> SessionError {
+    loop {
+        tokio::time::sleep(SILENCE / 3).await;
+        let mut answer = pin!(session.stat(PathAt::new("/", b"/"), false));
+        // In steps, because a time in which we are stopped counts only once.
+        let mut steps = 0;
+        while tokio::time::timeout(SILENCE / STEPS, &mut answer)
+            .await
+            .is_err()
+        {
+            steps += 1;
+            if steps == STEPS {
+                return SessionError::Silent {
+                    deadline: SILENCE,
+                    seen: Seen::default(),
+                };
+            }
+        }
+    }
 }
 
 impl ApplianceSession {
@@ -122,7 +163,10 @@ impl ApplianceSession {
             session,
             template,
             ..
-        } = started??;
+        } = match started {
+            Ok(started) => started?,
+            Err(stopped) => return Err(explain_default(stopped.into(), spec.is_default_timeout)),
+        };
         if spec.wants_facts {
             let directory = template.as_ref().and_then(Template::directory);
             facts.template = directory.map(PathBuf::from);
@@ -139,6 +183,7 @@ impl ApplianceSession {
             max_write,
             facts,
             wants_facts: spec.wants_facts,
+            is_default_timeout: spec.is_default_timeout,
             template,
         })
     }
@@ -177,13 +222,22 @@ impl ApplianceSession {
         &mut self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
+        let session = self.session.clone();
+        let work = async {
+            tokio::select! {
+                biased;
+                done = work => done,
+                error = silence(&session) => Err(error.into()),
+            }
+        };
         let done = self.supervisor.converse(&mut self.machine, work).await;
         done.map_err(|interrupted| self.failed(interrupted))
     }
 
     pub fn failed(&self, interrupted: Interrupted) -> Failure {
-        interrupted
-            .into_failure(|end, tail| outcome::failure(end, tail, &self.drives, self.max_write))
+        let failure = interrupted
+            .into_failure(|end, tail| outcome::failure(end, tail, &self.drives, self.max_write));
+        explain_default(failure, self.is_default_timeout)
     }
 
     /// Ends the appliance at once: nothing in it is kept. Returns what was learnt.
@@ -198,5 +252,23 @@ impl ApplianceSession {
             self.facts,
             stopped.context("ending QEMU").map_err(Failure::from),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::launch::supervisor::Stopped;
+    use crate::machine::end::End;
+
+    #[test]
+    fn a_time_out_that_nobody_asked_for_names_its_option() {
+        let (option, length) = ("--timeout", Duration::from_secs(600));
+        let failure = || Failure::from(Stopped(End::TimedOut { option, length }));
+        assert_eq!(explain_default(failure(), false).hint, None);
+        let hint = explain_default(failure(), true).hint.unwrap();
+        assert!(hint.starts_with("--timeout TIME"), "{hint}");
+        let signal = Failure::from(Stopped(End::Signalled(15)));
+        assert_eq!(explain_default(signal, true).hint, None);
     }
 }

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::image::Format;
 use crate::image::chain::Chain;
+use crate::image::{Format, Right};
 use crate::linux::file_id::FileId;
 use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
@@ -112,6 +112,8 @@ impl OverlayFacts {
 pub(crate) struct LayerFacts {
     path: PathBuf,
     format: Format,
+    /// By which right the file was opened.
+    by: Right,
     before: FileId,
     after: Option<FileId>,
     unchanged: Option<bool>,
@@ -125,6 +127,7 @@ impl LayerFacts {
         let facts = layers.map(|layer| Self {
             path: layer.path().to_owned(),
             format: layer.format(),
+            by: layer.right(),
             before: layer.identity(),
             after: None,
             unchanged: None,

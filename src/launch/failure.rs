@@ -70,6 +70,7 @@ failures_with_hint!(
     crate::appliance::ApplianceError,
     crate::host::firmware::FirmwareError,
     crate::host::kernel::KernelError,
+    crate::host::passt::PasstError,
     crate::host::qemu::QemuError,
     crate::host::scratch::ScratchError,
     crate::image::ChainError,
@@ -84,6 +85,7 @@ impl From<StartError> for Failure {
             StartError::Died { .. } => return Self::with_status(error, Status::QemuDied),
             StartError::Refused { output, .. } => hint_for_refusal(output),
             StartError::Sandbox(error) => error.hint(),
+            StartError::Passt { .. } => Some(NO_PASST),
             StartError::Foreign(_) => {
                 Some("run it again when no other process writes to the images")
             }
@@ -122,6 +124,9 @@ fn hint_for_refusal(output: &str) -> Option<&'static str> {
         None
     }
 }
+
+const NO_PASST: &str = "passt needs user namespaces, and a network with IPv4; \
+    --net user needs neither, but reaches this host";
 
 const TO_READ: &str =
     "--sandbox-read PATH, if QEMU is a script, or reads a file that --qemu-arg names";

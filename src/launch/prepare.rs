@@ -14,20 +14,20 @@ use super::spec::{OverlaySpec, Purpose, StartMode, VmSpec};
 use super::{accelerator, devices, firmware};
 use crate::appliance::boot;
 use crate::host::scratch::Scratch;
-use crate::host::{memory_limit, qemu};
+use crate::host::{memory_limit, passt, qemu};
 use crate::image::Format;
 use crate::image::chain::{GivenAs, Request};
 use crate::machine::args::argv;
 use crate::machine::boot_stop::BootStop;
-use crate::machine::console::{ConsoleLog, Sinks};
+use crate::machine::console::Sinks;
+use crate::machine::console_log::ConsoleLog;
 use crate::machine::drives::Drives;
 use crate::machine::overlay::Place;
-use crate::machine::plan::{AGENT_PORT, Accelerator, AgentPort, ChildFd, Disk, Layer, Plan};
+use crate::machine::plan::{
+    AGENT_PORT, Accelerator, AgentPort, Disk, Layer, NOT_OPEN, Network, Plan,
+};
 use crate::machine::{Channels, HeldResources};
 use crate::text::escape::shell_line;
-
-/// Stands for a descriptor that is not open yet.
-const NOT_OPEN: ChildFd = ChildFd(-1);
 
 /// A machine ready to be started, with everything that it holds open.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
         kernel: (spec.kernel.as_ref())
             .map(devices::direct_kernel)
             .transpose()?,
-        network: spec.network.clone(),
+        network: network(&spec.network)?,
         display: spec.display.clone(),
         reboot: spec.reboot,
         qmp: NOT_OPEN,
@@ -149,6 +149,15 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
         screen: Screen::new(&spec.display)?,
         boot_stop,
     })
+}
+
+/// The network with the path of its program.
+fn network(wanted: &Network) -> Result<Network, Failure> {
+    let mut network = wanted.clone();
+    if let Network::Internet { passt, .. } = &mut network {
+        *passt = passt::find(passt)?;
+    }
+    Ok(network)
 }
 
 pub(crate) fn place(spec: &OverlaySpec) -> Result<Place, Failure> {

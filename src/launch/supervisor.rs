@@ -122,6 +122,15 @@ struct Deadlines {
 }
 
 impl Deadlines {
+    /// A QEMU that died after `--timeout` was killed because of it, while this process was stopped.
+    fn cause_of(&self, end: End) -> End {
+        let passed = self.timeout.as_ref().filter(|one| Instant::now() >= one.at);
+        match (&end, passed) {
+            (End::QemuDied { .. }, Some(timeout)) => timeout.end.clone(),
+            _ => end,
+        }
+    }
+
     /// Waits for the earliest of the deadlines; for ever if there is none.
     async fn passed(&self) -> End {
         let deadlines = [&self.timeout, &self.boot_timeout, &self.boot_stop];
@@ -210,7 +219,7 @@ impl Supervisor {
         let end = tokio::select! {
             biased;
             news = machine.next() => match news.context("running the machine")? {
-                MachineEvent::Ended(end) => end,
+                MachineEvent::Ended(end) => self.deadlines.cause_of(end),
                 MachineEvent::Console(sighting) => return Ok(Event::Console(sighting)),
             },
             // Whatever the machine sends: it may use up the task's budget.

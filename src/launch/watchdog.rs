@@ -1,6 +1,6 @@
-//! The last resort of `--timeout`: a thread that does not depend on the event loop. If the loop does
-//! not notice its deadline, because it is blocked or kept busy, the thread kills QEMU and ends the
-//! process.
+//! The last resort of `--timeout`. If the event loop does not notice its deadline, because it is blocked
+//! or kept busy, a thread kills QEMU and ends the process. If the process is stopped (SIGSTOP), another
+//! process kills QEMU.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::exit::Status;
 use crate::machine::process;
+use crate::machine::time_guard::TimeGuard;
 use crate::sys;
 
 /// How long the event loop has to notice its deadline, in seconds.
@@ -18,14 +19,28 @@ const GRACE: u32 = 5;
 #[derive(Debug)]
 pub(super) struct Watchdog {
     _held: Sender<()>,
+    _guard: Option<TimeGuard>,
 }
 
 impl Watchdog {
-    /// Counts from now.
+    /// Counts from now, for every QEMU that is started from now on.
     pub fn start(timeout: Duration) -> io::Result<Self> {
+        // After the event loop, which can say more: the thread and the guard only act if it does not.
+        let later = timeout.saturating_add(Duration::from_secs(1));
+        let guard = match TimeGuard::start(later) {
+            Ok(guard) => Some(guard),
+            // A program that uses the library may have threads.
+            Err(error) => {
+                tracing::debug!("no process guards the time-out: {error}");
+                None
+            }
+        };
         let (held, dropped) = channel();
         thread::Builder::new().spawn(move || watch(&dropped, timeout))?;
-        Ok(Self { _held: held })
+        Ok(Self {
+            _held: held,
+            _guard: guard,
+        })
     }
 }
 

@@ -295,28 +295,14 @@ fn cdrom_args(args: &mut Args, plan: &Plan, index: usize, cdrom: &Layer) {
 pub const NETWORK_BEHIND_A_HUB: &str = "user0";
 
 fn network_args(args: &mut Args, plan: &Plan) {
-    let Network::User {
-        publish,
-        restricted,
-    } = &plan.network
-    else {
+    if plan.network == Network::None {
         return;
-    };
+    }
     let id = match plan.snapshot {
         Some(_) => NETWORK_BEHIND_A_HUB,
         None => "net0",
     };
-    let mut netdev = format!("user,id={id}");
-    if *restricted {
-        netdev.push_str(",restrict=on");
-    }
-    for forward in publish {
-        netdev.push_str(&format!(
-            ",hostfwd=tcp:{}:{}-:{}",
-            forward.address, forward.host, forward.guest
-        ));
-    }
-    args.opt("-netdev", netdev);
+    args.opt("-netdev", netdev(&plan.network, id));
     if plan.snapshot.is_some() {
         args.opt("-netdev", format!("hubport,id=port0,hubid=0,netdev={id}"));
         args.opt("-netdev", "hubport,id=net0,hubid=0");
@@ -326,6 +312,29 @@ fn network_args(args: &mut Args, plan: &Plan) {
         "net0-device",
         "virtio-net-pci,netdev=net0,romfile=".to_owned(),
     );
+}
+
+/// The value of `-netdev`.
+fn netdev(network: &Network, id: &str) -> String {
+    match network {
+        Network::None => String::new(),
+        // Known to every version, and what passt speaks.
+        Network::Internet { socket, .. } => format!("socket,id={id},fd={}", socket.0),
+        Network::User {
+            publish,
+            restricted,
+        } => {
+            let mut netdev = format!("user,id={id}");
+            if *restricted {
+                netdev.push_str(",restrict=on");
+            }
+            for forward in publish {
+                let (address, host, guest) = (forward.address, forward.host, forward.guest);
+                netdev.push_str(&format!(",hostfwd=tcp:{address}:{host}-:{guest}"));
+            }
+            netdev
+        }
+    }
 }
 
 fn display_args(args: &mut Args, display: &Display) {

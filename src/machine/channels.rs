@@ -12,6 +12,8 @@ pub struct Channels {
     pub(super) qmp: Ends,
     pub(super) console: Ends,
     pub(super) agent: Option<Ends>,
+    /// Between QEMU and the filter before passt.
+    pub(super) network: Option<Ends>,
 }
 
 /// Both ends of a channel, before QEMU is started.
@@ -43,7 +45,13 @@ impl Channels {
             qmp: Ends::new()?,
             console: Ends::new()?,
             agent: with_agent.then(Ends::new).transpose()?,
+            network: None,
         })
+    }
+
+    /// A channel for frames, too. QEMU's end of it.
+    pub fn add_network(&mut self) -> io::Result<ChildFd> {
+        Ok(self.network.insert(Ends::new()?).fd())
     }
 
     pub fn qmp_fd(&self) -> ChildFd {

@@ -3,14 +3,14 @@
 //! go on. Knows nothing of QEMU or terminals.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
 use super::boot_stop::{BootProgress, BootStop};
+use super::console_log::ConsoleLog;
 use super::console_text::{Change, ConsoleText};
 
 /// How many lines are kept for an error message.
@@ -37,36 +37,6 @@ pub struct Sinks {
     pub log: Option<ConsoleLog>,
 }
 
-/// A file that gets a copy of the output, up to a limit.
-#[derive(Debug)]
-pub struct ConsoleLog {
-    pub file: File,
-    /// How many more bytes it takes; None if it was said that it takes no more.
-    pub left: Option<u64>,
-}
-
-impl ConsoleLog {
-    pub fn try_clone(&self) -> io::Result<Self> {
-        let file = self.file.try_clone()?;
-        Ok(Self { file, ..*self })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(left) = self.left else {
-            return Ok(());
-        };
-        let taken = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
-        self.left = Some(left - taken as u64);
-        if taken < bytes.len() {
-            tracing::warn!("--console-log has reached the size of --max-log; it gets no more");
-            self.left = None;
-        }
-        self.file.write_all(&bytes[..taken]).map_err(|error| {
-            io::Error::new(error.kind(), format!("writing --console-log: {error}"))
-        })
-    }
-}
-
 /// Copies until the guest's end of the port is closed.
 pub async fn pump(
     mut port: OwnedReadHalf,
@@ -78,10 +48,10 @@ pub async fn pump(
     let mut first = true;
     loop {
         let n = match port.read(&mut buffer).await {
-            Ok(0) => return Ok(()),
+            Ok(0) => break,
             Ok(n) => n,
             // QEMU was killed with our input unread.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
             Err(error) => return Err(error),
         };
         let bytes = &buffer[..n];
@@ -101,6 +71,7 @@ pub async fn pump(
             let _ = console_events.send(event);
         }
     }
+    sinks.log.as_mut().map_or(Ok(()), ConsoleLog::finish)
 }
 
 /// Writes the guest's input from a channel until either side closes.

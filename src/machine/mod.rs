@@ -5,7 +5,8 @@
 //! may do, [`node_graph`] what it has opened, [`process`] starts and reaps it, [`start`] opens the QMP
 //! session, [`console`] reads the guest's serial port (its text by [`console_text`], what keeps a boot
 //! by [`boot_stop`]), [`snapshot`] saves and restores a machine, [`vnc`] lets users see its screen,
-//! [`end`] says how it ended, [`phases`] measures. [`terminal`] and [`stdio`] are the user's end.
+//! [`end`] says how it ended, [`phases`] measures, [`time_guard`] kills QEMU when bivouac cannot.
+//! [`terminal`] and [`stdio`] are the user's end.
 //! [`Machine`] joins them.
 
 pub mod args;
@@ -14,11 +15,14 @@ pub(crate) mod boot_stop;
 pub mod channels;
 mod confined;
 pub mod console;
+pub mod console_log;
 mod console_text;
 pub(crate) mod drives;
 pub(crate) mod end;
+mod frame_filter;
 mod node_graph;
 pub(crate) mod overlay;
+mod passt;
 pub(crate) mod phases;
 pub mod plan;
 pub(crate) mod process;
@@ -28,6 +32,7 @@ pub(crate) mod start;
 pub(crate) mod stdio;
 pub(crate) mod terminal;
 pub(crate) mod terminal_filter;
+pub(crate) mod time_guard;
 mod vnc;
 
 use std::cell::RefCell;
@@ -51,7 +56,8 @@ pub(crate) use channels::Channels;
 use console::{ConsoleEvent, Sinks, Tail};
 use end::{End, GuestExit, end_of};
 use node_graph::QueryNodes;
-use plan::Plan;
+use passt::Passt;
+use plan::{Network, Plan};
 use process::Process;
 pub(crate) use start::StartError;
 use start::{exited_early, handshake};
@@ -95,6 +101,7 @@ pub struct Machine {
     deadline: Option<Instant>,
     spawned: std::time::Instant,
     sandbox: Enforced,
+    _passt: Option<Passt>,
 }
 
 /// What [`Machine::next`] returns.
@@ -117,10 +124,18 @@ impl Machine {
             qmp,
             console,
             agent,
+            network,
         } = holdings.channels;
         let (agent, agent_fd) = agent.map(|agent| (agent.ours, agent.theirs)).unzip();
         let mut given = vec![qmp.theirs, console.theirs];
         given.extend(agent_fd);
+        let passt = match (&plan.network, network) {
+            (Network::Internet { passt, .. }, Some(ends)) => {
+                given.push(ends.theirs);
+                Some(Passt::start(passt, plan.sandbox.mode, ends.ours).await?)
+            }
+            _ => None,
+        };
         let (files, limit) = (&holdings.files, holdings.max_file_size);
         let (program, args) = (&sandbox.plan.qemu, argv(&sandbox.plan));
         let (confinement, environment) = (sandbox.confinement, sandbox.environment);
@@ -164,6 +179,7 @@ impl Machine {
             deadline: None,
             spawned,
             sandbox: sandbox.enforced,
+            _passt: passt,
         };
         machine.check_nodes(&holdings.files, &plan.extra).await?;
         Ok(machine)
@@ -175,7 +191,9 @@ impl Machine {
         files: &[BorrowedFd<'_>],
         extra: &[OsString],
     ) -> Result<(), StartError> {
+        let asked = std::time::Instant::now();
         let nodes = self.execute(QueryNodes { flat: true }).await?;
+        tracing::debug!("QEMU named its block nodes in {:?}", asked.elapsed());
         match node_graph::foreign(&nodes, files, extra) {
             None => Ok(()),
             Some(file) => Err(StartError::Foreign(file.to_owned())),

@@ -12,6 +12,9 @@ use crate::sandbox;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChildFd(pub i32);
 
+/// Stands for a descriptor that is not open yet.
+pub const NOT_OPEN: ChildFd = ChildFd(-1);
+
 pub const AGENT_PORT: &str = "org.bivouac.agent.0";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +84,9 @@ impl Plan {
             .for_each(|layer| layer.fd = next());
         if let Network::User { publish, .. } = &mut plan.network {
             publish.clear();
+        }
+        if let Network::Internet { socket, .. } = &mut plan.network {
+            *socket = next();
         }
         plan.snapshot = Some(SnapshotConfig {
             memory: next(),
@@ -216,6 +222,12 @@ pub enum Network {
         publish: Vec<Publish>,
         /// Whether the guest may only answer at its published ports.
         restricted: bool,
+    },
+    /// passt, which reaches neither the host's loopback nor link-local addresses.
+    Internet {
+        /// Its program.
+        passt: PathBuf,
+        socket: ChildFd,
     },
 }
 

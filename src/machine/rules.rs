@@ -66,14 +66,15 @@ fn network(plan: &Plan) -> NetworkRule {
         Display::VncSocket(_) => {}
     }
     match &plan.network {
-        Network::None => {}
+        // It is inherited.
+        Network::None | Network::Internet { .. } => {}
         Network::User {
             restricted: false, ..
         } => return NetworkRule::Internet,
         Network::User { publish, .. } => ports.extend(publish.iter().map(|one| one.host)),
     }
     match (&plan.display, &plan.network) {
-        (Display::None, Network::None) => NetworkRule::None,
+        (Display::None, Network::None | Network::Internet { .. }) => NetworkRule::None,
         _ => NetworkRule::Serve(ports),
     }
 }

@@ -41,6 +41,9 @@ pub enum StartError {
     /// A header that was changed while QEMU read it can do that.
     #[error("QEMU opened {0:?}, which is none of the images that were checked")]
     Foreign(String),
+    /// passt ended, or does not answer.
+    #[error("passt, the network of --net internet, did not start: {how}\n{output}")]
+    Passt { how: String, output: String },
     #[error("setting up QEMU's channels")]
     Channel(#[from] io::Error),
 }

@@ -11,7 +11,7 @@ mod support;
 mod syscalls;
 
 use std::fmt::{self, Display, Formatter};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -133,4 +133,19 @@ pub fn confine(
         weaker,
     };
     Ok((confinement, enforced))
+}
+
+/// The confinement of passt, which confines itself by namespaces and a filter of system calls; Landlock
+/// would forbid it to change its root.
+pub fn for_passt(mode: Mode, program: &Path) -> Confinement {
+    if mode == Mode::Off {
+        return Confinement::default();
+    }
+    let user = support().user.filter(|_| is_open_to_all(program));
+    Confinement {
+        user: user.map(|user| (user, None)),
+        max_locked: Some(MAX_LOCKED),
+        unprivileged: true,
+        ..Confinement::default()
+    }
 }

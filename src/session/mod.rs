@@ -24,7 +24,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 pub use crate::protocol::{Command, ExecEnd};
-pub use error::SessionError;
+pub use error::{Seen, SessionError};
 pub use exec::{Exec, Stdio};
 pub use files::{Entries, Unpacking};
 pub(crate) use handshake::random;

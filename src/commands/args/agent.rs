@@ -9,6 +9,7 @@ use clap::builder::{OsStringValueParser, PossibleValue, TypedValueParser};
 use clap::{ValueEnum, ValueHint};
 
 use super::command::CommandArgs;
+use super::copy::CopyLimit;
 use super::overlay::TemplateArgs;
 use crate::launch::spec::{AgentSpec, Purpose, StartMode, Via, WaitFor};
 use crate::launch::{Failure, VmSpec};
@@ -34,6 +35,8 @@ pub struct GuestArgs {
     /// Copy a file or tree out of it afterwards, also if it failed (repeatable)
     #[arg(long, value_name = "SRC:DST", value_parser = copy_out())]
     pub copy_out: Vec<CopySpec>,
+    #[command(flatten)]
+    pub(crate) limit: CopyLimit,
     /// Restore a saved machine that has booted, instead of booting; the first such run boots the
     /// machine and saves it
     #[arg(long)]

@@ -82,6 +82,11 @@ impl InspectionArgs {
         (timeout.filter(|timeout| !timeout.is_zero()), overlay)
     }
 
+    /// Whether it was said how long it may take.
+    pub(crate) fn has_timeout(&self) -> bool {
+        self.timeout.is_some()
+    }
+
     pub(crate) fn image(&self, path: &Path) -> Request {
         Request {
             format: self.format,

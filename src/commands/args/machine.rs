@@ -10,11 +10,12 @@ use clap::ValueHint;
 use super::parse_accel;
 use super::sandbox::SandboxArgs;
 use super::trust::TrustArgs;
+use crate::host::passt;
 use crate::image::chain::{Explicit, Request};
 use crate::image::{Format, Trust};
 use crate::launch::spec::{DiskSpec, FirmwareSpec, KernelSpec};
 use crate::launch::{Failure, VmSpec};
-use crate::machine::plan::{Accelerator, Bus, Display, Network, Publish};
+use crate::machine::plan::{Accelerator, Bus, Display, NOT_OPEN, Network, Publish};
 use crate::text::size::parse_memory;
 
 /// What the guest sees.
@@ -58,8 +59,9 @@ pub struct HardwareArgs {
     /// How disks are attached
     #[arg(long, value_enum, default_value = "virtio")]
     pub bus: Bus,
-    /// Network: none, or user for QEMU's user-mode network
-    #[arg(long, value_enum, value_name = "none|user")]
+    /// Network: none, user for QEMU's user-mode network, or internet for one that does not reach the
+    /// host's loopback and link-local addresses
+    #[arg(long, value_enum, value_name = "none|user|internet")]
     pub net: Option<Net>,
     /// Forward a TCP port of the host to the guest, which reaches nothing without --net user (repeatable)
     #[arg(long, value_name = "[ADDR:]HOST:GUEST", value_parser = parse_publish)]
@@ -111,6 +113,14 @@ impl HardwareArgs {
                 anyhow!("--publish needs a network, but --net none disables it"),
                 "leave out one of the two",
             )),
+            (Some(Net::Internet), false) => Err(Failure::with_hint(
+                anyhow!("--net internet has no published ports"),
+                "--publish alone, or with --net user",
+            )),
+            (Some(Net::Internet), true) => Ok(Network::Internet {
+                passt: passt::NAME.into(),
+                socket: NOT_OPEN,
+            }),
             (None | Some(Net::None), true) => Ok(Network::None),
             (net, _) => Ok(Network::User {
                 publish,
@@ -166,6 +176,8 @@ pub enum Net {
     None,
     /// QEMU's user-mode network
     User,
+    /// The network of passt, without the host's loopback and link-local addresses
+    Internet,
 }
 
 fn parse_display(text: &str) -> Result<Display, String> {

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod command;
+pub mod copy;
 pub mod image;
 pub mod machine;
 pub mod overlay;

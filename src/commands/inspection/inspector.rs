@@ -73,6 +73,7 @@ impl<'a> Inspector<'a> {
             overlay: self.overlay.clone(),
             template: self.args.template.spec(),
             timeout: self.timeout,
+            is_default_timeout: !self.args.has_timeout(),
             phases: self.collector.phases(),
             wants_facts: self.args.report.is_some(),
         };

@@ -93,7 +93,7 @@ async fn by_our_agent(
     launch.facts.phases.mark("command");
     let status = stdio::status(&argv[0], ended);
     launch.facts.command = Some(code(&status));
-    let copying = transfer::all_out(session, &args.copy_out, destinations);
+    let copying = transfer::all_out(session, &args.copy_out, destinations, &args.limit);
     let copied = supervisor.run(machine, copying).await?;
     if !args.copy_out.is_empty() {
         launch.facts.phases.mark("copied-out");

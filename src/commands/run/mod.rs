@@ -26,7 +26,7 @@ use crate::launch::prepare::{PreparedVm, prepare};
 use crate::launch::start::Launch;
 use crate::launch::supervisor::Supervisor;
 use crate::launch::{Failure, Outcome, Progress, VmSpec, block_on};
-use crate::machine::console::ConsoleLog;
+use crate::machine::console_log::ConsoleLog;
 use crate::machine::terminal::Terminal;
 use crate::text::size::parse_size;
 use crate::text::time::parse_duration;
@@ -71,7 +71,7 @@ struct RunOptions {
     /// Copy the serial console to FILE
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     console_log: Option<PathBuf>,
-    /// Limit on the size of the console log
+    /// Limit on the size of the console log; beyond it, only the end is kept
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size,
           requires = "console_log")]
     max_log: u64,
@@ -174,8 +174,5 @@ fn open_console_log(args: &Args, vm: &PreparedVm) -> Result<Option<ConsoleLog>, 
         ("--qemu", Some(vm.plan.qemu.as_path())),
     ];
     let file = output_files::console_log(path, vm.drives.chains(), &others)?;
-    Ok(Some(ConsoleLog {
-        file,
-        left: Some(args.run.max_log),
-    }))
+    Ok(Some(ConsoleLog::new(file, args.run.max_log)))
 }

@@ -1,5 +1,6 @@
 //! Files that go into a guest before its command, and come out of it afterwards.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use anyhow::{Context, anyhow};
 
 use crate::archive::Policy;
 use crate::commands::args::agent::CopySpec;
+use crate::commands::args::copy::CopyLimit;
 use crate::commands::destination::Destination;
 use crate::commands::tar_transfer;
 use crate::launch::Failure;
@@ -54,10 +56,12 @@ pub(super) async fn all_out(
     session: &Session,
     copies: &[CopySpec],
     destinations: &[Destination],
+    limit: &CopyLimit,
 ) -> Result<(), Failure> {
+    let left = limit.left();
     let mut result = Ok(());
     for (CopySpec { source, .. }, destination) in copies.iter().zip(destinations) {
-        let copied = one_out(session, source, destination).await;
+        let copied = one_out(session, source, destination, &left).await;
         result = result.and(copied.map_err(|failure| failure.context(copy_out(source))));
     }
     result
@@ -67,7 +71,12 @@ fn copy_out(source: &OsStr) -> String {
     format!("--copy-out {}", ByteString::from(source))
 }
 
-async fn one_out(session: &Session, source: &OsStr, to: &Destination) -> Result<(), Failure> {
+async fn one_out(
+    session: &Session,
+    source: &OsStr,
+    to: &Destination,
+    left: &Cell<u64>,
+) -> Result<(), Failure> {
     let target = to.target(Path::new(source).file_name().map(OsStr::as_bytes))?;
     let Some(only) = target.only() else {
         let error = anyhow!("it has no name to be copied under");
@@ -79,12 +88,13 @@ async fn one_out(session: &Session, source: &OsStr, to: &Destination) -> Result<
     };
     let policy = Policy {
         umask: tar_transfer::umask(),
+        max_bytes: Some(left.get()),
         only: Some(only),
         ..Policy::default()
     };
     let fetched = tar_transfer::fetch(session, at(source), options, target.directory, policy);
-    fetched
-        .await?
-        .complete(&ByteString::from(source).to_string())?;
+    let fetched = fetched.await?;
+    left.set(left.get() - fetched.extracted.bytes);
+    fetched.complete(&ByteString::from(source).to_string())?;
     Ok(())
 }

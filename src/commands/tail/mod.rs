@@ -15,7 +15,9 @@ use super::stdout_sink;
 use crate::appliance::boot::ROOT;
 use crate::exit::Status;
 use crate::launch::Failure;
+use crate::launch::appliance_session::explain_default;
 use crate::launch::supervisor::{Stopped, Supervisor};
+use crate::machine::end::End;
 use crate::protocol::{PathAt, Stat};
 use crate::session::SessionError;
 use crate::text::time;
@@ -94,6 +96,9 @@ pub fn run(args: &Args, mut inspector: Inspector<'_>) -> Result<Status, Failure>
         };
         match supervisor.guard(work).await {
             Ok(done) => done,
+            Err(stopped @ Stopped(End::TimedOut { .. })) if !args.follow => {
+                Err(explain_default(stopped.into(), !args.options.has_timeout()))
+            }
             // The machine of the moment ends with the work.
             Err(Stopped(end)) => Ok(end.status()),
         }

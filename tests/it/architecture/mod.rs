@@ -194,12 +194,13 @@ const BANS: &[&str] = &[
 
 #[test]
 fn one_owner_of_forks_and_of_the_guests_power() {
-    // The launcher forks the terminal's guard, and to make the appliance, before it has a machine.
+    // The launcher forks the guards of the terminal and of the time-out, and to make the appliance, before it has a machine.
     let forks = [
         "src/agent",
         "src/sys",
         "src/appliance/build.rs",
         "src/machine/terminal.rs",
+        "src/machine/time_guard.rs",
     ];
     only_in(&forks, &["fork_child"]);
     only_in(&["src/agent", "src/sys"], &["reboot::"]);

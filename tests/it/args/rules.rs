@@ -72,7 +72,12 @@ fn rules_are_wider_by_what_a_machine_needs() {
         generation_id: true,
     };
     type Change<'a> = Box<dyn FnOnce(&mut Plan) + 'a>;
-    let kinds: [(&str, Change<'_>); 14] = [
+    let internet = || Network::Internet {
+        passt: "/usr/bin/passt".into(),
+        socket: ChildFd(9),
+    };
+    let kinds: [(&str, Change<'_>); 15] = [
+        ("net internet", Box::new(|plan| plan.network = internet())),
         (
             "kvm",
             Box::new(|plan| plan.accelerator = Accelerator::KvmThenTcg),

@@ -156,6 +156,18 @@ fn a_network_with_two_published_ports() {
 }
 
 #[test]
+fn a_network_of_passt() {
+    let machine = Plan {
+        network: Network::Internet {
+            passt: "/usr/bin/passt".into(),
+            socket: ChildFd(9),
+        },
+        ..plan()
+    };
+    insta::assert_snapshot!(beyond_the_default(&machine));
+}
+
+#[test]
 fn a_screen_over_vnc() {
     let machine = Plan {
         display: Display::Vnc("127.0.0.1:1".into()),

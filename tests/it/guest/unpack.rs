@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use bivouac::archive::{BeneathDir, Kind, Member, Policy, TargetDir, unpack};
+use bivouac::archive::{ArchiveError, BeneathDir, Kind, Member, Policy, TargetDir, unpack};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
@@ -89,6 +89,39 @@ fn paths_that_only_keep_us_busy_are_refused_and_deep_ones_cost_little() {
         assert_eq!(fs::read(dir.path().join(path)).unwrap(), b"xxx");
     }
     assert!(place.1.get() < 30, "{} paths were looked up", place.1.get());
+}
+
+/// Before anything of it is written, and however little each member is.
+#[test]
+fn no_more_is_written_than_a_copy_may() {
+    let limited = |members: &[Member], max_bytes| {
+        let dir = tempfile::tempdir().unwrap();
+        let place = BeneathDir::at(dir.path()).unwrap();
+        let policy = Policy {
+            max_bytes: Some(max_bytes),
+            ..Policy::default()
+        };
+        let unpacked = unpack(&place, &policy, &stream(members)[..]);
+        (unpacked, fs::read_dir(dir.path()).unwrap().count())
+    };
+    let two = ["a", "b"].map(|name| member(name, Kind::File, 1000));
+    let (unpacked, files) = limited(&two, 3024);
+    assert_eq!((unpacked.unwrap().bytes, files), (3024, 2));
+    let (unpacked, files) = limited(&two, 3023);
+    assert!(
+        matches!(unpacked, Err(ArchiveError::OverLimit)),
+        "{unpacked:?}"
+    );
+    assert_eq!(files, 1);
+    let many: Vec<_> = (0..100)
+        .map(|n| member(&n.to_string(), Kind::Directory, 0))
+        .collect();
+    let (unpacked, files) = limited(&many, 10 * 512);
+    assert!(
+        matches!(unpacked, Err(ArchiveError::OverLimit)),
+        "{unpacked:?}"
+    );
+    assert_eq!(files, 10);
 }
 
 #[test]

@@ -124,3 +124,12 @@ fn a_command_without_a_terminal_writes_only_text_to_ours() {
         terminal.seen()
     );
 }
+
+/// What the command left behind holds its output open for ever.
+#[test]
+fn a_process_in_the_background_that_holds_the_output_is_not_waited_for() {
+    let script = "echo here; sleep 100000 & exit 3";
+    let finished = chroot(&["--timeout", "0"], &["sh", "-c", script]).output();
+    assert_eq!(finished.code(), Some(3), "{finished:?}");
+    assert_eq!(finished.stdout, "here\n");
+}

@@ -4,6 +4,7 @@ mod disks;
 mod forged;
 mod images;
 mod kill;
+mod limits;
 mod machine;
 mod many;
 mod roots;

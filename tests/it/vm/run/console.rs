@@ -98,17 +98,19 @@ fn output_that_cannot_be_written_is_a_failure_and_says_so() {
 }
 
 #[test]
-fn a_console_log_gets_no_more_than_its_limit_and_that_is_said_once() {
+fn a_console_log_over_its_limit_has_the_beginning_and_the_end_and_that_is_said_once() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let run = run_tiny("poweroff").args(["--max-log", "100", "--console-log"]);
     let finished = run.arg(&log).output();
     ended(&finished, 0);
-    let said =
-        "bivouac: warning: --console-log has reached the size of --max-log; it gets no more\n";
+    let said = "bivouac: warning: --console-log has reached the size of --max-log; from here on only the end is kept\n";
     assert_eq!(finished.stderr, said);
     let logged = std::fs::read_to_string(log).unwrap();
-    assert_eq!(logged.len(), 100);
+    let (begin, end) = logged.split_once("\n[bivouac: ").unwrap();
+    let (_, end) = end.split_once(" bytes left out by --max-log]\n").unwrap();
+    assert_eq!((begin.len(), end.len()), (75, 25), "{logged}");
+    assert!(finished.stdout.starts_with(begin) && finished.stdout.ends_with(end));
     assert!(finished.stdout.contains("tiny: ready"), "{finished:?}");
 }
 

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use super::{ended, report, run_tiny};
 use crate::env::bivouac::Bivouac;
-use crate::env::guests::guest;
+use crate::env::guests::{guest, tiny};
 use crate::env::images::qemu_img;
 use crate::env::residue::alive;
 use crate::env::script::write_script;
@@ -57,6 +57,30 @@ fn a_guest_that_powers_off_is_a_success_and_the_report_tells_all_of_it() {
     ];
     let times = phases.map(|phase| report["phases"][phase].as_f64().expect(phase));
     assert!(times.is_sorted(), "{report:#}");
+}
+
+#[test]
+fn the_report_says_by_which_right_each_layer_was_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::copy(guest("tiny.qcow2"), path("base.qcow2")).unwrap();
+    let create = [
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "base.qcow2",
+    ];
+    qemu_img(&create, &[&path("top.qcow2")]);
+    let run = Bivouac::run().args(tiny("poweroff")).arg(path("top.qcow2"));
+    let finished = run.arg("--report").arg(path("report")).output();
+    ended(&finished, 0);
+    let layers = &report(&path("report"))["layers"];
+    assert_eq!(layers[0]["by"], "given", "{layers:#}");
+    assert_eq!(layers[1]["by"], "directory", "{layers:#}");
 }
 
 #[test]

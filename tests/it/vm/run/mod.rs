@@ -9,6 +9,7 @@ mod ends;
 mod identical;
 mod inherited;
 mod inject;
+mod internet;
 mod kill;
 
 mod other_kernel;
@@ -17,6 +18,7 @@ mod qga;
 mod screen;
 mod space;
 mod statuses;
+mod stopped;
 mod stuck;
 mod terminal;
 mod traced;

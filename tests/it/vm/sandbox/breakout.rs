@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 
 use super::Victim;
 use crate::env::qemu10;
@@ -121,22 +121,46 @@ fn a_qemu_that_was_taken_over_can_do_nothing() {
     }
 }
 
-/// Its descriptor of a template's memory is for reading only.
+/// Its descriptor of a template's memory is for reading only. Everyone can read this copy of it.
 #[test]
 fn a_qemu_10_that_was_taken_over_can_do_nothing() {
+    for is_root in [false, true] {
+        let victim = Victim::new(is_root);
+        let program = qemu10::copy_to(&victim.path("qemu10"));
+        check_restored_by(&victim, &program, &["restore", "warm"], false);
+    }
+}
+
+/// It stays root, without capabilities: nobody else can read what it consists of.
+#[test]
+fn a_qemu_that_only_root_can_reach_can_do_nothing_either() {
     let victim = Victim::new(true);
-    let program = PathBuf::from(qemu10::program());
+    let program = qemu10::copy_to(&victim.path("qemu10"));
+    let closed = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(victim.path("qemu10"), closed).unwrap();
+    check_restored_by(&victim, &program, &["restore"], true);
+}
+
+/// [`check`] with machines that another QEMU has saved.
+#[track_caller]
+fn check_restored_by(victim: &Victim, program: &Path, names: &[&str], only_for_root: bool) {
     fs::remove_file(victim.path("bin/qemu")).unwrap();
-    symlink(&program, victim.path("bin/qemu")).unwrap();
-    let read = format!("--sandbox-read {}", program.parent().unwrap().display());
-    let words = RESTORE.replace("--sandbox-read", &format!("{read} --sandbox-read"));
-    check(
-        &victim,
-        &Way {
-            only_for_root: true,
-            ..way("restore by 10", words.leak())
-        },
+    symlink(program, victim.path("bin/qemu")).unwrap();
+    let read = format!(
+        "--sandbox-read {} --sandbox-read",
+        program.parent().unwrap().display()
     );
+    for way in WAYS.into_iter().filter(|way| names.contains(&way.name)) {
+        let words = way.words.replace("--sandbox-read", &read).leak();
+        check(
+            victim,
+            &Way {
+                words,
+                only_for_root,
+                ..way
+            },
+        );
+    }
 }
 
 #[track_caller]

@@ -8,9 +8,10 @@ use bivouac::linux::file_id::FileStamp;
 use bivouac::template::digest;
 use bivouac::template::manifest::Manifest;
 
-use super::{chroot, flip, only_template, templates, was_booted, was_restored};
+use super::{chroot, chroot_with, flip, only_template, templates, was_booted, was_restored};
 use crate::env::bivouac::Finished;
 use crate::env::guests::guest;
+use crate::env::script::write_script;
 
 fn look(home: &Path) -> Finished {
     let image = guest("debian12.qcow2");
@@ -96,4 +97,33 @@ fn damage_of_any_sort_is_a_cold_start_with_a_word_and_the_next_one_is_warm_again
     assert!(was_booted(&finished), "{finished:?}");
     let word = "bivouac: warning: the templates in";
     assert!(finished.stderr.contains(word), "{finished:?}");
+}
+
+/// It has been read whole before, so only its stamp tells, after QEMU has loaded it.
+#[test]
+fn a_memory_that_is_written_to_while_it_is_restored_is_not_used() {
+    let home = tempfile::tempdir_in("/var/tmp").unwrap();
+    let home = home.path();
+    let (qemu, now) = (home.join("qemu"), home.join("now"));
+    let memory = templates(home).join("*/memory");
+    let (mark, memory) = (now.display(), memory.display());
+    let restores = format!("case \"$*\" in *-incoming*) [ ! -e {mark} ] || touch {memory};; esac");
+    write_script(
+        &qemu,
+        &format!("{restores}\nexec qemu-system-x86_64 \"$@\""),
+    );
+    // In its sandbox it could not.
+    let options = ["--sandbox", "off", "--qemu", qemu.to_str().unwrap()].map(str::to_owned);
+    let image = guest("box.qcow2");
+    let look =
+        || chroot_with(home, &options, image.to_str().unwrap(), "cat /etc/hostname").output();
+    look();
+    assert!(was_restored(&look()));
+    assert!(only_template(home).join("verified").exists());
+    fs::write(&now, "").unwrap();
+    let finished = look();
+    assert_eq!(finished.stdout, "box\n", "{finished:?}");
+    assert!(was_booted(&finished), "{finished:?}");
+    let words = "is damaged; the appliance is booted";
+    assert!(finished.stderr.contains(words), "{finished:?}");
 }
