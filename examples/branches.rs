@@ -2,6 +2,7 @@
 //! [`bivouac::launch::with_live_vm`], and what the tests of checkpoints use.
 //!
 //!     branches IMAGE [--warm] [--disk IMAGE]... [--uefi] [--net] [--memory MIB] [--cpus N]
+//!         [--kernel FILE --initrd FILE --append TEXT]
 //!
 //! Commands: `exec VM SCRIPT`, `start VM SCRIPT` (runs on), `checkpoint VM NAME`, `branch NAME VM`,
 //! `revert VM NAME`, `stop VM`, `drop NAME`, `status VM`. The first machine is `root`. Each is
@@ -11,10 +12,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use bivouac::launch::spec::{DiskSpec, FirmwareSpec};
+use bivouac::launch::spec::{DiskSpec, FirmwareSpec, KernelSpec};
 use bivouac::launch::{
     Accelerator, BranchSpec, Checkpoint, Command, ExecEnd, Failure, LiveVm, Network, Quiet,
     Session, SessionError, StartMode, Stdio, Trust, VmSpec, with_live_vm,
@@ -48,12 +50,24 @@ fn spec(mut words: impl Iterator<Item = String>) -> anyhow::Result<VmSpec> {
         ..VmSpec::of_image(image)
     };
     (spec.sandbox.read).extend(std::env::var_os("BIVOUAC_SANDBOX_READ").map(Into::into));
+    let mut kernel = KernelSpec {
+        kernel: PathBuf::new(),
+        initrd: None,
+        append: None,
+    };
     while let Some(word) = words.next() {
-        let mut value = || words.next().with_context(|| format!("{word} needs a value"));
+        let mut value = || {
+            words
+                .next()
+                .with_context(|| format!("{word} needs a value"))
+        };
         match word.as_str() {
             "--warm" => spec.start = StartMode::Warm,
             "--uefi" => spec.firmware = FirmwareSpec::Uefi,
-            "--memory" => spec.memory_mib = value()?.parse()?,
+            "--memory" => spec.memory_mib = value()?.trim_end_matches('M').parse()?,
+            "--kernel" => kernel.kernel = value()?.into(),
+            "--initrd" => kernel.initrd = Some(value()?.into()),
+            "--append" => kernel.append = Some(value()?),
             "--cpus" => spec.cpus = value()?.parse()?,
             "--net" => {
                 spec.network = Network::User {
@@ -71,6 +85,8 @@ fn spec(mut words: impl Iterator<Item = String>) -> anyhow::Result<VmSpec> {
             _ => anyhow::bail!("{word} is not understood"),
         }
     }
+    let is_given = !kernel.kernel.as_os_str().is_empty();
+    spec.kernel = is_given.then_some(kernel);
     Ok(spec)
 }
 
@@ -84,16 +100,22 @@ async fn drive(root: LiveVm) -> Result<(), Failure> {
     let (send, mut lines) = mpsc::channel(1);
     std::thread::spawn(move || {
         let mut lines = std::io::stdin().lock().lines().map_while(Result::ok);
-        while lines.next().is_some_and(|line| send.blocking_send(line).is_ok()) {}
+        while lines
+            .next()
+            .is_some_and(|line| send.blocking_send(line).is_ok())
+        {}
     });
     let mut driver = Driver::default();
     driver.machines.insert("root".to_owned(), root);
     say(&json!({ "ready": true }))?;
     while let Some(line) = lines.recv().await {
         let answer = driver.obey(&line).await;
-        say(&answer.unwrap_or_else(|failure| {
-            json!({ "error": format!("{:#}", failure.error), "hint": failure.hint })
-        }))?;
+        say(&answer.unwrap_or_else(
+            |failure| json!({ "error": format!("{:#}", failure.error), "hint": failure.hint }),
+        ))?;
+    }
+    for machine in driver.machines.into_values() {
+        machine.stop().await?;
     }
     Ok(())
 }
@@ -109,10 +131,15 @@ impl Driver {
         let mut word = || words.next().unwrap_or_default().to_owned();
         let (verb, first, second) = (word(), word(), word());
         match verb.as_str() {
-            "exec" => self.machine(&first)?.run(async |session| exec(session, &second).await).await,
+            "exec" => {
+                self.machine(&first)?
+                    .run(async |session| exec(session, &second).await)
+                    .await
+            }
             "start" => {
                 let command = Command::new(["/bin/sh", "-c", &second]);
-                let start = async |session: &Session| session.exec_with(command, Stdio::default()).await;
+                let start =
+                    async |session: &Session| session.exec_with(command, Stdio::default()).await;
                 let exec = self.machine(&first)?.run(start).await?;
                 Ok(json!({ "pid": exec.pid() }))
             }
@@ -124,7 +151,10 @@ impl Driver {
                 Ok(answer)
             }
             "branch" => {
-                let branch = self.checkpoint(&first)?.branch(BranchSpec::default()).await?;
+                let branch = self
+                    .checkpoint(&first)?
+                    .branch(BranchSpec::default())
+                    .await?;
                 let answer = json!({ "phases": branch.phases(), "pid": branch.id() });
                 self.machines.insert(second, branch);
                 Ok(answer)

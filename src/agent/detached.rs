@@ -62,7 +62,10 @@ impl Detached {
             let Some(stream) = self.streams.get_mut(*index) else {
                 continue;
             };
-            if stream.pump(scratch).is_err_and(|error| !is_transient(&error)) {
+            if stream
+                .pump(scratch)
+                .is_err_and(|error| !is_transient(&error))
+            {
                 stream.file = None;
             }
         }

@@ -87,11 +87,17 @@ impl Tasks {
         let is_worker = |id| commands.tasks.get(&id).is_none_or(|task| task.is_worker);
         let pid = |id| commands.tasks.get(&id).map(|task| task.pid);
         for input in commands.inputs.into_values() {
-            if let (Some(file), Some(pid), false) = (input.file, pid(input.task), is_worker(input.task)) {
+            if let (Some(file), Some(pid), false) =
+                (input.file, pid(input.task), is_worker(input.task))
+            {
                 to.add_input(pid, file, input.buffer);
             }
         }
-        for output in commands.outputs.into_values().filter(|output| !output.is_worker) {
+        for output in commands
+            .outputs
+            .into_values()
+            .filter(|output| !output.is_worker)
+        {
             to.add_output(output.file);
         }
         for task in commands.tasks.into_values().filter(|task| !task.is_worker) {

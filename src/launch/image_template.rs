@@ -175,10 +175,7 @@ impl SnapshotBuilder for Builder<'_, '_> {
 }
 
 /// A file for the guest's memory, in the plan.
-pub(super) fn new_memory(
-    launch: &mut Launch<'_>,
-    mapping: MemoryMapping,
-) -> Result<File, Failure> {
+pub(super) fn new_memory(launch: &mut Launch<'_>, mapping: MemoryMapping) -> Result<File, Failure> {
     let memory = memory::new(launch.vm.plan.memory_mib).context("the guest's memory")?;
     launch.vm.plan.snapshot = Some(SnapshotConfig {
         memory: ChildFd(memory.as_raw_fd()),

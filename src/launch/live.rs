@@ -126,10 +126,14 @@ impl LiveVm {
     /// Waits for the machine's end, and says how it ended. May be dropped and called again.
     pub async fn ended(&mut self) -> Failure {
         loop {
-            match self.running.machine.next().await {
+            match self.machine().next().await {
                 Ok(MachineEvent::Ended(end)) => return self.failure(&end),
                 Ok(MachineEvent::Console(_)) => {}
-                Err(error) => return anyhow::Error::from(error).context("running the machine").into(),
+                Err(error) => {
+                    return anyhow::Error::from(error)
+                        .context("running the machine")
+                        .into();
+                }
             }
         }
     }
@@ -165,7 +169,7 @@ impl LiveVm {
         let (session, drives) = (&self.running.session, &mut self.vm.drives);
         let snapshot = take_checkpoint(machine, session, drives, &plan.machine, &self.phases).await;
         let snapshot = snapshot?;
-        let (drives, _) = drives.branch()?;
+        let (drives, _) = self.drives().branch()?;
         self.phases.mark("checkpoint");
         Ok(Checkpoint(Rc::new(Saved {
             plan,
@@ -198,7 +202,7 @@ impl Checkpoint {
     /// what they write is dropped.
     pub async fn branch(&self, spec: BranchSpec) -> Result<LiveVm, Failure> {
         let phases = Phases::default();
-        let (drives, disks) = self.0.drives.branch()?;
+        let (drives, disks) = self.drives().branch()?;
         let mut plan = self.0.plan.clone();
         let vars = match &mut plan.firmware {
             Firmware::Uefi { vars, .. } => Some(vars),

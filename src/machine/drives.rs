@@ -53,6 +53,9 @@ pub struct NewOverlay {
     pub overlay: Overlay,
 }
 
+/// A disk's overlay and the layers below it.
+pub type Stack = (ChildFd, Vec<Layer>);
+
 #[derive(Debug)]
 pub struct Drives {
     pub place: Place,
@@ -100,10 +103,7 @@ impl Drives {
 
     /// Adds one more layer on top of each disk and replaces its overlay by an empty one. `saved` are
     /// the overlays of an earlier machine with the same disks. Returns each disk's overlay and layers.
-    pub fn push_layer(
-        &mut self,
-        saved: &[PathBuf],
-    ) -> Result<Vec<(ChildFd, Vec<Layer>)>, DriveError> {
+    pub fn push_layer(&mut self, saved: &[PathBuf]) -> Result<Vec<Stack>, DriveError> {
         let mut stacked = Vec::new();
         for (path, (overlay, at)) in saved
             .iter()
@@ -145,7 +145,7 @@ impl Drives {
     }
 
     /// The same disks for another machine, with empty overlays. Both share the layers.
-    pub fn branch(&self) -> Result<(Self, Vec<(ChildFd, Vec<Layer>)>), DriveError> {
+    pub fn branch(&self) -> Result<(Self, Vec<Stack>), DriveError> {
         let mut branch = Self {
             place: self.place.clone(),
             chains: self.chains.clone(),

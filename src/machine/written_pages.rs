@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn only_private_mappings_of_the_file_count() {
-        let line = "7f00e0000000-7f0100000000 rw-p 20000000 00:01 1047 /memfd:bivouac-memory (deleted)";
+        let line =
+            "7f00e0000000-7f0100000000 rw-p 20000000 00:01 1047 /memfd:bivouac-memory (deleted)";
         let mapping = Mapping {
             address: 0x7f00_e000_0000,
             length: 0x2000_0000,
@@ -208,7 +209,10 @@ mod tests {
         };
         assert!(is_whole(&[first.clone(), mapping.clone()], 0x4000_0000));
         assert!(!is_whole(std::slice::from_ref(&mapping), 0x4000_0000));
-        assert!(!is_whole(&[first.clone(), first.clone(), mapping], 0x4000_0000));
+        assert!(!is_whole(
+            &[first.clone(), first.clone(), mapping],
+            0x4000_0000
+        ));
         assert!(!is_whole(&[first], 0x4000_0000));
     }
 
@@ -224,7 +228,10 @@ mod tests {
             SWAPPED | OF_FILE,
             PRESENT,
         ];
-        let bytes: Vec<u8> = entries.iter().flat_map(|entry| entry.to_ne_bytes()).collect();
+        let bytes: Vec<u8> = entries
+            .iter()
+            .flat_map(|entry| entry.to_ne_bytes())
+            .collect();
         assert_eq!(written_runs(&bytes), [1..3, 4..5, 7..8]);
         assert_eq!(written_runs(&[]), []);
     }

@@ -15,11 +15,11 @@ use super::error::SessionError;
 use super::messages::{
     ActorCommand, CloseReason, Hold, Incoming, PendingRequest, SharedSendWindow,
 };
-use crate::sys;
 use crate::protocol::{
     AgentMessage, Decoder, ExecEnd, Frame, Notice, ReceiveWindow, RemoteError, Reply, StreamId,
     WireError, parse, put_credit, put_data, put_end, put_stop,
 };
+use crate::sys;
 
 /// While more bytes than this wait to be written, no further command is taken.
 const FULL: usize = 512 << 10;

@@ -24,7 +24,8 @@ pub(super) async fn exchange(
     keeps_commands: bool,
 ) -> Result<(UnixStream, Decoder, Agent), SessionError> {
     let mut seen = Seen::default();
-    let found = tokio::time::timeout(deadline, converse(&mut stream, &mut seen, keeps_commands)).await;
+    let found =
+        tokio::time::timeout(deadline, converse(&mut stream, &mut seen, keeps_commands)).await;
     let (decoder, agent) = found.unwrap_or(Err(SessionError::Silent { deadline, seen }))?;
     Ok((stream, decoder, agent))
 }

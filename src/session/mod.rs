@@ -109,7 +109,10 @@ impl Session {
     pub(crate) async fn hold(&self, limit: Duration) -> Result<Option<Held>, SessionError> {
         let (ready, is_ready) = oneshot::channel();
         let (release, released) = oneshot::channel();
-        let hold = Hold { ready: Some(ready), released };
+        let hold = Hold {
+            ready: Some(ready),
+            released,
+        };
         let _ = self.actor.send(ActorCommand::Hold(hold));
         match tokio::time::timeout(limit, is_ready).await {
             Ok(Ok(())) => Ok(Some(Held(release))),

@@ -74,7 +74,9 @@ impl Template {
 
     /// What the memory takes now.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.memory().metadata().map_or(0, |file| file.blocks() * 512)
+        self.memory()
+            .metadata()
+            .map_or(0, |file| file.blocks() * 512)
     }
 
     fn memory(&self) -> &File {
@@ -222,7 +224,9 @@ pub(crate) async fn resume_branch(
     machine: &mut Machine,
     phases: &Phases,
 ) -> Result<Session, TemplateError> {
-    let session = boot::connect_by(machine, async |port| Session::join(port, RESUME_LIMIT).await);
+    let session = boot::connect_by(machine, async |port| {
+        Session::join(port, RESUME_LIMIT).await
+    });
     renew(session.await?, phases).await
 }
 
