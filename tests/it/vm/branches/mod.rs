@@ -5,6 +5,7 @@ mod distinct;
 mod diverge;
 mod hostile;
 mod killed;
+mod kvm;
 
 use std::path::{Path, PathBuf};
 
