@@ -142,7 +142,12 @@ impl Drives {
             let path = proc_fd::path(&*overlay);
             let layer = self.chains[*at].put_on_top(&path);
             done = done.and(layer.map_err(|error| Box::new(error).into()));
-            self.replaced.push(std::mem::replace(overlay, new.overlay));
+            let old = std::mem::replace(overlay, new.overlay);
+            done = done.and(old.seal(&self.place).map_err(|source| DriveError::Overlay {
+                place: self.place.name(),
+                source,
+            }));
+            self.replaced.push(old);
         }
         done
     }
