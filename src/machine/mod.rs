@@ -4,7 +4,8 @@
 //! [`overlay`] hold its images and the unnamed files that take all writes, [`rules`] says what QEMU
 //! may do, [`node_graph`] what it has opened, [`process`] starts and reaps it, [`start`] opens the QMP
 //! session, [`console`] reads the guest's serial port (its text by [`console_text`], what keeps a boot
-//! by [`boot_stop`]), [`snapshot`] saves and restores a machine, [`vnc`] lets users see its screen,
+//! by [`boot_stop`]), [`snapshot`] saves and restores a machine, [`checkpoint`] saves one
+//! that goes on, with the pages of its memory in [`written_pages`], [`vnc`] lets users see its screen,
 //! [`end`] says how it ended, [`phases`] measures, [`time_guard`] kills QEMU when bivouac cannot.
 //! [`terminal`] and [`stdio`] are the user's end.
 //! [`Machine`] joins them.
@@ -13,6 +14,7 @@ pub mod args;
 pub(crate) mod blockdev;
 pub(crate) mod boot_stop;
 pub mod channels;
+mod checkpoint;
 mod confined;
 pub mod console;
 pub mod console_log;
@@ -34,9 +36,11 @@ pub(crate) mod terminal;
 pub(crate) mod terminal_filter;
 pub(crate) mod time_guard;
 mod vnc;
+pub mod written_pages;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
@@ -102,6 +106,8 @@ pub struct Machine {
     spawned: std::time::Instant,
     sandbox: Enforced,
     _passt: Option<Passt>,
+    /// The file of the guest's memory, if that is one.
+    memory: Option<File>,
 }
 
 /// What [`Machine::next`] returns.
@@ -180,6 +186,7 @@ impl Machine {
             spawned,
             sandbox: sandbox.enforced,
             _passt: passt,
+            memory: checkpoint::memory_of(plan, &holdings.files)?,
         };
         machine.check_nodes(&holdings.files, &plan.extra).await?;
         Ok(machine)

@@ -14,7 +14,7 @@ use crate::image::Format;
 use crate::image::qcow2::{EmptyOverlay, Geometry};
 use crate::linux::memfd;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Place {
     Directory(Scratch),
     Memory,
@@ -75,6 +75,14 @@ impl Overlay {
             name: name.to_owned(),
             file,
         })
+    }
+
+    /// Nobody can write to it any more, QEMU included, if it is in memory.
+    pub fn seal(&self, place: &Place) -> io::Result<()> {
+        match place {
+            Place::Directory(_) => Ok(()),
+            Place::Memory => memfd::seal(&self.file),
+        }
     }
 
     pub fn name(&self) -> &str {

@@ -12,6 +12,7 @@ mod error;
 mod exec;
 mod files;
 mod handshake;
+mod hold;
 mod messages;
 pub(crate) mod qga;
 mod stream;
@@ -55,7 +56,22 @@ impl Session {
     /// Says hello, and waits for a fresh answer until `deadline` has passed. Bytes of an earlier
     /// conversation are skipped. Needs a tokio runtime; one thread is enough.
     pub async fn connect(stream: UnixStream, deadline: Duration) -> Result<Self, SessionError> {
-        let (stream, decoder, agent) = handshake::exchange(stream, deadline).await?;
+        Self::begin(stream, deadline, false).await
+    }
+
+    /// [`Session::connect`] in a branch of a machine: the commands of the session that its parent had go
+    /// on. What they write is dropped.
+    pub async fn join(stream: UnixStream, deadline: Duration) -> Result<Self, SessionError> {
+        Self::begin(stream, deadline, true).await
+    }
+
+    async fn begin(
+        stream: UnixStream,
+        deadline: Duration,
+        keeps_commands: bool,
+    ) -> Result<Self, SessionError> {
+        let (stream, decoder, agent) =
+            handshake::exchange(stream, deadline, keeps_commands).await?;
         let (actor, commands) = mpsc::unbounded_channel();
         let reason = Arc::new(CloseReason::default());
         tokio::spawn(actor::run(stream, decoder, commands, Arc::clone(&reason)));
