@@ -46,6 +46,7 @@ pub(crate) mod keyboard;
 pub(crate) mod outcome;
 pub(crate) mod prepare;
 pub(crate) mod progress;
+pub(crate) mod reboot;
 mod running;
 mod screen;
 mod signals;

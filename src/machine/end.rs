@@ -103,6 +103,16 @@ pub fn of_event(event: &Event) -> Option<GuestExit> {
     }))
 }
 
+/// Whether the guest was reset, and starts again.
+pub fn is_reset(event: &Event) -> bool {
+    matches!(event, Event::RESET { data, .. } if data.guest)
+}
+
+/// Whether the machine has to be told of the event.
+pub fn is_wanted(event: &Event) -> bool {
+    is_reset(event) || of_event(event).is_some()
+}
+
 /// The end of a machine whose QEMU exited with `status` after `seen`.
 pub fn end_of(status: ExitStatus, seen: Option<GuestExit>, output: String) -> End {
     let how = match seen {

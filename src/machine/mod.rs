@@ -104,6 +104,8 @@ pub enum MachineEvent {
     Ended(End),
     /// Anything but a panic, which ends the machine.
     Console(ConsoleEvent),
+    /// The guest was reset and starts again.
+    Reset,
 }
 
 impl Machine {
@@ -226,8 +228,17 @@ impl Machine {
 
     /// From here on a reset by the guest ends the machine.
     pub async fn forbid_reset(&mut self) -> Result<(), StartError> {
+        self.set_reset(qapi::qmp::RebootAction::shutdown).await
+    }
+
+    /// From here on a reset by the guest starts it again.
+    pub async fn allow_reset(&mut self) -> Result<(), StartError> {
+        self.set_reset(qapi::qmp::RebootAction::reset).await
+    }
+
+    async fn set_reset(&mut self, action: qapi::qmp::RebootAction) -> Result<(), StartError> {
         self.execute(qapi::qmp::set_action {
-            reboot: Some(qapi::qmp::RebootAction::shutdown),
+            reboot: Some(action),
             shutdown: None,
             panic: None,
             watchdog: None,
@@ -264,7 +275,12 @@ impl Machine {
         while self.guest_end.is_none() {
             tokio::select! {
                 biased;
-                Some(event) = self.events.recv() => self.handle_event(event),
+                Some(event) = self.events.recv() => {
+                    if matches!(&event, Ok(event) if end::is_reset(event)) {
+                        return Ok(MachineEvent::Reset);
+                    }
+                    self.handle_event(event);
+                }
                 event = self.console_events.recv(), if self.console.is_some() => match event {
                     Some(ConsoleEvent::Panic) => self.record(GuestExit::Known(End::Panicked)),
                     Some(other) => return Ok(MachineEvent::Console(other)),

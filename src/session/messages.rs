@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::SessionError;
@@ -24,6 +25,12 @@ pub(super) enum ActorCommand {
     Read(StreamId, usize),
     /// No more of a stream from the guest is wanted.
     Stop(StreamId),
+}
+
+/// Ends the session for a reason, and asks for its stream.
+pub(super) struct Closing {
+    pub reason: SessionError,
+    pub stream: oneshot::Sender<UnixStream>,
 }
 
 /// Passes the answer on, and returns whether the caller still waits for it. A response of the wrong
