@@ -33,6 +33,7 @@ fuzz_target!(|data: &[u8]| {
         program: "fuzz".to_owned(),
         nonce: Nonce([7; 16]),
         emergency: false,
+        keeps_commands: false,
     };
     put_hello(&mut lead, &hello).expect("a short hello");
     let step = usize::from(data.first().copied().unwrap_or_default()) + 1;

@@ -80,6 +80,8 @@ pub(crate) fn serve(port: Port) -> io::Result<()> {
 enum Source {
     Port,
     Children,
+    /// A stream of a conversation that is over.
+    Detached(usize),
     Status(u64),
     Input(StreamId),
     Output(StreamId),
@@ -89,6 +91,7 @@ enum Source {
 struct Ready {
     port: bool,
     children: bool,
+    detached: Vec<usize>,
     statuses: Vec<u64>,
     /// With whether the reader is gone.
     inputs: Vec<(StreamId, bool)>,
@@ -111,6 +114,7 @@ impl Connection {
                 // the host sent before.
                 Source::Port => ready.port = events.intersects(PollFlags::POLLIN | GONE),
                 Source::Children => ready.children = is_ready,
+                Source::Detached(index) if is_ready => ready.detached.push(index),
                 Source::Status(id) if is_ready => ready.statuses.push(id),
                 Source::Input(id) if is_ready => {
                     ready.inputs.push((id, events.intersects(GONE)));
@@ -136,6 +140,9 @@ impl Connection {
             (Source::Children, readable(children.as_fd())),
         ];
         let tasks = &self.requests.tasks;
+        for (index, file, wanted) in self.requests.detached.files() {
+            sources.push((Source::Detached(index), PollFd::new(file.as_fd(), wanted)));
+        }
         for (id, status) in tasks.statuses() {
             sources.push((Source::Status(id), readable(status.as_fd())));
         }
@@ -177,6 +184,7 @@ impl Connection {
                 Reaped::Exited(status) => ExecEnd::Exited(status),
                 Reaped::Signalled(signal) => ExecEnd::Signalled(signal),
             };
+            self.requests.detached.process_ended(pid);
             self.requests.tasks.process_ended(pid, end, &mut self.port);
         }
     }
@@ -226,7 +234,11 @@ impl Connection {
     }
 
     fn greet(&mut self, hello: &Hello) {
-        self.reset();
+        match hello.keeps_commands {
+            true => self.requests.detach(),
+            false => self.requests.clear(),
+        }
+        self.greeted = false;
         if hello.from != Role::Host {
             // An echo of our own hello, or that of another agent.
             self.port.expect_hello();
@@ -239,10 +251,12 @@ impl Connection {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             nonce: hello.nonce,
             emergency: self.port.is_emergency,
+            keeps_commands: false,
         });
     }
 
     fn pump(&mut self, ready: &Ready, scratch: &mut [u8]) {
+        self.requests.detached.pump(&ready.detached, scratch);
         let tasks = &mut self.requests.tasks;
         for id in &ready.statuses {
             tasks.read_status(*id, &mut self.port);

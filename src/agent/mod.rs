@@ -11,6 +11,7 @@
 
 mod clone_identity;
 mod cmdline;
+mod detached;
 mod event_loop;
 mod exec;
 mod files;

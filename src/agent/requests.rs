@@ -4,6 +4,7 @@ use nix::errno::Errno;
 use nix::sys::reboot::RebootMode;
 use nix::sys::signal::{Signal, killpg};
 
+use super::detached::Detached;
 use super::port::Port;
 use super::power;
 use super::process::{self, Spawned};
@@ -17,6 +18,7 @@ use crate::protocol::{
 #[derive(Default)]
 pub(crate) struct Requests {
     pub(crate) tasks: Tasks,
+    pub(crate) detached: Detached,
     /// The highest number of a stream so far.
     last_stream: u32,
     /// What to do with the machine once all output is written.
@@ -97,8 +99,16 @@ impl Requests {
         Ok(self.tasks.outputs.get_mut(&stream))
     }
 
+    /// Ends everything.
     pub(crate) fn clear(&mut self) {
+        self.detached.clear();
         self.tasks.clear();
+        self.last_stream = 0;
+    }
+
+    /// Ends everything but commands, which go on without a host.
+    pub(crate) fn detach(&mut self) {
+        self.tasks.detach(&mut self.detached);
         self.last_stream = 0;
     }
 

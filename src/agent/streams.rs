@@ -26,7 +26,7 @@ pub(crate) struct Input {
     /// `None` once the process no longer reads.
     pub(crate) file: Option<File>,
     terminal: bool,
-    buffer: VecDeque<u8>,
+    pub(crate) buffer: VecDeque<u8>,
     window: ReceiveWindow,
     ending: bool,
 }

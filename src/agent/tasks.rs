@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
+use super::detached::Detached;
 use super::port::{Port, is_transient};
 use super::process::Spawned;
 use super::streams::{Input, Output};
@@ -76,6 +77,32 @@ impl Tasks {
             result: None,
         };
         self.tasks.insert(id, task);
+    }
+
+    /// Gives up every command, and kills every other process.
+    pub(crate) fn detach(&mut self, to: &mut Detached) {
+        let workers = self.tasks.values().filter(|task| task.is_worker);
+        workers.for_each(Task::kill);
+        let commands = std::mem::take(self);
+        let is_worker = |id| commands.tasks.get(&id).is_none_or(|task| task.is_worker);
+        let pid = |id| commands.tasks.get(&id).map(|task| task.pid);
+        for input in commands.inputs.into_values() {
+            if let (Some(file), Some(pid), false) =
+                (input.file, pid(input.task), is_worker(input.task))
+            {
+                to.add_input(pid, file, input.buffer);
+            }
+        }
+        for output in commands
+            .outputs
+            .into_values()
+            .filter(|output| !output.is_worker)
+        {
+            to.add_output(output.file);
+        }
+        for task in commands.tasks.into_values().filter(|task| !task.is_worker) {
+            to.keep(task.pid, task.terminal);
+        }
     }
 
     /// Kills every process, and drops its streams.

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::{ApplianceError, COMMAND_LINE};
@@ -163,6 +164,7 @@ fn to_be_saved(memory: ChildFd, placeholder_disks: usize) -> SnapshotConfig {
         mapping: MemoryMapping::Shared,
         placeholder_disks,
         generation_id: false,
+        devices_only: false,
     }
 }
 
@@ -256,11 +258,19 @@ pub(crate) async fn boot(
 
 /// Waits for the agent, unless the machine ends first.
 pub(crate) async fn connect(machine: &mut Machine, limit: Duration) -> Result<Session, BootError> {
+    connect_by(machine, async |port| Session::connect(port, limit).await).await
+}
+
+/// [`connect`] by another handshake.
+pub(crate) async fn connect_by(
+    machine: &mut Machine,
+    connect: impl AsyncFnOnce(UnixStream) -> Result<Session, SessionError>,
+) -> Result<Session, BootError> {
     let Some(port) = machine.take_agent() else {
         return Err(io::Error::other("the machine has no port for an agent").into());
     };
     let connected = tokio::select! {
-        session = Session::connect(port, limit) => session,
+        session = connect(port) => session,
         end = ended(machine) => return Err(early(end?, machine)),
     };
     match connected {

@@ -9,7 +9,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::inspection::reported;
-use crate::commands::{cat, chain, chroot, cp, df, doctor, inspect, ls, run, session, tail, template};
+use crate::commands::{
+    cat, chain, chroot, cp, df, doctor, inspect, ls, run, session, tail, template,
+};
 use crate::exit::Status;
 use crate::launch::{Failure, Progress};
 use output::Output;

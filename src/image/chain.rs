@@ -14,6 +14,7 @@ use super::likely;
 use super::origin::{BackingRef, Origin};
 use super::trust::{Access, Right};
 use std::path::Path;
+use std::sync::Arc;
 
 pub(crate) use super::explicit::Explicit;
 pub use super::explicit::{GivenAs, Request};
@@ -24,15 +25,15 @@ pub const MAX_LAYERS: usize = 64;
 /// The most bytes of L1 tables that a chain may have: QEMU holds them all in memory.
 const MAX_L1_BYTES: u64 = 128 << 20;
 
-/// A chain that a machine may run on.
-#[derive(Debug)]
+/// A chain that a machine may run on. Clones share its open files.
+#[derive(Clone, Debug)]
 pub struct Chain {
-    layers: Vec<Layer>,
+    layers: Vec<Arc<Layer>>,
 }
 
 impl Chain {
     /// The layers, the top first; never empty.
-    pub fn layers(&self) -> &[Layer] {
+    pub fn layers(&self) -> &[Arc<Layer>] {
         &self.layers
     }
 
@@ -48,8 +49,8 @@ impl Chain {
             .head()
             .map_err(|source| ChainError::reading(&origin, source))?;
         let format = (Format::Qcow2, Evidence::Flag);
-        self.layers
-            .insert(0, Layer::read(file, &head, format, &origin)?);
+        let layer = Layer::read(file, &head, format, &origin)?;
+        self.layers.insert(0, layer.into());
         Ok(())
     }
 
@@ -73,7 +74,9 @@ pub fn resolve(request: &Request) -> Result<Chain, ChainError> {
     let Examined { layers, problems } = walk(request, false);
     match problems.into_iter().next() {
         Some(problem) => Err(problem),
-        None => Ok(Chain { layers }),
+        None => Ok(Chain {
+            layers: layers.into_iter().map(Arc::new).collect(),
+        }),
     }
 }
 

@@ -2,6 +2,7 @@
 //! through the tables of every layer. Raw and qcow2 only.
 
 use std::io;
+use std::sync::Arc;
 
 use super::chain::Chain;
 use super::formats::ReadAt;
@@ -11,7 +12,7 @@ use super::layer::Layer;
 #[derive(Debug)]
 pub struct GuestDisk<'a> {
     /// The top first. Below the base there are zeros.
-    layers: &'a [Layer],
+    layers: &'a [Arc<Layer>],
 }
 
 impl<'a> GuestDisk<'a> {

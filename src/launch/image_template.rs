@@ -137,7 +137,7 @@ impl SnapshotBuilder for Builder<'_, '_> {
         }
         let headline = format!("{}, to be saved", launch.vm.headline);
         launch.progress.status(&headline);
-        let memory = new_memory(launch)?;
+        let memory = new_memory(launch, MemoryMapping::Shared)?;
         let input = mpsc::channel(1).1;
         let started = launch.start(Sinks::default(), input, Some(&memory)).await;
         let mut machine = started.map_err(|interrupted| launch.failed(interrupted))?;
@@ -175,13 +175,14 @@ impl SnapshotBuilder for Builder<'_, '_> {
 }
 
 /// A file for the guest's memory, in the plan.
-fn new_memory(launch: &mut Launch<'_>) -> Result<File, Failure> {
+pub(super) fn new_memory(launch: &mut Launch<'_>, mapping: MemoryMapping) -> Result<File, Failure> {
     let memory = memory::new(launch.vm.plan.memory_mib).context("the guest's memory")?;
     launch.vm.plan.snapshot = Some(SnapshotConfig {
         memory: ChildFd(memory.as_raw_fd()),
-        mapping: MemoryMapping::Shared,
+        mapping,
         placeholder_disks: 0,
         generation_id: true,
+        devices_only: false,
     });
     Ok(memory)
 }

@@ -7,6 +7,7 @@
 //!   until it is ready, `running` is the result.
 //! - A warm start: `warm_start` restores the machine from its template, which `image_template`
 //!   finds or builds.
+//! - A machine that runs is kept, copied and put back: `live`.
 //! - `screen` decides who may see the guest's screen over VNC.
 //! - An appliance with an image's disk: `appliance` starts one, `appliance_session` inspects an
 //!   image in it.
@@ -43,6 +44,7 @@ pub(crate) mod image_template;
 mod images;
 mod inject;
 pub(crate) mod keyboard;
+pub mod live;
 pub(crate) mod outcome;
 pub(crate) mod prepare;
 pub(crate) mod progress;
@@ -64,8 +66,9 @@ pub use crate::image::{Format, Trust};
 pub use crate::machine::plan::{Accelerator, Bus, Display, Network, Publish};
 pub use crate::session::{Command, ExecEnd, Session, SessionError, Stdio};
 pub use failure::Failure;
+pub use live::{BranchSpec, Checkpoint, LiveVm};
 pub(crate) use outcome::Outcome;
 pub use progress::{Progress, Quiet};
 pub use spec::{Purpose, StartMode, VmSpec};
 pub(crate) use vm::block_on;
-pub use vm::{Vm, run_command, with_vm};
+pub use vm::{Vm, run_command, with_live_vm, with_vm};

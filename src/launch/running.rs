@@ -3,11 +3,13 @@
 use tokio::sync::mpsc;
 
 use super::failure::Failure;
+use super::image_template::new_memory;
 use super::inject::inject;
 use super::spec::{AgentSpec, StartMode, Via, WaitFor};
 use super::start::{Launch, RunningVm};
 use super::supervisor::Interrupted;
 use crate::machine::Machine;
+use crate::machine::plan::MemoryMapping;
 use crate::protocol::CloneIdentity;
 use crate::session::{Session, random};
 
@@ -44,7 +46,11 @@ impl Launch<'_> {
     ) -> Result<Machine, Interrupted> {
         self.progress.status(&self.vm.headline);
         let sinks = self.vm.sinks(output)?;
-        let started = self.start(sinks, mpsc::channel(1).1, None).await;
+        let memory = (self.spec.checkpoints)
+            .then(|| new_memory(self, MemoryMapping::Boot))
+            .transpose()?;
+        let started = self.start(sinks, mpsc::channel(1).1, memory.as_ref());
+        let started = started.await;
         if started.is_err() {
             self.progress.clear_status();
         }

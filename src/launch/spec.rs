@@ -56,6 +56,8 @@ pub struct VmSpec {
     pub purpose: Purpose,
     /// Whether it boots or is restored.
     pub start: StartMode,
+    /// Whether checkpoints of it can be made if it boots; of one that was restored they always can.
+    pub checkpoints: bool,
     /// The agent in the guest.
     pub agent: AgentSpec,
     /// Templates of machines.
@@ -99,6 +101,7 @@ impl Default for VmSpec {
             overlay: OverlaySpec::default(),
             purpose: Purpose::Commands,
             start: StartMode::Cold,
+            checkpoints: false,
             agent: AgentSpec::default(),
             template: TemplateSpec::default(),
             timeout: None,

@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use super::facts::Facts;
 use super::failure::Failure;
+use super::live::LiveVm;
 use super::prepare::prepare;
 use super::progress::Progress;
 use super::spec::VmSpec;
@@ -64,7 +65,7 @@ pub fn with_vm<T>(
         };
         let started = launch.start_for_commands(None).await;
         let Some(mut running) = started.map_err(|interrupted| launch.failed(interrupted))? else {
-            return Err(anyhow::anyhow!("the image cannot run bivouac's agent").into());
+            return Err(no_agent());
         };
         progress.clear_status();
         let mut vm = Vm {
@@ -76,6 +77,44 @@ pub fn with_vm<T>(
         let done = done?;
         stopped.map(|()| done)
     })
+}
+
+/// [`with_vm`] for machines of which checkpoints are made: `work` owns the machine, and may start any
+/// number of others from its checkpoints. All of them are killed when it returns, or a signal or the
+/// timeout ends it.
+pub fn with_live_vm<T>(
+    spec: &VmSpec,
+    progress: &dyn Progress,
+    work: impl AsyncFnOnce(LiveVm) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let spec = &VmSpec {
+        checkpoints: true,
+        ..spec.clone()
+    };
+    let mut facts = Facts::since(Instant::now());
+    block_on(async {
+        let vm = prepare(spec, &mut facts)?;
+        let mut launch = Launch {
+            spec,
+            vm,
+            supervisor: Supervisor::new(spec.timeout)?,
+            progress,
+            facts: &mut facts,
+        };
+        let started = launch.start_for_commands(None).await;
+        let Some(running) = started.map_err(|interrupted| launch.failed(interrupted))? else {
+            return Err(no_agent());
+        };
+        progress.clear_status();
+        let Launch {
+            vm, mut supervisor, ..
+        } = launch;
+        supervisor.guard(work(LiveVm::new(vm, running))).await?
+    })
+}
+
+fn no_agent() -> Failure {
+    anyhow::anyhow!("the image cannot run bivouac's agent").into()
 }
 
 /// Starts the machine of `spec` and runs one command in it, without input or output. See

@@ -160,7 +160,7 @@ fn memory_args(args: &mut Args, plan: &Plan) {
     };
     let mapping = match snapshot.mapping {
         MemoryMapping::Shared => "share=on",
-        MemoryMapping::CopyOnWrite => "share=off",
+        MemoryMapping::CopyOnWrite | MemoryMapping::Boot => "share=off",
         MemoryMapping::CopyOnWriteReadOnly => "share=off,readonly=on,rom=off",
     };
     args.opt(
@@ -171,8 +171,14 @@ fn memory_args(args: &mut Args, plan: &Plan) {
             proc_fd::of_number(snapshot.memory.0)
         ),
     );
-    if snapshot.mapping != MemoryMapping::Shared {
+    if !matches!(
+        snapshot.mapping,
+        MemoryMapping::Shared | MemoryMapping::Boot
+    ) {
         args.opt("-incoming", "defer");
+    }
+    if snapshot.devices_only {
+        args.opt("-global", "migration.send-configuration=off");
     }
 }
 

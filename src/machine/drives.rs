@@ -10,6 +10,7 @@ use super::plan::{ChildFd, Disk, Layer};
 use crate::image::ChainError;
 use crate::image::chain::Chain;
 use crate::image::file_kind::FileKind;
+use crate::linux::proc_fd;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
@@ -42,6 +43,19 @@ impl DriveError {
     }
 }
 
+/// An overlay that a disk gets when a checkpoint is made.
+#[derive(Debug)]
+pub struct NewOverlay {
+    /// The name of its node.
+    pub node: String,
+    /// The node that it is put over.
+    pub below: String,
+    pub overlay: Overlay,
+}
+
+/// A disk's overlay and the layers below it.
+pub type Stack = (ChildFd, Vec<Layer>);
+
 #[derive(Debug)]
 pub struct Drives {
     pub place: Place,
@@ -50,6 +64,8 @@ pub struct Drives {
     sizes: Vec<u64>,
     /// For each disk, the index of its chain.
     of_disks: Vec<usize>,
+    /// How many checkpoints were made of the machine.
+    checkpoints: usize,
 }
 
 impl Drives {
@@ -60,6 +76,7 @@ impl Drives {
             overlays: Vec::new(),
             sizes: Vec::new(),
             of_disks: Vec::new(),
+            checkpoints: 0,
         }
     }
 
@@ -86,10 +103,7 @@ impl Drives {
 
     /// Adds one more layer on top of each disk and replaces its overlay by an empty one. `saved` are
     /// the overlays of an earlier machine with the same disks. Returns each disk's overlay and layers.
-    pub fn push_layer(
-        &mut self,
-        saved: &[PathBuf],
-    ) -> Result<Vec<(ChildFd, Vec<Layer>)>, DriveError> {
+    pub fn push_layer(&mut self, saved: &[PathBuf]) -> Result<Vec<Stack>, DriveError> {
         let mut stacked = Vec::new();
         for (path, (overlay, at)) in saved
             .iter()
@@ -101,6 +115,53 @@ impl Drives {
             stacked.push((overlay.fd(), layers(chain)));
         }
         Ok(stacked)
+    }
+
+    /// The overlays that the disks get at the next checkpoint.
+    pub fn new_overlays(&self) -> Result<Vec<NewOverlay>, DriveError> {
+        let overlays = self.overlays.iter().zip(&self.of_disks);
+        let new = overlays.map(|(overlay, at)| {
+            let name = overlay.name();
+            Ok(NewOverlay {
+                node: node_name(name, self.checkpoints + 1),
+                below: node_name(name, self.checkpoints),
+                overlay: new_overlay(name, &self.place, &self.chains[*at])?,
+            })
+        });
+        new.collect()
+    }
+
+    /// The disks' overlays are layers now, and `new` are their overlays.
+    pub fn replace_overlays(&mut self, new: Vec<NewOverlay>) -> Result<(), DriveError> {
+        self.checkpoints += 1;
+        let mut done = Ok(());
+        for ((new, overlay), at) in new.into_iter().zip(&mut self.overlays).zip(&self.of_disks) {
+            let path = proc_fd::path(&*overlay);
+            let layer = self.chains[*at].put_on_top(&path);
+            done = done.and(layer.map_err(|error| Box::new(error).into()));
+            *overlay = new.overlay;
+        }
+        done
+    }
+
+    /// The same disks for another machine, with empty overlays. Both share the layers.
+    pub fn branch(&self) -> Result<(Self, Vec<Stack>), DriveError> {
+        let mut branch = Self {
+            place: self.place.clone(),
+            chains: self.chains.clone(),
+            overlays: Vec::new(),
+            sizes: self.sizes.clone(),
+            of_disks: self.of_disks.clone(),
+            checkpoints: 0,
+        };
+        let mut disks = Vec::new();
+        for (overlay, at) in self.overlays.iter().zip(&self.of_disks) {
+            let chain = &self.chains[*at];
+            let overlay = new_overlay(overlay.name(), &self.place, chain)?;
+            disks.push((overlay.fd(), layers(chain)));
+            branch.overlays.push(overlay);
+        }
+        Ok((branch, disks))
     }
 
     /// Adds the top layer of `chain` for a read-only device.
@@ -149,6 +210,14 @@ impl Drives {
             }
         }
         Ok(())
+    }
+}
+
+/// The name of the node of a disk's overlay. A node's name has at most 31 bytes.
+fn node_name(disk: &str, checkpoints: usize) -> String {
+    match checkpoints {
+        0 => disk.to_owned(),
+        count => format!("{disk}-{count}"),
     }
 }
 

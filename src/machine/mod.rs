@@ -4,7 +4,8 @@
 //! [`overlay`] hold its images and the unnamed files that take all writes, [`rules`] says what QEMU
 //! may do, [`node_graph`] what it has opened, [`process`] starts and reaps it, [`start`] opens the QMP
 //! session, [`console`] reads the guest's serial port (its text by [`console_text`], what keeps a boot
-//! by [`boot_stop`]), [`snapshot`] saves and restores a machine, [`vnc`] lets users see its screen,
+//! by [`boot_stop`]), [`snapshot`] saves and restores a machine, [`checkpoint`] saves one
+//! that goes on, with the pages of its memory in [`written_pages`], [`vnc`] lets users see its screen,
 //! [`end`] says how it ended, [`phases`] measures. [`terminal`] and [`stdio`] are the user's end.
 //! [`Machine`] joins them.
 
@@ -12,6 +13,7 @@ pub mod args;
 pub(crate) mod blockdev;
 pub(crate) mod boot_stop;
 pub mod channels;
+mod checkpoint;
 mod confined;
 pub mod console;
 mod console_text;
@@ -29,11 +31,13 @@ pub(crate) mod stdio;
 pub(crate) mod terminal;
 pub(crate) mod terminal_filter;
 mod vnc;
+pub mod written_pages;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
@@ -95,6 +99,16 @@ pub struct Machine {
     deadline: Option<Instant>,
     spawned: std::time::Instant,
     sandbox: Enforced,
+    /// The file of the guest's memory, if that is one.
+    memory: Option<File>,
+}
+
+/// The file of the guest's memory, among `files`.
+fn memory_of(plan: &Plan, files: &[BorrowedFd<'_>]) -> io::Result<Option<File>> {
+    let number = plan.snapshot.map(|snapshot| snapshot.memory.0);
+    let found = files.iter().find(|file| Some(file.as_raw_fd()) == number);
+    let copied = found.map(|file| file.try_clone_to_owned()).transpose()?;
+    Ok(copied.map(File::from))
 }
 
 /// What [`Machine::next`] returns.
@@ -166,6 +180,7 @@ impl Machine {
             deadline: None,
             spawned,
             sandbox: sandbox.enforced,
+            memory: memory_of(plan, &holdings.files)?,
         };
         machine.check_nodes(&holdings.files, &plan.extra).await?;
         Ok(machine)

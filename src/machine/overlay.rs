@@ -14,7 +14,7 @@ use crate::image::Format;
 use crate::image::qcow2::{EmptyOverlay, Geometry};
 use crate::linux::memfd;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Place {
     Directory(Scratch),
     Memory,

@@ -87,6 +87,7 @@ impl Plan {
             mapping: MemoryMapping::Shared,
             placeholder_disks: 0,
             generation_id: true,
+            devices_only: false,
         });
         plan
     }
@@ -103,6 +104,8 @@ pub struct SnapshotConfig {
     pub placeholder_disks: usize,
     /// Whether it has a VM generation ID, which tells the guest that it was cloned (QEMU's vmgenid).
     pub generation_id: bool,
+    /// Whether it loads a state of [`super::Machine::save_devices`], which has no configuration in it.
+    pub devices_only: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +117,9 @@ pub enum MemoryMapping {
     CopyOnWrite,
     /// The same with a file that is opened read-only, since QEMU 8.2.
     CopyOnWriteReadOnly,
+    /// The machine boots, over a file that holds nothing, and its writes are private: a checkpoint of
+    /// it can be made as of one that was restored.
+    Boot,
 }
 
 impl MemoryMapping {

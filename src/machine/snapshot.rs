@@ -24,7 +24,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(1);
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The largest state accepted, in bytes.
-const STATE_MAX: u64 = 256 << 20;
+pub(super) const STATE_MAX: u64 = 256 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {

@@ -40,6 +40,9 @@ pub struct Hello {
     /// mode.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub emergency: bool,
+    /// From the host: the commands of the conversation before go on, without their streams.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_commands: bool,
 }
 
 /// Everything that the agent sends after its hello.

@@ -44,7 +44,8 @@
 //! - the host also skips hellos with a nonce other than its own;
 //! - within a conversation, a hello at a frame boundary begins a new one: the agent ends every
 //!   command and drops every stream of the old one. (This is how a machine that was restored from
-//!   a template is contacted.)
+//!   a template is contacted.) With [`Hello::keeps_commands`] commands go on, and what they write is
+//!   dropped. (This is how a branch of a running machine is contacted.)
 
 mod byte_string;
 mod command;

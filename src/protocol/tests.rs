@@ -10,6 +10,7 @@ fn hello_with(nonce: u8) -> Hello {
         program: "0.1.0".to_owned(),
         nonce: Nonce([nonce; 16]),
         emergency: false,
+        keeps_commands: false,
     }
 }
 

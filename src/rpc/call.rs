@@ -56,6 +56,10 @@ methods! {
     "read" Read(files::Read) -> files::ReadResult;
     "stat" Stat(files::Stat) -> files::FileStat;
     "list" List(files::List) -> files::ListResult;
+    "checkpoint" Checkpoint(machines::CheckpointParams) -> machines::CheckpointResult;
+    "branch" Branch(machines::Branch) -> machines::BranchResult;
+    "revert" Revert(machines::Revert) -> machines::RevertResult;
+    "release" Release(machines::Release) -> exec::Done;
     "stop" Stop(machines::Stop) -> exec::Done;
 }
 
@@ -79,9 +83,24 @@ mod tests {
         let call = Call::parse("exec", json!({"argv": ["true"], "env": {"A": "b"}}));
         assert!(matches!(call, Ok(Call::Exec(exec)) if exec.argv.len() == 1));
         for (method, params, kind, text) in [
-            ("exce", json!({}), ErrorKind::UnknownMethod, "no method \"exce\""),
-            ("exec", json!({}), ErrorKind::InvalidParams, "missing field `argv`"),
-            ("stop", json!({"machin": "m1"}), ErrorKind::InvalidParams, "unknown field `machin`"),
+            (
+                "exce",
+                json!({}),
+                ErrorKind::UnknownMethod,
+                "no method \"exce\"",
+            ),
+            (
+                "exec",
+                json!({}),
+                ErrorKind::InvalidParams,
+                "missing field `argv`",
+            ),
+            (
+                "stop",
+                json!({"machin": "m1"}),
+                ErrorKind::InvalidParams,
+                "unknown field `machin`",
+            ),
         ] {
             let error = Call::parse(method, params).unwrap_err();
             assert_eq!(error.kind(), kind);

@@ -21,8 +21,8 @@ pub enum ErrorKind {
     Refused,
     /// The machine has ended.
     MachineEnded,
-    /// The guest rebooted while the request was open.
-    Rebooted,
+    /// The guest rebooted, or the machine was put back to a checkpoint, while the request was open.
+    Interrupted,
     /// There is no such machine, checkpoint or command.
     Unknown,
     /// Too much was asked for, or at a time.
@@ -42,7 +42,7 @@ impl ErrorKind {
         Self::Failed,
         Self::Refused,
         Self::MachineEnded,
-        Self::Rebooted,
+        Self::Interrupted,
         Self::Unknown,
         Self::Limit,
         Self::TimedOut,
@@ -58,7 +58,7 @@ impl ErrorKind {
             Self::Failed => -32000,
             Self::Refused => -32001,
             Self::MachineEnded => -32002,
-            Self::Rebooted => -32003,
+            Self::Interrupted => -32003,
             Self::Unknown => -32004,
             Self::Limit => -32005,
             Self::TimedOut => -32006,

@@ -40,11 +40,13 @@ impl Request {
         };
         let value: Value = serde_json::from_slice(line)
             .map_err(|error| refuse(&None, ErrorKind::Parse, format!("not JSON: {error}")))?;
-        let invalid = |id: &Option<Id>, why: &str| {
-            refuse(id, ErrorKind::InvalidRequest, why.to_owned())
-        };
+        let invalid =
+            |id: &Option<Id>, why: &str| refuse(id, ErrorKind::InvalidRequest, why.to_owned());
         let Value::Object(mut object) = value else {
-            return Err(invalid(&None, "a request is an object; batches are not supported"));
+            return Err(invalid(
+                &None,
+                "a request is an object; batches are not supported",
+            ));
         };
         let id = match object.remove("id") {
             None => None,
@@ -178,15 +180,25 @@ mod tests {
             (r#"{"id":1,"method":"stat"}"#, -32600),
             (r#"{"jsonrpc":"1.0","id":1,"method":"stat"}"#, -32600),
             (r#"{"jsonrpc":"2.0","id":1}"#, -32600),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"stat","params":[]}"#, -32600),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"stat","parms":{}}"#, -32600),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"stat","params":[]}"#,
+                -32600,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"stat","parms":{}}"#,
+                -32600,
+            ),
             (r#"{"jsonrpc":"2.0","id":null,"method":"stat"}"#, -32600),
             (r#"{"jsonrpc":"2.0","id":1.5,"method":"stat"}"#, -32600),
         ];
         for (line, code) in refused {
             let malformed = Request::parse(line.as_bytes()).unwrap_err();
             assert_eq!(malformed.error.code, code, "{line}");
-            assert_eq!(malformed.id.is_some(), line.contains(r#""id":1,"#) || line.ends_with(r#""id":1}"#), "{line}");
+            assert_eq!(
+                malformed.id.is_some(),
+                line.contains(r#""id":1,"#) || line.ends_with(r#""id":1}"#),
+                "{line}"
+            );
         }
     }
 

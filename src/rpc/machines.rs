@@ -1,5 +1,7 @@
 //! The machines of a session: parameters, results, and what is told of them unasked.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::line::Notification;
@@ -11,6 +13,91 @@ use super::line::Notification;
 pub struct Stop {
     /// The machine; default the first.
     pub machine: Option<String>,
+    /// Gives up after this many seconds.
+    pub timeout: Option<f64>,
+}
+
+/// Saves a machine as it is, memory included, in this process. It goes on after a short pause, as do
+/// its commands.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointParams {
+    /// The machine; default the first.
+    pub machine: Option<String>,
+    /// Has the guest write everything to its disks before.
+    #[serde(default)]
+    pub sync: bool,
+    /// Gives up after this many seconds.
+    pub timeout: Option<f64>,
+}
+
+/// Milliseconds since the request began, by the name of each phase that was over then.
+pub type PhaseTimes = BTreeMap<String, f64>;
+
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CheckpointResult {
+    /// Its id.
+    pub checkpoint: String,
+    /// How much memory of this host it takes.
+    pub bytes: u64,
+    pub phases: PhaseTimes,
+}
+
+/// Starts another machine that goes on where a checkpoint was made.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Branch {
+    pub checkpoint: String,
+    /// The guest's host name; default that of the checkpoint.
+    pub hostname: Option<String>,
+    /// Gives the guest a machine-id of its own.
+    #[serde(default)]
+    pub new_machine_id: bool,
+    /// Gives up after this many seconds.
+    pub timeout: Option<f64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct BranchResult {
+    /// The id of the new machine.
+    pub machine: String,
+    pub phases: PhaseTimes,
+}
+
+/// Puts a machine back to a checkpoint, its own or another's: a branch takes its place and its id.
+/// Its open requests fail.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Revert {
+    /// The machine; default the first.
+    pub machine: Option<String>,
+    pub checkpoint: String,
+    /// The guest's host name; default that of the checkpoint.
+    pub hostname: Option<String>,
+    /// Gives the guest a machine-id of its own.
+    #[serde(default)]
+    pub new_machine_id: bool,
+    /// Gives up after this many seconds; the machine may still be put back then.
+    pub timeout: Option<f64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RevertResult {
+    pub phases: PhaseTimes,
+}
+
+/// Forgets a checkpoint. Its memory is free when its branches have ended, too.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    pub checkpoint: String,
     /// Gives up after this many seconds.
     pub timeout: Option<f64>,
 }

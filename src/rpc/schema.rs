@@ -59,16 +59,19 @@ fn schema() -> Value {
     }
     definitions.insert("request".into(), json!({"oneOf": requests}));
     definitions.insert("notification".into(), json!({"oneOf": told}));
-    definitions.insert("response".into(), json!({
-        "type": "object",
-        "properties": {
-            "jsonrpc": {"const": "2.0"}, "id": {"anyOf": [id, {"type": "null"}]},
-            "result": {"anyOf": answers}, "error": error,
-        },
-        "required": ["jsonrpc", "id"],
-        "oneOf": [{"required": ["result"]}, {"required": ["error"]}],
-        "additionalProperties": false,
-    }));
+    definitions.insert(
+        "response".into(),
+        json!({
+            "type": "object",
+            "properties": {
+                "jsonrpc": {"const": "2.0"}, "id": {"anyOf": [id, {"type": "null"}]},
+                "result": {"anyOf": answers}, "error": error,
+            },
+            "required": ["jsonrpc", "id"],
+            "oneOf": [{"required": ["result"]}, {"required": ["error"]}],
+            "additionalProperties": false,
+        }),
+    );
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "bivouac-session(5): a line of standard input or output",

@@ -3,7 +3,9 @@
 //! ends the session.
 
 use std::collections::{HashMap, HashSet};
+use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -11,15 +13,19 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::SessionError;
 use super::messages::{
-    ActorCommand, CloseReason, Closing, Incoming, PendingRequest, SharedSendWindow,
+    ActorCommand, CloseReason, Closing, Hold, Incoming, PendingRequest, SharedSendWindow,
 };
 use crate::protocol::{
     AgentMessage, Decoder, ExecEnd, Frame, Notice, ReceiveWindow, RemoteError, Reply, StreamId,
     WireError, parse, put_credit, put_data, put_end, put_stop,
 };
+use crate::sys;
 
 /// While more bytes than this wait to be written, no further command is taken.
 const FULL: usize = 512 << 10;
+
+/// How often the kernel is asked whether the agent has read everything.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A stream from the guest. Once its reader is gone, what arrives is dropped.
 #[derive(Debug)]
@@ -39,6 +45,7 @@ struct Actor {
     execs: HashMap<u64, oneshot::Sender<ExecEnd>>,
     unpacks: HashMap<u64, oneshot::Sender<Result<u64, RemoteError>>>,
     out: Vec<u8>,
+    hold: Option<Hold>,
 }
 
 pub(super) async fn run(
@@ -82,12 +89,14 @@ impl Actor {
             if let Err(error) = self.handle_frames(&mut decoder) {
                 return error;
             }
+            let is_held = self.is_held(write.as_ref());
             tokio::select! {
-                command = commands.recv(), if self.out.len() < FULL => match command {
+                () = Self::held(&mut self.hold), if self.hold.is_some() => {}
+                command = commands.recv(), if self.hold.is_none() && self.out.len() < FULL => match command {
                     Some(command) => self.execute(command),
                     None => return SessionError::Over,
                 },
-                written = write.write(&self.out), if !self.out.is_empty() => match written {
+                written = write.write(&self.out), if !is_held && !self.out.is_empty() => match written {
                     Ok(written) => drop(self.out.drain(..written)),
                     Err(error) => return SessionError::of_channel(error),
                 },
@@ -100,6 +109,47 @@ impl Actor {
         }
     }
 
+    /// Whether nothing may be sent. Says so if the agent has just received the last byte.
+    fn is_held(&mut self, socket: &UnixStream) -> bool {
+        let Some(Hold { ready, .. }) = &mut self.hold else {
+            return false;
+        };
+        let is_read = || sys::unread_by_peer(socket.as_fd()).is_ok_and(|unread| unread == 0);
+        if ready.is_some()
+            && self.out.is_empty()
+            && is_read()
+            && let Some(ready) = ready.take()
+            && ready.send(()).is_err()
+        {
+            // It took too long for whoever asked.
+            self.hold = None;
+            return false;
+        }
+        self.hold.as_ref().is_some_and(|hold| hold.ready.is_none())
+    }
+
+    /// Waits until it is time to look again whether the agent has read everything, or for the release.
+    async fn held(hold: &mut Option<Hold>) {
+        let released = match hold {
+            Some(Hold {
+                ready: Some(ready), ..
+            }) => {
+                tokio::select! {
+                    () = ready.closed() => true,
+                    () = tokio::time::sleep(LOOK_AGAIN) => false,
+                }
+            }
+            Some(Hold { released, .. }) => {
+                let _ = released.await;
+                true
+            }
+            None => false,
+        };
+        if released {
+            *hold = None;
+        }
+    }
+
     /// Commands for a stream that never began, or is over, are ignored.
     fn execute(&mut self, command: ActorCommand) {
         match command {
@@ -107,6 +157,7 @@ impl Actor {
                 self.out.append(&mut pending.frame);
                 self.pending.insert(pending.id, pending);
             }
+            ActorCommand::Hold(hold) => self.hold = Some(hold),
             ActorCommand::Data(id, bytes) => {
                 if self.outbound.contains_key(&id) {
                     put_data(&mut self.out, id, &bytes);

@@ -36,6 +36,9 @@ pub enum SessionError {
     /// The guest was reset, and its agent with it.
     #[error("the guest rebooted")]
     Rebooted,
+    /// Another machine took the place of the guest's.
+    #[error("the machine was put back to a checkpoint")]
+    Reverted,
     /// The session was ended from here.
     #[error("the session is over")]
     Over,
@@ -72,7 +75,10 @@ impl SessionError {
 impl From<SessionError> for io::Error {
     fn from(error: SessionError) -> Self {
         let kind = match &error {
-            SessionError::Closed | SessionError::Over | SessionError::Rebooted => io::ErrorKind::ConnectionAborted,
+            SessionError::Closed
+            | SessionError::Over
+            | SessionError::Rebooted
+            | SessionError::Reverted => io::ErrorKind::ConnectionAborted,
             SessionError::Violation(_) => io::ErrorKind::InvalidData,
             _ => io::ErrorKind::Other,
         };

@@ -21,9 +21,11 @@ const MAX_STALE: u64 = 1000;
 pub(super) async fn exchange(
     mut stream: UnixStream,
     deadline: Duration,
+    keeps_commands: bool,
 ) -> Result<(UnixStream, Decoder, Agent), SessionError> {
     let mut seen = Seen::default();
-    let found = tokio::time::timeout(deadline, converse(&mut stream, &mut seen)).await;
+    let found =
+        tokio::time::timeout(deadline, converse(&mut stream, &mut seen, keeps_commands)).await;
     let (decoder, agent) = found.unwrap_or(Err(SessionError::Silent { deadline, seen }))?;
     Ok((stream, decoder, agent))
 }
@@ -44,6 +46,7 @@ fn check(seen: Seen) -> Result<(), SessionError> {
 async fn converse(
     stream: &mut UnixStream,
     seen: &mut Seen,
+    keeps_commands: bool,
 ) -> Result<(Decoder, Agent), SessionError> {
     let ours = Hello {
         from: Role::Host,
@@ -51,6 +54,7 @@ async fn converse(
         program: env!("CARGO_PKG_VERSION").to_owned(),
         nonce: Nonce(random()?),
         emergency: false,
+        keeps_commands,
     };
     let mut bytes = Vec::new();
     put_hello(&mut bytes, &ours)?;

@@ -18,6 +18,7 @@ use crate::protocol::{
 /// credits and ends by the data, requests by bivouac itself.
 pub(super) enum ActorCommand {
     Request(Box<PendingRequest>),
+    Hold(Hold),
     /// Data on a stream to the guest, within its window.
     Data(StreamId, Vec<u8>),
     End(StreamId),
@@ -31,6 +32,15 @@ pub(super) enum ActorCommand {
 pub(super) struct Closing {
     pub reason: SessionError,
     pub stream: oneshot::Sender<UnixStream>,
+}
+
+/// Send nothing until it is released.
+#[derive(Debug)]
+pub(super) struct Hold {
+    /// Used when the agent has everything that was sent before.
+    pub ready: Option<oneshot::Sender<()>>,
+    /// Ready when the other end is dropped.
+    pub released: oneshot::Receiver<()>,
 }
 
 /// Passes the answer on, and returns whether the caller still waits for it. A response of the wrong

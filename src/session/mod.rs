@@ -33,7 +33,7 @@ pub use stream::{StreamReader, StreamWriter};
 use crate::protocol::{ByteString, CloneIdentity, ErrorStage, Operation, RemoteError, StreamId};
 use handshake::Agent;
 use messages::{
-    ActorCommand, Answer, Attached, CloseReason, Closing, PendingRequest, SharedSendWindow,
+    ActorCommand, Answer, Attached, CloseReason, Closing, Hold, PendingRequest, SharedSendWindow,
 };
 
 /// A conversation with an agent. Clones share it; it ends when the last of them and of its
@@ -47,6 +47,10 @@ pub struct Session {
     agent: Arc<Agent>,
 }
 
+/// While it exists, a session sends nothing.
+#[derive(Debug)]
+pub(crate) struct Held(#[allow(dead_code)] oneshot::Sender<()>);
+
 /// The numbers given last.
 #[derive(Debug, Default)]
 struct Last {
@@ -58,7 +62,22 @@ impl Session {
     /// Says hello, and waits for a fresh answer until `deadline` has passed. Bytes of an earlier
     /// conversation are skipped. Needs a tokio runtime; one thread is enough.
     pub async fn connect(stream: UnixStream, deadline: Duration) -> Result<Self, SessionError> {
-        let (stream, decoder, agent) = handshake::exchange(stream, deadline).await?;
+        Self::begin(stream, deadline, false).await
+    }
+
+    /// [`Session::connect`] in a branch of a machine: the commands of the session that its parent had go
+    /// on. What they write is dropped.
+    pub async fn join(stream: UnixStream, deadline: Duration) -> Result<Self, SessionError> {
+        Self::begin(stream, deadline, true).await
+    }
+
+    async fn begin(
+        stream: UnixStream,
+        deadline: Duration,
+        keeps_commands: bool,
+    ) -> Result<Self, SessionError> {
+        let (stream, decoder, agent) =
+            handshake::exchange(stream, deadline, keeps_commands).await?;
         let (actor, commands) = mpsc::unbounded_channel();
         let (closing, asked) = mpsc::channel(1);
         let reason = Arc::new(CloseReason::default());
@@ -95,6 +114,23 @@ impl Session {
         let (stream, closed) = oneshot::channel();
         self.closing.send(Closing { reason, stream }).await.ok()?;
         closed.await.ok()
+    }
+
+    /// Waits up to `limit` until the agent has everything that was sent to it, and sends nothing more until
+    /// the result is dropped: the guest may be saved then. None if the agent does not read.
+    pub(crate) async fn hold(&self, limit: Duration) -> Result<Option<Held>, SessionError> {
+        let (ready, is_ready) = oneshot::channel();
+        let (release, released) = oneshot::channel();
+        let hold = Hold {
+            ready: Some(ready),
+            released,
+        };
+        let _ = self.actor.send(ActorCommand::Hold(hold));
+        match tokio::time::timeout(limit, is_ready).await {
+            Ok(Ok(())) => Ok(Some(Held(release))),
+            Ok(Err(_)) => Err(self.reason.get()),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Sets the guest's clock to this host's.

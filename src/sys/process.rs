@@ -118,6 +118,15 @@ pub fn kill_by_pidfd(process: BorrowedFd<'_>) -> io::Result<()> {
     Ok(nix::errno::Errno::result(done).map(drop)?)
 }
 
+/// How many bytes, as the kernel counts its buffers, the other end of a UNIX socket has not read yet
+/// (SIOCOUTQ of unix(7)).
+pub fn unread_by_peer(socket: BorrowedFd<'_>) -> io::Result<libc::c_int> {
+    let mut unread = 0;
+    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes an integer.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut unread) };
+    super::done(result).map(|()| unread)
+}
+
 /// Ends this process at once, from any thread, without its destructors.
 pub fn exit_now(status: u8) -> ! {
     // SAFETY: _exit never returns and touches no memory.

@@ -14,6 +14,9 @@ use crate::session::SessionError;
 /// How long another process may take to build the template before this one boots instead.
 pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(180);
 
+/// How long a guest's agent may take to read what it was sent before a checkpoint is made.
+pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(10);
+
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     #[error(transparent)]
@@ -36,6 +39,14 @@ pub enum TemplateError {
     Accelerator,
     #[error("another process has been building the template for {} s", BUSY_LIMIT.as_secs())]
     Busy,
+    #[error("the guest's agent has not taken what was sent to it for {} s", IDLE_LIMIT.as_secs())]
+    AgentBusy,
+    #[error("the guest's memory is not a file: the machine was not started for checkpoints")]
+    NoMemoryFile,
+    #[error("reading the guest's memory from QEMU")]
+    Memory(#[source] io::Error),
+    #[error("another version of QEMU than the one that made the checkpoint")]
+    OtherQemu,
     #[error("making a template")]
     Io(#[from] io::Error),
 }
@@ -52,6 +63,12 @@ impl TemplateError {
             Self::Store(error) => error.hint(),
             Self::Boot(error) => error.hint(),
             Self::Drive(error) => error.hint(),
+            Self::NoMemoryFile => Some("start it with `VmSpec::checkpoints`".to_owned()),
+            Self::Memory(error) if error.kind() == io::ErrorKind::PermissionDenied => Some(
+                "checkpoints need the right to read QEMU's memory: CAP_SYS_PTRACE for root in a \
+                 container, and kernel.yama.ptrace_scope of 0 or 1"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,7 +57,26 @@ impl Template {
             mapping: MemoryMapping::for_clone((major, minor)),
             placeholder_disks,
             generation_id,
+            devices_only: match self {
+                Self::Stored(_) => false,
+                Self::Fresh(snapshot) => snapshot.devices_only,
+            },
         }
+    }
+
+    /// Whether it was made by another QEMU than the one of this version.
+    pub(crate) fn is_other(&self, numbers: (u64, u64, u64)) -> bool {
+        match self {
+            Self::Stored(entry) => entry.manifest.qemu != numbers,
+            Self::Fresh(snapshot) => snapshot.qemu != numbers,
+        }
+    }
+
+    /// What the memory takes now.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory()
+            .metadata()
+            .map_or(0, |file| file.blocks() * 512)
     }
 
     fn memory(&self) -> &File {
@@ -196,6 +216,21 @@ pub(crate) async fn resume(
     phases: &Phases,
 ) -> Result<Session, TemplateError> {
     let session = boot::connect(machine, RESUME_LIMIT).await?;
+    renew(session, phases).await
+}
+
+/// [`resume`] for a branch of a machine, whose commands go on.
+pub(crate) async fn resume_branch(
+    machine: &mut Machine,
+    phases: &Phases,
+) -> Result<Session, TemplateError> {
+    let session = boot::connect_by(machine, async |port| {
+        Session::join(port, RESUME_LIMIT).await
+    });
+    renew(session.await?, phases).await
+}
+
+async fn renew(session: Session, phases: &Phases) -> Result<Session, TemplateError> {
     phases.mark("agent");
     // Before anything else: other clones would draw the same random numbers.
     tokio::try_join!(session.add_entropy(), session.set_clock())?;

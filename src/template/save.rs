@@ -34,6 +34,7 @@ pub(crate) async fn take_snapshot(
     Ok(Snapshot {
         memory,
         state,
+        devices_only: false,
         machine: versioned,
         qemu,
         overlays,

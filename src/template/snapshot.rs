@@ -9,6 +9,8 @@ pub struct Snapshot {
     pub memory: File,
     /// The state of everything else.
     pub state: Vec<u8>,
+    /// Whether the state was saved for a checkpoint.
+    pub devices_only: bool,
     pub machine: String,
     /// QEMU's version: major, minor, micro.
     pub qemu: (u64, u64, u64),

@@ -40,8 +40,10 @@ pub(super) async fn run(
     let command = command(&handle, request)?;
     let sink = |name| match (stream, id) {
         (false, _) => Ok(Sink::collected(limit)),
-        (true, Some(id)) => Ok(Sink::streamed(hub, id, name)),
-        (true, None) => Err(RpcError::invalid_params("a request without an id cannot stream")),
+        (true, Some(id)) => Ok(Sink::streamed(&hub.client, id, name)),
+        (true, None) => Err(RpcError::invalid_params(
+            "a request without an id cannot stream",
+        )),
     };
     let sinks = [sink(StreamName::Stdout)?, sink(StreamName::Stderr)?];
     let program = command.argv[0].clone();
@@ -84,7 +86,9 @@ fn command(handle: &Handle, request: Exec) -> Result<Command, RpcError> {
     }
     let is_name = |name: &String| !name.is_empty() && !name.contains(['=', '\0']);
     if let Some(name) = request.env.keys().find(|name| !is_name(name)) {
-        return Err(RpcError::invalid_params(format!("env: {name:?} is no name")));
+        return Err(RpcError::invalid_params(format!(
+            "env: {name:?} is no name"
+        )));
     }
     let argv = request.argv.into_iter().map(|word| bytes(word, "argv"));
     let env = request.env.into_iter();
@@ -218,7 +222,11 @@ mod tests {
         assert_eq!(number("TERM"), Ok(15));
         assert_eq!(number("SIGKILL"), Ok(9));
         assert_eq!(signal_number(&SignalName::Number(34)), Ok(34));
-        for wrong in [number("TREM"), number(""), signal_number(&SignalName::Number(0))] {
+        for wrong in [
+            number("TREM"),
+            number(""),
+            signal_number(&SignalName::Number(0)),
+        ] {
             assert_eq!(wrong.unwrap_err().kind(), ErrorKind::InvalidParams);
         }
     }

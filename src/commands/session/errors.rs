@@ -16,6 +16,9 @@ pub(super) fn of_failure(failure: &Failure) -> RpcError {
             ..of_refusal(refused)
         };
     }
+    if let Some(error) = failure.error.downcast_ref::<SessionError>() {
+        return of_session(error);
+    }
     let kind = match failure.status {
         Status::GuestCrashed | Status::QemuDied => ErrorKind::MachineEnded,
         Status::TimedOut => ErrorKind::TimedOut,
@@ -32,7 +35,9 @@ pub(super) fn of_failure(failure: &Failure) -> RpcError {
 pub(super) fn of_session(error: &SessionError) -> RpcError {
     match error {
         SessionError::Refused(refused) => of_refusal(refused),
-        SessionError::Rebooted => RpcError::new(ErrorKind::Rebooted, error.to_string()),
+        SessionError::Rebooted | SessionError::Reverted => {
+            RpcError::new(ErrorKind::Interrupted, error.to_string())
+        }
         _ => RpcError::new(ErrorKind::MachineEnded, error.to_string()),
     }
 }

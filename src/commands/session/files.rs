@@ -59,7 +59,9 @@ pub(super) async fn stat(hub: &Hub, request: files::Stat) -> Result<FileStat, Rp
     let at = at(&handle, request.path)?;
     let session = handle.session().await?;
     let telling = async {
-        let stat = session.stat(at.clone(), request.follow.unwrap_or(true)).await?;
+        let stat = session
+            .stat(at.clone(), request.follow.unwrap_or(true))
+            .await?;
         let link = match stat.kind {
             FileKind::Link => Some(session.read_link(at).await?),
             _ => None,
@@ -161,7 +163,9 @@ pub(super) async fn put(hub: &Hub, request: files::Put) -> Result<Copied, RpcErr
             let files = copied.map_err(|failure| of_failure(&failure))?;
             Ok(Copied { files })
         }
-        (None, Some(_)) => Err(RpcError::invalid_params("mode, uid and gid go with content")),
+        (None, Some(_)) => Err(RpcError::invalid_params(
+            "mode, uid and gid go with content",
+        )),
         _ => Err(RpcError::invalid_params("put needs content or source")),
     }
 }

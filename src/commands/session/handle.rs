@@ -4,13 +4,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 
+use super::client::Client;
 use super::errors;
-use super::hub::Hub;
-use super::machine::{HowEnded, SessionMachine};
+use super::machine::{HowEnded, Saved, SessionMachine};
+use crate::launch::{BranchSpec, Failure};
 use crate::machine::MachineEvent;
-use crate::rpc::machines::{EndReason, MachineEnded, MachineReady, MachineRebooted};
+use crate::rpc::machines::{EndReason, MachineEnded, MachineReady, MachineRebooted, PhaseTimes};
 use crate::rpc::{self, ErrorKind, RpcError};
 use crate::session::{Session, SessionError};
 
@@ -26,6 +27,19 @@ enum Agent {
     Ended(RpcError),
 }
 
+/// What only the owner of a machine can do.
+pub(super) enum Order {
+    Checkpoint {
+        sync: bool,
+        reply: oneshot::Sender<Result<(Saved, PhaseTimes), Failure>>,
+    },
+    Revert {
+        to: Saved,
+        spec: BranchSpec,
+        reply: oneshot::Sender<Result<PhaseTimes, Failure>>,
+    },
+}
+
 /// A machine as requests see it.
 pub(super) struct Handle {
     pub id: String,
@@ -33,11 +47,18 @@ pub(super) struct Handle {
     pub root: &'static str,
     agent: watch::Sender<Agent>,
     stop: Notify,
+    orders: mpsc::UnboundedSender<Order>,
+    /// For the task that owns the machine.
+    ordered: Mutex<mpsc::UnboundedReceiver<Order>>,
 }
 
 impl Handle {
     pub fn new(id: String, root: &'static str) -> Self {
+        // As many orders wait as requests are open.
+        let (orders, ordered) = mpsc::unbounded_channel();
         Self {
+            orders,
+            ordered: Mutex::new(ordered),
             id,
             root,
             agent: watch::Sender::new(Agent::Waiting),
@@ -66,12 +87,24 @@ impl Handle {
     pub async fn explain(&self, error: SessionError) -> RpcError {
         let error = errors::of_session(&error);
         if error.kind() == ErrorKind::MachineEnded
-            && tokio::time::timeout(END_FOLLOWS, self.ended()).await.is_ok()
+            && tokio::time::timeout(END_FOLLOWS, self.ended())
+                .await
+                .is_ok()
             && let Agent::Ended(error) = &*self.agent.borrow()
         {
             return error.clone();
         }
         error
+    }
+
+    /// Passes an order on to the owner of the machine.
+    pub fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
+    }
+
+    /// The error of requests for a machine that has ended, or is about to.
+    pub async fn end_error(&self) -> RpcError {
+        self.explain(SessionError::Closed).await
     }
 
     /// Has the machine ended.
@@ -87,7 +120,9 @@ impl Handle {
     /// Waits for the machine's end.
     pub async fn ended(&self) {
         let mut agent = self.agent.subscribe();
-        let _ = agent.wait_for(|agent| matches!(agent, Agent::Ended(_))).await;
+        let _ = agent
+            .wait_for(|agent| matches!(agent, Agent::Ended(_)))
+            .await;
     }
 
     pub fn has_ended(&self) -> bool {
@@ -95,18 +130,18 @@ impl Handle {
     }
 
     /// From here on requests are served.
-    pub async fn ready(&self, hub: &Hub, session: Session) {
+    pub async fn ready(&self, client: &Client, session: Session) {
         self.agent.send_replace(Agent::Ready(session));
         let told = MachineReady {
             machine: self.id.clone(),
             protocol: rpc::VERSION,
             version: env!("CARGO_PKG_VERSION"),
         };
-        hub.notify(&told).await;
+        client.notify(&told).await;
     }
 
     /// The machine has ended: every request gets to know how.
-    pub async fn end(&self, hub: &Hub, how: &HowEnded) {
+    pub async fn end(&self, client: &Client, how: &HowEnded) {
         let (reason, message, hint) = how.describe();
         let mut error = RpcError::new(ErrorKind::MachineEnded, message.clone());
         error.data.hint.clone_from(&hint);
@@ -117,32 +152,37 @@ impl Handle {
             message,
             hint,
         };
-        hub.notify(&told).await;
+        client.notify(&told).await;
     }
 }
 
 /// Owns a machine that runs until its end, or until it is stopped.
-pub(super) async fn hold(hub: Rc<Hub>, handle: Rc<Handle>, mut machine: SessionMachine) {
-    handle.ready(&hub, machine.session().clone()).await;
+pub(super) async fn hold(client: Rc<Client>, handle: Rc<Handle>, mut machine: SessionMachine) {
+    handle.ready(&client, machine.session().clone()).await;
     let how = tokio::select! {
         biased;
         () = handle.stopped() => HowEnded::Stopped,
-        how = until_its_end(&hub, &handle, &mut machine) => how,
+        how = until_its_end(&client, &handle, &mut machine) => how,
     };
     // QEMU is reaped before anybody gets to know.
     if let Err(error) = machine.machine().stop(Duration::ZERO).await {
         tracing::warn!("ending QEMU: {error}");
     }
-    handle.end(&hub, &how).await;
+    handle.end(&client, &how).await;
 }
 
-async fn until_its_end(hub: &Hub, handle: &Handle, machine: &mut SessionMachine) -> HowEnded {
+async fn until_its_end(client: &Client, handle: &Handle, machine: &mut SessionMachine) -> HowEnded {
+    let mut orders = handle.ordered.lock().await;
     loop {
         let session = machine.session().clone();
         let event = tokio::select! {
             biased;
             event = machine.machine().next() => event,
             reason = session.ended() => return lost(machine, reason).await,
+            Some(order) = orders.recv() => {
+                obey(handle, machine, order).await;
+                continue;
+            }
         };
         match event {
             Ok(MachineEvent::Console(_)) => {}
@@ -151,15 +191,37 @@ async fn until_its_end(hub: &Hub, handle: &Handle, machine: &mut SessionMachine)
                 handle.agent.send_replace(Agent::Waiting);
                 let rebooting = async {
                     let machine = handle.id.clone();
-                    hub.notify(&MachineRebooted { machine }).await;
+                    client.notify(&MachineRebooted { machine }).await;
                 };
                 let ((), rebooted) = tokio::join!(rebooting, machine.reboot());
                 match rebooted {
-                    Ok(()) => handle.ready(hub, machine.session().clone()).await,
+                    Ok(()) => handle.ready(client, machine.session().clone()).await,
                     Err(how) => return how,
                 }
             }
             Err(error) => return HowEnded::Failed(anyhow::Error::from(error).into()),
+        }
+    }
+}
+
+async fn obey(handle: &Handle, machine: &mut SessionMachine, order: Order) {
+    match order {
+        Order::Checkpoint { sync, reply } => {
+            let saved = match machine.guest() {
+                Ok(guest) => guest.checkpoint(sync).await,
+                Err(failure) => Err(failure),
+            };
+            // Nobody may wait for it any more.
+            let _ = reply.send(saved.map(|saved| (saved, machine.phases())));
+        }
+        Order::Revert { to, spec, reply } => {
+            let reverted = match machine.guest() {
+                Ok(guest) => guest.revert(&to, spec).await,
+                Err(failure) => Err(failure),
+            };
+            let session = machine.session().clone();
+            handle.agent.send_replace(Agent::Ready(session));
+            let _ = reply.send(reverted.map(|()| machine.phases()));
         }
     }
 }
@@ -184,7 +246,11 @@ impl HowEnded {
     fn describe(&self) -> (EndReason, String, Option<String>) {
         let failure = match self {
             Self::Stopped => {
-                return (EndReason::Stopped, "the machine was stopped".to_owned(), None);
+                return (
+                    EndReason::Stopped,
+                    "the machine was stopped".to_owned(),
+                    None,
+                );
             }
             Self::PoweredOff(failure) | Self::Failed(failure) => failure,
         };

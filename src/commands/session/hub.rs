@@ -6,11 +6,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
+use super::client::Client;
 use super::handle::Handle;
 use super::running_commands::RunningCommands;
-use crate::rpc::{ErrorKind, Id, MAX_OPEN, Message, Notification, RpcError};
+use super::saved::Checkpoints;
+use crate::rpc::{ErrorKind, Id, MAX_OPEN, Message, RpcError};
 
 /// How many machines that have ended are remembered.
 const MAX_ENDED: usize = 256;
@@ -19,11 +21,11 @@ const MAX_ENDED: usize = 256;
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 
 pub(super) struct Hub {
-    /// Lines for standard output. The channel is bounded: a slow client slows down what it asked for.
-    output: RefCell<Option<mpsc::Sender<Vec<u8>>>>,
+    pub client: Rc<Client>,
     machines: RefCell<BTreeMap<u32, Rc<Handle>>>,
     last_machine: Cell<u32>,
     pub commands: RunningCommands,
+    pub checkpoints: Checkpoints,
     open: RefCell<BTreeSet<Id>>,
     /// Requests that are being served, also those without an id.
     serving: Cell<usize>,
@@ -31,44 +33,17 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    pub fn new(output: mpsc::Sender<Vec<u8>>) -> Rc<Self> {
+    pub fn new(client: Client) -> Rc<Self> {
         Rc::new(Self {
-            output: RefCell::new(Some(output)),
+            client: Rc::new(client),
             machines: RefCell::default(),
             last_machine: Cell::new(0),
             commands: RunningCommands::default(),
+            checkpoints: Checkpoints::default(),
             open: RefCell::default(),
             serving: Cell::new(0),
             served: Notify::new(),
         })
-    }
-
-    /// The way to standard output, while it is open.
-    pub fn output(&self) -> Option<mpsc::Sender<Vec<u8>>> {
-        self.output.borrow().clone()
-    }
-
-    /// Writes a message. Waits while the client does not read; a client that is gone gets nothing.
-    pub async fn send(&self, message: &Message) {
-        if let Some(output) = self.output() {
-            let _ = output.send(message.line()).await;
-        }
-    }
-
-    pub async fn notify(&self, params: &impl Notification) {
-        self.send(&Message::notification(params)).await;
-    }
-
-    /// Waits until nothing more can be written.
-    pub async fn client_gone(&self) {
-        if let Some(output) = self.output() {
-            output.closed().await;
-        }
-    }
-
-    /// From here on nothing is written.
-    pub fn close_output(&self) {
-        self.output.borrow_mut().take();
     }
 
     /// Adds a machine, which gets the next id.
@@ -117,7 +92,7 @@ impl Hub {
     pub async fn finish(&self, id: Option<Id>, result: Result<Value, RpcError>) {
         if let Some(id) = id {
             self.open.borrow_mut().remove(&id);
-            self.send(&Message::answer(id, result)).await;
+            self.client.send(&Message::answer(id, result)).await;
         }
         self.serving.set(self.serving.get() - 1);
         self.served.notify_waiters();

@@ -13,7 +13,9 @@ const MAX_SECONDS: f64 = 31_536_000.0;
 pub(super) fn seconds(timeout: f64) -> Result<Duration, RpcError> {
     match timeout > 0.0 && timeout <= MAX_SECONDS {
         true => Ok(Duration::from_secs_f64(timeout)),
-        false => Err(RpcError::invalid_params("timeout is a number of seconds above 0")),
+        false => Err(RpcError::invalid_params(
+            "timeout is a number of seconds above 0",
+        )),
     }
 }
 

@@ -2,10 +2,12 @@
 //! standard input and output.
 //!
 //! [`options`] is what was typed. [`requests`] reads requests ([`lines`]) and serves each in a task of
-//! its own, with [`commands`] and [`files`]. [`hub`] is what they share: the machines, each a
-//! [`handle`] to the task that owns it ([`machine`]), and the commands that run
-//! ([`running_commands`]). The messages are in [`crate::rpc`].
+//! its own, with [`commands`], [`files`] and [`checkpoints`]. [`hub`] is what they share: the
+//! machines, each a [`handle`] to the task that owns it ([`machine`]), their checkpoints ([`saved`]),
+//! the commands that run ([`running_commands`]), and the way to the [`client`]. The messages are in [`crate::rpc`].
 
+mod checkpoints;
+mod client;
 mod commands;
 mod errors;
 mod files;
@@ -18,6 +20,7 @@ mod options;
 mod output;
 mod requests;
 mod running_commands;
+mod saved;
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -34,11 +37,12 @@ use crate::launch::facts::{AcceleratorFacts, Facts};
 use crate::launch::prepare::prepare;
 use crate::launch::start::Launch;
 use crate::launch::supervisor::{Stopped, Supervisor};
-use crate::launch::{Failure, Progress, VmSpec, accelerator, block_on};
+use crate::launch::{Failure, LiveVm, Progress, VmSpec, accelerator, block_on};
 use crate::machine::stdio::{self, OutputMode};
+use client::Client;
 use handle::Handle;
 use hub::{Hub, LAST_WORDS};
-use machine::{Guest, HowEnded, SessionMachine};
+use machine::{BootOptions, Guest, HowEnded, SessionMachine};
 pub use options::Args;
 
 /// Must be called on the main thread, before any other is started.
@@ -64,7 +68,7 @@ async fn serve(args: &Args, first: First, progress: &dyn Progress) -> Result<Sta
     let (output, mut written) =
         stdio::output(OutputMode::Text).context("starting a thread for the output")?;
     let input = stdio::input().context("starting a thread for the input")?;
-    let hub = Hub::new(output);
+    let hub = Hub::new(Client::new(output));
     let root = match &first {
         First::Guest(_) => "/",
         First::Appliance(..) => ROOT,
@@ -74,7 +78,7 @@ async fn serve(args: &Args, first: First, progress: &dyn Progress) -> Result<Sta
         tokio::select! {
             biased;
             () = requests::serve_all(&hub, input) => Ok(()),
-            () = hub.client_gone() => Ok(()),
+            () = hub.client.gone() => Ok(()),
             failed = hold_first(&hub, &handle, first, progress) => match failed {
                 Ok(never) => match never {},
                 Err(failure) => Err(failure),
@@ -88,7 +92,7 @@ async fn serve(args: &Args, first: First, progress: &dyn Progress) -> Result<Sta
         let _ = timeout(LAST_WORDS, hub.all_served()).await;
     }
     hub.stop_all().await;
-    hub.close_output();
+    hub.client.close();
     let _ = timeout(LAST_WORDS, &mut written).await;
     match done {
         Ok(Ok(())) => Ok(Status::Success),
@@ -117,15 +121,15 @@ async fn hold_first(
     };
     progress.clear_status();
     match started {
-        Some(Ok(machine)) => handle::hold(Rc::clone(hub), Rc::clone(handle), machine).await,
+        Some(Ok(machine)) => handle::hold(Rc::clone(&hub.client), Rc::clone(handle), machine).await,
         Some(Err(failure)) => {
             let how = HowEnded::Failed(failure);
-            handle.end(hub, &how).await;
+            handle.end(&hub.client, &how).await;
             if let HowEnded::Failed(failure) = how {
                 return Err(failure);
             }
         }
-        None => handle.end(hub, &HowEnded::Stopped).await,
+        None => handle.end(&hub.client, &HowEnded::Stopped).await,
     }
     // Other machines may run.
     std::future::pending().await
@@ -157,7 +161,11 @@ async fn start(spec: &VmSpec, progress: &dyn Progress) -> Result<SessionMachine,
             "--inspect holds the image's files without booting it",
         ));
     };
-    let guest = Guest::new(launch.vm, running, spec).await?;
+    let boot = BootOptions {
+        wait_for: spec.agent.wait_for,
+        limit: spec.boot_timeout,
+    };
+    let guest = Guest::new(LiveVm::new(launch.vm, running), boot).await?;
     Ok(SessionMachine::Guest(Box::new(guest)))
 }
 

@@ -113,6 +113,7 @@ impl Args {
             qemu_args: self.qemu.qemu_arg.clone(),
             sandbox: self.qemu.sandbox.settings(),
             boot_timeout: guest.boot_timeout,
+            checkpoints: true,
             ..self.hardware.spec(&self.layers.trust)?
         })
     }

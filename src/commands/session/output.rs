@@ -1,15 +1,16 @@
 //! Where the output of a command goes: into the result of its request, up to a limit, or piece by
 //! piece to the client.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use super::hub::Hub;
+use super::client::Client;
+use crate::rpc::Id;
 use crate::rpc::data::whole_characters;
 use crate::rpc::exec::{Output, StreamName};
-use crate::rpc::{Id, Message};
 
 /// How long an output may be silent after its command has ended, until it is closed: a process that
 /// the command left behind may hold it open.
@@ -31,7 +32,7 @@ enum Target {
         limit: u64,
     },
     Streamed {
-        output: Option<mpsc::Sender<Vec<u8>>>,
+        client: Rc<Client>,
         exec: Id,
         stream: StreamName,
     },
@@ -44,9 +45,9 @@ impl Sink {
     }
 
     /// Passes everything on to the client, as the output `stream` of the command `exec`.
-    pub fn streamed(hub: &Hub, exec: &Id, stream: StreamName) -> Self {
+    pub fn streamed(client: &Rc<Client>, exec: &Id, stream: StreamName) -> Self {
         Self::to(Target::Streamed {
-            output: hub.output(),
+            client: Rc::clone(client),
             exec: exec.clone(),
             stream,
         })
@@ -104,7 +105,7 @@ impl Sink {
 
     async fn pass_on(&mut self, length: usize) {
         if let Target::Streamed {
-            output: Some(output),
+            client,
             exec,
             stream,
         } = &self.target
@@ -116,8 +117,7 @@ impl Sink {
                 stream: *stream,
                 data: std::mem::replace(&mut self.bytes, rest).into(),
             };
-            // Fails if the client is gone, which ends the session.
-            let _ = output.send(Message::notification(&piece).line()).await;
+            client.notify(&piece).await;
         }
     }
 }
@@ -134,13 +134,17 @@ async fn silence(is_over: &mut watch::Receiver<bool>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::sync::mpsc;
 
     #[tokio::test(start_paused = true)]
     async fn output_is_kept_to_its_limit_and_read_to_its_end() {
         let (_over, is_over) = watch::channel(false);
         let mut sink = Sink::collected(4);
         sink.take(Some(&b"abcdefgh"[..]), is_over.clone()).await;
-        assert_eq!((sink.bytes.as_slice(), sink.truncated), (&b"abcd"[..], true));
+        assert_eq!(
+            (sink.bytes.as_slice(), sink.truncated),
+            (&b"abcd"[..], true)
+        );
         let mut sink = Sink::collected(8);
         sink.take(Some(&b"abcdefgh"[..]), is_over).await;
         assert_eq!((sink.bytes.len(), sink.truncated), (8, false));
@@ -149,8 +153,8 @@ mod tests {
     #[tokio::test]
     async fn streamed_text_stays_text_though_a_character_comes_in_two_parts() {
         let (sender, mut lines) = mpsc::channel(8);
-        let hub = Hub::new(sender);
-        let mut sink = Sink::streamed(&hub, &Id::Number(7), StreamName::Stderr);
+        let client = Rc::new(Client::new(sender));
+        let mut sink = Sink::streamed(&client, &Id::Number(7), StreamName::Stderr);
         sink.add("a€".as_bytes().split_at(2).0).await;
         sink.add("a€".as_bytes().split_at(2).1).await;
         sink.pass_on(sink.bytes.len()).await;

@@ -9,12 +9,12 @@ use tokio::sync::mpsc;
 use super::hub::Hub;
 use super::limits::{before, out_of_time, seconds};
 use super::lines::Lines;
-use super::{commands, files};
+use super::{checkpoints, commands, files};
 use crate::protocol::WindowSize;
 use crate::rpc::exec::{Done, Exec, Resize, Signal, Write};
 use crate::rpc::files::{Get, List, Put, Read, Stat};
 use crate::rpc::line::{Malformed, to_value};
-use crate::rpc::machines::Stop;
+use crate::rpc::machines::{Branch, CheckpointParams, Release, Revert, Stop};
 use crate::rpc::{Call, ErrorKind, Message, Method, Request, RpcError};
 use crate::session::SessionError;
 
@@ -31,7 +31,7 @@ pub(super) async fn serve_all(hub: &Rc<Hub>, mut input: mpsc::Receiver<Vec<u8>>)
             refused.extend(begun.err());
         });
         for malformed in refused {
-            hub.send(&Message::malformed(malformed)).await;
+            hub.client.send(&Message::malformed(malformed)).await;
         }
     }
 }
@@ -72,10 +72,13 @@ fn begin(hub: &Rc<Hub>, line: &[u8]) -> Result<(), Malformed> {
     Ok(())
 }
 
-async fn serve(hub: &Hub, call: Call) -> Result<Value, RpcError> {
+async fn serve(hub: &Rc<Hub>, call: Call) -> Result<Value, RpcError> {
     match call {
         // It has a place, which only its id can lack.
-        Call::Exec(_) => Err(RpcError::new(ErrorKind::Internal, "the command has no place")),
+        Call::Exec(_) => Err(RpcError::new(
+            ErrorKind::Internal,
+            "the command has no place",
+        )),
         Call::Write(request) => answer::<Write>(request.timeout, write(hub, request)).await,
         Call::Signal(request) => answer::<Signal>(request.timeout, signal(hub, request)).await,
         Call::Resize(request) => answer::<Resize>(request.timeout, resize(hub, request)).await,
@@ -84,6 +87,20 @@ async fn serve(hub: &Hub, call: Call) -> Result<Value, RpcError> {
         Call::Read(request) => answer::<Read>(request.timeout, files::read(hub, request)).await,
         Call::Stat(request) => answer::<Stat>(request.timeout, files::stat(hub, request)).await,
         Call::List(request) => answer::<List>(request.timeout, files::list(hub, request)).await,
+        Call::Checkpoint(request) => {
+            let timeout = request.timeout;
+            answer::<CheckpointParams>(timeout, checkpoints::checkpoint(hub, request)).await
+        }
+        Call::Branch(request) => {
+            answer::<Branch>(request.timeout, checkpoints::branch(hub, request)).await
+        }
+        Call::Revert(request) => {
+            answer::<Revert>(request.timeout, checkpoints::revert(hub, request)).await
+        }
+        Call::Release(request) => {
+            let released = async { checkpoints::release(hub, &request) };
+            answer::<Release>(request.timeout, released).await
+        }
         Call::Stop(request) => answer::<Stop>(request.timeout, stop(hub, request)).await,
     }
 }
@@ -96,14 +113,18 @@ async fn answer<M: Method>(
     let time = timeout.map(seconds).transpose()?;
     let deadline = time.map(|time| tokio::time::Instant::now() + time);
     let done = before(deadline, work).await;
-    done.unwrap_or_else(|| Err(out_of_time())).map(|result| to_value(&result))
+    done.unwrap_or_else(|| Err(out_of_time()))
+        .map(|result| to_value(&result))
 }
 
 async fn write(hub: &Hub, request: Write) -> Result<Done, RpcError> {
     let bytes = request.data.bytes("data")?;
     let mut place = hub.commands.stdin(&request.exec).await?;
     let closed = |why: &str| {
-        RpcError::new(ErrorKind::Refused, format!("the command's standard input {why}"))
+        RpcError::new(
+            ErrorKind::Refused,
+            format!("the command's standard input {why}"),
+        )
     };
     let Some(stdin) = &mut *place else {
         return Err(closed("is not open").hint("open_stdin of exec leaves it open"));

@@ -70,6 +70,7 @@ fn rules_are_wider_by_what_a_machine_needs() {
         mapping,
         placeholder_disks: 0,
         generation_id: true,
+        devices_only: false,
     };
     type Change<'a> = Box<dyn FnOnce(&mut Plan) + 'a>;
     let kinds: [(&str, Change<'_>); 14] = [

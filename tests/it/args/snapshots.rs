@@ -191,6 +191,7 @@ fn a_machine_that_is_saved_and_one_that_is_restored() {
             mapping,
             placeholder_disks: 0,
             generation_id: true,
+            devices_only: false,
         }),
         ..plan()
     };

@@ -42,6 +42,7 @@ impl Rude {
             program: "test".to_owned(),
             nonce: Nonce([3; 16]),
             emergency: false,
+            keeps_commands: false,
         };
         let mut bytes = Vec::new();
         put_hello(&mut bytes, &hello).unwrap();

@@ -247,6 +247,7 @@ fn every_violation_ends_the_session_with_its_name() {
                         program: String::new(),
                         nonce: Nonce([1; 16]),
                         emergency: false,
+                        keeps_commands: false,
                     },
                 )
                 .unwrap()

@@ -59,6 +59,7 @@ fn publish(store: &Store, key: &Key, kib: u64) {
     let snapshot = Snapshot {
         memory,
         state: b"the state".to_vec(),
+        devices_only: false,
         machine: "pc-q35-7.2".to_owned(),
         qemu: (7, 2, 22),
         overlays: vec![],

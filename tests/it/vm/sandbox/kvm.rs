@@ -91,6 +91,7 @@ impl Guest {
                 mapping,
                 placeholder_disks: 0,
                 generation_id: false,
+                devices_only: false,
             }),
             sandbox: Settings {
                 mode: Mode::Require,

@@ -29,6 +29,7 @@ fn a_store_that_is_full_or_read_only_says_so_and_keeps_nothing_half() {
     let snapshot = Snapshot {
         memory,
         state: vec![],
+        devices_only: false,
         machine: "q35".to_owned(),
         qemu: (7, 2, 0),
         overlays: vec![],

@@ -1,0 +1,68 @@
+//! Branches and the machine that they come from go on from the same moment, each on its own.
+
+use super::{Driver, small};
+use crate::env::guests::guest;
+use crate::env::residue::{alive, sha256};
+
+/// A command that counts in a file in memory, without end.
+const COUNTER: &str = "i=0; while :; do i=$((i+1)); echo $i >/dev/count; usleep 20000; done";
+
+fn count(driver: &mut Driver, machine: &str) -> u64 {
+    let told = driver.exec(machine, "cat /dev/count");
+    told.trim().parse().unwrap_or(0)
+}
+
+/// Waits until the counter has gone on.
+fn counts_on_from(driver: &mut Driver, machine: &str, from: u64) {
+    let script =
+        format!("while [ \"$(cat /dev/count)\" -le {from} ] 2>/dev/null; do usleep 10000; done");
+    driver.exec(machine, &script);
+}
+
+#[test]
+fn two_branches_and_their_parent_go_on_from_one_moment_and_differ_from_then_on() {
+    let base = sha256(&guest("box.raw"));
+    for options in [&[][..], &["--warm"]] {
+        let mut driver = Driver::start(small(options));
+        driver.exec("root", "echo early >/early");
+        driver.done(&format!("start root {COUNTER}"));
+        counts_on_from(&mut driver, "root", 3);
+        let before = count(&mut driver, "root");
+        driver.done("checkpoint root a");
+        // The parent's commands and session go on.
+        counts_on_from(&mut driver, "root", before);
+        driver.exec("root", "echo parent >/who; sync");
+        for branch in ["one", "two"] {
+            driver.done(&format!("branch a {branch}"));
+            assert!(count(&mut driver, branch) >= before);
+            assert_eq!(
+                driver.exec(branch, "cat /early; ls / | grep -c who || :"),
+                "early\n0\n"
+            );
+            driver.exec(branch, &format!("echo {branch} >/who; sync"));
+        }
+        for machine in ["one", "two", "root"] {
+            let now = count(&mut driver, machine);
+            counts_on_from(&mut driver, machine, now);
+            let expected = if machine == "root" { "parent" } else { machine };
+            assert_eq!(driver.exec(machine, "cat /who"), format!("{expected}\n"));
+        }
+        // A checkpoint of a branch, and back again.
+        driver.done("checkpoint one b");
+        driver.exec("one", "echo later >/who; sync");
+        let old = driver.qemu("one");
+        driver.done("revert one b");
+        assert!(!alive(old));
+        assert_eq!(driver.exec("one", "cat /who"), "one\n");
+        driver.done("branch b three");
+        assert_eq!(driver.exec("three", "cat /early /who"), "early\none\n");
+        driver.done("revert root a");
+        assert_eq!(driver.exec("root", "ls / | grep -c who || :"), "0\n");
+        let qemus = ["root", "one", "two", "three"].map(|name| driver.qemu(name));
+        let finished = driver.end();
+        assert_eq!(finished.code(), Some(0), "{finished:?}");
+        assert_eq!(finished.stderr, "");
+        assert!(!qemus.into_iter().any(alive));
+    }
+    assert_eq!(sha256(&guest("box.raw")), base);
+}
