@@ -18,7 +18,7 @@ use super::prepare::PreparedVm;
 use super::screen::Screen;
 use super::spec::AgentSpec;
 use super::start::RunningVm;
-use crate::appliance::boot;
+use crate::appliance::boot::{self, BootError};
 use crate::exit::Status;
 use crate::machine::console::Sinks;
 use crate::machine::drives::Drives;
@@ -26,7 +26,8 @@ use crate::machine::end::End;
 use crate::machine::phases::Phases;
 use crate::machine::plan::{Accelerator, Display, Firmware, Network, Plan};
 use crate::machine::{Machine, MachineEvent};
-use crate::session::{Session, random};
+use crate::protocol::CloneIdentity;
+use crate::session::{Session, SessionError, random};
 use crate::template::TemplateError;
 use crate::template::checkpoint::take_checkpoint;
 use crate::template::restore::{Template, resume_branch, start_restored};
@@ -66,6 +67,33 @@ pub struct BranchSpec {
     pub new_machine_id: bool,
     /// Where the output of its serial console goes.
     pub output: Option<mpsc::Sender<Vec<u8>>>,
+}
+
+impl BranchSpec {
+    fn identity(&self, network: &Network) -> Result<Option<CloneIdentity>, SessionError> {
+        let asked = AgentSpec {
+            hostname: self.hostname.clone(),
+            new_machine_id: self.new_machine_id,
+            ..AgentSpec::default()
+        };
+        let mut identity = asked.identity()?;
+        if *network != Network::None {
+            // The machine that was saved keeps its own.
+            let [a, b, c] = random()?;
+            identity.get_or_insert_default().hardware_address = Some([0x52, 0x54, 0, a, b, c]);
+        }
+        Ok(identity)
+    }
+}
+
+/// Why a branch did not start: as of a guest that failed, where it is at fault.
+fn not_started(error: TemplateError, vm: &PreparedVm) -> Failure {
+    match error {
+        TemplateError::Agent(error) => error.into(),
+        TemplateError::Boot(BootError::Agent { source, .. }) => source.into(),
+        TemplateError::Boot(BootError::Ended { end, console }) => vm.failure(&end, &console),
+        other => other.into(),
+    }
 }
 
 impl LiveVm {
@@ -226,7 +254,8 @@ impl Checkpoint {
             screen: Screen::default(),
             boot_stop: None,
         };
-        let (machine, session) = self.start(&mut vm, spec, &phases).await?;
+        let started = self.start(&mut vm, spec, &phases).await;
+        let (machine, session) = started.map_err(|error| not_started(error, &vm))?;
         phases.mark("branch");
         let running = RunningVm::new(machine, session, None);
         Ok(LiveVm {
@@ -241,19 +270,9 @@ impl Checkpoint {
         vm: &mut PreparedVm,
         spec: BranchSpec,
         phases: &Phases,
-    ) -> Result<(Machine, Session), Failure> {
-        let mut identity = AgentSpec {
-            hostname: spec.hostname,
-            new_machine_id: spec.new_machine_id,
-            ..AgentSpec::default()
-        }
-        .identity()?;
-        if vm.plan.network != Network::None {
-            // The machine that was saved keeps its own.
-            let [a, b, c] = random()?;
-            identity.get_or_insert_default().hardware_address = Some([0x52, 0x54, 0, a, b, c]);
-        }
-        let channels = boot::open_channels(&mut vm.plan).context("making QEMU's channels")?;
+    ) -> Result<(Machine, Session), TemplateError> {
+        let identity = spec.identity(&vm.plan.network)?;
+        let channels = boot::open_channels(&mut vm.plan)?;
         let template = &self.0.template;
         let mut plan = vm.plan.clone();
         plan.snapshot = Some(template.snapshot_config(0, true));
@@ -265,7 +284,7 @@ impl Checkpoint {
         let started = start_restored(plan, template, &vm.drives, resources, phases).await;
         let mut machine = started?;
         if template.is_other(machine.version().numbers) {
-            return Err(TemplateError::OtherQemu.into());
+            return Err(TemplateError::OtherQemu);
         }
         if let Network::User { restricted, .. } = vm.plan.network {
             machine.renew_network(restricted).await?;

@@ -2,7 +2,6 @@
 
 use tokio::sync::mpsc;
 
-use super::failure::Failure;
 use super::image_template::new_memory;
 use super::inject::inject;
 use super::spec::{AgentSpec, StartMode, Via, WaitFor};
@@ -11,7 +10,7 @@ use super::supervisor::Interrupted;
 use crate::machine::Machine;
 use crate::machine::plan::MemoryMapping;
 use crate::protocol::CloneIdentity;
-use crate::session::{Session, random};
+use crate::session::{Session, SessionError, random};
 
 impl Launch<'_> {
     /// Starts the machine, whose console goes to `output`, and waits for its agent. None, and
@@ -70,7 +69,7 @@ impl Launch<'_> {
 
 impl AgentSpec {
     /// What sets the guest apart; None if nothing was asked for.
-    pub(super) fn identity(&self) -> Result<Option<CloneIdentity>, Failure> {
+    pub(super) fn identity(&self) -> Result<Option<CloneIdentity>, SessionError> {
         if self.hostname.is_none() && !self.new_machine_id {
             return Ok(None);
         }

@@ -56,7 +56,7 @@ impl Launch<'_> {
         let (slot, template) = self.template().await?;
         let sinks = self.vm.sinks(output)?;
         self.vm.screen.announce(self.progress)?;
-        let mut identity = self.spec.agent.identity()?;
+        let mut identity = self.spec.agent.identity().map_err(Failure::from)?;
         if self.vm.plan.network != Network::None {
             // The saved machine's address is that of every clone.
             let [a, b, c] = random().map_err(Failure::from)?;

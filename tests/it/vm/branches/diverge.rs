@@ -1,7 +1,11 @@
 //! Branches and the machine that they come from go on from the same moment, each on its own.
 
+use std::path::Path;
+
 use super::{Driver, small};
+use crate::env::bivouac::Bivouac;
 use crate::env::guests::guest;
+use crate::env::qemu10;
 use crate::env::residue::{alive, sha256};
 
 /// A command that counts in a file in memory, without end.
@@ -21,48 +25,61 @@ fn counts_on_from(driver: &mut Driver, machine: &str, from: u64) {
 
 #[test]
 fn two_branches_and_their_parent_go_on_from_one_moment_and_differ_from_then_on() {
-    let base = sha256(&guest("box.raw"));
     for options in [&[][..], &["--warm"]] {
-        let mut driver = Driver::start(small(options));
-        driver.exec("root", "echo early >/early");
-        driver.done(&format!("start root {COUNTER}"));
-        counts_on_from(&mut driver, "root", 3);
-        let before = count(&mut driver, "root");
-        driver.done("checkpoint root a");
-        // The parent's commands and session go on.
-        counts_on_from(&mut driver, "root", before);
-        driver.exec("root", "echo parent >/who; sync");
-        for branch in ["one", "two"] {
-            driver.done(&format!("branch a {branch}"));
-            assert!(count(&mut driver, branch) >= before);
-            assert_eq!(
-                driver.exec(branch, "cat /early; ls / | grep -c who || :"),
-                "early\n0\n"
-            );
-            driver.exec(branch, &format!("echo {branch} >/who; sync"));
-        }
-        for machine in ["one", "two", "root"] {
-            let now = count(&mut driver, machine);
-            counts_on_from(&mut driver, machine, now);
-            let expected = if machine == "root" { "parent" } else { machine };
-            assert_eq!(driver.exec(machine, "cat /who"), format!("{expected}\n"));
-        }
-        // A checkpoint of a branch, and back again.
-        driver.done("checkpoint one b");
-        driver.exec("one", "echo later >/who; sync");
-        let old = driver.qemu("one");
-        driver.done("revert one b");
-        assert!(!alive(old));
-        assert_eq!(driver.exec("one", "cat /who"), "one\n");
-        driver.done("branch b three");
-        assert_eq!(driver.exec("three", "cat /early /who"), "early\none\n");
-        driver.done("revert root a");
-        assert_eq!(driver.exec("root", "ls / | grep -c who || :"), "0\n");
-        let qemus = ["root", "one", "two", "three"].map(|name| driver.qemu(name));
-        let finished = driver.end();
-        assert_eq!(finished.code(), Some(0), "{finished:?}");
-        assert_eq!(finished.stderr, "");
-        assert!(!qemus.into_iter().any(alive));
+        go_on_from_one_moment(small(options));
     }
+}
+
+fn go_on_from_one_moment(command: Bivouac) {
+    let base = sha256(&guest("box.raw"));
+    let mut driver = Driver::start(command);
+    driver.exec("root", "echo early >/early");
+    driver.done(&format!("start root {COUNTER}"));
+    counts_on_from(&mut driver, "root", 3);
+    let before = count(&mut driver, "root");
+    driver.done("checkpoint root a");
+    // The parent's commands and session go on.
+    counts_on_from(&mut driver, "root", before);
+    driver.exec("root", "echo parent >/who; sync");
+    for branch in ["one", "two"] {
+        driver.done(&format!("branch a {branch}"));
+        assert!(count(&mut driver, branch) >= before);
+        assert_eq!(
+            driver.exec(branch, "cat /early; ls / | grep -c who || :"),
+            "early\n0\n"
+        );
+        driver.exec(branch, &format!("echo {branch} >/who; sync"));
+    }
+    for machine in ["one", "two", "root"] {
+        let now = count(&mut driver, machine);
+        counts_on_from(&mut driver, machine, now);
+        let expected = if machine == "root" { "parent" } else { machine };
+        assert_eq!(driver.exec(machine, "cat /who"), format!("{expected}\n"));
+    }
+    // A checkpoint of a branch, and back again.
+    driver.done("checkpoint one b");
+    driver.exec("one", "echo later >/who; sync");
+    let old = driver.qemu("one");
+    driver.done("revert one b");
+    assert!(!alive(old));
+    assert_eq!(driver.exec("one", "cat /who"), "one\n");
+    driver.done("branch b three");
+    assert_eq!(driver.exec("three", "cat /early /who"), "early\none\n");
+    driver.done("revert root a");
+    assert_eq!(driver.exec("root", "ls / | grep -c who || :"), "0\n");
+    let qemus = ["root", "one", "two", "three"].map(|name| driver.qemu(name));
+    let finished = driver.end();
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
+    assert_eq!(finished.stderr, "");
+    assert!(!qemus.into_iter().any(alive));
     assert_eq!(sha256(&guest("box.raw")), base);
+}
+
+#[test]
+fn the_same_by_qemu_10() {
+    let directory = Path::new(&qemu10::program()).parent().unwrap().to_owned();
+    let command = small(&["--warm", "--net"])
+        .env("BIVOUAC_QEMU", qemu10::program())
+        .env("BIVOUAC_SANDBOX_READ", directory);
+    go_on_from_one_moment(command);
 }

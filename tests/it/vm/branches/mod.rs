@@ -1,6 +1,11 @@
 //! Checkpoints of machines that run, and branches of them.
 
+mod disks;
+mod distinct;
 mod diverge;
+mod hostile;
+mod killed;
+mod kvm;
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +32,12 @@ fn small(options: &[&str]) -> Bivouac {
     let image = guest("box.raw");
     let driver = Bivouac::by(&program()).arg(image).args(tiny("switch"));
     driver.args(options)
+}
+
+/// Debian 12, which has more drivers.
+fn debian(options: &[&str]) -> Bivouac {
+    let driver = Bivouac::by(&program()).arg(guest("debian12.qcow2"));
+    driver.args(["--memory", "512"]).args(options)
 }
 
 impl Driver {

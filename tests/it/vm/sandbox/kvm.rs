@@ -45,15 +45,15 @@ fn sectors() -> Vec<u8> {
 }
 
 /// What its machine is made of.
-struct Guest {
+pub struct Guest {
     _directory: tempfile::TempDir,
     disk: File,
     overlay: File,
-    memory: File,
+    pub memory: File,
 }
 
 impl Guest {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let directory = tempfile::tempdir_in("/var/tmp").unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::write(path("disk"), sectors()).unwrap();
@@ -74,6 +74,15 @@ impl Guest {
     }
 
     async fn start(&self, mapping: MemoryMapping) -> (Machine, mpsc::Receiver<Vec<u8>>) {
+        self.start_to_load(mapping, false).await
+    }
+
+    /// Starts it with its CPUs stopped.
+    pub async fn start_to_load(
+        &self,
+        mapping: MemoryMapping,
+        devices_only: bool,
+    ) -> (Machine, mpsc::Receiver<Vec<u8>>) {
         let number = |file: &File| file.as_raw_fd();
         let channels = Channels::new(false).unwrap();
         let layer = args::layer(number(&self.disk), Format::Raw, "disk");
@@ -91,7 +100,7 @@ impl Guest {
                 mapping,
                 placeholder_disks: 0,
                 generation_id: false,
-                devices_only: false,
+                devices_only,
             }),
             sandbox: Settings {
                 mode: Mode::Require,
@@ -119,7 +128,7 @@ impl Guest {
 }
 
 /// The letters, once there are as many.
-async fn letters(said: &mut mpsc::Receiver<Vec<u8>>, count: usize) -> Vec<u8> {
+pub async fn letters(said: &mut mpsc::Receiver<Vec<u8>>, count: usize) -> Vec<u8> {
     let mut text = Vec::new();
     // After the firmware's words.
     let start = |text: &[u8]| {
@@ -132,7 +141,7 @@ async fn letters(said: &mut mpsc::Receiver<Vec<u8>>, count: usize) -> Vec<u8> {
     text.split_off(start(&text))
 }
 
-fn is_sequence(letters: &[u8]) -> bool {
+pub fn is_sequence(letters: &[u8]) -> bool {
     let next = |letter| (letter - b'a' + 1) % 16 + b'a';
     letters.windows(2).all(|two| next(two[0]) == two[1])
 }
@@ -211,10 +220,19 @@ fn as_an_ordinary_user() {
     assert!(said.contains("restored twice"), "{output:?}");
 }
 
+/// Whether KVM can be opened; says so if not.
+pub fn is_there() -> bool {
+    let opened = File::options().read(true).write(true).open(DEVICE);
+    let error = opened.err();
+    if let Some(error) = &error {
+        println!("NOT tested, this host has no KVM for us: {error}");
+    }
+    error.is_none()
+}
+
 #[test]
 fn a_boot_sector_is_saved_and_restored_with_kvm_in_the_sandbox() {
-    if let Err(error) = File::options().read(true).write(true).open(DEVICE) {
-        println!("NOT tested, this host has no KVM for us: {error}");
+    if !is_there() {
         return;
     }
     let runtime = tokio::runtime::Builder::new_current_thread();

@@ -2,7 +2,7 @@
 //! the state of a real QEMU.
 
 mod breakout;
-mod kvm;
+pub mod kvm;
 mod state;
 mod survivor;
 
