@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use tokio::sync::mpsc;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn output_is_kept_to_its_limit_and_read_to_its_end() {
         let (_over, is_over) = watch::channel(false);
         let mut sink = Sink::collected(4);
