@@ -92,7 +92,10 @@ fn the_readmes_examples_are_understood() {
 fn the_manual_pages_examples_are_understood() {
     for entry in fs::read_dir(root().join("man")).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "json") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();
