@@ -28,6 +28,8 @@ const MAX_L1_BYTES: u64 = 128 << 20;
 #[derive(Debug)]
 pub struct Chain {
     layers: Vec<Layer>,
+    /// How many of them, from the top, are overlays that bivouac created.
+    overlays: usize,
 }
 
 impl Chain {
@@ -40,6 +42,16 @@ impl Chain {
         &self.layers[0]
     }
 
+    /// How many layers, from the top, were added by [`Chain::put_on_top`].
+    pub fn overlays(&self) -> usize {
+        self.overlays
+    }
+
+    /// The top layer of the image itself.
+    pub fn image(&self) -> &Layer {
+        &self.layers[self.overlays]
+    }
+
     /// Adds an overlay that bivouac created over this chain. Fails if it is not a qcow2 image.
     pub fn put_on_top(&mut self, path: &Path) -> Result<(), ChainError> {
         let origin = Origin::given(path);
@@ -50,6 +62,7 @@ impl Chain {
         let format = (Format::Qcow2, Evidence::Flag);
         self.layers
             .insert(0, Layer::read(file, &head, format, &origin)?);
+        self.overlays += 1;
         Ok(())
     }
 
@@ -73,7 +86,10 @@ pub fn resolve(request: &Request) -> Result<Chain, ChainError> {
     let Examined { layers, problems } = walk(request, false);
     match problems.into_iter().next() {
         Some(problem) => Err(problem),
-        None => Ok(Chain { layers }),
+        None => Ok(Chain {
+            layers,
+            overlays: 0,
+        }),
     }
 }
 

@@ -7,6 +7,7 @@
 //!   until it is ready, `running` is the result.
 //! - A warm start: `warm_start` restores the machine from its template, which `image_template`
 //!   finds or builds.
+//! - `keep` makes images of the overlays, if that was asked for.
 //! - `screen` decides who may see the guest's screen over VNC.
 //! - An appliance with an image's disk: `appliance` starts one, `appliance_session` inspects an
 //!   image in it.
@@ -42,6 +43,7 @@ mod firmware;
 pub(crate) mod image_template;
 mod images;
 mod inject;
+pub(crate) mod keep;
 pub(crate) mod keyboard;
 pub(crate) mod outcome;
 pub(crate) mod prepare;
