@@ -14,6 +14,7 @@ use anyhow::{Context, anyhow};
 use tokio::sync::mpsc;
 
 use super::failure::Failure;
+use super::keep::{Keep, KeepSpec, Kept};
 use super::prepare::PreparedVm;
 use super::screen::Screen;
 use super::spec::AgentSpec;
@@ -222,6 +223,21 @@ impl LiveVm {
         let stopped = old.running.machine.stop(Duration::ZERO).await;
         self.phases.mark("reverted");
         Ok(stopped.context("ending QEMU")?)
+    }
+
+    /// Makes images of its disks as they are. Its CPUs stand still meanwhile, and go on also after an
+    /// error; it is of no use if this is dropped half way.
+    pub(crate) async fn keep(&mut self, spec: &KeepSpec) -> Result<Vec<Kept>, Failure> {
+        self.run(async |session| session.sync().await).await?;
+        let drives = &self.vm.drives;
+        let mut keep = Keep::create(spec, drives, self.vm.plan.disks.len())?;
+        let machine = &mut self.running.machine;
+        let kept = match keep.collect(machine, drives).await {
+            Ok(()) => keep.publish(drives).await,
+            Err(failure) => Err(failure),
+        };
+        machine.cont().await?;
+        kept
     }
 
     /// Ends the machine at once: nothing in it is kept.

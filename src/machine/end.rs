@@ -62,6 +62,14 @@ impl End {
         }
     }
 
+    /// Whether its disks are as the guest left them, or as the user did.
+    pub fn may_be_kept(&self) -> bool {
+        matches!(
+            self,
+            Self::PoweredOff | Self::Reset | Self::Panicked | Self::UserQuit
+        )
+    }
+
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::PoweredOff => "powered-off",

@@ -3,13 +3,15 @@
 //! [`plan`] is data. [`args`] and [`blockdev`] turn it into QEMU's arguments, [`drives`] and
 //! [`overlay`] hold its images and the unnamed files that take all writes, [`rules`] says what QEMU
 //! may do, [`node_graph`] what it has opened, [`process`] starts and reaps it, [`start`] opens the QMP
-//! session, [`console`] reads the guest's serial port (its text by [`console_text`], what keeps a boot
-//! by [`boot_stop`]), [`snapshot`] saves and restores a machine, [`checkpoint`] saves one
-//! that goes on, with the pages of its memory in [`written_pages`], [`vnc`] lets users see its screen,
+//! session, [`block_jobs`] copies its disks, [`console`] reads the guest's serial port (its text by
+//! [`console_text`], what keeps a boot by [`boot_stop`]), [`snapshot`] saves and restores a machine,
+//! [`checkpoint`] saves one that goes on, with the pages of its memory in [`written_pages`], [`vnc`] lets
+//! users see its screen,
 //! [`end`] says how it ended, [`phases`] measures. [`terminal`] and [`stdio`] are the user's end.
 //! [`Machine`] joins them.
 
 pub mod args;
+pub(crate) mod block_jobs;
 pub(crate) mod blockdev;
 pub(crate) mod boot_stop;
 pub mod channels;
@@ -101,6 +103,8 @@ pub struct Machine {
     sandbox: Enforced,
     /// The file of the guest's memory, if that is one.
     memory: Option<File>,
+    /// QEMU stays when the guest ends.
+    is_held: bool,
 }
 
 /// The file of the guest's memory, among `files`.
@@ -181,6 +185,7 @@ impl Machine {
             spawned,
             sandbox: sandbox.enforced,
             memory: memory_of(plan, &holdings.files)?,
+            is_held: false,
         };
         machine.check_nodes(&holdings.files, &plan.extra).await?;
         Ok(machine)
@@ -262,6 +267,20 @@ impl Machine {
         .map(drop)
     }
 
+    /// From here on QEMU stays when the guest powers off, resets or panics, with its disks as they are
+    /// then, until [`Machine::stop`].
+    pub async fn hold(&mut self) -> Result<(), StartError> {
+        self.execute(qapi::qmp::set_action {
+            reboot: None,
+            shutdown: Some(qapi::qmp::ShutdownAction::pause),
+            panic: None,
+            watchdog: None,
+        })
+        .await?;
+        self.is_held = true;
+        Ok(())
+    }
+
     async fn execute<C: qapi::Command>(&mut self, command: C) -> Result<C::Ok, StartError> {
         self.execute_with(command, None).await
     }
@@ -303,6 +322,12 @@ impl Machine {
                 },
                 status = self.process.wait() => return self.conclude(status?).await,
             }
+        }
+        if self.is_held
+            && let Some(GuestExit::Known(end)) = &self.guest_end
+            && end.may_be_kept()
+        {
+            return Ok(MachineEvent::Ended(end.clone()));
         }
         let patience = match &self.guest_end {
             Some(GuestExit::Known(End::Panicked)) => PANIC_DRAIN,

@@ -60,6 +60,7 @@ methods! {
     "branch" Branch(machines::Branch) -> machines::BranchResult;
     "revert" Revert(machines::Revert) -> machines::RevertResult;
     "release" Release(machines::Release) -> exec::Done;
+    "keep" Keep(machines::Keep) -> machines::KeepResult;
     "stop" Stop(machines::Stop) -> exec::Done;
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::data::Data;
 use super::line::Notification;
 
 /// Ends a machine at once. Nothing in it is kept.
@@ -90,6 +91,44 @@ pub struct Revert {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RevertResult {
     pub phases: PhaseTimes,
+}
+
+/// Makes images of the disks of a machine as they are, on this host. It goes on afterwards.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Keep {
+    /// The machine; default the first.
+    pub machine: Option<String>,
+    /// The image of the first disk on this host; those of further disks are named after it.
+    pub path: String,
+    /// Makes images that need no other, instead of ones over the image.
+    #[serde(default)]
+    pub full: bool,
+    /// Replaces existing files.
+    #[serde(default)]
+    pub force: bool,
+    /// Gives up after this many seconds; the images may still be made then.
+    pub timeout: Option<f64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct KeepResult {
+    /// In the order of the disks.
+    pub images: Vec<KeptImage>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct KeptImage {
+    pub path: Data,
+    /// The image below it, as its header records it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backing: Option<Data>,
+    /// The format of the image below it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backing_format: Option<String>,
 }
 
 /// Forgets a checkpoint. Its memory is free when its branches have ended, too.

@@ -1,5 +1,7 @@
 //! Checkpoints of the machines of a session, and the machines that are started from them.
 
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use tokio::sync::oneshot;
@@ -9,11 +11,13 @@ use super::handle::{self, Handle, Order};
 use super::hub::Hub;
 use super::machine::{SessionMachine, phase_times};
 use crate::launch::BranchSpec;
-use crate::rpc::RpcError;
+use crate::launch::keep::{KeepSpec, Kept};
 use crate::rpc::exec::Done;
 use crate::rpc::machines::{
-    Branch, BranchResult, CheckpointParams, CheckpointResult, Release, Revert, RevertResult,
+    Branch, BranchResult, CheckpointParams, CheckpointResult, Keep, KeepResult, KeptImage, Release,
+    Revert, RevertResult,
 };
+use crate::rpc::{Data, RpcError};
 
 /// Passes an order on to the task that owns the machine, which does it to its end even if the
 /// request is given up.
@@ -70,6 +74,29 @@ pub(super) async fn revert(hub: &Hub, request: Revert) -> Result<RevertResult, R
     let reverted = order(&handle, |reply| Order::Revert { to, spec, reply }).await?;
     let phases = reverted.map_err(|failure| of_failure(&failure))?;
     Ok(RevertResult { phases })
+}
+
+pub(super) async fn keep(hub: &Hub, request: Keep) -> Result<KeepResult, RpcError> {
+    let handle = hub.machine(request.machine.as_deref())?;
+    let spec = KeepSpec {
+        path: request.path.into(),
+        full: request.full,
+        force: request.force,
+    };
+    let kept = order(&handle, |reply| Order::Keep { spec, reply }).await?;
+    let kept = kept.map_err(|failure| of_failure(&failure))?;
+    let data = |path: PathBuf| Data::from(path.into_os_string().into_vec());
+    let images = kept.into_iter().map(|Kept { path, backing }| {
+        let (backing, format) = backing.unzip();
+        KeptImage {
+            path: data(path),
+            backing: backing.map(data),
+            backing_format: format.map(|format| format.to_string()),
+        }
+    });
+    Ok(KeepResult {
+        images: images.collect(),
+    })
 }
 
 pub(super) fn release(hub: &Hub, request: &Release) -> Result<Done, RpcError> {

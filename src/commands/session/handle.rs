@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use super::client::Client;
 use super::errors;
 use super::machine::{HowEnded, Saved, SessionMachine};
+use crate::launch::keep::{KeepSpec, Kept};
 use crate::launch::{BranchSpec, Failure};
 use crate::machine::MachineEvent;
 use crate::rpc::machines::{EndReason, MachineEnded, MachineReady, MachineRebooted, PhaseTimes};
@@ -32,6 +33,10 @@ pub(super) enum Order {
     Checkpoint {
         sync: bool,
         reply: oneshot::Sender<Result<(Saved, PhaseTimes), Failure>>,
+    },
+    Keep {
+        spec: KeepSpec,
+        reply: oneshot::Sender<Result<Vec<Kept>, Failure>>,
     },
     Revert {
         to: Saved,
@@ -213,6 +218,13 @@ async fn obey(handle: &Handle, machine: &mut SessionMachine, order: Order) {
             };
             // Nobody may wait for it any more.
             let _ = reply.send(saved.map(|saved| (saved, machine.phases())));
+        }
+        Order::Keep { spec, reply } => {
+            let kept = match machine.guest() {
+                Ok(guest) => guest.live.keep(&spec).await,
+                Err(failure) => Err(failure),
+            };
+            let _ = reply.send(kept);
         }
         Order::Revert { to, spec, reply } => {
             let reverted = match machine.guest() {

@@ -14,7 +14,7 @@ use crate::protocol::WindowSize;
 use crate::rpc::exec::{Done, Exec, Resize, Signal, Write};
 use crate::rpc::files::{Get, List, Put, Read, Stat};
 use crate::rpc::line::{Malformed, to_value};
-use crate::rpc::machines::{Branch, CheckpointParams, Release, Revert, Stop};
+use crate::rpc::machines::{Branch, CheckpointParams, Keep, Release, Revert, Stop};
 use crate::rpc::{Call, ErrorKind, Message, Method, Request, RpcError};
 use crate::session::SessionError;
 
@@ -100,6 +100,9 @@ async fn serve(hub: &Rc<Hub>, call: Call) -> Result<Value, RpcError> {
         Call::Release(request) => {
             let released = async { checkpoints::release(hub, &request) };
             answer::<Release>(request.timeout, released).await
+        }
+        Call::Keep(request) => {
+            answer::<Keep>(request.timeout, checkpoints::keep(hub, request)).await
         }
         Call::Stop(request) => answer::<Stop>(request.timeout, stop(hub, request)).await,
     }

@@ -66,3 +66,41 @@ fn machines_are_branched_and_put_back_each_with_its_own_requests() {
     }
     assert_eq!(sha256(&guest("box.raw")), before);
 }
+
+#[test]
+fn the_disk_of_a_machine_is_kept_as_an_image_and_the_machine_goes_on() {
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    let path = dir.path().join("kept.qcow2").display().to_string();
+    let mut client = Client::start(small(&["--warm"]));
+    client.tell("m1", "echo before > /f");
+    client.call("checkpoint", json!({}));
+    client.tell("m1", "echo later >> /f");
+    let kept = client.call("keep", json!({"path": path}));
+    let image = &kept["images"][0];
+    assert_eq!(
+        (&image["path"], &image["backing_format"]),
+        (&json!(path), &json!("raw"))
+    );
+    assert!(
+        image["backing"].as_str().unwrap().ends_with("box.raw"),
+        "{kept}"
+    );
+    let again = client.refused("keep", json!({"path": path}));
+    assert_eq!(again["data"]["hint"], "--force replaces it");
+    assert_eq!(
+        client.tell("m1", "echo on >> /f; cat /f"),
+        "before\nlater\non\n"
+    );
+    let branch = client.call("branch", json!({"checkpoint": "c1"}))["machine"].clone();
+    let full = json!({"machine": branch, "path": path, "full": true, "force": true});
+    assert!(client.call("keep", full)["images"][0]["backing"].is_null());
+    assert_eq!(client.end().code(), Some(0));
+    // What is kept is the branch's.
+    let session = crate::env::bivouac::Bivouac::new().args(["session", "--inspect"]);
+    let mut client = Client::start(session.arg(&path));
+    assert_eq!(
+        client.call("read", json!({"path": "/f"}))["data"],
+        "before\n"
+    );
+    assert_eq!(client.end().code(), Some(0));
+}
