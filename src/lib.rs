@@ -49,6 +49,8 @@ pub mod machine;
 pub mod protocol;
 mod qmp;
 #[doc(hidden)]
+pub mod rpc;
+#[doc(hidden)]
 pub mod sandbox;
 #[doc(hidden)]
 pub mod session;

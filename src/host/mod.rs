@@ -5,7 +5,7 @@
 //! [`qemu`] finds the emulator, and [`probe`] asks it what it can do. [`kvm`] determines whether KVM
 //! runs guests: [`kvm_probe`] measures one, limited by an `alarm`, and `acl` explains a refusal.
 //! [`memory_limit`] is that of a container. [`scratch`] is the directory for overlays, on a `filesystem`. [`kernel`] finds a kernel for the
-//! appliance. [`firmware`] finds UEFI. `install_hint` knows the distribution's install commands.
+//! appliance. [`firmware`] finds UEFI. [`new_file`] makes a file that has no name until it is complete. `install_hint` knows the distribution's install commands.
 
 mod acl;
 mod alarm;
@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod kvm;
 pub mod kvm_probe;
 pub(crate) mod memory_limit;
+pub(crate) mod new_file;
 pub mod passt;
 pub mod probe;
 pub mod qemu;

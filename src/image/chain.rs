@@ -29,6 +29,8 @@ const MAX_L1_BYTES: u64 = 128 << 20;
 #[derive(Clone, Debug)]
 pub struct Chain {
     layers: Vec<Arc<Layer>>,
+    /// How many of them, from the top, are overlays that bivouac created.
+    overlays: usize,
 }
 
 impl Chain {
@@ -41,6 +43,16 @@ impl Chain {
         &self.layers[0]
     }
 
+    /// How many layers, from the top, were added by [`Chain::put_on_top`].
+    pub fn overlays(&self) -> usize {
+        self.overlays
+    }
+
+    /// The top layer of the image itself.
+    pub fn image(&self) -> &Layer {
+        &self.layers[self.overlays]
+    }
+
     /// Adds an overlay that bivouac created over this chain. Fails if it is not a qcow2 image.
     pub fn put_on_top(&mut self, path: &Path) -> Result<(), ChainError> {
         let origin = Origin::given(path);
@@ -51,6 +63,7 @@ impl Chain {
         let format = (Format::Qcow2, Evidence::Flag);
         let layer = Layer::read(file, &head, format, &origin)?;
         self.layers.insert(0, layer.into());
+        self.overlays += 1;
         Ok(())
     }
 
@@ -76,6 +89,7 @@ pub fn resolve(request: &Request) -> Result<Chain, ChainError> {
         Some(problem) => Err(problem),
         None => Ok(Chain {
             layers: layers.into_iter().map(Arc::new).collect(),
+            overlays: 0,
         }),
     }
 }

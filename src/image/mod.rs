@@ -2,7 +2,8 @@
 //!
 //! Every image is opened once and read-only; nothing here writes to an image, starts a process,
 //! or allocates by a size that a header states. The one thing written is the metadata of a new,
-//! empty overlay, into a file that the caller created ([`qcow2::EmptyOverlay`]).
+//! empty overlay, and what is merged of several, into a file that the caller created
+//! ([`qcow2::EmptyOverlay`], `qcow2::merge`).
 //!
 //! In reading order: [`mod@format`], [`qcow2`], [`formats`], [`image_file`], [`layer`],
 //! [`packed`], [`backing_name`], [`trust`], [`origin`], [`explicit`], [`chain`], [`likely`], [`guest_disk`],

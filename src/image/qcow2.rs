@@ -1,6 +1,6 @@
 //! The qcow2 format, versions 2 and 3, as far as a launcher needs it: reading the header of an
 //! image ([`Header`]) and a few bytes of the guest's disk ([`clusters`]), and writing the metadata of a
-//! new overlay ([`EmptyOverlay`]).
+//! new overlay ([`EmptyOverlay`]) and all that several overlays hold ([`merge`]).
 //!
 //! Facts are from QEMU's docs/interop/qcow2.txt; limits from block/qcow2.c and block/qcow2.h.
 
@@ -9,12 +9,14 @@ mod empty;
 mod error;
 mod extensions;
 mod header;
+mod merge;
 
 use crate::linux::bytes::Fields;
 
 pub use empty::{EmptyOverlay, Geometry};
 pub(crate) use error::HeaderError;
 pub use header::{Backing, Header};
+pub(crate) use merge::merge;
 
 /// "QFI\xfb", the first four bytes of every version.
 const MAGIC: [u8; 4] = *b"QFI\xfb";

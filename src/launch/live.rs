@@ -14,6 +14,7 @@ use anyhow::{Context, anyhow};
 use tokio::sync::mpsc;
 
 use super::failure::Failure;
+use super::keep::{Keep, KeepSpec, Kept};
 use super::prepare::PreparedVm;
 use super::screen::Screen;
 use super::spec::AgentSpec;
@@ -111,6 +112,11 @@ impl LiveVm {
         &self.running.session
     }
 
+    /// Takes another session, with the agent of a guest that was reset.
+    pub(crate) fn set_session(&mut self, session: Session) {
+        self.running.session = session;
+    }
+
     /// The process id of its QEMU.
     pub fn id(&self) -> Option<u32> {
         self.running.machine.id()
@@ -156,7 +162,7 @@ impl LiveVm {
         loop {
             match self.machine().next().await {
                 Ok(MachineEvent::Ended(end)) => return self.failure(&end),
-                Ok(MachineEvent::Console(_)) => {}
+                Ok(MachineEvent::Console(_) | MachineEvent::Reset) => {}
                 Err(error) => {
                     return anyhow::Error::from(error)
                         .context("running the machine")
@@ -166,7 +172,8 @@ impl LiveVm {
         }
     }
 
-    fn failure(&self, end: &End) -> Failure {
+    /// Its end, as an error.
+    pub(crate) fn failure(&self, end: &End) -> Failure {
         self.vm.failure(end, &self.running.machine.console_tail())
     }
 
@@ -216,6 +223,21 @@ impl LiveVm {
         let stopped = old.running.machine.stop(Duration::ZERO).await;
         self.phases.mark("reverted");
         Ok(stopped.context("ending QEMU")?)
+    }
+
+    /// Makes images of its disks as they are. Its CPUs stand still meanwhile, and go on also after an
+    /// error; it is of no use if this is dropped half way.
+    pub(crate) async fn keep(&mut self, spec: &KeepSpec) -> Result<Vec<Kept>, Failure> {
+        self.run(async |session| session.sync().await).await?;
+        let drives = &self.vm.drives;
+        let mut keep = Keep::create(spec, drives, self.vm.plan.disks.len())?;
+        let machine = &mut self.running.machine;
+        let kept = match keep.collect(machine, drives).await {
+            Ok(()) => keep.publish(drives).await,
+            Err(failure) => Err(failure),
+        };
+        machine.cont().await?;
+        kept
     }
 
     /// Ends the machine at once: nothing in it is kept.

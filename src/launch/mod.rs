@@ -8,6 +8,7 @@
 //! - A warm start: `warm_start` restores the machine from its template, which `image_template`
 //!   finds or builds.
 //! - A machine that runs is kept, copied and put back: `live`.
+//! - `keep` makes images of the overlays, if that was asked for.
 //! - `screen` decides who may see the guest's screen over VNC.
 //! - An appliance with an image's disk: `appliance` starts one, `appliance_session` inspects an
 //!   image in it.
@@ -43,11 +44,13 @@ mod firmware;
 pub(crate) mod image_template;
 mod images;
 mod inject;
+pub(crate) mod keep;
 pub(crate) mod keyboard;
 pub mod live;
 pub(crate) mod outcome;
 pub(crate) mod prepare;
 pub(crate) mod progress;
+pub(crate) mod reboot;
 mod running;
 mod screen;
 mod signals;

@@ -41,6 +41,8 @@ pub(crate) struct Supervisor {
 #[derive(Debug)]
 pub(crate) enum Event {
     Console(ConsoleEvent),
+    /// The guest was reset and starts again.
+    Reset,
     Signal(Signal),
     /// Stop, as by Ctrl-Z; `whole_job` if the other processes of the job got no signal.
     Suspend {
@@ -163,6 +165,17 @@ impl Supervisor {
         })
     }
 
+    /// One that waits for its machine alone: another receives the signals.
+    pub fn of_machine_alone() -> Self {
+        Self {
+            signals: Signals::none(),
+            deadlines: Deadlines::default(),
+            watchdog: None,
+            keyboard: Keyboard::default(),
+            terminal: None,
+        }
+    }
+
     /// Sets the deadline of a boot, which counts from now, or clears it.
     pub fn set_boot_timeout(&mut self, length: Option<Duration>) {
         self.deadlines.boot_timeout = length.map(|length| Deadline::of("--boot-timeout", length));
@@ -221,6 +234,7 @@ impl Supervisor {
             news = machine.next() => match news.context("running the machine")? {
                 MachineEvent::Ended(end) => self.deadlines.cause_of(end),
                 MachineEvent::Console(sighting) => return Ok(Event::Console(sighting)),
+                MachineEvent::Reset => return Ok(Event::Reset),
             },
             // Whatever the machine sends: it may use up the task's budget.
             signal = unconstrained(self.signals.next()) => return Ok(match signal {
@@ -246,7 +260,7 @@ impl Supervisor {
         match event {
             Event::Signal(signal) => Err(Interrupted::signalled(signal, machine)),
             Event::Suspend { whole_job } => self.suspend(machine, whole_job).await,
-            Event::Console(_) | Event::Help => Ok(()),
+            Event::Console(_) | Event::Help | Event::Reset => Ok(()),
         }
     }
 

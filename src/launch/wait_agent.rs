@@ -17,10 +17,10 @@ use crate::session::{Command, Session, SessionError};
 /// How long a guest may take to boot by default: with KVM a minute is much, and an emulated guest
 /// takes ten times that and more.
 const BOOT: Duration = Duration::from_secs(300);
-const EMULATED_BOOT: Duration = Duration::from_secs(1800);
+pub(super) const EMULATED_BOOT: Duration = Duration::from_secs(1800);
 
 /// By how much the session's own limit is longer, so that the supervisor's counts.
-const MARGIN: Duration = Duration::from_millis(500);
+pub(super) const MARGIN: Duration = Duration::from_millis(500);
 
 /// How often systemd is asked whether it is done.
 const POLL: Duration = Duration::from_millis(500);
@@ -81,7 +81,7 @@ impl Launch<'_> {
 }
 
 /// Waits until systemd has nothing more to start; other inits do not say.
-async fn idle(session: &Session) -> Result<(), SessionError> {
+pub(super) async fn idle(session: &Session) -> Result<(), SessionError> {
     loop {
         let command = Command {
             argv: ["systemctl", "is-system-running"].map(Into::into).into(),

@@ -59,7 +59,7 @@ pub fn placeholder_node(name: &str) -> Value {
 
 /// The overlay that takes all writes. Flushes are ignored on purpose: it is lost with the machine, so
 /// the guest's fsync need not cost anything.
-pub(super) fn overlay_node(name: &str, overlay: ChildFd, backing: Value) -> Value {
+pub fn overlay_node(name: &str, overlay: ChildFd, backing: Value) -> Value {
     json!({
         "driver": "qcow2",
         "node-name": name,

@@ -184,6 +184,11 @@ impl Drives {
         &self.chains
     }
 
+    /// The chain below the overlay of a disk.
+    pub fn chain_of(&self, disk: usize) -> Option<&Chain> {
+        self.chains.get(*self.of_disks.get(disk)?)
+    }
+
     /// In the order of the disks.
     pub fn overlays(&self) -> &[Overlay] {
         &self.overlays

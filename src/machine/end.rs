@@ -62,6 +62,14 @@ impl End {
         }
     }
 
+    /// Whether its disks are as the guest left them, or as the user did.
+    pub fn may_be_kept(&self) -> bool {
+        matches!(
+            self,
+            Self::PoweredOff | Self::Reset | Self::Panicked | Self::UserQuit
+        )
+    }
+
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::PoweredOff => "powered-off",
@@ -101,6 +109,16 @@ pub fn of_event(event: &Event) -> Option<GuestExit> {
         }
         _ => return None,
     }))
+}
+
+/// Whether the guest was reset, and starts again.
+pub fn is_reset(event: &Event) -> bool {
+    matches!(event, Event::RESET { data, .. } if data.guest)
+}
+
+/// Whether the machine has to be told of the event.
+pub fn is_wanted(event: &Event) -> bool {
+    is_reset(event) || of_event(event).is_some()
 }
 
 /// The end of a machine whose QEMU exited with `status` after `seen`.

@@ -3,14 +3,15 @@
 //! [`plan`] is data. [`args`] and [`blockdev`] turn it into QEMU's arguments, [`drives`] and
 //! [`overlay`] hold its images and the unnamed files that take all writes, [`rules`] says what QEMU
 //! may do, [`node_graph`] what it has opened, [`process`] starts and reaps it, [`start`] opens the QMP
-//! session, [`console`] reads the guest's serial port (its text by [`console_text`], what keeps a boot
-//! by [`boot_stop`]), [`snapshot`] saves and restores a machine, [`checkpoint`] saves one
-//! that goes on, with the pages of its memory in [`written_pages`], [`vnc`] lets users see its screen,
-//! [`end`] says how it ended, [`phases`] measures, [`time_guard`] kills QEMU when bivouac cannot.
-//! [`terminal`] and [`stdio`] are the user's end.
+//! session, [`control`] has its simple requests, [`block_jobs`] copies its disks, [`console`] reads the guest's serial port (its text by
+//! [`console_text`], what keeps a boot by [`boot_stop`]), [`snapshot`] saves and restores a machine,
+//! [`checkpoint`] saves one that goes on, with the pages of its memory in [`written_pages`], [`vnc`] lets
+//! users see its screen, [`end`] says how it ended, [`phases`] measures, [`time_guard`] kills QEMU when
+//! bivouac cannot. [`terminal`] and [`stdio`] are the user's end.
 //! [`Machine`] joins them.
 
 pub mod args;
+pub(crate) mod block_jobs;
 pub(crate) mod blockdev;
 pub(crate) mod boot_stop;
 pub mod channels;
@@ -19,6 +20,7 @@ mod confined;
 pub mod console;
 pub mod console_log;
 mod console_text;
+mod control;
 pub(crate) mod drives;
 pub(crate) mod end;
 mod frame_filter;
@@ -108,6 +110,8 @@ pub struct Machine {
     _passt: Option<Passt>,
     /// The file of the guest's memory, if that is one.
     memory: Option<File>,
+    /// QEMU stays when the guest ends.
+    is_held: bool,
 }
 
 /// What [`Machine::next`] returns.
@@ -117,6 +121,8 @@ pub enum MachineEvent {
     Ended(End),
     /// Anything but a panic, which ends the machine.
     Console(ConsoleEvent),
+    /// The guest was reset and starts again.
+    Reset,
 }
 
 impl Machine {
@@ -187,6 +193,7 @@ impl Machine {
             sandbox: sandbox.enforced,
             _passt: passt,
             memory: checkpoint::memory_of(plan, &holdings.files)?,
+            is_held: false,
         };
         machine.check_nodes(&holdings.files, &plan.extra).await?;
         Ok(machine)
@@ -235,32 +242,6 @@ impl Machine {
         self.agent.take()
     }
 
-    pub async fn uses_kvm(&mut self) -> Result<bool, StartError> {
-        self.execute(qapi::qmp::query_kvm {})
-            .await
-            .map(|kvm| kvm.enabled)
-    }
-
-    pub async fn cont(&mut self) -> Result<(), StartError> {
-        self.execute(qapi::qmp::cont {}).await.map(drop)
-    }
-
-    pub async fn pause(&mut self) -> Result<(), StartError> {
-        self.execute(qapi::qmp::stop {}).await.map(drop)
-    }
-
-    /// From here on a reset by the guest ends the machine.
-    pub async fn forbid_reset(&mut self) -> Result<(), StartError> {
-        self.execute(qapi::qmp::set_action {
-            reboot: Some(qapi::qmp::RebootAction::shutdown),
-            shutdown: None,
-            panic: None,
-            watchdog: None,
-        })
-        .await
-        .map(drop)
-    }
-
     async fn execute<C: qapi::Command>(&mut self, command: C) -> Result<C::Ok, StartError> {
         self.execute_with(command, None).await
     }
@@ -289,7 +270,12 @@ impl Machine {
         while self.guest_end.is_none() {
             tokio::select! {
                 biased;
-                Some(event) = self.events.recv() => self.handle_event(event),
+                Some(event) = self.events.recv() => {
+                    if matches!(&event, Ok(event) if end::is_reset(event)) {
+                        return Ok(MachineEvent::Reset);
+                    }
+                    self.handle_event(event);
+                }
                 event = self.console_events.recv(), if self.console.is_some() => match event {
                     Some(ConsoleEvent::Panic) => self.record(GuestExit::Known(End::Panicked)),
                     Some(other) => return Ok(MachineEvent::Console(other)),
@@ -297,6 +283,12 @@ impl Machine {
                 },
                 status = self.process.wait() => return self.conclude(status?).await,
             }
+        }
+        if self.is_held
+            && let Some(GuestExit::Known(end)) = &self.guest_end
+            && end.may_be_kept()
+        {
+            return Ok(MachineEvent::Ended(end.clone()));
         }
         let patience = match &self.guest_end {
             Some(GuestExit::Known(End::Panicked)) => PANIC_DRAIN,

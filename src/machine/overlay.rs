@@ -39,7 +39,7 @@ impl Place {
 /// 64 KiB with extended L2 is as good (0.59 s, 5 MiB), but its subclusters are of 2 KiB. Writes
 /// of 256 MiB in a row took about 4 s in every shape. Obeying flushes costs three times as much
 /// for small writes (1.8 s), whatever the shape.
-const GEOMETRY: Geometry = Geometry {
+pub(crate) const GEOMETRY: Geometry = Geometry {
     cluster_bits: 17,
     extended_l2: true,
 };

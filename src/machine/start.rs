@@ -63,7 +63,7 @@ pub(super) async fn handshake(
 ) -> Result<(Qmp, Events), StartError> {
     let opened = tokio::select! {
         biased;
-        opened = Qmp::open(socket, |event| end::of_event(event).is_some()) => opened,
+        opened = Qmp::open(socket, end::is_wanted) => opened,
         status = process.wait() => return Err(ended_early(process, status?)),
         () = tokio::time::sleep(GREETING_DEADLINE) => {
             process.kill().await?;

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::SessionError;
 use super::messages::{
-    ActorCommand, CloseReason, Hold, Incoming, PendingRequest, SharedSendWindow,
+    ActorCommand, CloseReason, Closing, Hold, Incoming, PendingRequest, SharedSendWindow,
 };
 use crate::protocol::{
     AgentMessage, Decoder, ExecEnd, Frame, Notice, ReceiveWindow, RemoteError, Reply, StreamId,
@@ -49,25 +49,37 @@ struct Actor {
 }
 
 pub(super) async fn run(
-    stream: UnixStream,
+    mut stream: UnixStream,
     decoder: Decoder,
     mut commands: mpsc::UnboundedReceiver<ActorCommand>,
+    mut closing: mpsc::Receiver<Closing>,
     reason: Arc<CloseReason>,
 ) {
     let mut actor = Actor::default();
-    let error = actor.run(stream, decoder, &mut commands).await;
+    let mut wanted = None;
+    let error = tokio::select! {
+        biased;
+        Some(closing) = closing.recv() => {
+            wanted = Some(closing.stream);
+            closing.reason
+        }
+        error = actor.run(&mut stream, decoder, &mut commands) => error,
+    };
     tracing::debug!("the session ended: {error}");
     // The reason before the channels: whoever finds a channel closed must find the reason too.
     reason.set(error);
     for window in actor.outbound.values() {
         window.close();
     }
+    if let Some(wanted) = wanted {
+        let _ = wanted.send(stream);
+    }
 }
 
 impl Actor {
     async fn run(
         &mut self,
-        mut stream: UnixStream,
+        stream: &mut UnixStream,
         mut decoder: Decoder,
         commands: &mut mpsc::UnboundedReceiver<ActorCommand>,
     ) -> SessionError {

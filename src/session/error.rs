@@ -33,6 +33,12 @@ pub enum SessionError {
     /// The channel is closed: the machine ended, or its agent did.
     #[error("the guest closed the session")]
     Closed,
+    /// The guest was reset, and its agent with it.
+    #[error("the guest rebooted")]
+    Rebooted,
+    /// Another machine took the place of the guest's.
+    #[error("the machine was put back to a checkpoint")]
+    Reverted,
     /// The session was ended from here.
     #[error("the session is over")]
     Over,
@@ -69,7 +75,10 @@ impl SessionError {
 impl From<SessionError> for io::Error {
     fn from(error: SessionError) -> Self {
         let kind = match &error {
-            SessionError::Closed | SessionError::Over => io::ErrorKind::ConnectionAborted,
+            SessionError::Closed
+            | SessionError::Over
+            | SessionError::Rebooted
+            | SessionError::Reverted => io::ErrorKind::ConnectionAborted,
             SessionError::Violation(_) => io::ErrorKind::InvalidData,
             _ => io::ErrorKind::Other,
         };

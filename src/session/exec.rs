@@ -26,10 +26,31 @@ pub struct Exec {
     /// Standard output, or all output of the terminal.
     pub stdout: Option<StreamReader>,
     pub stderr: Option<StreamReader>,
-    id: u64,
+    control: ExecControl,
     pid: Option<i32>,
-    session: Session,
     end: End,
+}
+
+/// Reaches a command that was started.
+#[derive(Clone, Debug)]
+pub struct ExecControl {
+    id: u64,
+    session: Session,
+}
+
+impl ExecControl {
+    /// Sends a signal to its process group. Fails with ESRCH if it has ended.
+    pub async fn signal(&self, signal: i32) -> Result<(), SessionError> {
+        let exec = self.id;
+        let operation = Operation::Signal { exec, signal };
+        self.session.request(operation).await
+    }
+
+    /// Sets the size of its terminal. Fails with ENOTTY without one, with ESRCH if it has ended.
+    pub async fn resize(&self, size: WindowSize) -> Result<(), SessionError> {
+        let exec = self.id;
+        self.session.request(Operation::Resize { exec, size }).await
+    }
 }
 
 #[derive(Debug)]
@@ -44,18 +65,19 @@ impl Exec {
         self.pid
     }
 
-    /// Sends a signal to its process group. Fails with ESRCH if it has ended.
-    pub async fn signal(&self, signal: i32) -> Result<(), SessionError> {
-        let exec = self.id;
-        self.session
-            .request(Operation::Signal { exec, signal })
-            .await
+    /// What reaches it, apart from its streams and its end.
+    pub fn control(&self) -> &ExecControl {
+        &self.control
     }
 
-    /// Sets the size of its terminal. Fails with ENOTTY without one, with ESRCH if it has ended.
+    /// [`ExecControl::signal`]
+    pub async fn signal(&self, signal: i32) -> Result<(), SessionError> {
+        self.control.signal(signal).await
+    }
+
+    /// [`ExecControl::resize`]
     pub async fn resize(&self, size: WindowSize) -> Result<(), SessionError> {
-        let exec = self.id;
-        self.session.request(Operation::Resize { exec, size }).await
+        self.control.resize(size).await
     }
 
     /// Waits until it ends, but not for its output: read that to its end. May be dropped and
@@ -63,7 +85,7 @@ impl Exec {
     pub async fn wait(&mut self) -> Result<ExecEnd, SessionError> {
         let end = match &mut self.end {
             End::Known(end) => return Ok(*end),
-            End::Waiting(end) => end.await.map_err(|_| self.session.reason.get())?,
+            End::Waiting(end) => end.await.map_err(|_| self.control.session.reason.get())?,
         };
         self.end = End::Known(end);
         Ok(end)
@@ -111,9 +133,11 @@ impl Session {
             stdin,
             stdout,
             stderr,
-            id,
+            control: ExecControl {
+                id,
+                session: self.clone(),
+            },
             pid: None,
-            session: self.clone(),
             end: End::Waiting(end),
         };
         match result {

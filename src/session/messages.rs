@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::SessionError;
@@ -25,6 +26,12 @@ pub(super) enum ActorCommand {
     Read(StreamId, usize),
     /// No more of a stream from the guest is wanted.
     Stop(StreamId),
+}
+
+/// Ends the session for a reason, and asks for its stream.
+pub(super) struct Closing {
+    pub reason: SessionError,
+    pub stream: oneshot::Sender<UnixStream>,
 }
 
 /// Send nothing until it is released.

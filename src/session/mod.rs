@@ -22,24 +22,27 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 pub use crate::protocol::{Command, ExecEnd};
 pub use error::{Seen, SessionError};
-pub use exec::{Exec, Stdio};
+pub use exec::{Exec, ExecControl, Stdio};
 pub use files::{Entries, Unpacking};
 pub(crate) use handshake::random;
 pub use stream::{StreamReader, StreamWriter};
 
 use crate::protocol::{ByteString, CloneIdentity, ErrorStage, Operation, RemoteError, StreamId};
 use handshake::Agent;
-use messages::{ActorCommand, Answer, Attached, CloseReason, PendingRequest, SharedSendWindow};
+use messages::{
+    ActorCommand, Answer, Attached, CloseReason, Closing, PendingRequest, SharedSendWindow,
+};
 
 /// A conversation with an agent. Clones share it; it ends when the last of them and of its
 /// streams is dropped.
 #[derive(Clone, Debug)]
 pub struct Session {
     actor: mpsc::UnboundedSender<ActorCommand>,
+    closing: mpsc::Sender<Closing>,
     reason: Arc<CloseReason>,
     last: Arc<Last>,
     agent: Arc<Agent>,
@@ -73,10 +76,13 @@ impl Session {
         let (stream, decoder, agent) =
             handshake::exchange(stream, deadline, keeps_commands).await?;
         let (actor, commands) = mpsc::unbounded_channel();
+        let (closing, asked) = mpsc::channel(1);
         let reason = Arc::new(CloseReason::default());
-        tokio::spawn(actor::run(stream, decoder, commands, Arc::clone(&reason)));
+        let running = actor::run(stream, decoder, commands, asked, Arc::clone(&reason));
+        tokio::spawn(running);
         Ok(Self {
             actor,
+            closing,
             reason,
             last: Arc::default(),
             agent: Arc::new(agent),
@@ -97,6 +103,14 @@ impl Session {
     pub async fn ended(&self) -> SessionError {
         self.actor.closed().await;
         self.reason.get()
+    }
+
+    /// Ends the session: everything that waits gets `reason`. Returns the stream, for another
+    /// session with the agent of a guest that was reset; None if the session had ended already.
+    pub(crate) async fn close(&self, reason: SessionError) -> Option<UnixStream> {
+        let (stream, closed) = oneshot::channel();
+        self.closing.send(Closing { reason, stream }).await.ok()?;
+        closed.await.ok()
     }
 
     /// Sets the guest's clock to this host's.

@@ -116,7 +116,7 @@ impl GuestArgs {
 }
 
 /// hostname(7): labels of letters, digits and hyphens; 64 bytes in Linux.
-fn host_name(text: &str) -> Result<String, &'static str> {
+pub(crate) fn host_name(text: &str) -> Result<String, &'static str> {
     let fits = |label: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         (1..=63).contains(&label.len())

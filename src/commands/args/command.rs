@@ -45,7 +45,7 @@ impl CommandArgs {
     }
 }
 
-fn parse_user(text: &str) -> Result<User, String> {
+pub(crate) fn parse_user(text: &str) -> Result<User, String> {
     let number = |text: &str| text.parse::<u32>().ok().filter(|id| *id != u32::MAX);
     let wrong = || "not a name, UID or UID:GID".to_owned();
     match text.split_once(':') {

@@ -5,6 +5,7 @@ pub mod agent;
 pub mod command;
 pub mod copy;
 pub mod image;
+pub(crate) mod keep;
 pub mod machine;
 pub mod overlay;
 pub mod sandbox;

@@ -84,14 +84,7 @@ impl<'a> Inspector<'a> {
         &self,
         appliance: &mut ApplianceSession,
     ) -> Result<MountedImage, Failure> {
-        Ok(MountedImage {
-            survey: appliance.survey().await?,
-            session: appliance.session.clone(),
-            in_use: appliance.in_use(),
-            warns: appliance.warns,
-            phases: appliance.phases(),
-            root: self.args.root.clone(),
-        })
+        MountedImage::survey(appliance, self.args.root.clone()).await
     }
 
     /// Ends the appliance, and adds what was learnt to the report.

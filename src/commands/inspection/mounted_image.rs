@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use super::roots;
 use crate::appliance::boot::ROOT;
 use crate::launch::Failure;
+use crate::launch::appliance_session::ApplianceSession;
 use crate::machine::phases::Phases;
 use crate::protocol::disks::{Root, Survey};
 use crate::protocol::warning::{Warning, WarningCode};
@@ -31,6 +32,21 @@ pub(crate) struct MountedImage {
 }
 
 impl MountedImage {
+    /// Surveys the disks of an appliance. `root` is what `--root` names.
+    pub async fn survey(
+        appliance: &mut ApplianceSession,
+        root: Option<String>,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            survey: appliance.survey().await?,
+            session: appliance.session.clone(),
+            in_use: appliance.in_use(),
+            warns: appliance.warns,
+            phases: appliance.phases(),
+            root,
+        })
+    }
+
     /// The chosen root filesystem: the only one, or the one that `--root` names. Without an
     /// operating system, the only filesystem is one.
     pub fn root(&self) -> Result<Root, Failure> {

@@ -8,6 +8,7 @@ use crate::commands::args::agent::GuestArgs;
 use crate::commands::destination::Destination;
 use crate::commands::stdio::{self, HostStdio};
 use crate::exit::Status;
+use crate::launch::keep::Keep;
 use crate::launch::start::{Launch, RunningVm};
 use crate::launch::supervisor::Interrupted;
 use crate::launch::{Failure, Outcome};
@@ -19,8 +20,9 @@ pub(super) async fn run(
     launch: &mut Launch<'_>,
     args: &GuestArgs,
     stdio: HostStdio,
+    keep: Option<&mut Keep>,
 ) -> Result<Outcome, Failure> {
-    match start_and_run(launch, args, stdio).await {
+    match start_and_run(launch, args, stdio, keep).await {
         Ok(status) => Ok(Outcome::CommandExited { status }),
         Err(Interrupted::Failed(failure)) => Err(failure),
         Err(Interrupted::Ended { end, tail }) => Ok(launch.vm.ended_early(end, tail)),
@@ -31,6 +33,7 @@ async fn start_and_run(
     launch: &mut Launch<'_>,
     args: &GuestArgs,
     stdio: HostStdio,
+    keep: Option<&mut Keep>,
 ) -> Result<Status, Interrupted> {
     let destinations = transfer::destinations(&args.copy_out)?;
     launch.facts.phases.mark("prepared");
@@ -43,7 +46,11 @@ async fn start_and_run(
         false => None,
     };
     if let Some(mut vm) = launch.start_for_commands(output.clone()).await? {
-        let done = by_our_agent(launch, &mut vm, args, &destinations, stdio).await;
+        let mut done = by_our_agent(launch, &mut vm, args, &destinations, stdio).await;
+        if let (Ok(_), Some(keep)) = (&done, keep) {
+            let collecting = launch.collect(keep, &mut vm.machine, Some(&vm.session));
+            done = collecting.await.and(done);
+        }
         return over(launch, vm.machine, done).await;
     }
     let input = launch.supervisor.guard(qga::input()).await??;
@@ -52,7 +59,10 @@ async fn start_and_run(
         port.name = PORT;
     }
     let mut machine = launch.boot(output).await?;
-    let done = by_qga(launch, &mut machine, command).await;
+    let mut done = by_qga(launch, &mut machine, command).await;
+    if let (Ok(_), Some(keep)) = (&done, keep) {
+        done = launch.collect(keep, &mut machine, None).await.and(done);
+    }
     over(launch, machine, done).await
 }
 

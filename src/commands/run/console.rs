@@ -7,6 +7,7 @@ use anyhow::Context;
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 
+use crate::launch::keep::Keep;
 use crate::launch::keyboard::Keyboard;
 use crate::launch::spec::StartMode;
 use crate::launch::start::Launch;
@@ -29,6 +30,7 @@ const LAST_OUTPUT: Duration = Duration::from_secs(2);
 pub(super) async fn run(
     launch: &mut Launch<'_>,
     terminal: Option<Terminal>,
+    keep: Option<&mut Keep>,
 ) -> Result<Outcome, Failure> {
     launch.progress.status(&launch.vm.headline);
     launch.facts.phases.mark("prepared");
@@ -37,7 +39,7 @@ pub(super) async fn run(
     let Started {
         mut machine,
         keyboard,
-        restored: _in_use,
+        restored,
     } = match start(launch, terminal.is_some(), output).await {
         Ok(started) => started,
         Err(Interrupted::Failed(failure)) => return Err(failure),
@@ -47,7 +49,11 @@ pub(super) async fn run(
         }
     };
     launch.supervisor.attach(terminal, keyboard)?;
-    let served = serve(launch, &mut machine).await;
+    if keep.is_some() {
+        machine.hold().await?;
+    }
+    let session = restored.as_ref().map(|(session, _)| session);
+    let served = serve(launch, &mut machine, keep, session).await;
     let on_terminal = launch.supervisor.detach();
     let end = served?;
     launch.progress.clear_status();
@@ -129,7 +135,12 @@ async fn pass_on(mut input: mpsc::Receiver<Vec<u8>>, to_guest: mpsc::Sender<Vec<
 }
 
 /// Serves the console until the machine ends, or is ended.
-async fn serve(launch: &mut Launch<'_>, machine: &mut Machine) -> Result<End, Failure> {
+async fn serve(
+    launch: &mut Launch<'_>,
+    machine: &mut Machine,
+    keep: Option<&mut Keep>,
+    session: Option<&Session>,
+) -> Result<End, Failure> {
     let end = loop {
         match step(launch, machine).await {
             Ok(()) => {}
@@ -141,8 +152,18 @@ async fn serve(launch: &mut Launch<'_>, machine: &mut Machine) -> Result<End, Fa
         End::Signalled(_) => LAST_OUTPUT / 20,
         _ => LAST_OUTPUT,
     };
+    let kept = match (keep, &end) {
+        (Some(keep), End::UserQuit) => launch.collect(keep, machine, session).await,
+        // Its agent no longer answers.
+        (Some(keep), end) if end.may_be_kept() => launch.collect(keep, machine, None).await,
+        _ => Ok(()),
+    };
     machine.stop(patience).await.context("ending QEMU")?;
-    Ok(end)
+    match kept {
+        Err(Interrupted::Failed(failure)) => Err(failure),
+        Err(Interrupted::Ended { end, .. }) => Ok(end),
+        Ok(()) => Ok(end),
+    }
 }
 
 async fn step(launch: &mut Launch<'_>, machine: &mut Machine) -> Result<(), Interrupted> {

@@ -17,6 +17,7 @@ use anyhow::Context;
 use clap::ValueHint;
 
 use super::args::agent::GuestArgs;
+use super::args::keep::KeepArgs;
 use super::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use super::args::overlay::OverlayArgs;
 use super::output_files;
@@ -58,6 +59,8 @@ pub struct Args {
     overlay: OverlayArgs,
     #[command(flatten)]
     run: RunOptions,
+    #[command(flatten)]
+    keep: KeepArgs,
     #[command(flatten)]
     guest: GuestArgs,
     #[command(flatten)]
@@ -146,6 +149,7 @@ async fn launch(
         return Ok(Outcome::DryRun(vm.command_line()?));
     }
     vm.console_log = open_console_log(args, &vm)?;
+    let mut keep = args.keep.create(&vm)?;
     let mut launch = Launch {
         spec: &spec,
         vm,
@@ -154,12 +158,34 @@ async fn launch(
         facts,
     };
     let outcome = match user_end {
-        UserEnd::Command(stdio) => command::run(&mut launch, &args.guest, stdio).await,
-        UserEnd::Console(terminal) => console::run(&mut launch, terminal).await,
+        UserEnd::Command(stdio) => {
+            command::run(&mut launch, &args.guest, stdio, keep.as_mut()).await
+        }
+        UserEnd::Console(terminal) => console::run(&mut launch, terminal, keep.as_mut()).await,
+    };
+    let outcome = match keep {
+        Some(keep) if outcome.is_ok() => with_kept(outcome, launch.publish(keep).await),
+        _ => outcome,
     };
     // Whatever came of it: the images are as they were, or the report says so.
     launch.facts.record_end(&launch.vm.drives);
     outcome
+}
+
+/// The outcome of a run whose disks were to be kept. How the run ended counts for more, unless it went
+/// well.
+fn with_kept(
+    outcome: Result<Outcome, Failure>,
+    kept: Result<(), Failure>,
+) -> Result<Outcome, Failure> {
+    match (outcome, kept) {
+        (Ok(outcome), Err(failure)) if outcome.status().code() == 0 => Err(failure),
+        (outcome, Err(failure)) => {
+            tracing::warn!("{:#}", failure.error);
+            outcome
+        }
+        (outcome, Ok(())) => outcome,
+    }
 }
 
 fn open_console_log(args: &Args, vm: &PreparedVm) -> Result<Option<ConsoleLog>, Failure> {

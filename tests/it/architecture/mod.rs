@@ -20,7 +20,7 @@ use source::{Source, sources};
 const ARROWS: &[(&str, &[&str])] = &[
     ("cli",       &["commands", "launch", "text", "exit"]),
     ("commands",  &["launch", "template", "inspect", "appliance", "session", "machine", "sandbox", "host", "image",
-                    "protocol", "archive", "linux", "text", "sys", "exit"]),
+                    "rpc", "protocol", "archive", "linux", "text", "sys", "exit"]),
     ("launch",    &["template", "appliance", "session", "machine", "sandbox", "host", "image", "protocol", "linux",
                     "text", "sys", "exit"]),
     ("template",  &["appliance", "session", "machine", "image", "linux", "text"]),
@@ -34,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("block",     &["protocol", "linux"]),
     ("sandbox",   &["linux", "sys"]),
     ("qmp",       &["text", "sys"]),
+    ("rpc",       &[]),
     ("protocol",  &["text"]),
     ("archive",   &["linux", "sys"]),
     ("linux",     &["sys"]),
@@ -144,6 +145,7 @@ fn one_owner_for_qmp() {
     // guest agent speaks a protocol of the same form.
     let home = [
         "src/qmp",
+        "src/machine/block_jobs.rs",
         "src/machine/checkpoint.rs",
         "src/machine/end.rs",
         "src/machine/mod.rs",

@@ -5,6 +5,7 @@ mod completions;
 pub mod examples;
 mod help;
 pub mod man;
+mod protocol;
 mod usage;
 
 use std::process::Command;

@@ -8,11 +8,20 @@ use crate::env::cases::Cases;
 use crate::env::script::write_script;
 
 /// Mistakes, by the name of their snapshot. `IMAGE` stands for an image that is fine.
-const MISTAKES: [(&str, &[&str]); 42] = [
+const MISTAKES: [(&str, &[&str]); 45] = [
     ("no_command", &[]),
     ("unknown_command", &["rum", "IMAGE"]),
     ("unknown_flag", &["run", "--memroy", "1G", "IMAGE"]),
     ("no_image", &["run"]),
+    ("session_no_image", &["session"]),
+    (
+        "session_warm_inspect",
+        &["session", "--inspect", "--warm", "IMAGE"],
+    ),
+    (
+        "session_inspect_net",
+        &["session", "--inspect", "--net", "user", "IMAGE"],
+    ),
     ("missing_image", &["run", "missing.qcow2"]),
     ("two_images", &["run", "IMAGE", "IMAGE"]),
     ("format", &["run", "--format", "qcow3", "IMAGE"]),

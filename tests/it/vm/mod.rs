@@ -10,4 +10,5 @@ mod image;
 mod inspection;
 mod run;
 mod sandbox;
+mod session;
 mod template;

@@ -1,0 +1,160 @@
+//! What a session has of a machine: a guest that was booted, restored or branched, or an appliance
+//! with an image.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+use crate::launch::appliance_session::ApplianceSession;
+use crate::launch::reboot;
+use crate::launch::spec::WaitFor;
+use crate::launch::supervisor::Interrupted;
+use crate::launch::{BranchSpec, Checkpoint, Failure, LiveVm};
+use crate::machine::Machine;
+use crate::machine::end::End;
+use crate::machine::phases::Phases;
+use crate::rpc::line::to_value;
+use crate::rpc::machines::PhaseTimes;
+use crate::session::{Session, SessionError};
+
+/// How a machine ended.
+#[derive(Debug)]
+pub(super) enum HowEnded {
+    /// It was asked for.
+    Stopped,
+    PoweredOff(Failure),
+    Failed(Failure),
+}
+
+/// What a reboot is waited for, and how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BootOptions {
+    pub wait_for: WaitFor,
+    pub limit: Option<Duration>,
+}
+
+/// A checkpoint, and what its branches need.
+#[derive(Clone)]
+pub(super) struct Saved {
+    pub checkpoint: Checkpoint,
+    pub boot: BootOptions,
+}
+
+/// Milliseconds by the name of each phase.
+pub(super) fn phase_times(phases: &Phases) -> PhaseTimes {
+    serde_json::from_value(to_value(phases)).unwrap_or_default()
+}
+
+/// Dropped, it kills QEMU.
+pub(super) enum SessionMachine {
+    Guest(Box<Guest>),
+    Appliance(Box<ApplianceSession>),
+}
+
+/// A guest. It may reboot.
+pub(super) struct Guest {
+    pub live: LiveVm,
+    boot: BootOptions,
+}
+
+impl SessionMachine {
+    pub fn machine(&mut self) -> &mut Machine {
+        match self {
+            Self::Guest(guest) => guest.live.machine(),
+            Self::Appliance(appliance) => &mut appliance.machine,
+        }
+    }
+
+    pub fn session(&self) -> &Session {
+        match self {
+            Self::Guest(guest) => guest.live.session(),
+            Self::Appliance(appliance) => &appliance.session,
+        }
+    }
+
+    /// What the end of its machine means.
+    pub fn ended_by(&mut self, end: End) -> HowEnded {
+        let failure = match self {
+            Self::Guest(guest) => guest.live.failure(&end),
+            Self::Appliance(appliance) => {
+                let interrupted = Interrupted::ended(end.clone(), &appliance.machine);
+                appliance.failed(interrupted)
+            }
+        };
+        match end {
+            End::PoweredOff => HowEnded::PoweredOff(failure),
+            _ => HowEnded::Failed(failure),
+        }
+    }
+
+    /// The guest of a machine that has one.
+    pub fn guest(&mut self) -> Result<&mut Guest, Failure> {
+        match self {
+            Self::Guest(guest) => Ok(guest),
+            Self::Appliance(_) => Err(Failure::with_hint(
+                anyhow!("an image that is inspected can neither reboot nor be saved"),
+                "a session without --inspect",
+            )),
+        }
+    }
+
+    /// The phases of its last checkpoint or revert.
+    pub fn phases(&self) -> PhaseTimes {
+        match self {
+            Self::Guest(guest) => phase_times(guest.live.phases()),
+            Self::Appliance(_) => PhaseTimes::default(),
+        }
+    }
+
+    /// The guest was reset: waits until its agent answers again.
+    pub async fn reboot(&mut self) -> Result<(), HowEnded> {
+        let guest = self.guest().map_err(HowEnded::Failed)?;
+        let rebooted = guest.reboot().await;
+        rebooted.map_err(|interrupted| match interrupted {
+            Interrupted::Ended { end, .. } => self.ended_by(end),
+            Interrupted::Failed(failure) => HowEnded::Failed(failure),
+        })
+    }
+}
+
+impl Guest {
+    pub async fn new(mut live: LiveVm, boot: BootOptions) -> Result<Self, Failure> {
+        live.machine().allow_reset().await?;
+        Ok(Self { live, boot })
+    }
+
+    async fn reboot(&mut self) -> Result<(), Interrupted> {
+        let live = &mut self.live;
+        let Some(port) = live.session().close(SessionError::Rebooted).await else {
+            return Err(anyhow!("the session with the agent ended before the reboot").into());
+        };
+        let BootOptions { wait_for, limit } = self.boot;
+        let waiting = reboot::wait_for_agent(live.machine(), port, wait_for, limit);
+        let session = waiting.await?;
+        live.set_session(session);
+        Ok(())
+    }
+
+    /// Saves it, and it goes on. It is of no use if this is dropped half way.
+    pub async fn checkpoint(&mut self, sync: bool) -> Result<Saved, Failure> {
+        Ok(Saved {
+            checkpoint: self.live.checkpoint(sync).await?,
+            boot: self.boot,
+        })
+    }
+
+    /// Puts a branch of `to` in its place. After an error it goes on.
+    pub async fn revert(&mut self, to: &Saved, spec: BranchSpec) -> Result<(), Failure> {
+        let before = std::mem::replace(self, to.branch(spec).await?);
+        // Everything that waits for the agent gets to know.
+        before.live.session().close(SessionError::Reverted).await;
+        before.live.stop().await
+    }
+}
+
+impl Saved {
+    /// Starts a machine that goes on where the checkpoint was made.
+    pub async fn branch(&self, spec: BranchSpec) -> Result<Guest, Failure> {
+        Guest::new(self.checkpoint.branch(spec).await?, self.boot).await
+    }
+}

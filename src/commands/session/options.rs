@@ -1,0 +1,169 @@
+//! The options of `bivouac session`, and the machine that they mean.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::ValueHint;
+
+use crate::commands::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
+use crate::commands::args::overlay::{OverlayArgs, TemplateArgs};
+use crate::launch::appliance_session::InspectionSpec;
+use crate::launch::spec::{AgentSpec, ApplianceSpec, Purpose, StartMode, Via, WaitFor};
+use crate::launch::{Failure, VmSpec};
+use crate::machine::phases::Phases;
+use crate::text::time::parse_duration;
+
+/// Hold machines, and serve requests of another program on standard input and output
+///
+/// The machine boots, or with --warm is restored, and is held until the end of standard input. Each
+/// line of standard input is a request of JSON-RPC 2.0, such as to run a command, to copy files or
+/// to stop the machine; each line of standard output is an answer or a notification.
+/// bivouac-session(5) is the protocol. Nothing that a guest writes is kept.
+#[derive(Clone, Debug, clap::Args)]
+#[command(override_usage = "bivouac session [OPTIONS] IMAGE")]
+pub struct Args {
+    /// The disk image to boot; may be left out with --kernel
+    #[arg(required_unless_present = "kernel", value_hint = ValueHint::FilePath)]
+    pub(super) image: Option<PathBuf>,
+    /// Hold the appliance with the image mounted, instead of booting the image
+    #[arg(long, requires = "image")]
+    pub(super) inspect: bool,
+    /// The root filesystem, if the image has several: DEVICE or DEVICE:SUBVOLUME, as listed in the
+    /// error message
+    #[arg(long, value_name = "DEVICE", requires = "inspect")]
+    pub(super) root: Option<String>,
+    #[command(flatten)]
+    layers: LayerArgs,
+    #[command(flatten)]
+    guest: GuestOptions,
+    #[command(flatten)]
+    hardware: HardwareArgs,
+    #[command(flatten)]
+    overlay: OverlayArgs,
+    #[command(flatten)]
+    template: TemplateArgs,
+    #[command(flatten)]
+    qemu: QemuArgs,
+}
+
+/// How the machine is started, and how long the session may take.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Session")]
+struct GuestOptions {
+    /// Restore a saved machine that has booted, instead of booting; the first such session boots the
+    /// machine and saves it
+    #[arg(long, conflicts_with = "inspect")]
+    warm: bool,
+    /// Stage of the guest's boot at which requests are served
+    #[arg(
+        long,
+        value_enum,
+        default_value = "multi-user",
+        value_name = "STAGE",
+        conflicts_with = "inspect"
+    )]
+    wait_for: WaitFor,
+    /// The guest's host name
+    #[arg(long, value_name = "NAME", value_parser = crate::commands::args::agent::host_name,
+          conflicts_with = "inspect")]
+    hostname: Option<String>,
+    /// Give the guest a machine-id of its own
+    #[arg(long, conflicts_with = "inspect")]
+    new_machine_id: bool,
+    /// End the session after TIME (90, 90s, 5m, 2h); exit status 124
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+    /// End the machine if the agent does not respond within TIME, also after a reboot; exit status
+    /// 124
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "inspect")]
+    boot_timeout: Option<Duration>,
+    /// The kernel of the appliance; default the newest in /boot that has modules
+    #[arg(long, alias = "seed-kernel", env = "BIVOUAC_KERNEL", value_name = "FILE",
+          value_hint = ValueHint::FilePath)]
+    inject_kernel: Option<PathBuf>,
+}
+
+impl Args {
+    /// How long the session may take.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.guest.timeout
+    }
+
+    /// The machine that boots or is restored.
+    pub(super) fn machine(&self) -> Result<VmSpec, Failure> {
+        let guest = &self.guest;
+        Ok(VmSpec {
+            image: self.image.as_deref().map(|path| self.layers.image(path)),
+            purpose: Purpose::Commands,
+            start: match guest.warm {
+                true => StartMode::Warm,
+                false => StartMode::Cold,
+            },
+            agent: AgentSpec {
+                via: Via::Inject,
+                wait_for: guest.wait_for,
+                hostname: guest.hostname.clone(),
+                new_machine_id: guest.new_machine_id,
+                kernel: guest.inject_kernel.clone(),
+            },
+            template: self.template.spec(),
+            overlay: self.overlay.spec(),
+            qemu: self.qemu.qemu.clone(),
+            qemu_args: self.qemu.qemu_arg.clone(),
+            sandbox: self.qemu.sandbox.settings(),
+            boot_timeout: guest.boot_timeout,
+            checkpoints: true,
+            ..self.hardware.spec(&self.layers.trust)?
+        })
+    }
+
+    /// The appliance that holds the image, if that was asked for.
+    pub(super) fn inspection(&self) -> Result<Option<InspectionSpec>, Failure> {
+        let Some(image) = self.image.as_deref().filter(|_| self.inspect) else {
+            return Ok(None);
+        };
+        self.check_inspection()?;
+        let (hardware, defaults) = (&self.hardware, ApplianceSpec::default());
+        Ok(Some(InspectionSpec {
+            image: self.layers.image(image),
+            disks: self.layers.trust.disks(&hardware.disk),
+            warns: true,
+            appliance: ApplianceSpec {
+                memory_mib: hardware.memory.unwrap_or(defaults.memory_mib),
+                cpus: hardware.cpus.unwrap_or(defaults.cpus),
+                accelerator: hardware.accel,
+                kernel: self.guest.inject_kernel.clone(),
+                qemu: self.qemu.qemu.clone(),
+                sandbox: self.qemu.sandbox.settings(),
+            },
+            overlay: self.overlay.spec(),
+            template: self.template.spec(),
+            timeout: None,
+            is_default_timeout: false,
+            phases: Phases::default(),
+            wants_facts: false,
+        }))
+    }
+
+    /// Options of a machine that boots mean nothing to an appliance.
+    fn check_inspection(&self) -> Result<(), Failure> {
+        let hardware = &self.hardware;
+        let given = [
+            ("--cdrom", !hardware.cdrom.is_empty()),
+            ("--kernel", hardware.kernel.is_some()),
+            ("--machine", hardware.machine.is_some()),
+            ("--net", hardware.net.is_some()),
+            ("--publish", !hardware.publish.is_empty()),
+            ("--qemu-arg", !self.qemu.qemu_arg.is_empty()),
+            ("--reboot", hardware.reboot),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((option, _)) => Err(Failure::with_hint(
+                anyhow!("{option} is for an image that boots, but --inspect boots none"),
+                "leave out one of the two",
+            )),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! `session --inspect`: the files of an image that is not booted.
+
+use serde_json::json;
+
+use super::Client;
+use crate::env::bivouac::Bivouac;
+use crate::env::guests::guest;
+use crate::env::residue::sha256;
+
+#[test]
+fn an_image_is_held_mounted_and_paths_are_its_own() {
+    let before = sha256(&guest("box.qcow2"));
+    let session = Bivouac::new().args(["session", "--inspect"]);
+    let mut client = Client::start(session.arg(guest("box.qcow2")));
+    let passwd = client.call("read", json!({"path": "/etc/passwd"}));
+    assert!(
+        passwd["data"].as_str().unwrap().starts_with("root:"),
+        "{passwd}"
+    );
+    assert_eq!(client.tell("m1", "pwd; head -c 5 /etc/passwd"), "/\nroot:");
+    // No link leads out of the image.
+    client.tell("m1", "ln -s /../../../etc/passwd /out");
+    assert_eq!(client.call("read", json!({"path": "/out"})), passwd);
+    client.call("put", json!({"path": "/new", "content": "x"}));
+    assert_eq!(client.tell("m1", "cat /new"), "x");
+    let refused = client.refused("checkpoint", json!({}));
+    assert_eq!(refused["data"]["hint"], "a session without --inspect");
+    client.call("stop", json!({}));
+    assert_eq!(client.notified("machine-ended", "m1")["reason"], "stopped");
+    assert_eq!(client.end().code(), Some(0));
+    assert_eq!(sha256(&guest("box.qcow2")), before);
+}
