@@ -19,9 +19,11 @@ use crate::image::chain::Chain;
 use crate::image::file_kind::FileKind;
 use crate::machine::Machine;
 use crate::machine::console::Sinks;
+use crate::machine::drives::Drives;
 use crate::machine::plan::{ChildFd, MemoryMapping, SnapshotConfig};
 use crate::session::{Command, Session, SessionError};
 use crate::template::key::Key;
+use crate::template::error::BUILD_LIMIT;
 use crate::template::lookup::{SnapshotBuilder, TemplateSlot, get_or_build};
 use crate::template::restore::Template;
 use crate::template::save::take_snapshot;
@@ -66,18 +68,23 @@ impl From<NotRestored> for Failure {
 }
 
 impl Launch<'_> {
-    /// The template of the machine: from the store, else built.
+    /// The template of the machine after its steps: from the store, else built.
     pub async fn template(&mut self) -> Result<(TemplateSlot, Template), NotRestored> {
         let checked = self.check_boot_sectors();
         checked.map_err(|interrupted| self.failed(interrupted))?;
         let slot = slot(self)?;
-        let template = get_or_build(&slot, Builder(self)).await?;
-        self.facts.template = Some(match template {
-            Template::Stored(_) => "restored",
-            Template::Fresh(_) => "built",
-        });
+        let (slot, template) = self.after_steps(slot).await?;
+        self.facts.template.get_or_insert("restored");
         self.facts.phases.mark("template");
         Ok((slot, template))
+    }
+
+    /// The template of the booted machine.
+    pub(super) async fn base_template(
+        &mut self,
+        slot: &TemplateSlot,
+    ) -> Result<Template, NotRestored> {
+        get_or_build(slot, Builder(self)).await
     }
 }
 
@@ -95,6 +102,7 @@ fn slot(launch: &Launch<'_>) -> Result<TemplateSlot, TemplateError> {
         key: Key::of_image(&launch.vm.plan, chains, stage)?,
         store: Store::open()?,
         limit: launch.spec.template.max_bytes,
+        patience: BUILD_LIMIT,
     })
 }
 
@@ -131,6 +139,7 @@ impl SnapshotBuilder for Builder<'_, '_> {
 
     async fn build(&mut self) -> Result<Snapshot, NotRestored> {
         let launch = &mut *self.0;
+        launch.facts.template = Some("built");
         if !inject(launch).await? {
             let why = "its disks hold no system that could start bivouac's agent";
             return Err(TemplateError::Ineligible(why.to_owned()).into());
@@ -153,10 +162,7 @@ impl SnapshotBuilder for Builder<'_, '_> {
         let session = booted.map_err(|interrupted| launch.failed(interrupted))?;
         launch.facts.phases.mark("booted");
         check_layers(launch.vm.drives.chains())?;
-        let overlays = launch.vm.drives.overlays().iter();
-        let overlays = overlays.map(|overlay| overlay.as_fd().try_clone_to_owned().map(Into::into));
-        let overlays: Result<Vec<File>, _> = overlays.collect();
-        let overlays = overlays.context("the overlays").map_err(Failure::from)?;
+        let overlays = overlay_files(&launch.vm.drives)?;
         let saving = take_snapshot(machine, &launch.vm.plan, memory, overlays);
         let snapshot = launch.supervisor.guard(saving).await;
         drop(session);
@@ -172,6 +178,13 @@ impl SnapshotBuilder for Builder<'_, '_> {
             NotRestored::Failed(_) => None,
         }
     }
+}
+
+/// The overlays of a machine, to be read or filled by this process.
+pub(super) fn overlay_files(drives: &Drives) -> Result<Vec<File>, TemplateError> {
+    let overlays = drives.overlays().iter();
+    let files = overlays.map(|overlay| Ok(overlay.as_fd().try_clone_to_owned()?.into()));
+    files.collect()
 }
 
 /// A file for the guest's memory, in the plan.
@@ -210,7 +223,10 @@ async fn boot_until_idle(
 
 /// Writes everything to the disks, and waits until the guest does little: what it is doing when it
 /// is saved, every clone does again.
-async fn wait_until_idle(session: &Session, process: Option<u32>) -> Result<(), SessionError> {
+pub(super) async fn wait_until_idle(
+    session: &Session,
+    process: Option<u32>,
+) -> Result<(), SessionError> {
     // What every command needs is in memory then.
     let command = Command {
         argv: ["/bin/sh", "-c", ":"].map(Into::into).into(),

@@ -7,6 +7,8 @@
 //!   until it is ready, `running` is the result.
 //! - A warm start: `warm_start` restores the machine from its template, which `image_template`
 //!   finds or builds.
+//! - `step` runs the commands that prepare a machine, each for a template of its own, with what
+//!   `send_tree` copies into it, and with its output as `capture` keeps it.
 //! - `screen` decides who may see the guest's screen over VNC.
 //! - An appliance with an image's disk: `appliance` starts one, `appliance_session` inspects an
 //!   image in it.
@@ -35,6 +37,7 @@
 pub(crate) mod accelerator;
 pub(crate) mod appliance;
 pub(crate) mod appliance_session;
+pub(crate) mod capture;
 mod devices;
 pub(crate) mod facts;
 pub(crate) mod failure;
@@ -48,9 +51,11 @@ pub(crate) mod prepare;
 pub(crate) mod progress;
 mod running;
 mod screen;
+pub(crate) mod send_tree;
 mod signals;
 pub mod spec;
 pub(crate) mod start;
+mod step;
 pub(crate) mod supervisor;
 mod vm;
 mod wait_agent;

@@ -11,6 +11,7 @@ use crate::image::{Format, Trust};
 use crate::machine::plan::{Accelerator, Bus, Display, Network};
 use crate::protocol::inject::Stage;
 use crate::sandbox;
+use crate::session::Command;
 
 /// A virtual machine that boots an image or a kernel.
 #[derive(Clone, Debug)]
@@ -60,6 +61,9 @@ pub struct VmSpec {
     pub agent: AgentSpec,
     /// Templates of machines.
     pub template: TemplateSpec,
+    /// What is done in the machine before it is restored, with [`StartMode::Warm`]: the outcome of
+    /// each step is a template of its own.
+    pub steps: Vec<Step>,
     /// The machine is ended after this time.
     pub timeout: Option<Duration>,
     /// The machine is ended unless it has booted within this time.
@@ -101,6 +105,7 @@ impl Default for VmSpec {
             start: StartMode::Cold,
             agent: AgentSpec::default(),
             template: TemplateSpec::default(),
+            steps: Vec::new(),
             timeout: None,
             boot_timeout: None,
         }
@@ -263,6 +268,26 @@ impl Default for TemplateSpec {
             max_bytes: 4 << 30,
         }
     }
+}
+
+/// A command that prepares a machine.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What is copied into the guest before it.
+    pub copies: Vec<CopySpec>,
+    /// The command; it has to end with status 0.
+    pub command: Command,
+    /// A command line for people that opens a terminal in the machine as it was before the step.
+    pub shell_before: Option<String>,
+}
+
+/// A file or tree that is copied into a guest or out of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopySpec {
+    /// The path where it is.
+    pub source: OsString,
+    /// The path where it goes; in an existing directory, under its own name.
+    pub target: OsString,
 }
 
 /// The appliance in which an image is inspected.

@@ -29,6 +29,9 @@ impl Launch<'_> {
             Err(NotRestored::Template(error)) => anyhow::Error::from(error),
         };
         self.progress.clear_status();
+        if !self.spec.steps.is_empty() {
+            return Err(error.context("--prepare needs a machine that can be saved").into());
+        }
         // A machine that boots for its console has no agent that could set them.
         let agent = &self.spec.agent;
         let sets_identity = agent.hostname.is_some() || agent.new_machine_id;

@@ -12,7 +12,7 @@ use crate::machine::snapshot::SnapshotError;
 use crate::session::SessionError;
 
 /// How long another process may take to build the template before this one boots instead.
-pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(180);
+pub(crate) const BUILD_LIMIT: Duration = Duration::from_secs(180);
 
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
@@ -34,8 +34,8 @@ pub enum TemplateError {
     Ineligible(String),
     #[error("QEMU does not use the accelerator of the template")]
     Accelerator,
-    #[error("another process has been building the template for {} s", BUSY_LIMIT.as_secs())]
-    Busy,
+    #[error("another process has been building the template for {} s", .0.as_secs())]
+    Busy(Duration),
     #[error("making a template")]
     Io(#[from] io::Error),
 }
@@ -60,7 +60,7 @@ impl TemplateError {
     pub(crate) fn deserves_warning(&self) -> bool {
         match self {
             Self::Store(error) => !matches!(error, StoreError::Unusable { .. }),
-            Self::Damaged(_) | Self::Busy | Self::Io(_) => true,
+            Self::Damaged(_) | Self::Busy(_) | Self::Io(_) => true,
             _ => false,
         }
     }

@@ -10,7 +10,7 @@ use clap::{ValueEnum, ValueHint};
 
 use super::command::CommandArgs;
 use super::overlay::TemplateArgs;
-use crate::launch::spec::{AgentSpec, Purpose, StartMode, Via, WaitFor};
+use crate::launch::spec::{AgentSpec, CopySpec, Purpose, StartMode, Via, WaitFor};
 use crate::launch::{Failure, VmSpec};
 
 /// A command in the booted guest.
@@ -28,9 +28,14 @@ pub struct GuestArgs {
     /// Stage of the guest's boot at which it runs
     #[arg(long, value_enum, default_value = "multi-user", value_name = "STAGE")]
     pub wait_for: WaitFor,
-    /// Copy a file or tree into the guest before the command (repeatable)
+    /// Copy a file or tree into the guest before the command, or before the --prepare that follows
+    /// (repeatable)
     #[arg(long, value_name = "SRC:DST", value_parser = copy_in())]
     pub copy_in: Vec<CopySpec>,
+    /// Run a shell command in the machine, once: its outcome is saved and restored from then on
+    /// (repeatable)
+    #[arg(long, value_name = "CMD", requires = "warm")]
+    pub prepare: Vec<OsString>,
     /// Copy a file or tree out of it afterwards, also if it failed (repeatable)
     #[arg(long, value_name = "SRC:DST", value_parser = copy_out())]
     pub copy_out: Vec<CopySpec>,
@@ -60,10 +65,13 @@ impl GuestArgs {
         let wanted = !self.command.is_empty() || self.run.tty;
         let run = &self.run;
         let given = [
-            ("--user", run.user.is_some()),
-            ("--workdir", run.workdir.is_some()),
-            ("--env", !run.env.is_empty()),
-            ("--copy-in", !self.copy_in.is_empty()),
+            ("--user", run.user.is_some() && self.prepare.is_empty()),
+            ("--workdir", run.workdir.is_some() && self.prepare.is_empty()),
+            ("--env", !run.env.is_empty() && self.prepare.is_empty()),
+            (
+                "--copy-in",
+                !self.copy_in.is_empty() && self.prepare.is_empty(),
+            ),
             ("--copy-out", !self.copy_out.is_empty()),
             ("--hostname", self.hostname.is_some() && !self.warm),
             ("--new-machine-id", self.new_machine_id && !self.warm),
@@ -160,12 +168,6 @@ impl ValueEnum for WaitFor {
             Self::Running => PossibleValue::new("running").help("No more jobs are queued"),
         })
     }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CopySpec {
-    pub source: OsString,
-    pub target: OsString,
 }
 
 /// The guest's path is absolute, so the last colon before a slash separates the two.

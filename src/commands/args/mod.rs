@@ -7,7 +7,9 @@ pub mod image;
 pub mod machine;
 pub mod overlay;
 pub mod sandbox;
+pub(crate) mod steps;
 pub mod trust;
+pub(crate) mod typed;
 
 use crate::machine::plan::Accelerator;
 use clap::builder::{OsStringValueParser, TypedValueParser};

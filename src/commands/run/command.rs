@@ -8,6 +8,8 @@ use crate::commands::args::agent::GuestArgs;
 use crate::commands::destination::Destination;
 use crate::commands::stdio::{self, HostStdio};
 use crate::exit::Status;
+use crate::launch::send_tree;
+use crate::launch::spec::CopySpec;
 use crate::launch::start::{Launch, RunningVm};
 use crate::launch::supervisor::Interrupted;
 use crate::launch::{Failure, Outcome};
@@ -18,9 +20,10 @@ use crate::session::qga::{Command, PORT, Qga};
 pub(super) async fn run(
     launch: &mut Launch<'_>,
     args: &GuestArgs,
+    copies: &[CopySpec],
     stdio: HostStdio,
 ) -> Result<Outcome, Failure> {
-    match start_and_run(launch, args, stdio).await {
+    match start_and_run(launch, args, copies, stdio).await {
         Ok(status) => Ok(Outcome::CommandExited { status }),
         Err(Interrupted::Failed(failure)) => Err(failure),
         Err(Interrupted::Ended { end, tail }) => Ok(launch.vm.ended_early(end, tail)),
@@ -30,6 +33,7 @@ pub(super) async fn run(
 async fn start_and_run(
     launch: &mut Launch<'_>,
     args: &GuestArgs,
+    copies: &[CopySpec],
     stdio: HostStdio,
 ) -> Result<Status, Interrupted> {
     let destinations = transfer::destinations(&args.copy_out)?;
@@ -43,7 +47,7 @@ async fn start_and_run(
         false => None,
     };
     if let Some(mut vm) = launch.start_for_commands(output.clone()).await? {
-        let done = by_our_agent(launch, &mut vm, args, &destinations, stdio).await;
+        let done = by_our_agent(launch, &mut vm, args, (copies, &destinations), stdio).await;
         return over(launch, vm.machine, done).await;
     }
     let input = launch.supervisor.guard(qga::input()).await??;
@@ -74,14 +78,14 @@ async fn by_our_agent(
         machine, session, ..
     }: &mut RunningVm,
     args: &GuestArgs,
-    destinations: &[Destination],
+    (copies, destinations): (&[CopySpec], &[Destination]),
     stdio: HostStdio,
 ) -> Result<Status, Interrupted> {
     launch.progress.clear_status();
     let supervisor = &mut launch.supervisor;
-    let copying = transfer::all_in(session, &args.copy_in);
+    let copying = send_tree::all_in(session, copies);
     supervisor.converse(machine, copying).await?;
-    if !args.copy_in.is_empty() {
+    if !copies.is_empty() {
         launch.facts.phases.mark("copied-in");
     }
     let argv = args.argv();

@@ -19,6 +19,8 @@ use clap::ValueHint;
 use super::args::agent::GuestArgs;
 use super::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use super::args::overlay::OverlayArgs;
+use super::args::steps::steps;
+use super::args::typed::Typed;
 use super::output_files;
 use super::stdio::HostStdio;
 use crate::launch::facts::Facts;
@@ -47,6 +49,8 @@ use report::RunReport;
     override_usage = "bivouac run [OPTIONS] IMAGE [-- CMD...]\n       bivouac run [OPTIONS] --kernel FILE [IMAGE]"
 )]
 pub struct Args {
+    #[command(flatten)]
+    typed: Typed,
     /// The disk image to boot; may be left out with --kernel
     #[arg(required_unless_present = "kernel", value_hint = ValueHint::FilePath)]
     image: Option<PathBuf>,
@@ -93,6 +97,7 @@ struct RunOptions {
 impl Args {
     fn spec(&self) -> Result<VmSpec, Failure> {
         self.guest.complete(VmSpec {
+            steps: steps(&self.guest, &self.typed).0,
             image: self.image.as_deref().map(|path| self.layers.image(path)),
             overlay: self.overlay.spec(),
             qemu: self.qemu.qemu.clone(),
@@ -154,7 +159,10 @@ async fn launch(
         facts,
     };
     let outcome = match user_end {
-        UserEnd::Command(stdio) => command::run(&mut launch, &args.guest, stdio).await,
+        UserEnd::Command(stdio) => {
+            let (_, copies) = steps(&args.guest, &args.typed);
+            command::run(&mut launch, &args.guest, &copies, stdio).await
+        }
         UserEnd::Console(terminal) => console::run(&mut launch, terminal).await,
     };
     // Whatever came of it: the images are as they were, or the report says so.

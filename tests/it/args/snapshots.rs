@@ -199,6 +199,7 @@ fn a_machine_that_is_saved_and_one_that_is_restored() {
     for (name, mapping) in [
         ("restored", MemoryMapping::CopyOnWrite),
         ("restored_read_only", MemoryMapping::CopyOnWriteReadOnly),
+        ("restored_to_be_saved", MemoryMapping::SharedRestored),
     ] {
         let restored = lines(&machine(mapping));
         let saved = lines(&saved);

@@ -1,0 +1,79 @@
+//! What is done in a machine before it is restored: each `--prepare` with the options that stand
+//! before it, and the files that are left for the command itself.
+
+use std::ffi::OsString;
+
+use super::agent::GuestArgs;
+use super::command::CommandArgs;
+use super::typed::Typed;
+use crate::launch::spec::{CopySpec, Step};
+use crate::text::escape::shell_line;
+
+/// Ids of options that belong to steps, not to the machine.
+const OF_STEPS: [&str; 5] = ["copy_in", "prepare", "env", "user", "workdir"];
+
+/// Ids of options that are for the command, and not for the machine that is shown.
+const OF_COMMANDS: [&str; 4] = ["copy_out", "tty", "warm", "new_machine_id"];
+
+/// The steps, and what is copied in after the last of them.
+pub(crate) fn steps(guest: &GuestArgs, typed: &Typed) -> (Vec<Step>, Vec<CopySpec>) {
+    let mut copies = typed.places("copy_in").into_iter().zip(&guest.copy_in);
+    let mut copies = copies.by_ref().peekable();
+    let mut steps = Vec::new();
+    let mut before = 0;
+    for (place, script) in typed.places("prepare").into_iter().zip(&guest.prepare) {
+        let mut own = Vec::new();
+        while let Some((_, copy)) = copies.next_if(|(copied, _)| *copied < place) {
+            own.push(copy.clone());
+        }
+        let argv = ["/bin/sh".into(), "-c".into(), script.clone()];
+        let mut command = before_place(&guest.run, typed, place).command(&argv);
+        // As that of the run itself.
+        command.clear_env = true;
+        steps.push(Step {
+            copies: own,
+            command,
+            shell_before: shell_before(typed, before, place),
+        });
+        before = place;
+    }
+    let rest = copies.map(|(_, copy)| copy.clone()).collect();
+    (steps, rest)
+}
+
+/// How the step that was typed at `place` is run.
+fn before_place(run: &CommandArgs, typed: &Typed, place: usize) -> CommandArgs {
+    let is_before = |id| typed.places(id).first().is_some_and(|typed| *typed < place);
+    let env = typed.places("env").into_iter().zip(&run.env);
+    CommandArgs {
+        tty: false,
+        user: run.user.clone().filter(|_| is_before("user")),
+        workdir: run.workdir.clone().filter(|_| is_before("workdir")),
+        env: env
+            .filter(|(typed, _)| *typed < place)
+            .map(|(_, variable)| variable.clone())
+            .collect(),
+    }
+}
+
+/// The command line of a terminal in the machine between the step that was typed at `before`, 0 for
+/// none, and the next one at `place`.
+fn shell_before(typed: &Typed, before: usize, place: usize) -> Option<String> {
+    let image = typed.image.clone()?;
+    let mut words: Vec<OsString> = ["bivouac", "run", "--warm", "--tty"]
+        .map(OsString::from)
+        .into();
+    for option in &typed.options {
+        let id = option.id.as_str();
+        let is_wanted = match id {
+            "copy_in" | "prepare" => option.place <= before,
+            id if OF_STEPS.contains(&id) => option.place < place,
+            id => !OF_COMMANDS.contains(&id),
+        };
+        if is_wanted {
+            words.push(option.word.clone());
+        }
+    }
+    words.push(image);
+    Some(shell_line(words))
+}
