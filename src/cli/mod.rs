@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::inspection::reported;
-use crate::commands::{cat, chain, chroot, cp, df, doctor, inspect, ls, run, tail, template};
+use crate::commands::{cat, chain, chroot, cp, df, doctor, inspect, ls, run, tail, template, test};
 use crate::exit::Status;
 use crate::launch::{Failure, Progress};
 use output::Output;
@@ -38,6 +38,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Args>),
+    Test(Box<test::Args>),
     Chroot(Box<chroot::Args>),
     Ls(Box<ls::Args>),
     Cat(Box<cat::Args>),
@@ -82,6 +83,7 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
             output.outcome(&outcome)?;
             Ok(outcome.status())
         }
+        Command::Test(args) => test::run(&args, output),
         Command::Chroot(args) => reported("chroot", &args.options, output, |inspector| {
             chroot::run(&args, inspector)
         }),

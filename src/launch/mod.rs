@@ -9,6 +9,7 @@
 //!   finds or builds.
 //! - `step` runs the commands that prepare a machine, each for a template of its own, with what
 //!   `send_tree` copies into it, and with its output as `capture` keeps it.
+//! - `branch` restores any number of machines from one template, at a time.
 //! - `screen` decides who may see the guest's screen over VNC.
 //! - An appliance with an image's disk: `appliance` starts one, `appliance_session` inspects an
 //!   image in it.
@@ -37,6 +38,7 @@
 pub(crate) mod accelerator;
 pub(crate) mod appliance;
 pub(crate) mod appliance_session;
+pub(crate) mod branch;
 pub(crate) mod capture;
 mod devices;
 pub(crate) mod facts;

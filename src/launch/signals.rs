@@ -35,6 +35,11 @@ impl Signals {
             .map(Self)
     }
 
+    /// None ever comes.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// The next one. May be dropped and called again.
     pub async fn next(&mut self) -> Signal {
         std::future::poll_fn(|context| {

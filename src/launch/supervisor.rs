@@ -154,6 +154,17 @@ impl Supervisor {
         })
     }
 
+    /// For one of several machines of this process: signals and deadlines are another's.
+    pub fn of_one_machine() -> Self {
+        Self {
+            signals: Signals::none(),
+            deadlines: Deadlines::default(),
+            watchdog: None,
+            keyboard: Keyboard::default(),
+            terminal: None,
+        }
+    }
+
     /// Sets the deadline of a boot, which counts from now, or clears it.
     pub fn set_boot_timeout(&mut self, length: Option<Duration>) {
         self.deadlines.boot_timeout = length.map(|length| Deadline::of("--boot-timeout", length));

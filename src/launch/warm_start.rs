@@ -57,6 +57,24 @@ impl Launch<'_> {
         output: Option<mpsc::Sender<Vec<u8>>>,
     ) -> Result<RunningVm, NotRestored> {
         let (slot, template) = self.template().await?;
+        let started = match self.start_from(&template, output).await {
+            Ok(vm) => Ok(vm),
+            Err(NotRestored::Template(error)) => Err(error),
+            Err(failed) => return Err(failed),
+        };
+        let (vm, template) = slot.settle(template, started)?;
+        Ok(RunningVm {
+            template: Some(template),
+            ..vm
+        })
+    }
+
+    /// Restores the machine from `template`, and makes it different from other clones.
+    pub(super) async fn start_from(
+        &mut self,
+        template: &Template,
+        output: Option<mpsc::Sender<Vec<u8>>>,
+    ) -> Result<RunningVm, NotRestored> {
         let sinks = self.vm.sinks(output)?;
         self.vm.screen.announce(self.progress)?;
         let mut identity = self.spec.agent.identity()?;
@@ -68,7 +86,7 @@ impl Launch<'_> {
         let forbid_reset = self.spec.purpose == Purpose::Commands;
         let cloning = async {
             let (mut machine, to_guest) =
-                start_clone(&mut self.vm, &template, sinks, self.facts).await?;
+                start_clone(&mut self.vm, template, sinks, self.facts).await?;
             let session = resume(&mut machine, &self.facts.phases).await?;
             if let Some(identity) = identity {
                 session.identify(identity).await?;
@@ -77,14 +95,13 @@ impl Launch<'_> {
                 machine.forbid_reset().await?;
             }
             self.facts.phases.mark("ready");
-            Ok((machine, session, to_guest))
+            Ok::<_, TemplateError>((machine, session, to_guest))
         };
         let cloned = self.supervisor.guard(cloning).await;
-        let cloned = cloned.map_err(Failure::from)?;
-        let ((machine, session, to_guest), template) = slot.settle(template, cloned)?;
+        let (machine, session, to_guest) = cloned.map_err(Failure::from)??;
         Ok(RunningVm {
             to_guest: Some(to_guest),
-            ..RunningVm::new(machine, session, Some(template))
+            ..RunningVm::new(machine, session, None)
         })
     }
 }

@@ -114,6 +114,11 @@ impl Drives {
         &self.chains
     }
 
+    /// The images alone.
+    pub fn into_chains(self) -> Vec<Chain> {
+        self.chains
+    }
+
     /// In the order of the disks.
     pub fn overlays(&self) -> &[Overlay] {
         &self.overlays

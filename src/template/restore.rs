@@ -59,6 +59,32 @@ impl Template {
         }
     }
 
+    /// The template to restore several machines from at a time: where QEMU must not have its memory's
+    /// file, they share one copy of it.
+    pub(crate) fn for_several(self) -> Result<Self, TemplateError> {
+        let entry = match self {
+            Self::Stored(entry)
+                if MemoryMapping::for_clone((entry.manifest.qemu.0, entry.manifest.qemu.1))
+                    == MemoryMapping::CopyOnWrite =>
+            {
+                entry
+            }
+            template => return Ok(template),
+        };
+        entry.verify_now()?;
+        let mib = entry.memory.metadata()?.len() >> 20;
+        let copy = memory::new(mib)?;
+        memory::duplicate(&entry.memory, &copy)?;
+        memfd::seal(&copy)?;
+        Ok(Self::Fresh(Snapshot {
+            memory: copy,
+            state: entry.state,
+            machine: entry.manifest.machine,
+            qemu: entry.manifest.qemu,
+            overlays: entry.overlays,
+        }))
+    }
+
     fn memory(&self) -> &File {
         match self {
             Self::Stored(entry) => &entry.memory,
@@ -97,6 +123,23 @@ impl Template {
             let _ = send.send(intact);
         })?;
         Ok(Some(receive))
+    }
+}
+
+impl Entry {
+    /// Fails if its files do not match their digests.
+    fn verify_now(&self) -> Result<(), TemplateError> {
+        let mut is_intact = FileStamp::of(&self.memory)? == self.manifest.memory;
+        if !self.is_verified() {
+            is_intact &= memory::digest(&self.memory)? == self.manifest.memory_digest;
+            for (file, record) in self.overlays.iter().zip(&self.manifest.overlays) {
+                is_intact &= memory::digest(file)? == record.digest;
+            }
+        }
+        match is_intact {
+            true => Ok(self.mark_verified()),
+            false => Err(TemplateError::Damaged(self.path.clone())),
+        }
     }
 }
 

@@ -10,7 +10,9 @@ use clap::{ValueEnum, ValueHint};
 
 use super::command::CommandArgs;
 use super::overlay::TemplateArgs;
-use crate::launch::spec::{AgentSpec, CopySpec, Purpose, StartMode, Via, WaitFor};
+use super::steps::steps;
+use super::typed::Typed;
+use crate::launch::spec::{AgentSpec, CopySpec, Purpose, StartMode, Step, Via, WaitFor};
 use crate::launch::{Failure, VmSpec};
 
 /// A command in the booted guest.
@@ -65,9 +67,9 @@ impl GuestArgs {
         let wanted = !self.command.is_empty() || self.run.tty;
         let run = &self.run;
         let given = [
-            ("--user", run.user.is_some() && self.prepare.is_empty()),
-            ("--workdir", run.workdir.is_some() && self.prepare.is_empty()),
-            ("--env", !run.env.is_empty() && self.prepare.is_empty()),
+            ("--user", run.context.user.is_some() && self.prepare.is_empty()),
+            ("--workdir", run.context.workdir.is_some() && self.prepare.is_empty()),
+            ("--env", !run.context.env.is_empty() && self.prepare.is_empty()),
             (
                 "--copy-in",
                 !self.copy_in.is_empty() && self.prepare.is_empty(),
@@ -106,6 +108,11 @@ impl GuestArgs {
             template: self.template.spec(),
             ..spec
         })
+    }
+
+    /// What prepares the machine, and what is copied in after that.
+    pub(crate) fn steps(&self, typed: &Typed) -> (Vec<Step>, Vec<CopySpec>) {
+        steps(&self.prepare, &self.copy_in, &self.run.context, typed)
     }
 
     /// The command, or the user's shell in the guest.
@@ -171,7 +178,7 @@ impl ValueEnum for WaitFor {
 }
 
 /// The guest's path is absolute, so the last colon before a slash separates the two.
-fn copy_in() -> impl TypedValueParser<Value = CopySpec> {
+pub(super) fn copy_in() -> impl TypedValueParser<Value = CopySpec> {
     OsStringValueParser::new().try_map(|text| {
         let at = text.as_bytes().windows(2).rposition(|two| two == b":/");
         match at {
@@ -182,7 +189,7 @@ fn copy_in() -> impl TypedValueParser<Value = CopySpec> {
 }
 
 /// Here the first colon does.
-fn copy_out() -> impl TypedValueParser<Value = CopySpec> {
+pub(in crate::commands) fn copy_out() -> impl TypedValueParser<Value = CopySpec> {
     OsStringValueParser::new().try_map(|text| {
         let bytes = text.as_bytes();
         match bytes.iter().position(|byte| *byte == b':') {

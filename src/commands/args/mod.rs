@@ -6,6 +6,7 @@ pub mod command;
 pub mod image;
 pub mod machine;
 pub mod overlay;
+pub mod prepare;
 pub mod sandbox;
 pub(crate) mod steps;
 pub mod trust;

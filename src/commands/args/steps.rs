@@ -3,8 +3,7 @@
 
 use std::ffi::OsString;
 
-use super::agent::GuestArgs;
-use super::command::CommandArgs;
+use super::command::ContextArgs;
 use super::typed::Typed;
 use crate::launch::spec::{CopySpec, Step};
 use crate::text::escape::shell_line;
@@ -16,18 +15,23 @@ const OF_STEPS: [&str; 5] = ["copy_in", "prepare", "env", "user", "workdir"];
 const OF_COMMANDS: [&str; 4] = ["copy_out", "tty", "warm", "new_machine_id"];
 
 /// The steps, and what is copied in after the last of them.
-pub(crate) fn steps(guest: &GuestArgs, typed: &Typed) -> (Vec<Step>, Vec<CopySpec>) {
-    let mut copies = typed.places("copy_in").into_iter().zip(&guest.copy_in);
-    let mut copies = copies.by_ref().peekable();
+pub(crate) fn steps(
+    prepare: &[OsString],
+    copy_in: &[CopySpec],
+    context: &ContextArgs,
+    typed: &Typed,
+) -> (Vec<Step>, Vec<CopySpec>) {
+    let copies = typed.places("copy_in").into_iter().zip(copy_in);
+    let mut copies = copies.peekable();
     let mut steps = Vec::new();
     let mut before = 0;
-    for (place, script) in typed.places("prepare").into_iter().zip(&guest.prepare) {
+    for (place, script) in typed.places("prepare").into_iter().zip(prepare) {
         let mut own = Vec::new();
         while let Some((_, copy)) = copies.next_if(|(copied, _)| *copied < place) {
             own.push(copy.clone());
         }
         let argv = ["/bin/sh".into(), "-c".into(), script.clone()];
-        let mut command = before_place(&guest.run, typed, place).command(&argv);
+        let mut command = before_place(context, typed, place).command(&argv);
         // As that of the run itself.
         command.clear_env = true;
         steps.push(Step {
@@ -42,13 +46,12 @@ pub(crate) fn steps(guest: &GuestArgs, typed: &Typed) -> (Vec<Step>, Vec<CopySpe
 }
 
 /// How the step that was typed at `place` is run.
-fn before_place(run: &CommandArgs, typed: &Typed, place: usize) -> CommandArgs {
+fn before_place(context: &ContextArgs, typed: &Typed, place: usize) -> ContextArgs {
     let is_before = |id| typed.places(id).first().is_some_and(|typed| *typed < place);
-    let env = typed.places("env").into_iter().zip(&run.env);
-    CommandArgs {
-        tty: false,
-        user: run.user.clone().filter(|_| is_before("user")),
-        workdir: run.workdir.clone().filter(|_| is_before("workdir")),
+    let env = typed.places("env").into_iter().zip(&context.env);
+    ContextArgs {
+        user: context.user.clone().filter(|_| is_before("user")),
+        workdir: context.workdir.clone().filter(|_| is_before("workdir")),
         env: env
             .filter(|(typed, _)| *typed < place)
             .map(|(_, variable)| variable.clone())

@@ -89,7 +89,7 @@ async fn by_our_agent(
         launch.facts.phases.mark("copied-in");
     }
     let argv = args.argv();
-    let mut command = args.run.command(&argv);
+    let mut command = args.run.context.command(&argv);
     // As after a login: the agent's own environment is the init's business.
     command.clear_env = true;
     let progress = launch.progress;

@@ -8,7 +8,7 @@ mod command;
 mod console;
 mod qga;
 mod report;
-mod transfer;
+pub(super) mod transfer;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -19,7 +19,6 @@ use clap::ValueHint;
 use super::args::agent::GuestArgs;
 use super::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use super::args::overlay::OverlayArgs;
-use super::args::steps::steps;
 use super::args::typed::Typed;
 use super::output_files;
 use super::stdio::HostStdio;
@@ -97,7 +96,7 @@ struct RunOptions {
 impl Args {
     fn spec(&self) -> Result<VmSpec, Failure> {
         self.guest.complete(VmSpec {
-            steps: steps(&self.guest, &self.typed).0,
+            steps: self.guest.steps(&self.typed).0,
             image: self.image.as_deref().map(|path| self.layers.image(path)),
             overlay: self.overlay.spec(),
             qemu: self.qemu.qemu.clone(),
@@ -160,7 +159,7 @@ async fn launch(
     };
     let outcome = match user_end {
         UserEnd::Command(stdio) => {
-            let (_, copies) = steps(&args.guest, &args.typed);
+            let (_, copies) = args.guest.steps(&args.typed);
             command::run(&mut launch, &args.guest, &copies, stdio).await
         }
         UserEnd::Console(terminal) => console::run(&mut launch, terminal).await,

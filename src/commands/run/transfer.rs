@@ -17,7 +17,7 @@ use crate::session::Session;
 
 /// Where the copies out of the guest go, opened before the first: what that creates leads no later
 /// one elsewhere.
-pub(super) fn destinations(copies: &[CopySpec]) -> Result<Vec<Destination>, Failure> {
+pub(in crate::commands) fn destinations(copies: &[CopySpec]) -> Result<Vec<Destination>, Failure> {
     let open = |copy: &CopySpec| {
         let opened = Destination::open_one_of(Path::new(&copy.target));
         opened.map_err(|error| Failure::from(error).context(copy_out(&copy.source)))
@@ -27,7 +27,7 @@ pub(super) fn destinations(copies: &[CopySpec]) -> Result<Vec<Destination>, Fail
 
 /// Copies each out of the guest in the same way. Everything belongs to the user here. All are
 /// tried; the error is that of the first that fails.
-pub(super) async fn all_out(
+pub(in crate::commands) async fn all_out(
     session: &Session,
     copies: &[CopySpec],
     destinations: &[Destination],
