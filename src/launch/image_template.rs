@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::failure::Failure;
 use super::inject::inject;
-use super::spec::{Via, VmSpec, WaitFor};
+use super::spec::{SavedMachine, Via, VmSpec, WaitFor};
 use super::start::Launch;
 use super::supervisor::Interrupted;
 use crate::image::chain::Chain;
@@ -84,6 +84,9 @@ impl Launch<'_> {
         &mut self,
         slot: &TemplateSlot,
     ) -> Result<Template, NotRestored> {
+        if let Some(saved) = &self.spec.from {
+            return Err(TemplateError::Gone(saved.name.clone()).into());
+        }
         get_or_build(slot, Builder(self)).await
     }
 }
@@ -98,12 +101,33 @@ fn slot(launch: &Launch<'_>) -> Result<TemplateSlot, TemplateError> {
         // It is not saved while anything is still being started.
         WaitFor::MultiUser | WaitFor::Running => "running",
     };
+    let key = Key::of_image(&launch.vm.plan, chains, stage)?;
     Ok(TemplateSlot {
-        key: Key::of_image(&launch.vm.plan, chains, stage)?,
+        key: match &launch.spec.from {
+            Some(saved) => saved_key(saved, &key)?,
+            None => key,
+        },
         store: Store::open()?,
         limit: launch.spec.template.max_bytes,
         patience: BUILD_LIMIT,
     })
+}
+
+/// The key of a machine that was saved under a name; `now` is that of the machine before its steps,
+/// as this host would make it.
+fn saved_key(saved: &SavedMachine, now: &Key) -> Result<Key, TemplateError> {
+    let key = &*saved.key;
+    let changed = Key {
+        steps: key.steps.clone(),
+        ..now.clone()
+    };
+    match key.difference(&changed) {
+        None => Ok(changed),
+        Some(what) => Err(TemplateError::Changed {
+            name: saved.name.clone(),
+            what,
+        }),
+    }
 }
 
 /// Why a machine with these images cannot have a template: changes of something in it would not be

@@ -12,6 +12,7 @@ use crate::machine::plan::{Accelerator, Bus, Display, Network};
 use crate::protocol::inject::Stage;
 use crate::sandbox;
 use crate::session::Command;
+use crate::template::key::Key;
 
 /// A virtual machine that boots an image or a kernel.
 #[derive(Clone, Debug)]
@@ -61,6 +62,9 @@ pub struct VmSpec {
     pub agent: AgentSpec,
     /// Templates of machines.
     pub template: TemplateSpec,
+    /// The machine that was saved under a name, to restore that instead of booting, with
+    /// [`StartMode::Warm`]. The rest of this spec has to be as it was.
+    pub from: Option<SavedMachine>,
     /// What is done in the machine before it is restored, with [`StartMode::Warm`]: the outcome of
     /// each step is a template of its own.
     pub steps: Vec<Step>,
@@ -105,6 +109,7 @@ impl Default for VmSpec {
             start: StartMode::Cold,
             agent: AgentSpec::default(),
             template: TemplateSpec::default(),
+            from: None,
             steps: Vec::new(),
             timeout: None,
             boot_timeout: None,
@@ -268,6 +273,15 @@ impl Default for TemplateSpec {
             max_bytes: 4 << 30,
         }
     }
+}
+
+/// A machine that was saved under a name.
+#[derive(Clone, Debug)]
+pub struct SavedMachine {
+    /// The name.
+    pub name: String,
+    /// What it was made from.
+    pub key: Box<Key>,
 }
 
 /// A command that prepares a machine.

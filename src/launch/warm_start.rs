@@ -26,12 +26,18 @@ impl Launch<'_> {
         let error = match self.restore(output).await {
             Ok(vm) => return Ok(Some(vm)),
             Err(NotRestored::Failed(failure)) => return Err(failure),
-            Err(NotRestored::Template(error)) => anyhow::Error::from(error),
+            Err(NotRestored::Template(error)) => error,
         };
         self.progress.clear_status();
-        if !self.spec.steps.is_empty() {
-            return Err(error.context("--prepare needs a machine that can be saved").into());
+        // A boot is no substitute for a machine that was prepared.
+        if self.spec.from.is_some() {
+            return Err(error.into());
         }
+        if !self.spec.steps.is_empty() {
+            let what = "--prepare needs a machine that can be saved".to_owned();
+            return Err(Failure::from(error).context(what));
+        }
+        let error = anyhow::Error::from(error);
         // A machine that boots for its console has no agent that could set them.
         let agent = &self.spec.agent;
         let sets_identity = agent.hostname.is_some() || agent.new_machine_id;

@@ -36,6 +36,10 @@ pub enum TemplateError {
     Accelerator,
     #[error("another process has been building the template for {} s", .0.as_secs())]
     Busy(Duration),
+    #[error("the machine {name} cannot be restored: {what} was changed since it was saved")]
+    Changed { name: String, what: String },
+    #[error("the machine {0} is gone")]
+    Gone(String),
     #[error("making a template")]
     Io(#[from] io::Error),
 }
@@ -52,6 +56,9 @@ impl TemplateError {
             Self::Store(error) => error.hint(),
             Self::Boot(error) => error.hint(),
             Self::Drive(error) => error.hint(),
+            Self::Changed { name, .. } => Some(format!(
+                "`bivouac template build --name {name} ...` saves it again"
+            )),
             _ => None,
         }
     }

@@ -166,6 +166,31 @@ impl Key {
         })
     }
 
+    /// In words, what of this key is not so in the other one.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let named = |file: &InputFile| file.path.display().to_string();
+        let mut layers = self.layers.iter().zip(&other.layers);
+        if let Some((layer, _)) = layers.find(|(own, other)| own != other) {
+            return Some(named(layer));
+        }
+        let differences = [
+            (self.layers.len() != other.layers.len(), "the image's layers"),
+            (self.qemu != other.qemu, "QEMU"),
+            (
+                self.bivouac != other.bivouac || self.program != other.program,
+                "bivouac",
+            ),
+            (self.kernel != other.kernel, "--kernel or --initrd"),
+            (self.firmware != other.firmware, "the firmware"),
+            (self.accelerator != other.accelerator, "the accelerator"),
+            (self.processor != other.processor, "the processor"),
+            (self.host != other.host, "the host's kernel"),
+            (self != other, "the machine"),
+        ];
+        let found = differences.iter().find(|(differs, _)| *differs);
+        found.map(|(_, what)| (*what).to_owned())
+    }
+
     /// The name of the template's directory. Two keys of one name are told apart by the manifest.
     pub fn name(&self) -> String {
         // Strings and numbers only: that never fails.

@@ -14,6 +14,7 @@ use super::steps::steps;
 use super::typed::Typed;
 use crate::launch::spec::{AgentSpec, CopySpec, Purpose, StartMode, Step, Via, WaitFor};
 use crate::launch::{Failure, VmSpec};
+use crate::template::store::parse_name;
 
 /// A command in the booted guest.
 #[derive(Clone, Debug, clap::Args)]
@@ -36,7 +37,7 @@ pub struct GuestArgs {
     pub copy_in: Vec<CopySpec>,
     /// Run a shell command in the machine, once: its outcome is saved and restored from then on
     /// (repeatable)
-    #[arg(long, value_name = "CMD", requires = "warm")]
+    #[arg(long, value_name = "CMD")]
     pub prepare: Vec<OsString>,
     /// Copy a file or tree out of it afterwards, also if it failed (repeatable)
     #[arg(long, value_name = "SRC:DST", value_parser = copy_out())]
@@ -45,6 +46,9 @@ pub struct GuestArgs {
     /// machine and saves it
     #[arg(long)]
     pub warm: bool,
+    /// Restore the machine that `template build --name` saved under NAME
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub from: Option<String>,
     /// The guest's host name
     #[arg(long, value_name = "NAME", value_parser = host_name)]
     pub hostname: Option<String>,
@@ -75,8 +79,8 @@ impl GuestArgs {
                 !self.copy_in.is_empty() && self.prepare.is_empty(),
             ),
             ("--copy-out", !self.copy_out.is_empty()),
-            ("--hostname", self.hostname.is_some() && !self.warm),
-            ("--new-machine-id", self.new_machine_id && !self.warm),
+            ("--hostname", self.hostname.is_some() && !self.is_restored()),
+            ("--new-machine-id", self.new_machine_id && !self.is_restored()),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((option, _)) if !wanted => Err(Failure::with_hint(
@@ -87,23 +91,38 @@ impl GuestArgs {
         }
     }
 
+    /// Whether the machine is restored.
+    fn is_restored(&self) -> bool {
+        self.warm || self.from.is_some()
+    }
+
     /// Fills in what the machine is started for.
     pub(crate) fn complete(&self, spec: VmSpec) -> Result<VmSpec, Failure> {
+        if !self.prepare.is_empty() && !self.is_restored() {
+            return Err(Failure::with_hint(
+                anyhow!("--prepare is for a machine that is saved and restored"),
+                "--warm",
+            ));
+        }
+        let (wait_for, kernel) = match &spec.from {
+            Some(_) => (spec.agent.wait_for, spec.agent.kernel),
+            None => (self.wait_for, self.inject_kernel.clone()),
+        };
         Ok(VmSpec {
             purpose: match self.is_wanted()? {
                 true => Purpose::Commands,
                 false => Purpose::Console,
             },
-            start: match self.warm {
+            start: match self.is_restored() {
                 true => StartMode::Warm,
                 false => StartMode::Cold,
             },
             agent: AgentSpec {
                 via: self.via,
-                wait_for: self.wait_for,
+                wait_for,
                 hostname: self.hostname.clone(),
                 new_machine_id: self.new_machine_id,
-                kernel: self.inject_kernel.clone(),
+                kernel,
             },
             template: self.template.spec(),
             ..spec

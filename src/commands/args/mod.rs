@@ -8,6 +8,7 @@ pub mod machine;
 pub mod overlay;
 pub mod prepare;
 pub mod sandbox;
+pub(crate) mod saved;
 pub(crate) mod steps;
 pub mod trust;
 pub(crate) mod typed;

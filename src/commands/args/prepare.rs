@@ -10,6 +10,7 @@ use super::command::ContextArgs;
 use super::steps::steps;
 use super::typed::Typed;
 use crate::launch::spec::{AgentSpec, CopySpec, Step, WaitFor};
+use crate::template::store::parse_name;
 
 /// What is done in the machine before it is restored.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,6 +24,9 @@ pub struct PrepareArgs {
     /// (repeatable)
     #[arg(long, value_name = "SRC:DST", value_parser = copy_in())]
     pub copy_in: Vec<CopySpec>,
+    /// Restore the machine that `template build --name` saved under NAME, instead of IMAGE
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub from: Option<String>,
     /// Stage of the guest's boot at which it is saved
     #[arg(long, value_enum, default_value = "multi-user", value_name = "STAGE")]
     pub wait_for: WaitFor,

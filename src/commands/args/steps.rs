@@ -70,6 +70,8 @@ fn shell_before(typed: &Typed, before: usize, place: usize) -> Option<String> {
         let id = option.id.as_str();
         let is_wanted = match id {
             "copy_in" | "prepare" => option.place <= before,
+            // The environment sets it again.
+            _ if option.place == 0 => false,
             id if OF_STEPS.contains(&id) => option.place < place,
             id => !OF_COMMANDS.contains(&id),
         };

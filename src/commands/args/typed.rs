@@ -12,7 +12,7 @@ use super::machine::{HardwareArgs, LayerArgs, QemuArgs};
 /// One option as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypedOption {
-    /// Its place among all words of the command line.
+    /// Its place among all words of the command line; 0 if the environment sets it.
     pub place: usize,
     /// clap's id, the option's name with underscores.
     pub id: String,
@@ -31,7 +31,8 @@ pub struct Typed {
 impl Typed {
     /// The places of an option, each time that it was typed.
     pub fn places(&self, id: &str) -> Vec<usize> {
-        let options = self.options.iter().filter(|option| option.id == id);
+        let is_it = |option: &&TypedOption| option.id == id && option.place > 0;
+        let options = self.options.iter().filter(is_it);
         options.map(|option| option.place).collect()
     }
 }
@@ -80,9 +81,11 @@ fn typed(matches: &ArgMatches, argument: &Arg) -> Vec<TypedOption> {
     let (true, Some(name)) = (is_there, argument.get_long()) else {
         return Vec::new();
     };
-    if matches.value_source(id) != Some(ValueSource::CommandLine) {
-        return Vec::new();
-    }
+    let is_typed = match matches.value_source(id) {
+        Some(ValueSource::CommandLine) => true,
+        Some(ValueSource::EnvVariable) => false,
+        _ => return Vec::new(),
+    };
     let option = |place, word| TypedOption {
         place,
         id: id.to_owned(),
@@ -100,5 +103,6 @@ fn typed(matches: &ArgMatches, argument: &Arg) -> Vec<TypedOption> {
         word
     };
     let words = places.zip(values.map(word));
-    words.map(|(place, word)| option(place, word)).collect()
+    let words = words.map(|(place, word)| option(if is_typed { place } else { 0 }, word));
+    words.collect()
 }

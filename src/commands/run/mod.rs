@@ -19,6 +19,7 @@ use clap::ValueHint;
 use super::args::agent::GuestArgs;
 use super::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use super::args::overlay::OverlayArgs;
+use super::args::saved;
 use super::args::typed::Typed;
 use super::output_files;
 use super::stdio::HostStdio;
@@ -45,13 +46,13 @@ use report::RunReport;
 #[derive(Clone, Debug, clap::Args)]
 // clap's own would show what the environment sets as if it had to be typed.
 #[command(
-    override_usage = "bivouac run [OPTIONS] IMAGE [-- CMD...]\n       bivouac run [OPTIONS] --kernel FILE [IMAGE]"
+    override_usage = "bivouac run [OPTIONS] IMAGE [-- CMD...]\n       bivouac run [OPTIONS] --kernel FILE [IMAGE]\n       bivouac run [OPTIONS] --from NAME [-- CMD...]"
 )]
 pub struct Args {
     #[command(flatten)]
     typed: Typed,
-    /// The disk image to boot; may be left out with --kernel
-    #[arg(required_unless_present = "kernel", value_hint = ValueHint::FilePath)]
+    /// The disk image to boot; may be left out with --kernel, and is with --from
+    #[arg(required_unless_present_any = ["kernel", "from"], conflicts_with = "from", value_hint = ValueHint::FilePath)]
     image: Option<PathBuf>,
     #[command(flatten)]
     layers: LayerArgs,
@@ -95,16 +96,22 @@ struct RunOptions {
 
 impl Args {
     fn spec(&self) -> Result<VmSpec, Failure> {
+        let machine = match &self.guest.from {
+            Some(name) => saved::spec(name, &self.typed)?,
+            None => VmSpec {
+                image: self.image.as_deref().map(|path| self.layers.image(path)),
+                ..self.hardware.spec(&self.layers.trust)?
+            },
+        };
         self.guest.complete(VmSpec {
             steps: self.guest.steps(&self.typed).0,
-            image: self.image.as_deref().map(|path| self.layers.image(path)),
             overlay: self.overlay.spec(),
-            qemu: self.qemu.qemu.clone(),
+            qemu: self.qemu.qemu.clone().or(machine.qemu),
             qemu_args: self.qemu.qemu_arg.clone(),
             sandbox: self.qemu.sandbox.settings(),
             timeout: self.run.timeout,
             boot_timeout: self.run.boot_timeout,
-            ..self.hardware.spec(&self.layers.trust)?
+            ..machine
         })
     }
 }

@@ -11,6 +11,7 @@ use crate::commands::args::agent::copy_out;
 use crate::commands::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use crate::commands::args::overlay::{OverlayArgs, TemplateArgs};
 use crate::commands::args::prepare::PrepareArgs;
+use crate::commands::args::saved;
 use crate::commands::args::typed::Typed;
 use crate::launch::spec::{CopySpec, Purpose, StartMode};
 use crate::launch::{Failure, VmSpec};
@@ -29,9 +30,10 @@ use crate::text::time::parse_duration;
 pub struct Args {
     #[command(flatten)]
     pub(super) typed: Typed,
-    /// The disk image to boot
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub(super) image: PathBuf,
+    /// The disk image to boot; left out with --kernel or --from
+    #[arg(required_unless_present_any = ["kernel", "from"], conflicts_with = "from",
+          value_hint = ValueHint::FilePath)]
+    pub(super) image: Option<PathBuf>,
     /// The command of a case, which passes if it ends with status 0
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(super) command: Vec<OsString>,
@@ -117,18 +119,24 @@ impl Args {
     /// The machine of which each case gets a copy, and what is copied into that.
     pub(super) fn spec(&self) -> Result<(VmSpec, Vec<CopySpec>), Failure> {
         let (steps, copies) = self.prepare.steps(&self.typed);
+        let machine = match &self.prepare.from {
+            Some(name) => saved::spec(name, &self.typed)?,
+            None => VmSpec {
+                image: self.image.as_deref().map(|path| self.layers.image(path)),
+                agent: self.prepare.agent(),
+                ..self.hardware.spec(&self.layers.trust)?
+            },
+        };
         let spec = VmSpec {
-            image: Some(self.layers.image(&self.image)),
             steps,
             overlay: self.overlay.spec(),
-            qemu: self.qemu.qemu.clone(),
+            qemu: self.qemu.qemu.clone().or(machine.qemu),
             qemu_args: self.qemu.qemu_arg.clone(),
             sandbox: self.qemu.sandbox.settings(),
             purpose: Purpose::Commands,
             start: StartMode::Warm,
-            agent: self.prepare.agent(),
             template: self.template.spec(),
-            ..self.hardware.spec(&self.layers.trust)?
+            ..machine
         };
         Ok((spec, copies))
     }

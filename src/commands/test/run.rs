@@ -58,8 +58,10 @@ pub(crate) fn run(args: &Args, printer: &dyn Printer) -> Result<Status, Failure>
     }
     let summary = reporter.end()?;
     if let Some(mut file) = junit {
-        let suite = args.image.file_name().unwrap_or_default();
-        let text = junit::document(&suite.to_string_lossy(), &summary, &reporter.results);
+        let image = args.image.as_deref().and_then(Path::file_name);
+        let image = image.map(|name| name.to_string_lossy().into_owned());
+        let suite = image.or(args.prepare.from.clone()).unwrap_or_default();
+        let text = junit::document(&suite, &summary, &reporter.results);
         file.write_all(text.as_bytes())
             .context("writing the results for --junit")?;
     }
