@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::archive::{ArchiveError, ArchiveStats, BeneathDir, Policy, unpack};
 use crate::launch::Failure;
-use crate::launch::send_tree::{CHUNK, WAITING, more};
 pub use crate::launch::send_tree::send;
+use crate::launch::send_tree::{CHUNK, WAITING, more};
 use crate::protocol::{ByteString, PathAt, TarOptions};
 use crate::session::{Session, SessionError};
 

@@ -174,7 +174,10 @@ impl Key {
             return Some(named(layer));
         }
         let differences = [
-            (self.layers.len() != other.layers.len(), "the image's layers"),
+            (
+                self.layers.len() != other.layers.len(),
+                "the image's layers",
+            ),
             (self.qemu != other.qemu, "QEMU"),
             (
                 self.bivouac != other.bivouac || self.program != other.program,

@@ -136,10 +136,11 @@ impl Entry {
                 is_intact &= memory::digest(file)? == record.digest;
             }
         }
-        match is_intact {
-            true => Ok(self.mark_verified()),
-            false => Err(TemplateError::Damaged(self.path.clone())),
+        if !is_intact {
+            return Err(TemplateError::Damaged(self.path.clone()));
         }
+        self.mark_verified();
+        Ok(())
     }
 }
 

@@ -9,9 +9,9 @@ use clap::builder::{OsStringValueParser, PossibleValue, TypedValueParser};
 use clap::{ValueEnum, ValueHint};
 
 use super::command::CommandArgs;
+use super::command_line::CommandLine;
 use super::overlay::TemplateArgs;
 use super::steps::steps;
-use super::typed::Typed;
 use crate::launch::spec::{AgentSpec, CopySpec, Purpose, StartMode, Step, Via, WaitFor};
 use crate::launch::{Failure, VmSpec};
 use crate::template::store::parse_name;
@@ -71,16 +71,28 @@ impl GuestArgs {
         let wanted = !self.command.is_empty() || self.run.tty;
         let run = &self.run;
         let given = [
-            ("--user", run.context.user.is_some() && self.prepare.is_empty()),
-            ("--workdir", run.context.workdir.is_some() && self.prepare.is_empty()),
-            ("--env", !run.context.env.is_empty() && self.prepare.is_empty()),
+            (
+                "--user",
+                run.context.user.is_some() && self.prepare.is_empty(),
+            ),
+            (
+                "--workdir",
+                run.context.workdir.is_some() && self.prepare.is_empty(),
+            ),
+            (
+                "--env",
+                !run.context.env.is_empty() && self.prepare.is_empty(),
+            ),
             (
                 "--copy-in",
                 !self.copy_in.is_empty() && self.prepare.is_empty(),
             ),
             ("--copy-out", !self.copy_out.is_empty()),
             ("--hostname", self.hostname.is_some() && !self.is_restored()),
-            ("--new-machine-id", self.new_machine_id && !self.is_restored()),
+            (
+                "--new-machine-id",
+                self.new_machine_id && !self.is_restored(),
+            ),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((option, _)) if !wanted => Err(Failure::with_hint(
@@ -130,7 +142,7 @@ impl GuestArgs {
     }
 
     /// What prepares the machine, and what is copied in after that.
-    pub(crate) fn steps(&self, typed: &Typed) -> (Vec<Step>, Vec<CopySpec>) {
+    pub(crate) fn steps(&self, typed: &CommandLine) -> (Vec<Step>, Vec<CopySpec>) {
         steps(&self.prepare, &self.copy_in, &self.run.context, typed)
     }
 

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod command;
+pub(crate) mod command_line;
 pub mod image;
 pub mod machine;
 pub mod overlay;
@@ -11,7 +12,6 @@ pub mod sandbox;
 pub(crate) mod saved;
 pub(crate) mod steps;
 pub mod trust;
-pub(crate) mod typed;
 
 use crate::machine::plan::Accelerator;
 use clap::builder::{OsStringValueParser, TypedValueParser};

@@ -7,8 +7,8 @@ use clap::ValueHint;
 
 use super::agent::copy_in;
 use super::command::ContextArgs;
+use super::command_line::CommandLine;
 use super::steps::steps;
-use super::typed::Typed;
 use crate::launch::spec::{AgentSpec, CopySpec, Step, WaitFor};
 use crate::template::store::parse_name;
 
@@ -49,7 +49,7 @@ impl PrepareArgs {
     }
 
     /// What prepares the machine, and what is copied in after that.
-    pub(crate) fn steps(&self, typed: &Typed) -> (Vec<Step>, Vec<CopySpec>) {
+    pub(crate) fn steps(&self, typed: &CommandLine) -> (Vec<Step>, Vec<CopySpec>) {
         steps(&self.prepare, &self.copy_in, &self.context, typed)
     }
 }

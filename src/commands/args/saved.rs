@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::{Args, FromArgMatches};
 
+use super::command_line::{CommandLine, GivenOption};
 use super::machine::{HardwareArgs, LayerArgs, QemuArgs};
-use super::typed::{Typed, TypedOption};
 use crate::launch::spec::{AgentSpec, SavedMachine, WaitFor};
 use crate::launch::{Failure, VmSpec};
 use crate::template::store::{NameRecord, Named, Store};
@@ -38,9 +38,9 @@ fn definition() -> clap::Command {
 }
 
 /// What is kept of a machine under `name`.
-pub(crate) fn record(name: &str, typed: &Typed) -> Result<NameRecord, Failure> {
+pub(crate) fn record(name: &str, typed: &CommandLine) -> Result<NameRecord, Failure> {
     let definition = definition();
-    let is_known = |option: &&TypedOption| {
+    let is_known = |option: &&GivenOption| {
         let mut arguments = definition.get_arguments();
         arguments.any(|argument| argument.get_id() == option.id.as_str())
             && !OF_RUNS.contains(&option.id.as_str())
@@ -57,7 +57,7 @@ pub(crate) fn record(name: &str, typed: &Typed) -> Result<NameRecord, Failure> {
 }
 
 /// The word of an option with an absolute path, where it has one.
-fn absolute(option: &TypedOption) -> Result<OsString, Failure> {
+fn absolute(option: &GivenOption) -> Result<OsString, Failure> {
     let bytes = option.word.as_bytes();
     let Some(at) = bytes.iter().position(|byte| *byte == b'=') else {
         return Ok(option.word.clone());
@@ -86,9 +86,9 @@ fn path(typed: &OsStr) -> Result<OsString, Failure> {
 }
 
 /// The machine that was saved under `name`, to be restored with the options of this run.
-pub(crate) fn spec(name: &str, typed: &Typed) -> Result<VmSpec, Failure> {
+pub(crate) fn spec(name: &str, typed: &CommandLine) -> Result<VmSpec, Failure> {
     let hardware = HardwareArgs::augment_args(LayerArgs::augment_args(clap::Command::new("of")));
-    let is_fixed = |option: &&TypedOption| {
+    let is_fixed = |option: &&GivenOption| {
         let mut arguments = hardware.get_arguments();
         option.place > 0 && arguments.any(|argument| argument.get_id() == option.id.as_str())
     };

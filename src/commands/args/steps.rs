@@ -4,22 +4,19 @@
 use std::ffi::OsString;
 
 use super::command::ContextArgs;
-use super::typed::Typed;
+use super::command_line::CommandLine;
 use crate::launch::spec::{CopySpec, Step};
 use crate::text::escape::shell_line;
 
 /// Ids of options that belong to steps, not to the machine.
 const OF_STEPS: [&str; 5] = ["copy_in", "prepare", "env", "user", "workdir"];
 
-/// Ids of options that are for the command, and not for the machine that is shown.
-const OF_COMMANDS: [&str; 4] = ["copy_out", "tty", "warm", "new_machine_id"];
-
 /// The steps, and what is copied in after the last of them.
 pub(crate) fn steps(
     prepare: &[OsString],
     copy_in: &[CopySpec],
     context: &ContextArgs,
-    typed: &Typed,
+    typed: &CommandLine,
 ) -> (Vec<Step>, Vec<CopySpec>) {
     let copies = typed.places("copy_in").into_iter().zip(copy_in);
     let mut copies = copies.peekable();
@@ -46,7 +43,7 @@ pub(crate) fn steps(
 }
 
 /// How the step that was typed at `place` is run.
-fn before_place(context: &ContextArgs, typed: &Typed, place: usize) -> ContextArgs {
+fn before_place(context: &ContextArgs, typed: &CommandLine, place: usize) -> ContextArgs {
     let is_before = |id| typed.places(id).first().is_some_and(|typed| *typed < place);
     let env = typed.places("env").into_iter().zip(&context.env);
     ContextArgs {
@@ -61,7 +58,7 @@ fn before_place(context: &ContextArgs, typed: &Typed, place: usize) -> ContextAr
 
 /// The command line of a terminal in the machine between the step that was typed at `before`, 0 for
 /// none, and the next one at `place`.
-fn shell_before(typed: &Typed, before: usize, place: usize) -> Option<String> {
+fn shell_before(typed: &CommandLine, before: usize, place: usize) -> Option<String> {
     let image = typed.image.clone()?;
     let mut words: Vec<OsString> = ["bivouac", "run", "--warm", "--tty"]
         .map(OsString::from)
@@ -73,7 +70,7 @@ fn shell_before(typed: &Typed, before: usize, place: usize) -> Option<String> {
             // The environment sets it again.
             _ if option.place == 0 => false,
             id if OF_STEPS.contains(&id) => option.place < place,
-            id => !OF_COMMANDS.contains(&id),
+            _ => true,
         };
         if is_wanted {
             words.push(option.word.clone());

@@ -17,10 +17,10 @@ use anyhow::Context;
 use clap::ValueHint;
 
 use super::args::agent::GuestArgs;
+use super::args::command_line::CommandLine;
 use super::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use super::args::overlay::OverlayArgs;
 use super::args::saved;
-use super::args::typed::Typed;
 use super::output_files;
 use super::stdio::HostStdio;
 use crate::launch::facts::Facts;
@@ -50,7 +50,7 @@ use report::RunReport;
 )]
 pub struct Args {
     #[command(flatten)]
-    typed: Typed,
+    typed: CommandLine,
     /// The disk image to boot; may be left out with --kernel, and is with --from
     #[arg(required_unless_present_any = ["kernel", "from"], conflicts_with = "from", value_hint = ValueHint::FilePath)]
     image: Option<PathBuf>,

@@ -6,13 +6,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::ValueHint;
+use crate::appliance::boot::ApplianceConfig;
+use crate::commands::args::command_line::CommandLine;
 use crate::commands::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use crate::commands::args::overlay::{OverlayArgs, TemplateLimit};
 use crate::commands::args::prepare::PrepareArgs;
 use crate::commands::args::saved;
-use crate::commands::args::typed::Typed;
-use crate::appliance::boot::ApplianceConfig;
 use crate::host::{kernel, qemu};
 use crate::launch::facts::{AcceleratorFacts, Facts};
 use crate::launch::prepare::prepare;
@@ -25,6 +24,7 @@ use crate::template::lookup::TemplateSlot;
 use crate::template::restore::Template;
 use crate::template::store::{EntryInfo, NameRecord, Store, parse_name};
 use crate::text::time;
+use clap::ValueHint;
 use list::List;
 
 /// List, remove or build saved machines, which make later starts fast
@@ -63,7 +63,7 @@ pub enum Action {
 #[derive(Clone, Debug, clap::Args)]
 pub struct BuildArgs {
     #[command(flatten)]
-    typed: Typed,
+    typed: CommandLine,
     /// The disk image to boot; without it and --from the template is the appliance's
     #[arg(conflicts_with = "from", value_hint = ValueHint::FilePath)]
     image: Option<PathBuf>,
@@ -76,9 +76,9 @@ pub struct BuildArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     name: Option<String>,
     #[command(flatten)]
-    prepare: PrepareArgs,
-    #[command(flatten)]
     limit: TemplateLimit,
+    #[command(flatten)]
+    prepare: PrepareArgs,
     #[command(flatten)]
     hardware: HardwareArgs,
     #[command(flatten)]
@@ -105,7 +105,9 @@ pub fn run(args: &Args, progress: &dyn Progress) -> Result<Report, Failure> {
             let mut done = Vec::new();
             for EntryInfo { name, named, .. } in store.list()? {
                 if let Some(named) = named {
-                    done.push(format!("{named} stays; `bivouac template rm {named}` removes it"));
+                    done.push(format!(
+                        "{named} stays; `bivouac template rm {named}` removes it"
+                    ));
                     continue;
                 }
                 done.push(match store.remove(&name)? {
@@ -169,7 +171,10 @@ fn build(args: &BuildArgs, progress: &dyn Progress) -> Result<Report, Failure> {
     let name = slot.key.name();
     let mut lines = Vec::new();
     if let Some(given) = &args.name {
-        if !slot.store.set_name(&slot.key, &args.record(&slot.store, given)?)? {
+        if !slot
+            .store
+            .set_name(&slot.key, &args.record(&slot.store, given)?)?
+        {
             // The reason was printed.
             return Err(anyhow::anyhow!("the template is not kept").into());
         }
@@ -190,7 +195,10 @@ async fn build_appliance(
     progress: &dyn Progress,
 ) -> Result<(TemplateSlot, Template), Failure> {
     let (hardware, defaults) = (&args.hardware, ApplianceSpec::default());
-    let kernel = hardware.kernel.as_ref().or(args.prepare.inject_kernel.as_ref());
+    let kernel = hardware
+        .kernel
+        .as_ref()
+        .or(args.prepare.inject_kernel.as_ref());
     let config = ApplianceConfig {
         qemu: qemu::find(args.qemu.qemu.as_deref())?,
         accelerator: accelerator::choose(hardware.accel, &mut AcceleratorFacts::default())?,

@@ -8,11 +8,11 @@ use clap::ValueHint;
 
 use super::cases::Shard;
 use crate::commands::args::agent::copy_out;
+use crate::commands::args::command_line::CommandLine;
 use crate::commands::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use crate::commands::args::overlay::{OverlayArgs, TemplateArgs};
 use crate::commands::args::prepare::PrepareArgs;
 use crate::commands::args::saved;
-use crate::commands::args::typed::Typed;
 use crate::launch::spec::{CopySpec, Purpose, StartMode};
 use crate::launch::{Failure, VmSpec};
 use crate::text::time::parse_duration;
@@ -29,7 +29,7 @@ use crate::text::time::parse_duration;
 #[command(override_usage = "bivouac test [OPTIONS] IMAGE [--cases CASE...] -- CMD [ARG|{}]...")]
 pub struct Args {
     #[command(flatten)]
-    pub(super) typed: Typed,
+    pub(super) typed: CommandLine,
     /// The disk image to boot; left out with --kernel or --from
     #[arg(required_unless_present_any = ["kernel", "from"], conflicts_with = "from",
           value_hint = ValueHint::FilePath)]
@@ -38,13 +38,13 @@ pub struct Args {
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(super) command: Vec<OsString>,
     #[command(flatten)]
+    layers: LayerArgs,
+    #[command(flatten)]
     pub(super) cases: CaseArgs,
     #[command(flatten)]
     pub(super) output: OutputArgs,
     #[command(flatten)]
     pub(super) prepare: PrepareArgs,
-    #[command(flatten)]
-    layers: LayerArgs,
     #[command(flatten)]
     hardware: HardwareArgs,
     #[command(flatten)]

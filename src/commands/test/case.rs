@@ -61,11 +61,7 @@ impl Runner {
         }
     }
 
-    async fn try_once(
-        &self,
-        case: Case<'_>,
-        is_last: bool,
-    ) -> (CaseResult, Option<RunningVm>) {
+    async fn try_once(&self, case: Case<'_>, is_last: bool) -> (CaseResult, Option<RunningVm>) {
         let started = Instant::now();
         let mut facts = Facts::since(started);
         let phases = facts.phases.clone();
@@ -164,7 +160,9 @@ impl Runner {
         let session: &Session = &running.session;
         let copying = transfer::all_out(session, &copies, &destinations);
         let copying = launch.supervisor.converse(&mut running.machine, copying);
-        let limit = self.timeout.map_or(Duration::MAX, |own| own.max(COPY_LIMIT));
+        let limit = self
+            .timeout
+            .map_or(Duration::MAX, |own| own.max(COPY_LIMIT));
         match tokio::time::timeout(limit, copying).await {
             Ok(copied) => copied.map_err(|interrupted| launch.failed(interrupted)),
             Err(_) => Err(anyhow::anyhow!("--copy-out took longer than the case may").into()),
@@ -190,4 +188,3 @@ fn verdict_of(failure: Failure) -> Verdict {
         _ => Verdict::Crashed(text),
     }
 }
-

@@ -35,7 +35,9 @@ pub(super) fn failed(directory: &Path, output: &[u8], mut console: &File) -> Res
     };
     write("output", output)?;
     let mut bytes = Vec::new();
-    let read = console.rewind().and_then(|()| console.read_to_end(&mut bytes));
+    let read = console
+        .rewind()
+        .and_then(|()| console.read_to_end(&mut bytes));
     read.context("reading the console")?;
     Ok(write("console", &bytes)?)
 }

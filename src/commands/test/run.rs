@@ -147,7 +147,11 @@ async fn all(
     reporter.begin(cases.len(), jobs)?;
     let stops = args.cases.fail_fast || shell.is_some();
     let running = each(&runner, &cases, jobs, stops, reporter);
-    let failed = launch.supervisor.guard(running).await.map_err(Failure::from)??;
+    let failed = launch
+        .supervisor
+        .guard(running)
+        .await
+        .map_err(Failure::from)??;
     if let (Some((result, Some(machine))), Some(stdio)) = (failed, shell) {
         open_shell(&mut launch, machine, &result, stdio).await?;
     }
@@ -231,4 +235,3 @@ async fn open_shell(
         Err(Interrupted::Failed(failure)) => Err(failure),
     }
 }
-

@@ -32,7 +32,9 @@ pub fn case(number: usize, result: &CaseResult) -> String {
         if !result.passed() && !lines.is_empty() {
             // With its indentation, for lines that begin with blanks.
             text.push_str(&format!("  {key}: |2\n"));
-            let lines = lines.iter().map(|line| format!("    {}\n", printable(line)));
+            let lines = lines
+                .iter()
+                .map(|line| format!("    {}\n", printable(line)));
             text.extend(lines);
         }
     }

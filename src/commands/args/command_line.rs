@@ -4,14 +4,22 @@
 use std::ffi::OsString;
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use super::agent::GuestArgs;
+use super::command::ContextArgs;
 use super::machine::{HardwareArgs, LayerArgs, QemuArgs};
+
+/// Ids of options with values that say what is done in a machine, in whichever struct they are.
+const OTHERS: [(&str, &str); 4] = [
+    ("prepare", "prepare"),
+    ("copy_in", "copy-in"),
+    ("wait_for", "wait-for"),
+    ("inject_kernel", "inject-kernel"),
+];
 
 /// One option as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TypedOption {
+pub struct GivenOption {
     /// Its place among all words of the command line; 0 if the environment sets it.
     pub place: usize,
     /// clap's id, the option's name with underscores.
@@ -23,21 +31,21 @@ pub struct TypedOption {
 /// The options by their places. It adds none of its own, and is the first field of a command's
 /// arguments: those behind it take the values away.
 #[derive(Clone, Debug, Default)]
-pub struct Typed {
-    pub options: Vec<TypedOption>,
+pub struct CommandLine {
+    pub options: Vec<GivenOption>,
     pub image: Option<OsString>,
 }
 
-impl Typed {
+impl CommandLine {
     /// The places of an option, each time that it was typed.
     pub fn places(&self, id: &str) -> Vec<usize> {
-        let is_it = |option: &&TypedOption| option.id == id && option.place > 0;
+        let is_it = |option: &&GivenOption| option.id == id && option.place > 0;
         let options = self.options.iter().filter(is_it);
         options.map(|option| option.place).collect()
     }
 }
 
-impl Args for Typed {
+impl Args for CommandLine {
     fn augment_args(command: Command) -> Command {
         command
     }
@@ -47,7 +55,7 @@ impl Args for Typed {
     }
 }
 
-impl FromArgMatches for Typed {
+impl FromArgMatches for CommandLine {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut options: Vec<_> = known()
             .get_arguments()
@@ -72,10 +80,11 @@ impl FromArgMatches for Typed {
 fn known() -> Command {
     let command = LayerArgs::augment_args(Command::new("known"));
     let command = HardwareArgs::augment_args(command);
-    QemuArgs::augment_args(GuestArgs::augment_args(command))
+    let command = ContextArgs::augment_args(QemuArgs::augment_args(command));
+    command.args(OTHERS.map(|(id, name)| Arg::new(id).long(name).action(ArgAction::Append)))
 }
 
-fn typed(matches: &ArgMatches, argument: &Arg) -> Vec<TypedOption> {
+fn typed(matches: &ArgMatches, argument: &Arg) -> Vec<GivenOption> {
     let id = argument.get_id().as_str();
     let is_there = matches.try_contains_id(id).unwrap_or(false);
     let (true, Some(name)) = (is_there, argument.get_long()) else {
@@ -86,7 +95,7 @@ fn typed(matches: &ArgMatches, argument: &Arg) -> Vec<TypedOption> {
         Some(ValueSource::EnvVariable) => false,
         _ => return Vec::new(),
     };
-    let option = |place, word| TypedOption {
+    let option = |place, word| GivenOption {
         place,
         id: id.to_owned(),
         word,
