@@ -2,6 +2,7 @@
 //! installs. Everything outside passes as any user with nothing but cargo (`scripts/test fast`).
 
 mod appliance;
+mod cases;
 mod chroot;
 mod docs;
 mod host;
