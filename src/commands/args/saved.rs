@@ -125,3 +125,64 @@ pub(crate) fn spec(name: &str, typed: &CommandLine) -> Result<VmSpec, Failure> {
         ..args.hardware.spec(&args.layers.trust)?
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(options: &[(&str, &str)]) -> Vec<String> {
+        let options = options.iter().map(|(id, word)| GivenOption {
+            place: 1,
+            id: (*id).to_owned(),
+            word: word.into(),
+        });
+        let typed = CommandLine {
+            options: options.collect(),
+            image: Some("image.raw".into()),
+        };
+        let record = record("name", &typed).unwrap();
+        let words = record.words.into_iter();
+        words.map(|word| word.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_a_machine_is_is_kept_with_absolute_paths() {
+        let here = std::env::current_dir().unwrap();
+        let here = here.display();
+        let kept = words(&[
+            ("memory", "--memory=1G"),
+            ("kernel", "--kernel=boot/vmlinuz"),
+            ("disk", "--disk=/b.img,serial=S"),
+            ("disk", "--disk=c.img"),
+            ("firmware", "--firmware=uefi"),
+            ("backing", "--backing=raw:base.raw"),
+            ("backing", "--backing=none"),
+            ("reboot", "--reboot"),
+        ]);
+        let expected = [
+            "--memory=1G".to_owned(),
+            format!("--kernel={here}/boot/vmlinuz"),
+            "--disk=/b.img,serial=S".to_owned(),
+            format!("--disk={here}/c.img"),
+            "--firmware=uefi".to_owned(),
+            format!("--backing=raw:{here}/base.raw"),
+            "--backing=none".to_owned(),
+            "--reboot".to_owned(),
+            format!("{here}/image.raw"),
+        ];
+        assert_eq!(kept, expected);
+        let words = std::iter::once("machine".to_owned()).chain(kept);
+        assert!(definition().try_get_matches_from(words).is_ok());
+    }
+
+    #[test]
+    fn what_is_done_with_it_and_how_it_is_confined_is_not() {
+        let kept = words(&[
+            ("prepare", "--prepare=true"),
+            ("copy_in", "--copy-in=a:/b"),
+            ("sandbox", "--sandbox=off"),
+            ("publish", "--publish=80:80"),
+        ]);
+        assert_eq!(kept.len(), 1, "{kept:?}");
+    }
+}

@@ -79,3 +79,89 @@ fn shell_before(typed: &CommandLine, before: usize, place: usize) -> Option<Stri
     words.push(image);
     Some(shell_line(words))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::args::prepare::PrepareArgs;
+    use crate::protocol::ByteString;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        typed: CommandLine,
+        image: Option<OsString>,
+        #[command(flatten)]
+        prepare: PrepareArgs,
+        #[arg(long)]
+        memory: Option<String>,
+    }
+
+    fn steps_of(words: &[&str]) -> (Vec<Step>, Vec<CopySpec>) {
+        let words = std::iter::once("test").chain(words.iter().copied());
+        let words = Words::try_parse_from(words).unwrap();
+        words.prepare.steps(&words.typed)
+    }
+
+    fn script(step: &Step) -> String {
+        step.command.argv[2].to_string()
+    }
+
+    #[test]
+    fn a_step_takes_what_stands_before_it() {
+        let (steps, rest) = steps_of(&[
+            "--copy-in=a:/a",
+            "--env=A=1",
+            "--prepare=one",
+            "image.raw",
+            "--user=daemon",
+            "--copy-in=b:/b",
+            "--copy-in=c:/c",
+            "--env=B=2",
+            "--memory=1G",
+            "--prepare=two",
+            "--workdir=/w",
+            "--copy-in=d:/d",
+        ]);
+        let sources = |copies: &[CopySpec]| -> Vec<String> {
+            let sources = copies
+                .iter()
+                .map(|copy| copy.source.to_str().unwrap().to_owned());
+            sources.collect()
+        };
+        assert_eq!(
+            steps.iter().map(script).collect::<Vec<_>>(),
+            ["\"one\"", "\"two\""]
+        );
+        assert_eq!(sources(&steps[0].copies), ["a"]);
+        assert_eq!(sources(&steps[1].copies), ["b", "c"]);
+        assert_eq!(sources(&rest), ["d"]);
+        let variable = |name: &str, value: &str| (ByteString::from(name), ByteString::from(value));
+        assert_eq!(steps[0].command.env, [variable("A", "1")]);
+        assert_eq!(
+            steps[1].command.env,
+            [variable("A", "1"), variable("B", "2")]
+        );
+        assert_eq!(steps[0].command.user, None);
+        assert!(steps[1].command.user.is_some());
+        assert_eq!(steps[1].command.workdir, None);
+        assert!(steps.iter().all(|step| step.command.clear_env));
+        // A terminal is opened as the step would run.
+        assert_eq!(
+            steps[0].shell_before.as_ref().unwrap(),
+            "bivouac run --warm --tty --env=A=1 --memory=1G image.raw"
+        );
+        assert_eq!(
+            steps[1].shell_before.as_ref().unwrap(),
+            "bivouac run --warm --tty --copy-in=a:/a --env=A=1 --prepare=one --user=daemon \
+             --env=B=2 --memory=1G image.raw"
+        );
+    }
+
+    #[test]
+    fn without_a_step_all_is_for_the_command() {
+        let (steps, rest) = steps_of(&["--copy-in=a:/a", "image.raw"]);
+        assert_eq!((steps.len(), rest.len()), (0, 1));
+    }
+}

@@ -50,15 +50,16 @@ impl Store {
         let Ok(template) = self.open.templates.dir(&own) else {
             return Ok(false);
         };
-        // Strings only: that never fails.
-        let text = serde_json::to_string(record).unwrap_or_default();
-        let written = template.replace(NAME, &text);
-        written.map_err(failed("naming", &path))?;
+        // First from the others: a process that is killed here leaves no two with one name.
         for other in self.names()?.iter().filter(|other| **other != own) {
             if self.name_of(other).is_some_and(|it| it.name == record.name) {
                 self.unname(other)?;
             }
         }
+        // Strings only: that never fails.
+        let text = serde_json::to_string(record).unwrap_or_default();
+        let written = template.replace(NAME, &text);
+        written.map_err(failed("naming", &path))?;
         Ok(true)
     }
 

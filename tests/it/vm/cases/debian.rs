@@ -67,7 +67,7 @@ fn debian_is_prepared_by_apt_once_and_every_case_finds_what_was_installed() {
     // The second finds all prepared; of the third the package is another.
     for text in ["one", "one", "two"] {
         repository(dir.path(), text);
-        let case = format!("test $(bivouac-hello) = {text} && systemctl is-active cron");
+        let case = format!("test $(bivouac-hello) = {text} && systemctl is-active dbus");
         let finished = test(dir.path(), &image, &case);
         assert_eq!(finished.code(), Some(1), "{finished:?}");
         assert_eq!(ended(&finished, &case)["verdict"], "passed", "{finished:?}");
