@@ -77,7 +77,7 @@ impl<'a> Reporter<'a> {
         Ok(())
     }
 
-    pub fn case_ended(&mut self, result: CaseResult) -> Result<(), Failure> {
+    pub fn case_ended(&mut self, mut result: CaseResult) -> Result<(), Failure> {
         self.counts.add(&result);
         let name = result.name();
         if let Some(place) = self.running.iter().position(|running| *running == name) {
@@ -88,6 +88,10 @@ impl<'a> Reporter<'a> {
             Format::Tap => tap::case(self.counts.run(), &result),
             Format::Json => json::case(&result),
         })?;
+        if result.passed() {
+            // Shown nowhere.
+            result.output.clear();
+        }
         if self.keeps_all || !result.passed() {
             self.results.push(result);
         }
