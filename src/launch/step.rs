@@ -16,6 +16,7 @@ use super::prepare::{PreparedVm, prepare};
 use super::send_tree;
 use super::spec::{CopySpec, Step};
 use super::start::{Launch, record};
+use crate::exit::Status;
 use crate::image::chain::Chain;
 use crate::machine::Machine;
 use crate::machine::console::Sinks;
@@ -137,7 +138,8 @@ impl SnapshotBuilder for StepBuilder<'_, '_> {
         let done = done.map_err(|interrupted| interrupted.into_failure(|e, t| vm.failure(e, t)));
         if let Err(failure) = done {
             launch.progress.clear_status();
-            if !output.is_empty() {
+            let is_users = matches!(failure.status, Status::Signalled(_));
+            if !output.is_empty() && !is_users {
                 launch.progress.message(&text(&output));
             }
             let what = format!("step {number} of {count}, {shown}");

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use super::Fixture;
 use crate::env::cases::Cases;
+use crate::env::qemu10;
 
 /// Each step leaves a number that no other run of it would.
 const FIRST: &str =
@@ -133,4 +134,22 @@ fn a_step_that_fails_shows_its_output_and_leaves_those_before_it() {
     assert_eq!(finished.code(), Some(125), "{finished:?}");
     assert!(finished.stderr.contains("--prepare needs"), "{finished:?}");
     assert_eq!(fixture.untouched(), before);
+}
+
+#[test]
+fn steps_are_saved_and_cases_restored_by_qemu_10() {
+    let fixture = Fixture::new();
+    let options = qemu10::options();
+    let mut options: Vec<_> = options.iter().map(String::as_str).collect();
+    options.extend(["--prepare=echo 1 > /root/1", "--prepare=cp /root/1 /root/2"]);
+    for expected in ["built", "restored"] {
+        let (finished, template) = fixture.run(&options, "cat /root/1 /root/2");
+        assert_eq!(finished.stdout, "1\n1\n", "{finished:?}");
+        assert_eq!(template, expected);
+    }
+    let finished = fixture
+        .test(&options, &["cat /root/2", "rm /root/2"])
+        .output();
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
+    fixture.is_clean(&[]);
 }
