@@ -3,6 +3,7 @@
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::slice;
 use std::time::SystemTime;
 
 use bivouac::launch::Command;
@@ -106,9 +107,13 @@ fn each_thing_that_a_step_is_made_of_is_in_its_key() {
     changed[4].copies[0].digest = "1".to_owned();
     changed[5].copies[0].target = "/srv".to_owned();
     changed[6].copies.clear();
-    let mut names = vec![key(256).name(), after(&[own.clone()]).name()];
+    let mut names = vec![key(256).name(), after(slice::from_ref(&own)).name()];
     names.push(after(&[own.clone(), own.clone()]).name());
-    names.extend(changed.iter().map(|step| after(&[step.clone()]).name()));
+    names.extend(
+        changed
+            .iter()
+            .map(|step| after(slice::from_ref(step)).name()),
+    );
     let count = names.len();
     names.sort();
     names.dedup();
