@@ -2,7 +2,7 @@
 
     python3 benches/peers/report.py MACHINE ROUNDS WORK OUT
 
-WORK contains launcher.json, peers.json or both; last.json, last.md and last.svg are written
+WORK contains launcher.json, cases.json, peers.json or some of them; last.json, last.md and last.svg are written
 to OUT. The Markdown is also printed. Exits with 1 if a promise is not kept.
 """
 
@@ -133,6 +133,11 @@ def main():
             launcher = json.load(file)
         result["promises"] += launcher["promises"]
         result["median_ms"] = launcher["median_ms"]
+    if os.path.exists(f"{work}/cases.json"):
+        with open(f"{work}/cases.json") as file:
+            cases = json.load(file)
+        result["promises"] += cases["promises"]
+        result.setdefault("median_ms", {}).update(cases["median_ms"])
     if os.path.exists(f"{work}/peers.json"):
         with open(f"{work}/peers.json") as file:
             result["peers"] = json.load(file)

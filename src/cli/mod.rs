@@ -10,7 +10,7 @@ use clap_complete::Shell;
 
 use crate::commands::inspection::reported;
 use crate::commands::{
-    cat, chain, chroot, cp, df, doctor, inspect, ls, run, session, tail, template,
+    cat, chain, chroot, cp, df, doctor, inspect, ls, run, session, tail, template, test,
 };
 use crate::exit::Status;
 use crate::launch::{Failure, Progress};
@@ -41,6 +41,7 @@ pub struct Cli {
 enum Command {
     Run(Box<run::Args>),
     Session(Box<session::Args>),
+    Test(Box<test::Args>),
     Chroot(Box<chroot::Args>),
     Ls(Box<ls::Args>),
     Cat(Box<cat::Args>),
@@ -86,6 +87,7 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
             Ok(outcome.status())
         }
         Command::Session(args) => session::run(&args, output),
+        Command::Test(args) => test::run(&args, output),
         Command::Chroot(args) => reported("chroot", &args.options, output, |inspector| {
             chroot::run(&args, inspector)
         }),

@@ -14,6 +14,7 @@ use tracing::Level;
 use tracing::field::{Field, Visit};
 use tracing::span;
 
+use crate::commands::test::Printer;
 use crate::exit::Status;
 use crate::launch::{Failure, Outcome, Progress};
 use crate::text::escape::{message_lines, printable};
@@ -118,6 +119,13 @@ impl Progress for Output {
 
     fn message(&self, text: &str) {
         print_lines(text);
+    }
+}
+
+impl Printer for Output {
+    fn print(&self, bytes: &[u8]) -> Result<(), Failure> {
+        self.clear_status();
+        self.bytes(bytes)
     }
 }
 

@@ -68,7 +68,7 @@ async fn command(
         }
     };
     let argv = appliance.work(entering).await?;
-    let mut command = args.run.command(&argv);
+    let mut command = args.run.context.command(&argv);
     command.root = Some(ByteString(ROOT.into()));
     // As chroot(1) does.
     let workdir = command.workdir.take();

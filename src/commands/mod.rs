@@ -23,6 +23,7 @@ pub mod stdout_sink;
 pub(crate) mod tail;
 pub mod tar_transfer;
 pub(crate) mod template;
+pub(crate) mod test;
 
 crate::launch::failure::failures_with_hint!(
     destination::DestinationError,

@@ -1,4 +1,4 @@
-//! Opens the two files that a run writes for its user, the console log and the report. A mistyped
+//! Opens the files that a run writes for its user: the console log, the report, results of tests. A mistyped
 //! path must not cost an image: neither is opened if that would empty one.
 
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -13,6 +13,7 @@ use crate::image::chain::Chain;
 use crate::launch::Failure;
 
 const REPORT: &[u8] = b"{\n  \"bivouac\": ";
+const XML: &[u8] = b"<?xml ";
 
 /// Opens the console log, empty. Refuses the file of any layer of `chains`, and those of
 /// `others`, each with the option that names it.
@@ -53,7 +54,7 @@ pub(super) fn console_log(
 pub(super) fn report(path: &Path) -> Result<File, Failure> {
     let (file, metadata) = open("--report", path)?;
     refuse_disk("--report", path, &metadata)?;
-    if metadata.is_file() && metadata.len() > 0 && !starts_like_a_report(path, &metadata) {
+    if metadata.is_file() && metadata.len() > 0 && !starts_with(REPORT, path, &metadata) {
         return Err(refused(
             "--report",
             path,
@@ -61,6 +62,16 @@ pub(super) fn report(path: &Path) -> Result<File, Failure> {
         ));
     }
     empty("--report", path, file, &metadata)
+}
+
+/// Opens the results of `test`, empty. A file with content must be of earlier results.
+pub(super) fn junit(path: &Path) -> Result<File, Failure> {
+    let (file, metadata) = open("--junit", path)?;
+    refuse_disk("--junit", path, &metadata)?;
+    if metadata.is_file() && metadata.len() > 0 && !starts_with(XML, path, &metadata) {
+        return Err(refused("--junit", path, "a file with something else in it"));
+    }
+    empty("--junit", path, file, &metadata)
 }
 
 /// Opens a file once, with its content: what is checked is what is emptied. A link is followed if it
@@ -96,13 +107,13 @@ fn same_file(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-fn starts_like_a_report(path: &Path, opened: &Metadata) -> bool {
-    let mut start = [0; REPORT.len()];
+fn starts_with(expected: &[u8], path: &Path, opened: &Metadata) -> bool {
+    let mut start = vec![0; expected.len()];
     let read = File::open(path).and_then(|mut file| {
         file.read_exact(&mut start)?;
         file.metadata()
     });
-    read.is_ok_and(|read| same_file(&read, opened)) && start == REPORT
+    read.is_ok_and(|read| same_file(&read, opened)) && start == expected
 }
 
 fn refuse_disk(option: &str, path: &Path, metadata: &Metadata) -> Result<(), Failure> {

@@ -1,24 +1,21 @@
-//! Copies files and trees between a guest and this host, as tar streams. A thread packs or unpacks,
-//! because this host's file system may block. It ends with the stream, and the stream ends when
+//! Copies files and trees from a guest to this host, as tar streams; the other way is
+//! [`crate::launch::send_tree`]. A thread unpacks, because this host's file system may block. It ends with the stream, and the stream ends when
 //! the future is dropped.
 
-use std::io::{self, BufWriter, Read, Write};
-use std::path::PathBuf;
+use std::io::{self, Read};
 use std::thread;
 
 use anyhow::Context;
 use nix::sys::stat::Mode;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::archive::{ArchiveError, ArchiveStats, BeneathDir, Policy, pack, unpack};
+use crate::archive::{ArchiveError, ArchiveStats, BeneathDir, Policy, unpack};
 use crate::launch::Failure;
+pub use crate::launch::send_tree::send;
+use crate::launch::send_tree::{CHUNK, WAITING, more};
 use crate::protocol::{ByteString, PathAt, TarOptions};
 use crate::session::{Session, SessionError};
-
-/// The size of a chunk, and how many of them are buffered.
-const CHUNK: usize = 64 << 10;
-const WAITING: usize = 4;
 
 /// The most that is read behind the end of an archive, which is padded to a record.
 const MAX_PADDING: usize = 1 << 20;
@@ -53,13 +50,6 @@ impl Received {
             Some(error) => Err(Failure::from(error).context(format!("copying {what}"))),
             None => Ok(self.extracted.members),
         }
-    }
-}
-
-fn more(failed: u64) -> String {
-    match failed {
-        0 | 1 => String::new(),
-        more => format!(" (and {} more)", more - 1),
     }
 }
 
@@ -133,56 +123,6 @@ pub async fn fetch(
     }
 }
 
-/// Copies a file or tree of this host to `name` below a directory of the guest; missing
-/// directories of `name` are created. Returns the number of files. What cannot be copied is an
-/// error, once the rest was.
-pub async fn send(
-    session: &Session,
-    source: PathBuf,
-    at: PathAt,
-    name: Vec<u8>,
-    options: TarOptions,
-) -> Result<u64, Failure> {
-    let (mut input, unpacking) = session.tar_in(at, options).await?;
-    let (chunks, mut received) = mpsc::channel(WAITING);
-    let (done, collecting) = oneshot::channel();
-    let what = source.display().to_string();
-    thread::Builder::new()
-        .spawn(move || {
-            let mut sink = BufWriter::with_capacity(CHUNK, Sink(chunks));
-            let collected = pack(&source, &name, &mut sink);
-            let _ = done.send(collected.and_then(|done| Ok(sink.flush().map(|()| done)?)));
-        })
-        .context("starting a thread for the copy")?;
-    while let Some(chunk) = received.recv().await {
-        if input.write_all(&chunk).await.is_err() {
-            // The reply to the request says why.
-            break;
-        }
-    }
-    drop(received);
-    let _ = input.shutdown().await;
-    let copying = || format!("copying {what}");
-    let unpacked = unpacking.wait().await;
-    let collected = collecting.await.context("the thread of the copy")?;
-    let members = match (unpacked, &collected) {
-        (Ok(members), _) => members,
-        // The error of this side came first.
-        (Err(_), Err(ArchiveError::Io(error))) if error.kind() != io::ErrorKind::BrokenPipe => 0,
-        (Err(error), _) => return Err(Failure::from(error).context(copying())),
-    };
-    let collected: ArchiveStats = collected.with_context(copying)?;
-    match collected.first {
-        None => Ok(members),
-        Some((path, error)) => {
-            let more = more(collected.failed);
-            let path = ByteString(path);
-            let path = path.as_path().display();
-            Err(anyhow::anyhow!("{}: {path}: {error}{more}", copying()).into())
-        }
-    }
-}
-
 /// The receiving end of a channel, for a thread to read from.
 struct Chunks {
     received: mpsc::Receiver<Vec<u8>>,
@@ -198,20 +138,5 @@ impl Read for Chunks {
             self.current = io::Cursor::new(next);
         }
         Read::read(&mut self.current, buffer)
-    }
-}
-
-/// The sending end of a channel, for a thread to write to.
-struct Sink(mpsc::Sender<Vec<u8>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.0.blocking_send(bytes.to_vec());
-        sent.map_err(|_| io::ErrorKind::BrokenPipe)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -22,6 +22,23 @@ pub fn tcg_buffer_mib(guest_mib: u64) -> Option<u64> {
     buffer_mib(host >> 20, limit >> 20, guest_mib)
 }
 
+/// How many machines with so much memory may run at a time here.
+pub fn machines(guest_mib: u64) -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limit = limit(Path::new("/sys/fs/cgroup"), &cgroups).unwrap_or(u64::MAX);
+    let room = available(&text)?.min(limit) >> 20;
+    Some(room / (guest_mib + QEMU))
+}
+
+/// MemAvailable of /proc/meminfo, in bytes.
+fn available(meminfo: &str) -> Option<u64> {
+    let line = |line: &str| line.strip_prefix("MemAvailable:").map(str::to_owned);
+    let rest = meminfo.lines().find_map(line)?;
+    let kib: u64 = rest.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
+}
+
 fn buffer_mib(host: u64, limit: u64, guest: u64) -> Option<u64> {
     let (least, most) = BUFFER;
     // An eighth of the host's memory (tcg/region.c, size_code_gen_buffer).
@@ -76,6 +93,13 @@ mod tests {
         assert_eq!(limit("0::/\n"), None);
         assert_eq!(limit("5:cpu:/a\n4:memory:/a\n0::/a/b\n"), Some(1024));
         assert_eq!(limit("4:memory:/not/mounted/here\n"), Some(8192));
+    }
+
+    #[test]
+    fn what_is_available_is_read() {
+        let text = "MemTotal:  8 kB\nMemFree:   1 kB\nMemAvailable:   3 kB\n";
+        assert_eq!(available(text), Some(3072));
+        assert_eq!(available("MemTotal: 8 kB\n"), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::machine::drives::Drives;
 use crate::machine::overlay::Place;
 use crate::machine::phases::Phases;
 use crate::session::Session;
+use crate::template::error::BUILD_LIMIT;
 use crate::template::key::Key;
 use crate::template::lookup::{SnapshotBuilder, TemplateSlot, get_or_build};
 use crate::template::restore::{Template, resume, start_restored};
@@ -70,6 +71,7 @@ pub(crate) async fn template(
         store: Store::open()?,
         key: Key::of_appliance(config, disks)?,
         limit,
+        patience: BUILD_LIMIT,
     };
     let template = get_or_build(&slot, Builder { config, disks }).await?;
     Ok((slot, template))

@@ -12,15 +12,17 @@ use tokio::sync::mpsc;
 
 use super::failure::Failure;
 use super::inject::inject;
-use super::spec::{Via, VmSpec, WaitFor};
+use super::spec::{SavedMachine, Via, VmSpec, WaitFor};
 use super::start::Launch;
 use super::supervisor::Interrupted;
 use crate::image::chain::Chain;
 use crate::image::file_kind::FileKind;
 use crate::machine::Machine;
 use crate::machine::console::Sinks;
+use crate::machine::drives::Drives;
 use crate::machine::plan::{ChildFd, MemoryMapping, SnapshotConfig};
 use crate::session::{Command, Session, SessionError};
+use crate::template::error::BUILD_LIMIT;
 use crate::template::key::Key;
 use crate::template::lookup::{SnapshotBuilder, TemplateSlot, get_or_build};
 use crate::template::restore::Template;
@@ -66,18 +68,26 @@ impl From<NotRestored> for Failure {
 }
 
 impl Launch<'_> {
-    /// The template of the machine: from the store, else built.
+    /// The template of the machine after its steps: from the store, else built.
     pub async fn template(&mut self) -> Result<(TemplateSlot, Template), NotRestored> {
         let checked = self.check_boot_sectors();
         checked.map_err(|interrupted| self.failed(interrupted))?;
         let slot = slot(self)?;
-        let template = get_or_build(&slot, Builder(self)).await?;
-        self.facts.template = Some(match template {
-            Template::Stored(_) => "restored",
-            Template::Fresh(_) => "built",
-        });
+        let (slot, template) = self.after_steps(slot).await?;
+        self.facts.template.get_or_insert("restored");
         self.facts.phases.mark("template");
         Ok((slot, template))
+    }
+
+    /// The template of the booted machine.
+    pub(super) async fn base_template(
+        &mut self,
+        slot: &TemplateSlot,
+    ) -> Result<Template, NotRestored> {
+        if let Some(saved) = &self.spec.from {
+            return Err(TemplateError::Gone(saved.name.clone()).into());
+        }
+        get_or_build(slot, Builder(self)).await
     }
 }
 
@@ -91,11 +101,33 @@ fn slot(launch: &Launch<'_>) -> Result<TemplateSlot, TemplateError> {
         // It is not saved while anything is still being started.
         WaitFor::MultiUser | WaitFor::Running => "running",
     };
+    let key = Key::of_image(&launch.vm.plan, chains, stage)?;
     Ok(TemplateSlot {
-        key: Key::of_image(&launch.vm.plan, chains, stage)?,
+        key: match &launch.spec.from {
+            Some(saved) => saved_key(saved, &key)?,
+            None => key,
+        },
         store: Store::open()?,
         limit: launch.spec.template.max_bytes,
+        patience: BUILD_LIMIT,
     })
+}
+
+/// The key of a machine that was saved under a name; `now` is that of the machine before its steps,
+/// as this host would make it.
+fn saved_key(saved: &SavedMachine, now: &Key) -> Result<Key, TemplateError> {
+    let key = &*saved.key;
+    let changed = Key {
+        steps: key.steps.clone(),
+        ..now.clone()
+    };
+    match key.difference(&changed) {
+        None => Ok(changed),
+        Some(what) => Err(TemplateError::Changed {
+            name: saved.name.clone(),
+            what,
+        }),
+    }
 }
 
 /// Why a machine with these images cannot have a template: changes of something in it would not be
@@ -131,6 +163,7 @@ impl SnapshotBuilder for Builder<'_, '_> {
 
     async fn build(&mut self) -> Result<Snapshot, NotRestored> {
         let launch = &mut *self.0;
+        launch.facts.template = Some("built");
         if !inject(launch).await? {
             let why = "its disks hold no system that could start bivouac's agent";
             return Err(TemplateError::Ineligible(why.to_owned()).into());
@@ -153,10 +186,7 @@ impl SnapshotBuilder for Builder<'_, '_> {
         let session = booted.map_err(|interrupted| launch.failed(interrupted))?;
         launch.facts.phases.mark("booted");
         check_layers(launch.vm.drives.chains())?;
-        let overlays = launch.vm.drives.overlays().iter();
-        let overlays = overlays.map(|overlay| overlay.as_fd().try_clone_to_owned().map(Into::into));
-        let overlays: Result<Vec<File>, _> = overlays.collect();
-        let overlays = overlays.context("the overlays").map_err(Failure::from)?;
+        let overlays = overlay_files(&launch.vm.drives)?;
         let saving = take_snapshot(machine, &launch.vm.plan, memory, overlays);
         let snapshot = launch.supervisor.guard(saving).await;
         drop(session);
@@ -172,6 +202,13 @@ impl SnapshotBuilder for Builder<'_, '_> {
             NotRestored::Failed(_) => None,
         }
     }
+}
+
+/// The overlays of a machine, to be read or filled by this process.
+pub(super) fn overlay_files(drives: &Drives) -> Result<Vec<File>, TemplateError> {
+    let overlays = drives.overlays().iter();
+    let files = overlays.map(|overlay| Ok(overlay.as_fd().try_clone_to_owned()?.into()));
+    files.collect()
 }
 
 /// A file for the guest's memory, in the plan.
@@ -211,7 +248,10 @@ async fn boot_until_idle(
 
 /// Writes everything to the disks, and waits until the guest does little: what it is doing when it
 /// is saved, every clone does again.
-async fn wait_until_idle(session: &Session, process: Option<u32>) -> Result<(), SessionError> {
+pub(super) async fn wait_until_idle(
+    session: &Session,
+    process: Option<u32>,
+) -> Result<(), SessionError> {
     // What every command needs is in memory then.
     let command = Command {
         argv: ["/bin/sh", "-c", ":"].map(Into::into).into(),

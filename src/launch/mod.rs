@@ -9,6 +9,9 @@
 //!   finds or builds.
 //! - A machine that runs is kept, copied and put back: `live`.
 //! - `keep` makes images of the overlays, if that was asked for.
+//! - `step` runs the commands that prepare a machine, each for a template of its own, with what
+//!   `send_tree` copies into it, and with its output as `capture` keeps it.
+//! - `branch` restores any number of machines from one template, at a time.
 //! - `screen` decides who may see the guest's screen over VNC.
 //! - An appliance with an image's disk: `appliance` starts one, `appliance_session` inspects an
 //!   image in it.
@@ -37,6 +40,8 @@
 pub(crate) mod accelerator;
 pub(crate) mod appliance;
 pub(crate) mod appliance_session;
+pub(crate) mod branch;
+pub(crate) mod capture;
 mod devices;
 pub(crate) mod facts;
 pub(crate) mod failure;
@@ -53,9 +58,11 @@ pub(crate) mod progress;
 pub(crate) mod reboot;
 mod running;
 mod screen;
+pub(crate) mod send_tree;
 mod signals;
 pub mod spec;
 pub(crate) mod start;
+mod step;
 pub(crate) mod supervisor;
 mod vm;
 mod wait_agent;

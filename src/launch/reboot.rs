@@ -28,7 +28,7 @@ pub(crate) async fn wait_for_agent(
         }
         Ok::<_, SessionError>(session)
     };
-    let mut supervisor = Supervisor::of_machine_alone();
+    let mut supervisor = Supervisor::of_one_machine();
     match supervisor.run_boot(machine, limit, connecting).await? {
         Ok(session) if session.is_emergency() => {
             Err(Interrupted::ended(End::BootFailed(&EMERGENCY), machine))

@@ -11,6 +11,8 @@ use crate::image::{Format, Trust};
 use crate::machine::plan::{Accelerator, Bus, Display, Network};
 use crate::protocol::inject::Stage;
 use crate::sandbox;
+use crate::session::Command;
+use crate::template::key::Key;
 
 /// A virtual machine that boots an image or a kernel.
 #[derive(Clone, Debug)]
@@ -62,6 +64,12 @@ pub struct VmSpec {
     pub agent: AgentSpec,
     /// Templates of machines.
     pub template: TemplateSpec,
+    /// The machine that was saved under a name, to restore that instead of booting, with
+    /// [`StartMode::Warm`]. The rest of this spec has to be as it was.
+    pub from: Option<SavedMachine>,
+    /// What is done in the machine before it is restored, with [`StartMode::Warm`]: the outcome of
+    /// each step is a template of its own.
+    pub steps: Vec<Step>,
     /// The machine is ended after this time.
     pub timeout: Option<Duration>,
     /// The machine is ended unless it has booted within this time.
@@ -104,6 +112,8 @@ impl Default for VmSpec {
             checkpoints: false,
             agent: AgentSpec::default(),
             template: TemplateSpec::default(),
+            from: None,
+            steps: Vec::new(),
             timeout: None,
             boot_timeout: None,
         }
@@ -266,6 +276,35 @@ impl Default for TemplateSpec {
             max_bytes: 4 << 30,
         }
     }
+}
+
+/// A machine that was saved under a name.
+#[derive(Clone, Debug)]
+pub struct SavedMachine {
+    /// The name.
+    pub name: String,
+    /// What it was made from.
+    pub key: Box<Key>,
+}
+
+/// A command that prepares a machine.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What is copied into the guest before it.
+    pub copies: Vec<CopySpec>,
+    /// The command; it has to end with status 0.
+    pub command: Command,
+    /// A command line for people that opens a terminal in the machine as it was before the step.
+    pub shell_before: Option<String>,
+}
+
+/// A file or tree that is copied into a guest or out of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopySpec {
+    /// The path where it is.
+    pub source: OsString,
+    /// The path where it goes; in an existing directory, under its own name.
+    pub target: OsString,
 }
 
 /// The appliance in which an image is inspected.

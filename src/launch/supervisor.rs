@@ -165,8 +165,8 @@ impl Supervisor {
         })
     }
 
-    /// One that waits for its machine alone: another receives the signals.
-    pub fn of_machine_alone() -> Self {
+    /// For one of several machines of this process: signals and deadlines are another's.
+    pub fn of_one_machine() -> Self {
         Self {
             signals: Signals::none(),
             deadlines: Deadlines::default(),

@@ -26,9 +26,18 @@ impl Launch<'_> {
         let error = match self.restore(output).await {
             Ok(vm) => return Ok(Some(vm)),
             Err(NotRestored::Failed(failure)) => return Err(failure),
-            Err(NotRestored::Template(error)) => anyhow::Error::from(error),
+            Err(NotRestored::Template(error)) => error,
         };
         self.progress.clear_status();
+        // A boot is no substitute for a machine that was prepared.
+        if self.spec.from.is_some() {
+            return Err(error.into());
+        }
+        if !self.spec.steps.is_empty() {
+            let what = "--prepare needs a machine that can be saved".to_owned();
+            return Err(Failure::from(error).context(what));
+        }
+        let error = anyhow::Error::from(error);
         // A machine that boots for its console has no agent that could set them.
         let agent = &self.spec.agent;
         let sets_identity = agent.hostname.is_some() || agent.new_machine_id;
@@ -54,6 +63,24 @@ impl Launch<'_> {
         output: Option<mpsc::Sender<Vec<u8>>>,
     ) -> Result<RunningVm, NotRestored> {
         let (slot, template) = self.template().await?;
+        let started = match self.start_from(&template, output).await {
+            Ok(vm) => Ok(vm),
+            Err(NotRestored::Template(error)) => Err(error),
+            Err(failed) => return Err(failed),
+        };
+        let (vm, template) = slot.settle(template, started)?;
+        Ok(RunningVm {
+            template: Some(template),
+            ..vm
+        })
+    }
+
+    /// Restores the machine from `template`, and makes it different from other clones.
+    pub(super) async fn start_from(
+        &mut self,
+        template: &Template,
+        output: Option<mpsc::Sender<Vec<u8>>>,
+    ) -> Result<RunningVm, NotRestored> {
         let sinks = self.vm.sinks(output)?;
         self.vm.screen.announce(self.progress)?;
         let mut identity = self.spec.agent.identity().map_err(Failure::from)?;
@@ -65,7 +92,7 @@ impl Launch<'_> {
         let forbid_reset = self.spec.purpose == Purpose::Commands;
         let cloning = async {
             let (mut machine, to_guest) =
-                start_clone(&mut self.vm, &template, sinks, self.facts).await?;
+                start_clone(&mut self.vm, template, sinks, self.facts).await?;
             let session = resume(&mut machine, &self.facts.phases).await?;
             if let Some(identity) = identity {
                 session.identify(identity).await?;
@@ -74,14 +101,13 @@ impl Launch<'_> {
                 machine.forbid_reset().await?;
             }
             self.facts.phases.mark("ready");
-            Ok((machine, session, to_guest))
+            Ok::<_, TemplateError>((machine, session, to_guest))
         };
         let cloned = self.supervisor.guard(cloning).await;
-        let cloned = cloned.map_err(Failure::from)?;
-        let ((machine, session, to_guest), template) = slot.settle(template, cloned)?;
+        let (machine, session, to_guest) = cloned.map_err(Failure::from)??;
         Ok(RunningVm {
             to_guest: Some(to_guest),
-            ..RunningVm::new(machine, session, Some(template))
+            ..RunningVm::new(machine, session, None)
         })
     }
 }

@@ -159,7 +159,7 @@ fn memory_args(args: &mut Args, plan: &Plan) {
         return;
     };
     let mapping = match snapshot.mapping {
-        MemoryMapping::Shared => "share=on",
+        MemoryMapping::Shared | MemoryMapping::SharedRestored => "share=on",
         MemoryMapping::CopyOnWrite | MemoryMapping::Boot => "share=off",
         MemoryMapping::CopyOnWriteReadOnly => "share=off,readonly=on,rom=off",
     };

@@ -189,6 +189,11 @@ impl Drives {
         self.chains.get(*self.of_disks.get(disk)?)
     }
 
+    /// The images alone.
+    pub fn into_chains(self) -> Vec<Chain> {
+        self.chains
+    }
+
     /// In the order of the disks.
     pub fn overlays(&self) -> &[Overlay] {
         &self.overlays

@@ -118,6 +118,8 @@ pub struct SnapshotConfig {
 pub enum MemoryMapping {
     /// The machine is saved: it writes to the file.
     Shared,
+    /// The machine is restored, and will be saved again: it writes to the file, which is a copy.
+    SharedRestored,
     /// The machine is restored, its writes are private. QEMU opens the file for writing nevertheless;
     /// for versions before 8.2.
     CopyOnWrite,

@@ -37,7 +37,10 @@ pub fn of_plan(plan: &Plan, program: &Program) -> Rules {
     if let Some(snapshot) = plan.snapshot {
         let memory = proc_fd::of_number(snapshot.memory.0).into();
         match snapshot.mapping {
-            MemoryMapping::Shared | MemoryMapping::CopyOnWrite | MemoryMapping::Boot => {
+            MemoryMapping::Shared
+            | MemoryMapping::SharedRestored
+            | MemoryMapping::CopyOnWrite
+            | MemoryMapping::Boot => {
                 rules.write.push(memory);
             }
             MemoryMapping::CopyOnWriteReadOnly => rules.read.push(memory),

@@ -12,7 +12,7 @@ use crate::machine::snapshot::SnapshotError;
 use crate::session::SessionError;
 
 /// How long another process may take to build the template before this one boots instead.
-pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(180);
+pub(crate) const BUILD_LIMIT: Duration = Duration::from_secs(180);
 
 /// How long a guest's agent may take to read what it was sent before a checkpoint is made.
 pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(10);
@@ -37,8 +37,12 @@ pub enum TemplateError {
     Ineligible(String),
     #[error("QEMU does not use the accelerator of the template")]
     Accelerator,
-    #[error("another process has been building the template for {} s", BUSY_LIMIT.as_secs())]
-    Busy,
+    #[error("another process has been building the template for {} s", .0.as_secs())]
+    Busy(Duration),
+    #[error("the machine {name} cannot be restored: {what} was changed since it was saved")]
+    Changed { name: String, what: String },
+    #[error("the machine {0} is gone")]
+    Gone(String),
     #[error("the guest's agent has not taken what was sent to it for {} s", IDLE_LIMIT.as_secs())]
     AgentBusy,
     #[error("the guest's memory is not a file: the machine was not started for checkpoints")]
@@ -69,6 +73,9 @@ impl TemplateError {
                  container, and kernel.yama.ptrace_scope of 0 or 1"
                     .to_owned(),
             ),
+            Self::Changed { name, .. } => Some(format!(
+                "`bivouac template build --name {name} ...` saves it again"
+            )),
             _ => None,
         }
     }
@@ -77,7 +84,7 @@ impl TemplateError {
     pub(crate) fn deserves_warning(&self) -> bool {
         match self {
             Self::Store(error) => !matches!(error, StoreError::Unusable { .. }),
-            Self::Damaged(_) | Self::Busy | Self::Io(_) => true,
+            Self::Damaged(_) | Self::Busy(_) | Self::Io(_) => true,
             _ => false,
         }
     }

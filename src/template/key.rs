@@ -14,6 +14,7 @@ use crate::appliance::boot::{self, ApplianceConfig};
 use crate::image::chain::Chain;
 use crate::linux::file_id::FileStamp;
 use crate::machine::plan::{Firmware, Plan};
+use crate::session::Command;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
@@ -41,6 +42,27 @@ pub struct Key {
     pub layers: Vec<InputFile>,
     /// How far its boot had come when it was saved.
     pub stage: Option<String>,
+    /// What was done in it after that, first to last. Without the last, it is the key of the template
+    /// that this one was made from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepKey>,
+}
+
+/// A command that was run in a machine, and the files that were copied into it before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepKey {
+    /// With its user, environment and directory.
+    pub command: Command,
+    pub copies: Vec<CopyKey>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyKey {
+    /// The path in the guest, and the name that the copy may get there.
+    pub target: String,
+    pub name: String,
+    /// See [`super::content::digest`].
+    pub digest: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,7 +153,45 @@ impl Key {
             host: format!("{} {}", text(system.release()), text(system.version())),
             layers: Vec::new(),
             stage: None,
+            steps: Vec::new(),
         })
+    }
+
+    /// The key of the template that this one was made from by one more step.
+    pub fn parent(&self) -> Option<Self> {
+        let (_, before) = self.steps.split_last()?;
+        Some(Self {
+            steps: before.to_vec(),
+            ..self.clone()
+        })
+    }
+
+    /// In words, what of this key is not so in the other one.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let named = |file: &InputFile| file.path.display().to_string();
+        let mut layers = self.layers.iter().zip(&other.layers);
+        if let Some((layer, _)) = layers.find(|(own, other)| own != other) {
+            return Some(named(layer));
+        }
+        let differences = [
+            (
+                self.layers.len() != other.layers.len(),
+                "the image's layers",
+            ),
+            (self.qemu != other.qemu, "QEMU"),
+            (
+                self.bivouac != other.bivouac || self.program != other.program,
+                "bivouac",
+            ),
+            (self.kernel != other.kernel, "--kernel or --initrd"),
+            (self.firmware != other.firmware, "the firmware"),
+            (self.accelerator != other.accelerator, "the accelerator"),
+            (self.processor != other.processor, "the processor"),
+            (self.host != other.host, "the host's kernel"),
+            (self != other, "the machine"),
+        ];
+        let found = differences.iter().find(|(differs, _)| *differs);
+        found.map(|(_, what)| (*what).to_owned())
     }
 
     /// The name of the template's directory. Two keys of one name are told apart by the manifest.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::error::{BUSY_LIMIT, TemplateError};
+use super::error::TemplateError;
 use super::key::Key;
 use super::restore::Template;
 use super::snapshot::Snapshot;
@@ -22,6 +22,8 @@ pub(crate) struct TemplateSlot {
     pub key: Key,
     /// How many bytes all templates may take.
     pub limit: u64,
+    /// How long another process may take to build it.
+    pub patience: Duration,
 }
 
 /// Builds the snapshot of a machine that has no template yet.
@@ -42,7 +44,7 @@ pub(crate) async fn get_or_build<B: SnapshotBuilder>(
     slot: &TemplateSlot,
     mut builder: B,
 ) -> Result<Template, B::Error> {
-    let found = builder.wait(lookup(&slot.store, &slot.key)).await?;
+    let found = builder.wait(lookup(slot)).await?;
     let lock = match found? {
         Lookup::Found(entry) => return Ok(Template::Stored(entry)),
         Lookup::MustBuild(lock) => lock,
@@ -69,8 +71,9 @@ enum Lookup {
 }
 
 /// Looks for the template of `key`, and waits while another process builds it.
-async fn lookup(store: &Store, key: &Key) -> Result<Lookup, TemplateError> {
-    let deadline = Instant::now() + BUSY_LIMIT;
+async fn lookup(slot: &TemplateSlot) -> Result<Lookup, TemplateError> {
+    let (store, key) = (&slot.store, &slot.key);
+    let deadline = Instant::now() + slot.patience;
     loop {
         if let Some(entry) = find(store, key)? {
             return Ok(Lookup::Found(entry.into()));
@@ -84,13 +87,13 @@ async fn lookup(store: &Store, key: &Key) -> Result<Lookup, TemplateError> {
                 });
             }
             None if Instant::now() < deadline => tokio::time::sleep(POLL).await,
-            None => return Err(TemplateError::Busy),
+            None => return Err(TemplateError::Busy(slot.patience)),
         }
     }
 }
 
 /// As [`Store::find`], but warns of a damaged template, which is then built again.
-fn find(store: &Store, key: &Key) -> Result<Option<Entry>, StoreError> {
+pub(crate) fn find(store: &Store, key: &Key) -> Result<Option<Entry>, StoreError> {
     match store.find(key) {
         Err(error @ (StoreError::Damaged { .. } | StoreError::Io { .. })) => {
             tracing::warn!("{:#}; it is made again", anyhow::Error::from(error));

@@ -79,6 +79,33 @@ impl Template {
             .map_or(0, |file| file.blocks() * 512)
     }
 
+    /// The template to restore several machines from at a time: where QEMU must not have its memory's
+    /// file, they share one copy of it.
+    pub(crate) fn for_several(self) -> Result<Self, TemplateError> {
+        let entry = match self {
+            Self::Stored(entry)
+                if MemoryMapping::for_clone((entry.manifest.qemu.0, entry.manifest.qemu.1))
+                    == MemoryMapping::CopyOnWrite =>
+            {
+                entry
+            }
+            template => return Ok(template),
+        };
+        entry.verify_now()?;
+        let mib = entry.memory.metadata()?.len() >> 20;
+        let copy = memory::new(mib)?;
+        memory::duplicate(&entry.memory, &copy)?;
+        memfd::seal(&copy)?;
+        Ok(Self::Fresh(Snapshot {
+            memory: copy,
+            state: entry.state,
+            devices_only: false,
+            machine: entry.manifest.machine,
+            qemu: entry.manifest.qemu,
+            overlays: entry.overlays,
+        }))
+    }
+
     fn memory(&self) -> &File {
         match self {
             Self::Stored(entry) => &entry.memory,
@@ -120,24 +147,49 @@ impl Template {
     }
 }
 
+impl Entry {
+    /// Fails if its files do not match their digests.
+    fn verify_now(&self) -> Result<(), TemplateError> {
+        let mut is_intact = FileStamp::of(&self.memory)? == self.manifest.memory;
+        if !self.is_verified() {
+            is_intact &= memory::digest(&self.memory)? == self.manifest.memory_digest;
+            for (file, record) in self.overlays.iter().zip(&self.manifest.overlays) {
+                is_intact &= memory::digest(file)? == record.digest;
+            }
+        }
+        if !is_intact {
+            return Err(TemplateError::Damaged(self.path.clone()));
+        }
+        self.mark_verified();
+        Ok(())
+    }
+}
+
 /// The memory file that the QEMU of a clone inherits.
 enum CloneMemory<'a> {
     /// The template's own, which QEMU cannot change: opened for reading, or sealed.
     Template(&'a File),
     /// A copy, for a QEMU that opens it for writing: with the original, one that was taken over could
     /// change what other clones see. A thread fills it while QEMU starts.
-    Copy(File, oneshot::Receiver<io::Result<()>>),
+    Copy {
+        file: File,
+        filled: oneshot::Receiver<io::Result<()>>,
+        /// Whether it is made immutable: the clone's writes are private.
+        is_sealed: bool,
+    },
 }
 
 impl<'a> CloneMemory<'a> {
     fn start(template: &'a Template, plan: &mut Plan) -> io::Result<Self> {
         let own = template.memory();
-        let (Template::Stored(_), Some(snapshot)) = (template, &mut plan.snapshot) else {
+        let Some(snapshot) = &mut plan.snapshot else {
             return Ok(Self::Template(own));
         };
-        if snapshot.mapping != MemoryMapping::CopyOnWrite {
-            return Ok(Self::Template(own));
-        }
+        let is_sealed = match (snapshot.mapping, template) {
+            (MemoryMapping::SharedRestored, _) => false,
+            (MemoryMapping::CopyOnWrite, Template::Stored(_)) => true,
+            _ => return Ok(Self::Template(own)),
+        };
         let copy = memory::new(plan.memory_mib)?;
         snapshot.memory = ChildFd(copy.as_raw_fd());
         let (from, to) = (own.try_clone()?, copy.try_clone()?);
@@ -146,23 +198,35 @@ impl<'a> CloneMemory<'a> {
             // The receiver is gone if the restore has failed.
             let _ = send.send(memory::duplicate(&from, &to));
         })?;
-        Ok(Self::Copy(copy, receive))
+        Ok(Self::Copy {
+            file: copy,
+            filled: receive,
+            is_sealed,
+        })
     }
 
     fn file(&self) -> &File {
         match self {
             Self::Template(file) => file,
-            Self::Copy(file, _) => file,
+            Self::Copy { file, .. } => file,
         }
     }
 
-    /// Waits until the memory is there, and makes it immutable. Before the clone runs.
-    async fn finish(self) -> io::Result<()> {
+    /// Waits until the memory is there, and makes it immutable unless the clone writes to it. Before
+    /// the clone runs. Returns the copy, if it is one.
+    async fn finish(self) -> io::Result<Option<File>> {
         match self {
-            Self::Template(_) => Ok(()),
-            Self::Copy(file, filled) => {
+            Self::Template(_) => Ok(None),
+            Self::Copy {
+                file,
+                filled,
+                is_sealed,
+            } => {
                 filled.await.map_err(io::Error::other)??;
-                memfd::seal(&file)
+                if is_sealed {
+                    memfd::seal(&file)?;
+                }
+                Ok(Some(file))
             }
         }
     }
@@ -171,12 +235,41 @@ impl<'a> CloneMemory<'a> {
 /// Starts a clone of `template` with devices as in `plan`, which has the template's
 /// [`Template::snapshot_config`] and whose disks may stand in for placeholders. Its processors are stopped.
 pub(crate) async fn start_restored(
+    plan: Plan,
+    template: &Template,
+    drives: &Drives,
+    resources: HeldResources<'_>,
+    phases: &Phases,
+) -> Result<Machine, TemplateError> {
+    let started = start(plan, template, drives, resources, phases).await?;
+    Ok(started.0)
+}
+
+/// The same for a machine that is to be saved again, with its memory.
+pub(crate) async fn start_to_be_saved(
+    mut plan: Plan,
+    template: &Template,
+    drives: &Drives,
+    resources: HeldResources<'_>,
+    phases: &Phases,
+) -> Result<(Machine, File), TemplateError> {
+    plan.snapshot = Some(SnapshotConfig {
+        mapping: MemoryMapping::SharedRestored,
+        ..template.snapshot_config(0, true)
+    });
+    let (machine, memory) = start(plan, template, drives, resources, phases).await?;
+    let memory = memory.ok_or_else(|| io::Error::other("no copy of the memory"))?;
+    Ok((machine, memory))
+}
+
+/// Starts the machine; returns the copy of the template's memory, if it has one.
+async fn start(
     mut plan: Plan,
     template: &Template,
     drives: &Drives,
     mut resources: HeldResources<'_>,
     phases: &Phases,
-) -> Result<Machine, TemplateError> {
+) -> Result<(Machine, Option<File>), TemplateError> {
     let verified = template.verify()?;
     let (machine, state) = match template {
         Template::Stored(entry) => (&entry.manifest.machine, &entry.state),
@@ -188,7 +281,7 @@ pub(crate) async fn start_restored(
     let mut machine = Machine::start(&plan, resources).await?;
     phases.mark_at("spawned", machine.spawned());
     phases.mark("greeted");
-    memory.finish().await?;
+    let copy = memory.finish().await?;
     drives.check_headers()?;
     machine.restore(state).await?;
     phases.mark("restored");
@@ -206,7 +299,7 @@ pub(crate) async fn start_restored(
         entry.mark_verified();
     }
     phases.mark("checked");
-    Ok(machine)
+    Ok((machine, copy))
 }
 
 /// Connects to the agent of a restored machine that runs, and gives the guest new random numbers

@@ -9,10 +9,13 @@ use clap::builder::{OsStringValueParser, PossibleValue, TypedValueParser};
 use clap::{ValueEnum, ValueHint};
 
 use super::command::CommandArgs;
+use super::command_line::CommandLine;
 use super::copy::CopyLimit;
 use super::overlay::TemplateArgs;
-use crate::launch::spec::{AgentSpec, Purpose, StartMode, Via, WaitFor};
+use super::steps::steps;
+use crate::launch::spec::{AgentSpec, CopySpec, Purpose, StartMode, Step, Via, WaitFor};
 use crate::launch::{Failure, VmSpec};
+use crate::template::store::parse_name;
 
 /// A command in the booted guest.
 #[derive(Clone, Debug, clap::Args)]
@@ -29,9 +32,14 @@ pub struct GuestArgs {
     /// Stage of the guest's boot at which it runs
     #[arg(long, value_enum, default_value = "multi-user", value_name = "STAGE")]
     pub wait_for: WaitFor,
-    /// Copy a file or tree into the guest before the command (repeatable)
+    /// Copy a file or tree into the guest before the command, or before the --prepare that follows
+    /// (repeatable)
     #[arg(long, value_name = "SRC:DST", value_parser = copy_in())]
     pub copy_in: Vec<CopySpec>,
+    /// Run a shell command in the machine, once: its outcome is saved and restored from then on
+    /// (repeatable)
+    #[arg(long, value_name = "CMD")]
+    pub prepare: Vec<OsString>,
     /// Copy a file or tree out of it afterwards, also if it failed (repeatable)
     #[arg(long, value_name = "SRC:DST", value_parser = copy_out())]
     pub copy_out: Vec<CopySpec>,
@@ -41,6 +49,9 @@ pub struct GuestArgs {
     /// machine and saves it
     #[arg(long)]
     pub warm: bool,
+    /// Restore the machine that `template build --name` saved under NAME
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub from: Option<String>,
     /// The guest's host name
     #[arg(long, value_name = "NAME", value_parser = host_name)]
     pub hostname: Option<String>,
@@ -63,13 +74,28 @@ impl GuestArgs {
         let wanted = !self.command.is_empty() || self.run.tty;
         let run = &self.run;
         let given = [
-            ("--user", run.user.is_some()),
-            ("--workdir", run.workdir.is_some()),
-            ("--env", !run.env.is_empty()),
-            ("--copy-in", !self.copy_in.is_empty()),
+            (
+                "--user",
+                run.context.user.is_some() && self.prepare.is_empty(),
+            ),
+            (
+                "--workdir",
+                run.context.workdir.is_some() && self.prepare.is_empty(),
+            ),
+            (
+                "--env",
+                !run.context.env.is_empty() && self.prepare.is_empty(),
+            ),
+            (
+                "--copy-in",
+                !self.copy_in.is_empty() && self.prepare.is_empty(),
+            ),
             ("--copy-out", !self.copy_out.is_empty()),
-            ("--hostname", self.hostname.is_some() && !self.warm),
-            ("--new-machine-id", self.new_machine_id && !self.warm),
+            ("--hostname", self.hostname.is_some() && !self.is_restored()),
+            (
+                "--new-machine-id",
+                self.new_machine_id && !self.is_restored(),
+            ),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((option, _)) if !wanted => Err(Failure::with_hint(
@@ -80,27 +106,47 @@ impl GuestArgs {
         }
     }
 
+    /// Whether the machine is restored.
+    fn is_restored(&self) -> bool {
+        self.warm || self.from.is_some()
+    }
+
     /// Fills in what the machine is started for.
     pub(crate) fn complete(&self, spec: VmSpec) -> Result<VmSpec, Failure> {
+        if !self.prepare.is_empty() && !self.is_restored() {
+            return Err(Failure::with_hint(
+                anyhow!("--prepare is for a machine that is saved and restored"),
+                "--warm",
+            ));
+        }
+        let (wait_for, kernel) = match &spec.from {
+            Some(_) => (spec.agent.wait_for, spec.agent.kernel),
+            None => (self.wait_for, self.inject_kernel.clone()),
+        };
         Ok(VmSpec {
             purpose: match self.is_wanted()? {
                 true => Purpose::Commands,
                 false => Purpose::Console,
             },
-            start: match self.warm {
+            start: match self.is_restored() {
                 true => StartMode::Warm,
                 false => StartMode::Cold,
             },
             agent: AgentSpec {
                 via: self.via,
-                wait_for: self.wait_for,
+                wait_for,
                 hostname: self.hostname.clone(),
                 new_machine_id: self.new_machine_id,
-                kernel: self.inject_kernel.clone(),
+                kernel,
             },
             template: self.template.spec(),
             ..spec
         })
+    }
+
+    /// What prepares the machine, and what is copied in after that.
+    pub(crate) fn steps(&self, typed: &CommandLine) -> (Vec<Step>, Vec<CopySpec>) {
+        steps(&self.prepare, &self.copy_in, &self.run.context, typed)
     }
 
     /// The command, or the user's shell in the guest.
@@ -165,14 +211,8 @@ impl ValueEnum for WaitFor {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CopySpec {
-    pub source: OsString,
-    pub target: OsString,
-}
-
 /// The guest's path is absolute, so the last colon before a slash separates the two.
-fn copy_in() -> impl TypedValueParser<Value = CopySpec> {
+pub(super) fn copy_in() -> impl TypedValueParser<Value = CopySpec> {
     OsStringValueParser::new().try_map(|text| {
         let at = text.as_bytes().windows(2).rposition(|two| two == b":/");
         match at {
@@ -183,7 +223,7 @@ fn copy_in() -> impl TypedValueParser<Value = CopySpec> {
 }
 
 /// Here the first colon does.
-fn copy_out() -> impl TypedValueParser<Value = CopySpec> {
+pub(in crate::commands) fn copy_out() -> impl TypedValueParser<Value = CopySpec> {
     OsStringValueParser::new().try_map(|text| {
         let bytes = text.as_bytes();
         match bytes.iter().position(|byte| *byte == b':') {

@@ -15,6 +15,14 @@ pub struct CommandArgs {
     /// Give the command a terminal
     #[arg(long, short)]
     pub tty: bool,
+    #[command(flatten)]
+    pub context: ContextArgs,
+}
+
+/// As whom and where a command runs, and with which variables.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Command")]
+pub struct ContextArgs {
     /// Run it as this user of the guest: NAME, UID or UID:GID; default root
     #[arg(long, short, value_name = "USER", value_parser = parse_user)]
     pub user: Option<User>,
@@ -26,7 +34,7 @@ pub struct CommandArgs {
     pub env: Vec<(OsString, Option<OsString>)>,
 }
 
-impl CommandArgs {
+impl ContextArgs {
     /// The command, as the session takes it. A variable without a value, and not set here, is
     /// left out.
     pub fn command(&self, argv: &[OsString]) -> Command {

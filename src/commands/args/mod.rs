@@ -3,12 +3,16 @@
 
 pub mod agent;
 pub mod command;
+pub(crate) mod command_line;
 pub mod copy;
 pub mod image;
 pub(crate) mod keep;
 pub mod machine;
 pub mod overlay;
+pub mod prepare;
 pub mod sandbox;
+pub(crate) mod saved;
+pub(crate) mod steps;
 pub mod trust;
 
 use crate::machine::plan::Accelerator;

@@ -9,6 +9,8 @@ use crate::commands::destination::Destination;
 use crate::commands::stdio::{self, HostStdio};
 use crate::exit::Status;
 use crate::launch::keep::Keep;
+use crate::launch::send_tree;
+use crate::launch::spec::CopySpec;
 use crate::launch::start::{Launch, RunningVm};
 use crate::launch::supervisor::Interrupted;
 use crate::launch::{Failure, Outcome};
@@ -19,10 +21,11 @@ use crate::session::qga::{Command, PORT, Qga};
 pub(super) async fn run(
     launch: &mut Launch<'_>,
     args: &GuestArgs,
+    copies: &[CopySpec],
     stdio: HostStdio,
     keep: Option<&mut Keep>,
 ) -> Result<Outcome, Failure> {
-    match start_and_run(launch, args, stdio, keep).await {
+    match start_and_run(launch, args, copies, stdio, keep).await {
         Ok(status) => Ok(Outcome::CommandExited { status }),
         Err(Interrupted::Failed(failure)) => Err(failure),
         Err(Interrupted::Ended { end, tail }) => Ok(launch.vm.ended_early(end, tail)),
@@ -32,6 +35,7 @@ pub(super) async fn run(
 async fn start_and_run(
     launch: &mut Launch<'_>,
     args: &GuestArgs,
+    copies: &[CopySpec],
     stdio: HostStdio,
     keep: Option<&mut Keep>,
 ) -> Result<Status, Interrupted> {
@@ -46,7 +50,7 @@ async fn start_and_run(
         false => None,
     };
     if let Some(mut vm) = launch.start_for_commands(output.clone()).await? {
-        let mut done = by_our_agent(launch, &mut vm, args, &destinations, stdio).await;
+        let mut done = by_our_agent(launch, &mut vm, args, (copies, &destinations), stdio).await;
         if let (Ok(_), Some(keep)) = (&done, keep) {
             let collecting = launch.collect(keep, &mut vm.machine, Some(&vm.session));
             done = collecting.await.and(done);
@@ -84,18 +88,18 @@ async fn by_our_agent(
         machine, session, ..
     }: &mut RunningVm,
     args: &GuestArgs,
-    destinations: &[Destination],
+    (copies, destinations): (&[CopySpec], &[Destination]),
     stdio: HostStdio,
 ) -> Result<Status, Interrupted> {
     launch.progress.clear_status();
     let supervisor = &mut launch.supervisor;
-    let copying = transfer::all_in(session, &args.copy_in);
+    let copying = send_tree::all_in(session, copies);
     supervisor.converse(machine, copying).await?;
-    if !args.copy_in.is_empty() {
+    if !copies.is_empty() {
         launch.facts.phases.mark("copied-in");
     }
     let argv = args.argv();
-    let mut command = args.run.command(&argv);
+    let mut command = args.run.context.command(&argv);
     // As after a login: the agent's own environment is the init's business.
     command.clear_env = true;
     let progress = launch.progress;

@@ -8,7 +8,7 @@ mod command;
 mod console;
 mod qga;
 mod report;
-mod transfer;
+pub(super) mod transfer;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -17,9 +17,11 @@ use anyhow::Context;
 use clap::ValueHint;
 
 use super::args::agent::GuestArgs;
+use super::args::command_line::CommandLine;
 use super::args::keep::KeepArgs;
 use super::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use super::args::overlay::OverlayArgs;
+use super::args::saved;
 use super::output_files;
 use super::stdio::HostStdio;
 use crate::launch::facts::Facts;
@@ -45,11 +47,13 @@ use report::RunReport;
 #[derive(Clone, Debug, clap::Args)]
 // clap's own would show what the environment sets as if it had to be typed.
 #[command(
-    override_usage = "bivouac run [OPTIONS] IMAGE [-- CMD...]\n       bivouac run [OPTIONS] --kernel FILE [IMAGE]"
+    override_usage = "bivouac run [OPTIONS] IMAGE [-- CMD...]\n       bivouac run [OPTIONS] --kernel FILE [IMAGE]\n       bivouac run [OPTIONS] --from NAME [-- CMD...]"
 )]
 pub struct Args {
-    /// The disk image to boot; may be left out with --kernel
-    #[arg(required_unless_present = "kernel", value_hint = ValueHint::FilePath)]
+    #[command(flatten)]
+    typed: CommandLine,
+    /// The disk image to boot; may be left out with --kernel, and is with --from
+    #[arg(required_unless_present_any = ["kernel", "from"], conflicts_with = "from", value_hint = ValueHint::FilePath)]
     image: Option<PathBuf>,
     #[command(flatten)]
     layers: LayerArgs,
@@ -95,15 +99,22 @@ struct RunOptions {
 
 impl Args {
     fn spec(&self) -> Result<VmSpec, Failure> {
+        let machine = match &self.guest.from {
+            Some(name) => saved::spec(name, &self.typed)?,
+            None => VmSpec {
+                image: self.image.as_deref().map(|path| self.layers.image(path)),
+                ..self.hardware.spec(&self.layers.trust)?
+            },
+        };
         self.guest.complete(VmSpec {
-            image: self.image.as_deref().map(|path| self.layers.image(path)),
+            steps: self.guest.steps(&self.typed).0,
             overlay: self.overlay.spec(),
-            qemu: self.qemu.qemu.clone(),
+            qemu: self.qemu.qemu.clone().or(machine.qemu),
             qemu_args: self.qemu.qemu_arg.clone(),
             sandbox: self.qemu.sandbox.settings(),
             timeout: self.run.timeout,
             boot_timeout: self.run.boot_timeout,
-            ..self.hardware.spec(&self.layers.trust)?
+            ..machine
         })
     }
 }
@@ -159,7 +170,8 @@ async fn launch(
     };
     let outcome = match user_end {
         UserEnd::Command(stdio) => {
-            command::run(&mut launch, &args.guest, stdio, keep.as_mut()).await
+            let (_, copies) = args.guest.steps(&args.typed);
+            command::run(&mut launch, &args.guest, &copies, stdio, keep.as_mut()).await
         }
         UserEnd::Console(terminal) => console::run(&mut launch, terminal, keep.as_mut()).await,
     };

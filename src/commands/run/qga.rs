@@ -23,8 +23,8 @@ pub(super) fn command(guest: &GuestArgs, input: Vec<u8>) -> Result<Command, Fail
     let run = &guest.run;
     let asked = [
         ("--tty", run.tty),
-        ("--user", run.user.is_some()),
-        ("--workdir", run.workdir.is_some()),
+        ("--user", run.context.user.is_some()),
+        ("--workdir", run.context.workdir.is_some()),
         ("--copy-in", !guest.copy_in.is_empty()),
         ("--copy-out", !guest.copy_out.is_empty()),
         ("--hostname", guest.hostname.is_some()),
@@ -41,7 +41,7 @@ pub(super) fn command(guest: &GuestArgs, input: Vec<u8>) -> Result<Command, Fail
         text.with_context(|| format!("{}: the QEMU guest agent takes UTF-8", word.display()))
     };
     let mut env = Vec::new();
-    for (name, value) in &run.env {
+    for (name, value) in &run.context.env {
         if let Some(value) = value.clone().or_else(|| std::env::var_os(name)) {
             env.push(format!("{}={}", text(name)?, text(&value)?));
         }

@@ -1,48 +1,25 @@
-//! Files that go into a guest before its command, and come out of it afterwards.
+//! Files that come out of a guest after its command.
 
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 
 use crate::archive::Policy;
-use crate::commands::args::agent::CopySpec;
 use crate::commands::args::copy::CopyLimit;
 use crate::commands::destination::Destination;
 use crate::commands::tar_transfer;
 use crate::launch::Failure;
-use crate::protocol::{ByteString, FileKind, PathAt, TarOptions};
+use crate::launch::send_tree::at;
+use crate::launch::spec::CopySpec;
+use crate::protocol::{ByteString, TarOptions};
 use crate::session::Session;
-
-fn at(path: &OsStr) -> PathAt {
-    PathAt::new("/", path.as_bytes())
-}
-
-/// Copies each into the guest, as `cp -r` would: into an existing directory, or else under the name
-/// of the target. Everything belongs to root there.
-pub(super) async fn all_in(session: &Session, copies: &[CopySpec]) -> Result<(), Failure> {
-    for CopySpec { source, target } in copies {
-        let source = PathBuf::from(source);
-        let mut name = target.as_bytes().to_vec();
-        let stat = session.stat(at(target), true).await;
-        if name.ends_with(b"/") || stat.is_ok_and(|stat| stat.kind == FileKind::Directory) {
-            let own = source.canonicalize();
-            let own = own.with_context(|| format!("--copy-in {}", source.display()))?;
-            let own = own.file_name().unwrap_or(OsStr::new("."));
-            name.push(b'/');
-            name.extend_from_slice(own.as_bytes());
-        }
-        let options = TarOptions::default();
-        tar_transfer::send(session, source, at(OsStr::new("/")), name, options).await?;
-    }
-    Ok(())
-}
 
 /// Where the copies out of the guest go, opened before the first: what that creates leads no later
 /// one elsewhere.
-pub(super) fn destinations(copies: &[CopySpec]) -> Result<Vec<Destination>, Failure> {
+pub(in crate::commands) fn destinations(copies: &[CopySpec]) -> Result<Vec<Destination>, Failure> {
     let open = |copy: &CopySpec| {
         let opened = Destination::open_one_of(Path::new(&copy.target));
         opened.map_err(|error| Failure::from(error).context(copy_out(&copy.source)))
@@ -52,7 +29,7 @@ pub(super) fn destinations(copies: &[CopySpec]) -> Result<Vec<Destination>, Fail
 
 /// Copies each out of the guest in the same way. Everything belongs to the user here. All are
 /// tried; the error is that of the first that fails.
-pub(super) async fn all_out(
+pub(in crate::commands) async fn all_out(
     session: &Session,
     copies: &[CopySpec],
     destinations: &[Destination],

@@ -141,7 +141,7 @@ async fn start(spec: &VmSpec, progress: &dyn Progress) -> Result<SessionMachine,
     let mut launch = Launch {
         vm: prepare(spec, &mut facts)?,
         spec,
-        supervisor: Supervisor::of_machine_alone(),
+        supervisor: Supervisor::of_one_machine(),
         progress,
         facts: &mut facts,
     };
@@ -182,6 +182,6 @@ async fn open(
     let image = MountedImage::survey(&mut appliance, root).await?;
     let mounting = async { image.enter(false, true).await };
     appliance.work(mounting).await?;
-    appliance.supervisor = Supervisor::of_machine_alone();
+    appliance.supervisor = Supervisor::of_one_machine();
     Ok(SessionMachine::Appliance(Box::new(appliance)))
 }

@@ -6,11 +6,14 @@
 //! Every template holds a file `lock` (flock(2)): a process that removes it locks it exclusively; its
 //! users share it. Builders lock a file beside the store ([`locks`]).
 //!
+//! A template may have a name given by a user ([`names`]).
+//!
 //! Everything is done by names in open directories ([`owned_dir`]), from the root down ([`place`]), so
 //! that no other user can exchange what was checked.
 
 mod builder;
 mod locks;
+mod names;
 mod owned_dir;
 mod place;
 mod verified;
@@ -29,6 +32,7 @@ use super::manifest::Manifest;
 use crate::linux::file_id::FileStamp;
 use crate::text::escape::shell_word;
 pub use builder::Builder;
+pub use names::{NameRecord, Named, parse_name};
 use owned_dir::OwnedDir;
 
 /// What a template's directory holds.
@@ -140,6 +144,10 @@ pub struct Entry {
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct EntryInfo {
     pub name: String,
+    /// The name that a user gave it.
+    pub named: Option<String>,
+    /// The template that it was made from by one more step.
+    pub parent: Option<String>,
     /// Its key, unless its manifest is damaged.
     pub key: Option<Key>,
     /// Bytes that it takes on its filesystem.
@@ -270,8 +278,12 @@ impl Store {
                 continue;
             };
             let text = template.read_text(MANIFEST).unwrap_or_default();
+            let key = Manifest::from_text(&text).map(|manifest| manifest.key);
+            let parent = key.as_ref().and_then(Key::parent);
             listed.push(EntryInfo {
-                key: Manifest::from_text(&text).map(|manifest| manifest.key),
+                named: self.name_of(&name).map(|record| record.name),
+                parent: parent.map(|parent| parent.name()),
+                key,
                 bytes: template.allocated(),
                 used: found.st_mtime.try_into().unwrap_or(0),
                 in_use: matches!(locks::exclusive(&self.open.templates, &name), Ok(None)),
@@ -329,9 +341,10 @@ impl Store {
     }
 
     /// Removes the least recently used templates until all take no more than `limit` bytes. Those
-    /// in use stay.
+    /// in use stay, and those with a name, which do not count.
     pub fn shrink(&self, limit: u64) -> Result<(), StoreError> {
         let mut listed = self.list()?;
+        listed.retain(|template| template.named.is_none());
         let mut total: u64 = listed.iter().map(|template| template.bytes).sum();
         while total > limit
             && let Some(oldest) = listed.pop()

@@ -83,6 +83,10 @@ impl OwnedDir {
         self.create(name, 0o600)?.write_all(text.as_bytes())
     }
 
+    pub(super) fn remove_file(&self, name: &str) -> io::Result<()> {
+        Ok(unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir)?)
+    }
+
     pub(super) fn make_dir(&self, name: &str) -> io::Result<Self> {
         mkdirat(&self.0, name, Mode::S_IRWXU)?;
         self.dir(name)

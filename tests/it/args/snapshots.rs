@@ -218,6 +218,7 @@ fn a_machine_that_is_saved_and_one_that_is_restored() {
         ),
         ("booted_for_checkpoints", MemoryMapping::Boot, false),
         ("branch", MemoryMapping::CopyOnWrite, true),
+        ("restored_to_be_saved", MemoryMapping::SharedRestored, false),
     ] {
         let restored = lines(&machine(mapping, devices_only));
         let saved = lines(&saved);

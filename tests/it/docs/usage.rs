@@ -8,7 +8,7 @@ use crate::env::cases::Cases;
 use crate::env::script::write_script;
 
 /// Mistakes, by the name of their snapshot. `IMAGE` stands for an image that is fine.
-const MISTAKES: [(&str, &[&str]); 45] = [
+const MISTAKES: [(&str, &[&str]); 51] = [
     ("no_command", &[]),
     ("unknown_command", &["rum", "IMAGE"]),
     ("unknown_flag", &["run", "--memroy", "1G", "IMAGE"]),
@@ -101,6 +101,18 @@ const MISTAKES: [(&str, &[&str]); 45] = [
         "disk_of_two_images_df",
         &["df", "--disk", "c.img", "IMAGE", "b.img"],
     ),
+    ("test_no_command", &["test", "IMAGE"]),
+    ("test_no_cases", &["test", "IMAGE", "--", "true"]),
+    (
+        "test_shard",
+        &["test", "--shard", "3/2", "IMAGE", "--", "true"],
+    ),
+    (
+        "prepare_cold",
+        &["run", "--prepare", "true", "IMAGE", "--", "true"],
+    ),
+    ("from_image", &["run", "--from", "name", "IMAGE"]),
+    ("name", &["template", "build", "--name", "a/b", "IMAGE"]),
     ("quiet_and_verbose", &["run", "-q", "-v", "IMAGE"]),
     ("shell", &["completions", "tcsh"]),
 ];

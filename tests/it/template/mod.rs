@@ -2,6 +2,7 @@
 
 mod image_keys;
 mod owners;
+mod steps;
 mod store;
 
 use std::fs::File;

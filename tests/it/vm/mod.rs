@@ -3,6 +3,7 @@
 
 mod appliance;
 mod branches;
+mod cases;
 mod chroot;
 mod docs;
 mod host;

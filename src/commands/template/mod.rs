@@ -1,30 +1,31 @@
 //! `bivouac template`: the saved machines that make the second start fast.
 
+mod list;
+
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use clap::ValueHint;
-use serde::Serialize;
-
-use super::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
-use super::args::overlay::{OverlayArgs, TemplateLimit};
 use crate::appliance::boot::ApplianceConfig;
+use crate::commands::args::command_line::CommandLine;
+use crate::commands::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
+use crate::commands::args::overlay::{OverlayArgs, TemplateLimit};
+use crate::commands::args::prepare::PrepareArgs;
+use crate::commands::args::saved;
 use crate::host::{kernel, qemu};
 use crate::launch::facts::{AcceleratorFacts, Facts};
 use crate::launch::prepare::prepare;
-use crate::launch::spec::{
-    AgentSpec, ApplianceSpec, Purpose, StartMode, TemplateSpec, Via, WaitFor,
-};
+use crate::launch::spec::{AgentSpec, ApplianceSpec, Purpose, StartMode, TemplateSpec, Via};
 use crate::launch::start::Launch;
 use crate::launch::supervisor::Supervisor;
 use crate::launch::{Failure, Progress, VmSpec, accelerator, appliance, block_on};
 use crate::machine::phases::Phases;
 use crate::template::lookup::TemplateSlot;
 use crate::template::restore::Template;
-use crate::template::store::{EntryInfo, Store};
+use crate::template::store::{EntryInfo, NameRecord, Store, parse_name};
 use crate::text::time;
+use clap::ValueHint;
+use list::List;
 
 /// List, remove or build saved machines, which make later starts fast
 ///
@@ -47,11 +48,11 @@ pub enum Action {
     },
     /// Remove templates that no machine uses
     Rm {
-        /// Names of templates, or unambiguous prefixes of them
+        /// Names of templates, as given by --name or as listed, or unambiguous prefixes of these
         #[arg(value_name = "NAME", required = true)]
         names: Vec<String>,
     },
-    /// Remove all templates that no machine uses, and what builds that were killed have left
+    /// Remove all templates that no machine uses and that have no name, and what builds that were killed have left
     Prune,
     /// Create a template if it does not exist: that of IMAGE, as used by `run --warm IMAGE` with the
     /// same options, or that of the appliance
@@ -61,23 +62,23 @@ pub enum Action {
 /// The machine that is saved, and what all templates may take.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BuildArgs {
-    /// The disk image to boot; without it the template is the appliance's
-    #[arg(value_hint = ValueHint::FilePath)]
+    #[command(flatten)]
+    typed: CommandLine,
+    /// The disk image to boot; without it and --from the template is the appliance's
+    #[arg(conflicts_with = "from", value_hint = ValueHint::FilePath)]
     image: Option<PathBuf>,
     #[command(flatten)]
     layers: LayerArgs,
-    /// Stage of the guest's boot at which it is saved
-    #[arg(long, value_enum, default_value = "multi-user", value_name = "STAGE")]
-    wait_for: WaitFor,
     /// End after TIME (90, 90s, 5m, 2h); exit status 124
     #[arg(long, value_name = "TIME", value_parser = time::parse_duration)]
     timeout: Option<Duration>,
-    /// The appliance's kernel; default the newest in /boot that has modules
-    #[arg(long, alias = "seed-kernel", env = "BIVOUAC_KERNEL", value_name = "FILE",
-          value_hint = ValueHint::FilePath)]
-    inject_kernel: Option<PathBuf>,
+    /// Keep it under NAME, for `run --from NAME`, until `template rm NAME`
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    name: Option<String>,
     #[command(flatten)]
     limit: TemplateLimit,
+    #[command(flatten)]
+    prepare: PrepareArgs,
     #[command(flatten)]
     hardware: HardwareArgs,
     #[command(flatten)]
@@ -93,61 +94,22 @@ pub enum Report {
     Done(Vec<String>),
 }
 
-#[derive(Debug, Serialize)]
-pub struct List {
-    directory: PathBuf,
-    templates: Vec<EntryInfo>,
-}
-
-impl fmt::Display for List {
-    /// A line each: name, size, when it was used, what it is.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.templates.is_empty() {
-            return writeln!(f, "no templates in {}", self.directory.display());
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.unwrap_or_default().as_secs();
-        for template in &self.templates {
-            let name = template.name.get(..12).unwrap_or(&template.name);
-            let age = ago(Duration::from_secs(now.saturating_sub(template.used)));
-            let mib = template.bytes.div_ceil(1 << 20);
-            let what = match &template.key {
-                Some(key) => format!(
-                    "{}, {} MiB, {} CPU, {}",
-                    key.kind, key.memory_mib, key.cpus, key.accelerator
-                ),
-                None => "cannot be used".to_owned(),
-            };
-            let in_use = if template.in_use { ", in use" } else { "" };
-            writeln!(f, "{name}  {mib:>5} MiB  {age:>8}  {what}{in_use}")?;
-        }
-        Ok(())
-    }
-}
-
-/// A time in its largest unit: `3 min`.
-fn ago(time: Duration) -> String {
-    match time.as_secs() {
-        seconds @ 0..60 => format!("{seconds} s"),
-        seconds @ 60..3600 => format!("{} min", seconds / 60),
-        seconds @ 3600..86_400 => format!("{} h", seconds / 3600),
-        seconds => format!("{} d", seconds / 86_400),
-    }
-}
-
 /// Must be called on the main thread.
 pub fn run(args: &Args, progress: &dyn Progress) -> Result<Report, Failure> {
     let store = Store::open()?;
     match &args.action {
-        Action::Ls { .. } => Ok(Report::List(List {
-            directory: store.directory().to_owned(),
-            templates: store.list()?,
-        })),
+        Action::Ls { .. } => Ok(Report::List(List::of(&store)?)),
         Action::Rm { names } => remove(&store, names),
         Action::Prune => {
             store.sweep();
             let mut done = Vec::new();
-            for EntryInfo { name, .. } in store.list()? {
+            for EntryInfo { name, named, .. } in store.list()? {
+                if let Some(named) = named {
+                    done.push(format!(
+                        "{named} stays; `bivouac template rm {named}` removes it"
+                    ));
+                    continue;
+                }
                 done.push(match store.remove(&name)? {
                     true => format!("removed {name}"),
                     false => format!("{name} is in use"),
@@ -164,6 +126,10 @@ fn remove(store: &Store, names: &[String]) -> Result<Report, Failure> {
     let all = store.list()?;
     let mut wanted = BTreeSet::new();
     for name in names {
+        if let Some(one) = all.iter().find(|one| one.named.as_ref() == Some(name)) {
+            wanted.insert(&*one.name);
+            continue;
+        }
         let is_it = |one: &&EntryInfo| !name.is_empty() && one.name.starts_with(&**name);
         let mut found = all.iter().filter(is_it);
         match (found.next(), found.next()) {
@@ -195,7 +161,7 @@ fn remove(store: &Store, names: &[String]) -> Result<Report, Failure> {
 
 fn build(args: &BuildArgs, progress: &dyn Progress) -> Result<Report, Failure> {
     let (slot, template) = block_on(async {
-        let built = match args.image.is_some() {
+        let built = match args.image.is_some() || args.prepare.from.is_some() {
             true => build_image(args, progress).await,
             false => build_appliance(args, progress).await,
         };
@@ -203,13 +169,25 @@ fn build(args: &BuildArgs, progress: &dyn Progress) -> Result<Report, Failure> {
         built
     })?;
     let name = slot.key.name();
+    let mut lines = Vec::new();
+    if let Some(given) = &args.name {
+        if !slot
+            .store
+            .set_name(&slot.key, &args.record(&slot.store, given)?)?
+        {
+            // The reason was printed.
+            return Err(anyhow::anyhow!("the template is not kept").into());
+        }
+        lines.push(format!("{name} has the name {given}"));
+    }
     let line = match template {
         Template::Stored(_) => format!("{name} is there"),
         Template::Fresh(_) if slot.store.find(&slot.key)?.is_some() => format!("built {name}"),
         // The reason was printed.
         Template::Fresh(_) => return Err(anyhow::anyhow!("the template is not kept").into()),
     };
-    Ok(Report::Done(vec![line]))
+    lines.insert(0, line);
+    Ok(Report::Done(lines))
 }
 
 async fn build_appliance(
@@ -217,7 +195,10 @@ async fn build_appliance(
     progress: &dyn Progress,
 ) -> Result<(TemplateSlot, Template), Failure> {
     let (hardware, defaults) = (&args.hardware, ApplianceSpec::default());
-    let kernel = hardware.kernel.as_ref().or(args.inject_kernel.as_ref());
+    let kernel = hardware
+        .kernel
+        .as_ref()
+        .or(args.prepare.inject_kernel.as_ref());
     let config = ApplianceConfig {
         qemu: qemu::find(args.qemu.qemu.as_deref())?,
         accelerator: accelerator::choose(hardware.accel, &mut AcceleratorFacts::default())?,
@@ -250,28 +231,60 @@ async fn build_image(
 }
 
 impl BuildArgs {
+    /// What is kept under the name `given`.
+    fn record(&self, store: &Store, given: &str) -> Result<NameRecord, Failure> {
+        let origin = match &self.prepare.from {
+            Some(origin) => store.named(origin)?,
+            None => None,
+        };
+        match origin {
+            Some(origin) => Ok(NameRecord {
+                name: given.to_owned(),
+                ..origin.record
+            }),
+            None => saved::record(given, &self.typed),
+        }
+    }
+
     /// The machine that `run --warm` with the same options would restore.
     fn spec(&self) -> Result<VmSpec, Failure> {
+        let (steps, left) = self.prepare.steps(&self.typed);
+        if let Some(copy) = left.first() {
+            return Err(Failure::with_hint(
+                anyhow::anyhow!("--copy-in {}: no --prepare follows", copy.source.display()),
+                "--prepare true, if it is only to be copied",
+            ));
+        }
+        let machine = match &self.prepare.from {
+            Some(name) => saved::spec(name, &self.typed)?,
+            None => VmSpec {
+                image: self.image.as_deref().map(|path| self.layers.image(path)),
+                agent: self.prepare.agent(),
+                ..self.hardware.spec(&self.layers.trust)?
+            },
+        };
         Ok(VmSpec {
-            image: self.image.as_deref().map(|path| self.layers.image(path)),
             purpose: Purpose::Console,
             start: StartMode::Warm,
             agent: AgentSpec {
                 via: Via::Auto,
-                wait_for: self.wait_for,
-                kernel: self.inject_kernel.clone(),
-                ..AgentSpec::default()
+                ..machine.agent
             },
+            steps,
             template: TemplateSpec {
                 enabled: true,
-                max_bytes: self.limit.templates_max,
+                max_bytes: match self.name {
+                    // It does not count.
+                    Some(_) => u64::MAX,
+                    None => self.limit.templates_max,
+                },
             },
             overlay: self.overlay.spec(),
-            qemu: self.qemu.qemu.clone(),
+            qemu: self.qemu.qemu.clone().or(machine.qemu),
             qemu_args: self.qemu.qemu_arg.clone(),
             sandbox: self.qemu.sandbox.settings(),
             timeout: self.timeout,
-            ..self.hardware.spec(&self.layers.trust)?
+            ..machine
         })
     }
 }

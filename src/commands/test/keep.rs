@@ -1,0 +1,44 @@
+//! What is kept of a case that failed, and the directories of cases.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::launch::Failure;
+use crate::linux::memfd;
+use crate::machine::console_log::ConsoleLog;
+
+/// How much of a console is kept.
+const CONSOLE_MAX: u64 = 16 << 20;
+
+/// A file in memory for a console, for this process to read and for the machine to write.
+pub(super) fn console() -> Result<(File, ConsoleLog), Failure> {
+    let make = || {
+        let file = memfd::create(c"bivouac-console")?;
+        let log = ConsoleLog::new(file.try_clone()?, CONSOLE_MAX);
+        Ok::<_, io::Error>((file, log))
+    };
+    Ok(make().context("a file for the console")?)
+}
+
+/// Writes the output and the console into `directory`.
+pub(super) fn failed(directory: &Path, output: &[u8], mut console: &File) -> Result<(), Failure> {
+    make_directory(directory)?;
+    let write = |name: &str, bytes: &[u8]| {
+        let path = directory.join(name);
+        fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))
+    };
+    write("output", output)?;
+    let mut bytes = Vec::new();
+    let read = console
+        .rewind()
+        .and_then(|()| console.read_to_end(&mut bytes));
+    read.context("reading the console")?;
+    Ok(write("console", &bytes)?)
+}
+
+pub(super) fn make_directory(path: &Path) -> Result<(), Failure> {
+    Ok(fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?)
+}
