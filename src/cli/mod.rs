@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::inspection::reported;
-use crate::commands::{cat, chain, chroot, cp, df, doctor, inspect, ls, run, tail, template};
+use crate::commands::{cat, chain, chroot, cp, df, diff, doctor, inspect, ls, run, tail, template};
 use crate::exit::Status;
 use crate::launch::{Failure, Progress};
 use output::Output;
@@ -43,6 +43,7 @@ enum Command {
     Cat(Box<cat::Args>),
     Cp(Box<cp::Args>),
     Df(Box<df::Args>),
+    Diff(Box<diff::Args>),
     Inspect(Box<inspect::Args>),
     Tail(Box<tail::Args>),
     Chain(chain::Args),
@@ -96,6 +97,9 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
         }),
         Command::Df(args) => reported("df", &args.options, output, |inspector| {
             df::run(&args, inspector)
+        }),
+        Command::Diff(args) => reported("diff", &args.options, output, |inspector| {
+            diff::run(&args, inspector)
         }),
         Command::Tail(args) => reported("tail", &args.options, output, |inspector| {
             tail::run(&args, inspector)

@@ -35,6 +35,11 @@ impl Signals {
             .map(Self)
     }
 
+    /// None ever comes: another listener of this process acts on them.
+    pub fn left_to_another() -> Self {
+        Self(Vec::new())
+    }
+
     /// The next one. May be dropped and called again.
     pub async fn next(&mut self) -> Signal {
         std::future::poll_fn(|context| {

@@ -154,6 +154,11 @@ impl Supervisor {
         })
     }
 
+    /// From here on signals are the business of another supervisor, whose work includes this one's.
+    pub fn leave_signals(&mut self) {
+        self.signals = Signals::left_to_another();
+    }
+
     /// Sets the deadline of a boot, which counts from now, or clears it.
     pub fn set_boot_timeout(&mut self, length: Option<Duration>) {
         self.deadlines.boot_timeout = length.map(|length| Deadline::of("--boot-timeout", length));
