@@ -9,6 +9,7 @@ mod ends;
 mod identical;
 mod inherited;
 mod inject;
+mod keep;
 mod kill;
 
 mod other_kernel;
