@@ -85,6 +85,11 @@ impl Keep {
         })
     }
 
+    /// The file of the first disk.
+    pub fn path(&self) -> &Path {
+        self.files.first().map_or(Path::new(""), NewFile::path)
+    }
+
     /// Stops the CPUs of `machine`, and has QEMU copy what only it can. The overlays are complete then,
     /// whether the machine is ended or goes on after [`Keep::publish`].
     pub async fn collect(&mut self, machine: &mut Machine, drives: &Drives) -> Result<(), Failure> {

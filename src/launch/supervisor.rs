@@ -47,6 +47,8 @@ pub(crate) enum Event {
         whole_job: bool,
     },
     Help,
+    /// Keep the disks when the machine ends.
+    Keep,
 }
 
 /// Why some work with a machine was not done.
@@ -227,6 +229,7 @@ impl Supervisor {
             key = self.keyboard.next() => match key {
                 Key::Leave => End::UserQuit,
                 Key::Suspend => return Ok(Event::Suspend { whole_job: true }),
+                Key::Keep => return Ok(Event::Keep),
                 Key::Help | Key::Pass(_) => return Ok(Event::Help),
             },
             end = unconstrained(self.deadlines.passed()) => {
@@ -242,7 +245,7 @@ impl Supervisor {
         match event {
             Event::Signal(signal) => Err(Interrupted::signalled(signal, machine)),
             Event::Suspend { whole_job } => self.suspend(machine, whole_job).await,
-            Event::Console(_) | Event::Help => Ok(()),
+            Event::Console(_) | Event::Help | Event::Keep => Ok(()),
         }
     }
 

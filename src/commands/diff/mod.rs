@@ -32,7 +32,7 @@ use crate::session::{Session, SessionError};
 pub(crate) use change::Change;
 use change::{Aspect, FileState, Kind};
 use compare::Comparison;
-use places::{Places, places};
+use places::{Places, places, without_needless_names};
 
 /// Show what differs between the files of two images, without booting them
 ///
@@ -190,7 +190,7 @@ struct Work<'a, S> {
 impl<S: AsyncFnMut(Change) -> Result<(), Failure>> Work<'_, S> {
     async fn run(&mut self, surveys: [&Survey; 2], root: Option<&str>) -> Result<(), Failure> {
         let [before, after] = surveys.map(|survey| places(survey, root));
-        let (before, after) = (before?, after?);
+        let (before, after) = without_needless_names(before?, after?);
         let names = before.keys().chain(after.keys());
         let names: std::collections::BTreeSet<_> = names.cloned().collect();
         for name in names {

@@ -33,13 +33,23 @@ pub(super) fn places(survey: &Survey, root: Option<&str>) -> Result<Places, Fail
     };
     let all = filesystems(survey);
     let others = all.iter().filter(|found| !is_mounted(found.device));
-    let is_alone = survey.roots.is_empty() && all.len() == 1;
     for found in others {
-        let name = (!is_alone).then(|| found.device.to_owned());
         let root = Root::alone(found.device, found.content.kind);
-        places.insert(name, root.mounts);
+        places.insert(Some(found.device.to_owned()), root.mounts);
     }
     Ok(places)
+}
+
+/// Takes away the names of places where both images have only one.
+pub(super) fn without_needless_names(before: Places, after: Places) -> (Places, Places) {
+    match (before.len(), after.len()) {
+        (1, 1) => {
+            let unnamed =
+                |places: Places| places.into_values().map(|mounts| (None, mounts)).collect();
+            (unnamed(before), unnamed(after))
+        }
+        _ => (before, after),
+    }
 }
 
 #[cfg(test)]
@@ -82,8 +92,11 @@ mod tests {
     }
 
     #[test]
-    fn the_only_filesystem_needs_no_name_and_several_are_named_by_their_devices() {
-        assert_eq!(names(&survey(&[Kind::Ext4])), [None]);
+    fn only_filesystems_need_no_names_and_several_are_named_by_their_devices() {
+        let one = || places(&survey(&[Kind::Ext4]), None).unwrap();
+        let other = places(&survey(&[Kind::Swap, Kind::Xfs]), None).unwrap();
+        let (before, after) = without_needless_names(one(), other);
+        assert!(before.contains_key(&None) && after.contains_key(&None));
         let two = survey(&[Kind::Ext4, Kind::Swap, Kind::Xfs]);
         let device = |name: &str| Some(name.to_owned());
         assert_eq!(names(&two), [device("/dev/vda1"), device("/dev/vda3")]);

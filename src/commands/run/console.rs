@@ -142,7 +142,7 @@ async fn serve(
     session: Option<&Session>,
 ) -> Result<End, Failure> {
     let end = loop {
-        match step(launch, machine).await {
+        match step(launch, machine, ending).await {
             Ok(()) => {}
             Err(Interrupted::Ended { end, .. }) => break end,
             Err(Interrupted::Failed(failure)) => return Err(failure),
@@ -166,7 +166,11 @@ async fn serve(
     }
 }
 
-async fn step(launch: &mut Launch<'_>, machine: &mut Machine) -> Result<(), Interrupted> {
+async fn step(
+    launch: &mut Launch<'_>,
+    machine: &mut Machine,
+    ending: &mut Ending<'_>,
+) -> Result<(), Interrupted> {
     match launch.supervisor.next(machine).await? {
         Event::Console(ConsoleEvent::FirstByte) => {
             launch.facts.phases.mark("first-output");
@@ -180,6 +184,11 @@ async fn step(launch: &mut Launch<'_>, machine: &mut Machine) -> Result<(), Inte
             return Err(Interrupted::ended(End::Signalled(SIGPIPE), machine));
         }
         Event::Help => launch.progress.message(HELP),
+        Event::Keep => match ending.keep_too(launch) {
+            Ok(()) => machine.hold().await?,
+            // The machine goes on; there is time to make room for the file.
+            Err(failure) => tracing::warn!("{:#}", failure.error),
+        },
         // A guest whose boot waits for a person may well have one here.
         event => launch.supervisor.handle(machine, event).await?,
     }
