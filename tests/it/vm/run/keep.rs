@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -12,6 +13,7 @@ use crate::env::bivouac::{Bivouac, Finished};
 use crate::env::guests::{guest, tiny};
 use crate::env::images::qemu_img;
 use crate::env::mount_ns::MountNs;
+use crate::env::pty::OnTerminal;
 use crate::env::qemu10;
 use crate::env::random::Random;
 use crate::env::residue::{alive, sha256};
@@ -214,6 +216,25 @@ fn killed_rounds(options: &[&str]) {
     }
     println!("{whole} of 15 images were complete");
     assert_eq!(sha256(&ns.image()), before);
+}
+
+#[test]
+fn ctrl_a_k_keeps_the_disks_of_a_run_that_was_started_without() {
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    let image = guest("tiny.qcow2");
+    let mut command = Bivouac::run().args(tiny("echo")).arg(&image).command();
+    command.stdin(Stdio::null()).current_dir(dir.path());
+    let mut terminal = OnTerminal::start(command);
+    terminal.wait_for("tiny: ready");
+    for _ in 0..2 {
+        terminal.press("\u{1}k");
+        terminal.wait_for("\"tiny-kept.qcow2\" will hold what the guest has written");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "not yet");
+    terminal.press("\u{1}x");
+    assert_eq!(terminal.wait().code(), Some(0), "{}", terminal.seen());
+    qemu_img(&["check", "-q"], &[&dir.path().join("tiny-kept.qcow2")]);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
 #[test]
