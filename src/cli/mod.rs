@@ -10,7 +10,7 @@ use clap_complete::Shell;
 
 use crate::commands::inspection::reported;
 use crate::commands::{
-    cat, chain, chroot, cp, df, doctor, inspect, ls, run, session, tail, template, test,
+    cat, chain, chroot, cp, df, diff, doctor, inspect, ls, run, session, tail, template, test,
 };
 use crate::exit::Status;
 use crate::launch::{Failure, Progress};
@@ -47,6 +47,7 @@ enum Command {
     Cat(Box<cat::Args>),
     Cp(Box<cp::Args>),
     Df(Box<df::Args>),
+    Diff(Box<diff::Args>),
     Inspect(Box<inspect::Args>),
     Tail(Box<tail::Args>),
     Chain(chain::Args),
@@ -102,6 +103,9 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
         }),
         Command::Df(args) => reported("df", &args.options, output, |inspector| {
             df::run(&args, inspector)
+        }),
+        Command::Diff(args) => reported("diff", &args.options, output, |inspector| {
+            diff::run(&args, inspector)
         }),
         Command::Tail(args) => reported("tail", &args.options, output, |inspector| {
             tail::run(&args, inspector)

@@ -49,6 +49,8 @@ pub(crate) enum Event {
         whole_job: bool,
     },
     Help,
+    /// Keep the disks when the machine ends.
+    Keep,
 }
 
 /// Why some work with a machine was not done.
@@ -168,12 +170,17 @@ impl Supervisor {
     /// For one of several machines of this process: signals and deadlines are another's.
     pub fn of_one_machine() -> Self {
         Self {
-            signals: Signals::none(),
+            signals: Signals::left_to_another(),
             deadlines: Deadlines::default(),
             watchdog: None,
             keyboard: Keyboard::default(),
             terminal: None,
         }
+    }
+
+    /// From here on signals are the business of another supervisor, whose work includes this one's.
+    pub fn leave_signals(&mut self) {
+        self.signals = Signals::left_to_another();
     }
 
     /// Sets the deadline of a boot, which counts from now, or clears it.
@@ -245,6 +252,7 @@ impl Supervisor {
             key = self.keyboard.next() => match key {
                 Key::Leave => End::UserQuit,
                 Key::Suspend => return Ok(Event::Suspend { whole_job: true }),
+                Key::Keep => return Ok(Event::Keep),
                 Key::Help | Key::Pass(_) => return Ok(Event::Help),
             },
             end = unconstrained(self.deadlines.passed()) => {
@@ -260,7 +268,7 @@ impl Supervisor {
         match event {
             Event::Signal(signal) => Err(Interrupted::signalled(signal, machine)),
             Event::Suspend { whole_job } => self.suspend(machine, whole_job).await,
-            Event::Console(_) | Event::Help | Event::Reset => Ok(()),
+            Event::Console(_) | Event::Help | Event::Keep | Event::Reset => Ok(()),
         }
     }
 

@@ -192,12 +192,15 @@ pub enum Key {
     Leave,
     /// Ctrl-A H: print [`HELP`].
     Help,
+    /// Ctrl-A K: keep the disks when the machine ends.
+    Keep,
     /// Ctrl-A Z: stop bivouac and the guest, as Ctrl-Z would.
     Suspend,
 }
 
 pub const HELP: &str = "\
 Ctrl-A X  end the machine and leave
+Ctrl-A K  make an image of what the guest has written, when the machine ends
 Ctrl-A Z  stop the machine and go back to the shell (fg continues it)
 Ctrl-A A  send Ctrl-A to the guest
 Ctrl-A H  this help";
@@ -226,6 +229,7 @@ impl Escapes {
             let key = match byte {
                 b'x' | b'X' => Key::Leave,
                 b'h' | b'H' | b'?' => Key::Help,
+                b'k' | b'K' => Key::Keep,
                 b'z' | b'Z' => Key::Suspend,
                 b'a' | b'A' | CTRL_A => {
                     pass.push(CTRL_A);
@@ -267,6 +271,7 @@ mod tests {
         );
         assert_eq!(escapes.take(b"\x01a\x01\x01"), [pass(b"\x01\x01")]);
         assert_eq!(escapes.take(b"\x01h\x01z"), [Key::Help, Key::Suspend]);
+        assert_eq!(escapes.take(b"\x01k"), [Key::Keep]);
         assert_eq!(escapes.take(b"\x01q"), [pass(b"\x01q")]);
     }
 

@@ -3,12 +3,12 @@
 
 use anyhow::Context;
 
+use super::ending::Ending;
 use super::{qga, transfer};
 use crate::commands::args::agent::GuestArgs;
 use crate::commands::destination::Destination;
 use crate::commands::stdio::{self, HostStdio};
 use crate::exit::Status;
-use crate::launch::keep::Keep;
 use crate::launch::send_tree;
 use crate::launch::spec::CopySpec;
 use crate::launch::start::{Launch, RunningVm};
@@ -23,9 +23,9 @@ pub(super) async fn run(
     args: &GuestArgs,
     copies: &[CopySpec],
     stdio: HostStdio,
-    keep: Option<&mut Keep>,
+    ending: &mut Ending<'_>,
 ) -> Result<Outcome, Failure> {
-    match start_and_run(launch, args, copies, stdio, keep).await {
+    match start_and_run(launch, args, copies, stdio, ending).await {
         Ok(status) => Ok(Outcome::CommandExited { status }),
         Err(Interrupted::Failed(failure)) => Err(failure),
         Err(Interrupted::Ended { end, tail }) => Ok(launch.vm.ended_early(end, tail)),
@@ -37,7 +37,7 @@ async fn start_and_run(
     args: &GuestArgs,
     copies: &[CopySpec],
     stdio: HostStdio,
-    keep: Option<&mut Keep>,
+    ending: &mut Ending<'_>,
 ) -> Result<Status, Interrupted> {
     let destinations = transfer::destinations(&args.copy_out)?;
     launch.facts.phases.mark("prepared");
@@ -51,9 +51,9 @@ async fn start_and_run(
     };
     if let Some(mut vm) = launch.start_for_commands(output.clone()).await? {
         let mut done = by_our_agent(launch, &mut vm, args, (copies, &destinations), stdio).await;
-        if let (Ok(_), Some(keep)) = (&done, keep) {
-            let collecting = launch.collect(keep, &mut vm.machine, Some(&vm.session));
-            done = collecting.await.and(done);
+        if done.is_ok() {
+            let settling = ending.settle(launch, &mut vm.machine, Some(&vm.session));
+            done = settling.await.and(done);
         }
         return over(launch, vm.machine, done).await;
     }
@@ -64,8 +64,8 @@ async fn start_and_run(
     }
     let mut machine = launch.boot(output).await?;
     let mut done = by_qga(launch, &mut machine, command).await;
-    if let (Ok(_), Some(keep)) = (&done, keep) {
-        done = launch.collect(keep, &mut machine, None).await.and(done);
+    if done.is_ok() {
+        done = ending.settle(launch, &mut machine, None).await.and(done);
     }
     over(launch, machine, done).await
 }

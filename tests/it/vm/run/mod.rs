@@ -10,6 +10,7 @@ mod identical;
 mod inherited;
 mod inject;
 mod internet;
+mod keep;
 mod kill;
 
 mod other_kernel;
