@@ -12,11 +12,13 @@
 mod clone_identity;
 mod cmdline;
 mod detached;
+mod details;
 mod event_loop;
 mod exec;
 mod files;
 mod init;
 mod inject;
+mod lines;
 mod log;
 mod mount;
 mod pack;

@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 
 use super::files;
 use super::root::{failed, open_at};
-use super::walk::{self, DIRECTORY};
+use super::walk::{self, DIRECTORY, Order};
 use crate::archive::{ArchiveError, ArchiveStats, Packer};
 use crate::protocol::{
     ByteString, Entry, ErrorStage, FileKind, PathAt, RemoteError, Stat, TarOptions,
@@ -55,7 +55,7 @@ pub(crate) fn pack(
             openat(&top, ".", DIRECTORY, Mode::empty()).map_err(|errno| failed(at, errno))?;
         opened(Some(stat));
         add(&directory, c".", Entry::default())?;
-        walk::walk(directory, options.one_file_system, &mut add)?;
+        walk::walk(directory, options.one_file_system, Order::Any, &mut add)?;
     } else {
         let holder = PathAt {
             root: at.root.clone(),

@@ -44,6 +44,8 @@ impl Requests {
             }
             Operation::List { .. }
             | Operation::Walk { .. }
+            | Operation::WalkSorted { .. }
+            | Operation::Details { .. }
             | Operation::Read { .. }
             | Operation::TarOut { .. }
             | Operation::TarIn { .. }
@@ -170,6 +172,8 @@ fn streams(op: &Operation) -> [Option<StreamId>; 3] {
         Operation::Exec { streams, .. } => *streams,
         Operation::List { out, .. }
         | Operation::Walk { out, .. }
+        | Operation::WalkSorted { out, .. }
+        | Operation::Details { out, .. }
         | Operation::Read { out, .. }
         | Operation::TarOut { out, .. } => [None, Some(*out), None],
         Operation::TarIn { input, .. } => [Some(*input), None, None],

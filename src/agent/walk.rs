@@ -1,5 +1,5 @@
 //! Walks a directory tree in constant memory: one open directory for each level, and no list of
-//! names. Symbolic links are not followed, and each step opens one name in an open directory, so a
+//! names unless they are to be sorted. Symbolic links are not followed, and each step opens one name in an open directory, so a
 //! tree that changes meanwhile cannot lead out of it.
 
 use std::ffi::{CStr, CString};
@@ -22,17 +22,42 @@ pub(crate) const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
+/// In which order the entries of a directory are visited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Any,
+    /// By the bytes of their names, which are all read first.
+    Sorted,
+}
+
+enum Names {
+    Unread(OwningIter),
+    Sorted(std::vec::IntoIter<Result<CString, Errno>>),
+}
+
 struct Level {
     directory: OwnedFd,
-    names: OwningIter,
+    names: Names,
     /// The length of the directory's path.
     path: usize,
 }
 
 impl Level {
-    fn new(directory: OwnedFd, path: usize) -> Result<Self, Errno> {
+    fn new(directory: OwnedFd, path: usize, order: Order) -> Result<Self, Errno> {
         let copy = nix::unistd::dup(&directory)?;
-        let names = Dir::from_fd(copy)?.into_iter();
+        let mut names = Dir::from_fd(copy)?.into_iter();
+        let names = match order {
+            Order::Any => Names::Unread(names),
+            Order::Sorted => {
+                let mut all: Vec<_> = std::iter::from_fn(|| next_name(&mut names)).collect();
+                // An error, after which there are no more names, comes last.
+                all.sort_by(|one, other| match (one, other) {
+                    (Ok(one), Ok(other)) => one.cmp(other),
+                    (one, other) => one.is_err().cmp(&other.is_err()),
+                });
+                Names::Sorted(all.into_iter())
+            }
+        };
         Ok(Self {
             directory,
             names,
@@ -41,11 +66,18 @@ impl Level {
     }
 
     fn next(&mut self) -> Option<Result<CString, Errno>> {
-        self.names.find_map(|entry| match entry {
-            Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => None,
-            entry => Some(entry.map(|entry| entry.file_name().to_owned())),
-        })
+        match &mut self.names {
+            Names::Unread(names) => next_name(names),
+            Names::Sorted(names) => names.next(),
+        }
     }
+}
+
+fn next_name(names: &mut OwningIter) -> Option<Result<CString, Errno>> {
+    names.find_map(|entry| match entry {
+        Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => None,
+        entry => Some(entry.map(|entry| entry.file_name().to_owned())),
+    })
 }
 
 /// Calls `visit` for every entry of a directory, with the directory and the name.
@@ -54,7 +86,7 @@ pub(crate) fn list(
     mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), RemoteError>,
 ) -> Result<(), RemoteError> {
     let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno);
-    let mut level = Level::new(directory, 0).map_err(failed)?;
+    let mut level = Level::new(directory, 0, Order::Any).map_err(failed)?;
     while let Some(name) = level.next() {
         let name = name.map_err(failed)?;
         let path = ByteString(name.to_bytes().to_owned());
@@ -69,11 +101,12 @@ pub(crate) fn list(
 pub(crate) fn walk(
     top: OwnedFd,
     one_file_system: bool,
+    order: Order,
     mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), RemoteError>,
 ) -> Result<(), RemoteError> {
     let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno);
     let device = fstat(&top).map_err(failed)?.st_dev;
-    let mut levels = vec![Level::new(top, 0).map_err(failed)?];
+    let mut levels = vec![Level::new(top, 0, order).map_err(failed)?];
     let mut path: Vec<u8> = Vec::new();
     let max_depth = max_depth();
     loop {
@@ -112,7 +145,7 @@ pub(crate) fn walk(
         if !below {
             continue;
         }
-        match enter(level, &name, path.len(), depth, max_depth) {
+        match enter(level, &name, (path.len(), order), depth, max_depth) {
             Ok(level) => levels.push(level),
             Err(errno) => {
                 let Some(level) = levels.last() else { continue };
@@ -126,7 +159,7 @@ pub(crate) fn walk(
 fn enter(
     level: &Level,
     name: &CStr,
-    path: usize,
+    (path, order): (usize, Order),
     depth: usize,
     limit: usize,
 ) -> Result<Level, Errno> {
@@ -134,7 +167,7 @@ fn enter(
         return Err(Errno::ENAMETOOLONG);
     }
     let directory = openat(level.directory.as_fd(), name, DIRECTORY, Mode::empty())?;
-    Level::new(directory, path)
+    Level::new(directory, path, order)
 }
 
 /// The depth for which there are descriptors, two a level. Raises the soft limit if necessary.

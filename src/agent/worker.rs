@@ -2,7 +2,7 @@
 //! pipe come two lines: the answer, such as that the stream is open, and the result.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read as _, Seek, SeekFrom, Write};
+use std::io::{self, Read as _, Seek, SeekFrom};
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
@@ -10,9 +10,11 @@ use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 
+use super::lines::Lines;
 use super::process::{self, Spawned};
 use super::root::{failed, open_at};
-use super::{files, inject, mount, pack, unpack, walk};
+use super::walk::Order;
+use super::{details, files, inject, mount, pack, unpack, walk};
 use crate::protocol::{
     Entry, ErrorStage, FileKind, Operation, PathAt, RemoteError, Response, Stat,
 };
@@ -55,7 +57,9 @@ fn run(op: &Operation, data: &File, status: &File) {
             at,
             one_file_system,
             ..
-        } => tree(at, *one_file_system, data, opened),
+        } => tree(at, *one_file_system, Order::Any, data, opened),
+        Operation::WalkSorted { at, .. } => tree(at, false, Order::Sorted, data, opened),
+        Operation::Details { root, paths, .. } => details::write(root, paths, data, opened),
         Operation::Read {
             at, offset, length, ..
         } => read(at, *offset, *length, data, opened),
@@ -90,7 +94,7 @@ fn answer(op: &Operation) -> Result<Response, RemoteError> {
 fn list(at: &PathAt, data: &File, opened: impl FnOnce(Option<Stat>)) -> Result<u64, RemoteError> {
     let directory = open_at(at, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     opened(Some(files::stat_of(&directory, at)?));
-    let mut lines = EntryLines::new(data);
+    let mut lines = Lines::new(data);
     walk::list(directory, |_, _, entry| lines.put(&entry))?;
     lines.finish()
 }
@@ -98,13 +102,14 @@ fn list(at: &PathAt, data: &File, opened: impl FnOnce(Option<Stat>)) -> Result<u
 fn tree(
     at: &PathAt,
     one_file_system: bool,
+    order: Order,
     data: &File,
     opened: impl FnOnce(Option<Stat>),
 ) -> Result<u64, RemoteError> {
     let top = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
     let stat = files::stat_of(&top, at)?;
     let is_directory = stat.kind == FileKind::Directory;
-    let mut lines = EntryLines::new(data);
+    let mut lines = Lines::new(data);
     opened(Some(stat.clone()));
     lines.put(&Entry {
         stat: Some(stat),
@@ -114,7 +119,9 @@ fn tree(
     if is_directory {
         let directory =
             openat(&top, ".", walk::DIRECTORY, Mode::empty()).map_err(|errno| failed(at, errno))?;
-        walk::walk(directory, one_file_system, |_, _, entry| lines.put(&entry))?;
+        walk::walk(directory, one_file_system, order, |_, _, entry| {
+            lines.put(&entry)
+        })?;
     }
     lines.finish()
 }
@@ -146,34 +153,4 @@ fn read(
         None => io::copy(&mut file, &mut data),
     };
     copied.map_err(|error| failed(at, error))
-}
-
-struct EntryLines<'a> {
-    out: BufWriter<&'a File>,
-    count: u64,
-}
-
-impl<'a> EntryLines<'a> {
-    fn new(data: &'a File) -> Self {
-        Self {
-            out: BufWriter::with_capacity(64 << 10, data),
-            count: 0,
-        }
-    }
-
-    fn put(&mut self, entry: &Entry) -> Result<(), RemoteError> {
-        let mut line = serde_json::to_vec(entry).unwrap_or_default();
-        line.push(b'\n');
-        self.count += 1;
-        self.out.write_all(&line).map_err(unwritten)
-    }
-
-    fn finish(mut self) -> Result<u64, RemoteError> {
-        self.out.flush().map_err(unwritten)?;
-        Ok(self.count)
-    }
-}
-
-fn unwritten(error: io::Error) -> RemoteError {
-    RemoteError::of(ErrorStage::Process, "the pipe", error)
 }

@@ -10,7 +10,7 @@ use crate::linux::proc_fd::{c_path, c_path_in};
 use crate::sys::errno_of;
 
 /// The extended attributes of a name in a directory; none if the file system supports none.
-pub(super) fn attributes(directory: impl AsFd, name: &CStr) -> Result<Attributes, Errno> {
+pub(crate) fn attributes(directory: impl AsFd, name: &CStr) -> Result<Attributes, Errno> {
     let path = c_path_in(directory, name)?;
     let names = match crate::sys::attribute_names(&path) {
         Ok(names) => names,

@@ -28,6 +28,7 @@ use std::io;
 use nix::errno::Errno;
 use thiserror::Error;
 
+pub(crate) use attributes::attributes;
 pub use member::{Attributes, Kind, Member};
 pub(crate) use pack::{Packer, pack};
 pub use reader::Reader;

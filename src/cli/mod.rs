@@ -10,7 +10,7 @@ use clap_complete::Shell;
 
 use crate::commands::inspection::reported;
 use crate::commands::{
-    cat, chain, chroot, cp, df, doctor, inspect, ls, run, session, tail, template,
+    cat, chain, chroot, cp, df, diff, doctor, inspect, ls, run, session, tail, template,
 };
 use crate::exit::Status;
 use crate::launch::{Failure, Progress};
@@ -46,6 +46,7 @@ enum Command {
     Cat(Box<cat::Args>),
     Cp(Box<cp::Args>),
     Df(Box<df::Args>),
+    Diff(Box<diff::Args>),
     Inspect(Box<inspect::Args>),
     Tail(Box<tail::Args>),
     Chain(chain::Args),
@@ -100,6 +101,9 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
         }),
         Command::Df(args) => reported("df", &args.options, output, |inspector| {
             df::run(&args, inspector)
+        }),
+        Command::Diff(args) => reported("diff", &args.options, output, |inspector| {
+            diff::run(&args, inspector)
         }),
         Command::Tail(args) => reported("tail", &args.options, output, |inspector| {
             tail::run(&args, inspector)

@@ -9,6 +9,7 @@ pub(crate) mod chroot;
 pub(crate) mod cp;
 pub mod destination;
 pub mod df;
+pub(crate) mod diff;
 pub mod doctor;
 pub mod image_path;
 pub mod inspect;

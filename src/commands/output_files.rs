@@ -1,4 +1,4 @@
-//! Opens the two files that a run writes for its user, the console log and the report. A mistyped
+//! Opens the files that a run writes for its user: the console log, the changes and the report. A mistyped
 //! path must not cost an image: neither is opened if that would empty one.
 
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -21,31 +21,41 @@ pub(super) fn console_log(
     chains: &[Chain],
     others: &[(&str, Option<&Path>)],
 ) -> Result<File, Failure> {
-    let (file, metadata) = open("--console-log", path)?;
+    log("--console-log", path, chains, others)
+}
+
+/// Opens the file for what has changed, in the same way.
+pub(super) fn changes(path: &Path, chains: &[Chain]) -> Result<File, Failure> {
+    log("--diff", path, chains, &[])
+}
+
+fn log(
+    option: &str,
+    path: &Path,
+    chains: &[Chain],
+    others: &[(&str, Option<&Path>)],
+) -> Result<File, Failure> {
+    let (file, metadata) = open(option, path)?;
     let mut layers = chains.iter().flat_map(Chain::layers);
     if layers.any(|layer| {
         let layer = layer.identity();
         let same_device = layer.rdev != 0 && layer.rdev == metadata.rdev();
         same_device || (layer.dev, layer.ino) == (metadata.dev(), metadata.ino())
     }) {
-        return Err(refused(
-            "--console-log",
-            path,
-            "an image that the guest is given",
-        ));
+        return Err(refused(option, path, "an image that the guest is given"));
     }
-    refuse_disk("--console-log", path, &metadata)?;
+    refuse_disk(option, path, &metadata)?;
     let is_log = |other: &Path| {
         let other = fs::metadata(other);
         metadata.is_file() && other.is_ok_and(|other| same_file(&other, &metadata))
     };
-    for (option, other) in others {
+    for (name, other) in others {
         if other.is_some_and(is_log) {
-            let what = format!("the file of {option} too");
-            return Err(refused("--console-log", path, &what));
+            let what = format!("the file of {name} too");
+            return Err(refused(option, path, &what));
         }
     }
-    empty("--console-log", path, file, &metadata)
+    empty(option, path, file, &metadata)
 }
 
 /// Opens the report, empty. No image is known yet, so a file with content must be an earlier

@@ -31,6 +31,8 @@ pub(crate) struct InspectionSpec {
     pub image: Request,
     /// The other disks of its machine.
     pub disks: Vec<DiskSpec>,
+    /// For each disk, the overlays that lie on its image, the lowest first, by paths of open files.
+    pub overlays: Vec<Vec<PathBuf>>,
     /// Prints warnings about the images.
     pub warns: bool,
     pub appliance: ApplianceSpec,
@@ -63,10 +65,13 @@ fn open_disks(spec: &InspectionSpec, drives: &mut Drives) -> Result<Vec<Disk>, F
     let others = others.map(|disk| (disk.request(), disk.serial.clone()));
     let all = std::iter::once((spec.image.clone(), None)).chain(others);
     let opened = all.enumerate().map(|(index, (request, serial))| {
-        let chain = match spec.warns {
+        let mut chain = match spec.warns {
             true => images::resolve(&request)?,
             false => chain::resolve(&request)?,
         };
+        for overlay in spec.overlays.get(index).into_iter().flatten() {
+            chain.put_on_top(overlay)?;
+        }
         Ok(drives.disk(&format!("disk{index}"), chain, serial)?)
     });
     opened.collect()
@@ -167,6 +172,21 @@ impl ApplianceSession {
     pub fn in_use(&self) -> bool {
         let mut layers = self.drives.chains().iter().flat_map(|chain| chain.layers());
         layers.any(|layer| layer.in_use())
+    }
+
+    /// Whether both have a layer in common: what is equal in both was so from the start.
+    pub fn is_related(&self, other: &Self) -> bool {
+        let layers = |session: &'_ Self| {
+            let layers = session
+                .drives
+                .chains()
+                .iter()
+                .flat_map(|chain| chain.layers());
+            layers.map(|layer| layer.identity()).collect::<Vec<_>>()
+        };
+        let others = layers(other);
+        let mut own = layers(self).into_iter();
+        own.any(|own| others.iter().any(|layer| layer.same_file(&own)))
     }
 
     pub fn phases(&self) -> Phases {

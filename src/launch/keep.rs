@@ -55,7 +55,6 @@ pub struct Kept {
 pub(crate) struct Keep {
     full: bool,
     files: Vec<NewFile>,
-    is_collected: bool,
 }
 
 impl Keep {
@@ -83,13 +82,7 @@ impl Keep {
         Ok(Self {
             full: spec.full,
             files: files.collect::<Result<_, Failure>>()?,
-            is_collected: false,
         })
-    }
-
-    /// The file of the first disk.
-    pub fn path(&self) -> &Path {
-        self.files.first().map_or(Path::new(""), NewFile::path)
     }
 
     /// Stops the CPUs of `machine`, and has QEMU copy what only it can. The overlays are complete then,
@@ -115,7 +108,6 @@ impl Keep {
         }
         // QEMU writes what it still holds of the overlays' tables.
         machine.pause().await?;
-        self.is_collected = true;
         Ok(())
     }
 
@@ -149,14 +141,15 @@ impl Keep {
 }
 
 impl Launch<'_> {
-    /// [`Keep::collect`] for a machine that was used, after what `session` says is on its disks.
-    pub async fn collect(
+    /// Stops the CPUs of a machine when everything is on its disks that `session` can have written there.
+    /// Its overlays are complete then.
+    pub async fn settle(
         &mut self,
-        keep: &mut Keep,
         machine: &mut Machine,
         session: Option<&Session>,
     ) -> Result<(), Interrupted> {
         if let Some(session) = session {
+            self.progress.status("syncing the guest's filesystems");
             let syncing = tokio::time::timeout(SYNC_LIMIT, session.sync());
             match self.supervisor.run(machine, syncing).await? {
                 Ok(Ok(())) => {}
@@ -164,24 +157,23 @@ impl Launch<'_> {
                 Err(_) => not_synced("the guest does not answer"),
             }
         }
+        // QEMU writes what it still holds of the overlays' tables.
+        Ok(machine.pause().await?)
+    }
+
+    /// [`Keep::collect`], unless a signal or a deadline ends it.
+    pub async fn collect(&mut self, keep: &mut Keep, machine: &mut Machine) -> Result<(), Failure> {
         self.progress.status("keeping the disks");
         let collecting = keep.collect(machine, &self.vm.drives);
         let collected = self.supervisor.guard(collecting).await;
         self.progress.clear_status();
-        collected.map_err(Failure::from)??;
+        collected??;
         self.facts.phases.mark("collected");
         Ok(())
     }
 
-    /// [`Keep::publish`], and a line for each image; a warning if there is nothing to publish.
+    /// [`Keep::publish`], and a line for each image.
     pub async fn publish(&mut self, keep: Keep) -> Result<(), Failure> {
-        if !keep.is_collected {
-            let path = keep.path().display();
-            tracing::warn!(
-                "nothing was kept in {path}: the machine did not end as it was meant to"
-            );
-            return Ok(());
-        }
         self.progress.status("keeping the disks");
         let published = self.supervisor.guard(keep.publish(&self.vm.drives)).await;
         self.progress.clear_status();
@@ -197,7 +189,7 @@ impl Launch<'_> {
 }
 
 fn not_synced(why: &str) {
-    tracing::warn!("--keep: the guest's filesystems could not be synced ({why})");
+    tracing::warn!("the guest's filesystems could not be synced ({why})");
 }
 
 impl fmt::Display for Kept {

@@ -35,8 +35,8 @@ impl Signals {
             .map(Self)
     }
 
-    /// No signal ever arrives here.
-    pub fn none() -> Self {
+    /// None ever comes: another listener of this process acts on them.
+    pub fn left_to_another() -> Self {
         Self(Vec::new())
     }
 

@@ -159,12 +159,17 @@ impl Supervisor {
     /// One that waits for its machine alone: another receives the signals.
     pub fn of_machine_alone() -> Self {
         Self {
-            signals: Signals::none(),
+            signals: Signals::left_to_another(),
             deadlines: Deadlines::default(),
             watchdog: None,
             keyboard: Keyboard::default(),
             terminal: None,
         }
+    }
+
+    /// From here on signals are the business of another supervisor, whose work includes this one's.
+    pub fn leave_signals(&mut self) {
+        self.signals = Signals::left_to_another();
     }
 
     /// Sets the deadline of a boot, which counts from now, or clears it.

@@ -65,6 +65,17 @@ impl Entry {
     }
 }
 
+/// What stat(2) does not tell of a file: one line, in JSON, of the stream that `Details` fills.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Details {
+    /// The SHA-256 of a regular file's content, in hexadecimal digits.
+    pub digest: Option<String>,
+    /// The extended attributes by name. Of a long value, its SHA-256.
+    pub attributes: Vec<(ByteString, ByteString)>,
+    /// What could not be read.
+    pub error: Option<RemoteError>,
+}
+
 /// The result of statvfs(3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileSystem {

@@ -51,6 +51,18 @@ pub enum Operation {
         one_file_system: bool,
         out: StreamId,
     },
+    /// [`Operation::Walk`] over all filesystems, the entries of each directory in the order of the bytes
+    /// of their names.
+    WalkSorted { at: PathAt, out: StreamId },
+    /// What stat(2) does not tell of files: `Opened`, then for each path a line of [`super::Details`]
+    /// on `out`.
+    Details {
+        /// A directory of the guest, absolute.
+        root: ByteString,
+        /// Paths within it, links not followed.
+        paths: Vec<ByteString>,
+        out: StreamId,
+    },
     /// The bytes of a regular file or block device: `Opened` with its `stat`.
     Read {
         at: PathAt,

@@ -1,5 +1,8 @@
 //! Files in the guest. Everything that the guest returns is untrusted.
 
+use std::marker::PhantomData;
+
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::sync::oneshot;
 
@@ -8,8 +11,8 @@ use super::error::SessionError;
 use super::messages::{Answer, Attached, Opened, OpenedFile};
 use super::stream::{StreamReader, StreamWriter};
 use crate::protocol::{
-    ByteString, Entry, FileSystem, MAX_LINE, Operation, PathAt, RemoteError, Stat, StreamId,
-    TarOptions, WireError, parse,
+    ByteString, Details, Entry, FileSystem, MAX_LINE, Operation, PathAt, RemoteError, Stat,
+    StreamId, TarOptions, WireError, parse,
 };
 
 impl Session {
@@ -43,6 +46,35 @@ impl Session {
         };
         let (Opened, reader) = self.open(walk).await?;
         Ok(Entries::new(reader))
+    }
+
+    /// A directory and everything below it, sorted; see [`Operation::WalkSorted`].
+    pub(crate) async fn walk_sorted(&self, at: PathAt) -> Result<Entries, SessionError> {
+        let (Opened, reader) = self.open(|out| Operation::WalkSorted { at, out }).await?;
+        Ok(Entries::new(reader))
+    }
+
+    /// What stat(2) does not tell of files below `root`, in the order of `paths`, which take no more than
+    /// half of [`crate::protocol::MAX_CONTROL`] bytes.
+    pub(crate) async fn details(
+        &self,
+        root: &str,
+        paths: Vec<ByteString>,
+    ) -> Result<Vec<Details>, SessionError> {
+        let count = paths.len();
+        let root = root.into();
+        let (Opened, reader) = self
+            .open(|out| Operation::Details { root, paths, out })
+            .await?;
+        let mut lines = Lines::<Details>::new(reader);
+        let mut all = Vec::with_capacity(count);
+        while let Some(details) = lines.next().await? {
+            all.push(details);
+        }
+        match all.len() == count {
+            true => Ok(all),
+            false => Err(WireError::OutOfOrder("details of other files".to_owned()).into()),
+        }
     }
 
     /// The bytes of a file or block device from `offset` on, and its stat(2). There may be more
@@ -120,22 +152,27 @@ impl Session {
 }
 
 /// A stream of entries, read in constant memory.
+pub type Entries = Lines<Entry>;
+
+/// A stream of values in JSON, one a line, read in constant memory.
 #[derive(Debug)]
-pub struct Entries {
+pub struct Lines<T> {
     lines: BufReader<StreamReader>,
     line: Vec<u8>,
+    value: PhantomData<T>,
 }
 
-impl Entries {
+impl<T: DeserializeOwned> Lines<T> {
     fn new(reader: StreamReader) -> Self {
         Self {
             lines: BufReader::new(reader),
             line: Vec::new(),
+            value: PhantomData,
         }
     }
 
     /// The next entry, or `None` at the end. A malformed or overlong entry is an error.
-    pub async fn next(&mut self) -> Result<Option<Entry>, SessionError> {
+    pub async fn next(&mut self) -> Result<Option<T>, SessionError> {
         self.line.clear();
         let mut limited = (&mut self.lines).take(MAX_LINE as u64);
         let read = limited.read_until(b'\n', &mut self.line).await;

@@ -14,7 +14,7 @@ use crate::commands::image_path::{ImagePath, by_image};
 use crate::commands::stdout_sink::StdoutSink;
 use crate::exit::Status;
 use crate::launch::appliance_session::{ApplianceSession, InspectionSpec};
-use crate::launch::facts::AcceleratorFacts;
+use crate::launch::facts::{AcceleratorFacts, ImageFacts};
 use crate::launch::spec::OverlaySpec;
 use crate::launch::{Failure, Progress, accelerator};
 use crate::machine::plan::Accelerator;
@@ -54,7 +54,7 @@ impl<'a> Inspector<'a> {
         }
     }
 
-    fn accelerator(&self) -> Result<(Accelerator, AcceleratorFacts), Failure> {
+    pub(crate) fn accelerator(&self) -> Result<(Accelerator, AcceleratorFacts), Failure> {
         if let Some(chosen) = self.accelerator.get() {
             return Ok(chosen.clone());
         }
@@ -65,9 +65,16 @@ impl<'a> Inspector<'a> {
     }
 
     pub(crate) async fn open(&self, image: &Path) -> Result<ApplianceSession, Failure> {
-        let spec = InspectionSpec {
+        let spec = self.spec(image);
+        ApplianceSession::open(spec, || self.accelerator(), self.progress).await
+    }
+
+    /// What is to be opened for `image`.
+    pub(crate) fn spec(&self, image: &Path) -> InspectionSpec {
+        InspectionSpec {
             image: self.args.image(image),
             disks: self.args.disks(),
+            overlays: Vec::new(),
             warns: self.warned.borrow_mut().insert(image.to_owned()),
             appliance: self.args.appliance.spec(),
             overlay: self.overlay.clone(),
@@ -75,8 +82,12 @@ impl<'a> Inspector<'a> {
             timeout: self.timeout,
             phases: self.collector.phases(),
             wants_facts: self.args.report.is_some(),
-        };
-        ApplianceSession::open(spec, || self.accelerator(), self.progress).await
+        }
+    }
+
+    /// What `--root` names.
+    pub(crate) fn root(&self) -> Option<&str> {
+        self.args.root.as_deref()
     }
 
     pub(crate) async fn survey(
@@ -89,10 +100,15 @@ impl<'a> Inspector<'a> {
     /// Ends the appliance, and adds what was learnt to the report.
     pub(crate) async fn close(&self, appliance: ApplianceSession) -> Result<(), Failure> {
         let (facts, closed) = appliance.close().await;
+        self.add(facts);
+        closed
+    }
+
+    /// Adds what was learnt of an image to the report.
+    pub(crate) fn add(&self, facts: ImageFacts) {
         if self.args.report.is_some() {
             self.collector.add(facts);
         }
-        closed
     }
 
     /// Opens `image` in an appliance, does `work` there, and ends the appliance. If another process

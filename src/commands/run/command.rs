@@ -3,12 +3,12 @@
 
 use anyhow::Context;
 
+use super::ending::Ending;
 use super::{qga, transfer};
 use crate::commands::args::agent::GuestArgs;
 use crate::commands::destination::Destination;
 use crate::commands::stdio::{self, HostStdio};
 use crate::exit::Status;
-use crate::launch::keep::Keep;
 use crate::launch::start::{Launch, RunningVm};
 use crate::launch::supervisor::Interrupted;
 use crate::launch::{Failure, Outcome};
@@ -20,9 +20,9 @@ pub(super) async fn run(
     launch: &mut Launch<'_>,
     args: &GuestArgs,
     stdio: HostStdio,
-    keep: Option<&mut Keep>,
+    ending: &mut Ending<'_>,
 ) -> Result<Outcome, Failure> {
-    match start_and_run(launch, args, stdio, keep).await {
+    match start_and_run(launch, args, stdio, ending).await {
         Ok(status) => Ok(Outcome::CommandExited { status }),
         Err(Interrupted::Failed(failure)) => Err(failure),
         Err(Interrupted::Ended { end, tail }) => Ok(launch.vm.ended_early(end, tail)),
@@ -33,7 +33,7 @@ async fn start_and_run(
     launch: &mut Launch<'_>,
     args: &GuestArgs,
     stdio: HostStdio,
-    keep: Option<&mut Keep>,
+    ending: &mut Ending<'_>,
 ) -> Result<Status, Interrupted> {
     let destinations = transfer::destinations(&args.copy_out)?;
     launch.facts.phases.mark("prepared");
@@ -47,9 +47,9 @@ async fn start_and_run(
     };
     if let Some(mut vm) = launch.start_for_commands(output.clone()).await? {
         let mut done = by_our_agent(launch, &mut vm, args, &destinations, stdio).await;
-        if let (Ok(_), Some(keep)) = (&done, keep) {
-            let collecting = launch.collect(keep, &mut vm.machine, Some(&vm.session));
-            done = collecting.await.and(done);
+        if done.is_ok() {
+            let settling = ending.settle(launch, &mut vm.machine, Some(&vm.session));
+            done = settling.await.and(done);
         }
         return over(launch, vm.machine, done).await;
     }
@@ -60,8 +60,8 @@ async fn start_and_run(
     }
     let mut machine = launch.boot(output).await?;
     let mut done = by_qga(launch, &mut machine, command).await;
-    if let (Ok(_), Some(keep)) = (&done, keep) {
-        done = launch.collect(keep, &mut machine, None).await.and(done);
+    if done.is_ok() {
+        done = ending.settle(launch, &mut machine, None).await.and(done);
     }
     over(launch, machine, done).await
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 
-use crate::launch::keep::Keep;
+use super::ending::Ending;
 use crate::launch::keyboard::Keyboard;
 use crate::launch::spec::StartMode;
 use crate::launch::start::Launch;
@@ -30,7 +30,7 @@ const LAST_OUTPUT: Duration = Duration::from_secs(2);
 pub(super) async fn run(
     launch: &mut Launch<'_>,
     terminal: Option<Terminal>,
-    keep: Option<&mut Keep>,
+    ending: &mut Ending<'_>,
 ) -> Result<Outcome, Failure> {
     launch.progress.status(&launch.vm.headline);
     launch.facts.phases.mark("prepared");
@@ -49,11 +49,11 @@ pub(super) async fn run(
         }
     };
     launch.supervisor.attach(terminal, keyboard)?;
-    if keep.is_some() {
+    if ending.is_wanted() {
         machine.hold().await?;
     }
     let session = restored.as_ref().map(|(session, _)| session);
-    let served = serve(launch, &mut machine, keep, session).await;
+    let served = serve(launch, &mut machine, ending, session).await;
     let on_terminal = launch.supervisor.detach();
     let end = served?;
     launch.progress.clear_status();
@@ -138,7 +138,7 @@ async fn pass_on(mut input: mpsc::Receiver<Vec<u8>>, to_guest: mpsc::Sender<Vec<
 async fn serve(
     launch: &mut Launch<'_>,
     machine: &mut Machine,
-    keep: Option<&mut Keep>,
+    ending: &mut Ending<'_>,
     session: Option<&Session>,
 ) -> Result<End, Failure> {
     let end = loop {
@@ -152,14 +152,14 @@ async fn serve(
         End::Signalled(_) => LAST_OUTPUT / 20,
         _ => LAST_OUTPUT,
     };
-    let kept = match (keep, &end) {
-        (Some(keep), End::UserQuit) => launch.collect(keep, machine, session).await,
+    let done = match &end {
+        End::UserQuit => ending.settle(launch, machine, session).await,
         // Its agent no longer answers.
-        (Some(keep), end) if end.may_be_kept() => launch.collect(keep, machine, None).await,
+        end if end.may_be_kept() => ending.settle(launch, machine, None).await,
         _ => Ok(()),
     };
     machine.stop(patience).await.context("ending QEMU")?;
-    match kept {
+    match done {
         Err(Interrupted::Failed(failure)) => Err(failure),
         Err(Interrupted::Ended { end, .. }) => Ok(end),
         Ok(()) => Ok(end),

@@ -2,10 +2,12 @@
 //!
 //! [`console`] serves the guest's serial console. With a command, [`command`] runs that instead, by
 //! bivouac's agent or by the image's own ([`qga`]); [`transfer`] copies files before and after it.
-//! [`report`] is the JSON report.
+//! [`ending`] keeps the disks and shows what has changed on them ([`diff`]). [`report`] is the JSON report.
 
 mod command;
 mod console;
+mod diff;
+mod ending;
 mod qga;
 mod report;
 mod transfer;
@@ -31,6 +33,8 @@ use crate::machine::console::ConsoleLog;
 use crate::machine::terminal::Terminal;
 use crate::text::size::parse_size;
 use crate::text::time::parse_duration;
+use diff::DiffArgs;
+use ending::Ending;
 use report::RunReport;
 
 /// Boot a disk image; nothing that the guest writes is kept
@@ -61,6 +65,8 @@ pub struct Args {
     run: RunOptions,
     #[command(flatten)]
     keep: KeepArgs,
+    #[command(flatten)]
+    diff: DiffArgs,
     #[command(flatten)]
     guest: GuestArgs,
     #[command(flatten)]
@@ -149,7 +155,7 @@ async fn launch(
         return Ok(Outcome::DryRun(vm.command_line()?));
     }
     vm.console_log = open_console_log(args, &vm)?;
-    let mut keep = args.keep.create(&vm)?;
+    let keep = args.keep.create(&vm)?;
     let mut launch = Launch {
         spec: &spec,
         vm,
@@ -157,35 +163,19 @@ async fn launch(
         progress,
         facts,
     };
+    let diff = args.diff.open(&launch)?;
+    let mut ending = Ending::new(keep, diff);
     let outcome = match user_end {
-        UserEnd::Command(stdio) => {
-            command::run(&mut launch, &args.guest, stdio, keep.as_mut()).await
-        }
-        UserEnd::Console(terminal) => console::run(&mut launch, terminal, keep.as_mut()).await,
+        UserEnd::Command(stdio) => command::run(&mut launch, &args.guest, stdio, &mut ending).await,
+        UserEnd::Console(terminal) => console::run(&mut launch, terminal, &mut ending).await,
     };
-    let outcome = match keep {
-        Some(keep) if outcome.is_ok() => with_kept(outcome, launch.publish(keep).await),
-        _ => outcome,
+    let outcome = match outcome {
+        Ok(outcome) => ending.finish(&mut launch, outcome).await,
+        failed => failed,
     };
     // Whatever came of it: the images are as they were, or the report says so.
     launch.facts.record_end(&launch.vm.drives);
     outcome
-}
-
-/// The outcome of a run whose disks were to be kept. How the run ended counts for more, unless it went
-/// well.
-fn with_kept(
-    outcome: Result<Outcome, Failure>,
-    kept: Result<(), Failure>,
-) -> Result<Outcome, Failure> {
-    match (outcome, kept) {
-        (Ok(outcome), Err(failure)) if outcome.status().code() == 0 => Err(failure),
-        (outcome, Err(failure)) => {
-            tracing::warn!("{:#}", failure.error);
-            outcome
-        }
-        (outcome, Ok(())) => outcome,
-    }
 }
 
 fn open_console_log(args: &Args, vm: &PreparedVm) -> Result<Option<ConsoleLog>, Failure> {
