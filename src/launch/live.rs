@@ -202,7 +202,7 @@ impl LiveVm {
             publish.clear();
         }
         let (session, drives) = (&self.running.session, &mut self.vm.drives);
-        let snapshot = take_checkpoint(machine, session, drives, &plan.machine, &self.phases).await;
+        let snapshot = take_checkpoint(machine, session, drives, &plan, &self.phases).await;
         let snapshot = snapshot?;
         let (drives, _) = self.drives().branch()?;
         self.phases.mark("checkpoint");

@@ -3,6 +3,7 @@
 //!
 //! `migrate`, which saves templates, would write all memory of a machine that was restored.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::args::NETWORK_BEHIND_A_HUB;
 use super::blockdev::{fd_set, overlay_node};
-use super::drives::NewOverlay;
+use super::drives::{Drives, NewOverlay};
 use super::plan::ChildFd;
 use super::snapshot::{STATE_MAX, SnapshotError};
 use super::written_pages::WrittenPages;
@@ -56,15 +57,31 @@ impl Machine {
         }
     }
 
-    /// Opens overlays that disks will get. Nothing is written to them yet.
-    pub async fn open_overlays(&mut self, overlays: &[NewOverlay]) -> Result<(), StartError> {
+    /// Opens overlays that the disks of `drives` will get. Nothing is written to them yet.
+    pub async fn open_overlays(
+        &mut self,
+        overlays: &[NewOverlay],
+        drives: &Drives,
+        extra: &[OsString],
+    ) -> Result<(), StartError> {
         for NewOverlay { node, overlay, .. } in overlays {
             self.give_fd_set(overlay.as_fd().try_clone_to_owned()?, overlay.fd())
                 .await?;
             let node = overlay_node(node, overlay.fd(), Value::Null);
             self.execute(BlockdevAdd(node)).await?;
         }
-        Ok(())
+        let mut files = drives.files();
+        files.extend(overlays.iter().map(|new| new.overlay.as_fd()));
+        self.check_nodes(&files, extra).await
+    }
+
+    /// Closes what [`Machine::open_overlays`] opened, as far as it did: no disk has got them.
+    pub async fn close_overlays(&mut self, overlays: &[NewOverlay]) {
+        for NewOverlay { node, overlay, .. } in overlays {
+            let node_name = node.clone();
+            let _ = self.execute(qapi::qmp::blockdev_del { node_name }).await;
+            let _ = self.remove_fd_set(overlay.fd()).await;
+        }
     }
 
     /// From now on the guest writes to these overlays, and what they lie over is complete and no longer
@@ -99,11 +116,7 @@ impl Machine {
                 filename: fd_set(set),
             })
             .await;
-        self.execute(qapi::qmp::remove_fd {
-            fd: None,
-            fdset_id: set.0.into(),
-        })
-        .await?;
+        self.remove_fd_set(set).await?;
         saved?;
         if file.metadata()?.len() > STATE_MAX {
             let too_long = io::Error::new(io::ErrorKind::FileTooLarge, "QEMU's state is too long");
@@ -126,6 +139,15 @@ impl Machine {
         self.execute(NetdevAdd(user)).await?;
         let port = json!({ "type": "hubport", "id": "port1", "hubid": 0, "netdev": NEW });
         self.execute(NetdevAdd(port)).await.map(drop)
+    }
+
+    async fn remove_fd_set(&mut self, number: ChildFd) -> Result<(), StartError> {
+        self.execute(qapi::qmp::remove_fd {
+            fd: None,
+            fdset_id: number.0.into(),
+        })
+        .await
+        .map(drop)
     }
 
     /// Gives QEMU a descriptor as the set of this number, which [`fd_set`] names. A set is numbered

@@ -66,6 +66,8 @@ pub struct Drives {
     of_disks: Vec<usize>,
     /// How many checkpoints were made of the machine.
     checkpoints: usize,
+    /// The overlays that it had. QEMU knows them by their numbers, which must not be used again.
+    replaced: Vec<Overlay>,
 }
 
 impl Drives {
@@ -77,6 +79,7 @@ impl Drives {
             sizes: Vec::new(),
             of_disks: Vec::new(),
             checkpoints: 0,
+            replaced: Vec::new(),
         }
     }
 
@@ -139,7 +142,12 @@ impl Drives {
             let path = proc_fd::path(&*overlay);
             let layer = self.chains[*at].put_on_top(&path);
             done = done.and(layer.map_err(|error| Box::new(error).into()));
-            *overlay = new.overlay;
+            let old = std::mem::replace(overlay, new.overlay);
+            done = done.and(old.seal(&self.place).map_err(|source| DriveError::Overlay {
+                place: self.place.name(),
+                source,
+            }));
+            self.replaced.push(old);
         }
         done
     }
@@ -153,6 +161,7 @@ impl Drives {
             sizes: self.sizes.clone(),
             of_disks: self.of_disks.clone(),
             checkpoints: 0,
+            replaced: Vec::new(),
         };
         let mut disks = Vec::new();
         for (overlay, at) in self.overlays.iter().zip(&self.of_disks) {
@@ -196,9 +205,8 @@ impl Drives {
             .iter()
             .flat_map(Chain::layers)
             .map(|layer| layer.fd());
-        layers
-            .chain(self.overlays.iter().map(AsFd::as_fd))
-            .collect()
+        let overlays = self.overlays.iter().chain(&self.replaced);
+        layers.chain(overlays.map(AsFd::as_fd)).collect()
     }
 
     /// Fails if a layer's header is not the one that was checked. Call it when QEMU has opened every

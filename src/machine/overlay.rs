@@ -77,6 +77,14 @@ impl Overlay {
         })
     }
 
+    /// Nobody can write to it any more, QEMU included, if it is in memory.
+    pub fn seal(&self, place: &Place) -> io::Result<()> {
+        match place {
+            Place::Directory(_) => Ok(()),
+            Place::Memory => memfd::seal(&self.file),
+        }
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

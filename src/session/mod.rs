@@ -12,6 +12,7 @@ mod error;
 mod exec;
 mod files;
 mod handshake;
+mod hold;
 mod messages;
 pub(crate) mod qga;
 mod stream;
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 pub use crate::protocol::{Command, ExecEnd};
 pub use error::SessionError;
@@ -33,7 +34,7 @@ pub use stream::{StreamReader, StreamWriter};
 use crate::protocol::{ByteString, CloneIdentity, ErrorStage, Operation, RemoteError, StreamId};
 use handshake::Agent;
 use messages::{
-    ActorCommand, Answer, Attached, CloseReason, Closing, Hold, PendingRequest, SharedSendWindow,
+    ActorCommand, Answer, Attached, CloseReason, Closing, PendingRequest, SharedSendWindow,
 };
 
 /// A conversation with an agent. Clones share it; it ends when the last of them and of its
@@ -46,10 +47,6 @@ pub struct Session {
     last: Arc<Last>,
     agent: Arc<Agent>,
 }
-
-/// While it exists, a session sends nothing.
-#[derive(Debug)]
-pub(crate) struct Held(#[allow(dead_code)] oneshot::Sender<()>);
 
 /// The numbers given last.
 #[derive(Debug, Default)]
@@ -114,23 +111,6 @@ impl Session {
         let (stream, closed) = oneshot::channel();
         self.closing.send(Closing { reason, stream }).await.ok()?;
         closed.await.ok()
-    }
-
-    /// Waits up to `limit` until the agent has everything that was sent to it, and sends nothing more until
-    /// the result is dropped: the guest may be saved then. None if the agent does not read.
-    pub(crate) async fn hold(&self, limit: Duration) -> Result<Option<Held>, SessionError> {
-        let (ready, is_ready) = oneshot::channel();
-        let (release, released) = oneshot::channel();
-        let hold = Hold {
-            ready: Some(ready),
-            released,
-        };
-        let _ = self.actor.send(ActorCommand::Hold(hold));
-        match tokio::time::timeout(limit, is_ready).await {
-            Ok(Ok(())) => Ok(Some(Held(release))),
-            Ok(Err(_)) => Err(self.reason.get()),
-            Err(_) => Ok(None),
-        }
     }
 
     /// Sets the guest's clock to this host's.

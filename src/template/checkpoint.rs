@@ -15,21 +15,22 @@ use crate::linux::{memfd, proc_fd};
 use crate::machine::Machine;
 use crate::machine::drives::{Drives, NewOverlay};
 use crate::machine::phases::Phases;
+use crate::machine::plan::Plan;
 use crate::machine::written_pages::WrittenPages;
 use crate::session::Session;
 
-/// Saves a machine of the type `name` with its disks, and lets it go on. The disks' contents at that
-/// moment are layers of `drives` afterwards. Not to be dropped half way; after an error the machine
-/// goes on, if it can.
+/// Saves a machine of this plan with its disks, and lets it go on. The disks' contents at that moment
+/// are layers of `drives` afterwards. After an error the machine goes on, if it can; it is of no use
+/// if this is dropped half way.
 pub(crate) async fn take_checkpoint(
     machine: &mut Machine,
     session: &Session,
     drives: &mut Drives,
-    name: &str,
+    plan: &Plan,
     phases: &Phases,
 ) -> Result<Snapshot, TemplateError> {
     machine.snapshot_allowed().await?;
-    let Some(versioned) = machine.type_of(name).await? else {
+    let Some(versioned) = machine.type_of(&plan.machine).await? else {
         return Err(TemplateError::NoMachineType);
     };
     let base = machine.memory().ok_or(TemplateError::NoMemoryFile)?;
@@ -39,23 +40,23 @@ pub(crate) async fn take_checkpoint(
     let (memory, written) = in_thread(move || first_pass(&base, written)).await?;
     phases.mark("copied");
     let overlays = drives.new_overlays()?;
-    machine.open_overlays(&overlays).await?;
-    phases.mark("overlays");
-    let Some(held) = session.hold(IDLE_LIMIT).await? else {
-        return Err(TemplateError::AgentBusy);
+    let opened = machine.open_overlays(&overlays, drives, &plan.extra);
+    let saved = match opened.await {
+        Ok(()) => {
+            let copy = memory.try_clone()?;
+            let copy = || in_thread(move || written.copy(&copy));
+            save(machine, session, &overlays, phases, copy).await
+        }
+        Err(error) => Err(error.into()),
     };
-    phases.mark("held");
-    machine.pause().await?;
-    phases.mark("paused");
-    let saved = save(machine, drives, overlays, phases, || {
-        let copy = memory.try_clone()?;
-        Ok(in_thread(move || written.copy(&copy)))
-    })
-    .await;
-    machine.cont().await?;
-    phases.mark("continued");
-    drop(held);
-    let state = saved?;
+    let state = match saved {
+        Ok(state) => state,
+        Err(error) => {
+            machine.close_overlays(&overlays).await;
+            return Err(error);
+        }
+    };
+    drives.replace_overlays(overlays)?;
     memfd::seal(&memory)?;
     Ok(Snapshot {
         memory,
@@ -77,22 +78,40 @@ fn first_pass(base: &File, written: WrittenPages) -> io::Result<(File, WrittenPa
     Ok((copy, written))
 }
 
+/// Stops the machine when its agent has everything that was sent to it, and continues it when the
+/// rest of it is saved.
 async fn save<F: Future<Output = io::Result<u64>>>(
     machine: &mut Machine,
-    drives: &mut Drives,
-    overlays: Vec<NewOverlay>,
+    session: &Session,
+    overlays: &[NewOverlay],
     phases: &Phases,
-    copy: impl FnOnce() -> io::Result<F>,
+    copy_memory: impl FnOnce() -> F,
 ) -> Result<Vec<u8>, TemplateError> {
-    let state = machine.save_devices().await?;
-    phases.mark("devices");
-    let bytes = copy()?.await.map_err(TemplateError::Memory)?;
-    tracing::debug!("{} MiB of memory were written", bytes >> 20);
-    phases.mark("memory");
-    machine.put_overlays_on_top(&overlays).await?;
-    drives.replace_overlays(overlays)?;
-    phases.mark("disks");
-    Ok(state)
+    let Some(held) = session.hold(IDLE_LIMIT).await? else {
+        return Err(TemplateError::AgentBusy);
+    };
+    phases.mark("held");
+    machine.pause().await?;
+    phases.mark("paused");
+    let saving = async {
+        let state = machine.save_devices().await?;
+        phases.mark("devices");
+        let bytes = copy_memory().await.map_err(TemplateError::Memory)?;
+        tracing::debug!("{} MiB of memory were written", bytes >> 20);
+        phases.mark("memory");
+        machine.put_overlays_on_top(overlays).await?;
+        phases.mark("disks");
+        Ok(state)
+    };
+    let saved = saving.await;
+    // If this fails, the machine has ended, and says so where it is waited for.
+    let continued = machine.cont().await;
+    phases.mark("continued");
+    drop(held);
+    match (saved, continued) {
+        (Ok(_), Err(error)) => Err(error.into()),
+        (saved, _) => saved,
+    }
 }
 
 async fn in_thread<T: Send + 'static>(

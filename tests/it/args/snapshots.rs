@@ -177,7 +177,7 @@ fn a_machine_that_may_reboot_and_has_arguments_of_the_users() {
 /// The two differ in nothing but the use of the memory: QEMU restores no other machine.
 #[test]
 fn a_machine_that_is_saved_and_one_that_is_restored() {
-    let machine = |mapping| Plan {
+    let machine = |mapping, devices_only| Plan {
         agent: Some(AgentPort {
             fd: ChildFd(22),
             name: AGENT_PORT,
@@ -191,17 +191,23 @@ fn a_machine_that_is_saved_and_one_that_is_restored() {
             mapping,
             placeholder_disks: 0,
             generation_id: true,
-            devices_only: false,
+            devices_only,
         }),
         ..plan()
     };
-    let saved = machine(MemoryMapping::Shared);
+    let saved = machine(MemoryMapping::Shared, false);
     insta::assert_snapshot!("saved", beyond_the_default(&saved));
-    for (name, mapping) in [
-        ("restored", MemoryMapping::CopyOnWrite),
-        ("restored_read_only", MemoryMapping::CopyOnWriteReadOnly),
+    for (name, mapping, devices_only) in [
+        ("restored", MemoryMapping::CopyOnWrite, false),
+        (
+            "restored_read_only",
+            MemoryMapping::CopyOnWriteReadOnly,
+            false,
+        ),
+        ("booted_for_checkpoints", MemoryMapping::Boot, false),
+        ("branch", MemoryMapping::CopyOnWrite, true),
     ] {
-        let restored = lines(&machine(mapping));
+        let restored = lines(&machine(mapping, devices_only));
         let saved = lines(&saved);
         let saved: Vec<_> = saved.lines().collect();
         let new: Vec<_> = restored

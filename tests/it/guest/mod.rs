@@ -9,6 +9,7 @@ mod destination;
 mod fake;
 mod files;
 mod hostile;
+mod joined;
 mod memory;
 mod terminal;
 mod transfer;
