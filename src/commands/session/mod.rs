@@ -2,10 +2,11 @@
 //! standard input and output.
 //!
 //! [`options`] is what was typed. [`requests`] reads requests ([`lines`]) and serves each in a task of
-//! its own, with [`commands`], [`files`] and [`checkpoints`]. [`hub`] is what they share: the
+//! its own, with [`commands`], [`files`], [`checkpoints`] and [`changes`]. [`hub`] is what they share: the
 //! machines, each a [`handle`] to the task that owns it ([`machine`]), their checkpoints ([`saved`]),
 //! the commands that run ([`running_commands`]), and the way to the [`client`]. The messages are in [`crate::rpc`].
 
+mod changes;
 mod checkpoints;
 mod client;
 mod commands;
@@ -42,7 +43,7 @@ use crate::machine::stdio::{self, OutputMode};
 use client::Client;
 use handle::Handle;
 use hub::{Hub, LAST_WORDS};
-use machine::{BootOptions, Guest, HowEnded, SessionMachine};
+use machine::{Guest, HowEnded, SessionMachine};
 pub use options::Args;
 
 /// Must be called on the main thread, before any other is started.
@@ -161,11 +162,8 @@ async fn start(spec: &VmSpec, progress: &dyn Progress) -> Result<SessionMachine,
             "--inspect holds the image's files without booting it",
         ));
     };
-    let boot = BootOptions {
-        wait_for: spec.agent.wait_for,
-        limit: spec.boot_timeout,
-    };
-    let guest = Guest::new(LiveVm::new(launch.vm, running), boot).await?;
+    let live = LiveVm::new(launch.vm, running);
+    let guest = Guest::new(live, Rc::new(spec.clone())).await?;
     Ok(SessionMachine::Guest(Box::new(guest)))
 }
 

@@ -11,6 +11,7 @@ use super::limits::{before, out_of_time, seconds};
 use super::lines::Lines;
 use super::{checkpoints, commands, files};
 use crate::protocol::WindowSize;
+use crate::rpc::changes::Diff;
 use crate::rpc::exec::{Done, Exec, Resize, Signal, Write};
 use crate::rpc::files::{Get, List, Put, Read, Stat};
 use crate::rpc::line::{Malformed, to_value};
@@ -100,6 +101,9 @@ async fn serve(hub: &Rc<Hub>, call: Call) -> Result<Value, RpcError> {
         Call::Release(request) => {
             let released = async { checkpoints::release(hub, &request) };
             answer::<Release>(request.timeout, released).await
+        }
+        Call::Diff(request) => {
+            answer::<Diff>(request.timeout, checkpoints::diff(hub, request)).await
         }
         Call::Keep(request) => {
             answer::<Keep>(request.timeout, checkpoints::keep(hub, request)).await
