@@ -7,9 +7,11 @@
 //! [`console_text`], what keeps a boot by [`boot_stop`]), [`snapshot`] saves and restores a machine,
 //! [`checkpoint`] saves one that goes on, with the pages of its memory in [`written_pages`], [`vnc`] lets
 //! users see its screen,
-//! [`end`] says how it ended, [`phases`] measures. [`terminal`] and [`stdio`] are the user's end.
+//! [`actions`] says what a reset or the end of the guest means to QEMU, [`end`] says how it ended,
+//! [`phases`] measures. [`terminal`] and [`stdio`] are the user's end.
 //! [`Machine`] joins them.
 
+mod actions;
 pub mod args;
 pub(crate) mod block_jobs;
 pub(crate) mod blockdev;
@@ -244,41 +246,6 @@ impl Machine {
 
     pub async fn pause(&mut self) -> Result<(), StartError> {
         self.execute(qapi::qmp::stop {}).await.map(drop)
-    }
-
-    /// From here on a reset by the guest ends the machine.
-    pub async fn forbid_reset(&mut self) -> Result<(), StartError> {
-        self.set_reset(qapi::qmp::RebootAction::shutdown).await
-    }
-
-    /// From here on a reset by the guest starts it again.
-    pub async fn allow_reset(&mut self) -> Result<(), StartError> {
-        self.set_reset(qapi::qmp::RebootAction::reset).await
-    }
-
-    async fn set_reset(&mut self, action: qapi::qmp::RebootAction) -> Result<(), StartError> {
-        self.execute(qapi::qmp::set_action {
-            reboot: Some(action),
-            shutdown: None,
-            panic: None,
-            watchdog: None,
-        })
-        .await
-        .map(drop)
-    }
-
-    /// From here on QEMU stays when the guest powers off, resets or panics, with its disks as they are
-    /// then, until [`Machine::stop`].
-    pub async fn hold(&mut self) -> Result<(), StartError> {
-        self.execute(qapi::qmp::set_action {
-            reboot: None,
-            shutdown: Some(qapi::qmp::ShutdownAction::pause),
-            panic: None,
-            watchdog: None,
-        })
-        .await?;
-        self.is_held = true;
-        Ok(())
     }
 
     async fn execute<C: qapi::Command>(&mut self, command: C) -> Result<C::Ok, StartError> {

@@ -69,7 +69,12 @@ pub(super) async fn keep(hub: &Hub, request: Keep) -> Result<KeepResult, RpcErro
         force: request.force,
     };
     let kept = handle.ask(|reply| Order::Keep { spec, reply }).await?;
-    let kept = kept.map_err(|failure| of_failure(&failure))?;
+    let kept = kept.map_err(|failure| match of_failure(&failure) {
+        error if error.data.hint.as_deref() == Some("--force replaces it") => {
+            error.hint("force replaces it")
+        }
+        error => error,
+    })?;
     let data = |path: PathBuf| Data::from(path.into_os_string().into_vec());
     let images = kept.into_iter().map(|Kept { path, backing }| {
         let (backing, format) = backing.unzip();

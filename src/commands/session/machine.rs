@@ -10,8 +10,8 @@ use crate::commands::diff::DiffOptions;
 use crate::launch::appliance_session::ApplianceSession;
 use crate::launch::keep::{Keep, KeepSpec, Kept};
 use crate::launch::prepare::PreparedVm;
-use crate::launch::reboot;
 use crate::launch::supervisor::Interrupted;
+use crate::launch::wait_again::wait_again;
 use crate::launch::{BranchSpec, Checkpoint, Failure, LiveVm, VmSpec};
 use crate::machine::Machine;
 use crate::machine::end::End;
@@ -127,7 +127,7 @@ impl Guest {
             return Err(anyhow!("the session with the agent ended before the reboot").into());
         };
         let (wait_for, limit) = (self.spec.agent.wait_for, self.spec.boot_timeout);
-        let waiting = reboot::wait_for_agent(live.machine(), port, wait_for, limit);
+        let waiting = wait_again(live.machine(), port, wait_for, limit);
         let session = waiting.await?;
         live.set_session(session);
         Ok(())

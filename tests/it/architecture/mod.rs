@@ -145,6 +145,7 @@ fn one_owner_for_qmp() {
     // guest agent speaks a protocol of the same form.
     let home = [
         "src/qmp",
+        "src/machine/actions.rs",
         "src/machine/block_jobs.rs",
         "src/machine/checkpoint.rs",
         "src/machine/end.rs",

@@ -86,7 +86,7 @@ fn the_disk_of_a_machine_is_kept_as_an_image_and_the_machine_goes_on() {
         "{kept}"
     );
     let again = client.refused("keep", json!({"path": path}));
-    assert_eq!(again["data"]["hint"], "--force replaces it");
+    assert_eq!(again["data"]["hint"], "force replaces it");
     assert_eq!(
         client.tell("m1", "echo on >> /f; cat /f"),
         "before\nlater\non\n"

@@ -145,7 +145,7 @@ fn mistakes(client: &mut Client) {
         ),
         (
             "exec",
-            sh_with("true", json!({"limit": 1 << 40})),
+            sh_with("true", json!({"limit": 1_u64 << 40})),
             -32005,
             "at most",
         ),
