@@ -48,7 +48,8 @@ pub(super) enum SessionMachine {
     Appliance(Box<ApplianceSession>),
 }
 
-/// A guest. It may reboot.
+/// A guest. One that was booted or restored may reboot. One that was branched may not: its firmware is
+/// not part of what a checkpoint saves, so it would hang; a reset ends it.
 pub(super) struct Guest {
     pub live: LiveVm,
     /// That of the session's first machine.
@@ -116,6 +117,7 @@ impl SessionMachine {
 }
 
 impl Guest {
+    /// A guest that was booted or restored.
     pub async fn new(mut live: LiveVm, spec: Rc<VmSpec>) -> Result<Self, Failure> {
         live.machine().allow_reset().await?;
         Ok(Self { live, spec })
@@ -172,6 +174,11 @@ impl Guest {
 impl Saved {
     /// Starts a machine that goes on where the checkpoint was made.
     pub async fn branch(&self, spec: BranchSpec) -> Result<Guest, Failure> {
-        Guest::new(self.checkpoint.branch(spec).await?, Rc::clone(&self.spec)).await
+        let mut live = self.checkpoint.branch(spec).await?;
+        live.machine().forbid_reset().await?;
+        Ok(Guest {
+            live,
+            spec: Rc::clone(&self.spec),
+        })
     }
 }

@@ -128,6 +128,7 @@ impl Args {
         Ok(Some(InspectionSpec {
             image: self.layers.image(image),
             disks: self.layers.trust.disks(&hardware.disk),
+            overlays: Vec::new(),
             warns: true,
             appliance: ApplianceSpec {
                 memory_mib: hardware.memory.unwrap_or(defaults.memory_mib),
