@@ -18,9 +18,10 @@ use source::{Source, sources};
 /// use one in a layer above it.
 #[rustfmt::skip]
 const ARROWS: &[(&str, &[&str])] = &[
-    ("cli",       &["commands", "launch", "text", "exit"]),
+    ("cli",       &["serve", "commands", "launch", "text", "exit"]),
+    ("serve",     &["commands", "launch", "appliance", "session", "machine", "protocol", "rpc", "archive", "exit"]),
     ("commands",  &["launch", "template", "inspect", "appliance", "session", "machine", "sandbox", "host", "image",
-                    "rpc", "protocol", "archive", "linux", "text", "sys", "exit"]),
+                    "protocol", "archive", "linux", "text", "sys", "exit"]),
     ("launch",    &["template", "appliance", "session", "machine", "sandbox", "host", "image", "protocol", "linux",
                     "text", "sys", "exit"]),
     ("template",  &["appliance", "session", "machine", "image", "linux", "text"]),

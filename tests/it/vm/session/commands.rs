@@ -100,17 +100,6 @@ fn streams(client: &mut Client) {
     };
     assert_eq!(of_stream("stdout"), "got one\nend\n");
     assert_eq!(of_stream("stderr"), "ready\n");
-    let script = "stty size; read a; stty size";
-    let more = json!({"tty": {"rows": 10, "columns": 20}, "open_stdin": true});
-    let exec = client.send("exec", sh_with(script, more));
-    client.call("resize", json!({"exec": exec, "rows": 33, "columns": 44}));
-    client.call("write", json!({"exec": exec, "data": "\n"}));
-    let result = client.answer(exec)["result"].clone();
-    assert!(
-        result["stdout"].as_str().unwrap().ends_with("33 44\r\n"),
-        "{result}"
-    );
-    assert_eq!(result["stderr"], Value::Null);
 }
 
 fn many_at_a_time(client: &mut Client) {

@@ -28,7 +28,15 @@ pub(super) async fn compare(
     let summary = live
         .stand_still(async |_, vm| {
             let accelerator = vm.plan.accelerator;
-            diff_overlays(spec, &vm.drives, accelerator, options, &Quiet, &mut sink).await
+            Box::pin(diff_overlays(
+                spec,
+                &vm.drives,
+                accelerator,
+                options,
+                &Quiet,
+                &mut sink,
+            ))
+            .await
         })
         .await?;
     (result.left_out, result.unread) = (summary.left_out, summary.unread);

@@ -30,8 +30,8 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::time::timeout;
 
-use super::inspection::MountedImage;
 use crate::appliance::boot::ROOT;
+use crate::commands::inspection::MountedImage;
 use crate::exit::Status;
 use crate::launch::appliance_session::{ApplianceSession, InspectionSpec};
 use crate::launch::facts::{AcceleratorFacts, Facts};
@@ -75,17 +75,18 @@ async fn serve(args: &Args, first: First, progress: &dyn Progress) -> Result<Sta
         First::Appliance(..) => ROOT,
     };
     let handle = hub.add_machine(|id| Handle::new(id, root));
-    let work = async {
+    // What serves requests is large: it is kept off the stack.
+    let work = Box::pin(async {
         tokio::select! {
             biased;
             () = requests::serve_all(&hub, input) => Ok(()),
             () = hub.client.gone() => Ok(()),
-            failed = hold_first(&hub, &handle, first, progress) => match failed {
+            failed = Box::pin(hold_first(&hub, &handle, first, progress)) => match failed {
                 Ok(never) => match never {},
                 Err(failure) => Err(failure),
             },
         }
-    };
+    });
     let done = supervisor.guard(work).await;
     progress.clear_status();
     if let Ok(Err(_)) = &done {
@@ -109,12 +110,12 @@ async fn hold_first(
     first: First,
     progress: &dyn Progress,
 ) -> Result<Infallible, Failure> {
-    let starting = async {
+    let starting = Box::pin(async {
         match first {
-            First::Guest(spec) => start(&spec, progress).await,
-            First::Appliance(spec, root) => open(*spec, root, progress).await,
+            First::Guest(spec) => Box::pin(start(&spec, progress)).await,
+            First::Appliance(spec, root) => Box::pin(open(*spec, root, progress)).await,
         }
-    };
+    });
     let started = tokio::select! {
         biased;
         () = handle.stopped() => None,
@@ -122,7 +123,14 @@ async fn hold_first(
     };
     progress.clear_status();
     match started {
-        Some(Ok(machine)) => handle::hold(Rc::clone(&hub.client), Rc::clone(handle), machine).await,
+        Some(Ok(machine)) => {
+            Box::pin(handle::hold(
+                Rc::clone(&hub.client),
+                Rc::clone(handle),
+                machine,
+            ))
+            .await
+        }
         Some(Err(failure)) => {
             let how = HowEnded::Failed(failure);
             handle.end(&hub.client, &how).await;

@@ -40,13 +40,17 @@ pub(super) async fn checkpoint(
 pub(super) async fn branch(hub: &Rc<Hub>, request: Branch) -> Result<BranchResult, RpcError> {
     let saved = hub.checkpoints.find(&request.checkpoint)?;
     let spec = spec(request.hostname, request.new_machine_id)?;
-    let branched = saved.branch(spec).await;
+    let branched = Box::pin(saved.branch(spec)).await;
     let guest = branched.map_err(|failure| of_failure(&failure))?;
     let phases = phase_times(guest.live.phases());
     let handle = hub.add_machine(|id| Handle::new(id, "/"));
     let machine = handle.id.clone();
     let guest = SessionMachine::Guest(Box::new(guest));
-    tokio::task::spawn_local(handle::hold(Rc::clone(&hub.client), handle, guest));
+    tokio::task::spawn_local(Box::pin(handle::hold(
+        Rc::clone(&hub.client),
+        handle,
+        guest,
+    )));
     Ok(BranchResult { machine, phases })
 }
 

@@ -159,12 +159,12 @@ impl Guest {
         options: DiffOptions,
         limit: usize,
     ) -> Result<DiffResult, Failure> {
-        changes::compare(&mut self.live, &self.spec, options, limit).await
+        Box::pin(changes::compare(&mut self.live, &self.spec, options, limit)).await
     }
 
     /// Puts a branch of `to` in its place. After an error it goes on.
     pub async fn revert(&mut self, to: &Saved, spec: BranchSpec) -> Result<(), Failure> {
-        let before = std::mem::replace(self, to.branch(spec).await?);
+        let before = std::mem::replace(self, Box::pin(to.branch(spec)).await?);
         // Everything that waits for the agent gets to know.
         before.live.session().close(SessionError::Reverted).await;
         before.live.stop().await

@@ -189,7 +189,7 @@ pub(super) async fn hold(client: Rc<Client>, handle: Rc<Handle>, mut machine: Se
     let how = tokio::select! {
         biased;
         () = handle.stopped() => HowEnded::Stopped,
-        how = until_its_end(&client, &handle, &mut machine) => how,
+        how = Box::pin(until_its_end(&client, &handle, &mut machine)) => how,
     };
     // QEMU is reaped before anybody gets to know.
     if let Err(error) = machine.machine().stop(Duration::ZERO).await {
@@ -207,7 +207,7 @@ async fn until_its_end(client: &Client, handle: &Handle, machine: &mut SessionMa
             event = machine.machine().next() => event,
             reason = session.ended() => return lost(machine, reason).await,
             Some(order) = orders.recv() => {
-                obey(handle, machine, order).await;
+                Box::pin(obey(handle, machine, order)).await;
                 continue;
             }
         };
@@ -220,7 +220,7 @@ async fn until_its_end(client: &Client, handle: &Handle, machine: &mut SessionMa
                     let machine = handle.id.clone();
                     client.notify(&MachineRebooted { machine }).await;
                 };
-                let ((), rebooted) = tokio::join!(rebooting, machine.reboot());
+                let ((), rebooted) = tokio::join!(rebooting, Box::pin(machine.reboot()));
                 match rebooted {
                     Ok(()) => handle.ready(client, machine.session().clone()).await,
                     Err(how) => return how,
@@ -235,7 +235,7 @@ async fn obey(handle: &Handle, machine: &mut SessionMachine, order: Order) {
     match order {
         Order::Checkpoint { sync, reply } => {
             let saved = match machine.guest() {
-                Ok(guest) => guest.checkpoint(sync).await,
+                Ok(guest) => Box::pin(guest.checkpoint(sync)).await,
                 Err(failure) => Err(failure),
             };
             // Nobody may wait for it any more.
@@ -247,21 +247,21 @@ async fn obey(handle: &Handle, machine: &mut SessionMachine, order: Order) {
             reply,
         } => {
             let compared = match machine.guest() {
-                Ok(guest) => guest.diff(options, limit).await,
+                Ok(guest) => Box::pin(guest.diff(options, limit)).await,
                 Err(failure) => Err(failure),
             };
             let _ = reply.send(compared);
         }
         Order::Keep { spec, reply } => {
             let kept = match machine.guest() {
-                Ok(guest) => guest.keep(&spec).await,
+                Ok(guest) => Box::pin(guest.keep(&spec)).await,
                 Err(failure) => Err(failure),
             };
             let _ = reply.send(kept);
         }
         Order::Revert { to, spec, reply } => {
             let reverted = match machine.guest() {
-                Ok(guest) => guest.revert(&to, spec).await,
+                Ok(guest) => Box::pin(guest.revert(&to, spec)).await,
                 Err(failure) => Err(failure),
             };
             let session = machine.session().clone();
