@@ -19,7 +19,7 @@ use source::{Source, sources};
 #[rustfmt::skip]
 const ARROWS: &[(&str, &[&str])] = &[
     ("cli",       &["serve", "commands", "launch", "text", "exit"]),
-    ("serve",     &["commands", "launch", "appliance", "session", "machine", "protocol", "rpc", "archive", "exit"]),
+    ("serve",     &["commands", "launch", "appliance", "session", "machine", "protocol", "rpc", "archive", "text", "exit"]),
     ("commands",  &["launch", "template", "inspect", "appliance", "session", "machine", "sandbox", "host", "image",
                     "protocol", "archive", "linux", "text", "sys", "exit"]),
     ("launch",    &["template", "appliance", "session", "machine", "sandbox", "host", "image", "protocol", "linux",
