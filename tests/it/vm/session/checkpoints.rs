@@ -109,7 +109,7 @@ fn the_disk_of_a_machine_is_kept_as_an_image_and_the_machine_goes_on() {
 fn what_a_branch_has_changed_is_shown_and_nothing_of_what_came_before() {
     let mut client = Client::start(small(&["--warm"]));
     client.tell("m1", "echo one > /old; echo one > /gone; mkdir /dir");
-    client.call("checkpoint", json!({}));
+    client.call("checkpoint", json!({"sync": true}));
     let branch = client.call("branch", json!({"checkpoint": "c1"}))["machine"].clone();
     client.tell(
         "m2",
