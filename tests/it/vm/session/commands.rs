@@ -71,12 +71,12 @@ fn whole_output(client: &mut Client) {
 }
 
 fn streams(client: &mut Client) {
-    let script = "read a; echo got $a; read b || echo end; echo ready >&2; exec sleep 1000";
+    let script = "read a; echo got $a; read b || echo end; echo listening >&2; exec sleep 1000";
     let more = json!({"open_stdin": true, "stream": true});
     let exec = client.send("exec", sh_with(script, more));
     client.call("write", json!({"exec": exec, "data": "on"}));
     client.call("write", json!({"exec": exec, "data": "e\n", "eof": true}));
-    client.running.wait_for("ready");
+    client.running.wait_for("listening");
     let closed = client.refused("write", json!({"exec": exec, "data": "x"}));
     assert_eq!(closed["data"]["kind"], "refused");
     client.call("signal", json!({"exec": exec, "signal": "TERM"}));
@@ -99,7 +99,7 @@ fn streams(client: &mut Client) {
             .collect()
     };
     assert_eq!(of_stream("stdout"), "got one\nend\n");
-    assert_eq!(of_stream("stderr"), "ready\n");
+    assert_eq!(of_stream("stderr"), "listening\n");
 }
 
 fn many_at_a_time(client: &mut Client) {
