@@ -53,6 +53,8 @@ pub mod rpc;
 #[doc(hidden)]
 pub mod sandbox;
 #[doc(hidden)]
+pub mod serve;
+#[doc(hidden)]
 pub mod session;
 #[doc(hidden)]
 pub mod sys;

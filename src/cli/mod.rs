@@ -10,10 +10,11 @@ use clap_complete::Shell;
 
 use crate::commands::inspection::reported;
 use crate::commands::{
-    cat, chain, chroot, cp, df, diff, doctor, inspect, ls, run, session, tail, template, test,
+    cat, chain, chroot, cp, df, diff, doctor, inspect, ls, run, tail, template, test,
 };
 use crate::exit::Status;
 use crate::launch::{Failure, Progress};
+use crate::serve;
 use output::Output;
 
 /// Start stateless virtual machines from any disk image and leave no trace
@@ -40,7 +41,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Args>),
-    Session(Box<session::Args>),
+    Session(Box<serve::Args>),
     Test(Box<test::Args>),
     Chroot(Box<chroot::Args>),
     Ls(Box<ls::Args>),
@@ -87,7 +88,7 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
             output.outcome(&outcome)?;
             Ok(outcome.status())
         }
-        Command::Session(args) => session::run(&args, output),
+        Command::Session(args) => serve::run(&args, output),
         Command::Test(args) => test::run(&args, output),
         Command::Chroot(args) => reported("chroot", &args.options, output, |inspector| {
             chroot::run(&args, inspector)

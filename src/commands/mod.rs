@@ -18,7 +18,6 @@ pub mod ls;
 mod output_files;
 mod report_file;
 pub(crate) mod run;
-pub(crate) mod session;
 mod stdio;
 pub mod stdout_sink;
 pub(crate) mod tail;

@@ -14,7 +14,6 @@ use anyhow::{Context, anyhow};
 use tokio::sync::mpsc;
 
 use super::failure::Failure;
-use super::keep::{Keep, KeepSpec, Kept};
 use super::prepare::PreparedVm;
 use super::screen::Screen;
 use super::spec::AgentSpec;
@@ -225,19 +224,18 @@ impl LiveVm {
         Ok(stopped.context("ending QEMU")?)
     }
 
-    /// Makes images of its disks as they are. Its CPUs stand still meanwhile, and go on also after an
-    /// error; it is of no use if this is dropped half way.
-    pub(crate) async fn keep(&mut self, spec: &KeepSpec) -> Result<Vec<Kept>, Failure> {
+    /// Stops the CPUs when everything is on the disks, for some work with them. The machine goes on
+    /// then, also after an error; it is of no use if this is dropped half way.
+    pub(crate) async fn stand_still<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Machine, &PreparedVm) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         self.run(async |session| session.sync().await).await?;
-        let drives = &self.vm.drives;
-        let mut keep = Keep::create(spec, drives, self.vm.plan.disks.len())?;
         let machine = &mut self.running.machine;
-        let kept = match keep.collect(machine, drives).await {
-            Ok(()) => keep.publish(drives).await,
-            Err(failure) => Err(failure),
-        };
+        machine.pause().await?;
+        let done = work(machine, &self.vm).await;
         machine.cont().await?;
-        kept
+        done
     }
 
     /// Ends the machine at once: nothing in it is kept.

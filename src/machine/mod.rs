@@ -3,13 +3,15 @@
 //! [`plan`] is data. [`args`] and [`blockdev`] turn it into QEMU's arguments, [`drives`] and
 //! [`overlay`] hold its images and the unnamed files that take all writes, [`rules`] says what QEMU
 //! may do, [`node_graph`] what it has opened, [`process`] starts and reaps it, [`start`] opens the QMP
-//! session, [`control`] has its simple requests, [`block_jobs`] copies its disks, [`console`] reads the guest's serial port (its text by
+//! session, [`block_jobs`] copies its disks, [`console`] reads the guest's serial port (its text by
 //! [`console_text`], what keeps a boot by [`boot_stop`]), [`snapshot`] saves and restores a machine,
 //! [`checkpoint`] saves one that goes on, with the pages of its memory in [`written_pages`], [`vnc`] lets
-//! users see its screen, [`end`] says how it ended, [`phases`] measures, [`time_guard`] kills QEMU when
-//! bivouac cannot. [`terminal`] and [`stdio`] are the user's end.
+//! users see its screen, [`actions`] says what a reset or the end of the guest means to QEMU, [`end`] says
+//! how it ended, [`phases`] measures, [`time_guard`] kills QEMU when bivouac cannot. [`terminal`] and
+//! [`stdio`] are the user's end.
 //! [`Machine`] joins them.
 
+mod actions;
 pub mod args;
 pub(crate) mod block_jobs;
 pub(crate) mod blockdev;
@@ -20,7 +22,6 @@ mod confined;
 pub mod console;
 pub mod console_log;
 mod console_text;
-mod control;
 pub(crate) mod drives;
 pub(crate) mod end;
 mod frame_filter;
@@ -240,6 +241,20 @@ impl Machine {
     /// The host end of the agent's port, once, if the machine has one.
     pub fn take_agent(&mut self) -> Option<UnixStream> {
         self.agent.take()
+    }
+
+    pub async fn uses_kvm(&mut self) -> Result<bool, StartError> {
+        self.execute(qapi::qmp::query_kvm {})
+            .await
+            .map(|kvm| kvm.enabled)
+    }
+
+    pub async fn cont(&mut self) -> Result<(), StartError> {
+        self.execute(qapi::qmp::cont {}).await.map(drop)
+    }
+
+    pub async fn pause(&mut self) -> Result<(), StartError> {
+        self.execute(qapi::qmp::stop {}).await.map(drop)
     }
 
     async fn execute<C: qapi::Command>(&mut self, command: C) -> Result<C::Ok, StartError> {

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::{ErrorKind, RpcError};
-use super::{exec, files, machines};
+use super::{changes, exec, files, machines};
 
 /// The parameters of a method.
 pub trait Method: DeserializeOwned {
@@ -61,6 +61,7 @@ methods! {
     "revert" Revert(machines::Revert) -> machines::RevertResult;
     "release" Release(machines::Release) -> exec::Done;
     "keep" Keep(machines::Keep) -> machines::KeepResult;
+    "diff" Diff(changes::Diff) -> changes::DiffResult;
     "stop" Stop(machines::Stop) -> exec::Done;
 }
 

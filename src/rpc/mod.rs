@@ -1,12 +1,13 @@
 //! The protocol of `bivouac session`: JSON-RPC 2.0, a message a line. Pure: text in, values out.
 //!
 //! [`line`] reads and writes the messages, [`data`] holds bytes, [`error`] has the errors.
-//! [`exec`], [`files`] and [`machines`] have the parameters and results of the methods, which
+//! [`exec`], [`files`], [`machines`] and [`changes`] have the parameters and results of the methods, which
 //! [`call`] lists. `man/bivouac-session.5` is the document for users, and
 //! `man/bivouac-session.schema.json` is the schema, which the tests of `schema` hold against the
 //! types here.
 
 pub mod call;
+pub mod changes;
 pub mod data;
 pub mod error;
 pub mod exec;

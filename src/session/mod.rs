@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 pub use crate::protocol::{Command, ExecEnd};
 pub use error::{Seen, SessionError};
@@ -108,7 +108,7 @@ impl Session {
     /// Ends the session: everything that waits gets `reason`. Returns the stream, for another
     /// session with the agent of a guest that was reset; None if the session had ended already.
     pub(crate) async fn close(&self, reason: SessionError) -> Option<UnixStream> {
-        let (stream, closed) = oneshot::channel();
+        let (stream, closed) = tokio::sync::oneshot::channel();
         self.closing.send(Closing { reason, stream }).await.ok()?;
         closed.await.ok()
     }

@@ -29,8 +29,7 @@ use crate::launch::{Failure, Progress};
 use crate::machine::plan::Accelerator;
 use crate::protocol::disks::{Mount, Survey};
 use crate::session::{Session, SessionError};
-pub(crate) use change::Change;
-use change::{Aspect, FileState, Kind};
+pub(crate) use change::{Aspect, Change, FileState, Kind};
 use compare::Comparison;
 use places::{Places, places, without_needless_names};
 

@@ -18,7 +18,8 @@ use source::{Source, sources};
 /// use one in a layer above it.
 #[rustfmt::skip]
 const ARROWS: &[(&str, &[&str])] = &[
-    ("cli",       &["commands", "launch", "text", "exit"]),
+    ("cli",       &["serve", "commands", "launch", "text", "exit"]),
+    ("serve",     &["commands", "launch", "appliance", "session", "machine", "protocol", "rpc", "archive", "text", "exit"]),
     ("commands",  &["launch", "template", "inspect", "appliance", "session", "machine", "sandbox", "host", "image",
                     "rpc", "protocol", "archive", "linux", "text", "sys", "exit"]),
     ("launch",    &["template", "appliance", "session", "machine", "sandbox", "host", "image", "protocol", "archive",
@@ -145,6 +146,7 @@ fn one_owner_for_qmp() {
     // guest agent speaks a protocol of the same form.
     let home = [
         "src/qmp",
+        "src/machine/actions.rs",
         "src/machine/block_jobs.rs",
         "src/machine/checkpoint.rs",
         "src/machine/end.rs",

@@ -104,3 +104,45 @@ fn the_disk_of_a_machine_is_kept_as_an_image_and_the_machine_goes_on() {
     );
     assert_eq!(client.end().code(), Some(0));
 }
+
+#[test]
+fn what_a_branch_has_changed_is_shown_and_nothing_of_what_came_before() {
+    let mut client = Client::start(small(&["--warm"]));
+    client.tell("m1", "echo one > /old; echo one > /gone; mkdir /dir");
+    client.call("checkpoint", json!({"sync": true}));
+    let branch = client.call("branch", json!({"checkpoint": "c1"}))["machine"].clone();
+    client.tell(
+        "m2",
+        "echo two >> /old; rm /gone; chmod 700 /dir; echo new > /dir/new",
+    );
+    let diff = client.call("diff", json!({"machine": branch, "content": true}));
+    let changes = diff["changes"].as_array().unwrap();
+    let found: Vec<_> = changes
+        .iter()
+        .map(|change| (&change["path"], &change["change"]))
+        .collect();
+    let expected = [
+        ("/dir", "modified"),
+        ("/dir/new", "added"),
+        ("/gone", "removed"),
+        ("/old", "modified"),
+    ];
+    let expected = expected.map(|(path, change)| (json!(path), json!(change)));
+    assert_eq!(
+        found,
+        expected
+            .iter()
+            .map(|(path, change)| (path, change))
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(changes[0]["what"], json!(["mode"]));
+    assert!(
+        changes[3]["diff"].as_str().unwrap().contains("+two"),
+        "{diff}"
+    );
+    // Both go on.
+    for machine in ["m1", "m2"] {
+        client.tell(machine, "echo on > /on; sync");
+    }
+    assert_eq!(client.end().code(), Some(0));
+}

@@ -44,8 +44,14 @@ fn a_hostile_agent_fails_the_requests_of_its_machine_alone() {
     );
     let stop = "kill -STOP $(cut -d' ' -f4 /proc/$$/stat)";
     client.send("exec", json!({"machine": "m4", "argv": ["sh", "-c", stop]}));
+    let asks = json!({"machine": "m4", "path": "/", "timeout": 2});
+    loop {
+        let id = client.send("stat", asks.clone());
+        if client.answer(id)["error"]["data"]["kind"] == "timed-out" {
+            break;
+        }
+    }
     let stalled = [
-        ("stat", json!({"machine": "m4", "path": "/", "timeout": 2})),
         (
             "put",
             json!({"machine": "m4", "path": "/x", "content": "x", "timeout": 2}),

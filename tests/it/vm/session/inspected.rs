@@ -23,6 +23,18 @@ fn an_image_is_held_mounted_and_paths_are_its_own() {
     assert_eq!(client.call("read", json!({"path": "/out"})), passwd);
     client.call("put", json!({"path": "/new", "content": "x"}));
     assert_eq!(client.tell("m1", "cat /new"), "x");
+    let script = "stty size; read a; stty size";
+    let exec = client.send(
+        "exec",
+        json!({"argv": ["sh", "-c", script], "open_stdin": true,
+               "tty": {"rows": 10, "columns": 20}}),
+    );
+    client.call("resize", json!({"exec": exec, "rows": 33, "columns": 44}));
+    client.call("write", json!({"exec": exec, "data": "\n"}));
+    let result = client.answer(exec)["result"].clone();
+    let output = result["stdout"].as_str().unwrap();
+    assert!(output.ends_with("33 44\r\n"), "{result}");
+    assert_eq!(result.get("stderr"), None);
     let refused = client.refused("checkpoint", json!({}));
     assert_eq!(refused["data"]["hint"], "a session without --inspect");
     client.call("stop", json!({}));

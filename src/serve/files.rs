@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::changes::file_type;
 use super::errors::of_failure;
 use super::handle::Handle;
 use super::hub::Hub;
-use super::limits::bytes_wanted;
+use super::limits::{bytes_wanted, entries_wanted};
 use crate::archive::{self, Kind, Member, Policy};
 use crate::commands::destination::Destination;
 use crate::commands::tar_transfer;
 use crate::launch::Failure;
 use crate::protocol::{ByteString, Entry, FileKind, PathAt, Stat, TarOptions};
-use crate::rpc::files::{self, Copied, FileStat, FileType, ListResult, ReadResult};
-use crate::rpc::{DEFAULT_ENTRIES, Data, ErrorKind, MAX_DATA, MAX_ENTRIES, RpcError};
+use crate::rpc::files::{self, Copied, FileStat, ListResult, ReadResult};
+use crate::rpc::{Data, ErrorKind, MAX_DATA, RpcError};
 use crate::session::{Session, SessionError};
 
 fn at(handle: &Handle, path: Data) -> Result<PathAt, RpcError> {
@@ -76,16 +77,7 @@ pub(super) async fn stat(hub: &Hub, request: files::Stat) -> Result<FileStat, Rp
 
 fn file_stat(stat: Stat, link: Option<ByteString>) -> FileStat {
     FileStat {
-        kind: match stat.kind {
-            FileKind::File => FileType::File,
-            FileKind::Directory => FileType::Directory,
-            FileKind::Link => FileType::Link,
-            FileKind::Block => FileType::Block,
-            FileKind::Character => FileType::Character,
-            FileKind::Fifo => FileType::Fifo,
-            FileKind::Socket => FileType::Socket,
-            FileKind::Other => FileType::Other,
-        },
+        kind: file_type(stat.kind),
         mode: stat.mode,
         links: stat.links,
         uid: stat.uid,
@@ -105,11 +97,7 @@ fn file_stat(stat: Stat, link: Option<ByteString>) -> FileStat {
 pub(super) async fn list(hub: &Hub, request: files::List) -> Result<ListResult, RpcError> {
     let handle = hub.machine(request.machine.as_deref())?;
     let at = at(&handle, request.path)?;
-    let limit = request.limit.unwrap_or(DEFAULT_ENTRIES);
-    if limit > MAX_ENTRIES {
-        let why = format!("limit is at most {MAX_ENTRIES} entries");
-        return Err(RpcError::new(ErrorKind::Limit, why));
-    }
+    let limit = entries_wanted(request.limit)?;
     let session = handle.session().await?;
     let listing = async {
         let mut entries = match request.recursive {

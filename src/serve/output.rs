@@ -28,7 +28,7 @@ pub(super) struct Sink {
 }
 
 enum Target {
-    Collected {
+    Whole {
         limit: u64,
     },
     Streamed {
@@ -41,7 +41,7 @@ enum Target {
 impl Sink {
     /// Keeps the first `limit` bytes.
     pub fn collected(limit: u64) -> Self {
-        Self::to(Target::Collected { limit })
+        Self::to(Target::Whole { limit })
     }
 
     /// Passes everything on to the client, as the output `stream` of the command `exec`.
@@ -90,7 +90,7 @@ impl Sink {
 
     async fn add(&mut self, bytes: &[u8]) {
         match self.target {
-            Target::Collected { limit } => {
+            Target::Whole { limit } => {
                 let room = usize::try_from(limit).unwrap_or(usize::MAX) - self.bytes.len();
                 let taken = bytes.len().min(room);
                 self.bytes.extend_from_slice(&bytes[..taken]);

@@ -2,10 +2,11 @@
 //! standard input and output.
 //!
 //! [`options`] is what was typed. [`requests`] reads requests ([`lines`]) and serves each in a task of
-//! its own, with [`commands`], [`files`] and [`checkpoints`]. [`hub`] is what they share: the
+//! its own, with [`commands`], [`files`], [`checkpoints`] and [`changes`]. [`hub`] is what they share: the
 //! machines, each a [`handle`] to the task that owns it ([`machine`]), their checkpoints ([`saved`]),
 //! the commands that run ([`running_commands`]), and the way to the [`client`]. The messages are in [`crate::rpc`].
 
+mod changes;
 mod checkpoints;
 mod client;
 mod commands;
@@ -29,8 +30,8 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::time::timeout;
 
-use super::inspection::MountedImage;
 use crate::appliance::boot::ROOT;
+use crate::commands::inspection::MountedImage;
 use crate::exit::Status;
 use crate::launch::appliance_session::{ApplianceSession, InspectionSpec};
 use crate::launch::facts::{AcceleratorFacts, Facts};
@@ -42,7 +43,7 @@ use crate::machine::stdio::{self, OutputMode};
 use client::Client;
 use handle::Handle;
 use hub::{Hub, LAST_WORDS};
-use machine::{BootOptions, Guest, HowEnded, SessionMachine};
+use machine::{Guest, HowEnded, SessionMachine};
 pub use options::Args;
 
 /// Must be called on the main thread, before any other is started.
@@ -74,17 +75,18 @@ async fn serve(args: &Args, first: First, progress: &dyn Progress) -> Result<Sta
         First::Appliance(..) => ROOT,
     };
     let handle = hub.add_machine(|id| Handle::new(id, root));
-    let work = async {
+    // What serves requests is large: it is kept off the stack.
+    let work = Box::pin(async {
         tokio::select! {
             biased;
             () = requests::serve_all(&hub, input) => Ok(()),
             () = hub.client.gone() => Ok(()),
-            failed = hold_first(&hub, &handle, first, progress) => match failed {
+            failed = Box::pin(hold_first(&hub, &handle, first, progress)) => match failed {
                 Ok(never) => match never {},
                 Err(failure) => Err(failure),
             },
         }
-    };
+    });
     let done = supervisor.guard(work).await;
     progress.clear_status();
     if let Ok(Err(_)) = &done {
@@ -108,12 +110,12 @@ async fn hold_first(
     first: First,
     progress: &dyn Progress,
 ) -> Result<Infallible, Failure> {
-    let starting = async {
+    let starting = Box::pin(async {
         match first {
-            First::Guest(spec) => start(&spec, progress).await,
-            First::Appliance(spec, root) => open(*spec, root, progress).await,
+            First::Guest(spec) => Box::pin(start(&spec, progress)).await,
+            First::Appliance(spec, root) => Box::pin(open(*spec, root, progress)).await,
         }
-    };
+    });
     let started = tokio::select! {
         biased;
         () = handle.stopped() => None,
@@ -121,7 +123,14 @@ async fn hold_first(
     };
     progress.clear_status();
     match started {
-        Some(Ok(machine)) => handle::hold(Rc::clone(&hub.client), Rc::clone(handle), machine).await,
+        Some(Ok(machine)) => {
+            Box::pin(handle::hold(
+                Rc::clone(&hub.client),
+                Rc::clone(handle),
+                machine,
+            ))
+            .await
+        }
         Some(Err(failure)) => {
             let how = HowEnded::Failed(failure);
             handle.end(&hub.client, &how).await;
@@ -161,11 +170,8 @@ async fn start(spec: &VmSpec, progress: &dyn Progress) -> Result<SessionMachine,
             "--inspect holds the image's files without booting it",
         ));
     };
-    let boot = BootOptions {
-        wait_for: spec.agent.wait_for,
-        limit: spec.boot_timeout,
-    };
-    let guest = Guest::new(LiveVm::new(launch.vm, running), boot).await?;
+    let live = LiveVm::new(launch.vm, running);
+    let guest = Guest::new(live, Rc::new(spec.clone())).await?;
     Ok(SessionMachine::Guest(Box::new(guest)))
 }
 

@@ -4,14 +4,15 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use tokio::sync::oneshot;
-
 use super::errors::of_failure;
 use super::handle::{self, Handle, Order};
 use super::hub::Hub;
+use super::limits::entries_wanted;
 use super::machine::{SessionMachine, phase_times};
+use crate::commands::diff::DiffOptions;
 use crate::launch::BranchSpec;
 use crate::launch::keep::{KeepSpec, Kept};
+use crate::rpc::changes::{Diff, DiffResult};
 use crate::rpc::exec::Done;
 use crate::rpc::machines::{
     Branch, BranchResult, CheckpointParams, CheckpointResult, Keep, KeepResult, KeptImage, Release,
@@ -19,33 +20,15 @@ use crate::rpc::machines::{
 };
 use crate::rpc::{Data, RpcError};
 
-/// Passes an order on to the task that owns the machine, which does it to its end even if the
-/// request is given up.
-async fn order<T>(
-    handle: &Handle,
-    order: impl FnOnce(oneshot::Sender<T>) -> Order,
-) -> Result<T, RpcError> {
-    // Fails if the machine does not even start, or has ended.
-    handle.session().await?;
-    let (reply, answered) = oneshot::channel();
-    handle.order(order(reply));
-    tokio::select! {
-        biased;
-        answer = answered => match answer {
-            Ok(answer) => Ok(answer),
-            Err(_) => Err(handle.end_error().await),
-        },
-        () = handle.ended() => Err(handle.end_error().await),
-    }
-}
-
 pub(super) async fn checkpoint(
     hub: &Hub,
     request: CheckpointParams,
 ) -> Result<CheckpointResult, RpcError> {
     let handle = hub.machine(request.machine.as_deref())?;
     let sync = request.sync;
-    let saved = order(&handle, |reply| Order::Checkpoint { sync, reply }).await?;
+    let saved = handle
+        .ask(|reply| Order::Checkpoint { sync, reply })
+        .await?;
     let (saved, phases) = saved.map_err(|failure| of_failure(&failure))?;
     Ok(CheckpointResult {
         bytes: saved.checkpoint.bytes(),
@@ -57,13 +40,17 @@ pub(super) async fn checkpoint(
 pub(super) async fn branch(hub: &Rc<Hub>, request: Branch) -> Result<BranchResult, RpcError> {
     let saved = hub.checkpoints.find(&request.checkpoint)?;
     let spec = spec(request.hostname, request.new_machine_id)?;
-    let branched = saved.branch(spec).await;
+    let branched = Box::pin(saved.branch(spec)).await;
     let guest = branched.map_err(|failure| of_failure(&failure))?;
     let phases = phase_times(guest.live.phases());
     let handle = hub.add_machine(|id| Handle::new(id, "/"));
     let machine = handle.id.clone();
     let guest = SessionMachine::Guest(Box::new(guest));
-    tokio::task::spawn_local(handle::hold(Rc::clone(&hub.client), handle, guest));
+    tokio::task::spawn_local(Box::pin(handle::hold(
+        Rc::clone(&hub.client),
+        handle,
+        guest,
+    )));
     Ok(BranchResult { machine, phases })
 }
 
@@ -71,7 +58,9 @@ pub(super) async fn revert(hub: &Hub, request: Revert) -> Result<RevertResult, R
     let handle = hub.machine(request.machine.as_deref())?;
     let to = hub.checkpoints.find(&request.checkpoint)?;
     let spec = spec(request.hostname, request.new_machine_id)?;
-    let reverted = order(&handle, |reply| Order::Revert { to, spec, reply }).await?;
+    let reverted = handle
+        .ask(|reply| Order::Revert { to, spec, reply })
+        .await?;
     let phases = reverted.map_err(|failure| of_failure(&failure))?;
     Ok(RevertResult { phases })
 }
@@ -83,7 +72,7 @@ pub(super) async fn keep(hub: &Hub, request: Keep) -> Result<KeepResult, RpcErro
         full: request.full,
         force: request.force,
     };
-    let kept = order(&handle, |reply| Order::Keep { spec, reply }).await?;
+    let kept = handle.ask(|reply| Order::Keep { spec, reply }).await?;
     let kept = kept.map_err(|failure| match of_failure(&failure) {
         error if error.data.hint.as_deref() == Some("--force replaces it") => {
             error.hint("force replaces it")
@@ -102,6 +91,23 @@ pub(super) async fn keep(hub: &Hub, request: Keep) -> Result<KeepResult, RpcErro
     Ok(KeepResult {
         images: images.collect(),
     })
+}
+
+pub(super) async fn diff(hub: &Hub, request: Diff) -> Result<DiffResult, RpcError> {
+    let handle = hub.machine(request.machine.as_deref())?;
+    let options = DiffOptions {
+        all: request.all,
+        content: request.content,
+        checksum: false,
+    };
+    let limit = entries_wanted(request.limit)?;
+    let order = |reply| Order::Diff {
+        options,
+        limit,
+        reply,
+    };
+    let compared = handle.ask(order).await?;
+    compared.map_err(|failure| of_failure(&failure))
 }
 
 pub(super) fn release(hub: &Hub, request: &Release) -> Result<Done, RpcError> {

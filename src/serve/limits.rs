@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::rpc::{DEFAULT_DATA, ErrorKind, MAX_DATA, RpcError};
+use crate::rpc::{DEFAULT_DATA, DEFAULT_ENTRIES, ErrorKind, MAX_DATA, MAX_ENTRIES, RpcError};
 
 /// The longest time of a request: a year.
 const MAX_SECONDS: f64 = 31_536_000.0;
@@ -26,6 +26,17 @@ pub(super) fn bytes_wanted(limit: Option<u64>) -> Result<u64, RpcError> {
         _ => Err(RpcError::new(
             ErrorKind::Limit,
             format!("limit is at most {MAX_DATA} bytes"),
+        )),
+    }
+}
+
+/// How many entries of a directory, or changes, the answer holds at most.
+pub(super) fn entries_wanted(limit: Option<usize>) -> Result<usize, RpcError> {
+    match limit.unwrap_or(DEFAULT_ENTRIES) {
+        limit @ 0..=MAX_ENTRIES => Ok(limit),
+        _ => Err(RpcError::new(
+            ErrorKind::Limit,
+            format!("limit is at most {MAX_ENTRIES} entries"),
         )),
     }
 }

@@ -14,7 +14,7 @@ use crate::session::{Session, SessionError};
 
 /// Waits for the agent of a guest that was reset. `port` is the stream of the session with it until
 /// then (`Session::close`).
-pub(crate) async fn wait_for_agent(
+pub(crate) async fn wait_again(
     machine: &mut Machine,
     port: UnixStream,
     wait_for: WaitFor,

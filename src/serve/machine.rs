@@ -1,18 +1,22 @@
 //! What a session has of a machine: a guest that was booted, restored or branched, or an appliance
 //! with an image.
 
-use std::time::Duration;
+use std::rc::Rc;
 
 use anyhow::anyhow;
 
+use super::changes;
+use crate::commands::diff::DiffOptions;
 use crate::launch::appliance_session::ApplianceSession;
-use crate::launch::reboot;
-use crate::launch::spec::WaitFor;
+use crate::launch::keep::{Keep, KeepSpec, Kept};
+use crate::launch::prepare::PreparedVm;
 use crate::launch::supervisor::Interrupted;
-use crate::launch::{BranchSpec, Checkpoint, Failure, LiveVm};
+use crate::launch::wait_again::wait_again;
+use crate::launch::{BranchSpec, Checkpoint, Failure, LiveVm, VmSpec};
 use crate::machine::Machine;
 use crate::machine::end::End;
 use crate::machine::phases::Phases;
+use crate::rpc::changes::DiffResult;
 use crate::rpc::line::to_value;
 use crate::rpc::machines::PhaseTimes;
 use crate::session::{Session, SessionError};
@@ -26,18 +30,11 @@ pub(super) enum HowEnded {
     Failed(Failure),
 }
 
-/// What a reboot is waited for, and how long.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct BootOptions {
-    pub wait_for: WaitFor,
-    pub limit: Option<Duration>,
-}
-
 /// A checkpoint, and what its branches need.
 #[derive(Clone)]
 pub(super) struct Saved {
     pub checkpoint: Checkpoint,
-    pub boot: BootOptions,
+    spec: Rc<VmSpec>,
 }
 
 /// Milliseconds by the name of each phase.
@@ -51,10 +48,12 @@ pub(super) enum SessionMachine {
     Appliance(Box<ApplianceSession>),
 }
 
-/// A guest. It may reboot.
+/// A guest. One that was booted or restored may reboot. One that was branched may not: its firmware is
+/// not part of what a checkpoint saves, so it would hang; a reset ends it.
 pub(super) struct Guest {
     pub live: LiveVm,
-    boot: BootOptions,
+    /// That of the session's first machine.
+    spec: Rc<VmSpec>,
 }
 
 impl SessionMachine {
@@ -118,9 +117,10 @@ impl SessionMachine {
 }
 
 impl Guest {
-    pub async fn new(mut live: LiveVm, boot: BootOptions) -> Result<Self, Failure> {
+    /// A guest that was booted or restored.
+    pub async fn new(mut live: LiveVm, spec: Rc<VmSpec>) -> Result<Self, Failure> {
         live.machine().allow_reset().await?;
-        Ok(Self { live, boot })
+        Ok(Self { live, spec })
     }
 
     async fn reboot(&mut self) -> Result<(), Interrupted> {
@@ -128,8 +128,8 @@ impl Guest {
         let Some(port) = live.session().close(SessionError::Rebooted).await else {
             return Err(anyhow!("the session with the agent ended before the reboot").into());
         };
-        let BootOptions { wait_for, limit } = self.boot;
-        let waiting = reboot::wait_for_agent(live.machine(), port, wait_for, limit);
+        let (wait_for, limit) = (self.spec.agent.wait_for, self.spec.boot_timeout);
+        let waiting = wait_again(live.machine(), port, wait_for, limit);
         let session = waiting.await?;
         live.set_session(session);
         Ok(())
@@ -139,13 +139,32 @@ impl Guest {
     pub async fn checkpoint(&mut self, sync: bool) -> Result<Saved, Failure> {
         Ok(Saved {
             checkpoint: self.live.checkpoint(sync).await?,
-            boot: self.boot,
+            spec: Rc::clone(&self.spec),
         })
+    }
+
+    /// Makes images of its disks as they are.
+    pub async fn keep(&mut self, spec: &KeepSpec) -> Result<Vec<Kept>, Failure> {
+        let keeping = async |machine: &mut Machine, vm: &PreparedVm| {
+            let mut keep = Keep::create(spec, &vm.drives, vm.plan.disks.len())?;
+            keep.collect(machine, &vm.drives).await?;
+            keep.publish(&vm.drives).await
+        };
+        self.live.stand_still(keeping).await
+    }
+
+    /// What it has changed on its disks.
+    pub async fn diff(
+        &mut self,
+        options: DiffOptions,
+        limit: usize,
+    ) -> Result<DiffResult, Failure> {
+        Box::pin(changes::compare(&mut self.live, &self.spec, options, limit)).await
     }
 
     /// Puts a branch of `to` in its place. After an error it goes on.
     pub async fn revert(&mut self, to: &Saved, spec: BranchSpec) -> Result<(), Failure> {
-        let before = std::mem::replace(self, to.branch(spec).await?);
+        let before = std::mem::replace(self, Box::pin(to.branch(spec)).await?);
         // Everything that waits for the agent gets to know.
         before.live.session().close(SessionError::Reverted).await;
         before.live.stop().await
@@ -155,6 +174,11 @@ impl Guest {
 impl Saved {
     /// Starts a machine that goes on where the checkpoint was made.
     pub async fn branch(&self, spec: BranchSpec) -> Result<Guest, Failure> {
-        Guest::new(self.checkpoint.branch(spec).await?, self.boot).await
+        let mut live = self.checkpoint.branch(spec).await?;
+        live.machine().forbid_reset().await?;
+        Ok(Guest {
+            live,
+            spec: Rc::clone(&self.spec),
+        })
     }
 }

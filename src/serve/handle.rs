@@ -9,9 +9,11 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use super::client::Client;
 use super::errors;
 use super::machine::{HowEnded, Saved, SessionMachine};
+use crate::commands::diff::DiffOptions;
 use crate::launch::keep::{KeepSpec, Kept};
 use crate::launch::{BranchSpec, Failure};
 use crate::machine::MachineEvent;
+use crate::rpc::changes::DiffResult;
 use crate::rpc::machines::{EndReason, MachineEnded, MachineReady, MachineRebooted, PhaseTimes};
 use crate::rpc::{self, ErrorKind, RpcError};
 use crate::session::{Session, SessionError};
@@ -33,6 +35,11 @@ pub(super) enum Order {
     Checkpoint {
         sync: bool,
         reply: oneshot::Sender<Result<(Saved, PhaseTimes), Failure>>,
+    },
+    Diff {
+        options: DiffOptions,
+        limit: usize,
+        reply: oneshot::Sender<Result<DiffResult, Failure>>,
     },
     Keep {
         spec: KeepSpec,
@@ -102,13 +109,28 @@ impl Handle {
         error
     }
 
-    /// Passes an order on to the owner of the machine.
-    pub fn order(&self, order: Order) {
-        let _ = self.orders.send(order);
+    /// Passes an order on to the owner of the machine, who does it to its end even if the request is
+    /// given up.
+    pub async fn ask<T>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<T>) -> Order,
+    ) -> Result<T, RpcError> {
+        // Fails if the machine does not even start, or has ended.
+        self.session().await?;
+        let (reply, answered) = oneshot::channel();
+        let _ = self.orders.send(order(reply));
+        tokio::select! {
+            biased;
+            answer = answered => match answer {
+                Ok(answer) => Ok(answer),
+                Err(_) => Err(self.end_error().await),
+            },
+            () = self.ended() => Err(self.end_error().await),
+        }
     }
 
     /// The error of requests for a machine that has ended, or is about to.
-    pub async fn end_error(&self) -> RpcError {
+    async fn end_error(&self) -> RpcError {
         self.explain(SessionError::Closed).await
     }
 
@@ -167,7 +189,7 @@ pub(super) async fn hold(client: Rc<Client>, handle: Rc<Handle>, mut machine: Se
     let how = tokio::select! {
         biased;
         () = handle.stopped() => HowEnded::Stopped,
-        how = until_its_end(&client, &handle, &mut machine) => how,
+        how = Box::pin(until_its_end(&client, &handle, &mut machine)) => how,
     };
     // QEMU is reaped before anybody gets to know.
     if let Err(error) = machine.machine().stop(Duration::ZERO).await {
@@ -185,7 +207,7 @@ async fn until_its_end(client: &Client, handle: &Handle, machine: &mut SessionMa
             event = machine.machine().next() => event,
             reason = session.ended() => return lost(machine, reason).await,
             Some(order) = orders.recv() => {
-                obey(handle, machine, order).await;
+                Box::pin(obey(handle, machine, order)).await;
                 continue;
             }
         };
@@ -198,7 +220,7 @@ async fn until_its_end(client: &Client, handle: &Handle, machine: &mut SessionMa
                     let machine = handle.id.clone();
                     client.notify(&MachineRebooted { machine }).await;
                 };
-                let ((), rebooted) = tokio::join!(rebooting, machine.reboot());
+                let ((), rebooted) = tokio::join!(rebooting, Box::pin(machine.reboot()));
                 match rebooted {
                     Ok(()) => handle.ready(client, machine.session().clone()).await,
                     Err(how) => return how,
@@ -213,22 +235,33 @@ async fn obey(handle: &Handle, machine: &mut SessionMachine, order: Order) {
     match order {
         Order::Checkpoint { sync, reply } => {
             let saved = match machine.guest() {
-                Ok(guest) => guest.checkpoint(sync).await,
+                Ok(guest) => Box::pin(guest.checkpoint(sync)).await,
                 Err(failure) => Err(failure),
             };
             // Nobody may wait for it any more.
             let _ = reply.send(saved.map(|saved| (saved, machine.phases())));
         }
+        Order::Diff {
+            options,
+            limit,
+            reply,
+        } => {
+            let compared = match machine.guest() {
+                Ok(guest) => Box::pin(guest.diff(options, limit)).await,
+                Err(failure) => Err(failure),
+            };
+            let _ = reply.send(compared);
+        }
         Order::Keep { spec, reply } => {
             let kept = match machine.guest() {
-                Ok(guest) => guest.live.keep(&spec).await,
+                Ok(guest) => Box::pin(guest.keep(&spec)).await,
                 Err(failure) => Err(failure),
             };
             let _ = reply.send(kept);
         }
         Order::Revert { to, spec, reply } => {
             let reverted = match machine.guest() {
-                Ok(guest) => guest.revert(&to, spec).await,
+                Ok(guest) => Box::pin(guest.revert(&to, spec)).await,
                 Err(failure) => Err(failure),
             };
             let session = machine.session().clone();

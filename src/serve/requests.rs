@@ -11,6 +11,7 @@ use super::limits::{before, out_of_time, seconds};
 use super::lines::Lines;
 use super::{checkpoints, commands, files};
 use crate::protocol::WindowSize;
+use crate::rpc::changes::Diff;
 use crate::rpc::exec::{Done, Exec, Resize, Signal, Write};
 use crate::rpc::files::{Get, List, Put, Read, Stat};
 use crate::rpc::line::{Malformed, to_value};
@@ -59,13 +60,13 @@ fn begin(hub: &Rc<Hub>, line: &[u8]) -> Result<(), Malformed> {
     tokio::task::spawn_local(async move {
         let result = match (call, slot) {
             (Call::Exec(request), Some(slot)) => {
-                let ended = commands::run(&hub, id.as_ref(), slot, request).await;
+                let ended = Box::pin(commands::run(&hub, id.as_ref(), slot, request)).await;
                 if let Some(id) = &id {
                     hub.commands.remove(id);
                 }
                 ended.map(|result: <Exec as Method>::Output| to_value(&result))
             }
-            (call, _) => serve(&hub, call).await,
+            (call, _) => Box::pin(serve(&hub, call)).await,
         };
         hub.finish(id, result).await;
     });
@@ -82,27 +83,35 @@ async fn serve(hub: &Rc<Hub>, call: Call) -> Result<Value, RpcError> {
         Call::Write(request) => answer::<Write>(request.timeout, write(hub, request)).await,
         Call::Signal(request) => answer::<Signal>(request.timeout, signal(hub, request)).await,
         Call::Resize(request) => answer::<Resize>(request.timeout, resize(hub, request)).await,
-        Call::Put(request) => answer::<Put>(request.timeout, files::put(hub, request)).await,
-        Call::Get(request) => answer::<Get>(request.timeout, files::get(hub, request)).await,
+        Call::Put(request) => {
+            answer::<Put>(request.timeout, Box::pin(files::put(hub, request))).await
+        }
+        Call::Get(request) => {
+            answer::<Get>(request.timeout, Box::pin(files::get(hub, request))).await
+        }
         Call::Read(request) => answer::<Read>(request.timeout, files::read(hub, request)).await,
         Call::Stat(request) => answer::<Stat>(request.timeout, files::stat(hub, request)).await,
         Call::List(request) => answer::<List>(request.timeout, files::list(hub, request)).await,
         Call::Checkpoint(request) => {
             let timeout = request.timeout;
-            answer::<CheckpointParams>(timeout, checkpoints::checkpoint(hub, request)).await
+            answer::<CheckpointParams>(timeout, Box::pin(checkpoints::checkpoint(hub, request)))
+                .await
         }
         Call::Branch(request) => {
-            answer::<Branch>(request.timeout, checkpoints::branch(hub, request)).await
+            answer::<Branch>(request.timeout, Box::pin(checkpoints::branch(hub, request))).await
         }
         Call::Revert(request) => {
-            answer::<Revert>(request.timeout, checkpoints::revert(hub, request)).await
+            answer::<Revert>(request.timeout, Box::pin(checkpoints::revert(hub, request))).await
         }
         Call::Release(request) => {
             let released = async { checkpoints::release(hub, &request) };
             answer::<Release>(request.timeout, released).await
         }
+        Call::Diff(request) => {
+            answer::<Diff>(request.timeout, Box::pin(checkpoints::diff(hub, request))).await
+        }
         Call::Keep(request) => {
-            answer::<Keep>(request.timeout, checkpoints::keep(hub, request)).await
+            answer::<Keep>(request.timeout, Box::pin(checkpoints::keep(hub, request))).await
         }
         Call::Stop(request) => answer::<Stop>(request.timeout, stop(hub, request)).await,
     }
