@@ -11,6 +11,7 @@ use crate::linux::proc_fd;
 use super::blockdev::{disk_nodes, layer_node, placeholder_node};
 use super::plan::{
     Accelerator, Bus, ChildFd, Disk, Display, Firmware, Layer, MemoryMapping, Network, Plan,
+    Publish,
 };
 
 /// QEMU's arguments for `plan`, without the program's name.
@@ -317,10 +318,8 @@ fn network_args(args: &mut Args, plan: &Plan) {
         netdev.push_str(",restrict=on");
     }
     for forward in publish {
-        netdev.push_str(&format!(
-            ",hostfwd=tcp:{}:{}-:{}",
-            forward.address, forward.host, forward.guest
-        ));
+        netdev.push_str(",hostfwd=");
+        netdev.push_str(&host_forward(forward));
     }
     args.opt("-netdev", netdev);
     if plan.snapshot.is_some() {
@@ -332,6 +331,11 @@ fn network_args(args: &mut Args, plan: &Plan) {
         "net0-device",
         "virtio-net-pci,netdev=net0,romfile=".to_owned(),
     );
+}
+
+/// A published port in the syntax of QEMU's `hostfwd`.
+pub(super) fn host_forward(one: &Publish) -> String {
+    format!("tcp:{}:{}-:{}", one.address, one.host, one.guest)
 }
 
 fn display_args(args: &mut Args, display: &Display) {
