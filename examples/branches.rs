@@ -2,6 +2,7 @@
 //! [`bivouac::launch::with_live_vm`], and what the tests of checkpoints use.
 //!
 //!     branches IMAGE [--warm] [--disk IMAGE]... [--uefi] [--net] [--memory MIB] [--cpus N]
+//!         [--publish HOST:GUEST] [--overlay-memory]
 //!         [--kernel FILE --initrd FILE --append TEXT]
 //!
 //! Commands: `exec VM SCRIPT`, `start VM SCRIPT` (runs on), `checkpoint VM NAME`, `branch NAME VM`,
@@ -12,14 +13,15 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use bivouac::launch::spec::{DiskSpec, FirmwareSpec, KernelSpec};
 use bivouac::launch::{
-    Accelerator, BranchSpec, Checkpoint, Command, ExecEnd, Failure, LiveVm, Network, Quiet,
-    Session, SessionError, StartMode, Stdio, Trust, VmSpec, with_live_vm,
+    Accelerator, BranchSpec, Checkpoint, Command, ExecEnd, Failure, LiveVm, Network, Publish,
+    Quiet, Session, SessionError, StartMode, Stdio, Trust, VmSpec, with_live_vm,
 };
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
@@ -75,6 +77,8 @@ fn spec(mut words: impl Iterator<Item = String>) -> anyhow::Result<VmSpec> {
                     restricted: true,
                 }
             }
+            "--publish" => spec.network = published(&value()?)?,
+            "--overlay-memory" => spec.overlay.in_memory = true,
             "--disk" => spec.disks.push(DiskSpec {
                 image: value()?.into(),
                 format: None,
@@ -88,6 +92,19 @@ fn spec(mut words: impl Iterator<Item = String>) -> anyhow::Result<VmSpec> {
     let is_given = !kernel.kernel.as_os_str().is_empty();
     spec.kernel = is_given.then_some(kernel);
     Ok(spec)
+}
+
+/// `HOST:GUEST`, two ports.
+fn published(text: &str) -> anyhow::Result<Network> {
+    let (host, guest) = text.split_once(':').context("--publish HOST:GUEST")?;
+    Ok(Network::User {
+        publish: vec![Publish {
+            address: Ipv4Addr::LOCALHOST,
+            host: host.parse()?,
+            guest: guest.parse()?,
+        }],
+        restricted: true,
+    })
 }
 
 #[derive(Default)]

@@ -2,7 +2,7 @@
 
     python3 benches/peers/report.py MACHINE ROUNDS WORK OUT
 
-WORK contains launcher.json, cases.json, peers.json or some of them; last.json, last.md and last.svg are written
+WORK contains some of launcher.json, branches.json, cases.json and peers.json; last.json, last.md and last.svg are written
 to OUT. The Markdown is also printed. Exits with 1 if a promise is not kept.
 """
 
@@ -128,16 +128,12 @@ def plot(result):
 def main():
     machine, rounds, work, out = sys.argv[1:]
     result = {"machine": machine, "rounds": int(rounds), "promises": []}
-    if os.path.exists(f"{work}/launcher.json"):
-        with open(f"{work}/launcher.json") as file:
-            launcher = json.load(file)
-        result["promises"] += launcher["promises"]
-        result["median_ms"] = launcher["median_ms"]
-    if os.path.exists(f"{work}/cases.json"):
-        with open(f"{work}/cases.json") as file:
-            cases = json.load(file)
-        result["promises"] += cases["promises"]
-        result.setdefault("median_ms", {}).update(cases["median_ms"])
+    for part in ("launcher", "branches", "cases"):
+        if os.path.exists(f"{work}/{part}.json"):
+            with open(f"{work}/{part}.json") as file:
+                measured = json.load(file)
+            result["promises"] += measured["promises"]
+            result.setdefault("median_ms", {}).update(measured["median_ms"])
     if os.path.exists(f"{work}/peers.json"):
         with open(f"{work}/peers.json") as file:
             result["peers"] = json.load(file)

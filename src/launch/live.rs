@@ -24,7 +24,7 @@ use crate::machine::console::Sinks;
 use crate::machine::drives::Drives;
 use crate::machine::end::End;
 use crate::machine::phases::Phases;
-use crate::machine::plan::{Accelerator, Display, Firmware, Network, Plan};
+use crate::machine::plan::{Accelerator, Display, Firmware, Network, Plan, Publish};
 use crate::machine::{Machine, MachineEvent};
 use crate::protocol::CloneIdentity;
 use crate::session::{Session, SessionError, random};
@@ -65,6 +65,8 @@ pub struct BranchSpec {
     pub hostname: Option<String>,
     /// Gives it a machine-id of its own.
     pub new_machine_id: bool,
+    /// Ports of this host that lead to it. None by default: those of the checkpoint's machine are taken.
+    pub publish: Vec<Publish>,
     /// Where the output of its serial console goes.
     pub output: Option<mpsc::Sender<Vec<u8>>>,
 }
@@ -184,6 +186,10 @@ impl LiveVm {
             let why = anyhow!("a machine with a screen cannot be saved while it goes on");
             return Err(Failure::with_hint(why, "start it without --display"));
         }
+        if matches!(self.vm.plan.network, Network::Internet { .. }) {
+            let why = anyhow!("a machine with --net internet cannot be saved while it goes on");
+            return Err(Failure::with_hint(why, "start it with --net user"));
+        }
         self.phases = Phases::default();
         if sync {
             self.run(async |session| session.sync().await).await?;
@@ -215,13 +221,23 @@ impl LiveVm {
     }
 
     /// Puts a branch of `to`, a checkpoint of this machine or another, in the place of this machine,
-    /// which is ended. After an error this machine goes on.
-    pub async fn revert(&mut self, to: &Checkpoint, spec: BranchSpec) -> Result<(), Failure> {
+    /// which is ended. It keeps the published ports of this machine, unless `spec` has others. After an
+    /// error this machine goes on, unless it had published ports.
+    pub async fn revert(&mut self, to: &Checkpoint, mut spec: BranchSpec) -> Result<(), Failure> {
+        if spec.publish.is_empty()
+            && let Network::User { publish, .. } = &self.vm.plan.network
+            && !publish.is_empty()
+        {
+            spec.publish.clone_from(publish);
+            let stopped = self.running.machine.stop(Duration::ZERO).await;
+            stopped.context("ending QEMU, which has the published ports")?;
+        }
         let branch = to.branch(spec).await?;
-        let mut old = std::mem::replace(self, branch);
-        let stopped = old.running.machine.stop(Duration::ZERO).await;
+        let old = std::mem::replace(self, branch);
+        // The kernel takes a while to free its memory, for which nobody has to wait.
+        tokio::task::spawn_local(old.stop());
         self.phases.mark("reverted");
-        Ok(stopped.context("ending QEMU")?)
+        Ok(())
     }
 
     /// Stops the CPUs when everything is on the disks, for some work with them. The machine goes on
@@ -252,6 +268,13 @@ impl Checkpoint {
         let phases = Phases::default();
         let (drives, disks) = self.drives().branch()?;
         let mut plan = self.0.plan.clone();
+        match &mut plan.network {
+            Network::User { publish, .. } => publish.clone_from(&spec.publish),
+            Network::None | Network::Internet { .. } if spec.publish.is_empty() => {}
+            Network::None | Network::Internet { .. } => {
+                return Err(anyhow!("the machine has no network with published ports").into());
+            }
+        }
         let vars = match &mut plan.firmware {
             Firmware::Uefi { vars, .. } => Some(vars),
             Firmware::Bios | Firmware::File(_) => None,
@@ -300,8 +323,12 @@ impl Checkpoint {
         if template.is_other(machine.version().numbers) {
             return Err(TemplateError::OtherQemu);
         }
-        if let Network::User { restricted, .. } = vm.plan.network {
-            machine.renew_network(restricted).await?;
+        if let Network::User {
+            publish,
+            restricted,
+        } = &vm.plan.network
+        {
+            machine.renew_network(publish, *restricted).await?;
         }
         machine.cont().await?;
         phases.mark("running");

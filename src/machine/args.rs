@@ -11,6 +11,7 @@ use crate::linux::proc_fd;
 use super::blockdev::{disk_nodes, layer_node, placeholder_node};
 use super::plan::{
     Accelerator, Bus, ChildFd, Disk, Display, Firmware, Layer, MemoryMapping, Network, Plan,
+    Publish,
 };
 
 /// QEMU's arguments for `plan`, without the program's name.
@@ -335,12 +336,17 @@ fn netdev(network: &Network, id: &str) -> String {
                 netdev.push_str(",restrict=on");
             }
             for forward in publish {
-                let (address, host, guest) = (forward.address, forward.host, forward.guest);
-                netdev.push_str(&format!(",hostfwd=tcp:{address}:{host}-:{guest}"));
+                netdev.push_str(",hostfwd=");
+                netdev.push_str(&host_forward(forward));
             }
             netdev
         }
     }
+}
+
+/// A published port in the syntax of QEMU's `hostfwd`.
+pub(super) fn host_forward(one: &Publish) -> String {
+    format!("tcp:{}:{}-:{}", one.address, one.host, one.guest)
 }
 
 fn display_args(args: &mut Args, display: &Display) {

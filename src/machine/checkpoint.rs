@@ -12,10 +12,10 @@ use qapi::qmp::{BlockdevSnapshot, TransactionAction};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::args::NETWORK_BEHIND_A_HUB;
+use super::args::{NETWORK_BEHIND_A_HUB, host_forward};
 use super::blockdev::{fd_set, overlay_node};
 use super::drives::{Drives, NewOverlay};
-use super::plan::{ChildFd, Plan};
+use super::plan::{ChildFd, Plan, Publish};
 use super::snapshot::{STATE_MAX, SnapshotError};
 use super::written_pages::WrittenPages;
 use super::{Machine, StartError};
@@ -137,13 +137,23 @@ impl Machine {
 
     /// Replaces the host's side of the network by a new one, without the leases that were saved with
     /// it: they are of another MAC address. Before the CPUs run.
-    pub async fn renew_network(&mut self, restricted: bool) -> Result<(), StartError> {
+    pub async fn renew_network(
+        &mut self,
+        publish: &[Publish],
+        restricted: bool,
+    ) -> Result<(), StartError> {
         const NEW: &str = "user1";
         self.execute(qapi::qmp::netdev_del {
             id: NETWORK_BEHIND_A_HUB.to_owned(),
         })
         .await?;
-        let user = json!({ "type": "user", "id": NEW, "restrict": restricted });
+        let forwards = publish
+            .iter()
+            .map(|one| json!({ "str": host_forward(one) }));
+        let forwards: Vec<Value> = forwards.collect();
+        let user = json!({
+            "type": "user", "id": NEW, "restrict": restricted, "hostfwd": forwards,
+        });
         self.execute(NetdevAdd(user)).await?;
         let port = json!({ "type": "hubport", "id": "port1", "hubid": 0, "netdev": NEW });
         self.execute(NetdevAdd(port)).await.map(drop)

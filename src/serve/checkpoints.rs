@@ -123,6 +123,7 @@ fn spec(hostname: Option<String>, new_machine_id: bool) -> Result<BranchSpec, Rp
     Ok(BranchSpec {
         hostname,
         new_machine_id,
+        publish: Vec::new(),
         output: None,
     })
 }

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
 use std::time::Duration;
 
-use bivouac::session::{Session, Stdio};
+use bivouac::session::{Exec, Session, Stdio};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
@@ -17,12 +17,17 @@ fn lines(path: &Path) -> usize {
     text.lines().count()
 }
 
-/// An agent with a command that writes more than any pipe or window holds and counts in a file, and one
-/// that reads; and its channel, which does not hang up when a session ends.
-async fn with_commands(dir: &Path) -> (Agent, StdStream) {
-    let (agent, stream) = Agent::start();
-    let stream = stream.into_std().unwrap();
-    let session = Session::connect(copy(&stream), DEADLINE).await.unwrap();
+/// Does some work, and drops everything that still runs: a session is not ended by it, but just gone.
+fn run<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    runtime.block_on(work)
+}
+
+/// Starts a command that writes more than any pipe or window holds and counts in a file, and one that
+/// reads.
+async fn start_commands(dir: &Path, stream: &StdStream) -> [Exec; 2] {
+    let session = Session::connect(copy(stream), DEADLINE).await.unwrap();
     let all = Stdio {
         stdin: true,
         stdout: true,
@@ -40,42 +45,47 @@ async fn with_commands(dir: &Path) -> (Agent, StdStream) {
     while lines(&count) == 0 || lines(&input) == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // Dropped streams would be stopped and ended; those of a machine that was saved are just gone.
-    std::mem::forget((writer, reader));
-    (agent, stream)
+    [writer, reader]
 }
 
 fn copy(stream: &StdStream) -> UnixStream {
     UnixStream::from_std(stream.try_clone().unwrap()).unwrap()
 }
 
-fn settles(count: &Path) {
-    soon("the command has ended", || {
-        let before = lines(count);
-        std::thread::sleep(Duration::from_millis(200));
-        lines(count) == before
-    });
+fn writes_on(count: &Path) {
+    let before = lines(count);
+    soon("it writes on", || lines(count) > before + 20);
 }
 
-#[tokio::test]
-async fn commands_go_on_without_the_host_that_started_them() {
+#[test]
+fn commands_go_on_without_the_host_that_started_them() {
     let dir = tempfile::tempdir().unwrap();
-    let (_agent, stream) = with_commands(dir.path()).await;
-    let session = Session::join(copy(&stream), DEADLINE).await.unwrap();
-    let count = dir.path().join("count");
-    let before = lines(&count);
-    soon("it writes on", || lines(&count) > before + 20);
-    // Numbers of requests and streams begin anew.
-    let told = finish(&session, sh("echo new")).await;
-    assert_eq!(told.stdout, b"new\n");
-    let input = fs::read_to_string(dir.path().join("input")).unwrap();
-    assert_eq!(input, "early\n", "its input stays open");
-    // They join a second time, and the end of the last conversation is theirs.
-    let again = Session::join(copy(&stream), DEADLINE).await.unwrap();
-    let before = lines(&count);
-    soon("it writes on", || lines(&count) > before + 20);
-    drop((session, again));
-    let other = Session::connect(copy(&stream), DEADLINE).await.unwrap();
-    settles(&count);
-    assert_eq!(finish(&other, sh("echo last")).await.stdout, b"last\n");
+    let (count, input) = (dir.path().join("count"), dir.path().join("input"));
+    let (_agent, stream) = run(async {
+        let (agent, stream) = Agent::start();
+        (agent, stream.into_std().unwrap())
+    });
+    drop(run(start_commands(dir.path(), &stream)));
+    // Twice: they are not of the conversation that began last.
+    for _ in 0..2 {
+        run(async {
+            let session = Session::join(copy(&stream), DEADLINE).await.unwrap();
+            // Numbers of requests and streams begin anew.
+            let told = finish(&session, sh("echo new")).await;
+            assert_eq!(told.stdout, b"new\n");
+        });
+        writes_on(&count);
+        let text = fs::read_to_string(&input).unwrap();
+        assert_eq!(text, "early\n", "its input stays open");
+    }
+    // A conversation that does not join ends them.
+    run(async {
+        let session = Session::connect(copy(&stream), DEADLINE).await.unwrap();
+        assert_eq!(finish(&session, sh("echo last")).await.stdout, b"last\n");
+    });
+    soon("the command has ended", || {
+        let before = lines(&count);
+        std::thread::sleep(Duration::from_millis(200));
+        lines(&count) == before
+    });
 }

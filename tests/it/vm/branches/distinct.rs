@@ -15,7 +15,7 @@ const GENERATION_ID: &str = "table=$(grep -l VGIA /sys/firmware/acpi/tables/SSDT
 
 #[test]
 fn branches_differ_in_random_numbers_generation_id_and_address_and_in_nothing_else() {
-    let mut driver = Driver::start(small(&["--net"]));
+    let mut driver = Driver::start(small(&["--net", "--overlay-memory"]));
     driver.exec(
         "root",
         "ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up; echo tmp >/dev/x",

@@ -6,6 +6,7 @@ mod diverge;
 mod hostile;
 mod killed;
 mod kvm;
+mod ports;
 
 use std::path::{Path, PathBuf};
 
