@@ -15,6 +15,8 @@ import time
 
 TINY = ["--append", "console=ttyS0 quiet no_timer_check bivouac.do=switch", "--memory", "256M", "--cpus", "1"]
 MIB = 1024
+# How many machines share memory when it is measured.
+AT_ONCE = 10
 
 
 def machines(guests):
@@ -51,7 +53,7 @@ def children(process):
 
 
 class Watch(threading.Thread):
-    """Samples the memory of the machines of a process until that ends: each machine's largest."""
+    """Samples the memory of the machines of a process while it has AT_ONCE: each one's largest."""
 
     def __init__(self, process):
         super().__init__()
@@ -59,13 +61,14 @@ class Watch(threading.Thread):
 
     def run(self):
         while self.process.poll() is None:
-            for child in children(self.process.pid):
-                self.largest[child] = max(self.largest.get(child, 0), pss(child))
-            time.sleep(0.02)
+            machines = children(self.process.pid)
+            for machine in machines if len(machines) == AT_ONCE else []:
+                self.largest[machine] = max(self.largest.get(machine, 0), pss(machine))
+            time.sleep(0.1)
 
 
-def many(words, cases):
-    """The time of all cases, and the memory of the median machine."""
+def test(words, cases):
+    """The time of all cases, and the memory of the median machine, if there were AT_ONCE."""
     lines = "".join(f"{number}\n" for number in range(cases)).encode()
     started = time.monotonic()
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
@@ -76,7 +79,7 @@ def many(words, cases):
     if process.returncode != 0:
         sys.exit(f"bench: {words} ended with status {process.returncode}")
     largest = sorted(watch.largest.values())
-    return time.monotonic() - started, largest[len(largest) // 2]
+    return time.monotonic() - started, largest[len(largest) // 2] if largest else None
 
 
 def main():
@@ -93,11 +96,13 @@ def main():
         warm = [bivouac, "run", "--quiet", "--warm", *machine, "--", "true"]
         run(warm, stdin=subprocess.DEVNULL)
         each = sum(run(warm, stdin=subprocess.DEVNULL) for _ in range(sample)) / sample
-        whole, memory = many([bivouac, "test", "--quiet", *machine, "--", "true"], cases)
+        whole, _ = test([bivouac, "test", "--quiet", *machine, "--", "true"], cases)
+        wait = [f"--jobs={AT_ONCE}", *machine, "--", "sh", "-c", "sleep 20 # {}"]
+        _, memory = test([bivouac, "test", "--quiet", *wait], AT_ONCE)
         times[f"warm run, {name}"] = each * 1000
         times[f"case of bivouac test, {name}"] = whole / cases * 1000
         promise(f"{cases} cases, {name}, relative to warm runs", 0.6, round(whole / cases / each, 3))
-        promise(f"{cases} cases, {name}: memory of each machine, MiB", 64, round(memory, 1))
+        promise(f"{AT_ONCE} cases at once, {name}: memory of each machine, MiB", 64, round(memory or 0, 1))
     with open(out, "w") as file:
         file.write(json.dumps({"median_ms": times, "promises": promises}, indent=2) + "\n")
 

@@ -89,7 +89,7 @@ impl<'a> Reporter<'a> {
             Format::Json => json::case(&result),
         })?;
         if result.passed() {
-            // Shown nowhere.
+            // No format prints it.
             result.output.clear();
         }
         if self.keeps_all || !result.passed() {

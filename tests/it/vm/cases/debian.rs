@@ -65,8 +65,10 @@ fn debian_is_prepared_by_apt_once_and_every_case_finds_what_was_installed() {
     let before = sha256(&image);
     let mut installed = Vec::new();
     // The second finds all prepared; of the third the package is another.
-    for text in ["one", "one", "two"] {
-        repository(dir.path(), text);
+    for (text, is_new) in [("one", true), ("one", false), ("two", true)] {
+        if is_new {
+            repository(dir.path(), text);
+        }
         let case = format!("test $(bivouac-hello) = {text} && systemctl is-active dbus");
         let finished = test(dir.path(), &image, &case);
         assert_eq!(finished.code(), Some(1), "{finished:?}");
