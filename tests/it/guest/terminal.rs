@@ -87,4 +87,7 @@ async fn a_command_without_a_terminal_cannot_be_resized() {
         columns: 1,
     };
     assert_eq!(exec.resize(size).await.unwrap_err().errno(), Some(25));
+    // Nothing else ends it: the agent of this test is killed.
+    exec.signal(9).await.unwrap();
+    exec.wait().await.unwrap();
 }
