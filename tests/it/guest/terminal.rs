@@ -81,7 +81,7 @@ async fn keys_and_the_end_of_input_reach_it() {
 #[tokio::test]
 async fn a_command_without_a_terminal_cannot_be_resized() {
     let (_agent, session) = Agent::with_session().await;
-    let exec = session.exec(sh("sleep 1000")).await.unwrap();
+    let mut exec = session.exec(sh("sleep 1000")).await.unwrap();
     let size = WindowSize {
         rows: 1,
         columns: 1,
