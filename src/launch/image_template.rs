@@ -73,7 +73,7 @@ impl Launch<'_> {
         let checked = self.check_boot_sectors();
         checked.map_err(|interrupted| self.failed(interrupted))?;
         let slot = slot(self)?;
-        let (slot, template) = self.after_steps(slot).await?;
+        let (slot, template) = Box::pin(self.after_steps(slot)).await?;
         self.facts.template.get_or_insert("restored");
         self.facts.phases.mark("template");
         Ok((slot, template))
@@ -87,7 +87,7 @@ impl Launch<'_> {
         if let Some(saved) = &self.spec.from {
             return Err(TemplateError::Gone(saved.name.clone()).into());
         }
-        get_or_build(slot, Builder(self)).await
+        Box::pin(get_or_build(slot, Builder(self))).await
     }
 }
 

@@ -219,17 +219,24 @@ impl Supervisor {
     }
 
     /// Does some work while no machine runs that would have to be suspended with us.
-    pub async fn guard<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stopped> {
-        tokio::select! {
-            biased;
-            done = work => Ok(done),
-            // Whatever the work receives: it may use up the task's budget.
-            signal = unconstrained(self.signals.next_ending()) => {
-                Err(Stopped(End::Signalled(signal as i32)))
-            }
-            end = unconstrained(self.deadlines.passed()) => {
-                self.watchdog = None;
-                Err(Stopped(end))
+    pub fn guard<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, Stopped>> {
+        // Boxed, here and below: one state with all that is nested would not fit on the stack.
+        let work = Box::pin(work);
+        async move {
+            tokio::select! {
+                biased;
+                done = work => Ok(done),
+                // Whatever the work receives: it may use up the task's budget.
+                signal = unconstrained(self.signals.next_ending()) => {
+                    Err(Stopped(End::Signalled(signal as i32)))
+                }
+                end = unconstrained(self.deadlines.passed()) => {
+                    self.watchdog = None;
+                    Err(Stopped(end))
+                }
             }
         }
     }
@@ -274,27 +281,30 @@ impl Supervisor {
 
     /// Does some work in which `machine` takes part. If that is interrupted, the machine is still
     /// there, unless it ended.
-    pub async fn run<T>(
+    pub fn run<T>(
         &mut self,
         machine: &mut Machine,
         work: impl Future<Output = T>,
-    ) -> Result<T, Interrupted> {
-        self.serve(machine, work, false).await
+    ) -> impl Future<Output = Result<T, Interrupted>> {
+        self.serve(machine, Box::pin(work), false)
     }
 
     /// [`Supervisor::run`] for the boot of a guest without a person at its console: if it waits for
     /// one there, that is its end, unless the work is done soon after.
-    pub async fn run_boot<T>(
+    pub fn run_boot<T>(
         &mut self,
         machine: &mut Machine,
         limit: Duration,
         work: impl Future<Output = T>,
-    ) -> Result<T, Interrupted> {
-        self.set_boot_timeout(Some(limit));
-        let done = self.serve(machine, work, true).await;
-        self.set_boot_timeout(None);
-        self.deadlines.boot_stop = None;
-        done
+    ) -> impl Future<Output = Result<T, Interrupted>> {
+        let work = Box::pin(work);
+        async move {
+            self.set_boot_timeout(Some(limit));
+            let done = self.serve(machine, work, true).await;
+            self.set_boot_timeout(None);
+            self.deadlines.boot_stop = None;
+            done
+        }
     }
 
     async fn serve<T>(
@@ -329,14 +339,17 @@ impl Supervisor {
     }
 
     /// [`Supervisor::run`] for a conversation with the guest's agent.
-    pub async fn converse<T, E: Into<Failure>>(
+    pub fn converse<T, E: Into<Failure>>(
         &mut self,
         machine: &mut Machine,
         work: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Interrupted> {
-        match self.run(machine, work).await? {
-            Ok(done) => Ok(done),
-            Err(error) => Err(self.explain(machine, error.into()).await),
+    ) -> impl Future<Output = Result<T, Interrupted>> {
+        let work = Box::pin(work);
+        async move {
+            match self.serve(machine, work, false).await? {
+                Ok(done) => Ok(done),
+                Err(error) => Err(self.explain(machine, error.into()).await),
+            }
         }
     }
 

@@ -135,7 +135,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
         .enable_all()
         .build()
         .context("starting the event loop")?;
-    let done = tokio::task::LocalSet::new().block_on(&runtime, work);
+    let done = tokio::task::LocalSet::new().block_on(&runtime, Box::pin(work));
     // A thread may still wait for standard input.
     runtime.shutdown_background();
     done

@@ -23,7 +23,7 @@ impl Launch<'_> {
         &mut self,
         output: Option<mpsc::Sender<Vec<u8>>>,
     ) -> Result<Option<RunningVm>, Failure> {
-        let error = match self.restore(output).await {
+        let error = match Box::pin(self.restore(output)).await {
             Ok(vm) => return Ok(Some(vm)),
             Err(NotRestored::Failed(failure)) => return Err(failure),
             Err(NotRestored::Template(error)) => error,

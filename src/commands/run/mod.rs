@@ -176,15 +176,19 @@ async fn launch(
     };
     let diff = args.diff.open(&launch)?;
     let mut ending = Ending::new(keep, diff);
+    // Boxed: one state with all of them is too large for the stack of a debug build.
     let outcome = match user_end {
         UserEnd::Command(stdio) => {
             let (_, copies) = args.guest.steps(&args.typed);
-            command::run(&mut launch, &args.guest, &copies, stdio, &mut ending).await
+            let run = command::run(&mut launch, &args.guest, &copies, stdio, &mut ending);
+            Box::pin(run).await
         }
-        UserEnd::Console(terminal) => console::run(&mut launch, terminal, &mut ending).await,
+        UserEnd::Console(terminal) => {
+            Box::pin(console::run(&mut launch, terminal, &mut ending)).await
+        }
     };
     let outcome = match outcome {
-        Ok(outcome) => ending.finish(&mut launch, outcome).await,
+        Ok(outcome) => Box::pin(ending.finish(&mut launch, outcome)).await,
         failed => failed,
     };
     // Whatever came of it: the images are as they were, or the report says so.

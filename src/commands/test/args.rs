@@ -113,7 +113,7 @@ pub(super) struct OutputArgs {
     pub copy_out: Vec<CopySpec>,
     #[command(flatten)]
     pub limit: CopyLimit,
-    /// Keep output and console of each case that failed in DIR/CASE
+    /// Keep output, console and disks of each case that failed in DIR/CASE
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub keep_failed: Option<PathBuf>,
 }

@@ -109,8 +109,14 @@ impl Runner {
                 tracing::warn!("{:#}", failure.error);
             }
         }
-        let is_wanted = is_last && self.keeps_machine && verdict != Verdict::Passed;
-        if is_wanted && !matches!(verdict, Verdict::Crashed(_)) {
+        let runs_on = !matches!(verdict, Verdict::Passed | Verdict::Crashed(_));
+        if runs_on
+            && let Some(directory) = &self.keep_failed
+            && let Err(failure) = keep::disks(&directory.join(case.directory), &mut branch).await
+        {
+            tracing::warn!("{:#}", failure.error);
+        }
+        if is_last && self.keeps_machine && runs_on {
             return (verdict, Some(branch.running));
         }
         if let Err(failure) = branch.launch.stop(branch.running.machine).await {

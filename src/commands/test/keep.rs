@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::launch::Failure;
+use crate::launch::branch::Branch;
+use crate::launch::keep::{Keep, KeepSpec};
 use crate::linux::memfd;
 use crate::machine::console_log::ConsoleLog;
 
@@ -37,6 +39,27 @@ pub(super) fn failed(directory: &Path, output: &[u8], mut console: &File) -> Res
         .and_then(|()| console.read_to_end(&mut bytes));
     read.context("reading the console")?;
     Ok(write("console", &bytes)?)
+}
+
+/// Keeps what the machine of a case has on its disks as images in `directory`. It goes on.
+pub(super) async fn disks(directory: &Path, branch: &mut Branch<'_>) -> Result<(), Failure> {
+    let Branch { launch, running } = branch;
+    let count = launch.vm.plan.disks.len();
+    if count == 0 {
+        return Ok(());
+    }
+    let spec = KeepSpec {
+        path: directory.join("disk.qcow2"),
+        full: false,
+        force: true,
+    };
+    let mut keep = Keep::create(&spec, &launch.vm.drives, count)?;
+    let (machine, session) = (&mut running.machine, &running.session);
+    let synced = launch.settle(machine, Some(session)).await;
+    synced.map_err(|interrupted| launch.failed(interrupted))?;
+    keep.collect(machine, &launch.vm.drives).await?;
+    keep.publish(&launch.vm.drives).await?;
+    Ok(machine.cont().await?)
 }
 
 pub(super) fn make_directory(path: &Path) -> Result<(), Failure> {

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use super::{Fixture, ended, events};
-use crate::env::bivouac::Finished;
+use crate::env::bivouac::{Bivouac, Finished};
 use crate::env::cases::Cases;
+use crate::env::images::qemu_img;
 
 /// In the machine that the first has saved.
 #[test]
@@ -103,7 +104,8 @@ fn what_is_kept(fixture: &Fixture) {
     let (kept, junit) = (fixture.path("kept"), fixture.path("junit.xml"));
     let keep = format!("--keep-failed={}", kept.display());
     let junit_option = format!("--junit={}", junit.display());
-    let cases = ["echo out; echo said > /dev/console; exit 3", "echo fine"];
+    let fails = "echo out; echo change > /changed; echo said > /dev/console; exit 3";
+    let cases = [fails, "echo fine"];
     let finished = fixture.test(&[&keep, &junit_option], &cases).output();
     assert_eq!(finished.code(), Some(1), "{finished:?}");
     assert!(
@@ -117,6 +119,11 @@ fn what_is_kept(fixture: &Fixture) {
     let read = |path: &Path| fs::read_to_string(path).unwrap();
     assert_eq!(read(&directory.join("output")), "out\n");
     assert!(read(&directory.join("console")).contains("said"));
+    let disk = directory.join("disk.qcow2");
+    qemu_img(&["check", "-q"], &[&disk]);
+    let on_disk = format!("{}:/changed", disk.display());
+    let cat = Bivouac::new().args(["cat", "--trust-chain", &on_disk]);
+    assert_eq!(cat.output().stdout, "change\n");
     let xml = read(&junit);
     assert_eq!(xml.matches("<testcase ").count(), 2, "{xml}");
     assert_eq!(xml.matches("<failure ").count(), 1, "{xml}");
