@@ -163,7 +163,6 @@ impl SnapshotBuilder for Builder<'_, '_> {
 
     async fn build(&mut self) -> Result<Snapshot, NotRestored> {
         let launch = &mut *self.0;
-        launch.facts.template = Some("built");
         if !inject(launch).await? {
             let why = "its disks hold no system that could start bivouac's agent";
             return Err(TemplateError::Ineligible(why.to_owned()).into());
@@ -191,6 +190,7 @@ impl SnapshotBuilder for Builder<'_, '_> {
         let snapshot = launch.supervisor.guard(saving).await;
         drop(session);
         let snapshot = snapshot.map_err(Failure::from)??;
+        launch.facts.template = Some("built");
         launch.facts.phases.mark("saved");
         launch.progress.status("keeping the template");
         Ok(snapshot)

@@ -30,7 +30,7 @@ use crate::protocol::CloneIdentity;
 use crate::session::{Session, SessionError, random};
 use crate::template::TemplateError;
 use crate::template::checkpoint::take_checkpoint;
-use crate::template::restore::{Template, resume_branch, start_restored};
+use crate::template::restore::{Template, answered, resume_branch, start_restored};
 
 /// How long after its agent's end a machine's own end may follow.
 const END_FOLLOWS: Duration = Duration::from_secs(1);
@@ -334,7 +334,7 @@ impl Checkpoint {
         phases.mark("running");
         let session = resume_branch(&mut machine, phases).await?;
         if let Some(identity) = identity {
-            session.identify(identity).await?;
+            answered(session.identify(identity)).await?;
         }
         if vm.plan.reboot {
             machine.forbid_reset().await?;

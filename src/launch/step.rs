@@ -122,7 +122,6 @@ impl SnapshotBuilder for StepBuilder<'_, '_> {
 
     async fn build(&mut self) -> Result<Snapshot, NotRestored> {
         let launch = &mut *self.launch;
-        launch.facts.template = Some("built");
         let shown = shown(self.step);
         let (number, count) = (self.index + 1, launch.spec.steps.len());
         let status = format!("step {number} of {count}: {shown}");
@@ -155,6 +154,7 @@ impl SnapshotBuilder for StepBuilder<'_, '_> {
         let snapshot = self.launch.supervisor.guard(saving).await;
         drop(session);
         let snapshot = snapshot.map_err(Failure::from)??;
+        self.launch.facts.template = Some("built");
         self.launch.facts.phases.mark("saved");
         Ok(snapshot)
     }

@@ -14,7 +14,7 @@ use crate::machine::console::Sinks;
 use crate::machine::plan::{Firmware, Network};
 use crate::session::random;
 use crate::template::TemplateError;
-use crate::template::restore::{Template, resume, start_restored};
+use crate::template::restore::{Template, answered, resume, start_restored};
 
 impl Launch<'_> {
     /// Restores the machine, whose console goes to `output`. If that fails, warns why, prepares the
@@ -95,7 +95,7 @@ impl Launch<'_> {
                 start_clone(&mut self.vm, template, sinks, self.facts).await?;
             let session = resume(&mut machine, &self.facts.phases).await?;
             if let Some(identity) = identity {
-                session.identify(identity).await?;
+                answered(session.identify(identity)).await?;
             }
             if self.vm.plan.reboot && forbid_reset {
                 machine.forbid_reset().await?;

@@ -20,7 +20,7 @@ use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
 use crate::machine::plan::{ChildFd, MemoryMapping, Plan, SnapshotConfig};
 use crate::machine::{HeldResources, Machine};
-use crate::session::Session;
+use crate::session::{Seen, Session, SessionError};
 
 /// How long a restored agent may take to answer: 30 ms on an idle host.
 const RESUME_LIMIT: Duration = Duration::from_secs(60);
@@ -326,7 +326,18 @@ pub(crate) async fn resume_branch(
 async fn renew(session: Session, phases: &Phases) -> Result<Session, TemplateError> {
     phases.mark("agent");
     // Before anything else: other clones would draw the same random numbers.
-    tokio::try_join!(session.add_entropy(), session.set_clock())?;
+    answered(async { tokio::try_join!(session.add_entropy(), session.set_clock()) }).await?;
     phases.mark("clock");
     Ok(session)
+}
+
+/// What a restored agent is asked for before the machine is used. It may have stopped after its hello.
+pub(crate) async fn answered<T>(
+    request: impl Future<Output = Result<T, SessionError>>,
+) -> Result<T, SessionError> {
+    let done = tokio::time::timeout(RESUME_LIMIT, request).await;
+    done.unwrap_or(Err(SessionError::Silent {
+        deadline: RESUME_LIMIT,
+        seen: Seen::default(),
+    }))
 }
