@@ -128,7 +128,7 @@ fn swap(head: &[u8]) -> Option<Content> {
 /// and links of Rock Ridge, unless all that it holds is a note.
 fn disc(device: &dyn ReadAt, head: &[u8]) -> Option<Content> {
     let iso = iso9660(head);
-    match iso.is_some() && !udf::is_stub(device) {
+    match iso.is_some() && !udf::only_announces(device) {
         true => iso,
         false => udf::probe(device).or(iso),
     }

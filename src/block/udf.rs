@@ -85,7 +85,7 @@ fn identifier(set: &str) -> Option<String> {
 }
 
 /// Whether an ISO 9660 file system holds nothing but a note: no directory, and at most two files.
-pub(super) fn is_stub(device: &dyn ReadAt) -> bool {
+pub(super) fn only_announces(device: &dyn ReadAt) -> bool {
     let volume = device.bytes_at(32768, 190);
     // The root directory's record: extent and length.
     let (extent, length) = (u64::from(volume.le32(158)), volume.le32(166));

@@ -55,19 +55,7 @@ pub fn with_vm<T>(
 ) -> Result<T, Failure> {
     let mut facts = Facts::since(Instant::now());
     block_on(async {
-        let vm = prepare(spec, &mut facts)?;
-        let mut launch = Launch {
-            spec,
-            vm,
-            supervisor: Supervisor::new(spec.timeout)?,
-            progress,
-            facts: &mut facts,
-        };
-        let started = launch.start_for_commands(None).await;
-        let Some(mut running) = started.map_err(|interrupted| launch.failed(interrupted))? else {
-            return Err(no_agent());
-        };
-        progress.clear_status();
+        let (mut launch, mut running) = start(spec, progress, &mut facts).await?;
         let mut vm = Vm {
             launch: &mut launch,
             running: &mut running,
@@ -93,19 +81,7 @@ pub fn with_live_vm<T>(
     };
     let mut facts = Facts::since(Instant::now());
     block_on(async {
-        let vm = prepare(spec, &mut facts)?;
-        let mut launch = Launch {
-            spec,
-            vm,
-            supervisor: Supervisor::new(spec.timeout)?,
-            progress,
-            facts: &mut facts,
-        };
-        let started = launch.start_for_commands(None).await;
-        let Some(running) = started.map_err(|interrupted| launch.failed(interrupted))? else {
-            return Err(no_agent());
-        };
-        progress.clear_status();
+        let (launch, running) = start(spec, progress, &mut facts).await?;
         let Launch {
             vm, mut supervisor, ..
         } = launch;
@@ -113,8 +89,26 @@ pub fn with_live_vm<T>(
     })
 }
 
-fn no_agent() -> Failure {
-    anyhow::anyhow!("the image cannot run bivouac's agent").into()
+async fn start<'a>(
+    spec: &'a VmSpec,
+    progress: &'a dyn Progress,
+    facts: &'a mut Facts,
+) -> Result<(Launch<'a>, RunningVm), Failure> {
+    let vm = prepare(spec, facts)?;
+    let mut launch = Launch {
+        spec,
+        vm,
+        supervisor: Supervisor::new(spec.timeout)?,
+        progress,
+        facts,
+    };
+    let started = launch.start_for_commands(None).await;
+    let started = started.map_err(|interrupted| launch.failed(interrupted))?;
+    progress.clear_status();
+    match started {
+        Some(running) => Ok((launch, running)),
+        None => Err(anyhow::anyhow!("the image cannot run bivouac's agent").into()),
+    }
 }
 
 /// Starts the machine of `spec` and runs one command in it, without input or output. See

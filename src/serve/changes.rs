@@ -1,10 +1,10 @@
 //! What a guest has changed on its disks.
 
 use crate::commands::diff::overlays::diff_overlays;
-use crate::commands::diff::{self, Aspect, DiffOptions, FileState, Kind};
+use crate::commands::diff::{self, DiffOptions, FileState};
 use crate::launch::{Failure, LiveVm, Quiet, VmSpec};
 use crate::protocol::FileKind;
-use crate::rpc::changes::{self, Change, ChangeKind, ChangedFile, DiffResult};
+use crate::rpc::changes::{Change, ChangedFile, DiffResult};
 use crate::rpc::files::FileType;
 use crate::rpc::{Data, MAX_DATA};
 
@@ -47,30 +47,11 @@ fn converted(change: diff::Change) -> Change {
     Change {
         filesystem: change.filesystem,
         path: change.path.0.into(),
-        change: match change.change {
-            Kind::Added => ChangeKind::Added,
-            Kind::Removed => ChangeKind::Removed,
-            Kind::Modified => ChangeKind::Modified,
-        },
-        what: change.what.into_iter().map(aspect).collect(),
+        change: change.change,
+        what: change.what,
         before: change.before.map(file),
         after: change.after.map(file),
         diff: change.diff,
-    }
-}
-
-fn aspect(aspect: Aspect) -> changes::Aspect {
-    match aspect {
-        Aspect::Type => changes::Aspect::Type,
-        Aspect::Mode => changes::Aspect::Mode,
-        Aspect::Owner => changes::Aspect::Owner,
-        Aspect::Size => changes::Aspect::Size,
-        Aspect::Content => changes::Aspect::Content,
-        Aspect::Link => changes::Aspect::Link,
-        Aspect::Device => changes::Aspect::Device,
-        Aspect::Xattrs => changes::Aspect::Xattrs,
-        Aspect::Times => changes::Aspect::Times,
-        Aspect::Filesystem => changes::Aspect::Filesystem,
     }
 }
 

@@ -3,35 +3,8 @@
 use serde::{Serialize, Serializer};
 
 use crate::protocol::{ByteString, Details, Entry, FileKind, Stat};
+use crate::rpc::changes::{Aspect, ChangeKind};
 use crate::text::time;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    Added,
-    Removed,
-    Modified,
-}
-
-/// A property in which two states of a file differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Aspect {
-    Type,
-    Mode,
-    Owner,
-    Size,
-    Content,
-    /// The target of a symbolic link.
-    Link,
-    /// The numbers of a device file.
-    Device,
-    Xattrs,
-    /// The time of the last modification.
-    Times,
-    /// A whole filesystem that only one of the images has.
-    Filesystem,
-}
 
 /// One path that was added, removed or modified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,7 +13,7 @@ pub struct Change {
     pub filesystem: Option<String>,
     /// From the root, or from the top of that filesystem.
     pub path: ByteString,
-    pub change: Kind,
+    pub change: ChangeKind,
     /// In what a modified file differs.
     pub what: Vec<Aspect>,
     pub before: Option<FileState>,

@@ -1,7 +1,7 @@
 //! Compares what is mounted in two appliances, path by path, in constant memory: entries come sorted, and
 //! what stat(2) does not tell is asked for in batches.
 
-use super::change::{Aspect, Change, FileState, Kind, aspects, is_untouched};
+use super::change::{Change, FileState, aspects, is_untouched};
 use super::content::{self, File};
 use super::noise::is_noise;
 use super::pairs::{Pair, Pairs};
@@ -9,6 +9,7 @@ use super::{DiffOptions, Summary};
 use crate::appliance::boot::ROOT;
 use crate::launch::{Failure, Progress};
 use crate::protocol::{ByteString, Details, Entry, PathAt};
+use crate::rpc::changes::{Aspect, ChangeKind};
 use crate::session::Session;
 use crate::text::escape::Untrusted;
 
@@ -166,14 +167,14 @@ impl<S: AsyncFnMut(Change) -> Result<(), Failure>> Comparison<'_, S> {
         }
         let (before, after) = (candidate.before.take(), candidate.after.take());
         let (kind, mut what) = match (&before, &after) {
-            (None, _) => (Kind::Added, Vec::new()),
-            (_, None) => (Kind::Removed, Vec::new()),
+            (None, _) => (ChangeKind::Added, Vec::new()),
+            (_, None) => (ChangeKind::Removed, Vec::new()),
             (Some(before), Some(after)) => match aspects(before, after) {
                 what if what.is_empty() => return None,
-                what => (Kind::Modified, what),
+                what => (ChangeKind::Modified, what),
             },
         };
-        if !self.options.all && kind == Kind::Modified {
+        if !self.options.all && kind == ChangeKind::Modified {
             what.retain(|aspect| *aspect != Aspect::Times);
             if what.is_empty() {
                 self.summary.left_out += 1;
@@ -193,7 +194,8 @@ impl<S: AsyncFnMut(Change) -> Result<(), Failure>> Comparison<'_, S> {
 
     async fn pass_on(&mut self, mut change: Change) -> Result<(), Failure> {
         let is_text = |state: &Option<FileState>| state.as_ref().is_none_or(FileState::is_file);
-        let is_changed = change.change != Kind::Modified || change.what.contains(&Aspect::Content);
+        let is_changed =
+            change.change != ChangeKind::Modified || change.what.contains(&Aspect::Content);
         if self.options.content && is_changed && is_text(&change.before) && is_text(&change.after) {
             let path = change.path.clone();
             let file = |session, state: &Option<FileState>| {

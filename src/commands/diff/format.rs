@@ -2,17 +2,18 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::change::{Aspect, Change, FileState, Kind};
+use super::change::{Change, FileState};
 use crate::protocol::{ByteString, FileKind};
+use crate::rpc::changes::{Aspect, ChangeKind};
 use crate::text::escape::Plain;
 
 /// `M /etc/passwd  content, size 10 -> 20`, and below it the unified diff, if there is one.
 impl Display for Change {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mark = match self.change {
-            Kind::Added => 'A',
-            Kind::Removed => 'D',
-            Kind::Modified => 'M',
+            ChangeKind::Added => 'A',
+            ChangeKind::Removed => 'D',
+            ChangeKind::Modified => 'M',
         };
         write!(f, "{mark} ")?;
         if let Some(filesystem) = &self.filesystem {
@@ -32,7 +33,7 @@ impl Display for Change {
         // What a file of another kind is, cannot be seen from its path.
         let only = after.or(before).and_then(|state| state.kind);
         match (self.change, only) {
-            (Kind::Modified, _) | (_, None | Some(FileKind::File)) => {}
+            (ChangeKind::Modified, _) | (_, None | Some(FileKind::File)) => {}
             (_, Some(kind)) => write!(f, "  {}", kind_name(kind))?,
         }
         match &self.diff {
@@ -147,9 +148,9 @@ mod tests {
             filesystem: None,
             path: "/a b".into(),
             change: match (&before, &after) {
-                (None, _) => Kind::Added,
-                (_, None) => Kind::Removed,
-                _ => Kind::Modified,
+                (None, _) => ChangeKind::Added,
+                (_, None) => ChangeKind::Removed,
+                _ => ChangeKind::Modified,
             },
             what: what.to_vec(),
             before,

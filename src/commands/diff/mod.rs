@@ -28,8 +28,9 @@ use crate::launch::facts::{AcceleratorFacts, ImageFacts};
 use crate::launch::{Failure, Progress};
 use crate::machine::plan::Accelerator;
 use crate::protocol::disks::{Mount, Survey};
+use crate::rpc::changes::{Aspect, ChangeKind};
 use crate::session::{Session, SessionError};
-pub(crate) use change::{Aspect, Change, FileState, Kind};
+pub(crate) use change::{Change, FileState};
 use compare::Comparison;
 use places::{Places, places, without_needless_names};
 
@@ -210,9 +211,9 @@ impl<S: AsyncFnMut(Change) -> Result<(), Failure>> Work<'_, S> {
             self.summary.changes += 1;
             return (self.sink)(Change {
                 change: if before.contains_key(&name) {
-                    Kind::Removed
+                    ChangeKind::Removed
                 } else {
-                    Kind::Added
+                    ChangeKind::Added
                 },
                 before: state(before),
                 after: state(after),
