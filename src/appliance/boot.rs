@@ -139,12 +139,12 @@ pub(crate) fn plan(config: &ApplianceConfig, disks: Vec<Disk>) -> Plan {
     }
 }
 
-/// The plan of an appliance that can be saved with so many placeholder disks: equal for all
+/// The plan of an appliance that can be saved with so many empty disks: equal for all
 /// appliances that can share a template.
-pub(crate) fn nominal_plan(config: &ApplianceConfig, placeholders: usize) -> Plan {
+pub(crate) fn nominal_plan(config: &ApplianceConfig, empty_disks: usize) -> Plan {
     Plan {
         kernel: Some(direct_kernel("kernel".into(), "initramfs".into())),
-        snapshot: Some(to_be_saved(ChildFd(6), placeholders)),
+        snapshot: Some(to_be_saved(ChildFd(6), empty_disks)),
         tcg_buffer_mib: None,
         ..plan(config, Vec::new())
     }
@@ -158,11 +158,11 @@ fn direct_kernel(kernel: PathBuf, initramfs: PathBuf) -> DirectKernel {
     }
 }
 
-fn to_be_saved(memory: ChildFd, placeholder_disks: usize) -> SnapshotConfig {
+fn to_be_saved(memory: ChildFd, empty_disks: usize) -> SnapshotConfig {
     SnapshotConfig {
         memory,
         mapping: MemoryMapping::Shared,
-        placeholder_disks,
+        empty_disks,
         generation_id: false,
         devices_only: false,
     }
@@ -229,7 +229,7 @@ pub(crate) struct Storage<'a> {
 }
 
 /// Boots an appliance. One that is to be saved has this file for its memory, and so many
-/// placeholder disks. Needs what [`Machine::start`] needs.
+/// empty disks. Needs what [`Machine::start`] needs.
 pub(crate) async fn boot(
     config: &ApplianceConfig,
     storage: &Storage<'_>,
@@ -243,8 +243,8 @@ pub(crate) async fn boot(
     plan.kernel = Some(direct_kernel(kernel, initramfs));
     let mut files: Vec<BorrowedFd<'_>> = storage.drives.files();
     files.extend([made.kernel.as_fd(), made.initramfs.as_fd()]);
-    if let Some((memory, placeholders)) = saved {
-        plan.snapshot = Some(to_be_saved(ChildFd(memory.as_raw_fd()), placeholders));
+    if let Some((memory, empty_disks)) = saved {
+        plan.snapshot = Some(to_be_saved(ChildFd(memory.as_raw_fd()), empty_disks));
         files.push(memory.as_fd());
     }
     let resources = headless(channels, files, storage.max_write);

@@ -1,7 +1,7 @@
 //! Starts an appliance: restored from its template, which is built first if it is missing, or
 //! booted.
 //!
-//! The appliance is saved with placeholder disks, which have no byte. A restored one has the
+//! The appliance is saved with empty disks, which have no byte. A restored one has the
 //! image's disks in their place, and is told that they have grown. So a template never holds
 //! anything of an image, no bus is searched after the restore, and one template serves all images.
 
@@ -77,7 +77,7 @@ pub(crate) async fn template(
     Ok((slot, template))
 }
 
-/// Restores an appliance with disks in place of its placeholders.
+/// Restores an appliance with disks in place of its empty ones.
 async fn restore(
     config: &ApplianceConfig,
     template: &Template,
@@ -101,7 +101,7 @@ async fn restore(
     Ok((machine, session))
 }
 
-/// Boots an appliance with placeholder disks, and saves it.
+/// Boots an appliance with empty disks, and saves it.
 struct Builder<'a> {
     config: &'a ApplianceConfig,
     disks: usize,

@@ -217,7 +217,7 @@ pub(super) fn new_memory(launch: &mut Launch<'_>, mapping: MemoryMapping) -> Res
     launch.vm.plan.snapshot = Some(SnapshotConfig {
         memory: ChildFd(memory.as_raw_fd()),
         mapping,
-        placeholder_disks: 0,
+        empty_disks: 0,
         generation_id: true,
         devices_only: false,
     });

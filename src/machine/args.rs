@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::host::qemu::SANDBOX;
 use crate::linux::proc_fd;
 
-use super::blockdev::{disk_nodes, layer_node, placeholder_node};
+use super::blockdev::{disk_nodes, empty_node, layer_node};
 use super::plan::{
     Accelerator, Bus, ChildFd, Disk, Display, Firmware, Layer, MemoryMapping, Network, Plan,
     Publish,
@@ -31,11 +31,9 @@ pub fn argv(plan: &Plan) -> Vec<OsString> {
         args.disk(&format!("disk{index}"), disk);
         disk_args(&mut args, plan.bus, index, Some(disk));
     }
-    let placeholders = plan
-        .snapshot
-        .map_or(0, |snapshot| snapshot.placeholder_disks);
-    for index in plan.disks.len()..placeholders {
-        args.blockdev(&placeholder_node(&format!("disk{index}")));
+    let empty_disks = plan.snapshot.map_or(0, |snapshot| snapshot.empty_disks);
+    for index in plan.disks.len()..empty_disks {
+        args.blockdev(&empty_node(&format!("disk{index}")));
         disk_args(&mut args, plan.bus, index, None);
     }
     for (index, cdrom) in plan.cdroms.iter().enumerate() {

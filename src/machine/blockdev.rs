@@ -53,7 +53,7 @@ pub fn layer_node(name: &str, layer: &Layer, backing: Value) -> Value {
 }
 
 /// A disk of size 0, which a restored machine may replace by a real one.
-pub fn placeholder_node(name: &str) -> Value {
+pub fn empty_node(name: &str) -> Value {
     json!({ "driver": "null-co", "node-name": name, "size": 0, "read-zeroes": true })
 }
 

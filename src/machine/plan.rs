@@ -91,7 +91,7 @@ impl Plan {
         plan.snapshot = Some(SnapshotConfig {
             memory: next(),
             mapping: MemoryMapping::Shared,
-            placeholder_disks: 0,
+            empty_disks: 0,
             generation_id: true,
             devices_only: false,
         });
@@ -107,7 +107,7 @@ pub struct SnapshotConfig {
     pub mapping: MemoryMapping,
     /// How many disks of size 0 it has, on [`Bus::Virtio`]. A restored machine may have real ones in
     /// their place and grows them ([`super::Machine::grow_disk`]).
-    pub placeholder_disks: usize,
+    pub empty_disks: usize,
     /// Whether it has a VM generation ID, which tells the guest that it was cloned (QEMU's vmgenid).
     pub generation_id: bool,
     /// Whether it loads a state of [`super::Machine::save_devices`], which has no configuration in it.

@@ -138,7 +138,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Tells the guest that the disk `index`, a placeholder until now, has `bytes` bytes. Call it when
+    /// Tells the guest that the disk `index`, empty until now, has `bytes` bytes. Call it when
     /// the CPUs run: before that its node is inactive.
     pub async fn grow_disk(&mut self, index: usize, bytes: u64) -> Result<(), StartError> {
         // The node has that size already. Setting it once more makes the device say so to the

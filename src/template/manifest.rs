@@ -23,7 +23,7 @@ pub struct Manifest {
     pub memory_digest: String,
     /// The digest of the state of everything else.
     pub state_digest: String,
-    /// The machine's overlays, in the order of its disks; none where its disks were placeholders.
+    /// The machine's overlays, in the order of its disks; none where its disks were empty.
     pub overlays: Vec<OverlayRecord>,
 }
 

@@ -45,7 +45,7 @@ impl Template {
     /// The part of a clone's plan that restores it from this template.
     pub(crate) fn snapshot_config(
         &self,
-        placeholder_disks: usize,
+        empty_disks: usize,
         generation_id: bool,
     ) -> SnapshotConfig {
         let (major, minor, _) = match self {
@@ -55,7 +55,7 @@ impl Template {
         SnapshotConfig {
             memory: ChildFd(self.memory().as_raw_fd()),
             mapping: MemoryMapping::for_clone((major, minor)),
-            placeholder_disks,
+            empty_disks,
             generation_id,
             devices_only: match self {
                 Self::Stored(_) => false,
@@ -233,7 +233,7 @@ impl<'a> CloneMemory<'a> {
 }
 
 /// Starts a clone of `template` with devices as in `plan`, which has the template's
-/// [`Template::snapshot_config`] and whose disks may stand in for placeholders. Its processors are stopped.
+/// [`Template::snapshot_config`] and whose disks may take the place of empty ones. Its processors are stopped.
 pub(crate) async fn start_restored(
     plan: Plan,
     template: &Template,

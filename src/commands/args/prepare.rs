@@ -1,15 +1,18 @@
 //! How a machine is prepared, for commands that always restore it from a template.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueHint;
 
 use super::agent::copy_in;
 use super::command::ContextArgs;
 use super::command_line::CommandLine;
+use super::machine::{HardwareArgs, LayerArgs};
+use super::saved;
 use super::steps::steps;
-use crate::launch::spec::{AgentSpec, CopySpec, Step, WaitFor};
+use crate::launch::Failure;
+use crate::launch::spec::{AgentSpec, CopySpec, Step, VmSpec, WaitFor};
 use crate::template::store::parse_name;
 
 /// What is done in the machine before it is restored.
@@ -40,6 +43,24 @@ pub struct PrepareArgs {
 }
 
 impl PrepareArgs {
+    /// The machine before its steps: that of `--from`, or one of these arguments.
+    pub(crate) fn machine(
+        &self,
+        typed: &CommandLine,
+        image: Option<&Path>,
+        layers: &LayerArgs,
+        hardware: &HardwareArgs,
+    ) -> Result<VmSpec, Failure> {
+        match &self.from {
+            Some(name) => saved::spec(name, typed),
+            None => Ok(VmSpec {
+                image: image.map(|path| layers.image(path)),
+                agent: self.agent(),
+                ..hardware.spec(&layers.trust)?
+            }),
+        }
+    }
+
     pub(crate) fn agent(&self) -> AgentSpec {
         AgentSpec {
             wait_for: self.wait_for,

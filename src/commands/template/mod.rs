@@ -255,14 +255,12 @@ impl BuildArgs {
                 "--prepare true, if it is only to be copied",
             ));
         }
-        let machine = match &self.prepare.from {
-            Some(name) => saved::spec(name, &self.typed)?,
-            None => VmSpec {
-                image: self.image.as_deref().map(|path| self.layers.image(path)),
-                agent: self.prepare.agent(),
-                ..self.hardware.spec(&self.layers.trust)?
-            },
-        };
+        let machine = self.prepare.machine(
+            &self.typed,
+            self.image.as_deref(),
+            &self.layers,
+            &self.hardware,
+        )?;
         Ok(VmSpec {
             purpose: Purpose::Console,
             start: StartMode::Warm,

@@ -13,7 +13,6 @@ use crate::commands::args::copy::CopyLimit;
 use crate::commands::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use crate::commands::args::overlay::{OverlayArgs, TemplateArgs};
 use crate::commands::args::prepare::PrepareArgs;
-use crate::commands::args::saved;
 use crate::launch::spec::{CopySpec, Purpose, StartMode};
 use crate::launch::{Failure, VmSpec};
 use crate::text::time::parse_duration;
@@ -122,14 +121,12 @@ impl Args {
     /// The machine of which each case gets a copy, and what is copied into that.
     pub(super) fn spec(&self) -> Result<(VmSpec, Vec<CopySpec>), Failure> {
         let (steps, copies) = self.prepare.steps(&self.typed);
-        let machine = match &self.prepare.from {
-            Some(name) => saved::spec(name, &self.typed)?,
-            None => VmSpec {
-                image: self.image.as_deref().map(|path| self.layers.image(path)),
-                agent: self.prepare.agent(),
-                ..self.hardware.spec(&self.layers.trust)?
-            },
-        };
+        let machine = self.prepare.machine(
+            &self.typed,
+            self.image.as_deref(),
+            &self.layers,
+            &self.hardware,
+        )?;
         let spec = VmSpec {
             steps,
             overlay: self.overlay.spec(),

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// What stands for the case in a command.
-const PLACEHOLDER: &[u8] = b"{}";
+const REPLACED: &[u8] = b"{}";
 
 /// The longest name of a case's directory, in bytes, without what makes it unique.
 const NAME_MAX: usize = 100;
@@ -65,15 +65,15 @@ fn replaced(word: &OsStr, case: &OsStr) -> OsString {
     while let Some(at) = find(rest) {
         new.extend_from_slice(&rest[..at]);
         new.extend_from_slice(case.as_bytes());
-        rest = &rest[at + PLACEHOLDER.len()..];
+        rest = &rest[at + REPLACED.len()..];
     }
     new.extend_from_slice(rest);
     OsString::from_vec(new)
 }
 
 fn find(word: &[u8]) -> Option<usize> {
-    let mut windows = word.windows(PLACEHOLDER.len());
-    windows.position(|window| window == PLACEHOLDER)
+    let mut windows = word.windows(REPLACED.len());
+    windows.position(|window| window == REPLACED)
 }
 
 /// A name for the directory of each case, all different: that of the case, where it is a name.

@@ -68,7 +68,7 @@ fn rules_are_wider_by_what_a_machine_needs() {
     let snapshot = |mapping| SnapshotConfig {
         memory: ChildFd(23),
         mapping,
-        placeholder_disks: 0,
+        empty_disks: 0,
         generation_id: true,
         devices_only: false,
     };

@@ -201,7 +201,7 @@ fn a_machine_that_is_saved_and_one_that_is_restored() {
         snapshot: Some(SnapshotConfig {
             memory: ChildFd(23),
             mapping,
-            placeholder_disks: 0,
+            empty_disks: 0,
             generation_id: true,
             devices_only,
         }),

@@ -2,6 +2,7 @@
 //! talked to and signalled, and what finds what is left behind.
 
 pub mod bivouac;
+pub mod box_image;
 pub mod cases;
 pub mod deployments;
 pub mod filesystems;

@@ -11,12 +11,12 @@ mod terminal;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::env::bivouac::{Bivouac, Finished};
+use crate::env::box_image;
 use crate::env::guests::{guest, tiny};
 use crate::env::residue::{alive, files, sha256};
 use crate::env::wait::soon;
@@ -37,24 +37,14 @@ impl Fixture {
     fn new() -> Self {
         let fixture = Self(tempfile::tempdir_in("/var/tmp").unwrap());
         fs::create_dir(fixture.path("tmp")).unwrap();
-        let mut copy = Command::new("cp");
-        copy.arg("--sparse=always").arg(guest("box.raw"));
-        assert!(copy.arg(fixture.image()).status().unwrap().success());
+        box_image::copy(&fixture.image());
         fixture.write_into_image("inittab", INITTAB);
         fixture
     }
 
     /// Replaces a file in the image's /etc.
     fn write_into_image(&self, name: &str, text: &str) {
-        fs::write(self.path("etc-file"), text).unwrap();
-        let lines = format!("cd etc\nrm {name}\nwrite etc-file {name}\n");
-        fs::write(self.path("lines"), lines).unwrap();
-        // Its only partition.
-        let image = format!("{}?offset={}", self.image().display(), 1 << 20);
-        let mut debugfs = Command::new("debugfs");
-        debugfs.current_dir(self.0.path());
-        let done = debugfs.args(["-w", "-f", "lines", &image]).output();
-        assert!(done.unwrap().status.success());
+        box_image::write_into_etc(&self.image(), &[(name, text)]);
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -98,7 +98,7 @@ impl Guest {
             snapshot: Some(SnapshotConfig {
                 memory: ChildFd(number(&self.memory)),
                 mapping,
-                placeholder_disks: 0,
+                empty_disks: 0,
                 generation_id: false,
                 devices_only,
             }),

@@ -10,7 +10,6 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use bivouac::template::manifest::Manifest;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -20,6 +19,7 @@ use serde_json::Value;
 
 use super::templates;
 use crate::env::bivouac::{Bivouac, Finished};
+use crate::env::box_image;
 use crate::env::guests::{guest, tiny};
 use crate::env::residue::{alive, files, sha256};
 use crate::env::wait::soon;
@@ -49,18 +49,10 @@ impl WarmFixture {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let fixture = Self(dir);
         fs::create_dir(fixture.path("tmp")).unwrap();
-        fs::write(fixture.path("inittab"), inittab).unwrap();
-        fs::write(fixture.path("machine-id"), format!("{MACHINE_ID}\n")).unwrap();
-        let mut copy = Command::new("cp");
-        copy.arg("--sparse=always").arg(guest("box.raw"));
-        assert!(run(copy.arg(fixture.image())));
-        // Its only partition.
-        let image = format!("{}?offset={}", fixture.image().display(), 1 << 20);
-        let lines = "cd etc\nrm inittab\nwrite inittab inittab\nwrite machine-id machine-id\n";
-        fs::write(fixture.path("lines"), lines).unwrap();
-        let mut debugfs = Command::new("debugfs");
-        debugfs.current_dir(fixture.0.path());
-        assert!(run(debugfs.args(["-w", "-f", "lines", &image])));
+        box_image::copy(&fixture.image());
+        let machine_id = format!("{MACHINE_ID}\n");
+        let files = [("inittab", inittab), ("machine-id", &machine_id)];
+        box_image::write_into_etc(&fixture.image(), &files);
         fixture
     }
 
@@ -158,10 +150,6 @@ impl WarmFixture {
         let files = [self.image(), guest("tiny-kernel"), guest("tiny-initrd")];
         files.each_ref().map(|path| sha256(path))
     }
-}
-
-fn run(command: &mut Command) -> bool {
-    command.output().unwrap().status.success()
 }
 
 /// Holds the lock of a QEMU that writes to the image, until it is dropped.
