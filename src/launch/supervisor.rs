@@ -228,14 +228,15 @@ impl Supervisor {
         async move {
             tokio::select! {
                 biased;
+                // Before the work: while this process was stopped, a machine may have died of it.
+                end = unconstrained(self.deadlines.passed()) => {
+                    self.watchdog = None;
+                    Err(Stopped(end))
+                }
                 done = work => Ok(done),
                 // Whatever the work receives: it may use up the task's budget.
                 signal = unconstrained(self.signals.next_ending()) => {
                     Err(Stopped(End::Signalled(signal as i32)))
-                }
-                end = unconstrained(self.deadlines.passed()) => {
-                    self.watchdog = None;
-                    Err(Stopped(end))
                 }
             }
         }

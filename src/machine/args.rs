@@ -159,7 +159,9 @@ fn memory_args(args: &mut Args, plan: &Plan) {
     };
     let mapping = match snapshot.mapping {
         MemoryMapping::Shared | MemoryMapping::SharedRestored => "share=on",
-        MemoryMapping::CopyOnWrite | MemoryMapping::Boot => "share=off",
+        MemoryMapping::CopyOnWrite | MemoryMapping::CopyOnWriteAnswered | MemoryMapping::Boot => {
+            "share=off"
+        }
         MemoryMapping::CopyOnWriteReadOnly => "share=off,readonly=on,rom=off",
     };
     args.opt(

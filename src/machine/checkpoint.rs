@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use qapi::qmp::{BlockdevSnapshot, TransactionAction};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::args::{NETWORK_BEHIND_A_HUB, host_forward};
 use super::blockdev::{fd_set, overlay_node};
 use super::drives::{Drives, NewOverlay};
-use super::plan::{ChildFd, Plan, Publish};
+use super::plan::{ChildFd, Publish};
 use super::snapshot::{STATE_MAX, SnapshotError};
 use super::written_pages::WrittenPages;
 use super::{Machine, StartError};
@@ -40,14 +40,6 @@ impl qapi::Command for NetdevAdd {
     const NAME: &'static str = "netdev_add";
     const ALLOW_OOB: bool = false;
     type Ok = qapi::Empty;
-}
-
-/// The file of the guest's memory, among `files`.
-pub(super) fn memory_of(plan: &Plan, files: &[BorrowedFd<'_>]) -> io::Result<Option<File>> {
-    let number = plan.snapshot.map(|snapshot| snapshot.memory.0);
-    let found = files.iter().find(|file| Some(file.as_raw_fd()) == number);
-    let copied = found.map(|file| file.try_clone_to_owned()).transpose()?;
-    Ok(copied.map(File::from))
 }
 
 impl Machine {

@@ -2,7 +2,7 @@
 //!
 //! [`plan`] is data. [`args`] and [`blockdev`] turn it into QEMU's arguments, [`drives`] and
 //! [`overlay`] hold its images and the unnamed files that take all writes, [`rules`] says what QEMU
-//! may do, [`node_graph`] what it has opened, [`process`] starts and reaps it, [`start`] opens the QMP
+//! may do, [`node_graph`] what it has opened, [`memory_file`] how it comes to its guest's memory, [`process`] starts and reaps it, [`start`] opens the QMP
 //! session, [`block_jobs`] copies its disks, [`console`] reads the guest's serial port (its text by
 //! [`console_text`], what keeps a boot by [`boot_stop`]), [`snapshot`] saves and restores a machine,
 //! [`checkpoint`] saves one that goes on, with the pages of its memory in [`written_pages`], [`vnc`] lets
@@ -25,6 +25,7 @@ mod console_text;
 pub(crate) mod drives;
 pub(crate) mod end;
 mod frame_filter;
+mod memory_file;
 mod node_graph;
 pub(crate) mod overlay;
 mod passt;
@@ -151,7 +152,9 @@ impl Machine {
         };
         let (files, limit) = (&holdings.files, holdings.max_file_size);
         let (program, args) = (&sandbox.plan.qemu, argv(&sandbox.plan));
-        let (confinement, environment) = (sandbox.confinement, sandbox.environment);
+        let (mut confinement, environment) = (sandbox.confinement, sandbox.environment);
+        let memory = memory_file::memory_of(plan, &holdings.files)?;
+        let answers = memory_file::answers_for(plan, &mut confinement)?;
         let spawned = Process::spawn(
             program,
             &args,
@@ -166,6 +169,9 @@ impl Machine {
             source,
         })?;
         let spawned = std::time::Instant::now();
+        if let (Some(answers), Some(memory)) = (answers, &memory) {
+            answers.give(memory.try_clone()?.into())?;
+        }
         tracing::debug!("QEMU has process id {:?}", process.id());
 
         let (read, write) = UnixStream::from_std(console.ours)?.into_split();
@@ -193,7 +199,7 @@ impl Machine {
             spawned,
             sandbox: sandbox.enforced,
             _passt: passt,
-            memory: checkpoint::memory_of(plan, &holdings.files)?,
+            memory,
             is_held: false,
         };
         machine.check_nodes(&holdings.files, &plan.extra).await?;

@@ -123,21 +123,13 @@ pub enum MemoryMapping {
     /// The machine is restored, its writes are private. QEMU opens the file for writing nevertheless;
     /// for versions before 8.2.
     CopyOnWrite,
+    /// The same with a file that this process opens for QEMU, read-only ([`crate::sys::OpenAnswers`]).
+    CopyOnWriteAnswered,
     /// The same with a file that is opened read-only, since QEMU 8.2.
     CopyOnWriteReadOnly,
     /// The machine boots, over a file that holds nothing, and its writes are private: a checkpoint of
     /// it can be made as of one that was restored.
     Boot,
-}
-
-impl MemoryMapping {
-    /// The best mapping for a clone that QEMU of this version (major, minor) supports.
-    pub fn for_clone((major, minor): (u64, u64)) -> Self {
-        match (major, minor) >= (8, 2) {
-            true => Self::CopyOnWriteReadOnly,
-            false => Self::CopyOnWrite,
-        }
-    }
 }
 
 /// QEMU's accelerator, as asked for on its command line.

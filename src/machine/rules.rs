@@ -44,6 +44,8 @@ pub fn of_plan(plan: &Plan, program: &Program) -> Rules {
                 rules.write.push(memory);
             }
             MemoryMapping::CopyOnWriteReadOnly => rules.read.push(memory),
+            // Opened by this process.
+            MemoryMapping::CopyOnWriteAnswered => {}
         }
     }
     rules.network = network(plan);

@@ -124,6 +124,7 @@ pub fn confine(
         max_descriptors: Some(MAX_DESCRIPTORS),
         max_locked: Some(MAX_LOCKED),
         unprivileged: true,
+        answered: None,
     };
     let weaker = support.lack().or(rules.weaker.map(str::to_owned));
     let enforced = Enforced {
@@ -146,6 +147,7 @@ pub fn for_passt(mode: Mode, program: &Path) -> Confinement {
         user: user.map(|user| (user, None)),
         max_locked: Some(MAX_LOCKED),
         unprivileged: true,
+        answered: None,
         ..Confinement::default()
     }
 }

@@ -1,7 +1,7 @@
 //! What a child gives up between fork and exec, and what this kernel offers for it.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::libc;
 
@@ -38,6 +38,8 @@ pub struct Confinement {
     pub max_locked: Option<u64>,
     /// Whether capabilities are given up and can no longer be gained.
     pub unprivileged: bool,
+    /// Where the first file that the child opens for writing comes from ([`super::OpenAnswers`]).
+    pub answered: Option<OwnedFd>,
 }
 
 impl Confinement {
@@ -80,6 +82,9 @@ impl Confinement {
         if self.unprivileged {
             // SAFETY: PR_SET_NO_NEW_PRIVS takes a number.
             done(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+        }
+        if let Some(socket) = &self.answered {
+            super::open_answer::hand_over(socket.as_fd())?;
         }
         if let Some(ruleset) = &self.landlock {
             let fd = ruleset.as_raw_fd();

@@ -48,13 +48,19 @@ impl Template {
         empty_disks: usize,
         generation_id: bool,
     ) -> SnapshotConfig {
-        let (major, minor, _) = match self {
-            Self::Stored(entry) => entry.manifest.qemu,
-            Self::Fresh(snapshot) => snapshot.qemu,
+        let mapping = match self {
+            Self::Stored(entry) => {
+                let (major, minor, _) = entry.manifest.qemu;
+                MemoryMapping::for_clone((major, minor))
+            }
+            Self::Fresh(snapshot) => {
+                let (major, minor, _) = snapshot.qemu;
+                MemoryMapping::for_sealed((major, minor))
+            }
         };
         SnapshotConfig {
             memory: ChildFd(self.memory().as_raw_fd()),
-            mapping: MemoryMapping::for_clone((major, minor)),
+            mapping,
             empty_disks,
             generation_id,
             devices_only: match self {
@@ -79,16 +85,12 @@ impl Template {
             .map_or(0, |file| file.blocks() * 512)
     }
 
-    /// The template to restore several machines from at a time: where QEMU must not have its memory's
-    /// file, they share one copy of it.
+    /// The template to restore several machines from at a time: where QEMU would open its memory's file
+    /// for writing, they share one copy of it.
     pub(crate) fn for_several(self) -> Result<Self, TemplateError> {
+        let mapping = self.snapshot_config(0, true).mapping;
         let entry = match self {
-            Self::Stored(entry)
-                if MemoryMapping::for_clone((entry.manifest.qemu.0, entry.manifest.qemu.1))
-                    == MemoryMapping::CopyOnWrite =>
-            {
-                entry
-            }
+            Self::Stored(entry) if mapping == MemoryMapping::CopyOnWrite => entry,
             template => return Ok(template),
         };
         entry.verify_now()?;
@@ -169,8 +171,8 @@ impl Entry {
 enum CloneMemory<'a> {
     /// The template's own, which QEMU cannot change: opened for reading, or sealed.
     Template(&'a File),
-    /// A copy, for a QEMU that opens it for writing: with the original, one that was taken over could
-    /// change what other clones see. A thread fills it while QEMU starts.
+    /// A copy, for a QEMU that opens it for writing itself: with the original, one that was taken over
+    /// could change what other clones see. A thread fills it while QEMU starts.
     Copy {
         file: File,
         filled: oneshot::Receiver<io::Result<()>>,

@@ -77,7 +77,7 @@ fn rules_are_wider_by_what_a_machine_needs() {
         passt: "/usr/bin/passt".into(),
         socket: ChildFd(9),
     };
-    let kinds: [(&str, Change<'_>); 15] = [
+    let kinds: [(&str, Change<'_>); 16] = [
         ("net internet", Box::new(|plan| plan.network = internet())),
         (
             "kvm",
@@ -133,6 +133,12 @@ fn rules_are_wider_by_what_a_machine_needs() {
             "restored read-only",
             Box::new(|plan| {
                 plan.snapshot = Some(snapshot(MemoryMapping::CopyOnWriteReadOnly));
+            }),
+        ),
+        (
+            "restored, the memory opened for it",
+            Box::new(|plan| {
+                plan.snapshot = Some(snapshot(MemoryMapping::CopyOnWriteAnswered));
             }),
         ),
         (

@@ -216,6 +216,11 @@ fn a_machine_that_is_saved_and_one_that_is_restored() {
             MemoryMapping::CopyOnWriteReadOnly,
             false,
         ),
+        (
+            "restored_from_a_file_that_is_opened_for_it",
+            MemoryMapping::CopyOnWriteAnswered,
+            false,
+        ),
         ("booted_for_checkpoints", MemoryMapping::Boot, false),
         ("branch", MemoryMapping::CopyOnWrite, true),
         ("restored_to_be_saved", MemoryMapping::SharedRestored, false),

@@ -13,8 +13,9 @@ use crate::env::wait::soon;
 const COUNTER: &str = "i=0; while :; do i=$((i+1)); echo $i >/dev/count; usleep 20000; done";
 
 fn count(driver: &mut Driver, machine: &str) -> u64 {
-    let told = driver.exec(machine, "cat /dev/count");
-    told.trim().parse().unwrap_or(0)
+    // It is empty for a moment whenever it is written.
+    let told = driver.exec(machine, "until read i </dev/count; do :; done; echo $i");
+    told.trim().parse().unwrap()
 }
 
 /// Waits until the counter has gone on.

@@ -4,6 +4,7 @@ mod clones;
 mod damage;
 mod killed;
 mod many;
+mod memory_file;
 mod store;
 mod warm;
 
