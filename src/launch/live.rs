@@ -24,7 +24,7 @@ use crate::machine::console::Sinks;
 use crate::machine::drives::Drives;
 use crate::machine::end::End;
 use crate::machine::phases::Phases;
-use crate::machine::plan::{Accelerator, Display, Firmware, Network, Plan, Publish};
+use crate::machine::plan::{Accelerator, Display, Network, Plan, Publish};
 use crate::machine::{Machine, MachineEvent};
 use crate::protocol::CloneIdentity;
 use crate::session::{Session, SessionError, random};
@@ -38,9 +38,11 @@ const END_FOLLOWS: Duration = Duration::from_secs(1);
 /// A running machine whose agent is ready. Dropped, it is killed.
 #[derive(Debug)]
 pub struct LiveVm {
-    vm: PreparedVm,
-    running: RunningVm,
+    pub(super) vm: PreparedVm,
+    pub(super) running: RunningVm,
     phases: Phases,
+    /// Where the output of its console goes, of a branch.
+    pub(super) output: Option<mpsc::Sender<Vec<u8>>>,
 }
 
 /// A machine as it was. Clones share it; when the last one is dropped, nothing of it is left but in
@@ -105,6 +107,7 @@ impl LiveVm {
             vm,
             running,
             phases: Phases::default(),
+            output: None,
         }
     }
 
@@ -275,13 +278,7 @@ impl Checkpoint {
                 return Err(anyhow!("the machine has no network with published ports").into());
             }
         }
-        let vars = match &mut plan.firmware {
-            Firmware::Uefi { vars, .. } => Some(vars),
-            Firmware::Bios | Firmware::File(_) => None,
-        };
-        for (disk, (overlay, layers)) in plan.disks.iter_mut().chain(vars).zip(disks) {
-            (disk.overlay, disk.layers) = (overlay, layers);
-        }
+        plan.put_on(disks);
         let mut vm = PreparedVm {
             plan,
             drives,
@@ -291,6 +288,7 @@ impl Checkpoint {
             screen: Screen::default(),
             boot_stop: None,
         };
+        let output = spec.output.clone();
         let started = self.start(&mut vm, spec, &phases).await;
         let (machine, session) = started.map_err(|error| not_started(error, &vm))?;
         phases.mark("branch");
@@ -299,6 +297,7 @@ impl Checkpoint {
             vm,
             running,
             phases,
+            output,
         })
     }
 

@@ -55,6 +55,7 @@ pub mod live;
 pub(crate) mod outcome;
 pub(crate) mod prepare;
 pub(crate) mod progress;
+mod restart;
 mod running;
 mod screen;
 pub(crate) mod send_tree;

@@ -11,7 +11,7 @@ use super::spec::Purpose;
 use super::start::{Launch, RunningVm, record};
 use crate::machine::Machine;
 use crate::machine::console::Sinks;
-use crate::machine::plan::{Firmware, Network};
+use crate::machine::plan::Network;
 use crate::session::random;
 use crate::template::TemplateError;
 use crate::template::restore::{Template, answered, resume, start_restored};
@@ -120,7 +120,8 @@ async fn start_clone(
     facts: &mut Facts,
 ) -> Result<(Machine, mpsc::Sender<Vec<u8>>), TemplateError> {
     let channels = vm.connect()?;
-    put_over(vm, template)?;
+    let stacks = vm.drives.push_layer(&template.overlays())?;
+    vm.plan.put_on(stacks);
     facts.layers = LayerFacts::of(vm.drives.chains());
     let (to_guest, input) = mpsc::channel(64);
     let resources = vm.resources(channels, sinks, input);
@@ -133,16 +134,4 @@ async fn start_clone(
     vm.screen.open(&mut machine).await?;
     machine.cont().await?;
     Ok((machine, to_guest))
-}
-
-fn put_over(vm: &mut PreparedVm, template: &Template) -> Result<(), TemplateError> {
-    let vars = match &mut vm.plan.firmware {
-        Firmware::Uefi { vars, .. } => Some(vars),
-        Firmware::Bios | Firmware::File(_) => None,
-    };
-    let disks = vm.plan.disks.iter_mut().chain(vars);
-    for (disk, (overlay, layers)) in disks.zip(vm.drives.push_layer(&template.overlays())?) {
-        (disk.overlay, disk.layers) = (overlay, layers);
-    }
-    Ok(())
 }

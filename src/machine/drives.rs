@@ -152,6 +152,16 @@ impl Drives {
         done
     }
 
+    /// The disks as they are, for another QEMU, after the one that had them has exited.
+    pub fn restack(&mut self) -> Vec<Stack> {
+        self.checkpoints = 0;
+        self.replaced.clear();
+        let disks = self.overlays.iter().zip(&self.of_disks);
+        disks
+            .map(|(overlay, at)| (overlay.fd(), layers(&self.chains[*at])))
+            .collect()
+    }
+
     /// The same disks for another machine, with empty overlays. Both share the layers.
     pub fn branch(&self) -> Result<(Self, Vec<Stack>), DriveError> {
         let mut branch = Self {

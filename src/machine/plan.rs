@@ -57,6 +57,18 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Gives each disk, and the variables of its firmware after them, the overlay and the layers that
+    /// are its own now.
+    pub fn put_on(&mut self, stacks: Vec<(ChildFd, Vec<Layer>)>) {
+        let vars = match &mut self.firmware {
+            Firmware::Uefi { vars, .. } => Some(vars),
+            Firmware::Bios | Firmware::File(_) => None,
+        };
+        for (disk, (overlay, layers)) in self.disks.iter_mut().chain(vars).zip(stacks) {
+            (disk.overlay, disk.layers) = (overlay, layers);
+        }
+    }
+
     /// The same plan, to be saved, with nominal descriptor numbers, without published ports and whatever the host's memory: equal
     /// for all machines that can be restored from its snapshot.
     pub fn nominal(&self) -> Self {

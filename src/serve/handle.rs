@@ -211,22 +211,22 @@ async fn until_its_end(client: &Client, handle: &Handle, machine: &mut SessionMa
                 continue;
             }
         };
-        match event {
-            Ok(MachineEvent::Console(_)) => {}
+        let ended = match event {
+            Ok(MachineEvent::Console(_)) => continue,
+            Ok(MachineEvent::Reset) => false,
+            Ok(MachineEvent::Ended(end)) if machine.boots_after(&end) => true,
             Ok(MachineEvent::Ended(end)) => return machine.ended_by(end),
-            Ok(MachineEvent::Reset) => {
-                handle.agent.send_replace(Agent::Waiting);
-                let rebooting = async {
-                    let machine = handle.id.clone();
-                    client.notify(&MachineRebooted { machine }).await;
-                };
-                let ((), rebooted) = tokio::join!(rebooting, Box::pin(machine.reboot()));
-                match rebooted {
-                    Ok(()) => handle.ready(client, machine.session().clone()).await,
-                    Err(how) => return how,
-                }
-            }
             Err(error) => return HowEnded::Failed(anyhow::Error::from(error).into()),
+        };
+        handle.agent.send_replace(Agent::Waiting);
+        let rebooting = async {
+            let machine = handle.id.clone();
+            client.notify(&MachineRebooted { machine }).await;
+        };
+        let ((), rebooted) = tokio::join!(rebooting, Box::pin(machine.reboot(ended)));
+        match rebooted {
+            Ok(()) => handle.ready(client, machine.session().clone()).await,
+            Err(how) => return how,
         }
     }
 }

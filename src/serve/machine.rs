@@ -48,8 +48,8 @@ pub(super) enum SessionMachine {
     Appliance(Box<ApplianceSession>),
 }
 
-/// A guest. One that was booted or restored may reboot. One that was branched may not: its firmware is
-/// not part of what a checkpoint saves, so it would hang; a reset ends it.
+/// A guest, which may reboot. One that was booted or restored does so in its QEMU. One that was
+/// branched gets another at its first reset ([`LiveVm::restart`]).
 pub(super) struct Guest {
     pub live: LiveVm,
     /// That of the session's first machine.
@@ -105,10 +105,16 @@ impl SessionMachine {
         }
     }
 
-    /// The guest was reset: waits until its agent answers again.
-    pub async fn reboot(&mut self) -> Result<(), HowEnded> {
+    /// Whether a guest that ended so is to boot again.
+    pub fn boots_after(&self, end: &End) -> bool {
+        matches!((self, end), (Self::Guest(_), End::Reset))
+    }
+
+    /// The guest was reset, and its machine may have `ended` with that: waits until its agent answers
+    /// again.
+    pub async fn reboot(&mut self, ended: bool) -> Result<(), HowEnded> {
         let guest = self.guest().map_err(HowEnded::Failed)?;
-        let rebooted = guest.reboot().await;
+        let rebooted = guest.reboot(ended).await;
         rebooted.map_err(|interrupted| match interrupted {
             Interrupted::Ended { end, .. } => self.ended_by(end),
             Interrupted::Failed(failure) => HowEnded::Failed(failure),
@@ -123,10 +129,19 @@ impl Guest {
         Ok(Self { live, spec })
     }
 
-    async fn reboot(&mut self) -> Result<(), Interrupted> {
+    async fn reboot(&mut self, ended: bool) -> Result<(), Interrupted> {
         let live = &mut self.live;
-        let Some(port) = live.session().close(SessionError::Rebooted).await else {
-            return Err(anyhow!("the session with the agent ended before the reboot").into());
+        let port = live.session().close(SessionError::Rebooted).await;
+        let port = match (ended, port) {
+            (false, Some(port)) => port,
+            (true, _) => {
+                let port = Box::pin(live.restart()).await?;
+                live.machine().allow_reset().await?;
+                port
+            }
+            (false, None) => {
+                return Err(anyhow!("the session with the agent ended before the reboot").into());
+            }
         };
         let (wait_for, limit) = (self.spec.agent.wait_for, self.spec.boot_timeout);
         let waiting = wait_again(live.machine(), port, wait_for, limit);
@@ -175,7 +190,7 @@ impl Saved {
     /// Starts a machine that goes on where the checkpoint was made.
     pub async fn branch(&self, spec: BranchSpec) -> Result<Guest, Failure> {
         let mut live = self.checkpoint.branch(spec).await?;
-        live.machine().forbid_reset().await?;
+        live.hold_at_reset().await?;
         Ok(Guest {
             live,
             spec: Rc::clone(&self.spec),

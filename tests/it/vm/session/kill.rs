@@ -29,25 +29,11 @@ enum Way {
 
 #[test]
 fn nothing_is_left_at_whatever_instant_of_a_session() {
-    let image = guest("box.raw");
-    let before = sha256(&image);
-    let mut random = Random::new();
-    for round in 0..30 {
-        let way = random.of(&[
-            Way::Signal(Signal::SIGKILL),
-            Way::Signal(Signal::SIGKILL),
-            Way::Signal(Signal::SIGTERM),
-            Way::Input,
-            Way::Machines,
-        ]);
-        let delay = Duration::from_micros(random.below(LONGEST));
-        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
-        let mut client = Client::start(small(&["--warm"]).env("TMPDIR", dir.path()));
+    at_any_instant(30, |client, round| {
         // A third of the rounds end it while the first machine starts.
         if round % 3 != 0 {
             client.call("checkpoint", json!({}));
         }
-        println!("{round}: {way:?} after {delay:?}");
         let writes = "while :; do head -c 100000 /dev/urandom > /f; sync; done";
         client.send(
             "exec",
@@ -58,6 +44,41 @@ fn nothing_is_left_at_whatever_instant_of_a_session() {
         client.send("branch", json!({"checkpoint": "c1"}));
         client.send("branch", json!({"checkpoint": "c1"}));
         client.send("revert", json!({"checkpoint": "c1"}));
+    });
+}
+
+#[test]
+fn nothing_is_left_at_whatever_instant_of_a_reboot_of_a_branch() {
+    at_any_instant(10, |client, _| {
+        client.call("checkpoint", json!({}));
+        client.call("branch", json!({"checkpoint": "c1"}));
+        client.call("revert", json!({"checkpoint": "c1"}));
+        for machine in ["m1", "m2"] {
+            let reboot = json!({"machine": machine, "argv": ["reboot", "-f"]});
+            client.send("exec", reboot);
+            client.send("exec", json!({"machine": machine, "argv": ["sync"]}));
+        }
+    });
+}
+
+/// Ends sessions that do what `requests` asks for, each in a way and after a time of its own.
+fn at_any_instant(rounds: usize, requests: impl Fn(&mut Client, usize)) {
+    let image = guest("box.raw");
+    let before = sha256(&image);
+    let mut random = Random::new();
+    for round in 0..rounds {
+        let way = random.of(&[
+            Way::Signal(Signal::SIGKILL),
+            Way::Signal(Signal::SIGKILL),
+            Way::Signal(Signal::SIGTERM),
+            Way::Input,
+            Way::Machines,
+        ]);
+        let delay = Duration::from_micros(random.below(LONGEST));
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let mut client = Client::start(small(&["--warm"]).env("TMPDIR", dir.path()));
+        println!("{round}: {way:?} after {delay:?}");
+        requests(&mut client, round);
         std::thread::sleep(delay);
         let launcher = client.running.pid();
         let mut started: Vec<Pid> = children(launcher);
