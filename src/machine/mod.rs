@@ -239,6 +239,11 @@ impl Machine {
         &self.sandbox
     }
 
+    /// The last lines on the console, of which more may come. They outlast the machine.
+    pub fn console(&self) -> Rc<RefCell<Tail>> {
+        Rc::clone(&self.tail)
+    }
+
     /// The last lines on the console, without control characters.
     pub fn console_tail(&self) -> Vec<String> {
         self.tail.borrow().lines()

@@ -62,6 +62,7 @@ methods! {
     "release" Release(machines::Release) -> exec::Done;
     "keep" Keep(machines::Keep) -> machines::KeepResult;
     "diff" Diff(changes::Diff) -> changes::DiffResult;
+    "console" Console(machines::Console) -> machines::ConsoleResult;
     "stop" Stop(machines::Stop) -> exec::Done;
 }
 

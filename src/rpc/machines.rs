@@ -18,6 +18,24 @@ pub struct Stop {
     pub timeout: Option<f64>,
 }
 
+/// Returns the last lines on the console of a machine, also of one that boots or has ended.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Console {
+    /// The machine; default the first.
+    pub machine: Option<String>,
+    /// Gives up after this many seconds.
+    pub timeout: Option<f64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ConsoleResult {
+    /// Without control characters. The console of a branch begins empty.
+    pub lines: Vec<String>,
+}
+
 /// Saves a machine as it is, memory included, in this process. It goes on after a short pause, as do
 /// its commands.
 #[derive(Clone, Debug, Deserialize)]

@@ -1,6 +1,7 @@
 //! A machine of a session: one task owns it until its end, and requests reach its agent through a
 //! [`Handle`].
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::commands::diff::DiffOptions;
 use crate::launch::keep::{KeepSpec, Kept};
 use crate::launch::{BranchSpec, Failure};
 use crate::machine::MachineEvent;
+use crate::machine::console::Tail;
 use crate::rpc::changes::DiffResult;
 use crate::rpc::machines::{EndReason, MachineEnded, MachineReady, MachineRebooted, PhaseTimes};
 use crate::rpc::{self, ErrorKind, RpcError};
@@ -58,6 +60,7 @@ pub(super) struct Handle {
     /// Where paths of requests begin, in the guest.
     pub root: &'static str,
     agent: watch::Sender<Agent>,
+    console: RefCell<Rc<RefCell<Tail>>>,
     stop: Notify,
     orders: mpsc::UnboundedSender<Order>,
     /// For the task that owns the machine.
@@ -74,6 +77,7 @@ impl Handle {
             id,
             root,
             agent: watch::Sender::new(Agent::Waiting),
+            console: RefCell::default(),
             stop: Notify::new(),
         }
     }
@@ -134,6 +138,11 @@ impl Handle {
         self.explain(SessionError::Closed).await
     }
 
+    /// The last lines on the machine's console; none before it is ready for the first time.
+    pub fn console(&self) -> Vec<String> {
+        self.console.borrow().borrow().lines()
+    }
+
     /// Has the machine ended.
     pub fn stop(&self) {
         self.stop.notify_one();
@@ -185,6 +194,7 @@ impl Handle {
 
 /// Owns a machine that runs until its end, or until it is stopped.
 pub(super) async fn hold(client: Rc<Client>, handle: Rc<Handle>, mut machine: SessionMachine) {
+    handle.console.replace(machine.machine().console());
     handle.ready(&client, machine.session().clone()).await;
     let how = tokio::select! {
         biased;
@@ -265,6 +275,7 @@ async fn obey(handle: &Handle, machine: &mut SessionMachine, order: Order) {
                 Err(failure) => Err(failure),
             };
             let session = machine.session().clone();
+            handle.console.replace(machine.machine().console());
             handle.agent.send_replace(Agent::Ready(session));
             let _ = reply.send(reverted.map(|()| machine.phases()));
         }

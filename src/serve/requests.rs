@@ -15,7 +15,9 @@ use crate::rpc::changes::Diff;
 use crate::rpc::exec::{Done, Exec, Resize, Signal, Write};
 use crate::rpc::files::{Get, List, Put, Read, Stat};
 use crate::rpc::line::{Malformed, to_value};
-use crate::rpc::machines::{Branch, CheckpointParams, Keep, Release, Revert, Stop};
+use crate::rpc::machines::{
+    Branch, CheckpointParams, Console, ConsoleResult, Keep, Release, Revert, Stop,
+};
 use crate::rpc::{Call, ErrorKind, Message, Method, Request, RpcError};
 use crate::session::SessionError;
 
@@ -113,6 +115,9 @@ async fn serve(hub: &Rc<Hub>, call: Call) -> Result<Value, RpcError> {
         Call::Keep(request) => {
             answer::<Keep>(request.timeout, Box::pin(checkpoints::keep(hub, request))).await
         }
+        Call::Console(request) => {
+            answer::<Console>(request.timeout, async { console(hub, &request) }).await
+        }
         Call::Stop(request) => answer::<Stop>(request.timeout, stop(hub, request)).await,
     }
 }
@@ -170,6 +175,11 @@ async fn resize(hub: &Hub, request: Resize) -> Result<Done, RpcError> {
     let set = control.resize(WindowSize { rows, columns }).await;
     set.map_err(|error| super::errors::of_session(&error))?;
     Ok(Done {})
+}
+
+fn console(hub: &Hub, request: &Console) -> Result<ConsoleResult, RpcError> {
+    let lines = hub.machine(request.machine.as_deref())?.console();
+    Ok(ConsoleResult { lines })
 }
 
 async fn stop(hub: &Hub, request: Stop) -> Result<Done, RpcError> {

@@ -47,6 +47,11 @@ fn machines_that_end_are_told_of_and_the_others_go_on() {
         assert_eq!(ended["reason"], reason, "{ended}");
         assert!(ended["message"].as_str().unwrap().contains(text), "{ended}");
     }
+    // The console outlasts its machine; that of a branch is its own.
+    let console = client.call("console", json!({"machine": "m2"}))["lines"].to_string();
+    assert!(console.contains("sysrq triggered crash"), "{console}");
+    let console = client.call("console", json!({"machine": "m1"}))["lines"].to_string();
+    assert!(!console.contains("crash"), "{console}");
     assert_eq!(
         client.call("branch", json!({"checkpoint": saved}))["machine"],
         "m3"

@@ -1,0 +1,104 @@
+"""Images that are read without booting them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+
+from . import _binary, _data, packages
+from ._connection import Session
+from ._files import Files
+from .errors import SessionError
+from .packages import Package
+from .results import Entry
+
+
+class Image(Files):
+    """The files of a disk image, which is never changed and not booted.
+
+    The image is opened with the first request: by the appliance, a small virtual machine that parses its
+    filesystems. `close`, a `with` block or the end of the object ends that.
+
+    disks       further disks of the same machine
+    root        the root filesystem if the image has several, such as "/dev/vda2"
+    options     further options of bivouac-session(1), --inspect
+    """
+
+    def __init__(
+        self,
+        path: Union[str, os.PathLike[str]],
+        *,
+        disks: Sequence[Union[str, os.PathLike[str]]] = (),
+        root: Optional[str] = None,
+        options: Sequence[str] = (),
+        binary: Optional[str] = None,
+        env: Optional[Mapping[str, str]] = None,
+    ) -> None:
+        self.path = os.fspath(path)
+        self._binary = _binary.find(binary)
+        self._options = [f"--disk={os.fspath(disk)}" for disk in disks] + list(options)
+        self._root = [] if root is None else [f"--root={root}"]
+        self._env = env
+        self._session: Optional[Session] = None
+
+    def __enter__(self) -> Image:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<bivouac.Image {self.path!r}>"
+
+    def close(self) -> None:
+        """Closes the image. The next request opens it again."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def ls(self, path: _data.PathLike = "/") -> List[Entry]:
+        """The entries of a directory, by name."""
+        return self.list(path)
+
+    def cat(self, path: _data.PathLike) -> bytes:
+        """The content of a file."""
+        return self.read(path)
+
+    def df(self) -> List[Dict[str, Any]]:
+        """The filesystems, with the members that `bivouac df --json` has."""
+        return [json.loads(line) for line in self._tell("df").splitlines()]
+
+    def inspect(self) -> Dict[str, Any]:
+        """Disks, volumes and operating systems, as in `bivouac inspect --json`."""
+        found: Dict[str, Any] = json.loads(self._tell("inspect"))
+        return found
+
+    def packages(self) -> List[Package]:
+        """The installed packages of the operating system in the image, by name.
+
+        Raises BivouacError if they are not kept in a form that is read here: that of dpkg, apk or pacman.
+        """
+        return sorted(packages.installed(self))
+
+    def _open(self) -> Session:
+        if self._session is None:
+            argv = [self._binary, "session", "--inspect", *self._root, *self._options]
+            self._session = Session([*argv, "--", self.path], self._env)
+        return self._session
+
+    def _tell(self, command: str) -> str:
+        """What a command of bivouac prints as JSON about the image."""
+        argv = [self._binary, command, "--json", *self._options, "--", self.path]
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=None if self._env is None else dict(self._env),
+        )
+        if done.returncode:
+            raise SessionError.of_messages(
+                done.stderr.decode("utf-8", "backslashreplace").splitlines(), done.returncode
+            )
+        return done.stdout.decode("utf-8", "backslashreplace")
