@@ -43,7 +43,6 @@ mod vnc;
 pub mod written_pages;
 
 use std::cell::RefCell;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -63,7 +62,6 @@ use args::argv;
 pub(crate) use channels::Channels;
 use console::{ConsoleEvent, Sinks, Tail};
 use end::{End, GuestExit, end_of};
-use node_graph::QueryNodes;
 use passt::Passt;
 use plan::{Network, Plan};
 use process::Process;
@@ -204,21 +202,6 @@ impl Machine {
         };
         machine.check_nodes(&holdings.files, &plan.extra).await?;
         Ok(machine)
-    }
-
-    /// Fails if QEMU has opened an image that is not one of `files`.
-    async fn check_nodes(
-        &mut self,
-        files: &[BorrowedFd<'_>],
-        extra: &[OsString],
-    ) -> Result<(), StartError> {
-        let asked = std::time::Instant::now();
-        let nodes = self.execute(QueryNodes { flat: true }).await?;
-        tracing::debug!("QEMU named its block nodes in {:?}", asked.elapsed());
-        match node_graph::foreign(&nodes, files, extra) {
-            None => Ok(()),
-            Some(file) => Err(StartError::Foreign(file.to_owned())),
-        }
     }
 
     pub fn version(&self) -> &Version {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blockdev::fd_set;
 use super::plan::ChildFd;
+use super::{Machine, StartError};
 use crate::image::Format;
 
 /// `query-named-block-nodes`. qapi's type requires fields that only the newest QEMU sends.
@@ -32,6 +33,23 @@ pub(super) struct Node {
     driver: String,
     /// The name of the file; of a format's node, what describes it and the nodes below.
     file: String,
+}
+
+impl Machine {
+    /// Fails if QEMU has opened an image that is not one of `files`.
+    pub(super) async fn check_nodes(
+        &mut self,
+        files: &[BorrowedFd<'_>],
+        extra: &[OsString],
+    ) -> Result<(), StartError> {
+        let asked = std::time::Instant::now();
+        let nodes = self.execute(QueryNodes { flat: true }).await?;
+        tracing::debug!("QEMU named its block nodes in {:?}", asked.elapsed());
+        match foreign(&nodes, files, extra) {
+            None => Ok(()),
+            Some(file) => Err(StartError::Foreign(file.to_owned())),
+        }
+    }
 }
 
 /// The first of `nodes` that opens something besides `files`, unless `extra`, further arguments of
