@@ -15,7 +15,7 @@ use crate::rpc::changes::Diff;
 use crate::rpc::exec::{Done, Exec, Resize, Signal, Write};
 use crate::rpc::files::{Get, List, Put, Read, Stat};
 use crate::rpc::line::{Malformed, to_value};
-use crate::rpc::machines::{Branch, CheckpointParams, Keep, Release, Revert, Stop};
+use crate::rpc::machines::{Branch, CheckpointParams, Keep, Release, Revert, Save, Stop};
 use crate::rpc::{Call, ErrorKind, Message, Method, Request, RpcError};
 use crate::session::SessionError;
 
@@ -112,6 +112,9 @@ async fn serve(hub: &Rc<Hub>, call: Call) -> Result<Value, RpcError> {
         }
         Call::Keep(request) => {
             answer::<Keep>(request.timeout, Box::pin(checkpoints::keep(hub, request))).await
+        }
+        Call::Save(request) => {
+            answer::<Save>(request.timeout, Box::pin(checkpoints::save(hub, request))).await
         }
         Call::Stop(request) => answer::<Stop>(request.timeout, stop(hub, request)).await,
     }
