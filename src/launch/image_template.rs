@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::failure::Failure;
 use super::inject::inject;
+use super::prepare::PreparedVm;
 use super::spec::{SavedMachine, Via, VmSpec, WaitFor};
 use super::start::Launch;
 use super::supervisor::Interrupted;
@@ -91,17 +92,22 @@ impl Launch<'_> {
     }
 }
 
-fn slot(launch: &Launch<'_>) -> Result<TemplateSlot, TemplateError> {
-    let chains = launch.vm.drives.chains();
-    if let Some(why) = why_ineligible(chains, launch.spec) {
+/// The key of the machine after its boot.
+pub(super) fn base_key(vm: &PreparedVm, spec: &VmSpec) -> Result<Key, TemplateError> {
+    let chains = vm.drives.chains();
+    if let Some(why) = why_ineligible(chains, spec) {
         return Err(TemplateError::Ineligible(why));
     }
-    let stage = match launch.spec.agent.wait_for {
+    let stage = match spec.agent.wait_for {
         WaitFor::Basic => "basic",
         // It is not saved while anything is still being started.
         WaitFor::MultiUser | WaitFor::Running => "running",
     };
-    let key = Key::of_image(&launch.vm.plan, chains, stage)?;
+    Ok(Key::of_image(&vm.plan, chains, stage)?)
+}
+
+fn slot(launch: &Launch<'_>) -> Result<TemplateSlot, TemplateError> {
+    let key = base_key(&launch.vm, launch.spec)?;
     Ok(TemplateSlot {
         key: match &launch.spec.from {
             Some(saved) => saved_key(saved, &key)?,
@@ -119,6 +125,7 @@ fn saved_key(saved: &SavedMachine, now: &Key) -> Result<Key, TemplateError> {
     let key = &*saved.key;
     let changed = Key {
         steps: key.steps.clone(),
+        saved: key.saved.clone(),
         ..now.clone()
     };
     match key.difference(&changed) {

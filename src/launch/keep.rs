@@ -249,7 +249,12 @@ fn recorded_name(image: &Path, above: &Path) -> PathBuf {
 
 /// Writes all that the overlays of a disk hold into `to`, an image over the file `name`. In a thread: it
 /// may be much, and the event loop waits for nothing.
-async fn merge_over(chain: &Chain, overlay: &Overlay, name: &Path, to: &File) -> io::Result<()> {
+pub(super) async fn merge_over(
+    chain: &Chain,
+    overlay: &Overlay,
+    name: &Path,
+    to: &File,
+) -> io::Result<()> {
     let below = &chain.layers()[..chain.overlays()];
     let all = std::iter::once(overlay.as_fd()).chain(below.iter().map(|layer| layer.fd()));
     let files = all.map(|fd| fd.try_clone_to_owned().map(File::from));

@@ -31,6 +31,7 @@ use crate::session::{Session, SessionError, random};
 use crate::template::TemplateError;
 use crate::template::checkpoint::take_checkpoint;
 use crate::template::restore::{Template, answered, resume_branch, start_restored};
+use crate::template::snapshot::Snapshot;
 
 /// How long after its agent's end a machine's own end may follow.
 const END_FOLLOWS: Duration = Duration::from_secs(1);
@@ -40,7 +41,7 @@ const END_FOLLOWS: Duration = Duration::from_secs(1);
 pub struct LiveVm {
     pub(super) vm: PreparedVm,
     pub(super) running: RunningVm,
-    phases: Phases,
+    pub(super) phases: Phases,
     /// Where the output of its console goes, of a branch.
     pub(super) output: Option<mpsc::Sender<Vec<u8>>>,
 }
@@ -98,6 +99,42 @@ fn not_started(error: TemplateError, vm: &PreparedVm) -> Failure {
         TemplateError::Boot(BootError::Ended { end, console }) => vm.failure(&end, &console),
         other => other.into(),
     }
+}
+
+/// Fails if a machine of this plan cannot be saved while it goes on.
+fn check_goes_on(plan: &Plan) -> Result<(), Failure> {
+    if plan.display != Display::None {
+        let why = anyhow!("a machine with a screen cannot be saved while it goes on");
+        return Err(Failure::with_hint(why, "start it without --display"));
+    }
+    if matches!(plan.network, Network::Internet { .. }) {
+        let why = anyhow!("a machine with --net internet cannot be saved while it goes on");
+        return Err(Failure::with_hint(why, "start it with --net user"));
+    }
+    Ok(())
+}
+
+/// Saves a running machine of `vm`, which goes on over new overlays. What it was is in the layers of
+/// its disks then. Returns the plan of its branches, too.
+pub(super) async fn snapshot_of(
+    machine: &mut Machine,
+    session: &Session,
+    vm: &mut PreparedVm,
+    phases: &Phases,
+) -> Result<(Plan, Snapshot), Failure> {
+    check_goes_on(&vm.plan)?;
+    let uses_kvm = machine.uses_kvm().await?;
+    let mut plan = vm.plan.clone();
+    // A branch must not have another.
+    plan.accelerator = match uses_kvm {
+        true => Accelerator::Kvm,
+        false => Accelerator::Tcg,
+    };
+    if let Network::User { publish, .. } = &mut plan.network {
+        publish.clear();
+    }
+    let snapshot = take_checkpoint(machine, session, &mut vm.drives, &plan, phases).await?;
+    Ok((plan, snapshot))
 }
 
 impl LiveVm {
@@ -185,33 +222,14 @@ impl LiveVm {
     /// `sync` the guest writes everything to its disks before. After an error the machine goes on;
     /// it is of no use if this is dropped half way.
     pub async fn checkpoint(&mut self, sync: bool) -> Result<Checkpoint, Failure> {
-        if self.vm.plan.display != Display::None {
-            let why = anyhow!("a machine with a screen cannot be saved while it goes on");
-            return Err(Failure::with_hint(why, "start it without --display"));
-        }
-        if matches!(self.vm.plan.network, Network::Internet { .. }) {
-            let why = anyhow!("a machine with --net internet cannot be saved while it goes on");
-            return Err(Failure::with_hint(why, "start it with --net user"));
-        }
+        check_goes_on(&self.vm.plan)?;
         self.phases = Phases::default();
         if sync {
             self.run(async |session| session.sync().await).await?;
             self.phases.mark("synced");
         }
-        let machine = &mut self.running.machine;
-        let uses_kvm = machine.uses_kvm().await?;
-        let mut plan = self.vm.plan.clone();
-        // A branch must not have another.
-        plan.accelerator = match uses_kvm {
-            true => Accelerator::Kvm,
-            false => Accelerator::Tcg,
-        };
-        if let Network::User { publish, .. } = &mut plan.network {
-            publish.clear();
-        }
-        let (session, drives) = (&self.running.session, &mut self.vm.drives);
-        let snapshot = take_checkpoint(machine, session, drives, &plan, &self.phases).await;
-        let snapshot = snapshot?;
+        let (machine, session) = (&mut self.running.machine, &self.running.session);
+        let (plan, snapshot) = snapshot_of(machine, session, &mut self.vm, &self.phases).await?;
         let (drives, _) = self.drives().branch()?;
         self.phases.mark("checkpoint");
         Ok(Checkpoint(Rc::new(Saved {

@@ -57,6 +57,7 @@ pub(crate) mod prepare;
 pub(crate) mod progress;
 mod restart;
 mod running;
+pub(crate) mod save;
 mod screen;
 pub(crate) mod send_tree;
 mod signals;

@@ -16,8 +16,15 @@ use super::live::LiveVm;
 use crate::machine::Machine;
 use crate::machine::plan::{ChildFd, MemoryMapping, SnapshotConfig};
 use crate::template::memory;
+use crate::template::restore::Template;
 
 impl LiveVm {
+    /// Whether it can be reset in its QEMU.
+    pub(crate) fn has_firmware(&self) -> bool {
+        let template = self.running.template.as_ref();
+        !template.is_some_and(Template::devices_only)
+    }
+
     /// Has QEMU stay when the guest asks for a reset, so that [`LiveVm::restart`] follows.
     pub(crate) async fn hold_at_reset(&mut self) -> Result<(), Failure> {
         Ok(self.machine().hold().await?)

@@ -61,6 +61,11 @@ impl Launch<'_> {
             Some(found) => found,
             None => (0, self.base_template(&base).await?),
         };
+        if template.devices_only() && done < spec.steps.len() {
+            let why = anyhow!("--prepare: the machine was saved while it ran");
+            let hint = "run the command in it with `bivouac session --from`, and save it again";
+            return Err(Failure::with_hint(why, hint).into());
+        }
         for (index, step) in spec.steps.iter().enumerate().skip(done) {
             let builder = StepBuilder {
                 launch: self,

@@ -14,7 +14,7 @@ use crate::machine::console::Sinks;
 use crate::machine::plan::Network;
 use crate::session::random;
 use crate::template::TemplateError;
-use crate::template::restore::{Template, answered, resume, start_restored};
+use crate::template::restore::{Template, answered, resume, resume_branch, start_restored};
 
 impl Launch<'_> {
     /// Restores the machine, whose console goes to `output`. If that fails, warns why, prepares the
@@ -89,11 +89,15 @@ impl Launch<'_> {
             let [a, b, c] = random().map_err(Failure::from)?;
             identity.get_or_insert_default().hardware_address = Some([0x52, 0x54, 0, a, b, c]);
         }
-        let forbid_reset = self.spec.purpose == Purpose::Commands;
+        let joins = template.devices_only();
+        let forbid_reset = self.spec.purpose == Purpose::Commands || joins;
         let cloning = async {
             let (mut machine, to_guest) =
                 start_clone(&mut self.vm, template, sinks, self.facts).await?;
-            let session = resume(&mut machine, &self.facts.phases).await?;
+            let session = match joins {
+                true => resume_branch(&mut machine, &self.facts.phases).await?,
+                false => resume(&mut machine, &self.facts.phases).await?,
+            };
             if let Some(identity) = identity {
                 answered(session.identify(identity)).await?;
             }
@@ -132,6 +136,16 @@ async fn start_clone(
         return Err(TemplateError::Accelerator);
     }
     vm.screen.open(&mut machine).await?;
+    if let (
+        true,
+        Network::User {
+            publish,
+            restricted,
+        },
+    ) = (template.devices_only(), &vm.plan.network)
+    {
+        machine.renew_network(publish, *restricted).await?;
+    }
     machine.cont().await?;
     Ok((machine, to_guest))
 }

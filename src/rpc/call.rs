@@ -61,6 +61,7 @@ methods! {
     "revert" Revert(machines::Revert) -> machines::RevertResult;
     "release" Release(machines::Release) -> exec::Done;
     "keep" Keep(machines::Keep) -> machines::KeepResult;
+    "save" Save(machines::Save) -> machines::SaveResult;
     "diff" Diff(changes::Diff) -> changes::DiffResult;
     "console" Console(machines::Console) -> machines::ConsoleResult;
     "stop" Stop(machines::Stop) -> exec::Done;

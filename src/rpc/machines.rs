@@ -149,6 +149,28 @@ pub struct KeptImage {
     pub backing_format: Option<String>,
 }
 
+/// Saves a machine as it is, memory included, under a name in the store of templates. It goes on after
+/// a short pause, as do its commands.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Save {
+    /// The machine; default the first.
+    pub machine: Option<String>,
+    /// The name, which is taken from any other template that has it.
+    pub name: String,
+    /// Gives up after this many seconds; the machine may still be saved then.
+    pub timeout: Option<f64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SaveResult {
+    /// The template.
+    pub template: String,
+    pub phases: PhaseTimes,
+}
+
 /// Forgets a checkpoint. Its memory is free when its branches have ended, too.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

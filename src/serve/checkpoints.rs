@@ -16,9 +16,10 @@ use crate::rpc::changes::{Diff, DiffResult};
 use crate::rpc::exec::Done;
 use crate::rpc::machines::{
     Branch, BranchResult, CheckpointParams, CheckpointResult, Keep, KeepResult, KeptImage, Release,
-    Revert, RevertResult,
+    Revert, RevertResult, Save, SaveResult,
 };
 use crate::rpc::{Data, RpcError};
+use crate::template::store::parse_name;
 
 pub(super) async fn checkpoint(
     hub: &Hub,
@@ -91,6 +92,15 @@ pub(super) async fn keep(hub: &Hub, request: Keep) -> Result<KeepResult, RpcErro
     Ok(KeepResult {
         images: images.collect(),
     })
+}
+
+pub(super) async fn save(hub: &Hub, request: Save) -> Result<SaveResult, RpcError> {
+    let handle = hub.machine(request.machine.as_deref())?;
+    let name = parse_name(&request.name);
+    let name = name.map_err(|why| RpcError::invalid_params(format!("name: {why}")))?;
+    let saved = handle.ask(|reply| Order::Save { name, reply }).await?;
+    let (template, phases) = saved.map_err(|failure| of_failure(&failure))?;
+    Ok(SaveResult { template, phases })
 }
 
 pub(super) async fn diff(hub: &Hub, request: Diff) -> Result<DiffResult, RpcError> {

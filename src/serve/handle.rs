@@ -47,6 +47,10 @@ pub(super) enum Order {
         spec: KeepSpec,
         reply: oneshot::Sender<Result<Vec<Kept>, Failure>>,
     },
+    Save {
+        name: String,
+        reply: oneshot::Sender<Result<(String, PhaseTimes), Failure>>,
+    },
     Revert {
         to: Saved,
         spec: BranchSpec,
@@ -268,6 +272,13 @@ async fn obey(handle: &Handle, machine: &mut SessionMachine, order: Order) {
                 Err(failure) => Err(failure),
             };
             let _ = reply.send(kept);
+        }
+        Order::Save { name, reply } => {
+            let saved = match machine.guest() {
+                Ok(guest) => Box::pin(guest.save(&name)).await,
+                Err(failure) => Err(failure),
+            };
+            let _ = reply.send(saved.map(|saved| (saved, machine.phases())));
         }
         Order::Revert { to, spec, reply } => {
             let reverted = match machine.guest() {

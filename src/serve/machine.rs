@@ -6,6 +6,8 @@ use std::rc::Rc;
 use anyhow::anyhow;
 
 use super::changes;
+use crate::commands::args::command_line::CommandLine;
+use crate::commands::args::saved::save_spec;
 use crate::commands::diff::DiffOptions;
 use crate::launch::appliance_session::ApplianceSession;
 use crate::launch::keep::{Keep, KeepSpec, Kept};
@@ -34,7 +36,14 @@ pub(super) enum HowEnded {
 #[derive(Clone)]
 pub(super) struct Saved {
     pub checkpoint: Checkpoint,
-    spec: Rc<VmSpec>,
+    origin: Rc<Origin>,
+}
+
+/// The session's first machine, from which the others come.
+pub(super) struct Origin {
+    pub spec: VmSpec,
+    /// As it was given.
+    pub typed: CommandLine,
 }
 
 /// Milliseconds by the name of each phase.
@@ -48,12 +57,11 @@ pub(super) enum SessionMachine {
     Appliance(Box<ApplianceSession>),
 }
 
-/// A guest, which may reboot. One that was booted or restored does so in its QEMU. One that was
-/// branched gets another at its first reset ([`LiveVm::restart`]).
+/// A guest, which may reboot. One that was booted or restored does so in its QEMU. One that was saved
+/// while it ran gets another at its first reset ([`LiveVm::restart`]).
 pub(super) struct Guest {
     pub live: LiveVm,
-    /// That of the session's first machine.
-    spec: Rc<VmSpec>,
+    origin: Rc<Origin>,
 }
 
 impl SessionMachine {
@@ -124,9 +132,12 @@ impl SessionMachine {
 
 impl Guest {
     /// A guest that was booted or restored.
-    pub async fn new(mut live: LiveVm, spec: Rc<VmSpec>) -> Result<Self, Failure> {
-        live.machine().allow_reset().await?;
-        Ok(Self { live, spec })
+    pub async fn new(mut live: LiveVm, origin: Rc<Origin>) -> Result<Self, Failure> {
+        match live.has_firmware() {
+            true => live.machine().allow_reset().await?,
+            false => live.hold_at_reset().await?,
+        }
+        Ok(Self { live, origin })
     }
 
     async fn reboot(&mut self, ended: bool) -> Result<(), Interrupted> {
@@ -143,7 +154,10 @@ impl Guest {
                 return Err(anyhow!("the session with the agent ended before the reboot").into());
             }
         };
-        let (wait_for, limit) = (self.spec.agent.wait_for, self.spec.boot_timeout);
+        let (wait_for, limit) = (
+            self.origin.spec.agent.wait_for,
+            self.origin.spec.boot_timeout,
+        );
         let waiting = wait_again(live.machine(), port, wait_for, limit);
         let session = waiting.await?;
         live.set_session(session);
@@ -154,8 +168,16 @@ impl Guest {
     pub async fn checkpoint(&mut self, sync: bool) -> Result<Saved, Failure> {
         Ok(Saved {
             checkpoint: self.live.checkpoint(sync).await?,
-            spec: Rc::clone(&self.spec),
+            origin: Rc::clone(&self.origin),
         })
+    }
+
+    /// Saves it under a name; returns that of the template.
+    pub async fn save(&mut self, name: &str) -> Result<String, Failure> {
+        let Origin { spec, typed } = &*self.origin;
+        let from = spec.from.as_ref().map(|from| &*from.name);
+        let spec = save_spec(name, typed, from)?;
+        self.live.save(&spec).await
     }
 
     /// Makes images of its disks as they are.
@@ -174,7 +196,13 @@ impl Guest {
         options: DiffOptions,
         limit: usize,
     ) -> Result<DiffResult, Failure> {
-        Box::pin(changes::compare(&mut self.live, &self.spec, options, limit)).await
+        Box::pin(changes::compare(
+            &mut self.live,
+            &self.origin.spec,
+            options,
+            limit,
+        ))
+        .await
     }
 
     /// Puts a branch of `to` in its place. After an error it goes on.
@@ -193,7 +221,7 @@ impl Saved {
         live.hold_at_reset().await?;
         Ok(Guest {
             live,
-            spec: Rc::clone(&self.spec),
+            origin: Rc::clone(&self.origin),
         })
     }
 }

@@ -38,26 +38,29 @@ use crate::launch::facts::{AcceleratorFacts, Facts};
 use crate::launch::prepare::prepare;
 use crate::launch::start::Launch;
 use crate::launch::supervisor::{Stopped, Supervisor};
-use crate::launch::{Failure, LiveVm, Progress, VmSpec, accelerator, block_on};
+use crate::launch::{Failure, LiveVm, Progress, accelerator, block_on};
 use crate::machine::stdio::{self, OutputMode};
 use client::Client;
 use handle::Handle;
 use hub::{Hub, LAST_WORDS};
-use machine::{Guest, HowEnded, SessionMachine};
+use machine::{Guest, HowEnded, Origin, SessionMachine};
 pub use options::Args;
 
 /// Must be called on the main thread, before any other is started.
 pub fn run(args: &Args, progress: &dyn Progress) -> Result<Status, Failure> {
     let first = match args.inspection()? {
         Some(spec) => First::Appliance(Box::new(spec), args.root.clone()),
-        None => First::Guest(Box::new(args.machine()?)),
+        None => First::Guest(Box::new(Origin {
+            spec: args.machine()?,
+            typed: args.typed.clone(),
+        })),
     };
     block_on(serve(args, first, progress))
 }
 
 /// The machine that the session begins with.
 enum First {
-    Guest(Box<VmSpec>),
+    Guest(Box<Origin>),
     /// With what `--root` names.
     Appliance(Box<InspectionSpec>, Option<String>),
 }
@@ -112,7 +115,7 @@ async fn hold_first(
 ) -> Result<Infallible, Failure> {
     let starting = Box::pin(async {
         match first {
-            First::Guest(spec) => Box::pin(start(&spec, progress)).await,
+            First::Guest(origin) => Box::pin(start(*origin, progress)).await,
             First::Appliance(spec, root) => Box::pin(open(*spec, root, progress)).await,
         }
     });
@@ -145,7 +148,8 @@ async fn hold_first(
 }
 
 /// Boots or restores the machine.
-async fn start(spec: &VmSpec, progress: &dyn Progress) -> Result<SessionMachine, Failure> {
+async fn start(origin: Origin, progress: &dyn Progress) -> Result<SessionMachine, Failure> {
+    let spec = &origin.spec;
     let mut facts = Facts::since(Instant::now());
     let mut launch = Launch {
         vm: prepare(spec, &mut facts)?,
@@ -171,7 +175,7 @@ async fn start(spec: &VmSpec, progress: &dyn Progress) -> Result<SessionMachine,
         ));
     };
     let live = LiveVm::new(launch.vm, running);
-    let guest = Guest::new(live, Rc::new(spec.clone())).await?;
+    let guest = Guest::new(live, Rc::new(origin)).await?;
     Ok(SessionMachine::Guest(Box::new(guest)))
 }
 

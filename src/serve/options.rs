@@ -6,10 +6,12 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::ValueHint;
 
+use crate::commands::args::command_line::CommandLine;
 use crate::commands::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use crate::commands::args::overlay::{OverlayArgs, TemplateArgs};
+use crate::commands::args::prepare::PrepareArgs;
 use crate::launch::appliance_session::InspectionSpec;
-use crate::launch::spec::{AgentSpec, ApplianceSpec, Purpose, StartMode, Via, WaitFor};
+use crate::launch::spec::{AgentSpec, ApplianceSpec, Purpose, StartMode, Via};
 use crate::launch::{Failure, VmSpec};
 use crate::machine::phases::Phases;
 use crate::text::time::parse_duration;
@@ -21,10 +23,15 @@ use crate::text::time::parse_duration;
 /// to stop the machine; each line of standard output is an answer or a notification.
 /// bivouac-session(5) is the protocol. Nothing that a guest writes is kept.
 #[derive(Clone, Debug, clap::Args)]
-#[command(override_usage = "bivouac session [OPTIONS] IMAGE")]
+#[command(
+    override_usage = "bivouac session [OPTIONS] IMAGE\n       bivouac session [OPTIONS] --from NAME"
+)]
 pub struct Args {
-    /// The disk image to boot; may be left out with --kernel
-    #[arg(required_unless_present = "kernel", value_hint = ValueHint::FilePath)]
+    #[command(flatten)]
+    pub(super) typed: CommandLine,
+    /// The disk image to boot; may be left out with --kernel, and is with --from
+    #[arg(required_unless_present_any = ["kernel", "from"], conflicts_with = "from",
+          value_hint = ValueHint::FilePath)]
     pub(super) image: Option<PathBuf>,
     /// Hold the appliance with the image mounted, instead of booting the image
     #[arg(long, requires = "image")]
@@ -37,6 +44,8 @@ pub struct Args {
     layers: LayerArgs,
     #[command(flatten)]
     guest: GuestOptions,
+    #[command(flatten)]
+    prepare: PrepareArgs,
     #[command(flatten)]
     hardware: HardwareArgs,
     #[command(flatten)]
@@ -55,15 +64,6 @@ struct GuestOptions {
     /// machine and saves it
     #[arg(long, conflicts_with = "inspect")]
     warm: bool,
-    /// Stage of the guest's boot at which requests are served
-    #[arg(
-        long,
-        value_enum,
-        default_value = "multi-user",
-        value_name = "STAGE",
-        conflicts_with = "inspect"
-    )]
-    wait_for: WaitFor,
     /// The guest's host name
     #[arg(long, value_name = "NAME", value_parser = crate::commands::args::agent::host_name,
           conflicts_with = "inspect")]
@@ -78,10 +78,6 @@ struct GuestOptions {
     /// 124
     #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "inspect")]
     boot_timeout: Option<Duration>,
-    /// The kernel of the appliance; default the newest in /boot that has modules
-    #[arg(long, alias = "seed-kernel", env = "BIVOUAC_KERNEL", value_name = "FILE",
-          value_hint = ValueHint::FilePath)]
-    inject_kernel: Option<PathBuf>,
 }
 
 impl Args {
@@ -92,29 +88,38 @@ impl Args {
 
     /// The machine that boots or is restored.
     pub(super) fn machine(&self) -> Result<VmSpec, Failure> {
-        let guest = &self.guest;
+        let (guest, prepare) = (&self.guest, &self.prepare);
+        let (steps, left) = prepare.steps(&self.typed);
+        if let Some(copy) = left.first() {
+            return Err(Failure::with_hint(
+                anyhow!("--copy-in {}: no --prepare follows", copy.source.display()),
+                "--prepare true, or the request `put`",
+            ));
+        }
+        let (typed, image) = (&self.typed, self.image.as_deref());
+        let machine = prepare.machine(typed, image, &self.layers, &self.hardware)?;
+        let is_restored = guest.warm || prepare.from.is_some() || !steps.is_empty();
         Ok(VmSpec {
-            image: self.image.as_deref().map(|path| self.layers.image(path)),
             purpose: Purpose::Commands,
-            start: match guest.warm {
+            start: match is_restored {
                 true => StartMode::Warm,
                 false => StartMode::Cold,
             },
+            steps,
             agent: AgentSpec {
                 via: Via::Inject,
-                wait_for: guest.wait_for,
                 hostname: guest.hostname.clone(),
                 new_machine_id: guest.new_machine_id,
-                kernel: guest.inject_kernel.clone(),
+                ..machine.agent
             },
             template: self.template.spec(),
             overlay: self.overlay.spec(),
-            qemu: self.qemu.qemu.clone(),
+            qemu: self.qemu.qemu.clone().or(machine.qemu),
             qemu_args: self.qemu.qemu_arg.clone(),
             sandbox: self.qemu.sandbox.settings(),
             boot_timeout: guest.boot_timeout,
             checkpoints: true,
-            ..self.hardware.spec(&self.layers.trust)?
+            ..machine
         })
     }
 
@@ -134,7 +139,7 @@ impl Args {
                 memory_mib: hardware.memory.unwrap_or(defaults.memory_mib),
                 cpus: hardware.cpus.unwrap_or(defaults.cpus),
                 accelerator: hardware.accel,
-                kernel: self.guest.inject_kernel.clone(),
+                kernel: self.prepare.inject_kernel.clone(),
                 qemu: self.qemu.qemu.clone(),
                 sandbox: self.qemu.sandbox.settings(),
             },
@@ -158,6 +163,8 @@ impl Args {
             ("--publish", !hardware.publish.is_empty()),
             ("--qemu-arg", !self.qemu.qemu_arg.is_empty()),
             ("--reboot", hardware.reboot),
+            ("--prepare", !self.prepare.prepare.is_empty()),
+            ("--copy-in", !self.prepare.copy_in.is_empty()),
         ];
         match given.iter().find(|(_, given)| *given) {
             None => Ok(()),

@@ -16,7 +16,7 @@ use crate::rpc::exec::{Done, Exec, Resize, Signal, Write};
 use crate::rpc::files::{Get, List, Put, Read, Stat};
 use crate::rpc::line::{Malformed, to_value};
 use crate::rpc::machines::{
-    Branch, CheckpointParams, Console, ConsoleResult, Keep, Release, Revert, Stop,
+    Branch, CheckpointParams, Console, ConsoleResult, Keep, Release, Revert, Save, Stop,
 };
 use crate::rpc::{Call, ErrorKind, Message, Method, Request, RpcError};
 use crate::session::SessionError;
@@ -117,6 +117,9 @@ async fn serve(hub: &Rc<Hub>, call: Call) -> Result<Value, RpcError> {
         }
         Call::Console(request) => {
             answer::<Console>(request.timeout, async { console(hub, &request) }).await
+        }
+        Call::Save(request) => {
+            answer::<Save>(request.timeout, Box::pin(checkpoints::save(hub, request))).await
         }
         Call::Stop(request) => answer::<Stop>(request.timeout, stop(hub, request)).await,
     }

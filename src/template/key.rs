@@ -46,6 +46,10 @@ pub struct Key {
     /// that this one was made from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepKey>,
+    /// A random number, if this is a machine that was saved while it ran: nobody knows what was done
+    /// in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<String>,
 }
 
 /// A command that was run in a machine, and the files that were copied into it before.
@@ -154,11 +158,19 @@ impl Key {
             layers: Vec::new(),
             stage: None,
             steps: Vec::new(),
+            saved: None,
         })
     }
 
-    /// The key of the template that this one was made from by one more step.
+    /// The key of the template that this one was made from: by one more step, or by a machine that was
+    /// saved while it ran.
     pub fn parent(&self) -> Option<Self> {
+        if self.saved.is_some() {
+            return Some(Self {
+                saved: None,
+                ..self.clone()
+            });
+        }
         let (_, before) = self.steps.split_last()?;
         Some(Self {
             steps: before.to_vec(),

@@ -23,6 +23,9 @@ pub struct Manifest {
     pub memory_digest: String,
     /// The digest of the state of everything else.
     pub state_digest: String,
+    /// Whether the machine went on when it was saved: its state has no firmware in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub devices_only: bool,
     /// The machine's overlays, in the order of its disks; none where its disks were empty.
     pub overlays: Vec<OverlayRecord>,
 }

@@ -63,10 +63,16 @@ impl Template {
             mapping,
             empty_disks,
             generation_id,
-            devices_only: match self {
-                Self::Stored(_) => false,
-                Self::Fresh(snapshot) => snapshot.devices_only,
-            },
+            devices_only: self.devices_only(),
+        }
+    }
+
+    /// Whether the machine went on when it was saved: commands run in it, its network has leases, and
+    /// it has no firmware, so that it cannot be reset.
+    pub(crate) fn devices_only(&self) -> bool {
+        match self {
+            Self::Stored(entry) => entry.manifest.devices_only,
+            Self::Fresh(snapshot) => snapshot.devices_only,
         }
     }
 
@@ -101,7 +107,7 @@ impl Template {
         Ok(Self::Fresh(Snapshot {
             memory: copy,
             state: entry.state,
-            devices_only: false,
+            devices_only: entry.manifest.devices_only,
             machine: entry.manifest.machine,
             qemu: entry.manifest.qemu,
             overlays: entry.overlays,

@@ -10,6 +10,7 @@ use clap::{Args, FromArgMatches};
 
 use super::command_line::{CommandLine, GivenOption};
 use super::machine::{HardwareArgs, LayerArgs, QemuArgs};
+use crate::launch::save::SaveSpec;
 use crate::launch::spec::{AgentSpec, SavedMachine, WaitFor};
 use crate::launch::{Failure, VmSpec};
 use crate::template::store::{NameRecord, Named, Store};
@@ -106,7 +107,41 @@ pub(crate) fn spec(name: &str, typed: &CommandLine) -> Result<VmSpec, Failure> {
         )
     };
     let Named { record, key } = Store::open()?.named(name)?.ok_or_else(unknown)?;
-    let words = std::iter::once("machine".into()).chain(record.words);
+    Ok(VmSpec {
+        from: Some(SavedMachine {
+            name: name.to_owned(),
+            key: Box::new(key),
+        }),
+        ..machine(&record)?
+    })
+}
+
+/// The machine of a running one that is to be saved as `name`: it was given by `typed`, or restored as
+/// the one that has the name `from`.
+pub(crate) fn save_spec(
+    name: &str,
+    typed: &CommandLine,
+    from: Option<&str>,
+) -> Result<SaveSpec, Failure> {
+    let origin = match from {
+        Some(origin) => Store::open()?.named(origin)?,
+        None => None,
+    };
+    let record = match origin {
+        Some(Named { record, .. }) => NameRecord {
+            name: name.to_owned(),
+            ..record
+        },
+        None => record(name, typed)?,
+    };
+    let machine = machine(&record)?;
+    Ok(SaveSpec { record, machine })
+}
+
+/// The machine of a record, before it was saved.
+fn machine(record: &NameRecord) -> Result<VmSpec, Failure> {
+    let name = &record.name;
+    let words = std::iter::once("machine".into()).chain(record.words.iter().cloned());
     let parsed = definition().try_get_matches_from(words);
     let parsed = parsed.and_then(|matches| MachineArgs::from_arg_matches(&matches));
     let args = parsed.map_err(|_| anyhow!("the options of the machine {name} cannot be read"))?;
@@ -118,10 +153,6 @@ pub(crate) fn spec(name: &str, typed: &CommandLine) -> Result<VmSpec, Failure> {
             kernel: args.inject_kernel,
             ..AgentSpec::default()
         },
-        from: Some(SavedMachine {
-            name: name.to_owned(),
-            key: Box::new(key),
-        }),
         ..args.hardware.spec(&args.layers.trust)?
     })
 }

@@ -79,6 +79,7 @@ impl Builder {
             memory: memory.identity,
             memory_digest: memory.digest,
             state_digest: digest::of(&snapshot.state),
+            devices_only: snapshot.devices_only,
             overlays: overlays.collect::<Result<_, _>>()?,
         };
         let text = manifest.to_text();
