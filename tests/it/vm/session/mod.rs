@@ -8,6 +8,7 @@ mod files;
 mod hostile;
 mod inspected;
 mod kill;
+mod mcp;
 
 use serde_json::{Value, json};
 
