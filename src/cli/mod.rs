@@ -42,6 +42,7 @@ pub struct Cli {
 enum Command {
     Run(Box<run::Args>),
     Session(Box<serve::Args>),
+    Mcp(Box<serve::mcp::Args>),
     Test(Box<test::Args>),
     Chroot(Box<chroot::Args>),
     Ls(Box<ls::Args>),
@@ -89,6 +90,7 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
             Ok(outcome.status())
         }
         Command::Session(args) => serve::run(&args, output),
+        Command::Mcp(args) => serve::mcp::run(&args, output),
         Command::Test(args) => test::run(&args, output),
         Command::Chroot(args) => reported("chroot", &args.options, output, |inspector| {
             chroot::run(&args, inspector)

@@ -34,14 +34,18 @@ pub struct Malformed {
 
 impl Request {
     pub fn parse(line: &[u8]) -> Result<Self, Malformed> {
-        let refuse = |id: &Option<Id>, kind, why: String| Malformed {
+        let value = serde_json::from_slice(line).map_err(|error| Malformed {
+            id: None,
+            error: RpcError::new(ErrorKind::Parse, format!("not JSON: {error}")),
+        })?;
+        Self::of(value)
+    }
+
+    pub fn of(value: Value) -> Result<Self, Malformed> {
+        let invalid = |id: &Option<Id>, why: &str| Malformed {
             id: id.clone(),
-            error: RpcError::new(kind, why),
+            error: RpcError::new(ErrorKind::InvalidRequest, why),
         };
-        let value: Value = serde_json::from_slice(line)
-            .map_err(|error| refuse(&None, ErrorKind::Parse, format!("not JSON: {error}")))?;
-        let invalid =
-            |id: &Option<Id>, why: &str| refuse(id, ErrorKind::InvalidRequest, why.to_owned());
         let Value::Object(mut object) = value else {
             return Err(invalid(
                 &None,

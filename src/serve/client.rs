@@ -24,8 +24,13 @@ impl Client {
 
     /// Writes a message. Waits while the client does not read; one that is gone gets nothing.
     pub async fn send(&self, message: &Message) {
+        self.send_line(message.line()).await;
+    }
+
+    /// Writes a line, as [`Self::send`] does.
+    pub async fn send_line(&self, line: Vec<u8>) {
         if let Some(lines) = self.lines() {
-            let _ = lines.send(message.line()).await;
+            let _ = lines.send(line).await;
         }
     }
 

@@ -165,6 +165,12 @@ impl Handle {
             .await;
     }
 
+    /// Its machine is no longer started.
+    pub fn give_up(&self) {
+        let error = RpcError::new(ErrorKind::MachineEnded, "its start was given up");
+        self.agent.send_replace(Agent::Ended(error));
+    }
+
     pub fn has_ended(&self) -> bool {
         matches!(&*self.agent.borrow(), Agent::Ended(_))
     }

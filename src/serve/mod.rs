@@ -1,5 +1,5 @@
 //! `bivouac session`: a process that holds machines, and serves the requests of another program on
-//! standard input and output.
+//! standard input and output. [`mcp`] serves them in another protocol.
 //!
 //! [`options`] is what was typed. [`requests`] reads requests ([`lines`]) and serves each in a task of
 //! its own, with [`commands`], [`files`], [`checkpoints`] and [`changes`]. [`hub`] is what they share: the
@@ -17,6 +17,7 @@ mod hub;
 mod limits;
 mod lines;
 mod machine;
+pub mod mcp;
 mod options;
 mod output;
 mod requests;

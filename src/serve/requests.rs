@@ -75,7 +75,8 @@ fn begin(hub: &Rc<Hub>, line: &[u8]) -> Result<(), Malformed> {
     Ok(())
 }
 
-async fn serve(hub: &Rc<Hub>, call: Call) -> Result<Value, RpcError> {
+/// The result of a request, but for that of a command.
+pub(super) async fn serve(hub: &Rc<Hub>, call: Call) -> Result<Value, RpcError> {
     match call {
         // It has a place, which only its id can lack.
         Call::Exec(_) => Err(RpcError::new(

@@ -8,7 +8,7 @@ use crate::env::cases::Cases;
 use crate::env::script::write_script;
 
 /// Mistakes, by the name of their snapshot. `IMAGE` stands for an image that is fine.
-const MISTAKES: [(&str, &[&str]); 51] = [
+const MISTAKES: [(&str, &[&str]); 53] = [
     ("no_command", &[]),
     ("unknown_command", &["rum", "IMAGE"]),
     ("unknown_flag", &["run", "--memroy", "1G", "IMAGE"]),
@@ -22,6 +22,8 @@ const MISTAKES: [(&str, &[&str]); 51] = [
         "session_inspect_net",
         &["session", "--inspect", "--net", "user", "IMAGE"],
     ),
+    ("mcp_no_image", &["mcp"]),
+    ("mcp_missing_image", &["mcp", "missing.qcow2"]),
     ("missing_image", &["run", "missing.qcow2"]),
     ("two_images", &["run", "IMAGE", "IMAGE"]),
     ("format", &["run", "--format", "qcow3", "IMAGE"]),

@@ -8,6 +8,7 @@ mod files;
 mod hostile;
 mod inspected;
 mod kill;
+mod mcp;
 mod reboots;
 
 use serde_json::{Value, json};

@@ -1,0 +1,3 @@
+//! Programs that others wrote, with bivouac.
+
+mod python;
