@@ -141,7 +141,9 @@ fn autopkgtests_server_passes_commands_on_and_reverts() {
 
     // A file in each direction, as VirtSubproc copies them: by standard input and output.
     let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n * n >> 7) as u8).collect();
+    let bytes: Vec<u8> = (0..3_000_000_u32)
+        .map(|n| (n.wrapping_mul(n) >> 7) as u8)
+        .collect();
     fs::write(&from, &bytes).unwrap();
     server.ask(&format!("copydown {} /tmp/file", from.display()));
     server.ask(&format!("copyup /tmp/file {}", to.display()));

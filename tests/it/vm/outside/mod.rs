@@ -1,3 +1,5 @@
 //! Programs that others wrote, and that work with bivouac.
 
 mod autopkgtest;
+mod gitlab;
+mod slurm;
