@@ -1,3 +1,6 @@
-//! Programs that others wrote, with bivouac.
+//! Programs that others wrote, and that work with bivouac.
 
+mod autopkgtest;
+mod gitlab;
 mod python;
+mod slurm;
