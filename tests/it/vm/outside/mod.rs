@@ -1,0 +1,3 @@
+//! Programs that others wrote, and that work with bivouac.
+
+mod packages;
