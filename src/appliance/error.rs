@@ -42,9 +42,12 @@ impl ApplianceError {
                  /lib/modules/RELEASE"
                     .into(),
             ),
-            Self::Program(source) if source.kind() == io::ErrorKind::InvalidData => {
-                Some("use a statically linked bivouac, as the project builds it".into())
-            }
+            Self::Program(source) if source.kind() == io::ErrorKind::InvalidData => Some(
+                "use a statically linked bivouac: a package of the project, or `cargo install \
+                     --force bivouac` where the C library for static linking is installed \
+                     (Debian: libc6-dev; Fedora: glibc-static)"
+                    .into(),
+            ),
             Self::Program(source) if source.kind() == io::ErrorKind::NotFound => {
                 Some("mount /proc: `mount -t proc proc /proc`, or bwrap's `--proc /proc`".into())
             }

@@ -60,6 +60,11 @@ pub fn boot_image(kernel: &Kernel) -> Result<File, ApplianceError> {
     }
 }
 
+/// Fails if this program cannot be the init of an appliance, or the agent in a guest.
+pub fn check_program() -> Result<(), ApplianceError> {
+    self_elf::own().map(drop).map_err(ApplianceError::Program)
+}
+
 #[derive(Debug)]
 pub struct Initramfs {
     /// A sealed memfd. QEMU takes it as `-initrd /proc/self/fd/N`.

@@ -21,5 +21,6 @@ mod host;
 mod image;
 mod inspection;
 mod output;
+mod packages;
 mod template;
 mod vm;

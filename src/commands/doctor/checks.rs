@@ -205,6 +205,20 @@ pub fn kernel(args: &Args) -> Check {
     }
 }
 
+/// Whether this program can run in a guest.
+pub fn agent() -> Check {
+    match appliance::check_program() {
+        Ok(()) => Check::ok(
+            "agent",
+            "this program is static, and can be the agent in guests",
+        ),
+        Err(error) => {
+            let text = format!("no inspection, no command in a guest: {}", one_line(&error));
+            Check::warn("agent", text, error.hint())
+        }
+    }
+}
+
 /// What the appliance's kernel can mount; `None` if there is no kernel, which is said elsewhere.
 pub fn filesystems(args: &Args) -> Option<Filesystems> {
     let kernel = host::kernel::find(args.kernel.as_deref()).ok()?;

@@ -56,7 +56,8 @@ pub struct Filesystems {
 
 #[derive(Debug, Serialize)]
 pub struct Check {
-    /// `qemu`, `devices`, `network`, `sandbox`, `kvm`, `overlay`, `kernel`, `filesystems` or `uefi`.
+    /// `qemu`, `devices`, `network`, `sandbox`, `kvm`, `overlay`, `agent`, `kernel`, `filesystems`
+    /// or `uefi`.
     pub about: &'static str,
     #[serde(rename = "verdict")]
     pub status: CheckStatus,
@@ -118,6 +119,7 @@ pub fn run(args: &Args) -> Result<Diagnosis, Failure> {
     found.extend(checks::sandbox(args));
     found.push(checks::kvm(&kvm::check()));
     found.push(checks::overlay(args));
+    found.push(checks::agent());
     found.push(checks::kernel(args));
     let filesystems = checks::filesystems(args);
     found.extend(filesystems.as_ref().map(checks::readable));

@@ -2,5 +2,6 @@
 
 mod autopkgtest;
 mod gitlab;
+mod packages;
 mod python;
 mod slurm;

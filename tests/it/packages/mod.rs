@@ -1,0 +1,3 @@
+//! How the program is packaged and installed.
+
+mod build_script;
