@@ -9,6 +9,7 @@ mod hostile;
 mod inspected;
 mod kill;
 mod reboots;
+mod saved;
 
 use serde_json::{Value, json};
 
