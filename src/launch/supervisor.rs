@@ -51,6 +51,8 @@ pub(crate) enum Event {
     Help,
     /// Keep the disks when the machine ends.
     Keep,
+    /// Save the machine under a name.
+    Save,
 }
 
 /// Why some work with a machine was not done.
@@ -261,6 +263,7 @@ impl Supervisor {
                 Key::Leave => End::UserQuit,
                 Key::Suspend => return Ok(Event::Suspend { whole_job: true }),
                 Key::Keep => return Ok(Event::Keep),
+                Key::Save => return Ok(Event::Save),
                 Key::Help | Key::Pass(_) => return Ok(Event::Help),
             },
             end = unconstrained(self.deadlines.passed()) => {
@@ -276,7 +279,7 @@ impl Supervisor {
         match event {
             Event::Signal(signal) => Err(Interrupted::signalled(signal, machine)),
             Event::Suspend { whole_job } => self.suspend(machine, whole_job).await,
-            Event::Console(_) | Event::Help | Event::Keep | Event::Reset => Ok(()),
+            Event::Console(_) | Event::Help | Event::Keep | Event::Save | Event::Reset => Ok(()),
         }
     }
 

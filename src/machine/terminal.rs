@@ -194,6 +194,8 @@ pub enum Key {
     Help,
     /// Ctrl-A K: keep the disks when the machine ends.
     Keep,
+    /// Ctrl-A S: save the machine under a name.
+    Save,
     /// Ctrl-A Z: stop bivouac and the guest, as Ctrl-Z would.
     Suspend,
 }
@@ -201,6 +203,7 @@ pub enum Key {
 pub const HELP: &str = "\
 Ctrl-A X  end the machine and leave
 Ctrl-A K  make an image of what the guest has written, when the machine ends
+Ctrl-A S  save the machine as it is, under a name, and go on
 Ctrl-A Z  stop the machine and go back to the shell (fg continues it)
 Ctrl-A A  send Ctrl-A to the guest
 Ctrl-A H  this help";
@@ -230,6 +233,7 @@ impl Escapes {
                 b'x' | b'X' => Key::Leave,
                 b'h' | b'H' | b'?' => Key::Help,
                 b'k' | b'K' => Key::Keep,
+                b's' | b'S' => Key::Save,
                 b'z' | b'Z' => Key::Suspend,
                 b'a' | b'A' | CTRL_A => {
                     pass.push(CTRL_A);
@@ -271,7 +275,7 @@ mod tests {
         );
         assert_eq!(escapes.take(b"\x01a\x01\x01"), [pass(b"\x01\x01")]);
         assert_eq!(escapes.take(b"\x01h\x01z"), [Key::Help, Key::Suspend]);
-        assert_eq!(escapes.take(b"\x01k"), [Key::Keep]);
+        assert_eq!(escapes.take(b"\x01k\x01S"), [Key::Keep, Key::Save]);
         assert_eq!(escapes.take(b"\x01q"), [pass(b"\x01q")]);
     }
 

@@ -8,7 +8,9 @@ use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 
 use super::ending::Ending;
+use super::saver::Saver;
 use crate::launch::keyboard::Keyboard;
+use crate::launch::save::SaveSpec;
 use crate::launch::spec::StartMode;
 use crate::launch::start::Launch;
 use crate::launch::supervisor::{Event, Interrupted, Supervisor};
@@ -31,6 +33,7 @@ pub(super) async fn run(
     launch: &mut Launch<'_>,
     terminal: Option<Terminal>,
     ending: &mut Ending<'_>,
+    save: &dyn Fn(&str) -> Result<SaveSpec, Failure>,
 ) -> Result<Outcome, Failure> {
     launch.progress.status(&launch.vm.headline);
     launch.facts.phases.mark("prepared");
@@ -40,7 +43,7 @@ pub(super) async fn run(
         mut machine,
         keyboard,
         restored,
-    } = match start(launch, terminal.is_some(), output).await {
+    } = match start(launch, terminal.is_some(), output.clone()).await {
         Ok(started) => started,
         Err(Interrupted::Failed(failure)) => return Err(failure),
         Err(Interrupted::Ended { end, tail }) => {
@@ -52,8 +55,13 @@ pub(super) async fn run(
     if ending.is_wanted() {
         machine.hold().await?;
     }
-    let session = restored.as_ref().map(|(session, _)| session);
-    let served = serve(launch, &mut machine, ending, session).await;
+    let mut saver = Saver {
+        session: restored.as_ref().map(|(session, _)| session),
+        spec: save,
+        echo: output,
+    };
+    let served = serve(launch, &mut machine, ending, &mut saver).await;
+    drop(saver);
     let on_terminal = launch.supervisor.detach();
     let end = served?;
     launch.progress.clear_status();
@@ -139,10 +147,10 @@ async fn serve(
     launch: &mut Launch<'_>,
     machine: &mut Machine,
     ending: &mut Ending<'_>,
-    session: Option<&Session>,
+    saver: &mut Saver<'_>,
 ) -> Result<End, Failure> {
     let end = loop {
-        match step(launch, machine, ending).await {
+        match step(launch, machine, ending, saver).await {
             Ok(()) => {}
             Err(Interrupted::Ended { end, .. }) => break end,
             Err(Interrupted::Failed(failure)) => return Err(failure),
@@ -153,7 +161,7 @@ async fn serve(
         _ => LAST_OUTPUT,
     };
     let done = match &end {
-        End::UserQuit => ending.settle(launch, machine, session).await,
+        End::UserQuit => ending.settle(launch, machine, saver.session).await,
         // Its agent no longer answers.
         end if end.may_be_kept() => ending.settle(launch, machine, None).await,
         _ => Ok(()),
@@ -170,6 +178,7 @@ async fn step(
     launch: &mut Launch<'_>,
     machine: &mut Machine,
     ending: &mut Ending<'_>,
+    saver: &mut Saver<'_>,
 ) -> Result<(), Interrupted> {
     match launch.supervisor.next(machine).await? {
         Event::Console(ConsoleEvent::FirstByte) => {
@@ -189,6 +198,7 @@ async fn step(
             // The machine goes on; there is time to make room for the file.
             Err(failure) => tracing::warn!("{:#}", failure.error),
         },
+        Event::Save => saver.save(launch, machine).await?,
         // A guest whose boot waits for a person may well have one here.
         event => launch.supervisor.handle(machine, event).await?,
     }

@@ -10,6 +10,7 @@ mod diff;
 mod ending;
 mod qga;
 mod report;
+mod saver;
 pub(super) mod transfer;
 
 use std::path::PathBuf;
@@ -184,7 +185,9 @@ async fn launch(
             Box::pin(run).await
         }
         UserEnd::Console(terminal) => {
-            Box::pin(console::run(&mut launch, terminal, &mut ending)).await
+            let from = args.guest.from.as_deref();
+            let save = |name: &str| saved::save_spec(name, &args.typed, from);
+            Box::pin(console::run(&mut launch, terminal, &mut ending, &save)).await
         }
     };
     let outcome = match outcome {

@@ -139,6 +139,9 @@ impl CommandLoop<'_> {
                     self.pass_on(signal).await;
                 }
                 Event::Help => self.progress.message(HELP),
+                Event::Save => self.progress.message(
+                    "bivouac: Ctrl-A S is for a console; `bivouac session` saves machines, too",
+                ),
                 event => self.supervisor.handle(self.machine, event).await?,
             }
         }

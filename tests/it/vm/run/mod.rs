@@ -16,6 +16,7 @@ mod kill;
 mod other_kernel;
 mod output_files;
 mod qga;
+mod saved;
 mod screen;
 mod space;
 mod statuses;

@@ -1,6 +1,7 @@
 //! The kill matrix: a session is ended at any instant, whatever it does then.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -8,7 +9,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use super::{Client, small};
-use crate::env::bivouac::children;
+use crate::env::bivouac::{Bivouac, children};
 use crate::env::guests::guest;
 use crate::env::random::Random;
 use crate::env::residue::{alive, files, sha256};
@@ -29,7 +30,7 @@ enum Way {
 
 #[test]
 fn nothing_is_left_at_whatever_instant_of_a_session() {
-    at_any_instant(30, |client, round| {
+    at_any_instant(30, &[], |client, round| {
         // A third of the rounds end it while the first machine starts.
         if round % 3 != 0 {
             client.call("checkpoint", json!({}));
@@ -49,7 +50,7 @@ fn nothing_is_left_at_whatever_instant_of_a_session() {
 
 #[test]
 fn nothing_is_left_at_whatever_instant_of_a_reboot_of_a_branch() {
-    at_any_instant(10, |client, _| {
+    at_any_instant(10, &[], |client, _| {
         client.call("checkpoint", json!({}));
         client.call("branch", json!({"checkpoint": "c1"}));
         client.call("revert", json!({"checkpoint": "c1"}));
@@ -61,8 +62,45 @@ fn nothing_is_left_at_whatever_instant_of_a_reboot_of_a_branch() {
     });
 }
 
+/// A name is that of a whole machine, or of none; what is half written is never used, and goes.
+#[test]
+fn a_machine_is_saved_whole_or_not_at_all_whatever_the_instant() {
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    let here = |command: Bivouac| command.env("XDG_CACHE_HOME", dir.path());
+    at_any_instant(10, &[("XDG_CACHE_HOME", dir.path())], |client, round| {
+        client.call("checkpoint", json!({}));
+        client.call("branch", json!({"checkpoint": "c1"}));
+        client.tell("m2", &format!("echo {round} > /round; sync"));
+        client.send("save", json!({"machine": "m2", "name": "one"}));
+        client.send(
+            "save",
+            json!({"machine": "m1", "name": format!("m{round}")}),
+        );
+    });
+    let ls = here(Bivouac::new().args(["template", "ls", "--json"])).output();
+    let all: serde_json::Value = serde_json::from_str(&ls.stdout).unwrap();
+    let names = all.as_array().unwrap().iter();
+    let names: Vec<_> = names.filter_map(|one| one["named"].as_str()).collect();
+    println!("{names:?}");
+    assert!(names.len() <= 11, "{names:?}");
+    for name in names {
+        let run = Bivouac::run().args(["--from", name, "--", "true"]);
+        let finished = here(run).output();
+        assert_eq!(finished.code(), Some(0), "{name}: {finished:?}");
+    }
+    here(Bivouac::new().args(["template", "prune"])).output();
+    let store = fs::read_dir(dir.path().join("bivouac/templates")).unwrap();
+    let store = store.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let hidden: Vec<_> = store.filter(|name| name.starts_with('.')).collect();
+    assert!(hidden.is_empty(), "{hidden:?}");
+}
+
 /// Ends sessions that do what `requests` asks for, each in a way and after a time of its own.
-fn at_any_instant(rounds: usize, requests: impl Fn(&mut Client, usize)) {
+fn at_any_instant(
+    rounds: usize,
+    environment: &[(&str, &Path)],
+    requests: impl Fn(&mut Client, usize),
+) {
     let image = guest("box.raw");
     let before = sha256(&image);
     let mut random = Random::new();
@@ -76,7 +114,9 @@ fn at_any_instant(rounds: usize, requests: impl Fn(&mut Client, usize)) {
         ]);
         let delay = Duration::from_micros(random.below(LONGEST));
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
-        let mut client = Client::start(small(&["--warm"]).env("TMPDIR", dir.path()));
+        let session = small(&["--warm"]).env("TMPDIR", dir.path());
+        let set = |session: Bivouac, (name, value): &(&str, &Path)| session.env(name, value);
+        let mut client = Client::start(environment.iter().fold(session, set));
         println!("{round}: {way:?} after {delay:?}");
         requests(&mut client, round);
         std::thread::sleep(delay);

@@ -10,6 +10,7 @@ mod inspected;
 mod kill;
 mod mcp;
 mod reboots;
+mod saved;
 
 use serde_json::{Value, json};
 

@@ -88,3 +88,15 @@ fn branches_reboot_by_qemu_10_with_a_network() {
     options.extend(qemu10.iter().map(String::as_str));
     reboot_and_keep_their_disks(&options);
 }
+
+#[test]
+fn a_branch_with_uefi_reboots() {
+    let mut client = Client::start(small(&["--firmware", "uefi"]));
+    client.call("checkpoint", json!({}));
+    client.call("branch", json!({"checkpoint": "c1"}));
+    client.tell("m2", "echo branch > /who; sync");
+    reboot(&mut client, "m2");
+    let efi = "cat /who; ls /sys/firmware | grep efi";
+    assert_eq!(client.tell("m2", efi), "branch\nefi\n");
+    assert_eq!(client.end().code(), Some(0));
+}
