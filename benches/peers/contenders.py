@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from dataclasses import dataclass, field, replace
 
+# How many cases `bivouac test` runs to have the time of one.
+CASES = 50
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -174,6 +176,13 @@ def booted(bivouac, image, root):
         bivouac.add(job, "bivouac run --warm", line)
     else:
         job.left_out.append("`bivouac run --warm`: this bivouac has no such option")
+    if bivouac.help("test"):
+        line = bivouac.line("test", [image, "--", "true"])
+        loop = f'seq {CASES} | "$@"'
+        name = "bivouac test, a case"
+        # The template is that of the warm run.
+        words = ["sh", "-c", loop, "cases", *line]
+        job.contenders.append(Contender(name, words, slow=True, in_a_row=CASES, note=f"of {CASES}"))
     if bivouac.commands:
         cold = bivouac.line("run", [image, "--", "true"])
         job.contenders.append(Contender("bivouac run", cold, slow=True))

@@ -37,6 +37,10 @@ def promises(result):
     times("run --warm against vmtest", 80, warm, vmtest)
     times("run --warm against a boot to the login prompt", 60, warm, seconds("run", "qemu -snapshot"))
 
+    case = row("run", "bivouac test, a case").get("one_s")
+    times("a case of test against vmtest", 100, case, vmtest)
+    times("a case of test against autopkgtest-virt-qemu", 100, case, seconds("run", "autopkgtest-virt-qemu"))
+
     each = row("at-once-50", "bivouac").get("each_qemu_mib")
     if each:
         promise("fifty at once: memory of each QEMU, MiB", "at most 64", each, each <= 64)

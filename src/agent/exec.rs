@@ -39,6 +39,7 @@ fn attempt(command: &Command, stdio: &ChildStdio) -> Result<Infallible, RemoteEr
     start_session(stdio)
         .map_err(|error| RemoteError::of(ErrorStage::Process, "a session", error))?;
     umask(Mode::from_bits_truncate(0o022));
+    repeat_addresses();
     let root_path = command
         .root
         .as_ref()
@@ -80,6 +81,15 @@ fn start_session(stdio: &ChildStdio) -> io::Result<()> {
     dup2_stderr(&stdio.stderr)?;
     crate::sys::default_signals();
     Ok(())
+}
+
+/// QEMU before 8.0 translates code for the address at which it runs. If each process had its own, it would
+/// do so again for each: that takes longer than to start one.
+fn repeat_addresses() {
+    if crate::sys::is_emulated() {
+        // Without it everything works, more slowly.
+        let _ = crate::sys::fix_addresses();
+    }
 }
 
 fn become_user(account: &Account) -> Result<(), Errno> {
@@ -168,14 +178,14 @@ fn run(
     let mut denied = None;
     for candidate in candidates {
         let candidate = c_string(&candidate)?;
+        // Cheaper than to have execve(2) find out, which does not say either whether it is the program or
+        // its interpreter that is missing.
+        let found = access(candidate.as_c_str(), AccessFlags::F_OK);
+        if matches!(found, Err(Errno::ENOENT | Errno::ENOTDIR)) {
+            continue;
+        }
         let Err(errno) = execve(&candidate, argv, &environment);
         match errno {
-            // The program may exist but its interpreter may not.
-            Errno::ENOENT | Errno::ENOTDIR => {
-                if access(candidate.as_c_str(), AccessFlags::F_OK).is_ok() {
-                    return Err(RemoteError::of(ErrorStage::Invoke, shown, errno));
-                }
-            }
             Errno::EACCES => denied = Some(errno),
             errno => return Err(RemoteError::of(ErrorStage::Invoke, shown, errno)),
         }

@@ -2,7 +2,8 @@
 //!
 //! [`plan`] is data. [`args`] and [`blockdev`] turn it into QEMU's arguments, [`drives`] and
 //! [`overlay`] hold its images and the unnamed files that take all writes, [`rules`] says what QEMU
-//! may do, [`node_graph`] what it has opened, [`memory_file`] how it comes to its guest's memory, [`process`] starts and reaps it, [`start`] opens the QMP
+//! may do, [`node_graph`] what it has opened, [`memory_file`] how it comes to its guest's memory,
+//! [`process`] starts and reaps it, without huge pages where [`small_pages`] says so, [`start`] opens the QMP
 //! session, [`block_jobs`] copies its disks, [`console`] reads the guest's serial port (its text by
 //! [`console_text`], what keeps a boot by [`boot_stop`]), [`snapshot`] saves and restores a machine,
 //! [`checkpoint`] saves one that goes on, with the pages of its memory in [`written_pages`], [`vnc`] lets
@@ -33,8 +34,9 @@ pub(crate) mod phases;
 pub mod plan;
 pub(crate) mod process;
 pub mod rules;
+mod small_pages;
 pub(crate) mod snapshot;
-pub(crate) mod start;
+mod start;
 pub(crate) mod stdio;
 pub(crate) mod terminal;
 pub(crate) mod terminal_filter;
@@ -153,15 +155,18 @@ impl Machine {
         let (mut confinement, environment) = (sandbox.confinement, sandbox.environment);
         let memory = memory_file::memory_of(plan, &holdings.files)?;
         let answers = memory_file::answers_for(plan, &mut confinement)?;
-        let spawned = Process::spawn(
-            program,
-            &args,
-            files,
-            given,
-            limit,
-            confinement,
-            environment,
-        );
+        let spawn = || {
+            Process::spawn(
+                program,
+                &args,
+                files,
+                given,
+                limit,
+                confinement,
+                environment,
+            )
+        };
+        let spawned = small_pages::spawning(plan, spawn);
         let mut process = spawned.map_err(|source| StartError::Spawn {
             program: program.clone(),
             source,

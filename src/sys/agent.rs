@@ -31,6 +31,32 @@ pub fn default_signals() {
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }
 
+/// Whether QEMU emulates this machine's processors, which then say so.
+#[cfg(target_arch = "x86_64")]
+pub fn is_emulated() -> bool {
+    use std::arch::x86_64::__cpuid;
+    // The bit says that a hypervisor's leaves exist.
+    let has_hypervisor = __cpuid(1).ecx & (1 << 31) != 0;
+    let signature = |leaf: std::arch::x86_64::CpuidResult| [leaf.ebx, leaf.ecx, leaf.edx];
+    let tcg = [*b"TCGT", *b"CGTC", *b"GTCG"].map(u32::from_le_bytes);
+    has_hypervisor && signature(__cpuid(0x4000_0000)) == tcg
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub fn is_emulated() -> bool {
+    false
+}
+
+/// Gives the programs that this process executes, and their children, the same addresses each time
+/// (personality(2), ADDR_NO_RANDOMIZE). Async-signal-safe.
+pub fn fix_addresses() -> io::Result<()> {
+    // SAFETY: personality(2) takes a number; this one only asks.
+    let now = nix::errno::Errno::result(unsafe { libc::personality(0xffff_ffff) })?;
+    let fixed = now as libc::c_ulong | libc::ADDR_NO_RANDOMIZE as libc::c_ulong;
+    // SAFETY: as above. It changes only what execve(2) does next.
+    done(unsafe { libc::personality(fixed) }.min(0))
+}
+
 /// Keeps all freed memory in the heap, from which large blocks are taken as well
 /// (M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)).
 pub fn keep_freed_memory() {

@@ -1,5 +1,6 @@
 //! Branches and the machine that they come from go on from the same moment, each on its own.
 
+use std::fs;
 use std::path::Path;
 
 use super::{Driver, small};
@@ -45,6 +46,9 @@ fn go_on_from_one_moment(command: Bivouac) {
     driver.exec("root", "echo parent >/who; sync");
     for branch in ["one", "two"] {
         driver.done(&format!("branch a {branch}"));
+        let status = format!("/proc/{}/status", driver.qemu(branch));
+        let status = fs::read_to_string(status).unwrap();
+        assert!(!status.contains("THP_enabled:\t1"), "{status}");
         assert!(count(&mut driver, branch) >= before);
         assert_eq!(
             driver.exec(branch, "cat /early; ls / | grep -c who || :"),

@@ -11,12 +11,25 @@ use crate::env::random::Random;
 use crate::env::wait::soon;
 
 /// How many instants of each, and how long a run and a preparation take, in milliseconds.
-const INSTANTS: usize = 12;
-const RUN: u64 = 3000;
-const STEP: u64 = 2500;
+const INSTANTS: usize = 15;
+const RUN: u64 = 2500;
+const STEP: u64 = 1500;
 
 #[test]
 fn nothing_is_left_of_a_test_whatever_the_instant() {
+    killed_at_random_instants(RUN, |_| "--prepare=true".to_owned());
+}
+
+#[test]
+fn nothing_is_left_of_a_test_that_prepares_its_machine_whatever_the_instant() {
+    killed_at_random_instants(STEP, |instant| {
+        format!("--prepare=: {instant}; dd if=/dev/zero of=/f bs=1M count=8")
+    });
+}
+
+/// Half of thirty, so that two cores share them: tests with the step that `step` makes for each are
+/// ended within so many milliseconds.
+fn killed_at_random_instants(limit: u64, step: impl Fn(usize) -> String) {
     let fixture = Fixture::new();
     let before = fixture.untouched();
     let mut random = Random::new();
@@ -24,14 +37,7 @@ fn nothing_is_left_of_a_test_whatever_the_instant() {
     assert_eq!(built.code(), Some(0), "{built:?}");
     for instant in 0..INSTANTS {
         let signal = random.of(&[Signal::SIGKILL, Signal::SIGINT, Signal::SIGTERM]);
-        // Of the first ones the step is cut short, then of the cases.
-        let (step, limit) = match instant < INSTANTS / 2 {
-            true => (
-                format!("--prepare=: {instant}; dd if=/dev/zero of=/f bs=1M count=8"),
-                STEP,
-            ),
-            false => ("--prepare=true".to_owned(), RUN),
-        };
+        let step = step(instant);
         let wait = random.below(limit);
         println!("{signal} after {wait} ms of {step}");
         let options = ["--jobs=2", &step];

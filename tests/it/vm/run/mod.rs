@@ -5,6 +5,7 @@ mod boots;
 mod buses;
 mod console;
 mod debian;
+mod ending_killed;
 mod ends;
 mod identical;
 mod inherited;

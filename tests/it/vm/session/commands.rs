@@ -51,6 +51,9 @@ fn whole_output(client: &mut Client) {
         client.call("exec", bytes)["stdout"],
         json!({"base64": "/wA="})
     );
+    // The flag ADDR_NO_RANDOMIZE: QEMU need not translate a program again each time it runs.
+    let flags = client.call("exec", sh("cat /proc/self/personality"));
+    assert_eq!(flags["stdout"], "00040000\n");
     let result = client.call("exec", sh_with("printf 123456", json!({"limit": 4})));
     assert_eq!(
         (&result["stdout"], &result["truncated"]),
