@@ -59,7 +59,8 @@ def _one(config: pytest.Config, name: str) -> Optional[str]:
     value = config.getoption(f"bivouac_{name}")
     if value is None:
         value = config.getini(f"bivouac_{name}")
-    return None if value in (None, "") else str(value)
+    # An option of the ini file that is missing is "", None or [], as the version of pytest has it.
+    return str(value) if value else None
 
 
 def _many(config: pytest.Config, name: str) -> List[str]:
