@@ -45,8 +45,8 @@ inside dpkg --purge bivouac >/dev/null
 echo left:
 cd above
 find . ! -type d ! -path './var/lib/dpkg/*' ! -path './var/log/*' ! -path './var/cache/man/*' \
-    ! -path './root/.cache/bivouac/*' ! -type c
-find . -iname '*bivouac*' ! -path './root/.cache/*'
+    ! -type c
+find . -iname '*bivouac*' ! -path './var/lib/dpkg/*' ! -type c
 "#;
 
 fn sh(script: &str, unshared: bool, variables: &[(&str, &str)]) -> String {
@@ -100,7 +100,17 @@ fn the_debian_package_works_when_it_is_installed_and_leaves_nothing_when_it_is_r
     let variables = [("HERE", text(here)), ("FILES", &files)];
     insta::assert_snapshot!(
         sh(&script, true, &variables).replace(version, "VERSION"),
-        @""
+        @r"
+bivouac VERSION
+ID=box
+done
+/usr/share/man/man1/bivouac.1.gz
+/usr/share/man/man1/bivouac-run.1.gz
+/usr/share/man/man5/bivouac-session.5.gz
+complete
+installed: install ok installed
+left:
+"
     );
 }
 
