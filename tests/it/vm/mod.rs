@@ -9,6 +9,7 @@ mod docs;
 mod host;
 mod image;
 mod inspection;
+mod outside;
 mod run;
 mod sandbox;
 mod session;

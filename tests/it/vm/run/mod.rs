@@ -15,6 +15,7 @@ mod kill;
 
 mod other_kernel;
 mod output_files;
+mod progress;
 mod qga;
 mod screen;
 mod space;
@@ -23,6 +24,7 @@ mod stopped;
 mod stuck;
 mod terminal;
 mod traced;
+mod whole_job;
 
 use std::path::Path;
 

@@ -21,6 +21,8 @@ const LONGEST: u64 = 1_500_000;
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Signal(Signal),
+    /// By SIGTERM to all processes, the machines first.
+    Job,
     /// Its input ends.
     Input,
     /// All of its machines die first.
@@ -37,6 +39,7 @@ fn nothing_is_left_at_whatever_instant_of_a_session() {
             Way::Signal(Signal::SIGKILL),
             Way::Signal(Signal::SIGKILL),
             Way::Signal(Signal::SIGTERM),
+            Way::Job,
             Way::Input,
             Way::Machines,
         ]);
@@ -63,6 +66,7 @@ fn nothing_is_left_at_whatever_instant_of_a_session() {
         let mut started: Vec<Pid> = children(launcher);
         match way {
             Way::Signal(signal) => client.running.signal(signal),
+            Way::Job => client.running.signal_job(Signal::SIGTERM),
             Way::Input => client.running.stdin = None,
             Way::Machines => {
                 for pid in &started {
@@ -74,7 +78,7 @@ fn nothing_is_left_at_whatever_instant_of_a_session() {
         started.extend(children(launcher));
         let finished = client.running.wait();
         let code = match way {
-            Way::Signal(Signal::SIGTERM) => Some(143),
+            Way::Signal(Signal::SIGTERM) | Way::Job => Some(143),
             Way::Signal(_) => None,
             Way::Input => Some(0),
             // The first machine may not have been ready.

@@ -1,0 +1,4 @@
+//! Programs that others wrote, and that work with bivouac.
+
+mod containers;
+mod kernel;
