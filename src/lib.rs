@@ -40,11 +40,14 @@ pub mod host;
 pub mod image;
 #[doc(hidden)]
 pub mod inspect;
+mod kernels;
 pub mod launch;
 #[doc(hidden)]
 pub mod linux;
 #[doc(hidden)]
 pub mod machine;
+#[doc(hidden)]
+pub mod package;
 #[doc(hidden)]
 pub mod protocol;
 mod qmp;

@@ -13,7 +13,7 @@ use super::{ApplianceError, COMMAND_LINE};
 use crate::host::kernel::Kernel;
 use crate::host::memory_limit;
 use crate::linux::proc_fd;
-use crate::machine::console::Sinks;
+use crate::machine::console::{Sinks, Watch};
 use crate::machine::drives::{DriveError, Drives};
 use crate::machine::end::End;
 use crate::machine::phases::Phases;
@@ -254,7 +254,9 @@ pub(crate) async fn boot(
     storage.drives.check_headers()?;
     machine.cont().await?;
     config.phases.mark("running");
+    let watch = Watch::begin();
     let session = connect(&mut machine, BOOT_LIMIT).await?;
+    drop(watch);
     config.phases.mark("agent");
     Ok((machine, session))
 }

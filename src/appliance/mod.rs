@@ -3,11 +3,12 @@
 //!
 //! [`vmlinux`] is the unpacked kernel. `module_index` knows its modules, `module_sets` which are
 //! wanted and when, `modules` unpacks them. [`self_elf`] is this program, `cpio` the archive.
-//! `build` does it all, in child processes.
+//! `build` does it all, in child processes. `depmod` makes the index of modules where there is none.
 
 pub mod boot;
 mod build;
 mod cpio;
+pub(crate) mod depmod;
 mod error;
 mod module_index;
 mod module_sets;

@@ -1,6 +1,7 @@
 //! The command line: what was typed, the command that serves it, and its result printed.
 
 mod output;
+mod status_line;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use clap_complete::Shell;
 
 use crate::commands::inspection::reported;
 use crate::commands::{
-    cat, chain, chroot, cp, df, diff, doctor, inspect, ls, run, tail, template, test,
+    cat, chain, chroot, cp, df, diff, doctor, inspect, kernel, ls, run, tail, template, test,
 };
 use crate::exit::Status;
 use crate::launch::{Failure, Progress};
@@ -54,6 +55,7 @@ enum Command {
     Tail(Box<tail::Args>),
     Chain(chain::Args),
     Doctor(doctor::Args),
+    Kernel(kernel::Args),
     Template(template::Args),
     /// Print a completion script for a shell
     Completions {
@@ -125,6 +127,16 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
             let report = doctor::run(&args)?;
             output.result(&report, args.json)?;
             Ok(report.status())
+        }
+        Command::Kernel(args) => {
+            match kernel::run(&args, output)? {
+                kernel::Report::List(list) => {
+                    let json = matches!(args.action, kernel::Action::Ls { json: true });
+                    output.result(&list, json)?;
+                }
+                kernel::Report::Done(lines) => lines.iter().for_each(|line| output.message(line)),
+            }
+            Ok(Status::Success)
         }
         Command::Template(args) => {
             match template::run(&args, output)? {

@@ -6,7 +6,6 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::error::ErrorKind;
@@ -14,13 +13,11 @@ use tracing::Level;
 use tracing::field::{Field, Visit};
 use tracing::span;
 
+use super::status_line;
 use crate::commands::test::Printer;
 use crate::exit::Status;
 use crate::launch::{Failure, Outcome, Progress};
-use crate::text::escape::{message_lines, printable};
-
-/// Whether a status line stands on the terminal. Global, because the log is.
-static STATUS_SHOWN: AtomicBool = AtomicBool::new(false);
+use crate::text::escape::message_lines;
 
 #[derive(Debug)]
 pub struct Output {
@@ -40,7 +37,7 @@ impl Output {
         // Fails only if a test has installed another subscriber.
         let _ = tracing::subscriber::set_global_default(Log { level });
         Self {
-            status_wanted: !quiet && io::stderr().is_terminal(),
+            status_wanted: !quiet && status_line::is_possible(),
         }
     }
 
@@ -96,7 +93,7 @@ impl Output {
     pub fn failure(&self, failure: &Failure) {
         // The sender of the signal knows.
         if let Status::Signalled(_) = failure.status {
-            return clear(&mut io::stderr().lock());
+            return status_line::remove();
         }
         line("error", &format!("{:#}", failure.error));
         if let Some(hint) = &failure.hint {
@@ -108,13 +105,12 @@ impl Output {
 impl Progress for Output {
     fn status(&self, text: &str) {
         if self.status_wanted {
-            STATUS_SHOWN.store(true, Ordering::Relaxed);
-            let _ = write!(io::stderr().lock(), "\rbivouac: {}\x1b[K", printable(text));
+            status_line::show(text);
         }
     }
 
     fn clear_status(&self) {
-        clear(&mut io::stderr().lock());
+        status_line::remove();
     }
 
     fn message(&self, text: &str) {
@@ -126,12 +122,6 @@ impl Printer for Output {
     fn print(&self, bytes: &[u8]) -> Result<(), Failure> {
         self.clear_status();
         self.bytes(bytes)
-    }
-}
-
-fn clear(stderr: &mut impl Write) {
-    if STATUS_SHOWN.swap(false, Ordering::Relaxed) {
-        let _ = write!(stderr, "\r\x1b[K");
     }
 }
 
@@ -158,8 +148,8 @@ fn line(kind: &str, text: &str) {
 /// be raw while the guest has it. Control characters are escaped, and no line but the first begins as
 /// ours do: a file's name, an image's header or QEMU may have put that there.
 fn print_lines(text: &str) {
+    status_line::hide();
     let mut stderr = io::stderr().lock();
-    clear(&mut stderr);
     let end = if stderr.is_terminal() { "\r\n" } else { "\n" };
     let text: String = message_lines(text).map(|line| line + end).collect();
     let _ = stderr.write_all(text.as_bytes());

@@ -63,6 +63,7 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     let is_stream = args.dest == OsStr::new("-");
     let dest = check(args, &sources, is_stream)?;
     let left = args.limit.left();
+    let progress = inspector.progress;
     stdout_sink::run(async |output| {
         if is_stream && output.lock().await.is_terminal() {
             return Err(Failure::with_hint(
@@ -79,8 +80,13 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
                 for source in sources {
                     let copied = match &dest {
                         None => stream(image, source, args, output).await,
-                        Some(dest) => copy(image, source, args, (dest, &left)).await,
+                        Some(dest) => {
+                            let path = source.path.escape_ascii();
+                            progress.status(&format!("copying {path}"));
+                            copy(image, source, args, (dest, &left)).await
+                        }
                     };
+                    progress.clear_status();
                     match copied {
                         Err(failure)
                             if failure.error.is::<Incomplete>() || image.is_of_a_file(&failure) =>

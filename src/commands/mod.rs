@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod image_path;
 pub mod inspect;
 pub(crate) mod inspection;
+pub(crate) mod kernel;
 pub mod ls;
 mod output_files;
 mod report_file;

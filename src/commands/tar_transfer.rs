@@ -11,9 +11,9 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::archive::{ArchiveError, ArchiveStats, BeneathDir, Policy, unpack};
-use crate::launch::Failure;
 pub use crate::launch::send_tree::send;
 use crate::launch::send_tree::{CHUNK, WAITING, more};
+use crate::launch::{Failure, progress};
 use crate::protocol::{ByteString, PathAt, TarOptions};
 use crate::session::{Session, SessionError};
 
@@ -96,6 +96,7 @@ pub async fn fetch(
             }
         };
         chunk.truncate(length);
+        progress::copied(length);
         match &chunks {
             Some(open) if open.send(chunk).await.is_ok() => {}
             _ => {

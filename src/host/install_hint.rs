@@ -26,10 +26,22 @@ enum Family {
 
 /// The install command in back-quotes, or a sentence if the distribution is unknown.
 pub fn command_for(package: Package) -> String {
-    let os_release = os_release::PATHS
-        .iter()
-        .find_map(|path| fs::read(path).ok());
-    command_on(&os_release.unwrap_or_default(), package)
+    command_on(&own_os_release(), package)
+}
+
+/// The package of a Debian-like distribution that depends on its newest kernel.
+pub(crate) fn kernel_package() -> &'static str {
+    match family(&own_os_release()) {
+        Some(Family::Ubuntu) => "linux-image-generic",
+        _ => "linux-image-amd64",
+    }
+}
+
+fn own_os_release() -> Vec<u8> {
+    let mut paths = os_release::PATHS.iter();
+    paths
+        .find_map(|path| fs::read(path).ok())
+        .unwrap_or_default()
 }
 
 fn command_on(os_release: &[u8], package: Package) -> String {

@@ -1,5 +1,5 @@
-//! The kernel for the appliance: one of this host's, with its modules. Reads no more of a kernel than its
-//! header.
+//! The kernel for the appliance: one of this host's, with its modules, else one that was fetched. Reads no
+//! more of a kernel than its header.
 
 use std::cmp::Reverse;
 use std::fs::{self, File};
@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::fetched_kernels;
 use super::install_hint::{self, Package};
 use crate::linux::bytes::Fields;
 
@@ -48,7 +49,7 @@ impl KernelError {
             }
             Self::Unreadable { path, .. } => unreadable_hint(path),
             Self::NotFound { .. } => format!(
-                "{}, or set BIVOUAC_KERNEL to the path of a kernel",
+                "`bivouac kernel fetch` (needs no root), {}, or set BIVOUAC_KERNEL to the path of a kernel",
                 install_hint::command_for(Package::Kernel)
             ),
         })
@@ -67,25 +68,41 @@ pub fn modules_hint() -> String {
 pub fn unreadable_hint(path: &Path) -> String {
     let path = path.display();
     format!(
-        "`sudo chmod 644 {path}`, or on Debian and Ubuntu for good: `sudo dpkg-statoverride \
+        "`bivouac kernel fetch`, or `sudo chmod 644 {path}`, or on Debian and Ubuntu for good: `sudo dpkg-statoverride \
          --update --add root root 0644 {path}`"
     )
 }
 
 /// The kernel that was named (`--kernel` or BIVOUAC_KERNEL), else the newest one that can be read and
-/// has modules.
+/// has modules, else the newest one that was fetched.
 pub fn find(explicit: Option<&Path>) -> Result<Kernel, KernelError> {
-    find_in(explicit, Path::new("/"))
+    find_with(explicit, Path::new("/"), fetched_kernels::own_directory())
 }
 
 /// [`find`] below another root directory. Looks for `boot/vmlinuz-RELEASE` and, for Fedora and Arch,
-/// `lib/modules/RELEASE/vmlinuz`.
+/// `lib/modules/RELEASE/vmlinuz`; then for what root has fetched.
 pub fn find_in(explicit: Option<&Path>, root: &Path) -> Result<Kernel, KernelError> {
+    find_with(explicit, root, None)
+}
+
+fn find_with(
+    explicit: Option<&Path>,
+    root: &Path,
+    fetched: Option<PathBuf>,
+) -> Result<Kernel, KernelError> {
     if let Some(path) = explicit {
         return named(path, root);
     }
     let mut candidates = candidates(root);
     candidates.sort_by_cached_key(|(release, ..)| Reverse(sort_key(release)));
+    for directory in [fetched, Some(fetched_kernels::system_directory(root))] {
+        let fetched = fetched_kernels::list(&directory.unwrap_or_default()).into_iter();
+        let mut fetched: Vec<_> = fetched
+            .map(|one| (one.release.clone(), one.image(), one.modules()))
+            .collect();
+        fetched.sort_by_cached_key(|(release, ..)| Reverse(sort_key(release)));
+        candidates.extend(fetched);
+    }
     let mut unreadable = None;
     for (release, image, modules) in candidates {
         match File::open(&image) {

@@ -79,6 +79,8 @@ pub use crate::session::{Command, ExecEnd, Session, SessionError, Stdio};
 pub use failure::Failure;
 pub use live::{BranchSpec, Checkpoint, LiveVm};
 pub(crate) use outcome::Outcome;
+#[doc(hidden)]
+pub use progress::{Activity, redraw_with};
 pub use progress::{Progress, Quiet};
 pub use spec::{Purpose, StartMode, VmSpec};
 pub(crate) use vm::block_on;

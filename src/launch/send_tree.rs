@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure::Failure;
+use super::progress;
 use super::spec::CopySpec;
 use crate::archive::{ArchiveError, ArchiveStats, pack};
 use crate::protocol::{ByteString, FileKind, PathAt, TarOptions};
@@ -73,6 +74,7 @@ pub async fn send(
             // The reply to the request says why.
             break;
         }
+        progress::copied(chunk.len());
     }
     drop(received);
     let _ = input.shutdown().await;

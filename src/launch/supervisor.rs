@@ -16,7 +16,7 @@ use super::signals::Signals;
 use super::watchdog::Watchdog;
 use crate::exit::Status;
 use crate::machine::boot_stop::BootStop;
-use crate::machine::console::ConsoleEvent;
+use crate::machine::console::{ConsoleEvent, Watch};
 use crate::machine::end::End;
 use crate::machine::terminal::{Key, Terminal};
 use crate::machine::{Machine, MachineEvent};
@@ -303,6 +303,7 @@ impl Supervisor {
     ) -> impl Future<Output = Result<T, Interrupted>> {
         let work = Box::pin(work);
         async move {
+            let _watch = Watch::begin();
             self.set_boot_timeout(Some(limit));
             let done = self.serve(machine, work, true).await;
             self.set_boot_timeout(None);

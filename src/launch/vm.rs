@@ -9,7 +9,7 @@ use super::facts::Facts;
 use super::failure::Failure;
 use super::live::LiveVm;
 use super::prepare::prepare;
-use super::progress::Progress;
+use super::progress::{self, Progress};
 use super::spec::VmSpec;
 use super::start::{Launch, RunningVm};
 use super::supervisor::Supervisor;
@@ -129,7 +129,14 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
         .enable_all()
         .build()
         .context("starting the event loop")?;
-    let done = tokio::task::LocalSet::new().block_on(&runtime, Box::pin(work));
+    let work = Box::pin(work);
+    let done = tokio::task::LocalSet::new().block_on(&runtime, async {
+        tokio::select! {
+            biased;
+            done = work => done,
+            never = tokio::task::unconstrained(progress::tick()) => never,
+        }
+    });
     // A thread may still wait for standard input.
     runtime.shutdown_background();
     done

@@ -7,6 +7,7 @@ pub const MACHINE_LENGTH: usize = 20;
 /// The size of a 64-bit file's header, which [`Header::of`] needs.
 pub const HEADER_LENGTH: usize = 64;
 const PROGRAM_HEADER: usize = 56;
+const SECTION_HEADER: usize = 64;
 
 pub const PT_LOAD: u32 = 1;
 /// A segment that names the program's interpreter: the program is linked dynamically.
@@ -78,6 +79,25 @@ pub fn segments(table: &[u8]) -> impl Iterator<Item = Segment> {
     })
 }
 
+/// The content of the first section of this name in a whole 64-bit little-endian file.
+pub fn section<'a>(file: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    if !file.has(0, b"\x7fELF\x02\x01") || file.le16(58) as usize != SECTION_HEADER {
+        return None;
+    }
+    let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    // e_shoff, e_shnum and e_shstrndx.
+    let (table_at, count) = (size(file.le64(40)), usize::from(file.le16(60)));
+    let headers = file.part(table_at, count * SECTION_HEADER);
+    let content = |header: &[u8]| file.part(size(header.le64(24)), size(header.le64(32)));
+    let mut headers = headers.chunks_exact(SECTION_HEADER);
+    let names = content(headers.clone().nth(usize::from(file.le16(62)))?);
+    let found = headers.find(|header| {
+        let at = header.le32(0) as usize;
+        names.has(at, name) && names.get(at + name.len()) == Some(&0)
+    });
+    found.map(content)
+}
+
 /// Removes the reference to the section headers from a 64-bit file's header.
 pub fn forget_sections(file: &mut [u8]) {
     // e_shoff; e_shnum and e_shstrndx.
@@ -103,6 +123,17 @@ mod tests {
         let loaded: Vec<_> = segments(table).filter(|s| s.kind == PT_LOAD).collect();
         assert!(!loaded.is_empty());
         assert!(loaded.iter().all(|s| s.offset + s.size <= length));
+    }
+
+    #[test]
+    fn a_section_is_found_by_its_whole_name() {
+        let file = std::fs::read("/proc/self/exe").unwrap();
+        // `main` is among its symbols.
+        let names = section(&file, b".strtab").unwrap();
+        assert!(names.windows(6).any(|window| window == b"\0main\0"));
+        assert_eq!(section(&file, b".strt"), None);
+        assert_eq!(section(&file[..100], b".strtab"), None);
+        assert_eq!(section(b"\x7fELF\x02\x01", b".strtab"), None);
     }
 
     #[test]

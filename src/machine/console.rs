@@ -2,6 +2,7 @@
 //! lines for an error message, and detects a kernel panic, a login prompt, and a boot that does not
 //! go on. Knows nothing of QEMU or terminals.
 
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 
@@ -27,6 +28,37 @@ pub enum ConsoleEvent {
     BootStop(Option<&'static BootStop>),
     /// The copy for standard output cannot be written: its reader has gone, or a disk is full.
     OutputClosed,
+}
+
+thread_local! {
+    /// How many machines are watched, and the latest line on the consoles since the first was.
+    static WATCHED: Cell<usize> = const { Cell::new(0) };
+    static LINE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// While it is held, the latest line of consoles is kept for [`watched_line`].
+#[derive(Debug)]
+pub struct Watch(());
+
+impl Watch {
+    pub fn begin() -> Self {
+        WATCHED.set(WATCHED.get() + 1);
+        Self(())
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        WATCHED.set(WATCHED.get() - 1);
+        if WATCHED.get() == 0 {
+            LINE.take();
+        }
+    }
+}
+
+/// The latest line on the console of a machine that is watched, without control characters.
+pub fn watched_line() -> Option<String> {
+    LINE.with_borrow(Clone::clone)
 }
 
 /// Where the guest's output goes besides the tail.
@@ -134,6 +166,9 @@ impl Tail {
     fn keep(&mut self, line: String) {
         if line.is_empty() {
             return;
+        }
+        if WATCHED.get() > 0 {
+            LINE.replace(Some(line.clone()));
         }
         self.lines.push_back(line);
         if self.lines.len() > TAIL_LINES {

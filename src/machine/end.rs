@@ -134,6 +134,28 @@ pub fn end_of(status: ExitStatus, seen: Option<GuestExit>, output: String) -> En
     End::QemuDied { how, output }
 }
 
+/// How long after QEMU's end by a signal this process's own may come: whoever ends a whole job, as batch
+/// schedulers do, sends one to each of its processes.
+pub const SIGNAL_FOLLOWS: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Whether another process has ended QEMU by a signal that asks for the end, which QEMU says or died of.
+pub fn is_by_signal(status: ExitStatus, seen: Option<&GuestExit>) -> bool {
+    const ASKING: [Signal; 4] = [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+    ];
+    let is_asking = |signal| ASKING.iter().any(|asking| *asking as i32 == signal);
+    match seen {
+        Some(GuestExit::Known(_)) => false,
+        Some(GuestExit::Ended) => true,
+        Some(GuestExit::QmpLost(_)) | None => {
+            status.success() || status.signal().is_some_and(is_asking)
+        }
+    }
+}
+
 /// `killed by SIGSEGV`, `exit status 1`.
 pub fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
@@ -168,6 +190,21 @@ mod tests {
         assert_eq!(end(exited(1), None), 123);
         let lost = Some(GuestExit::QmpLost("x".into()));
         assert_eq!(end(ExitStatus::from_raw(11), lost), 123);
+    }
+
+    #[test]
+    fn an_end_by_a_signal_that_asks_for_it_is_no_crash_kill_or_end_of_the_guest() {
+        let raw = ExitStatus::from_raw;
+        assert!(is_by_signal(exited(0), Some(&GuestExit::Ended)));
+        assert!(is_by_signal(raw(15), None));
+        assert!(is_by_signal(raw(15), Some(&GuestExit::QmpLost("x".into()))));
+        assert!(!is_by_signal(
+            exited(0),
+            Some(&GuestExit::Known(End::PoweredOff))
+        ));
+        for other in [raw(9), raw(11), exited(1)] {
+            assert!(!is_by_signal(other, None), "{other}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ fn is_restored(plan: &Plan) -> bool {
         .is_some_and(|snapshot| match snapshot.mapping {
             MemoryMapping::SharedRestored
             | MemoryMapping::CopyOnWrite
+            | MemoryMapping::CopyOnWriteAnswered
             | MemoryMapping::CopyOnWriteReadOnly => true,
             MemoryMapping::Shared | MemoryMapping::Boot => false,
         })

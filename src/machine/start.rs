@@ -86,7 +86,12 @@ pub(super) async fn handshake(
 /// The error for a closed QMP connection: QEMU has exited or is about to.
 pub(super) async fn exited_early(process: &mut Process) -> StartError {
     match process.wait_or_kill(Instant::now() + EXIT_TIMEOUT).await {
-        Ok(status) => ended_early(process, status),
+        Ok(status) => {
+            if end::is_by_signal(status, None) {
+                tokio::time::sleep(end::SIGNAL_FOLLOWS).await;
+            }
+            ended_early(process, status)
+        }
         Err(error) => error.into(),
     }
 }

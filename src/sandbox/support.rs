@@ -31,13 +31,23 @@ pub struct Support {
 
 /// What the running kernel supports.
 pub fn support() -> Support {
-    let is_root = Uid::effective().is_root();
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let is_root = Uid::effective().is_root() && can_become_another(&status);
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     Support {
         landlock: landlock_version(),
         seccomp: has_seccomp() && syscalls_known(),
         user: is_root.then(|| user(&map)).flatten(),
     }
+}
+
+/// Whether the effective capabilities in /proc/PID/status have CAP_SETGID (6) and CAP_SETUID (7): root
+/// in a container may have none. Without that file, whether it works is seen later.
+fn can_become_another(status: &str) -> bool {
+    const NEEDED: u64 = 1 << 6 | 1 << 7;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = line.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+    effective.is_none_or(|effective| effective & NEEDED == NEEDED)
 }
 
 fn syscalls_known() -> bool {
@@ -133,6 +143,17 @@ mod tests {
         );
         assert_eq!(of("0 1000 1\n"), None);
         assert_eq!(of("nonsense\n"), None);
+    }
+
+    #[test]
+    fn root_without_capabilities_stays_what_it_is() {
+        assert!(can_become_another("Name:\tx\nCapEff:\t000001ffffffffff\n"));
+        assert!(can_become_another("CapEff:\t00000000000000c0\n"));
+        assert!(!can_become_another("CapEff:\t0000000000000040\n"));
+        assert!(!can_become_another(
+            "CapPrm:\tff\nCapEff:\t0000000000000000\n"
+        ));
+        assert!(can_become_another(""));
     }
 
     #[test]

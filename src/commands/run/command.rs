@@ -93,8 +93,13 @@ async fn by_our_agent(
 ) -> Result<Status, Interrupted> {
     launch.progress.clear_status();
     let supervisor = &mut launch.supervisor;
+    if !copies.is_empty() {
+        launch.progress.status("copying files into the guest");
+    }
     let copying = send_tree::all_in(session, copies);
-    supervisor.converse(machine, copying).await?;
+    let copied = supervisor.converse(machine, copying).await;
+    launch.progress.clear_status();
+    copied?;
     if !copies.is_empty() {
         launch.facts.phases.mark("copied-in");
     }
@@ -107,8 +112,13 @@ async fn by_our_agent(
     launch.facts.phases.mark("command");
     let status = stdio::status(&argv[0], ended);
     launch.facts.command = Some(code(&status));
+    if !args.copy_out.is_empty() {
+        launch.progress.status("copying files out of the guest");
+    }
     let copying = transfer::all_out(session, &args.copy_out, destinations, &args.limit);
-    let copied = supervisor.run(machine, copying).await?;
+    let copied = supervisor.run(machine, copying).await;
+    launch.progress.clear_status();
+    let copied = copied?;
     if !args.copy_out.is_empty() {
         launch.facts.phases.mark("copied-out");
     }

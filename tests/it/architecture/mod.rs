@@ -20,8 +20,9 @@ use source::{Source, sources};
 const ARROWS: &[(&str, &[&str])] = &[
     ("cli",       &["serve", "commands", "launch", "text", "exit"]),
     ("serve",     &["commands", "launch", "appliance", "session", "machine", "protocol", "rpc", "archive", "text", "exit"]),
-    ("commands",  &["launch", "template", "inspect", "appliance", "session", "machine", "sandbox", "host", "image",
+    ("commands",  &["kernels", "launch", "template", "inspect", "appliance", "session", "machine", "sandbox", "host", "image",
                     "rpc", "protocol", "archive", "linux", "text", "sys", "exit"]),
+    ("kernels",   &["launch", "appliance", "host", "package", "text", "sys"]),
     ("launch",    &["template", "appliance", "session", "machine", "sandbox", "host", "image", "protocol", "archive",
                     "linux", "text", "sys", "exit"]),
     ("template",  &["appliance", "session", "machine", "image", "linux", "text"]),
@@ -34,6 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("agent",     &["block", "protocol", "archive", "linux", "sys"]),
     ("block",     &["protocol", "linux"]),
     ("sandbox",   &["linux", "sys"]),
+    ("package",   &["archive"]),
     ("qmp",       &["text", "sys"]),
     ("rpc",       &[]),
     ("protocol",  &["text"]),
@@ -55,6 +57,8 @@ const LIFTED: &[(&str, &str)] = &[
     // The machine, and QEMU asked for doctor. (The agent's children are the guest's.)
     ("clippy::disallowed_methods", "src/machine/process.rs"),
     ("clippy::disallowed_methods", "src/qmp/probe.rs"),
+    // The package manager asked for a kernel.
+    ("clippy::disallowed_methods", "src/kernels/programs.rs"),
     // Unnamed files where there is no O_TMPFILE.
     ("clippy::disallowed_methods", "src/host/scratch.rs"),
     // fork(2) and _exit(2) of its children.

@@ -212,6 +212,16 @@ impl Running {
         kill(self.pid(), signal).expect("bivouac can be signalled");
     }
 
+    /// Signals every process of the job, QEMU before bivouac, as a batch scheduler may.
+    pub fn signal_job(&self, signal: Signal) {
+        for pid in children(self.pid()) {
+            // One may have ended.
+            let _ = kill(pid, signal);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        self.signal(signal);
+    }
+
     pub fn type_in(&mut self, text: &str) {
         self.stdin
             .as_mut()

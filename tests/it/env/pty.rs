@@ -25,6 +25,9 @@ pub struct OnTerminal {
 
 impl OnTerminal {
     pub fn start(mut command: Command) -> Self {
+        if !command.get_envs().any(|(name, _)| name == "TERM") {
+            command.env("TERM", "xterm").env_remove("NO_COLOR");
+        }
         let pty = nix::pty::openpty(None, None).unwrap();
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
         command.stdin(end()).stdout(end()).stderr(end());

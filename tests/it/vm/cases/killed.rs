@@ -85,3 +85,20 @@ fn a_qemu_that_is_killed_is_one_cases_failure() {
     assert!(lines[1].starts_with("PASS "), "{finished:?}");
     fixture.is_clean(&[qemu]);
 }
+
+#[test]
+fn a_signal_to_every_process_of_the_job_is_one_to_bivouac() {
+    let fixture = Fixture::new();
+    let (built, _) = fixture.run(&["--prepare=true"], "true");
+    assert_eq!(built.code(), Some(0), "{built:?}");
+    let cases = ["echo begun; sleep 1000"; 4];
+    let running = fixture
+        .test(&["--jobs=2", "--prepare=true"], &cases)
+        .start();
+    soon("two machines run", || children(running.pid()).len() >= 2);
+    let started = children(running.pid());
+    running.signal_job(Signal::SIGTERM);
+    let finished = running.wait();
+    assert_eq!(finished.code(), Some(143), "{finished:?}");
+    fixture.is_clean(&started);
+}

@@ -107,3 +107,18 @@ fn the_first_signal_is_the_commands_and_the_second_ends_the_machine() {
     let finished = running.wait();
     assert_eq!(finished.code(), Some(128 + 2), "{finished:?}");
 }
+
+#[test]
+fn a_signal_to_every_process_of_the_job_is_one_to_bivouac() {
+    let mut running = chroot(&[], &["sh", "-c", "echo here; sleep 1000"]).start();
+    running.wait_for("here");
+    running.signal_job(Signal::SIGTERM);
+    let finished = running.wait();
+    assert_eq!(finished.code(), Some(143), "{finished:?}");
+    assert_eq!(finished.stderr, "");
+    // While it starts, too.
+    let mut running = chroot(&["--no-template"], &["true"]).start();
+    running.qemu();
+    running.signal_job(Signal::SIGTERM);
+    assert_eq!(running.wait().code(), Some(143));
+}

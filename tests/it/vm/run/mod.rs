@@ -16,6 +16,7 @@ mod kill;
 
 mod other_kernel;
 mod output_files;
+mod progress;
 mod qga;
 mod saved;
 mod screen;
@@ -25,6 +26,7 @@ mod stopped;
 mod stuck;
 mod terminal;
 mod traced;
+mod whole_job;
 
 use std::path::Path;
 

@@ -22,6 +22,8 @@ const LONGEST: u64 = 1_500_000;
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Signal(Signal),
+    /// By SIGTERM to all processes, the machines first.
+    Job,
     /// Its input ends.
     Input,
     /// All of its machines die first.
@@ -109,6 +111,7 @@ fn at_any_instant(
             Way::Signal(Signal::SIGKILL),
             Way::Signal(Signal::SIGKILL),
             Way::Signal(Signal::SIGTERM),
+            Way::Job,
             Way::Input,
             Way::Machines,
         ]);
@@ -124,6 +127,7 @@ fn at_any_instant(
         let mut started: Vec<Pid> = children(launcher);
         match way {
             Way::Signal(signal) => client.running.signal(signal),
+            Way::Job => client.running.signal_job(Signal::SIGTERM),
             Way::Input => client.running.stdin = None,
             Way::Machines => {
                 for pid in &started {
@@ -135,7 +139,7 @@ fn at_any_instant(
         started.extend(children(launcher));
         let finished = client.running.wait();
         let code = match way {
-            Way::Signal(Signal::SIGTERM) => Some(143),
+            Way::Signal(Signal::SIGTERM) | Way::Job => Some(143),
             Way::Signal(_) => None,
             Way::Input => Some(0),
             // The first machine may not have been ready.
