@@ -9,13 +9,14 @@ use super::State;
 use super::results::{as_text, entry};
 use super::tools::{self, Tool};
 use crate::commands::args::agent::host_name;
+use crate::commands::args::command_line::CommandLine;
 use crate::launch::Quiet;
 use crate::rpc::exec::Exec;
 use crate::rpc::line::to_value;
 use crate::rpc::{Call, Data, ErrorKind, Id, RpcError};
 use crate::serve::errors::of_failure;
 use crate::serve::handle::{self, Handle};
-use crate::serve::machine::HowEnded;
+use crate::serve::machine::{HowEnded, Origin};
 use crate::serve::{commands, requests, start};
 
 /// How many bytes of output or of a file are returned, by default and at most.
@@ -103,12 +104,15 @@ async fn start_machine(state: &State<'_>, tool: tools::Start) -> Result<Value, R
     let _place = state.place()?;
     let spec = state.args.machine(&image, tool.hostname);
     let spec = spec.map_err(|failure| of_failure(&failure))?;
+    // No tool saves a machine under a name, which is what the command line is needed for.
+    let typed = CommandLine::default();
+    let first = Origin { spec, typed };
     let handle = state.hub.add_machine(|id| Handle::new(id, "/"));
     let unless_given_up = Starting(&handle);
     let started = tokio::select! {
         biased;
         () = handle.stopped() => return Err(RpcError::new(ErrorKind::MachineEnded, "stopped")),
-        started = Box::pin(start(&spec, &Quiet)) => started,
+        started = Box::pin(start(first, &Quiet)) => started,
     };
     let machine = match started {
         Ok(machine) => machine,
