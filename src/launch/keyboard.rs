@@ -71,9 +71,9 @@ impl Keyboard {
             };
             for byte in bytes {
                 match line.take(byte, &mut echo) {
-                    Typed::More => {}
-                    Typed::Done => return Some(line.text),
-                    Typed::GivenUp => return None,
+                    LineState::More => {}
+                    LineState::Done => return Some(line.text),
+                    LineState::GivenUp => return None,
                 }
             }
         }
@@ -81,7 +81,7 @@ impl Keyboard {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Typed {
+enum LineState {
     More,
     Done,
     GivenUp,
@@ -94,18 +94,14 @@ struct Line {
 }
 
 impl Line {
-    fn take(&mut self, byte: u8, echo: &mut impl FnMut(&[u8])) -> Typed {
+    fn take(&mut self, byte: u8, echo: &mut impl FnMut(&[u8])) -> LineState {
         const RUB_OUT: &[u8] = b"\x08 \x08";
         match byte {
-            b'\r' | b'\n' => return Typed::Done,
+            b'\r' | b'\n' => return LineState::Done,
             // Ctrl-C, Ctrl-D, Escape.
-            0x03 | 0x04 | 0x1b => return Typed::GivenUp,
+            0x03 | 0x04 | 0x1b => return LineState::GivenUp,
             // Backspace, and Ctrl-U for all.
-            0x08 | 0x7f => {
-                if self.text.pop().is_some() {
-                    echo(RUB_OUT);
-                }
-            }
+            0x08 | 0x7f if self.text.pop().is_some() => echo(RUB_OUT),
             0x15 => {
                 echo(&RUB_OUT.repeat(self.text.len()));
                 self.text.clear();
@@ -116,7 +112,7 @@ impl Line {
             }
             _ => {}
         }
-        Typed::More
+        LineState::More
     }
 }
 

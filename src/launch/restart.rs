@@ -35,6 +35,8 @@ impl LiveVm {
     /// there is no machine any more.
     pub(crate) async fn restart(&mut self) -> Result<UnixStream, Failure> {
         let vm = &mut self.vm;
+        // QEMU writes what it still holds of the overlays' tables: it tells of the reset before it does.
+        self.running.machine.pause().await?;
         let stopped = self.running.machine.stop(Duration::ZERO).await;
         stopped.context("ending QEMU, which has the disks")?;
         let stacks = vm.drives.restack();

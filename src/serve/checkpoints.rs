@@ -9,6 +9,7 @@ use super::handle::{self, Handle, Order};
 use super::hub::Hub;
 use super::limits::entries_wanted;
 use super::machine::{SessionMachine, phase_times};
+use crate::commands::args::saved;
 use crate::commands::diff::DiffOptions;
 use crate::launch::BranchSpec;
 use crate::launch::keep::{KeepSpec, Kept};
@@ -19,7 +20,6 @@ use crate::rpc::machines::{
     Revert, RevertResult, Save, SaveResult,
 };
 use crate::rpc::{Data, RpcError};
-use crate::template::store::parse_name;
 
 pub(super) async fn checkpoint(
     hub: &Hub,
@@ -96,7 +96,7 @@ pub(super) async fn keep(hub: &Hub, request: Keep) -> Result<KeepResult, RpcErro
 
 pub(super) async fn save(hub: &Hub, request: Save) -> Result<SaveResult, RpcError> {
     let handle = hub.machine(request.machine.as_deref())?;
-    let name = parse_name(&request.name);
+    let name = saved::name(&request.name);
     let name = name.map_err(|why| RpcError::invalid_params(format!("name: {why}")))?;
     let saved = handle.ask(|reply| Order::Save { name, reply }).await?;
     let (template, phases) = saved.map_err(|failure| of_failure(&failure))?;

@@ -13,7 +13,7 @@ use super::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use crate::launch::save::SaveSpec;
 use crate::launch::spec::{AgentSpec, SavedMachine, WaitFor};
 use crate::launch::{Failure, VmSpec};
-use crate::template::store::{NameRecord, Named, Store};
+use crate::template::store::{NameRecord, Named, Store, parse_name};
 
 /// Options, by their ids, that are those of each run.
 const OF_RUNS: [&str; 4] = ["publish", "display", "sandbox", "sandbox_read"];
@@ -114,6 +114,11 @@ pub(crate) fn spec(name: &str, typed: &CommandLine) -> Result<VmSpec, Failure> {
         }),
         ..machine(&record)?
     })
+}
+
+/// A name that a machine may be saved under.
+pub(crate) fn name(text: &str) -> Result<String, &'static str> {
+    parse_name(text)
 }
 
 /// The machine of a running one that is to be saved as `name`: it was given by `typed`, or restored as
