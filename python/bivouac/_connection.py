@@ -70,13 +70,15 @@ class Connection:
             )
         except OSError as error:
             raise SessionError(f"cannot start {argv[0]}: {error.strerror}", status=125) from error
-        self._threads = [
-            threading.Thread(target=target, name=f"bivouac-{name}", daemon=True)
-            for name, target in [("write", self._write), ("read", self._read), ("log", self._log)]
-        ]
         _connections.add(self)
-        for thread in self._threads:
-            thread.start()
+        self._writer, self._logger, self._reader = (
+            threading.Thread(target=target, name=f"bivouac-{name}", daemon=True)
+            for name, target in [("write", self._write), ("log", self._log), ("read", self._read)]
+        )
+        self._writer.start()
+        self._logger.start()
+        # The last one: it waits for the others' end, and may be over at once.
+        self._reader.start()
 
     @property
     def process(self) -> int:
@@ -115,15 +117,14 @@ class Connection:
         if self.pid != os.getpid():
             return None
         self.end()
-        reader = self._threads[1]
         for insist in (None, self._process.terminate, self._process.kill):
             if insist is not None:
                 insist()
             # A finalizer may run in the reader itself.
-            if reader is threading.current_thread():
+            if self._reader is threading.current_thread():
                 return None
-            reader.join(PATIENCE)
-            if not reader.is_alive():
+            self._reader.join(PATIENCE)
+            if not self._reader.is_alive():
                 break
         return self._process.returncode
 
@@ -214,7 +215,7 @@ class Connection:
             self._first_end = params
 
     def _end_all(self, status: int, failure: Optional[str]) -> None:
-        self._threads[2].join(PATIENCE)
+        self._logger.join(PATIENCE)
         end = self._why(status, failure)
         with self._lock:
             self._end = end

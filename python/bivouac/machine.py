@@ -146,6 +146,7 @@ class Machine(Files):
         with `check` if its status is not 0. The result holds up to `limit` bytes of each stream, by
         default 1 MiB, at most 16 MiB.
         """
+        __tracebackhide__ = True  # In a report of pytest.
         params = self._command(argv, input, env, cwd, user)
         params.update(
             {k: v for k, v in {"timeout": timeout, "limit": limit}.items() if v is not None}
@@ -163,6 +164,7 @@ class Machine(Files):
 
     def sh(self, script: str, *, check: bool = True, **options: Any) -> Result:
         """Runs a shell script by `sh -ec`, and by default raises CommandFailed if it fails."""
+        __tracebackhide__ = True  # In a report of pytest.
         return self.run(["sh", "-ec", script], check=check, **options)
 
     def start(

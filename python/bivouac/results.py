@@ -45,6 +45,7 @@ class Result:
 
     def check(self) -> Result:
         """Raises CommandFailed unless the status is 0."""
+        __tracebackhide__ = True  # In a report of pytest.
         if self.status == 0:
             return self
         how = f"status {self.status}" if self.signal is None else f"signal {self.signal}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
+import time
 from pathlib import Path
 from typing import List
 
@@ -135,6 +137,21 @@ def test_a_machine_that_cannot_start_says_why() -> None:
         bivouac.Machine("image", binary="no-such-program")
     with pytest.raises(bivouac.SessionError, match="not the protocol"):
         bivouac.Machine("image", binary="echo")
+
+
+def test_a_session_that_ends_before_its_threads_run_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As on a busy machine.
+    start = threading.Thread.start
+
+    def slowly(self: threading.Thread) -> None:
+        start(self)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(threading.Thread, "start", slowly)
+    with pytest.raises(bivouac.SessionError, match="No such file"):
+        bivouac.Machine("/no/such/image")
 
 
 def test_a_step_that_fails_ends_the_preparation() -> None:
