@@ -37,7 +37,7 @@ impl Output {
         // Fails only if a test has installed another subscriber.
         let _ = tracing::subscriber::set_global_default(Log { level });
         Self {
-            status_wanted: !quiet && status_line::is_possible(),
+            status_wanted: !quiet && io::stderr().is_terminal() && status_line::is_possible(),
         }
     }
 

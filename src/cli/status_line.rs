@@ -2,7 +2,6 @@
 //! that boots shows. It never wraps, is removed before anything else is printed, and comes back
 //! while what it tells of goes on.
 
-use std::io::{self, IsTerminal};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,10 +27,10 @@ struct StatusLine {
     before: Activity,
 }
 
-/// Whether standard error is a terminal that can draw a line anew.
+/// Whether the terminal can draw a line anew.
 pub(super) fn is_possible() -> bool {
     let is_dumb = std::env::var_os("TERM").is_none_or(|kind| kind == "dumb");
-    !is_dumb && io::stderr().is_terminal()
+    !is_dumb
 }
 
 /// Shows a line in place of the last.

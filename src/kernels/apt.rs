@@ -36,11 +36,14 @@ pub(super) fn download(
         let made = fs::create_dir_all(programs.scratch.join(directory));
         made.context("creating directories for apt")?;
     }
-    let update = [&options[..], &["update"]].concat();
-    programs.run("apt-get", &update, programs.scratch, |job| {
+    // A list that cannot be had is an error, which counts if the package is not in the others.
+    let strict = ["-oAPT::Update::Error-Mode=any", "update"];
+    let update = [&options[..], &strict].concat();
+    let updated = programs.run("apt-get", &update, programs.scratch, |job| {
         job.status("downloading lists of packages");
-    })?;
-    attempt(programs, packages, &names, &options)
+    });
+    programs.job.go_on().map_err(anyhow::Error::from)?;
+    attempt(programs, packages, &names, &options).or_else(|error| updated.and(Err(error)))
 }
 
 fn attempt(

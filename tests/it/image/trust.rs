@@ -134,7 +134,7 @@ fn every_command_and_every_disk_is_held_to_it() {
     let images = images();
     images.recording("in/top.qcow2", "../secret", Some("raw"));
     images.raw("disk");
-    let machine = "--qemu /bin/true --accel tcg --overlay memory";
+    let machine = "--qemu /bin/false --accel tcg --overlay memory";
     for words in [
         "run --dry-run in/top.qcow2",
         "run --dry-run disk --disk in/top.qcow2",

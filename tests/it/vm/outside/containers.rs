@@ -39,6 +39,7 @@ fn in_container(bundle: &Path, user: u32, words: &[&str]) -> std::process::Outpu
     process["env"] = json!([
         "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME=/tmp",
+        "TMPDIR=/tmp",
         "XDG_CACHE_HOME=/tmp/cache",
         "BIVOUAC_ACCEL=tcg"
     ]);
