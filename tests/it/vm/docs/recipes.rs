@@ -34,6 +34,11 @@ fn follow(page: &str, work: &Path) -> Vec<(String, String)> {
                 .current_dir(work)
                 .env("PATH", &path)
                 .env("TMPDIR", work.join("tmp"))
+                // The images are links here.
+                .env(
+                    "BIVOUAC_IMAGE_PATH",
+                    guest("debian12.qcow2").parent().unwrap(),
+                )
                 .env("BIVOUAC_ACCEL", "tcg")
                 .env("BIVOUAC_TEMPLATES_MAX", "1G")
                 .env(

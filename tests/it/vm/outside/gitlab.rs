@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::architecture::root;
+use crate::env::bivouac::children;
 use crate::env::guests::{guest, tiny};
 use crate::env::residue::{alive, files, sha256};
 use crate::env::script::write_script;
@@ -101,8 +102,6 @@ impl Job {
         assert!(left.is_empty(), "{what}: {left:?}");
     }
 }
-
-use crate::env::bivouac::children;
 
 fn said(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
