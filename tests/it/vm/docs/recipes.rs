@@ -40,7 +40,7 @@ fn follow(page: &str, work: &Path) -> Vec<(String, String)> {
                     guest("debian12.qcow2").parent().unwrap(),
                 )
                 .env("BIVOUAC_ACCEL", "tcg")
-                .env("BIVOUAC_TEMPLATES_MAX", "1G")
+                .env("BIVOUAC_TEMPLATES_MAX", "2G")
                 .env(
                     "XDG_CACHE_HOME",
                     concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"),
