@@ -77,6 +77,17 @@ fn in_container(bundle: &Path, user: u32, words: &[&str]) -> std::process::Outpu
 fn a_container_without_privileges_inspects_an_image_as_root_and_as_anyone() {
     let bundle = tempfile::tempdir_in("/var/tmp").unwrap();
     fs::create_dir(bundle.path().join("root")).unwrap();
+    // runc gives the tmpfs the mode of the directory.
+    let mut mkdir = Command::new("mkdir");
+    let tmp = bundle.path().join("root/tmp");
+    assert!(
+        mkdir
+            .args(["-m", "1777"])
+            .arg(tmp)
+            .status()
+            .unwrap()
+            .success()
+    );
     for user in [0, 1_234_567] {
         let output = in_container(
             bundle.path(),

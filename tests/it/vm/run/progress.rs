@@ -27,7 +27,7 @@ fn a_boot_shows_its_time_and_the_consoles_latest_line_until_the_command_prints()
 
 #[test]
 fn a_terminal_that_draws_nothing_anew_and_quiet_have_no_status_line() {
-    for (option, kind) in [("--quiet", "xterm"), ("--memory=256M", "dumb")] {
+    for (option, kind) in [("--quiet", "xterm"), ("--net=none", "dumb")] {
         let run = run_tiny("poweroff").arg(option).env("TERM", kind);
         let mut terminal = OnTerminal::start(run.command());
         assert_eq!(terminal.wait().code(), Some(0), "{}", terminal.seen());
