@@ -96,9 +96,9 @@ impl InspectionArgs {
         }
     }
 
-    /// The disks of the machine after the image's own; `more` are those that not all machines have.
-    pub(crate) fn disks(&self, more: &[DiskSpec]) -> Vec<DiskSpec> {
-        self.trust.disks(&[&self.disk, more].concat())
+    /// The disks of the machine after the image's own.
+    pub(crate) fn disks(&self) -> Vec<DiskSpec> {
+        self.trust.disks(&self.disk)
     }
 
     /// Refuses `--disk` with several images: whose disk would it be?

@@ -239,7 +239,7 @@ fn parse_address(text: &str) -> Result<Ipv4Addr, String> {
     })
 }
 
-pub(in crate::commands) fn parse_disk(text: &str) -> Result<DiskSpec, String> {
+pub(super) fn parse_disk(text: &str) -> Result<DiskSpec, String> {
     // A comma in the file's name is doubled, as QEMU has it.
     let text = text.replace(",,", "\0");
     let mut parts = text.split(',').map(|part| part.replace('\0', ","));

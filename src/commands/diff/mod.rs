@@ -19,14 +19,12 @@ use std::path::PathBuf;
 use clap::ValueHint;
 
 use super::args::image::InspectionArgs;
-use super::args::machine::parse_disk;
 use super::inspection::Inspector;
 use super::stdout_sink;
 use crate::appliance::boot::ROOT;
 use crate::exit::Status;
 use crate::launch::appliance_session::{ApplianceSession, InspectionSpec};
 use crate::launch::facts::{AcceleratorFacts, ImageFacts};
-use crate::launch::spec::DiskSpec;
 use crate::launch::{Failure, Progress};
 use crate::machine::plan::Accelerator;
 use crate::protocol::disks::{Mount, Survey};
@@ -62,12 +60,6 @@ pub struct Args {
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
-    /// Another disk of A's machine alone, after those of --disk (repeatable)
-    #[arg(long, value_name = "IMG[,OPTION..]", value_parser = parse_disk)]
-    before_disk: Vec<DiskSpec>,
-    /// Another disk of B's machine alone, after those of --disk (repeatable)
-    #[arg(long, value_name = "IMG[,OPTION..]", value_parser = parse_disk)]
-    after_disk: Vec<DiskSpec>,
     #[command(flatten)]
     pub options: InspectionArgs,
 }
@@ -112,10 +104,11 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
         content: args.content,
         checksum: args.checksum,
     };
+    args.options.check_images([&args.before, &args.after])?;
     stdout_sink::run(async |output| {
         let sides = Sides {
-            before: inspector.spec_with(&args.before, &args.before_disk),
-            after: inspector.spec_with(&args.after, &args.after_disk),
+            before: inspector.spec(&args.before),
+            after: inspector.spec(&args.after),
             root: inspector.root(),
             accelerator: inspector.accelerator()?,
         };

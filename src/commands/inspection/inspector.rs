@@ -15,7 +15,7 @@ use crate::commands::stdout_sink::StdoutSink;
 use crate::exit::Status;
 use crate::launch::appliance_session::{ApplianceSession, InspectionSpec};
 use crate::launch::facts::{AcceleratorFacts, ImageFacts};
-use crate::launch::spec::{DiskSpec, OverlaySpec};
+use crate::launch::spec::OverlaySpec;
 use crate::launch::{Failure, Progress, accelerator};
 use crate::machine::plan::Accelerator;
 
@@ -71,14 +71,9 @@ impl<'a> Inspector<'a> {
 
     /// What is to be opened for `image`.
     pub(crate) fn spec(&self, image: &Path) -> InspectionSpec {
-        self.spec_with(image, &[])
-    }
-
-    /// The same with more disks than those of all images.
-    pub(crate) fn spec_with(&self, image: &Path, disks: &[DiskSpec]) -> InspectionSpec {
         InspectionSpec {
             image: self.args.image(image),
-            disks: self.args.disks(disks),
+            disks: self.args.disks(),
             overlays: Vec::new(),
             warns: self.warned.borrow_mut().insert(image.to_owned()),
             appliance: self.args.appliance.spec(),

@@ -211,25 +211,6 @@ fn content_noise_and_json_are_shown_if_they_are_asked_for() {
     assert_eq!(change["what"], serde_json::json!(["mode"]));
 }
 
-#[test]
-fn the_other_disks_of_each_side_are_compared() {
-    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
-    let [before, after] = two(dir.path(), 20, "mkfs.ext4", &["-q"]);
-    let option = |name: &str, disk: &Path| format!("--{name}={},format=raw", disk.display());
-    let disks = [
-        option("disk", &before),
-        option("before-disk", &before),
-        option("after-disk", &after),
-    ];
-    let options: Vec<&str> = disks.iter().map(String::as_str).collect();
-    let found = diff(&[&options[..], &["--all"]].concat(), &before, &before);
-    assert_eq!(found.code(), Some(1), "{found:?}");
-    let lines: Vec<&str> = found.stdout.lines().collect();
-    assert!(lines.contains(&"A /dev/vdc:/added"), "{found:?}");
-    let is_third = |line: &&str| line.contains(" /dev/vdc:/");
-    assert!(lines.iter().all(is_third), "{found:?}");
-}
-
 /// What a command does in the box, and what `--diff` shows of it.
 const SCRIPT: &str = "echo new >/etc/new; rm /etc/inittab; chmod 600 /etc/passwd; touch /etc/group; \
                       mkdir -p /var/log; echo line >/var/log/log; echo data >>/etc/hostname";

@@ -99,8 +99,8 @@ fn the_debian_package_works_when_it_is_installed_and_leaves_nothing_when_it_is_r
     let script = USE.replace("$OPTIONS", &options.join(" "));
     let variables = [("HERE", text(here)), ("FILES", &files)];
     insta::assert_snapshot!(
-            sh(&script, true, &variables).replace(version, "VERSION"),
-            @r"
+                sh(&script, true, &variables).replace(version, "VERSION"),
+                @r"
 bivouac VERSION
 ID=box
 done
@@ -111,7 +111,7 @@ complete
 installed: install ok installed
 left:
 "
-        );
+            );
 }
 
 fn text(path: &Path) -> &str {
