@@ -63,12 +63,16 @@ pub fn modules_hint() -> String {
         .into()
 }
 
-/// The fix for a kernel that only root can read, as Ubuntu installs them. The second command survives
-/// reinstallation.
+/// The fix where no kernel can be read but by root, as Ubuntu installs them.
 pub fn unreadable_hint(path: &Path) -> String {
+    format!("`bivouac kernel fetch`, or {}", permission_hint(path))
+}
+
+/// How such a kernel becomes readable. The second command survives reinstallation.
+pub fn permission_hint(path: &Path) -> String {
     let path = path.display();
     format!(
-        "`bivouac kernel fetch`, or `sudo chmod 644 {path}`, or on Debian and Ubuntu for good: `sudo dpkg-statoverride \
+        "`sudo chmod 644 {path}`, or on Debian and Ubuntu for good: `sudo dpkg-statoverride \
          --update --add root root 0644 {path}`"
     )
 }

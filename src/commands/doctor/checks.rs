@@ -191,7 +191,7 @@ pub fn kernel(args: &Args) -> Check {
             match (found.newer_unreadable, found.modules) {
                 (Some(newer), _) => {
                     let text = format!("{text}; the newer {} cannot be read", newer.display());
-                    Check::warn("kernel", text, Some(host::kernel::unreadable_hint(&newer)))
+                    Check::warn("kernel", text, Some(host::kernel::permission_hint(&newer)))
                 }
                 (None, None) => {
                     let release = found.release.as_deref().unwrap_or("its release");

@@ -95,7 +95,7 @@ fn a_host_without_qemu_gets_exit_1_and_the_command_that_installs_it() {
               hint: `--overlay-dir /var/tmp`, if that is a disk
         ok    this program is static, and can be the agent in guests
         warn  there is no kernel /boot/vmlinuz-* with its modules in /lib/modules
-              hint: `sudo apt-get install linux-image-amd64`, or set BIVOUAC_KERNEL to the path of a kernel
+              hint: `bivouac kernel fetch` (needs no root), `sudo apt-get install linux-image-amd64`, or set BIVOUAC_KERNEL to the path of a kernel
         warn  no UEFI firmware for the machine q35 was found (0 descriptors in /usr/share/qemu/firmware, /etc/qemu/firmware)
               hint: `sudo apt-get install ovmf`, or name the firmware's file with --firmware PATH
         ");

@@ -21,7 +21,7 @@ fn finding_with_the_last_unreadable(releases: &[&str]) -> String {
 fn a_kernel_that_only_root_may_read_comes_with_the_command_that_opens_it() {
     insta::assert_snapshot!(finding_with_the_last_unreadable(&["6.8.0-31-generic"]), @r"
     warn: the kernel /boot/vmlinuz-6.8.0-31-generic cannot be read: Permission denied (os error 13)
-    `sudo chmod 644 /boot/vmlinuz-6.8.0-31-generic`, or on Debian and Ubuntu for good: `sudo dpkg-statoverride --update --add root root 0644 /boot/vmlinuz-6.8.0-31-generic`
+    `bivouac kernel fetch`, or `sudo chmod 644 /boot/vmlinuz-6.8.0-31-generic`, or on Debian and Ubuntu for good: `sudo dpkg-statoverride --update --add root root 0644 /boot/vmlinuz-6.8.0-31-generic`
     ");
 }
 

@@ -69,7 +69,7 @@ impl Namespace {
 }
 
 const PREPARE: &str = r#"
-mount -t tmpfs -o size=64m,mode=755 none "$HERE"
+mount -t tmpfs -o size=256m,mode=755 none "$HERE"
 cd "$HERE"
 cp "$PROGRAM" bivouac
 BIVOUAC="$HERE/bivouac"
