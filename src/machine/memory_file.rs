@@ -10,13 +10,10 @@ use crate::sys::{Confinement, OpenAnswers, can_answer_opens};
 impl MemoryMapping {
     /// The best mapping for a clone that QEMU of this version (major, minor) and this host support, of a file
     /// that could be written to.
-    pub fn for_clone((major, minor): (u64, u64)) -> Self {
-        if (major, minor) >= (8, 2) {
-            Self::CopyOnWriteReadOnly
-        } else if can_answer_opens() {
-            Self::CopyOnWriteAnswered
-        } else {
-            Self::CopyOnWrite
+    pub fn for_clone(version: (u64, u64)) -> Self {
+        match Self::for_sealed(version) {
+            Self::CopyOnWrite if can_answer_opens() => Self::CopyOnWriteAnswered,
+            mapping => mapping,
         }
     }
 

@@ -48,19 +48,14 @@ impl Template {
         empty_disks: usize,
         generation_id: bool,
     ) -> SnapshotConfig {
-        let mapping = match self {
-            Self::Stored(entry) => {
-                let (major, minor, _) = entry.manifest.qemu;
-                MemoryMapping::for_clone((major, minor))
-            }
-            Self::Fresh(snapshot) => {
-                let (major, minor, _) = snapshot.qemu;
-                MemoryMapping::for_sealed((major, minor))
-            }
+        type Choice = fn((u64, u64)) -> MemoryMapping;
+        let (best, (major, minor, _)): (Choice, _) = match self {
+            Self::Stored(entry) => (MemoryMapping::for_clone, entry.manifest.qemu),
+            Self::Fresh(snapshot) => (MemoryMapping::for_sealed, snapshot.qemu),
         };
         SnapshotConfig {
             memory: ChildFd(self.memory().as_raw_fd()),
-            mapping,
+            mapping: best((major, minor)),
             empty_disks,
             generation_id,
             devices_only: self.devices_only(),
