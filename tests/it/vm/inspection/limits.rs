@@ -31,7 +31,8 @@ fn a_copy_ends_at_its_limit_which_is_said() {
     assert!(busybox.exists());
 }
 
-/// It is stopped while the reader of standard output does not read either.
+/// It is stopped while the reader of standard output does not read, so that the file is not there yet.
+/// What has come of it is written before bivouac ends, so it is read then.
 #[test]
 fn an_agent_that_does_not_answer_for_a_minute_ends_the_inspection() {
     let source = format!("{}:/bin/busybox", guest("box.qcow2").display());
@@ -44,8 +45,8 @@ fn an_agent_that_does_not_answer_for_a_minute_ends_the_inspection() {
     for child in children(Pid::from_raw(bivouac.id() as i32)) {
         kill(child, Signal::SIGSTOP).unwrap();
     }
+    std::io::copy(&mut output, &mut std::io::sink()).unwrap();
     let finished = bivouac.wait_with_output().unwrap();
-    drop(output);
     assert_eq!(finished.status.code(), Some(122), "{finished:?}");
     assert_snapshot!(String::from_utf8_lossy(&finished.stderr), @"bivouac: error: no response from bivouac's agent within 60s");
 }
