@@ -138,6 +138,11 @@ pub fn end_of(status: ExitStatus, seen: Option<GuestExit>, output: String) -> En
 /// schedulers do, sends one to each of its processes.
 pub const SIGNAL_FOLLOWS: std::time::Duration = std::time::Duration::from_millis(500);
 
+/// Whether another process has ended QEMU: by a signal that asks for the end, or by SIGKILL.
+pub fn is_from_outside(status: ExitStatus) -> bool {
+    status.signal() == Some(Signal::SIGKILL as i32) || is_by_signal(status, None)
+}
+
 /// Whether another process has ended QEMU by a signal that asks for the end, which QEMU says or died of.
 pub fn is_by_signal(status: ExitStatus, seen: Option<&GuestExit>) -> bool {
     const ASKING: [Signal; 4] = [

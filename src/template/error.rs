@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::store::StoreError;
 use crate::appliance::boot::{BootError, MACHINE};
-use crate::machine::StartError;
 use crate::machine::drives::DriveError;
 use crate::machine::snapshot::SnapshotError;
+use crate::machine::{StartError, end};
 use crate::session::SessionError;
 
 /// How long another process may take to build the template before this one boots instead.
@@ -62,6 +62,23 @@ impl From<StartError> for TemplateError {
 }
 
 impl TemplateError {
+    /// Whether it says that the template, or the attempt to make one, does not work. A QEMU that another
+    /// process ended (a batch system, a user, the kernel for want of memory) does not.
+    pub(super) fn is_of_template(&self) -> bool {
+        match self {
+            Self::Snapshot(SnapshotError::Qemu(
+                StartError::Died { status, .. } | StartError::Refused { status, .. },
+            )) => !end::is_from_outside(*status),
+            Self::Agent(why) => !matches!(
+                why,
+                // What was asked of this clone alone, such as a name that it cannot write down.
+                SessionError::Refused(_) | SessionError::Closed | SessionError::Channel(_)
+            ),
+            Self::Snapshot(_) | Self::NoMachineType => true,
+            _ => false,
+        }
+    }
+
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
@@ -87,5 +104,31 @@ impl TemplateError {
             Self::Damaged(_) | Self::Busy(_) | Self::Io(_) => true,
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use nix::sys::signal::Signal;
+
+    use super::*;
+
+    #[test]
+    fn a_qemu_that_another_process_ended_says_nothing_about_its_template() {
+        let died = |status| {
+            let (status, output) = (ExitStatus::from_raw(status), String::new());
+            TemplateError::Snapshot(StartError::Died { status, output }.into()).is_of_template()
+        };
+        for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT] {
+            assert!(!died(signal as i32), "{signal}");
+        }
+        for signal in [Signal::SIGSEGV, Signal::SIGABRT, Signal::SIGSYS] {
+            assert!(died(signal as i32), "{signal}");
+        }
+        let (exited_by_request, failed) = (0, 1 << 8);
+        assert!(!died(exited_by_request) && died(failed));
     }
 }

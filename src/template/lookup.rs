@@ -11,7 +11,6 @@ use super::key::Key;
 use super::restore::Template;
 use super::snapshot::Snapshot;
 use super::store::{Builder, Entry, Store, StoreError};
-use crate::session::SessionError;
 
 /// How often to check whether another process that builds the template is done.
 const POLL: Duration = Duration::from_millis(20);
@@ -55,6 +54,7 @@ pub(crate) async fn get_or_build<B: SnapshotBuilder>(
         Err(error) => {
             if let Some(why @ (TemplateError::Snapshot(_) | TemplateError::NoMachineType)) =
                 B::template_error(error)
+                && why.is_of_template()
             {
                 lock.give_up(&why.to_string())
                     .map_err(TemplateError::from)?;
@@ -144,10 +144,7 @@ impl TemplateSlot {
 
     fn take_out(&self, entry: Entry, error: &TemplateError) {
         match error {
-            // What was asked of this clone alone, such as a name that it cannot write down.
-            TemplateError::Agent(SessionError::Refused(_)) => {}
-            TemplateError::Snapshot(why) => self.store.mark_unusable(&entry, &why.to_string()),
-            TemplateError::Agent(why) => self.store.mark_unusable(&entry, &why.to_string()),
+            why if why.is_of_template() => self.store.mark_unusable(&entry, &why.to_string()),
             TemplateError::Damaged(_) => {
                 drop(entry);
                 // Else the next start finds it damaged again.
