@@ -1,6 +1,7 @@
 //! `bivouac chroot`: commands in the root of an image, each in a machine of its own.
 
 mod anyone;
+mod idle;
 mod kill;
 mod statuses;
 mod streams;
