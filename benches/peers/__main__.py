@@ -1,10 +1,10 @@
-"""Compares bivouac with other tools that do the same job, on one image, under TCG:
+"""Compares bivouac with other tools that do the same job, on one image:
 
     python3 benches/peers --bivouac PROGRAM --image QCOW2 --root EXT4 --scratch DIR --out JSON
 
 Each round runs all contenders in turn, so that noise affects all alike. Fast ones run in all
 rounds, and once more, untimed, to sample their memory; slow ones run in --slow-rounds, with one
-sample per second. All run without /dev/kvm (see `without-kvm`).
+sample per second. With `--accel tcg`, the default, all run without /dev/kvm (see `without-kvm`).
 """
 
 import argparse
@@ -31,18 +31,22 @@ def main():
     parser.add_argument("--slow-rounds", type=int, default=1)
     parser.add_argument("--jobs", default="")
     parser.add_argument("--thorough", action="store_true")
+    parser.add_argument("--accel", choices=["tcg", "kvm"], default="tcg")
+    parser.add_argument("--one-peer", action="store_true", help="the daily jobs, against one tool each")
     options = parser.parse_args()
     slow_rounds = max(1, min(options.slow_rounds, options.rounds))
-    if os.path.exists("/dev/kvm"):
+    if options.accel == "tcg" and os.path.exists("/dev/kvm"):
         sys.exit("peers: /dev/kvm is there: start this by `without-kvm`")
 
     measure.adopt_orphans()
-    bivouac = contenders.Bivouac(options.bivouac)
+    bivouac = contenders.Bivouac(options.bivouac, options.accel)
     jobs = contenders.jobs(bivouac, options.image, options.root, options.thorough)
     chosen = [key for key in options.jobs.split(",") if key]
     if unknown := set(chosen) - {job.key for job in jobs}:
         sys.exit(f"peers: no job is called {', '.join(unknown)}: {', '.join(j.key for j in jobs)}")
     jobs = [job for job in jobs if not chosen or job.key in chosen]
+    if options.one_peer:
+        jobs = contenders.with_one_peer(jobs)
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
@@ -53,6 +57,7 @@ def main():
     result = {
         "rounds": options.rounds,
         "slow_rounds": slow_rounds,
+        "accel": options.accel,
         "jobs": [summary(job, runs) for job in jobs],
     }
     with open(options.out, "w") as file:
@@ -61,7 +66,7 @@ def main():
 
 def measured_runs(jobs, options, slow_rounds):
     """All runs of all contenders, by the keys of their jobs and their names."""
-    scratch = Scratch(options.scratch)
+    scratch = Scratch(options.scratch, options.accel)
     prepare(jobs, options.image, scratch)
     runs = {}
     for number in range(options.rounds):
@@ -90,11 +95,13 @@ def measured_runs(jobs, options, slow_rounds):
 class Scratch:
     """Where bivouac keeps what it keeps, and what stands there that was not there before."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, accel):
         self.directories = {"TMPDIR": f"{directory}/tmp", "XDG_CACHE_HOME": f"{directory}/cache"}
         for path in self.directories.values():
             os.makedirs(path, exist_ok=True)
-        self.libguestfs = {"LIBGUESTFS_BACKEND": "direct", "LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"}
+        self.libguestfs = {"LIBGUESTFS_BACKEND": "direct"}
+        if accel == "tcg":
+            self.libguestfs["LIBGUESTFS_BACKEND_SETTINGS"] = "force_tcg"
         self.known = None
 
     def environment(self, contender):
@@ -130,7 +137,8 @@ def prepare(jobs, image, scratch):
                 take(job, once, scratch, None, FIRST)
             done.add(tuple(once.command))
             names.add(once.command[0])
-    if names & {"guestfish", "virt-cat", "virt-ls", "virt-df", "virt-inspector"}:
+    if names & {"guestfish", "virt-cat", "virt-ls", "virt-df", "virt-inspector", "virt-tar-out", "virt-diff",
+                "guestmount"}:
         appliance = contenders.Contender("appliance", ["guestfish", "-a", "/dev/null", "run"])
         job = contenders.Job("prepare", "libguestfs's appliance")
         take(job, appliance, scratch, None, FIRST)

@@ -48,8 +48,8 @@ class Job:
 class Bivouac:
     """The program that is measured, and what it can do so far."""
 
-    def __init__(self, program):
-        self.program = program
+    def __init__(self, program, accel):
+        self.program, self.accel = program, accel
         self.templates = "--no-template" in self.help("chroot")
         self.commands = "--via" in self.help("run")
         self.warm = "--warm" in self.help("run")
@@ -59,7 +59,7 @@ class Bivouac:
         return shown.stdout if shown.returncode == 0 else ""
 
     def line(self, command, arguments, options=()):
-        return [self.program, command, "--accel", "tcg", *options, *arguments]
+        return [self.program, command, "--accel", self.accel, *options, *arguments]
 
     def inside(self, job, command, arguments, must="", cold=True):
         """A command in the appliance: restored, and booted afresh where `cold` asks for it."""
@@ -105,10 +105,13 @@ def kernel_with_9p():
 def jobs(bivouac, image, root, thorough):
     """All jobs over `image`, a qcow2; `root` is its root partition as a file of its own."""
     made = [
-        cat(bivouac, image),
-        listing(bivouac, image),
+        cat(bivouac, image, root),
+        listing(bivouac, image, root),
         space(bivouac, image),
         inspection(bivouac, image),
+        tree(bivouac, image),
+        mounted(bivouac, image),
+        difference(bivouac, image),
         chroot(bivouac, image),
         booted(bivouac, image, root),
     ]
@@ -117,21 +120,65 @@ def jobs(bivouac, image, root, thorough):
     return made
 
 
-def cat(bivouac, image):
+def with_one_peer(jobs):
+    """The jobs of every day, each with one tool besides bivouac and what that has for it."""
+    jobs = [job for job in jobs if job.contenders and not job.key.startswith(("at-once", "in-a-row"))]
+    for job in jobs:
+        others = [other for other in job.contenders if not other.name.startswith("bivouac")]
+        job.contenders = [one for one in job.contenders if one not in others[1:]]
+    return jobs
+
+
+# What a reader without a machine lacks.
+NO_MACHINE = "parses the image on the host, without isolation"
+
+
+def cat(bivouac, image, root):
     job = Job("cat", "Print a file: /etc/os-release")
     must = r"\nID=debian\n"
     bivouac.inside(job, "cat", [f"{image}:/etc/os-release"], must)
     add(job, "virt-cat", "virt-cat", ["-a", image, "/etc/os-release"], must)
     guestfish = ["--ro", "-a", image, "-i", "cat", "/etc/os-release"]
     add(job, "guestfish", "guestfish", guestfish, must)
+    add(job, "target-fs", "dissect", ["-q", image, "cat", "/etc/os-release"], must, note=NO_MACHINE)
+    add(job, "debugfs", "debugfs", ["-R", "cat /etc/os-release", root], must, note=NO_MACHINE)
     return job
 
 
-def listing(bivouac, image):
+def listing(bivouac, image, root):
     job = Job("ls", "List a tree: ls -lR /etc")
     must = r"os-release.*passwd|passwd.*os-release"
     bivouac.inside(job, "ls", ["-lR", f"{image}:/etc"], must, cold=False)
     add(job, "virt-ls", "virt-ls", ["-lR", "-a", image, "/etc"], must)
+    add(job, "target-fs", "dissect", ["-q", image, "ls", "-lR", "/etc"], must, note=NO_MACHINE)
+    return job
+
+
+def tree(bivouac, image):
+    job = Job("tar", "Copy a tree out as a tar stream: /usr/share")
+    must = "zoneinfo"
+    bivouac.inside(job, "cp", [f"{image}:/usr/share", "-"], must, cold=False)
+    add(job, "virt-tar-out", "virt-tar-out", ["-a", image, "/usr/share", "-"], must)
+    return job
+
+
+def mounted(bivouac, image):
+    job = Job("mount", "Mount the image on the host, and tar a tree: /usr/share")
+    must = "zoneinfo"
+    line = [image, "--", "tar", "-C", "{}/usr/share", "-cf", "-", "."]
+    bivouac.inside(job, "mount", line, must, cold=False)
+    script = """place=$(mktemp -d); trap 'guestunmount "$place"; rmdir "$place"' EXIT
+        guestmount --ro -a "$1" -i "$place" && tar -C "$place/usr/share" -cf - ."""
+    if found(job, "guestmount"):
+        words = ["bash", "-c", script, "guestmount", image]
+        job.contenders.append(Contender("guestmount", words, must, slow=True))
+    return job
+
+
+def difference(bivouac, image):
+    job = Job("diff", "Compare the files of two images: one with itself")
+    bivouac.inside(job, "diff", [image, image], cold=False)
+    add(job, "virt-diff", "virt-diff", ["-a", image, "-A", image])
     return job
 
 
@@ -158,7 +205,7 @@ def chroot(bivouac, image):
     if not kernel:
         job.left_out.append("virtme-ng: no kernel with 9p is installed here")
     elif found(job, "vng"):
-        vng = ["--disable-kvm", "--run", kernel]
+        vng = [*(["--disable-kvm"] if bivouac.accel == "tcg" else []), "--run", kernel]
         note = "in the host's root, not the image's"
         add(job, "vng", "virtme-ng", [*vng, "--", "true"], note=note)
         shown = subprocess.run(["vng", "--help"], capture_output=True, text=True).stdout
@@ -191,7 +238,7 @@ def booted(bivouac, image, root):
     # A QEMU as `bivouac run` starts it. It can run no command: a login prompt has to do.
     cpus = str(min(2, os.cpu_count()))
     qemu = ["-no-user-config", "-nodefaults", "-display", "none", "-serial", "stdio"]
-    qemu += ["-machine", "q35,accel=tcg", "-cpu", "max", "-smp", cpus, "-m", "2G", "-snapshot"]
+    qemu += ["-machine", f"q35,accel={bivouac.accel}", "-cpu", "max", "-smp", cpus, "-m", "2G", "-snapshot"]
     qemu += ["-drive", f"if=virtio,format=qcow2,file={image}"]
     to_prompt = {"until": "login: ", "note": "to the login prompt; runs nothing"}
     add(job, "qemu-system-x86_64", "qemu -snapshot", qemu, "login: ", **to_prompt)

@@ -2,7 +2,7 @@
 
     python3 benches/peers/report.py MACHINE ROUNDS WORK OUT
 
-WORK contains some of launcher.json, branches.json, cases.json and peers.json; last.json, last.md and last.svg are written
+WORK contains some of launcher.json, branches.json, cases.json, scale.json and peers.json; last.json, last.md and last.svg are written
 to OUT. The Markdown is also printed. Exits with 1 if a promise is not kept.
 """
 
@@ -43,7 +43,7 @@ def markdown(result):
 def peers(result):
     lines = ["", "## Against other tools", ""]
     lines.append(
-        f"All tools use the same image (Debian 12, qcow2) and TCG, with only the options that the job "
+        f"All tools use the same image (Debian 12, qcow2) and {result['accel'].upper()}, with only the options that the job "
         f"needs. {result['rounds']} rounds, with all tools in turn; {result['slow_rounds']} for slow "
         "ones. Wall time is the median, with minimum and maximum. CPU is user and system time including "
         "children. Memory is that of the largest process, and the total of all processes (shared pages "
@@ -128,7 +128,7 @@ def plot(result):
 def main():
     machine, rounds, work, out = sys.argv[1:]
     result = {"machine": machine, "rounds": int(rounds), "promises": []}
-    for part in ("launcher", "branches", "cases"):
+    for part in ("launcher", "branches", "cases", "scale"):
         if os.path.exists(f"{work}/{part}.json"):
             with open(f"{work}/{part}.json") as file:
                 measured = json.load(file)

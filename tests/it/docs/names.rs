@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::architecture::root;
 
-const DOCUMENTS: [&str; 4] = [
+const DOCUMENTS: [&str; 5] = [
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "RELEASING.md",
+    "SPECIFICATION.md",
 ];
 
 /// Where the paths of the documents begin: ARCHITECTURE.md says that those of its flows begin in

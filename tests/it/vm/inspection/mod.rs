@@ -1,5 +1,6 @@
 //! Inspecting real images in a real appliance.
 
+mod budget;
 mod diff;
 mod disks;
 mod forged;
