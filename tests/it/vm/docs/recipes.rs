@@ -6,20 +6,29 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
+use tempfile::TempDir;
+
 use crate::architecture::root;
 use crate::docs::examples::fenced;
 use crate::env::guests::guest;
 use crate::env::wait::output;
+
+/// A directory with the images that the pages name. A machine is saved by the path of its image: pages in
+/// one directory share it.
+fn work() -> TempDir {
+    let work = tempfile::tempdir_in("/var/tmp").unwrap();
+    for name in ["debian12.qcow2", "debian12.raw", "tiny-initrd"] {
+        symlink(guest(name), work.path().join(name)).unwrap();
+    }
+    fs::create_dir(work.path().join("tmp")).unwrap();
+    work
+}
 
 /// Types the commands of a page. All of them must succeed.
 fn follow(page: &str, work: &Path) -> Vec<(String, String)> {
     let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
     let lines = fenced(&text);
     assert!(lines.len() >= 4, "{page}: {lines:?}");
-    for name in ["debian12.qcow2", "debian12.raw", "tiny-initrd"] {
-        symlink(guest(name), work.join(name)).unwrap();
-    }
-    fs::create_dir(work.join("tmp")).unwrap();
     let bivouac = Path::new(env!("CARGO_BIN_EXE_bivouac")).parent().unwrap();
     let mut path = bivouac.display().to_string();
     for example in ["autopkgtest", "gitlab", "shell", "slurm"] {
@@ -64,15 +73,9 @@ fn answer<'a>(said: &'a [(String, String)], begin: &str) -> &'a str {
 
 #[test]
 fn the_recipes_of_images_do_what_they_say() {
-    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
-    let work = |name: &str| {
-        let path = dir.path().join(name);
-        fs::create_dir(&path).unwrap();
-        path
-    };
-    let path = work("inspect");
-    symlink(guest("debian12.qcow2"), path.join("stranger.qcow2")).unwrap();
-    let said = follow("inspect-a-disk.md", &path);
+    let work = work();
+    symlink(guest("debian12.qcow2"), work.path().join("stranger.qcow2")).unwrap();
+    let said = follow("inspect-a-disk.md", work.path());
     assert!(answer(&said, "bivouac inspect").contains("Debian GNU/Linux 12"));
     assert_eq!(answer(&said, "bivouac diff"), "");
     assert_eq!(answer(&said, "sha256sum --check"), "stranger.qcow2: OK\n");
@@ -94,34 +97,29 @@ done
 
 #[test]
 fn a_kernel_is_bisected_as_the_recipe_says() {
-    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    let work = work();
     let kernel = guest("tiny-kernel").display().to_string();
     let mut command = Command::new("bash");
     command.args(["-ec", HISTORY, "history", &kernel]);
-    let made = output(command.current_dir(dir.path())).unwrap();
+    let made = output(command.current_dir(work.path())).unwrap();
     assert!(made.status.success(), "{made:?}");
-    let said = follow("bisect-a-kernel.md", dir.path());
+    let said = follow("bisect-a-kernel.md", work.path());
     let found = answer(&said, "cd linux && git bisect log");
     assert!(found.contains("commit 5"), "{found}");
 }
 
 #[test]
 fn the_recipes_of_machines_do_what_they_say() {
-    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
-    let work = |name: &str| {
-        let path = dir.path().join(name);
-        fs::create_dir(&path).unwrap();
-        path
-    };
+    let work = work();
     // In one test, since they share the machine that is saved by the first.
-    let said = follow("fleets.md", &work("fleets"));
+    let said = follow("fleets.md", work.path());
     assert_eq!(answer(&said, "seq 3"), "web-1\nweb-2\nweb-3\n");
-    let said = follow("rescue-a-file.md", &work("rescue"));
+    let said = follow("rescue-a-file.md", work.path());
     assert_eq!(answer(&said, "cat report"), "42\n");
     assert_eq!(answer(&said, "bivouac cat changed"), "42\n");
-    let said = follow("test-a-package.md", &work("package"));
+    let said = follow("test-a-package.md", work.path());
     assert!(answer(&said, "bivouac test").contains("3 passed"));
     assert!(answer(&said, "cat changes.txt").contains("/usr/bin/hello-test"));
-    let said = follow("ci.md", &work("ci"));
+    let said = follow("ci.md", work.path());
     assert_eq!(answer(&said, "grep -c"), "2\n");
 }
