@@ -55,7 +55,12 @@ pub(crate) fn pack(
             openat(&top, ".", DIRECTORY, Mode::empty()).map_err(|errno| failed(at, errno))?;
         opened(Some(stat));
         add(&directory, c".", Entry::default())?;
-        walk::walk(directory, options.one_file_system, Order::Any, &mut add)?;
+        walk::walk(
+            directory,
+            options.one_file_system,
+            Order::ReadAhead,
+            &mut add,
+        )?;
     } else {
         let holder = PathAt {
             root: at.root.clone(),

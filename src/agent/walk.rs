@@ -1,13 +1,13 @@
 //! Walks a directory tree in constant memory: one open directory for each level, and no list of
-//! names unless they are to be sorted. Symbolic links are not followed, and each step opens one name in an open directory, so a
+//! all names unless they are to be sorted. Symbolic links are not followed, and each step opens one name in an open directory, so a
 //! tree that changes meanwhile cannot lead out of it.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::dir::{Dir, OwningIter};
+use nix::dir::{Dir, OwningIter, Type};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{OFlag, PosixFadviseAdvice, openat, posix_fadvise};
 use nix::sys::stat::{Mode, fstat};
 
 use super::files;
@@ -28,11 +28,23 @@ pub(crate) enum Order {
     Any,
     /// By the bytes of their names, which are all read first.
     Sorted,
+    /// For those whose contents are read next: some hundred at a time by their inodes, near which their
+    /// contents are, and all of these are asked for at once. A disk that has many requests merges them.
+    ReadAhead,
 }
+
+/// How many entries are read ahead, and how much of each.
+const READ_AHEAD: usize = 256;
+const READ_AHEAD_BYTES: i64 = 128 << 10;
 
 enum Names {
     Unread(OwningIter),
     Sorted(std::vec::IntoIter<Result<CString, Errno>>),
+    ReadAhead {
+        unread: OwningIter,
+        names: std::vec::IntoIter<CString>,
+        failed: Option<Errno>,
+    },
 }
 
 struct Level {
@@ -57,6 +69,11 @@ impl Level {
                 });
                 Names::Sorted(all.into_iter())
             }
+            Order::ReadAhead => Names::ReadAhead {
+                unread: names,
+                names: Vec::new().into_iter(),
+                failed: None,
+            },
         };
         Ok(Self {
             directory,
@@ -69,8 +86,52 @@ impl Level {
         match &mut self.names {
             Names::Unread(names) => next_name(names),
             Names::Sorted(names) => names.next(),
+            Names::ReadAhead {
+                unread,
+                names,
+                failed,
+            } => {
+                if names.len() == 0 && failed.is_none() {
+                    (*names, *failed) = read_ahead(&self.directory, unread);
+                }
+                names.next().map(Ok).or_else(|| failed.take().map(Err))
+            }
         }
     }
+}
+
+/// The next names by their inodes, with the reading of their contents begun, and the error after them.
+fn read_ahead(
+    directory: &OwnedFd,
+    unread: &mut OwningIter,
+) -> (std::vec::IntoIter<CString>, Option<Errno>) {
+    let mut failed = None;
+    let mut found = Vec::new();
+    while found.len() < READ_AHEAD {
+        match unread.next() {
+            None => break,
+            Some(Ok(entry)) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
+            Some(Ok(entry)) => {
+                let is_file = entry.file_type() == Some(Type::File);
+                found.push((entry.ino(), entry.file_name().to_owned(), is_file));
+            }
+            Some(Err(errno)) => {
+                failed = Some(errno);
+                break;
+            }
+        }
+    }
+    found.sort_unstable_by_key(|(inode, ..)| *inode);
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    for (_, name, _) in found.iter().filter(|(.., is_file)| *is_file) {
+        // What cannot be opened is reported by who reads it.
+        if let Ok(file) = openat(directory, name.as_c_str(), flags, Mode::empty()) {
+            let advice = PosixFadviseAdvice::POSIX_FADV_WILLNEED;
+            let _ = posix_fadvise(file, 0, READ_AHEAD_BYTES, advice);
+        }
+    }
+    let names: Vec<_> = found.into_iter().map(|(_, name, _)| name).collect();
+    (names.into_iter(), failed)
 }
 
 fn next_name(names: &mut OwningIter) -> Option<Result<CString, Errno>> {
