@@ -113,7 +113,7 @@ pub(crate) fn plan(config: &ApplianceConfig, disks: Vec<Disk>) -> Plan {
         machine: MACHINE.to_owned(),
         accelerator: config.accelerator,
         tcg_buffer_mib: memory_limit::tcg_buffer_mib(config.memory_mib),
-        cpu: processor(config.accelerator).to_owned(),
+        cpu: config.accelerator.default_cpu().to_owned(),
         cpus: config.cpus,
         memory_mib: config.memory_mib,
         firmware: match qboot(&config.qemu) {
@@ -180,17 +180,6 @@ pub(crate) fn open_channels(plan: &mut Plan) -> io::Result<Channels> {
         port.fd = connected.fd;
     }
     Ok(channels)
-}
-
-/// What the kernel uses if it is there, and what is slower than doing without if every instruction
-/// is emulated: copies and clearings byte by byte (erms, fsrm), a fifth level of page
-/// tables (la57), and the ends of translated blocks that come with each copy to or from a program
-/// (smap) or with each switch (pku). None of it is in a level of x86-64 that programs are made for.
-fn processor(accelerator: Accelerator) -> &'static str {
-    match accelerator.may_be_kvm() {
-        true => "max",
-        false => "max,erms=off,fsrm=off,la57=off,smap=off,pku=off",
-    }
 }
 
 /// A firmware that does nothing but start a kernel, 0.3 s faster than SeaBIOS under emulation. It

@@ -117,7 +117,10 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
         machine,
         accelerator,
         tcg_buffer_mib: memory_limit::tcg_buffer_mib(spec.memory_mib),
-        cpu: spec.cpu.clone(),
+        cpu: match &spec.cpu {
+            Some(model) => model.clone(),
+            None => accelerator.default_cpu().to_owned(),
+        },
         cpus: spec.cpus,
         memory_mib: spec.memory_mib,
         firmware,

@@ -31,8 +31,8 @@ pub struct VmSpec {
     pub machine: Option<String>,
     /// Accelerators in the order to try.
     pub accelerator: Accelerator,
-    /// CPU model.
-    pub cpu: String,
+    /// CPU model; by default `max`, if it is emulated without what makes that slow.
+    pub cpu: Option<String>,
     /// Virtual CPUs, 1 or more.
     pub cpus: u32,
     /// Guest memory in MiB.
@@ -96,7 +96,7 @@ impl Default for VmSpec {
             firmware: FirmwareSpec::Auto,
             machine: None,
             accelerator: Accelerator::KvmThenTcg,
-            cpu: "max".to_owned(),
+            cpu: None,
             cpus: default_cpus(),
             memory_mib: 2048,
             bus: Bus::Virtio,

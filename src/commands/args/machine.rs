@@ -32,9 +32,9 @@ pub struct HardwareArgs {
     #[arg(long, env = "BIVOUAC_ACCEL", value_name = "ACCEL", default_value = "kvm:tcg",
           value_parser = parse_accel)]
     pub accel: Accelerator,
-    /// CPU model; the default fits every accelerator
-    #[arg(long, value_name = "MODEL", default_value = "max")]
-    pub cpu: String,
+    /// CPU model; default max, without what makes emulation slow if it is emulated
+    #[arg(long, value_name = "MODEL")]
+    pub cpu: Option<String>,
     /// QEMU machine type; default q35, or pc with --bus ide
     #[arg(long, value_name = "TYPE")]
     pub machine: Option<String>,
