@@ -14,6 +14,21 @@ fn image(dir: &Path) -> PathBuf {
 }
 
 #[test]
+fn an_emulated_guest_lacks_what_emulation_is_slow_with_unless_a_model_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = image(dir.path());
+    let cpu = |options: &[&str]| {
+        let words = ["run", "--dry-run", "--qemu", "true", "--accel", "tcg"];
+        let output = Bivouac::new().args(words).args(options).arg(&image);
+        let plan = output.output().stdout;
+        let after = plan.split_once("-cpu ").unwrap().1;
+        after.split_whitespace().next().unwrap().to_owned()
+    };
+    assert_eq!(cpu(&[]), "max,erms=off,fsrm=off,la57=off,smap=off,pku=off");
+    assert_eq!(cpu(&["--cpu", "max"]), "max");
+}
+
+#[test]
 fn a_result_that_cannot_be_written_is_a_failure() {
     let (chain, completions) = (["chain", "IMAGE"], ["completions", "bash"]);
     let plan = ["run", "--dry-run", "--qemu", "true", "IMAGE"];
