@@ -10,7 +10,7 @@ use super::power;
 use super::process::{self, Spawned};
 use super::streams::{Input, Output};
 use super::tasks::Tasks;
-use super::{clone_identity, files, mount, short_work, worker};
+use super::{clone_identity, details, files, mount, short_work, worker};
 use crate::protocol::{
     ErrorStage, Operation, RemoteError, Request, Response, StreamId, WindowSize, WireError, parse,
 };
@@ -92,6 +92,7 @@ impl Requests {
         match op {
             Operation::Stat { at, follow } => return files::stat(at, *follow),
             Operation::ReadLink { at } => return files::read_link(at),
+            Operation::Attributes { at } => return details::attributes_of(at),
             Operation::StatFs { at } => return files::stat_fs(at),
             Operation::Unmount { at } => mount::unmount(at.as_path()),
             Operation::Signal { exec, signal } => self.signal(*exec, *signal)?,

@@ -74,6 +74,8 @@ pub enum Response {
     },
     Stat(Stat),
     Link(ByteString),
+    /// By name.
+    Attributes(Vec<(ByteString, ByteString)>),
     FileSystem(FileSystem),
     Survey(Box<Survey>),
     /// The root is mounted. `failed` has the other mounts that failed.

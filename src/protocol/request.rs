@@ -42,6 +42,8 @@ pub enum Operation {
     Stat { at: PathAt, follow: bool },
     /// readlink(2): `Link`.
     ReadLink { at: PathAt },
+    /// The extended attributes of a file, links not followed: `Attributes`.
+    Attributes { at: PathAt },
     /// The entries of a directory, unsorted: `Opened`, then lines of [`super::Entry`] on `out`.
     List { at: PathAt, out: StreamId },
     /// A file and everything below it, each directory before its entries, links not followed:

@@ -26,6 +26,14 @@ impl Session {
         self.request(Operation::ReadLink { at }).await
     }
 
+    /// The extended attributes of a file, by name; links are not followed.
+    pub async fn attributes(
+        &self,
+        at: PathAt,
+    ) -> Result<Vec<(ByteString, ByteString)>, SessionError> {
+        self.request(Operation::Attributes { at }).await
+    }
+
     /// The filesystem that a path is on.
     pub async fn statfs(&self, at: PathAt) -> Result<FileSystem, SessionError> {
         self.request(Operation::StatFs { at }).await

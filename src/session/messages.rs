@@ -124,6 +124,7 @@ answers! {
     OpenedFile: Response::Opened { stat: Some(stat) } => OpenedFile(stat);
     Stat: Response::Stat(stat) => stat;
     ByteString: Response::Link(target) => target;
+    Vec<(ByteString, ByteString)>: Response::Attributes(attributes) => attributes;
     FileSystem: Response::FileSystem(filesystem) => filesystem;
     Survey: Response::Survey(survey) => *survey;
     Vec<SkippedMount>: Response::Mounted { failed } => failed;
