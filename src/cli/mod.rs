@@ -11,8 +11,7 @@ use clap_complete::Shell;
 
 use crate::commands::inspection::reported;
 use crate::commands::{
-    cat, chain, chroot, cp, df, diff, doctor, inspect, kernel, ls, run, tail, template, test,
-    cat, chain, chroot, cp, df, diff, doctor, inspect, ls, mount, run, tail, template, test,
+    cat, chain, chroot, cp, df, diff, doctor, inspect, kernel, ls, mount, run, tail, template, test,
 };
 use crate::exit::Status;
 use crate::launch::{Failure, Progress};
