@@ -1,11 +1,14 @@
-//! The binary: the agent inside a guest, else the command line. Everything else is in the
-//! library.
+//! The binary: the agent inside a guest, the keeper of a mount, else the command line. Everything else
+//! is in the library.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match bivouac::agent::is_wanted() {
-        true => bivouac::agent::main(),
+    if bivouac::agent::is_wanted() {
+        return bivouac::agent::main();
+    }
+    match bivouac::mount::keeper::is_wanted() {
+        true => bivouac::mount::keeper::main(),
         false => bivouac::cli::main(),
     }
 }

@@ -56,8 +56,10 @@ impl Requests {
             }
             Operation::List { out, .. }
             | Operation::Walk { out, .. }
+            | Operation::ListTree { out, .. }
+            | Operation::Contents { out, .. }
             | Operation::Read { out, .. }
-                if self.is_of_appliance =>
+                if self.is_of_appliance && short_work::may_be_short(&op) =>
             {
                 match short_work::output(&op) {
                     Some((stat, bytes)) => {
@@ -73,6 +75,8 @@ impl Requests {
             | Operation::Walk { .. }
             | Operation::WalkSorted { .. }
             | Operation::Details { .. }
+            | Operation::ListTree { .. }
+            | Operation::Contents { .. }
             | Operation::Read { .. }
             | Operation::TarOut { .. }
             | Operation::TarIn { .. }
@@ -202,6 +206,8 @@ fn streams(op: &Operation) -> [Option<StreamId>; 3] {
         | Operation::Walk { out, .. }
         | Operation::WalkSorted { out, .. }
         | Operation::Details { out, .. }
+        | Operation::ListTree { out, .. }
+        | Operation::Contents { out, .. }
         | Operation::Read { out, .. }
         | Operation::TarOut { out, .. } => [None, Some(*out), None],
         Operation::TarIn { input, .. } => [Some(*input), None, None],

@@ -27,7 +27,16 @@ pub(super) fn answer(op: &Operation) -> Result<Response, RemoteError> {
     })
 }
 
-/// The whole output of a `List`, `Walk` or `Read`. `None` if it is long, or if there was an error,
+/// Whether the output of such a request may be as short as [`output`] allows.
+pub(super) fn may_be_short(op: &Operation) -> bool {
+    match op {
+        Operation::ListTree { limit, .. } => *limit <= 200,
+        Operation::Contents { paths, .. } => paths.len() <= 8,
+        _ => true,
+    }
+}
+
+/// The whole output of a `List`, `Walk`, `ListTree`, `Contents` or `Read`. `None` if it is long, or if there was an error,
 /// which a worker reports.
 pub(super) fn output(op: &Operation) -> Option<(Option<Stat>, Vec<u8>)> {
     unless_panicked(|| {

@@ -1,60 +1,60 @@
-//! The files that the kernel knows, by numbers that this process gives out.
+//! The files that the kernel knows, by their inode numbers.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{FileAttr, FileType, INodeNo};
 
-use crate::protocol::{FileKind, Stat};
+use crate::protocol::{Attributes, FileKind, Stat};
 
 /// What is preferred for one read, in bytes.
 const BLOCK: u32 = 128 << 10;
 
+/// A file of the image.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub(super) struct Node {
     /// Below the root of the image, with a leading slash; empty for the root itself.
     pub path: Vec<u8>,
     pub attr: FileAttr,
     /// The target of a symbolic link.
     pub link: Option<Vec<u8>>,
-    key: Key,
+    /// If they came with the entry.
+    pub attributes: Option<Rc<Attributes>>,
     /// How many references the kernel has.
     references: u64,
 }
 
-/// By what a file is known again. Names of one file are one node, so that programs see the hard link.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    Path(Vec<u8>),
-    /// Device and inode number in the guest.
-    Inode(u64, u64),
+/// What is known of a file.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    pub stat: Stat,
+    pub link: Option<Vec<u8>>,
+    pub attributes: Option<Rc<Attributes>>,
 }
 
-impl Key {
-    fn of(path: &[u8], stat: &Stat) -> Self {
-        match stat.links > 1 && stat.kind != FileKind::Directory {
-            true => Self::Inode(stat.device, stat.inode),
-            false => Self::Path(path.to_vec()),
-        }
-    }
-}
-
+/// The nodes that the kernel has references to.
 #[derive(Debug)]
-pub struct Nodes {
+pub(super) struct Nodes {
     by_number: HashMap<u64, Node>,
-    /// Those of hard links stay when the kernel forgets the node: their number is the same for all names.
-    numbers: HashMap<Key, u64>,
-    last: u64,
+    /// The number of the root's filesystem.
+    device: u64,
+    root: u64,
 }
 
 impl Nodes {
-    pub fn new(root: &Stat) -> Self {
+    pub fn new(root: Stat) -> Self {
         let mut nodes = Self {
             by_number: HashMap::new(),
-            numbers: HashMap::new(),
-            last: INodeNo::ROOT.0 - 1,
+            device: root.device,
+            root: root.inode,
         };
-        nodes.add(Vec::new(), root, None);
+        let facts = Facts {
+            stat: root,
+            link: None,
+            attributes: None,
+        };
+        nodes.tell(Vec::new(), &facts);
         nodes
     }
 
@@ -62,28 +62,32 @@ impl Nodes {
         self.by_number.get(&number.0)
     }
 
-    /// The attributes of a file, as the kernel shall have them. Counts as no reference.
-    pub fn add(&mut self, path: Vec<u8>, stat: &Stat, link: Option<Vec<u8>>) -> FileAttr {
-        let key = Key::of(&path, stat);
-        let number = *self.numbers.entry(key.clone()).or_insert_with(|| {
-            self.last += 1;
-            self.last
-        });
-        let node = self.by_number.entry(number).or_insert_with(|| Node {
-            path,
-            attr: attributes(number, stat),
-            link,
-            key,
-            references: 0,
-        });
-        node.attr
+    /// The attributes of a file, as the kernel has them.
+    pub fn attributes(&self, stat: &Stat) -> FileAttr {
+        attributes(self.number(stat), stat)
     }
 
-    /// The kernel was told of a file.
-    pub fn reference(&mut self, number: INodeNo) {
-        if let Some(node) = self.by_number.get_mut(&number.0) {
-            node.references += 1;
+    /// The image's own number for files on the filesystem of the root, which is 1. All names of a file have
+    /// the same.
+    fn number(&self, stat: &Stat) -> u64 {
+        match (stat.device == self.device, stat.inode) {
+            (true, inode) if inode == self.root => INodeNo::ROOT.0,
+            (true, inode @ 2..) if inode >> 48 == 0 => inode,
+            (_, inode) => mixed(stat.device, inode),
         }
+    }
+
+    /// The kernel was told of a file, which has one more reference now.
+    pub fn tell(&mut self, path: Vec<u8>, facts: &Facts) {
+        let attr = self.attributes(&facts.stat);
+        let node = self.by_number.entry(attr.ino.0).or_insert_with(|| Node {
+            path,
+            attr,
+            link: facts.link.clone(),
+            attributes: facts.attributes.clone(),
+            references: 0,
+        });
+        node.references += 1;
     }
 
     pub fn forget(&mut self, number: INodeNo, count: u64) {
@@ -92,21 +96,18 @@ impl Nodes {
         };
         node.references = node.references.saturating_sub(count);
         if node.references == 0 && number != INodeNo::ROOT {
-            self.drop_unused(number);
+            self.by_number.remove(&number.0);
         }
     }
+}
 
-    /// Drops a node that was added and that the kernel was not told of.
-    pub fn drop_unused(&mut self, number: INodeNo) {
-        let is_unused = |node: &&Node| node.references == 0;
-        let Some(node) = self.by_number.get(&number.0).filter(is_unused) else {
-            return;
-        };
-        if matches!(node.key, Key::Path(_)) {
-            self.numbers.remove(&node.key);
-        }
-        self.by_number.remove(&number.0);
+/// A number for a file of another filesystem, above those of the root's (the finaliser of SplitMix64).
+fn mixed(device: u64, inode: u64) -> u64 {
+    let mut mixed = inode ^ device.rotate_left(40);
+    for factor in [0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb_u64] {
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(factor);
     }
+    mixed ^ (mixed >> 31) | 1 << 63
 }
 
 fn attributes(number: u64, stat: &Stat) -> FileAttr {
@@ -129,7 +130,7 @@ fn attributes(number: u64, stat: &Stat) -> FileAttr {
     }
 }
 
-fn kind(kind: FileKind) -> FileType {
+pub(super) fn kind(kind: FileKind) -> FileType {
     match kind {
         FileKind::Directory => FileType::Directory,
         FileKind::Link => FileType::Symlink,
@@ -141,7 +142,7 @@ fn kind(kind: FileKind) -> FileType {
     }
 }
 
-/// As the kernel's new_encode_dev has it.
+/// As the kernel's `new_encode_dev` has it.
 fn device_number((major, minor): (u64, u64)) -> u32 {
     ((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)) as u32
 }
@@ -154,4 +155,78 @@ fn time((seconds, nanoseconds): (i64, u32)) -> SystemTime {
     };
     let exact = whole.and_then(|whole| whole.checked_add(Duration::from_nanos(nanoseconds.into())));
     exact.unwrap_or(UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(device: u64, inode: u64) -> Stat {
+        Stat {
+            kind: FileKind::File,
+            mode: 0o4755,
+            links: 2,
+            uid: 0,
+            gid: 0,
+            size: 1,
+            blocks: 8,
+            modified: (-2, 500_000_000),
+            accessed: (0, 0),
+            changed: (0, 0),
+            device,
+            inode,
+            special: Some((259, 0x12345)),
+        }
+    }
+
+    #[test]
+    fn files_have_the_numbers_that_the_image_gives_them_and_no_two_the_same() {
+        let nodes = Nodes::new(stat(7, 256));
+        let number = |device, inode| nodes.attributes(&stat(device, inode)).ino.0;
+        assert_eq!(number(7, 256), 1, "the root");
+        assert_eq!(number(7, 12), 12);
+        let others = [(7, 1), (7, 0), (8, 256), (8, 12), (9, 12), (7, 1 << 50)];
+        let mut numbers: Vec<_> = others.iter().map(|(d, i)| number(*d, *i)).collect();
+        assert!(numbers.iter().all(|number| number >> 63 == 1));
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), others.len());
+    }
+
+    #[test]
+    fn times_before_1970_and_large_device_numbers_are_as_the_kernel_has_them() {
+        let attr = Nodes::new(stat(7, 2)).attributes(&stat(7, 3));
+        let before = UNIX_EPOCH.duration_since(attr.mtime).unwrap();
+        assert_eq!(before, Duration::from_millis(1500));
+        let device = u64::from(attr.rdev);
+        assert_eq!(nix::sys::stat::makedev(259, 0x12345), device_of(device));
+        assert_eq!(attr.perm, 0o4755);
+    }
+
+    /// What the kernel makes of it for stat(2).
+    fn device_of(encoded: u64) -> u64 {
+        let (major, minor) = (
+            (encoded & 0xfff00) >> 8,
+            encoded & 0xff | encoded >> 12 & 0xfff00,
+        );
+        nix::sys::stat::makedev(major, minor)
+    }
+
+    #[test]
+    fn a_node_is_known_until_the_kernel_has_forgotten_each_of_its_names() {
+        let mut nodes = Nodes::new(stat(7, 2));
+        let facts = Facts {
+            stat: stat(7, 9),
+            link: None,
+            attributes: None,
+        };
+        nodes.tell(b"/a".to_vec(), &facts);
+        nodes.tell(b"/b".to_vec(), &facts);
+        nodes.forget(INodeNo(9), 1);
+        assert_eq!(nodes.get(INodeNo(9)).unwrap().path, b"/a");
+        nodes.forget(INodeNo(9), 1);
+        assert!(nodes.get(INodeNo(9)).is_none());
+        nodes.forget(INodeNo::ROOT, 5);
+        assert!(nodes.get(INodeNo::ROOT).is_some());
+    }
 }

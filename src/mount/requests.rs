@@ -15,6 +15,7 @@ use fuser::{
 };
 use tokio::sync::mpsc;
 
+use super::replies;
 use super::tree::Tree;
 
 /// How many requests for data the kernel sends before it waits for answers.
@@ -79,23 +80,23 @@ impl Filesystem for Inlet {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let name = name.as_bytes().to_vec();
-        self.send(move |tree| async move { tree.lookup(parent, &name, reply).await });
+        self.send(move |tree| async move { replies::entry(&tree, parent, &name, reply).await });
     }
 
     fn forget(&self, _: &Request, number: INodeNo, count: u64) {
-        self.send(move |tree| async move { tree.forget(number, count) });
+        self.send(move |tree| async move { tree.nodes.borrow_mut().forget(number, count) });
     }
 
     fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        self.send(move |tree| async move { tree.getattr(number, reply) });
+        self.send(move |tree| async move { replies::attr(&tree, number, reply) });
     }
 
     fn readlink(&self, _: &Request, number: INodeNo, reply: ReplyData) {
-        self.send(move |tree| async move { tree.readlink(number, reply) });
+        self.send(move |tree| async move { replies::link(&tree, number, reply) });
     }
 
     fn open(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.send(move |tree| async move { tree.open(number, reply) });
+        self.send(move |tree| async move { replies::opened(tree.open(number), false, reply) });
     }
 
     fn read(
@@ -109,7 +110,12 @@ impl Filesystem for Inlet {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.send(move |tree| async move { tree.read(handle, offset, size, reply).await });
+        self.send(move |tree| async move {
+            match tree.read(handle.0, offset, size).await {
+                Ok(bytes) => reply.data(&bytes),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
     fn release(
@@ -122,11 +128,16 @@ impl Filesystem for Inlet {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        self.send(move |tree| async move { tree.release(handle, reply) });
+        self.send(move |tree| async move {
+            tree.release(handle.0);
+            reply.ok();
+        });
     }
 
     fn opendir(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.send(move |tree| async move { tree.opendir(number, reply).await });
+        self.send(move |tree| async move {
+            replies::opened(tree.open_directory(number).await, true, reply);
+        });
     }
 
     fn readdir(
@@ -137,7 +148,7 @@ impl Filesystem for Inlet {
         offset: u64,
         reply: ReplyDirectory,
     ) {
-        self.send(move |tree| async move { tree.readdir(handle, offset, reply) });
+        self.send(move |tree| async move { replies::directory(&tree, handle, offset, reply) });
     }
 
     fn readdirplus(
@@ -148,7 +159,7 @@ impl Filesystem for Inlet {
         offset: u64,
         reply: ReplyDirectoryPlus,
     ) {
-        self.send(move |tree| async move { tree.readdirplus(handle, offset, reply) });
+        self.send(move |tree| async move { replies::directory_plus(&tree, handle, offset, reply) });
     }
 
     fn releasedir(
@@ -159,19 +170,26 @@ impl Filesystem for Inlet {
         _: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.send(move |tree| async move { tree.release(handle, reply) });
+        self.send(move |tree| async move {
+            tree.release(handle.0);
+            reply.ok();
+        });
     }
 
     fn statfs(&self, _: &Request, number: INodeNo, reply: ReplyStatfs) {
-        self.send(move |tree| async move { tree.statfs(number, reply).await });
+        self.send(move |tree| async move { replies::filesystem(&tree, number, reply).await });
     }
 
     fn getxattr(&self, _: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let name = name.as_bytes().to_vec();
-        self.send(move |tree| async move { tree.getxattr(number, &name, size, reply).await });
+        self.send(move |tree| async move {
+            replies::attribute(&tree, number, &name, size, reply).await
+        });
     }
 
     fn listxattr(&self, _: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
-        self.send(move |tree| async move { tree.listxattr(number, size, reply).await });
+        self.send(
+            move |tree| async move { replies::attribute_names(&tree, number, size, reply).await },
+        );
     }
 }

@@ -14,11 +14,8 @@ struct DescriptorMessage {
     padding: u32,
 }
 
-/// Async-signal-safe.
-pub(super) fn send_descriptor(
-    socket: BorrowedFd<'_>,
-    descriptor: BorrowedFd<'_>,
-) -> io::Result<()> {
+/// Sends a descriptor with a byte 0. Async-signal-safe.
+pub fn send_descriptor(socket: BorrowedFd<'_>, descriptor: BorrowedFd<'_>) -> io::Result<()> {
     let mut byte = 0_u8;
     let mut data = libc::iovec {
         iov_base: (&raw mut byte).cast(),
@@ -48,9 +45,17 @@ pub(super) fn send_descriptor(
 
 /// What [`send_descriptor`] has sent at the other end of `socket`. Fails if it has not.
 pub fn receive_descriptor(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let (_, descriptor) = receive_message::<1>(socket)?;
+    descriptor.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+/// A message of at most `N` bytes, with the descriptor that came with it. Never waits.
+pub fn receive_message<const N: usize>(
+    socket: BorrowedFd<'_>,
+) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-    let mut byte = [0];
-    let mut data = [io::IoSliceMut::new(&mut byte)];
+    let mut bytes = [0; N];
+    let mut data = [io::IoSliceMut::new(&mut bytes)];
     let mut control = nix::cmsg_space!(RawFd);
     let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut data, Some(&mut control), flags)?;
@@ -58,7 +63,8 @@ pub fn receive_descriptor(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
         _ => None,
     });
-    let number = number.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
     // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    let descriptor = number.map(|number| unsafe { OwnedFd::from_raw_fd(number) });
+    let length = message.bytes;
+    Ok((bytes[..length].to_vec(), descriptor))
 }
