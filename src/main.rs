@@ -4,11 +4,9 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if bivouac::agent::is_wanted() {
-        return bivouac::agent::main();
-    }
-    match bivouac::mount::keeper::is_wanted() {
-        true => bivouac::mount::keeper::main(),
-        false => bivouac::cli::main(),
+    match () {
+        () if bivouac::agent::is_wanted() => bivouac::agent::main(),
+        () if bivouac::mount::keeper::is_wanted() => bivouac::mount::keeper::main(),
+        () => bivouac::cli::main(),
     }
 }

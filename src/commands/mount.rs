@@ -80,9 +80,7 @@ async fn mount(
                 let requests = start(device).context("the FUSE device")?;
                 phases.mark("served");
                 inspector.progress.message(&told(directory));
-                let ended = until_unmounted(requests, &tree, &mut signals).await;
-                mounted.end().await;
-                ended
+                until_unmounted(requests, &tree, mounted, &mut signals).await
             }
             None => {
                 let mut command = PrivateMount::start(&args.command).map_err(explained)?;
@@ -124,10 +122,14 @@ fn told(directory: &Path) -> String {
 async fn until_unmounted(
     mut requests: Requests,
     tree: &Rc<Tree>,
+    mounted: AtDirectory,
     signals: &mut Signals,
 ) -> Result<Status, Failure> {
     tokio::select! {
-        () = requests.answer(tree) => Ok(Status::Success),
+        () = requests.answer(tree) => {
+            mounted.was_unmounted();
+            Ok(Status::Success)
+        }
         signal = signals.next_ending() => match signal {
             Signal::SIGINT => Ok(Status::Success),
             signal => Err(Stopped(End::Signalled(signal as i32)).into()),

@@ -1,10 +1,12 @@
 //! A mount at a directory of this host, until it is unmounted there or this process ends, however it ends:
 //! fusermount3 waits for that.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::io::AsyncReadExt;
@@ -19,8 +21,10 @@ const HELPER: &str = "fusermount3";
 /// The mount at a directory. It ends when this is dropped, or this process ends.
 #[derive(Debug)]
 pub struct AtDirectory {
-    helper: tokio::process::Child,
-    leash: UnixStream,
+    directory: PathBuf,
+    is_mounted: bool,
+    _helper: tokio::process::Child,
+    _leash: UnixStream,
 }
 
 impl AtDirectory {
@@ -46,15 +50,37 @@ impl AtDirectory {
         ours.set_nonblocking(true)?;
         let leash = UnixStream::from_std(ours)?;
         match receive(&leash).await? {
-            Some(device) => Ok((Self { helper, leash }, device)),
+            Some(device) => {
+                let mounted = Self {
+                    directory: directory.to_owned(),
+                    is_mounted: true,
+                    _helper: helper,
+                    _leash: leash,
+                };
+                Ok((mounted, device))
+            }
             None => Err(MountError::Refused(last_words(helper).await)),
         }
     }
 
-    /// Unmounts, if it is still mounted.
-    pub async fn end(mut self) {
-        drop(self.leash);
-        let _ = self.helper.wait().await;
+    /// Somebody unmounted it.
+    pub fn was_unmounted(mut self) {
+        self.is_mounted = false;
+    }
+}
+
+impl Drop for AtDirectory {
+    /// Unmounts it. The helper would not, because this process still answers for it.
+    fn drop(&mut self) {
+        if !self.is_mounted {
+            return;
+        }
+        let mut command = std::process::Command::new(HELPER);
+        command.args(["-u", "-z", "-q", "--"]).arg(&self.directory);
+        match command.status() {
+            Ok(status) if status.success() => {}
+            failed => tracing::debug!("unmounting {}: {failed:?}", self.directory.display()),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::listings::{Listing, Listings, joined, split};
+use super::listings::{Listing, Listings, split};
 use super::nodes::Facts;
 use super::tree::Tree;
 use crate::protocol::disks::Survey;
@@ -88,6 +88,7 @@ fn facts(kind: FileKind, size: u64) -> Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mount::listings::joined;
     use crate::protocol::disks::{Disk, Volume};
 
     #[test]

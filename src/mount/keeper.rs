@@ -2,6 +2,8 @@
 //! namespaces of its own, mounts in them, and starts the command. Whatever ends it, bivouac's end above all,
 //! ends every process in them, and with the last one the mount is gone.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, PipeReader, Write};

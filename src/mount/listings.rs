@@ -220,7 +220,7 @@ impl Listings {
                 }
             }
         }
-        first.unwrap_or_else(|| Err(SessionError::Closed))
+        first.unwrap_or(Err(SessionError::Closed))
     }
 
     fn keep(&self, path: &[u8], listing: Rc<Listing>) {

@@ -1,6 +1,8 @@
 //! A mount for one command, which sees it, and nobody else. It is gone with the command or with this
 //! process, whichever ends first.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

@@ -101,11 +101,7 @@ impl MountedImage {
         let same = same(&self.survey);
         let device = same.get(device).copied().unwrap_or(device);
         let Some(found) = all.iter().find(|found| found.device == device) else {
-            // It says what there is.
-            return roots::choose(&self.survey, Some(device)).and_then(|_| {
-                let error = anyhow::anyhow!("{device} holds no filesystem");
-                Err(Failure::from(error))
-            });
+            return Err(roots::no_filesystem(device, &all));
         };
         let root = Root::alone(found.device, found.content.kind);
         self.session.mount(&root.mounts, ROOT, true, false).await?;
