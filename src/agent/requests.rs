@@ -8,6 +8,7 @@ use super::detached::Detached;
 use super::port::Port;
 use super::power;
 use super::process::{self, Spawned};
+use super::short_work::Sent;
 use super::streams::{Input, Output};
 use super::tasks::Tasks;
 use super::{clone_identity, details, files, mount, short_work, worker};
@@ -59,7 +60,7 @@ impl Requests {
             | Operation::ListTree { out, .. }
             | Operation::Contents { out, .. }
             | Operation::Read { out, .. }
-                if self.is_of_appliance && short_work::may_be_short(&op) =>
+                if self.is_of_appliance =>
             {
                 match short_work::output(&op) {
                     Some((stat, bytes)) => {
@@ -68,7 +69,15 @@ impl Requests {
                         port.end(*out);
                         Ok(None)
                     }
-                    None => self.start(id, streams, || worker::spawn(&op)),
+                    None => match short_work::file(&op) {
+                        Some(Sent { stat, file, length }) => {
+                            port.reply(id, Ok(Response::Opened { stat }));
+                            let output = Output::of_file(id, file, length);
+                            self.tasks.outputs.insert(*out, output);
+                            Ok(None)
+                        }
+                        None => self.start(id, streams, || worker::spawn(&op)),
+                    },
                 }
             }
             Operation::List { .. }

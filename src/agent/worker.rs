@@ -182,7 +182,7 @@ fn read(
 }
 
 /// Opens a regular file or a block device at an offset.
-fn open_to_read(at: &PathAt, offset: u64) -> Result<(File, Stat), RemoteError> {
+pub(super) fn open_to_read(at: &PathAt, offset: u64) -> Result<(File, Stat), RemoteError> {
     // Opening a FIFO must not block; it is refused afterwards.
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let mut file = File::from(open_at(at, flags)?);
