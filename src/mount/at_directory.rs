@@ -1,98 +1,99 @@
-//! A mount at a directory of this host, until it is unmounted there or this process ends, however it ends:
-//! fusermount3 waits for that.
+//! A mount at a directory of this host, until it is unmounted there or this process ends, however it ends.
 
 #![allow(clippy::disallowed_methods)]
 
 use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-
-use tokio::io::AsyncReadExt;
-use tokio::net::UnixStream;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use super::error::MountError;
 use super::private::receive;
 
-/// The helper that mounts for users, and unmounts when the other end of its socket is closed.
-const HELPER: &str = "fusermount3";
+/// Mounts, and unmounts when the other end of standard input is closed, unless there was a line before.
+/// fusermount3 can wait for that itself (`auto_unmount`), but leaves the mount of a user who is not root.
+const GUARD: &str = r#"
+fusermount3 -o "$1" -- "$2" >&2 || exit
+read -r _ || exec fusermount3 -u -z -q -- "$2"
+"#;
+
+/// What a shell returns if there is no such program.
+const NOT_FOUND: i32 = 127;
 
 /// The mount at a directory. It ends when this is dropped, or this process ends.
 #[derive(Debug)]
 pub struct AtDirectory {
-    directory: PathBuf,
-    is_mounted: bool,
-    _helper: tokio::process::Child,
-    _leash: UnixStream,
+    guard: Child,
+    leash: Option<UnixStream>,
 }
 
 impl AtDirectory {
     /// Mounts at `directory` for this user. Returns the device as well. `name` is what mount(8) lists.
     pub async fn mount(directory: &Path, name: &OsStr) -> Result<(Self, OwnedFd), MountError> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        let mut options = OsString::from("ro,nosuid,nodev,auto_unmount,subtype=bivouac,fsname=");
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut options = OsString::from("ro,nosuid,nodev,subtype=bivouac,fsname=");
         options.push(escaped(name));
-        let mut command = tokio::process::Command::new(HELPER);
+        let mut command = Command::new("/bin/sh");
         command
-            .arg("-o")
+            .args(["-c", GUARD, "sh"])
             .arg(options)
-            .arg("--")
             .arg(directory)
+            // Where fusermount3 sends the device.
             .env("_FUSE_COMMFD", "0")
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             // Ctrl-C is for this process, whose end it unmounts at.
             .process_group(0);
-        let helper = command.spawn().map_err(MountError::NoHelper)?;
+        let guard = command.spawn()?;
         drop(command);
-        ours.set_nonblocking(true)?;
-        let leash = UnixStream::from_std(ours)?;
-        match receive(&leash).await? {
-            Some(device) => {
-                let mounted = Self {
-                    directory: directory.to_owned(),
-                    is_mounted: true,
-                    _helper: helper,
-                    _leash: leash,
-                };
-                Ok((mounted, device))
-            }
-            None => Err(MountError::Refused(last_words(helper).await)),
+        let copy = ours.try_clone()?;
+        let mut mounted = Self {
+            guard,
+            leash: Some(ours),
+        };
+        copy.set_nonblocking(true)?;
+        match receive(&tokio::net::UnixStream::from_std(copy)?).await? {
+            Some(device) => Ok((mounted, device)),
+            None => Err(mounted.refusal()),
         }
     }
 
     /// Somebody unmounted it.
     pub fn was_unmounted(mut self) {
-        self.is_mounted = false;
+        if let Some(leash) = &mut self.leash {
+            // If the guard has ended, it unmounts nothing.
+            let _ = leash.write_all(b"\n");
+        }
+    }
+
+    /// Why it was not mounted: what fusermount3 has said.
+    fn refusal(&mut self) -> MountError {
+        let mut said = Vec::new();
+        if let Some(stderr) = &mut self.guard.stderr {
+            // A part of it will do.
+            let _ = stderr.take(4096).read_to_end(&mut said);
+        }
+        match self.guard.wait() {
+            Ok(status) if status.code() == Some(NOT_FOUND) => MountError::NoHelper,
+            _ => {
+                let said = String::from_utf8_lossy(&said);
+                let said = said.trim().trim_start_matches("fusermount3: ");
+                MountError::Refused(said.to_owned())
+            }
+        }
     }
 }
 
 impl Drop for AtDirectory {
-    /// Unmounts it. The helper would not, because this process still answers for it.
     fn drop(&mut self) {
-        if !self.is_mounted {
-            return;
-        }
-        let mut command = std::process::Command::new(HELPER);
-        command.args(["-u", "-z", "-q", "--"]).arg(&self.directory);
-        match command.status() {
-            Ok(status) if status.success() => {}
-            failed => tracing::debug!("unmounting {}: {failed:?}", self.directory.display()),
-        }
+        self.leash = None;
+        let _ = self.guard.wait();
     }
-}
-
-/// What a helper that has failed has said.
-async fn last_words(mut helper: tokio::process::Child) -> String {
-    let mut said = Vec::new();
-    if let Some(stderr) = &mut helper.stderr {
-        // A part of it will do.
-        let _ = stderr.take(4096).read_to_end(&mut said).await;
-    }
-    let said = String::from_utf8_lossy(&said);
-    said.trim().trim_start_matches("fusermount3: ").to_owned()
 }
 
 /// Commas and backslashes separate and escape options.

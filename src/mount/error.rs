@@ -10,9 +10,9 @@ use crate::text::escape::Untrusted;
 /// Why an image could not be mounted on this host.
 #[derive(Debug, Error)]
 pub enum MountError {
-    /// The program is missing, or could not be started.
-    #[error("fusermount3, which mounts for users, could not be started")]
-    NoHelper(#[source] io::Error),
+    /// The program is missing.
+    #[error("fusermount3, which mounts for users, is not installed")]
+    NoHelper,
     /// With what it said.
     #[error("fusermount3: {}", Untrusted(.0))]
     Refused(String),
@@ -40,7 +40,7 @@ impl MountError {
     /// The command or option that helps.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NoHelper(_) => Some("apt install fuse3, or `bivouac mount IMAGE -- CMD`"),
+            Self::NoHelper => Some("apt install fuse3, or `bivouac mount IMAGE -- CMD`"),
             Self::Namespaces(_) => Some(
                 "`bivouac mount IMAGE DIR` needs none; an administrator allows them by\n\
                  sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0, \

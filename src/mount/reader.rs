@@ -1,4 +1,4 @@
-//! A file that a program has open. Whoever reads it from its beginning gets it as one stream.
+//! A large file that a program has open. Whoever reads on where it has read gets the rest as one stream.
 
 use std::collections::VecDeque;
 
@@ -7,9 +7,6 @@ use tokio::io::AsyncReadExt;
 use crate::protocol::PathAt;
 use crate::session::{Session, SessionError, StreamReader};
 
-/// Files of this size are read whole at the first read, in bytes.
-const SMALL: u64 = 256 << 10;
-
 /// How much of what was read is kept: the kernel's requests for one file may overtake each other.
 const KEPT: usize = 2 << 20;
 
@@ -17,14 +14,13 @@ const KEPT: usize = 2 << 20;
 const AHEAD: u64 = 2 << 20;
 
 #[derive(Debug)]
-pub struct Reader {
+pub(super) struct Reader {
     at: PathAt,
     size: u64,
     stream: Option<StreamReader>,
     /// What was read last, and where it begins in the file.
     buffer: VecDeque<u8>,
     start: u64,
-    is_over: bool,
 }
 
 impl Reader {
@@ -35,7 +31,6 @@ impl Reader {
             stream: None,
             buffer: VecDeque::new(),
             start: 0,
-            is_over: false,
         }
     }
 
@@ -50,19 +45,22 @@ impl Reader {
         offset: u64,
         length: u64,
     ) -> Result<Vec<u8>, SessionError> {
-        let is_near = offset >= self.start && offset <= self.end() + AHEAD;
-        let is_there = offset.saturating_add(length) <= self.end();
-        if !is_near || !is_there && self.stream.is_none() && !self.is_over {
-            self.restart(session, offset, length).await?;
+        let end = offset.saturating_add(length).min(self.size);
+        if end <= offset {
+            return Ok(Vec::new());
         }
-        while !self.is_over && self.end() < offset.saturating_add(length) {
+        let is_near = offset >= self.start && offset <= self.end() + AHEAD;
+        if !is_near || end > self.end() && self.stream.is_none() {
+            self.restart(session, offset, end - offset).await?;
+        }
+        while self.stream.is_some() && self.end() < end {
             self.fill().await?;
         }
-        let skipped = offset.saturating_sub(self.start) as usize;
-        let read = self.buffer.iter().skip(skipped).take(length as usize);
-        let read = read.copied().collect();
-        let excess = (skipped + length as usize).saturating_sub(KEPT);
-        let excess = excess.min(self.buffer.len());
+        let place = |at: u64| usize::try_from(at.saturating_sub(self.start)).unwrap_or(usize::MAX);
+        let from = place(offset).min(self.buffer.len());
+        let to = place(end).clamp(from, self.buffer.len());
+        let read = self.buffer.range(from..to).copied().collect();
+        let excess = to.saturating_sub(KEPT);
         self.buffer.drain(..excess);
         self.start += excess as u64;
         Ok(read)
@@ -76,14 +74,10 @@ impl Reader {
         length: u64,
     ) -> Result<(), SessionError> {
         let goes_on = offset == self.end() || offset == 0;
-        let wanted = match goes_on {
-            true if self.size <= SMALL => Some(SMALL),
-            true => None,
-            false => Some(length),
-        };
+        let wanted = if goes_on { None } else { Some(length) };
         self.stream = None;
         self.buffer.clear();
-        (self.start, self.is_over) = (offset, false);
+        self.start = offset;
         let (_, stream) = session.read(self.at.clone(), offset, wanted).await?;
         self.stream = Some(stream);
         Ok(())
@@ -95,11 +89,10 @@ impl Reader {
             Some(stream) => stream.read(&mut chunk).await,
             None => Ok(0),
         };
-        let read = read.map_err(SessionError::of_stream)?;
-        if read == 0 {
-            self.is_over = true;
+        if !matches!(read, Ok(1..)) {
             self.stream = None;
         }
+        let read = read.map_err(SessionError::of_stream)?;
         self.buffer.extend(&chunk[..read]);
         Ok(())
     }
