@@ -50,11 +50,13 @@ impl Reader {
             return Ok(Vec::new());
         }
         let is_near = offset >= self.start && offset <= self.end() + AHEAD;
-        if !is_near || end > self.end() && self.stream.is_none() {
-            self.restart(session, offset, end - offset).await?;
+        if is_near {
+            self.fill_to(end).await?;
         }
-        while self.stream.is_some() && self.end() < end {
-            self.fill().await?;
+        // The stream may have been for another read only.
+        if !is_near || self.end() < end {
+            self.restart(session, offset, end - offset).await?;
+            self.fill_to(end).await?;
         }
         let place = |at: u64| usize::try_from(at.saturating_sub(self.start)).unwrap_or(usize::MAX);
         let from = place(offset).min(self.buffer.len());
@@ -83,17 +85,19 @@ impl Reader {
         Ok(())
     }
 
-    async fn fill(&mut self) -> Result<(), SessionError> {
-        let mut chunk = [0; 64 << 10];
-        let read = match &mut self.stream {
-            Some(stream) => stream.read(&mut chunk).await,
-            None => Ok(0),
-        };
-        if !matches!(read, Ok(1..)) {
-            self.stream = None;
+    /// Reads up to `end`, or to the end of the stream.
+    async fn fill_to(&mut self, end: u64) -> Result<(), SessionError> {
+        let mut chunk = vec![0; 64 << 10];
+        while let Some(stream) = &mut self.stream
+            && self.start + (self.buffer.len() as u64) < end
+        {
+            let read = stream.read(&mut chunk).await;
+            if !matches!(read, Ok(1..)) {
+                self.stream = None;
+            }
+            let read = read.map_err(SessionError::of_stream)?;
+            self.buffer.extend(&chunk[..read]);
         }
-        let read = read.map_err(SessionError::of_stream)?;
-        self.buffer.extend(&chunk[..read]);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File, Permissions};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -95,6 +96,13 @@ fn attributes(path: &Path) -> BTreeMap<OsString, Vec<u8>> {
         .collect()
 }
 
+/// Of a file's bytes.
+fn hash(path: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    fs::read(path).unwrap().hash(&mut hasher);
+    hasher.finish()
+}
+
 /// What is below `top`, by path. Only bytes, kinds and links, unless it is of a filesystem with `all`.
 fn seen(top: &Path, all: bool) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
@@ -109,7 +117,7 @@ fn seen(top: &Path, all: bool) -> BTreeMap<PathBuf, String> {
             if kind.is_symlink() {
                 line += &format!(" -> {:?}", fs::read_link(&path).unwrap());
             } else if kind.is_file() {
-                line += &format!("{} {}", stat.len(), sha256(&path));
+                line += &format!("{} {:x}", stat.len(), hash(&path));
             } else if kind.is_dir() {
                 line += "directory";
                 waiting.push(path.clone());
