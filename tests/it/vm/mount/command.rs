@@ -100,8 +100,11 @@ fn what_this_host_lacks_is_told_with_a_hint() {
             String::from_utf8_lossy(&output.stderr).into_owned(),
         )
     };
-    let no_device = "mount -t tmpfs none /mnt; touch /mnt/null
-        mount --bind /dev/null /dev/fuse; \"$1\" mount \"$2\" -- true";
+    let no_device = "mount -t tmpfs none /mnt && mkdir /mnt/shm
+        for name in null zero random urandom; do
+            touch /mnt/$name; mount --bind /dev/$name /mnt/$name
+        done
+        mount --rbind /mnt /dev; \"$1\" mount \"$2\" -- true";
     let (status, said) = shell(no_device);
     assert_eq!(status, Some(125), "{said}");
     let no_helper =
