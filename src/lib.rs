@@ -46,6 +46,7 @@ pub mod launch;
 pub mod linux;
 #[doc(hidden)]
 pub mod machine;
+pub mod mount;
 #[doc(hidden)]
 pub mod package;
 #[doc(hidden)]

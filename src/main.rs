@@ -1,11 +1,12 @@
-//! The binary: the agent inside a guest, else the command line. Everything else is in the
-//! library.
+//! The binary: the agent inside a guest, the keeper of a mount, else the command line. Everything else
+//! is in the library.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match bivouac::agent::is_wanted() {
-        true => bivouac::agent::main(),
-        false => bivouac::cli::main(),
+    match () {
+        () if bivouac::agent::is_wanted() => bivouac::agent::main(),
+        () if bivouac::mount::keeper::is_wanted() => bivouac::mount::keeper::main(),
+        () => bivouac::cli::main(),
     }
 }

@@ -14,15 +14,18 @@ use nix::sys::stat::{Mode, fstatat};
 use sha2::{Digest, Sha256};
 
 use super::lines::Lines;
-use super::root::RootDir;
+use super::root::{RootDir, failed};
 use crate::archive::attributes;
-use crate::protocol::{ByteString, Details, ErrorStage, RemoteError, Stat};
+use crate::protocol::{ByteString, Details, ErrorStage, PathAt, RemoteError, Response, Stat};
 
 /// The longest value of an extended attribute that is passed on as it is.
 const MAX_VALUE: usize = 128;
 
 /// The most bytes of attributes that are passed on one by one. Of more, one digest is made.
 const MAX_ATTRIBUTES: usize = 16 << 10;
+
+/// The most bytes of attributes of a file that are passed on whole: far below the limit of a message.
+const MAX_WHOLE: usize = 128 << 10;
 
 /// Writes a line for each of `paths` below `root`.
 pub(super) fn write(
@@ -46,17 +49,39 @@ pub(super) fn write(
     lines.finish()
 }
 
+/// The extended attributes of one file.
+pub(super) fn attributes_of(at: &PathAt) -> Result<Response, RemoteError> {
+    let root = RootDir::of_request(at.root.as_path())?;
+    let path = at.path.as_path();
+    let path = path.strip_prefix("/").unwrap_or(path);
+    let found = open_parent(&root, path).and_then(|(parent, name)| attributes(&parent, &name));
+    let found = found.map_err(|errno| failed(at, errno))?;
+    let size = |(name, value): &(Vec<u8>, Vec<u8>)| name.len() + value.len();
+    if found.iter().map(size).sum::<usize>() > MAX_WHOLE {
+        return Err(failed(at, Errno::E2BIG));
+    }
+    let found = found.into_iter();
+    let found = found.map(|(name, value)| (ByteString(name), ByteString(value)));
+    Ok(Response::Attributes(found.collect()))
+}
+
+/// The directory that a file below `root` is in, and its name in it.
+fn open_parent(root: &RootDir, path: &Path) -> Result<(OwnedFd, CString), Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    // The top has no name in another directory.
+    let name = path.file_name().unwrap_or_else(|| ".".as_ref());
+    let directory = root.open_below(path.parent().unwrap_or(Path::new("")), flags)?;
+    let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    Ok((directory, name))
+}
+
 fn find(
     root: &RootDir,
     path: &Path,
     details: &mut Details,
     buffer: &mut [u8],
 ) -> Result<(), Errno> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-    // The top has no name in another directory.
-    let name = path.file_name().unwrap_or_else(|| ".".as_ref());
-    let directory = root.open_below(path.parent().unwrap_or(Path::new("")), flags)?;
-    let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let (directory, name) = open_parent(root, path)?;
     let mut found = attributes(&directory, &name)?;
     found.sort();
     details.attributes = shortened(found);

@@ -9,6 +9,7 @@
 //!
 //! The agent must not panic: as process 1 its end would be a kernel panic.
 
+mod ahead;
 mod clone_identity;
 mod cmdline;
 mod detached;

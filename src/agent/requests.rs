@@ -8,9 +8,10 @@ use super::detached::Detached;
 use super::port::Port;
 use super::power;
 use super::process::{self, Spawned};
+use super::short_work::Sent;
 use super::streams::{Input, Output};
 use super::tasks::Tasks;
-use super::{clone_identity, files, mount, short_work, worker};
+use super::{clone_identity, details, files, mount, short_work, worker};
 use crate::protocol::{
     ErrorStage, Operation, RemoteError, Request, Response, StreamId, WindowSize, WireError, parse,
 };
@@ -56,6 +57,8 @@ impl Requests {
             }
             Operation::List { out, .. }
             | Operation::Walk { out, .. }
+            | Operation::ListTree { out, .. }
+            | Operation::Contents { out, .. }
             | Operation::Read { out, .. }
                 if self.is_of_appliance =>
             {
@@ -66,13 +69,23 @@ impl Requests {
                         port.end(*out);
                         Ok(None)
                     }
-                    None => self.start(id, streams, || worker::spawn(&op)),
+                    None => match short_work::file(&op) {
+                        Some(Sent { stat, file, length }) => {
+                            port.reply(id, Ok(Response::Opened { stat }));
+                            let output = Output::of_file(id, file, length);
+                            self.tasks.outputs.insert(*out, output);
+                            Ok(None)
+                        }
+                        None => self.start(id, streams, || worker::spawn(&op)),
+                    },
                 }
             }
             Operation::List { .. }
             | Operation::Walk { .. }
             | Operation::WalkSorted { .. }
             | Operation::Details { .. }
+            | Operation::ListTree { .. }
+            | Operation::Contents { .. }
             | Operation::Read { .. }
             | Operation::TarOut { .. }
             | Operation::TarIn { .. }
@@ -92,6 +105,7 @@ impl Requests {
         match op {
             Operation::Stat { at, follow } => return files::stat(at, *follow),
             Operation::ReadLink { at } => return files::read_link(at),
+            Operation::Attributes { at } => return details::attributes_of(at),
             Operation::StatFs { at } => return files::stat_fs(at),
             Operation::Unmount { at } => mount::unmount(at.as_path()),
             Operation::Signal { exec, signal } => self.signal(*exec, *signal)?,
@@ -201,6 +215,8 @@ fn streams(op: &Operation) -> [Option<StreamId>; 3] {
         | Operation::Walk { out, .. }
         | Operation::WalkSorted { out, .. }
         | Operation::Details { out, .. }
+        | Operation::ListTree { out, .. }
+        | Operation::Contents { out, .. }
         | Operation::Read { out, .. }
         | Operation::TarOut { out, .. } => [None, Some(*out), None],
         Operation::TarIn { input, .. } => [Some(*input), None, None],

@@ -2,14 +2,20 @@
 //! pages after it, would take a quarter of the time of an inspection, and such an agent has nothing
 //! else to do meanwhile.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::panic::{UnwindSafe, catch_unwind};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::worker;
 use crate::protocol::{ErrorStage, Operation, RemoteError, Response, Stat};
 
 /// The longest output that is not a worker's, in bytes. A new stream takes it at once.
 const LONGEST: usize = 64 << 10;
+
+/// The longest output that is kept in memory until it is sent, in bytes.
+const LARGEST: usize = 16 << 20;
 
 /// Whether a request is about the disks of an appliance and has no stream.
 pub(super) fn is_of_disks(op: &Operation) -> bool {
@@ -27,15 +33,84 @@ pub(super) fn answer(op: &Operation) -> Result<Response, RemoteError> {
     })
 }
 
-/// The whole output of a `List`, `Walk` or `Read`. `None` if it is long, or if there was an error,
+/// The whole output of a `List`, `Walk`, `ListTree`, `Contents` or `Read`. `None` if it is long, or if there was an error,
 /// which a worker reports.
 pub(super) fn output(op: &Operation) -> Option<(Option<Stat>, Vec<u8>)> {
+    if !may_be_short(op) {
+        return None;
+    }
     unless_panicked(|| {
         let mut stat = None;
         let mut output = Output(Vec::new());
         worker::output(op, &mut output, |opened| stat = opened).ok()?;
         Some((stat, output.0))
     })?
+}
+
+/// Whether it is worth to try.
+fn may_be_short(op: &Operation) -> bool {
+    match op {
+        Operation::ListTree { limit, .. } => *limit <= 200,
+        Operation::Contents { paths, .. } => paths.len() <= 8,
+        _ => true,
+    }
+}
+
+/// A file that is sent as the output of a request.
+pub(super) struct Sent {
+    /// Of the file that the request names.
+    pub(super) stat: Option<Stat>,
+    pub(super) file: File,
+    /// The most bytes of it that are wanted.
+    pub(super) length: u64,
+}
+
+/// The output of a `Read`, `ListTree` or `Contents` in a file. `None` if there was an error, which a
+/// worker reports.
+pub(super) fn file(op: &Operation) -> Option<Sent> {
+    if let Operation::Read {
+        at, offset, length, ..
+    } = op
+    {
+        let (file, stat) = worker::open_to_read(at, *offset).ok()?;
+        return Some(Sent {
+            stat: Some(stat),
+            file,
+            length: length.unwrap_or(u64::MAX),
+        });
+    }
+    let is_listed = matches!(op, Operation::ListTree { .. } | Operation::Contents { .. });
+    if !is_listed {
+        return None;
+    }
+    unless_panicked(|| {
+        let file = memfd_create("output", MFdFlags::MFD_CLOEXEC).ok()?;
+        let mut output = Limited(File::from(file), LARGEST);
+        worker::output(op, &mut output, |_| {}).ok()?;
+        let mut file = output.0;
+        file.rewind().ok()?;
+        Some(Sent {
+            stat: None,
+            file,
+            length: u64::MAX,
+        })
+    })?
+}
+
+/// Takes as many bytes.
+struct Limited(File, usize);
+
+impl Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let left = self.1.checked_sub(bytes.len());
+        self.1 = left.ok_or(io::ErrorKind::FileTooLarge)?;
+        self.0.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn unless_panicked<T>(work: impl FnOnce() -> T + UnwindSafe) -> Option<T> {

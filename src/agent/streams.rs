@@ -7,7 +7,9 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use super::port::{Port, is_transient};
-use crate::protocol::{MAX_DATA, ReceiveWindow, SendWindow, StreamId, WireError};
+use crate::protocol::{
+    ErrorStage, MAX_DATA, ReceiveWindow, RemoteError, SendWindow, StreamId, WireError,
+};
 
 /// How long a terminal must be silent after its command ended until its stream ends: the kernel
 /// delivers the last output asynchronously.
@@ -105,7 +107,7 @@ impl Input {
     }
 }
 
-/// A stream from a process to the host.
+/// A stream from a process, or of a file, to the host.
 pub(crate) struct Output {
     pub(crate) task: u64,
     pub(crate) open: bool,
@@ -114,6 +116,10 @@ pub(crate) struct Output {
     /// It is of a worker: at the end of the descriptor the result is still to come.
     pub(crate) is_worker: bool,
     terminal: bool,
+    /// It is of a file, which ends after as many bytes.
+    left: Option<u64>,
+    /// Why the file could not be read to its end.
+    pub(crate) error: Option<RemoteError>,
     /// When the process ended or, later, when its last output arrived.
     ended: Option<Instant>,
     pub(crate) drained: bool,
@@ -128,8 +134,19 @@ impl Output {
             window: SendWindow::default(),
             is_worker,
             terminal,
+            left: None,
+            error: None,
             ended: None,
             drained: false,
+        }
+    }
+
+    /// Of at most `left` bytes of a file, which is always ready.
+    pub(crate) fn of_file(task: u64, file: File, left: u64) -> Self {
+        Self {
+            open: true,
+            left: Some(left),
+            ..Self::new(task, file, false, false)
         }
     }
 
@@ -156,10 +173,14 @@ impl Output {
     }
 
     pub(crate) fn pump(&mut self, id: StreamId, port: &mut Port, scratch: &mut [u8]) {
-        let most = self.window.left().min(MAX_DATA).min(scratch.len());
+        let mut most = self.window.left().min(MAX_DATA).min(scratch.len());
+        if let Some(left) = self.left {
+            most = most.min(usize::try_from(left).unwrap_or(most));
+        }
         match self.file.read(&mut scratch[..most]) {
             Ok(0) => self.drained = true,
             Ok(n) => {
+                self.left = self.left.map(|left| left - n as u64);
                 self.window.sent(n);
                 port.data(id, &scratch[..n]);
                 self.ended = self.ended.map(|_| Instant::now());
@@ -167,6 +188,10 @@ impl Output {
             Err(error) if is_transient(&error) => {
                 let over = self.deadline().is_some_and(|end| end <= Instant::now());
                 self.drained |= over && error.kind() == io::ErrorKind::WouldBlock;
+            }
+            Err(error) if self.left.is_some() => {
+                self.error = Some(RemoteError::of(ErrorStage::File, "reading", error));
+                self.drained = true;
             }
             // EIO of a terminal means that its other end is closed.
             Err(_) => self.drained = true,

@@ -258,7 +258,7 @@ impl Tasks {
             let result = match self.tasks.get_mut(&id).filter(|_| is_worker) {
                 Some(task) if task.status.is_some() => continue,
                 Some(task) => task.result.take().unwrap_or_else(|| Err(died())),
-                None => Ok(0),
+                None => output.error.clone().map_or(Ok(0), Err),
             };
             self.outputs.remove(&stream);
             if is_worker {

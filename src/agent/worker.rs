@@ -14,7 +14,7 @@ use super::lines::Lines;
 use super::process::{self, Spawned};
 use super::root::{failed, open_at};
 use super::walk::Order;
-use super::{details, files, inject, mount, pack, resident, unpack, walk};
+use super::{ahead, details, files, inject, mount, pack, resident, unpack, walk};
 use crate::protocol::{
     Entry, ErrorStage, FileKind, Operation, PathAt, RemoteError, Response, Stat,
 };
@@ -56,6 +56,8 @@ fn run(op: &Operation, data: &File, status: &File) {
         | Operation::Walk { .. }
         | Operation::WalkSorted { .. }
         | Operation::Details { .. }
+        | Operation::ListTree { .. }
+        | Operation::Contents { .. }
         | Operation::Read { .. } => output(op, data, opened),
         Operation::TarOut { at, options, .. } => pack::pack(at, options, data, opened),
         Operation::TarIn { at, options, .. } => unpack::unpack(at, options, data, opened),
@@ -105,6 +107,15 @@ pub(super) fn output(
         } => tree(at, *one_file_system, Order::Any, data, opened),
         Operation::WalkSorted { at, .. } => tree(at, false, Order::Sorted, data, opened),
         Operation::Details { root, paths, .. } => details::write(root, paths, data, opened),
+        Operation::ListTree {
+            root,
+            directories,
+            limit,
+            ..
+        } => ahead::list_tree(root, directories, *limit, data, || opened(None)),
+        Operation::Contents { root, paths, .. } => {
+            ahead::contents(root, paths, data, || opened(None))
+        }
         Operation::Read {
             at, offset, length, ..
         } => read(at, *offset, *length, &mut data, opened),
@@ -171,7 +182,7 @@ fn read(
 }
 
 /// Opens a regular file or a block device at an offset.
-fn open_to_read(at: &PathAt, offset: u64) -> Result<(File, Stat), RemoteError> {
+pub(super) fn open_to_read(at: &PathAt, offset: u64) -> Result<(File, Stat), RemoteError> {
     // Opening a FIFO must not block; it is refused afterwards.
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let mut file = File::from(open_at(at, flags)?);

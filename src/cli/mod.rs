@@ -11,7 +11,7 @@ use clap_complete::Shell;
 
 use crate::commands::inspection::reported;
 use crate::commands::{
-    cat, chain, chroot, cp, df, diff, doctor, inspect, kernel, ls, run, tail, template, test,
+    cat, chain, chroot, cp, df, diff, doctor, inspect, kernel, ls, mount, run, tail, template, test,
 };
 use crate::exit::Status;
 use crate::launch::{Failure, Progress};
@@ -52,6 +52,7 @@ enum Command {
     Df(Box<df::Args>),
     Diff(Box<diff::Args>),
     Inspect(Box<inspect::Args>),
+    Mount(Box<mount::Args>),
     Tail(Box<tail::Args>),
     Chain(chain::Args),
     Doctor(doctor::Args),
@@ -117,6 +118,9 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
         }),
         Command::Inspect(args) => reported("inspect", &args.options, output, |inspector| {
             inspect::run(&args, inspector)
+        }),
+        Command::Mount(args) => reported("mount", &args.options, output, |inspector| {
+            mount::run(&args, inspector)
         }),
         Command::Chain(args) => {
             let report = chain::run(&args)?;

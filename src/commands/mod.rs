@@ -16,6 +16,7 @@ pub mod inspect;
 pub(crate) mod inspection;
 pub(crate) mod kernel;
 pub mod ls;
+pub mod mount;
 mod output_files;
 mod report_file;
 pub(crate) mod run;

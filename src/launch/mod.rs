@@ -60,7 +60,7 @@ mod running;
 pub(crate) mod save;
 mod screen;
 pub(crate) mod send_tree;
-mod signals;
+pub(crate) mod signals;
 pub mod spec;
 pub(crate) mod start;
 mod step;

@@ -76,6 +76,27 @@ pub struct Details {
     pub error: Option<RemoteError>,
 }
 
+/// Extended attributes: names and values.
+pub type Attributes = Vec<(ByteString, ByteString)>;
+
+/// One line, in JSON, of the stream that `ListTree` fills.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TreeLine {
+    /// The entries that follow are those of this directory.
+    Directory(ByteString),
+    /// With the extended attributes, unless they are long.
+    Entry(Entry, Option<Attributes>),
+    /// These were all of them, or all that could be read.
+    End(Option<RemoteError>),
+}
+
+/// The longest file that `Contents` sends, in bytes.
+pub const MAX_CONTENT: u64 = 512 << 10;
+
+/// What `Contents` sends in place of a length, of a file that is longer or could not be read.
+pub const UNREAD: u64 = u64::MAX;
+
 /// The result of statvfs(3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileSystem {

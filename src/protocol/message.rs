@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disks::{SkippedMount, Survey};
 use super::inject::Injection;
-use super::{ByteString, ExecEnd, FileSystem, RemoteError, Stat, StreamId, WireError};
+use super::{Attributes, ByteString, ExecEnd, FileSystem, RemoteError, Stat, StreamId, WireError};
 
 /// Reads a message; `what` names it in the error. serde_json refuses to nest deeper than 128
 /// levels.
@@ -74,6 +74,8 @@ pub enum Response {
     },
     Stat(Stat),
     Link(ByteString),
+    /// By name.
+    Attributes(Attributes),
     FileSystem(FileSystem),
     Survey(Box<Survey>),
     /// The root is mounted. `failed` has the other mounts that failed.

@@ -68,7 +68,10 @@ pub use byte_string::ByteString;
 pub use command::{Command, ExecEnd, User, WindowSize};
 pub use decoder::Decoder;
 pub use error::WireError;
-pub use files::{Details, Entry, FileKind, FileSystem, Stat, TarOptions};
+pub use files::{
+    Attributes, Details, Entry, FileKind, FileSystem, MAX_CONTENT, Stat, TarOptions, TreeLine,
+    UNREAD,
+};
 pub use frame::{Frame, put_control, put_credit, put_data, put_end, put_hello, put_stop};
 pub use message::{AgentMessage, Hello, Nonce, Notice, Reply, Response, Role, parse};
 pub use remote_error::{ErrorStage, RemoteError};

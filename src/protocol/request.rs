@@ -42,6 +42,8 @@ pub enum Operation {
     Stat { at: PathAt, follow: bool },
     /// readlink(2): `Link`.
     ReadLink { at: PathAt },
+    /// The extended attributes of a file, links not followed: `Attributes`.
+    Attributes { at: PathAt },
     /// The entries of a directory, unsorted: `Opened`, then lines of [`super::Entry`] on `out`.
     List { at: PathAt, out: StreamId },
     /// A file and everything below it, each directory before its entries, links not followed:
@@ -54,6 +56,26 @@ pub enum Operation {
     /// [`Operation::Walk`] over all filesystems, the entries of each directory in the order of the bytes
     /// of their names.
     WalkSorted { at: PathAt, out: StreamId },
+    /// The entries of directories, and of those below them: `Opened`, then lines of [`super::TreeLine`] on
+    /// `out`.
+    ListTree {
+        /// A directory of the guest, absolute.
+        root: ByteString,
+        /// Paths within it, links not followed.
+        directories: Vec<ByteString>,
+        /// How many entries are enough; no further directory is then begun.
+        limit: usize,
+        out: StreamId,
+    },
+    /// The contents of regular files: `Opened`, then on `out` for each path its length in eight bytes,
+    /// little-endian, and its bytes; or [`super::UNREAD`].
+    Contents {
+        /// A directory of the guest, absolute.
+        root: ByteString,
+        /// Paths within it, links not followed.
+        paths: Vec<ByteString>,
+        out: StreamId,
+    },
     /// What stat(2) does not tell of files: `Opened`, then for each path a line of [`super::Details`]
     /// on `out`.
     Details {

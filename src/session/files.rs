@@ -11,8 +11,8 @@ use super::error::SessionError;
 use super::messages::{Answer, Attached, Opened, OpenedFile};
 use super::stream::{StreamReader, StreamWriter};
 use crate::protocol::{
-    ByteString, Details, Entry, FileSystem, MAX_LINE, Operation, PathAt, RemoteError, Stat,
-    StreamId, TarOptions, WireError, parse,
+    Attributes, ByteString, Details, Entry, FileSystem, MAX_LINE, Operation, PathAt, RemoteError,
+    Stat, StreamId, TarOptions, TreeLine, WireError, parse,
 };
 
 impl Session {
@@ -24,6 +24,11 @@ impl Session {
     /// The target of a symbolic link. Fails with EINVAL if it is none.
     pub async fn read_link(&self, at: PathAt) -> Result<ByteString, SessionError> {
         self.request(Operation::ReadLink { at }).await
+    }
+
+    /// The extended attributes of a file, by name; links are not followed.
+    pub async fn attributes(&self, at: PathAt) -> Result<Attributes, SessionError> {
+        self.request(Operation::Attributes { at }).await
     }
 
     /// The filesystem that a path is on.
@@ -52,6 +57,36 @@ impl Session {
     pub(crate) async fn walk_sorted(&self, at: PathAt) -> Result<Entries, SessionError> {
         let (Opened, reader) = self.open(|out| Operation::WalkSorted { at, out }).await?;
         Ok(Entries::new(reader))
+    }
+
+    /// The entries of `directories` below `root`, and of those below them; see [`Operation::ListTree`].
+    pub async fn list_tree(
+        &self,
+        root: &str,
+        directories: Vec<ByteString>,
+        limit: usize,
+    ) -> Result<Lines<TreeLine>, SessionError> {
+        let root = root.into();
+        let list = |out| Operation::ListTree {
+            root,
+            directories,
+            limit,
+            out,
+        };
+        let (Opened, reader) = self.open(list).await?;
+        Ok(Lines::new(reader))
+    }
+
+    /// The contents of files below `root`; see [`Operation::Contents`].
+    pub async fn contents(
+        &self,
+        root: &str,
+        paths: Vec<ByteString>,
+    ) -> Result<StreamReader, SessionError> {
+        let root = root.into();
+        let contents = |out| Operation::Contents { root, paths, out };
+        let (Opened, reader) = self.open(contents).await?;
+        Ok(reader)
     }
 
     /// What stat(2) does not tell of files below `root`, in the order of `paths`, which take no more than

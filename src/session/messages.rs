@@ -10,8 +10,8 @@ use super::error::SessionError;
 use crate::protocol::disks::{SkippedMount, Survey};
 use crate::protocol::inject::Injection;
 use crate::protocol::{
-    ByteString, ExecEnd, FileSystem, MAX_DATA, Operation, RemoteError, Request, Response,
-    SendWindow, Stat, StreamId, WireError, put_control,
+    Attributes, ByteString, ExecEnd, FileSystem, MAX_DATA, Operation, RemoteError, Request,
+    Response, SendWindow, Stat, StreamId, WireError, put_control,
 };
 
 /// What the actor is asked to do. The queue is bounded by what fills it: data by the windows,
@@ -124,6 +124,7 @@ answers! {
     OpenedFile: Response::Opened { stat: Some(stat) } => OpenedFile(stat);
     Stat: Response::Stat(stat) => stat;
     ByteString: Response::Link(target) => target;
+    Attributes: Response::Attributes(attributes) => attributes;
     FileSystem: Response::FileSystem(filesystem) => filesystem;
     Survey: Response::Survey(survey) => *survey;
     Vec<SkippedMount>: Response::Mounted { failed } => failed;

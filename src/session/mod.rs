@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 pub use crate::protocol::{Command, ExecEnd};
 pub use error::{Seen, SessionError};
 pub use exec::{Exec, ExecControl, Stdio};
-pub use files::{Entries, Unpacking};
+pub use files::{Entries, Lines, Unpacking};
 pub(crate) use handshake::random;
 pub use stream::{StreamReader, StreamWriter};
 

@@ -7,6 +7,7 @@
 mod agent;
 mod btrfs;
 mod confine;
+mod descriptor;
 mod fork;
 mod host;
 mod open_answer;
@@ -19,6 +20,7 @@ mod xattr;
 pub(crate) use agent::*;
 pub(crate) use btrfs::*;
 pub use confine::*;
+pub use descriptor::*;
 pub(crate) use fork::*;
 pub(crate) use host::*;
 pub use open_answer::*;

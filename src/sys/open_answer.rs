@@ -3,7 +3,6 @@
 //! (seccomp_unotify(2)). Linux 5.9.
 
 use std::io;
-use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
@@ -11,7 +10,7 @@ use std::sync::OnceLock;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::done;
+use super::{done, receive_descriptor, send_descriptor};
 
 /// Offsets in `struct seccomp_data` of <linux/seccomp.h>; of the third argument, its low half.
 const NUMBER: u32 = 0;
@@ -77,43 +76,11 @@ pub fn can_answer_opens() -> bool {
     *CAN.get_or_init(|| tried().unwrap_or(false))
 }
 
-/// A control message with one descriptor (`struct cmsghdr`, cmsg(3)).
-#[repr(C)]
-struct DescriptorMessage {
-    header: libc::cmsghdr,
-    fd: RawFd,
-    padding: u32,
-}
-
 /// In the child: installs the filter, and sends the descriptor by which its calls are answered. The last
 /// step but the sandbox's own filters, which need not allow this. Async-signal-safe.
 pub(super) fn hand_over(socket: BorrowedFd<'_>) -> io::Result<()> {
     let listener = install()?;
-    let mut byte = 0_u8;
-    let mut data = libc::iovec {
-        iov_base: (&raw mut byte).cast(),
-        iov_len: 1,
-    };
-    let fd_size = size_of::<RawFd>();
-    let mut control = DescriptorMessage {
-        header: libc::cmsghdr {
-            cmsg_len: size_of::<libc::cmsghdr>() + fd_size,
-            cmsg_level: libc::SOL_SOCKET,
-            cmsg_type: libc::SCM_RIGHTS,
-        },
-        fd: listener.as_raw_fd(),
-        padding: 0,
-    };
-    // SAFETY: all fields of the structure may be zero.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = &raw mut data;
-    message.msg_iovlen = 1;
-    message.msg_control = (&raw mut control).cast();
-    message.msg_controllen = size_of::<DescriptorMessage>();
-    // SAFETY: the message and what it points to live until the call returns.
-    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
-    nix::errno::Errno::result(sent).map(drop)?;
-    Ok(())
+    send_descriptor(socket, listener.as_fd())
 }
 
 /// The answers for a child that is yet to be started.
@@ -132,7 +99,7 @@ impl OpenAnswers {
     /// The child was started: from now on a thread gives it `file` for the first call. The others are left to
     /// the kernel. The thread ends with the child.
     pub fn give(self, file: OwnedFd) -> io::Result<()> {
-        let listener = receive_descriptor(&self.ours)?;
+        let listener = receive_descriptor(self.ours.as_fd())?;
         let answer = move || {
             // An error is the end of the child, or of its call.
             let _ = answer_all(listener.as_fd(), file.as_fd());
@@ -140,22 +107,6 @@ impl OpenAnswers {
         std::thread::Builder::new().spawn(answer)?;
         Ok(())
     }
-}
-
-fn receive_descriptor(socket: &UnixStream) -> io::Result<OwnedFd> {
-    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-    let mut byte = [0];
-    let mut data = [io::IoSliceMut::new(&mut byte)];
-    let mut control = nix::cmsg_space!(RawFd);
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-    let message = recvmsg::<()>(socket.as_raw_fd(), &mut data, Some(&mut control), flags)?;
-    let number = message.cmsgs()?.find_map(|message| match message {
-        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
-        _ => None,
-    });
-    let number = number.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-    // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 fn answer_all(listener: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Result<()> {

@@ -142,6 +142,20 @@ pub fn keep_children_for_waiting() -> io::Result<()> {
     Ok(())
 }
 
+/// Lets these signals do nothing in this process, unless they are ignored. A program that it executes
+/// gets them as usual.
+pub fn take_no_notice_of(signals: &[nix::sys::signal::Signal]) -> io::Result<()> {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
+    extern "C" fn nothing(_: libc::c_int) {}
+    let handler = SigHandler::Handler(nothing);
+    let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    for signal in signals.iter().filter(|signal| !is_ignored(**signal)) {
+        // SAFETY: the handler does nothing.
+        unsafe { sigaction(*signal, &action) }?;
+    }
+    Ok(())
+}
+
 /// Whether `signal` is ignored, as under `nohup` and in a shell's background jobs. A program that
 /// inherits that should leave it so.
 pub fn is_ignored(signal: nix::sys::signal::Signal) -> bool {

@@ -38,8 +38,8 @@ pub struct InspectionArgs {
     /// error message
     #[arg(long, value_name = "DEVICE")]
     pub root: Option<String>,
-    /// End after TIME (90, 90s, 5m, 2h, 0: never); default 10m, but never for `chroot` and `tail --follow`;
-    /// exit status 124
+    /// End after TIME (90, 90s, 5m, 2h, 0: never); default 10m, but never for `chroot`, `mount` and
+    /// `tail --follow`; exit status 124
     #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
     timeout: Option<Duration>,
     /// Write the outcome, phases and layers to FILE as JSON

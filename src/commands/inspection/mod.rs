@@ -19,7 +19,7 @@ pub(crate) use mounted_image::{MountedImage, is_torn_read, lacks};
 use report::{Document, ReportCollector};
 pub(crate) use roots::name_of;
 
-/// Does the work of a command, with limits unless it is `chroot`, and writes its report if `args` name a file for it.
+/// Does the work of a command, with limits unless it is `chroot` or `mount`, and writes its report if `args` name a file for it.
 pub(crate) fn reported(
     command: &'static str,
     args: &InspectionArgs,
@@ -29,7 +29,7 @@ pub(crate) fn reported(
     let unfinished = Document::unfinished(command);
     let mut file = ReportFile::open(args.report.as_deref(), &unfinished)?;
     let collector = ReportCollector::default();
-    let is_limited = command != "chroot";
+    let is_limited = !matches!(command, "chroot" | "mount");
     let outcome = work(Inspector::new(args, progress, &collector, is_limited));
     let images = collector.images.borrow();
     let written = file.write(&Document::finished(command, &outcome, &images));

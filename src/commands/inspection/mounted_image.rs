@@ -9,6 +9,7 @@ use nix::errno::Errno;
 
 use super::roots;
 use crate::appliance::boot::ROOT;
+use crate::inspect::filesystems::{filesystems, same};
 use crate::launch::Failure;
 use crate::launch::appliance_session::ApplianceSession;
 use crate::machine::phases::Phases;
@@ -92,6 +93,23 @@ impl MountedImage {
             }
         }
         Ok(missing)
+    }
+
+    /// Mounts the filesystem on `device` at [`ROOT`], and nothing else.
+    pub async fn enter_device(&self, device: &str) -> Result<(), Failure> {
+        let all = filesystems(&self.survey);
+        let same = same(&self.survey);
+        let device = same.get(device).copied().unwrap_or(device);
+        let Some(found) = all.iter().find(|found| found.device == device) else {
+            return Err(roots::no_filesystem(device, &all));
+        };
+        let root = Root::alone(found.device, found.content.kind);
+        self.session.mount(&root.mounts, ROOT, true, false).await?;
+        self.phases.mark_first("mounted");
+        for warning in self.warnings_about(&root) {
+            self.warn(format_args!("{warning}"));
+        }
+        Ok(())
     }
 
     fn warn(&self, warning: fmt::Arguments<'_>) {

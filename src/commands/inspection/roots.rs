@@ -142,6 +142,15 @@ fn list_of_filesystems(all: &[Found<'_>]) -> String {
     all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// What `--device` names is none of the filesystems.
+pub(super) fn no_filesystem(device: &str, all: &[Found<'_>]) -> Failure {
+    let list = list_of_filesystems(all);
+    Failure::with_hint(
+        anyhow!("{device} is no filesystem of the image, which has:\n{list}"),
+        "one of them by --device DEVICE",
+    )
+}
+
 fn nothing(survey: &Survey) -> Failure {
     let all: Vec<_> = survey.warnings.iter().collect();
     Failure::with_hint(

@@ -20,8 +20,9 @@ use source::{Source, sources};
 const ARROWS: &[(&str, &[&str])] = &[
     ("cli",       &["serve", "commands", "launch", "text", "exit"]),
     ("serve",     &["commands", "launch", "appliance", "session", "machine", "protocol", "rpc", "archive", "text", "exit"]),
-    ("commands",  &["kernels", "launch", "template", "inspect", "appliance", "session", "machine", "sandbox", "host", "image",
+    ("commands",  &["mount", "kernels", "launch", "template", "inspect", "appliance", "session", "machine", "sandbox", "host", "image",
                     "rpc", "protocol", "archive", "linux", "text", "sys", "exit"]),
+    ("mount",     &["session", "protocol", "text", "sys"]),
     ("kernels",   &["launch", "appliance", "host", "package", "text", "sys"]),
     ("launch",    &["template", "appliance", "session", "machine", "sandbox", "host", "image", "protocol", "archive",
                     "linux", "text", "sys", "exit"]),
@@ -59,6 +60,10 @@ const LIFTED: &[(&str, &str)] = &[
     ("clippy::disallowed_methods", "src/qmp/probe.rs"),
     // The package manager asked for a kernel.
     ("clippy::disallowed_methods", "src/kernels/programs.rs"),
+    // fusermount3, and the command that an image is mounted for, with its keeper.
+    ("clippy::disallowed_methods", "src/mount/at_directory.rs"),
+    ("clippy::disallowed_methods", "src/mount/private.rs"),
+    ("clippy::disallowed_methods", "src/mount/keeper.rs"),
     // Unnamed files where there is no O_TMPFILE.
     ("clippy::disallowed_methods", "src/host/scratch.rs"),
     // fork(2) and _exit(2) of its children.
@@ -210,6 +215,8 @@ fn one_owner_of_forks_and_of_the_guests_power() {
         "src/appliance/build.rs",
         "src/machine/terminal.rs",
         "src/machine/time_guard.rs",
+        // In a process of its own.
+        "src/mount/keeper.rs",
     ];
     only_in(&forks, &["fork_child"]);
     only_in(&["src/agent", "src/sys"], &["reboot::"]);

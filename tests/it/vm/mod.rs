@@ -9,6 +9,7 @@ mod docs;
 mod host;
 mod image;
 mod inspection;
+mod mount;
 mod outside;
 mod run;
 mod sandbox;

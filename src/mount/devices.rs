@@ -1,0 +1,136 @@
+//! The disks, partitions and volumes of an image as files.
+
+use std::collections::BTreeMap;
+
+use super::listings::{Listing, Listings, split};
+use super::nodes::Facts;
+use super::tree::Tree;
+use crate::protocol::disks::Survey;
+use crate::protocol::{FileKind, Stat};
+use crate::session::{Session, SessionError};
+
+/// Where the guest has its devices.
+const DEVICES: &str = "/dev";
+
+impl Tree {
+    /// The devices of a survey, by their names below [`DEVICES`].
+    pub async fn of_devices(session: Session, survey: &Survey) -> Result<Self, SessionError> {
+        let listings = Listings::of(session.clone(), DEVICES, listings(survey));
+        Self::of(session, DEVICES, listings).await
+    }
+}
+
+/// All devices, each with its size.
+fn devices(survey: &Survey) -> impl Iterator<Item = (&str, u64)> {
+    let disks = survey.disks.iter().flat_map(|disk| {
+        let parts = disk.partitions.iter();
+        let parts = parts.map(|part| (&part.device[..], part.bytes));
+        std::iter::once((&disk.device[..], disk.bytes)).chain(parts)
+    });
+    let volumes = survey
+        .volumes
+        .iter()
+        .filter(|volume| volume.problem.is_none());
+    disks.chain(volumes.map(|volume| (&volume.device[..], volume.bytes)))
+}
+
+/// Every directory, by its path.
+fn listings(survey: &Survey) -> Vec<(Vec<u8>, Listing)> {
+    let mut directories: BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Facts>> = BTreeMap::new();
+    directories.entry(Vec::new()).or_default();
+    let mut inode = 1;
+    for (device, bytes) in devices(survey) {
+        let Some(path) = device.strip_prefix(DEVICES) else {
+            continue;
+        };
+        let (mut path, mut facts) = (path.as_bytes().to_vec(), facts(FileKind::File, bytes));
+        // And the directories that it is in.
+        while !path.is_empty() {
+            let (directory, name) = split(&path);
+            let (directory, name) = (directory.to_vec(), name.to_vec());
+            inode += 1;
+            facts.stat.inode = inode;
+            let entries = directories.entry(directory.clone()).or_default();
+            entries.entry(name).or_insert(facts);
+            (path, facts) = (directory, self::facts(FileKind::Directory, 0));
+        }
+    }
+    let directories = directories.into_iter();
+    let listing =
+        |(path, entries): (_, BTreeMap<_, _>)| (path, Listing::new(entries.into_iter().collect()));
+    directories.map(listing).collect()
+}
+
+fn facts(kind: FileKind, size: u64) -> Facts {
+    let is_directory = kind == FileKind::Directory;
+    let stat = Stat {
+        kind,
+        mode: if is_directory { 0o555 } else { 0o444 },
+        links: 1,
+        uid: 0,
+        gid: 0,
+        size,
+        blocks: size / 512,
+        modified: (0, 0),
+        accessed: (0, 0),
+        changed: (0, 0),
+        device: 0,
+        inode: 0,
+        special: None,
+    };
+    Facts {
+        stat,
+        link: None,
+        attributes: Some(Default::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mount::listings::joined;
+    use crate::protocol::disks::{Disk, Volume};
+
+    #[test]
+    fn each_device_is_a_file_of_its_size_in_the_directory_of_its_name() {
+        let volume = |device: &str, problem: Option<&str>| Volume {
+            device: device.into(),
+            group: "vg".into(),
+            name: "a".into(),
+            bytes: 512,
+            problem: problem.map(str::to_owned),
+            content: None,
+        };
+        let survey = Survey {
+            disks: vec![Disk {
+                device: "/dev/vda".into(),
+                bytes: 4096,
+                serial: None,
+                table: None,
+                content: None,
+                partitions: vec![],
+            }],
+            volumes: vec![
+                volume("/dev/mapper/vg-a", None),
+                volume("/dev/mapper/vg-b", None),
+                volume("/dev/mapper/vg-c", Some("missing")),
+            ],
+            ..Survey::default()
+        };
+        let listings = listings(&survey);
+        let found = listings.iter().flat_map(|(path, listing)| {
+            let entries = listing.entries.iter();
+            entries.map(|(name, facts)| {
+                let path = String::from_utf8(joined(path, name)).unwrap();
+                (path, facts.stat.kind, facts.stat.size)
+            })
+        });
+        let mut found: Vec<_> = found.collect();
+        found.sort_by(|one, other| one.0.cmp(&other.0));
+        let file = |path: &str, size| (path.to_owned(), FileKind::File, size);
+        let directory = ("/mapper".to_owned(), FileKind::Directory, 0);
+        let volumes = ["/mapper/vg-a", "/mapper/vg-b"].map(|path| file(path, 512));
+        let [one, other] = volumes;
+        assert_eq!(found, [directory, one, other, file("/vda", 4096)]);
+    }
+}

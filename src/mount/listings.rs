@@ -1,0 +1,240 @@
+//! The directories of the image that are known. A walk through the tree gets many at a time: those that it
+//! will come to next.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+use super::nodes::Facts;
+use crate::protocol::{ByteString, Entry, FileKind, RemoteError, TreeLine};
+use crate::session::{Session, SessionError};
+
+/// How many entries are asked for at a time, once directories are read one after the other.
+const FEWEST_AHEAD: usize = 100;
+const MOST_AHEAD: usize = 6400;
+
+/// How many directories are named in a request.
+const MAX_DIRECTORIES: usize = 200;
+
+/// How many entries are kept. When there are more, all but the latest are asked for again.
+const MAX_KEPT: usize = 200_000;
+
+/// The largest directory, in bytes of names and targets of links.
+const MAX_DIRECTORY: usize = 256 << 20;
+
+/// The longest name (`NAME_MAX`).
+pub(super) const MAX_NAME: usize = 255;
+
+/// The entries of a directory, by inode number: in this order many programs visit them.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub entries: Vec<(Vec<u8>, Facts)>,
+    by_name: HashMap<Vec<u8>, usize>,
+}
+
+impl Listing {
+    pub fn new(mut entries: Vec<(Vec<u8>, Facts)>) -> Self {
+        entries.sort_by_key(|(_, facts)| facts.stat.inode);
+        let names = entries.iter().enumerate();
+        let by_name = names.map(|(place, (name, _))| (name.clone(), place));
+        Self {
+            by_name: by_name.collect(),
+            entries,
+        }
+    }
+
+    /// Where the entry of a name is.
+    pub fn place(&self, name: &[u8]) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    pub fn find(&self, name: &[u8]) -> Option<&Facts> {
+        Some(&self.entries[self.place(name)?].1)
+    }
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Coming(Rc<Notify>),
+    Here(Rc<Listing>),
+}
+
+#[derive(Debug)]
+pub(super) struct Listings {
+    session: Session,
+    root: &'static str,
+    known: RefCell<HashMap<Vec<u8>, State>>,
+    kept: Cell<usize>,
+    ahead: Cell<usize>,
+    /// None is ever asked for: these are all.
+    is_complete: bool,
+}
+
+/// The directory that a file is in, and its name there.
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
+
+pub(super) fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    [directory, b"/", name].concat()
+}
+
+/// Whether the kernel takes it as one name.
+fn is_name(name: &[u8]) -> bool {
+    !matches!(name, b"" | b"." | b"..")
+        && name.len() <= MAX_NAME
+        && !name.contains(&b'/')
+        && !name.contains(&0)
+}
+
+impl Listings {
+    /// Of the directory `root` of the guest.
+    pub fn new(session: Session, root: &'static str) -> Self {
+        Self {
+            session,
+            root,
+            known: RefCell::default(),
+            kept: Cell::new(0),
+            ahead: Cell::new(0),
+            is_complete: false,
+        }
+    }
+
+    /// These and no others.
+    pub fn of(session: Session, root: &'static str, known: Vec<(Vec<u8>, Listing)>) -> Self {
+        let known = known.into_iter();
+        let known = known.map(|(path, listing)| (path, State::Here(Rc::new(listing))));
+        Self {
+            known: RefCell::new(known.collect()),
+            is_complete: true,
+            ..Self::new(session, root)
+        }
+    }
+
+    /// Whether nothing but what is known exists.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// A directory, if it is known.
+    pub fn known(&self, path: &[u8]) -> Option<Rc<Listing>> {
+        match self.known.borrow().get(path) {
+            Some(State::Here(listing)) => Some(Rc::clone(listing)),
+            _ => None,
+        }
+    }
+
+    /// A directory, which a program reads.
+    pub async fn get(&self, path: &[u8]) -> Result<Rc<Listing>, SessionError> {
+        loop {
+            let state = self.known.borrow().get(path).cloned();
+            match state {
+                Some(State::Here(listing)) => return Ok(listing),
+                Some(State::Coming(notify)) => notify.notified().await,
+                None => return self.fetch(path).await,
+            }
+        }
+    }
+
+    async fn fetch(&self, path: &[u8]) -> Result<Rc<Listing>, SessionError> {
+        let (parent, name) = split(path);
+        let siblings = self.known(parent).filter(|_| !path.is_empty());
+        self.ahead.set(match siblings {
+            Some(_) => (self.ahead.get() * 4).clamp(FEWEST_AHEAD, MOST_AHEAD),
+            None => 0,
+        });
+        let mut wanted = vec![ByteString(path.to_vec())];
+        if let Some(siblings) = siblings {
+            let first = siblings.place(name).map_or(0, |place| place + 1);
+            let next = siblings.entries[first..].iter();
+            let next = next.filter(|(_, facts)| facts.stat.kind == FileKind::Directory);
+            let next = next.map(|(name, _)| ByteString(joined(parent, name)));
+            let known = self.known.borrow();
+            let unknown = next.filter(|path| !known.contains_key(&path.0));
+            wanted.extend(unknown.take(MAX_DIRECTORIES));
+        }
+        if self.kept.get() > MAX_KEPT && !self.is_complete {
+            self.kept.set(0);
+            let mut known = self.known.borrow_mut();
+            known.retain(|_, state| matches!(state, State::Coming(_)));
+        }
+        let notify = Rc::new(Notify::new());
+        let coming = State::Coming(Rc::clone(&notify));
+        self.known.borrow_mut().insert(path.to_vec(), coming);
+        let received = self.receive(path, wanted).await;
+        let mut known = self.known.borrow_mut();
+        if let Some(State::Coming(_)) = known.get(path) {
+            known.remove(path);
+        }
+        notify.notify_waiters();
+        received
+    }
+
+    /// Receives what `ahead` allows. The first of the directories is the result.
+    async fn receive(
+        &self,
+        path: &[u8],
+        wanted: Vec<ByteString>,
+    ) -> Result<Rc<Listing>, SessionError> {
+        let limit = self.ahead.get();
+        let mut lines = self.session.list_tree(self.root, wanted, limit).await?;
+        let mut first = None;
+        let (mut directory, mut entries, mut weight) = (Vec::new(), Vec::new(), 0);
+        while let Some(line) = lines.next().await? {
+            match line {
+                TreeLine::Directory(path) => directory = path.0,
+                TreeLine::Entry(entry, attributes) => {
+                    weight += entry.weight() + size_of::<Entry>();
+                    if weight > MAX_DIRECTORY {
+                        return Err(too_large());
+                    }
+                    let Entry {
+                        path, stat, link, ..
+                    } = entry;
+                    if let (true, Some(stat)) = (is_name(&path.0), stat) {
+                        let facts = Facts {
+                            stat,
+                            link: link.map(|link| link.0),
+                            attributes: attributes.map(Rc::new),
+                        };
+                        entries.push((path.0, facts));
+                    }
+                }
+                TreeLine::End(error) => {
+                    let listing = Listing::new(std::mem::take(&mut entries));
+                    let result = match error {
+                        Some(error) => Err(SessionError::Refused(error)),
+                        None => Ok(Rc::new(listing)),
+                    };
+                    if let Ok(listing) = &result {
+                        self.keep(&directory, Rc::clone(listing));
+                    }
+                    if directory == path {
+                        first = Some(result);
+                    }
+                }
+            }
+        }
+        first.unwrap_or(Err(SessionError::Closed))
+    }
+
+    fn keep(&self, path: &[u8], listing: Rc<Listing>) {
+        self.kept.set(self.kept.get() + listing.entries.len() + 1);
+        let here = State::Here(listing);
+        let before = self.known.borrow_mut().insert(path.to_vec(), here);
+        if let Some(State::Coming(notify)) = before {
+            notify.notify_waiters();
+        }
+    }
+}
+
+fn too_large() -> SessionError {
+    let error = nix::errno::Errno::EFBIG;
+    let stage = crate::protocol::ErrorStage::File;
+    SessionError::Refused(RemoteError::of(stage, "the directory", error))
+}
