@@ -11,7 +11,7 @@ use clap_complete::Shell;
 
 use crate::commands::inspection::reported;
 use crate::commands::{
-    cat, chain, chroot, cp, df, diff, doctor, inspect, kernel, ls, run, tail, template, test,
+    cat, chain, chroot, cp, df, diff, doctor, inspect, kernel, log, ls, run, tail, template, test,
 };
 use crate::exit::Status;
 use crate::launch::{Failure, Progress};
@@ -53,6 +53,7 @@ enum Command {
     Diff(Box<diff::Args>),
     Inspect(Box<inspect::Args>),
     Tail(Box<tail::Args>),
+    Log(Box<log::Args>),
     Chain(chain::Args),
     Doctor(doctor::Args),
     Kernel(kernel::Args),
@@ -114,6 +115,9 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
         }),
         Command::Tail(args) => reported("tail", &args.options, output, |inspector| {
             tail::run(&args, inspector)
+        }),
+        Command::Log(args) => reported("log", &args.options, output, |inspector| {
+            log::run(&args, inspector)
         }),
         Command::Inspect(args) => reported("inspect", &args.options, output, |inspector| {
             inspect::run(&args, inspector)

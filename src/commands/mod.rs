@@ -15,6 +15,7 @@ pub mod image_path;
 pub mod inspect;
 pub(crate) mod inspection;
 pub(crate) mod kernel;
+pub(crate) mod log;
 pub mod ls;
 mod output_files;
 mod report_file;

@@ -16,6 +16,7 @@ pub mod kernel_images;
 pub mod kernels;
 pub mod last_boot;
 pub mod locale;
+pub mod log;
 pub mod packages;
 pub mod services;
 pub mod users;
