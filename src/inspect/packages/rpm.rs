@@ -25,14 +25,19 @@ const FORMAT: &str = "%{NAME}\\t%|EPOCH?{%{EPOCH}:}|%{VERSION}-%{RELEASE}\\t%{AR
 
 /// Whether there is a database.
 pub async fn has_rpm(files: ImageFiles<'_>) -> Result<bool, SessionError> {
+    Ok(directory(files).await?.is_some())
+}
+
+/// The directory that has a database.
+async fn directory(files: ImageFiles<'_>) -> Result<Option<&'static str>, SessionError> {
     for directory in DIRECTORIES {
         let entries = files.list(directory).await?;
         let mut names = entries.iter().filter_map(name);
         if names.any(|name| DATABASES.contains(&name)) {
-            return Ok(true);
+            return Ok(Some(directory));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// The program that downloads packages.
@@ -48,9 +53,14 @@ pub async fn manager(files: ImageFiles<'_>) -> Result<&'static str, SessionError
 /// Runs the image's own rpm, which needs a writable root with /proc and /dev. `None` if it cannot be
 /// run, fails, or takes too long.
 pub async fn packages(files: ImageFiles<'_>) -> Result<Option<Vec<Package>>, SessionError> {
-    let words = ["rpm", "-qa", "--nodigest", "--nosignature", "--qf", FORMAT];
+    let Some(directory) = directory(files).await? else {
+        return Ok(None);
+    };
+    let mut words = vec!["rpm", "-qa", "--nodigest", "--nosignature", "--qf", FORMAT];
+    // Debian's rpm would not look there.
+    words.extend(["--dbpath", directory]);
     let command = Command {
-        argv: words.map(ByteString::from).into(),
+        argv: words.into_iter().map(ByteString::from).collect(),
         env: vec![("LC_ALL".into(), "C".into())],
         workdir: Some("/".into()),
         root: Some(files.root().into()),

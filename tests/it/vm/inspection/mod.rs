@@ -9,6 +9,7 @@ mod limits;
 mod log;
 mod machine;
 mod many;
+mod packages;
 mod roots;
 mod unread;
 mod volumes;
