@@ -11,6 +11,7 @@ pub mod destination;
 pub mod df;
 pub(crate) mod diff;
 pub mod doctor;
+mod glob;
 pub mod image_path;
 pub mod inspect;
 pub(crate) mod inspection;

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bivouac::commands::cat;
 use bivouac::commands::image_path::ImagePath;
 use bivouac::commands::ls::Form;
+use bivouac::commands::ls::extras::Extras;
 use bivouac::commands::ls::list::{ListOptions, Lister};
 use bivouac::commands::ls::tree::Tree;
 use bivouac::commands::stdout_sink::StdoutSink;
@@ -46,6 +47,7 @@ fn wanted(form: Form) -> ListOptions {
         recursive: true,
         all: true,
         numeric: true,
+        extras: Extras::default(),
         headed: false,
         now: now.as_secs() as i64,
     }

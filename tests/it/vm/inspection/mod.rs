@@ -6,6 +6,7 @@ mod forged;
 mod images;
 mod kill;
 mod limits;
+mod listing;
 mod log;
 mod machine;
 mod many;
