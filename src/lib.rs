@@ -40,6 +40,8 @@ pub mod host;
 pub mod image;
 #[doc(hidden)]
 pub mod inspect;
+#[doc(hidden)]
+pub mod journal;
 mod kernels;
 pub mod launch;
 #[doc(hidden)]

@@ -11,7 +11,8 @@ use clap_complete::Shell;
 
 use crate::commands::inspection::reported;
 use crate::commands::{
-    cat, chain, chroot, cp, df, diff, doctor, inspect, kernel, ls, mount, run, tail, template, test,
+    cat, chain, chroot, cp, df, diff, doctor, inspect, kernel, log, ls, mount, run, tail, template,
+    test,
 };
 use crate::exit::Status;
 use crate::launch::{Failure, Progress};
@@ -54,6 +55,7 @@ enum Command {
     Inspect(Box<inspect::Args>),
     Mount(Box<mount::Args>),
     Tail(Box<tail::Args>),
+    Log(Box<log::Args>),
     Chain(chain::Args),
     Doctor(doctor::Args),
     Kernel(kernel::Args),
@@ -115,6 +117,9 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
         }),
         Command::Tail(args) => reported("tail", &args.options, output, |inspector| {
             tail::run(&args, inspector)
+        }),
+        Command::Log(args) => reported("log", &args.options, output, |inspector| {
+            log::run(&args, inspector)
         }),
         Command::Inspect(args) => reported("inspect", &args.options, output, |inspector| {
             inspect::run(&args, inspector)

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use super::args::image::InspectionArgs;
+use super::glob;
 use super::image_path::{ImagePath, exists};
 use super::inspection::Inspector;
 use super::stdout_sink;
@@ -35,7 +36,7 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
         let printing =
             inspector.with_roots(places, output, false, async |image, (_, places), output| {
                 let mut complete = true;
-                for place in places {
+                for place in &glob::expand(&image.session, places).await? {
                     match print(&image.session, ROOT, &place.path, output).await {
                         Err(failure) if image.is_of_a_file(&failure) => {
                             tracing::error!("{}", failure.error);

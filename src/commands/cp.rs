@@ -13,6 +13,7 @@ use clap::ValueHint;
 use super::args::copy::CopyLimit;
 use super::args::image::InspectionArgs;
 use super::destination::Destination;
+use super::glob;
 use super::image_path::{ImagePath, exists};
 use super::inspection::{Inspector, MountedImage};
 use super::stdout_sink::StdoutSink;
@@ -76,6 +77,11 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
             output,
             true,
             async |image, (_, sources), output| {
+                let sources = &glob::expand(&image.session, sources).await?;
+                if sources.len() > 1 {
+                    let dest = dest.as_ref().ok_or_else(only_one)?;
+                    dest.must_hold_several()?;
+                }
                 let mut complete = true;
                 for source in sources {
                     let copied = match &dest {
@@ -111,10 +117,7 @@ fn check(
     is_stream: bool,
 ) -> Result<Option<Destination>, Failure> {
     if is_stream && sources.len() > 1 {
-        return Err(Failure::with_hint(
-            anyhow!("only one file or tree can be written as a tar stream"),
-            "one IMAGE:PATH, such as the directory that holds both",
-        ));
+        return Err(only_one());
     }
     if is_stream {
         return Ok(None);
@@ -127,6 +130,13 @@ fn check(
         dest.target(source.name())?;
     }
     Ok(Some(dest))
+}
+
+fn only_one() -> Failure {
+    Failure::with_hint(
+        anyhow!("only one file or tree can be written as a tar stream"),
+        "one IMAGE:PATH, such as the directory that holds both",
+    )
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -125,9 +125,15 @@ impl Destination {
 
     /// Fails unless it can take several files.
     pub fn for_several(self) -> Result<Self, DestinationError> {
+        self.must_hold_several()?;
+        Ok(self)
+    }
+
+    /// Fails if it is no directory, and so has no room for several files.
+    pub fn must_hold_several(&self) -> Result<(), DestinationError> {
         match self.existing()? {
-            Some(_) => Ok(self),
-            None => Err(DestinationError::NoDirectory(self.typed)),
+            Some(_) => Ok(()),
+            None => Err(DestinationError::NoDirectory(self.typed.clone())),
         }
     }
 

@@ -15,5 +15,8 @@ pub mod init;
 pub mod kernel_images;
 pub mod kernels;
 pub mod last_boot;
+pub mod locale;
+pub mod log;
 pub mod packages;
+pub mod services;
 pub mod users;

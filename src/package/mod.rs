@@ -52,6 +52,12 @@ pub fn read(mut package: impl BufRead, visit: Visit<'_>) -> Result<(), PackageEr
     }
 }
 
+/// What `from` holds, decompressed if it begins as gzip, xz or zstd does. Reading on after 4 GiB is an
+/// error.
+pub fn decompressed<'a>(from: impl Read + 'a) -> Result<Box<dyn Read + 'a>, PackageError> {
+    decoder::decoder(from)
+}
+
 /// A path in a package, relative to the root: `/` and `.` mean nothing, `..` is refused.
 fn relative(path: &[u8]) -> Result<PathBuf, PackageError> {
     const BAD: PackageError = PackageError::Malformed("a path that leads out of it");

@@ -1,9 +1,10 @@
 //! Times and durations as people type and read them. In UTC: an image has no time zone until it
 //! runs.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::Offset;
 
 /// Half a year, as GNU ls counts it: half of 365.2425 days.
@@ -34,6 +35,35 @@ pub fn as_rfc3339((seconds, nanoseconds): (i64, u32)) -> String {
     time.map_or_else(|| seconds.to_string(), |time| time.to_string())
 }
 
+/// As syslog writes times, `Jan  2 03:04:05`, but with a day of two digits, as journald does. `micros`
+/// is in microseconds since 1970; a time beyond the years -9999 to 9999 is its number of seconds.
+pub fn as_syslog(micros: i64) -> String {
+    let Ok(time) = Timestamp::from_microsecond(micros) else {
+        return (micros / 1_000_000).to_string();
+    };
+    let time = Offset::UTC.to_datetime(time);
+    time.strftime("%b %d %H:%M:%S").to_string()
+}
+
+/// An instant that was typed, in microseconds since 1970: a date, with or without a time, in UTC; a time
+/// with its zone, by RFC 3339; or a duration, for as long ago.
+pub fn parse_instant(text: &str) -> Result<i64, String> {
+    let zoned = text.parse::<Timestamp>().ok();
+    let civil = || {
+        let time = text.parse::<DateTime>().ok();
+        let day = || text.parse::<Date>().ok().map(DateTime::from);
+        Offset::UTC.to_timestamp(time.or_else(day)?).ok()
+    };
+    if let Some(time) = zoned.or_else(civil) {
+        return Ok(time.as_microsecond());
+    }
+    let ago = parse_duration(text.strip_suffix(" ago").unwrap_or(text))
+        .map_err(|_| "not a time such as 2026-01-31, \"2026-01-31 12:00\" or 2h".to_owned())?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let then = now.unwrap_or_default().saturating_sub(ago);
+    i64::try_from(then.as_micros()).map_err(|error| error.to_string())
+}
+
 /// A duration: a number with an optional suffix ms, s, m, h; seconds without one.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
@@ -53,6 +83,27 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn instants_are_dates_times_and_durations() {
+        let micros = 1_000_000;
+        for (text, seconds) in [
+            ("2026-01-31", 1_769_817_600),
+            ("2026-01-31 12:00", 1_769_860_800),
+            ("2026-01-31 12:00:01", 1_769_860_801),
+            ("2026-01-31T12:00:00Z", 1_769_860_800),
+            ("2026-01-31T12:00:00+01:00", 1_769_857_200),
+        ] {
+            assert_eq!(parse_instant(text), Ok(seconds * micros), "{text}");
+        }
+        let ago = parse_instant("2h ago").unwrap() - parse_instant("1h").unwrap();
+        assert!((-3601 * micros..-3599 * micros).contains(&ago), "{ago}");
+        for wrong in ["", "yesterday", "2026-13-01", "12:00"] {
+            assert!(parse_instant(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(as_syslog(1_769_860_801_999_999), "Jan 31 12:00:01");
+        assert_eq!(as_syslog(i64::MAX), "9223372036854");
+    }
 
     #[test]
     fn times_stand_where_the_calendar_has_them() {

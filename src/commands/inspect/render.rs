@@ -8,6 +8,7 @@ use crate::inspect::last_boot::{BootEvidence, LastBoot};
 use crate::protocol::disks::{Content, Disk, Mount, Partition};
 use crate::text::escape::{Plain, as_path};
 use crate::text::size::short;
+use crate::text::table::align;
 use crate::text::time;
 
 /// Types of partitions that have a name; the others are shown as they stand.
@@ -159,6 +160,16 @@ fn show_system(f: &mut Formatter<'_>, system: &System) -> fmt::Result {
             format!("{number}  ({}, {})", packages.format, packages.manager)
         }),
     )?;
+    let services = facts.services.iter().map(|name| text(name));
+    let services = services.collect::<Vec<_>>().join(", ");
+    field("services", (!services.is_empty()).then_some(services))?;
+    let locale = &facts.locale;
+    field("language", locale.language.as_deref().map(text))?;
+    let languages = locale.languages.iter().map(|name| text(name));
+    let languages = languages.collect::<Vec<_>>().join(", ");
+    field("languages", (!languages.is_empty()).then_some(languages))?;
+    field("keyboard", locale.keyboard.as_deref().map(text))?;
+    field("time zone", locale.timezone.as_deref().map(text))?;
     for user in &facts.users {
         let line = format!(
             "{}  uid {}  {}",
@@ -180,6 +191,32 @@ fn show_system(f: &mut Formatter<'_>, system: &System) -> fmt::Result {
         )?;
     }
     Ok(())
+}
+
+/// The packages of each system: name, version, architecture and source.
+pub struct PackageTable<'a>(pub &'a ImageInfo);
+
+impl Display for PackageTable<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for system in &self.0.systems {
+            let list = system.facts.packages.iter();
+            let list = list.flat_map(|packages| packages.list.iter().flatten());
+            let or_none =
+                |text: &Option<String>| text.as_deref().map_or("-".to_owned(), self::text);
+            let rows = list.map(|package| {
+                [
+                    text(&package.name),
+                    text(&package.version),
+                    or_none(&package.architecture),
+                    or_none(&package.source),
+                ]
+            });
+            for line in align(&rows.collect::<Vec<_>>(), &[0, 1, 2, 3]) {
+                writeln!(f, "{}", line.trim_end())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn boot(boot: Option<&LastBoot>) -> String {

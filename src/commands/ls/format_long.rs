@@ -1,7 +1,8 @@
 //! Entries as GNU `ls` and `ls -l` print them, in the C locale and in UTC.
 
 use super::accounts::AccountNames;
-use crate::protocol::{Entry, FileKind, Stat};
+use super::extras::{Extras, attributes};
+use crate::protocol::{Details, Entry, FileKind, Stat};
 use crate::text::escape::{Plain, as_path};
 use crate::text::{table, time};
 
@@ -11,6 +12,7 @@ pub struct Style<'a> {
     /// The time now, in seconds since 1970.
     pub now: i64,
     pub escaped: bool,
+    pub extras: Extras,
 }
 
 impl Style<'_> {
@@ -22,30 +24,51 @@ impl Style<'_> {
         }
     }
 
-    pub fn short(&self, entries: &[Entry]) -> Vec<u8> {
+    /// `details` has one for each entry.
+    pub fn short(&self, entries: &[Entry], details: &[Details]) -> Vec<u8> {
         let mut out = Vec::new();
-        for entry in entries {
+        for (entry, details) in entries.iter().zip(details) {
+            out.extend(self.digest(details).into_bytes());
             out.extend(self.name(&entry.path.0));
             out.push(b'\n');
+            self.attributes(details, &mut out);
         }
         out
     }
 
-    pub fn long(&self, entries: &[Entry]) -> Vec<u8> {
+    /// The digest and a space, if digests are wanted.
+    fn digest(&self, details: &Details) -> String {
+        match self.extras.checksum {
+            true => format!("{:64} ", details.digest.as_deref().unwrap_or("-")),
+            false => String::new(),
+        }
+    }
+
+    /// A line for each attribute, if they are wanted.
+    fn attributes(&self, details: &Details, out: &mut Vec<u8>) {
+        if self.extras.xattrs {
+            let lines = attributes(details).map(|line| format!("    {line}\n"));
+            out.extend(lines.collect::<String>().into_bytes());
+        }
+    }
+
+    pub fn long(&self, entries: &[Entry], details: &[Details]) -> Vec<u8> {
         let rows = entries
             .iter()
             .map(|entry| self.columns(entry.stat.as_ref()));
         let lines = table::align(&rows.collect::<Vec<_>>(), &[OWNER, GROUP]);
         let mut out = Vec::new();
-        for (entry, line) in entries.iter().zip(lines) {
+        for ((entry, details), line) in entries.iter().zip(details).zip(lines) {
             out.extend_from_slice(line.as_bytes());
             out.push(b' ');
+            out.extend(self.digest(details).into_bytes());
             out.extend(self.name(&entry.path.0));
             if let Some(target) = &entry.link {
                 out.extend_from_slice(b" -> ");
                 out.extend(self.name(&target.0));
             }
             out.push(b'\n');
+            self.attributes(details, &mut out);
         }
         out
     }
@@ -64,8 +87,19 @@ impl Style<'_> {
             self.names.user(stat.uid),
             self.names.group(stat.gid),
             size,
-            time::as_ls(stat.modified.0, self.now),
+            self.times(stat),
         ]
+    }
+}
+
+impl Style<'_> {
+    /// The time of modification; or all times, of modification, access and change.
+    fn times(&self, stat: &Stat) -> String {
+        let all = [stat.modified, stat.accessed, stat.changed];
+        match self.extras.times {
+            true => all.map(time::as_rfc3339).join(" "),
+            false => time::as_ls(stat.modified.0, self.now),
+        }
     }
 }
 

@@ -3,12 +3,14 @@
 use serde::Serialize;
 
 use super::accounts::AccountNames;
-use crate::protocol::{ByteString, Entry, FileKind};
+use super::extras::{Extras, attributes};
+use crate::protocol::{ByteString, Details, Entry, FileKind};
 use crate::text::{csv, time};
 
-pub const COLUMNS: [&str; 19] = [
+pub const COLUMNS: [&str; 21] = [
     "image", "path", "type", "mode", "links", "uid", "gid", "user", "group", "size", "blocks",
-    "modified", "accessed", "changed", "inode", "major", "minor", "target", "error",
+    "modified", "accessed", "changed", "inode", "major", "minor", "target", "error", "sha256",
+    "xattrs",
 ];
 
 /// All that is known of an entry; unknown fields are null in JSON and empty in CSV.
@@ -38,6 +40,13 @@ pub struct Record {
     minor: Option<u64>,
     target: Option<ByteString>,
     error: Option<String>,
+    /// Of a regular file, if digests are wanted.
+    sha256: Option<String>,
+    /// Pairs of name and value, if they are wanted.
+    xattrs: Option<Vec<(ByteString, ByteString)>>,
+    /// The same as text.
+    #[serde(skip)]
+    xattrs_text: String,
 }
 
 impl Record {
@@ -64,7 +73,25 @@ impl Record {
             minor: special.map(|(_, minor)| minor),
             target: entry.link.clone(),
             error: entry.error.as_ref().map(ToString::to_string),
+            sha256: None,
+            xattrs: None,
+            xattrs_text: String::new(),
         }
+    }
+
+    /// The record with what else is wanted of the entry.
+    pub fn with(mut self, extras: Extras, details: &Details) -> Self {
+        if extras.checksum {
+            self.sha256 = details.digest.clone();
+        }
+        if extras.xattrs {
+            self.xattrs = Some(details.attributes.clone());
+            self.xattrs_text = attributes(details).collect::<Vec<_>>().join(" ");
+        }
+        if let Some(error) = &details.error {
+            self.error.get_or_insert_with(|| error.to_string());
+        }
+        self
     }
 
     pub fn json(&self) -> serde_json::Result<Vec<u8>> {
@@ -97,6 +124,8 @@ impl Record {
             number(self.minor).into(),
             self.target.clone().unwrap_or_default().0,
             text(&self.error),
+            text(&self.sha256),
+            self.xattrs_text.clone().into_bytes(),
         ])
     }
 }

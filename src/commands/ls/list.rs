@@ -4,6 +4,7 @@
 
 use super::Form;
 use super::accounts::AccountNames;
+use super::extras::{Extras, details};
 use super::format_long::{self, Style};
 use super::format_records::Record;
 use super::limits::Budget;
@@ -12,7 +13,7 @@ use crate::commands::image_path::ImagePath;
 use crate::commands::inspection::is_torn_read;
 use crate::commands::stdout_sink::StdoutSink;
 use crate::launch::Failure;
-use crate::protocol::{ByteString, Entry, FileKind, PathAt};
+use crate::protocol::{ByteString, Details, Entry, FileKind, PathAt};
 use crate::session::{Session, SessionError};
 
 /// How many entries are read ahead.
@@ -26,6 +27,7 @@ pub struct ListOptions {
     pub recursive: bool,
     pub all: bool,
     pub numeric: bool,
+    pub extras: Extras,
     /// Each directory's name before its entries.
     pub headed: bool,
     /// The time now, in seconds since 1970.
@@ -187,19 +189,19 @@ impl<'a> Lister<'a> {
         directory: &[u8],
         entries: &[Entry],
     ) -> Result<(), Failure> {
-        let record = |entry: &Entry| {
+        let details = self.details(directory, entries).await?;
+        let extras = self.options.extras;
+        let records = entries.iter().zip(&details).map(|(entry, details)| {
             let path = join(directory, &entry.path.0);
-            Record::new(image.clone(), path, entry, &self.names)
-        };
+            let record = Record::new(image.clone(), path, entry, &self.names);
+            record.with(extras, details)
+        });
         let text = match self.options.form {
-            Form::Short => self.style().short(entries),
-            Form::Long => self.style().long(entries),
-            Form::Csv => entries
-                .iter()
-                .flat_map(|entry| record(entry).csv())
-                .collect(),
+            Form::Short => self.style().short(entries, &details),
+            Form::Long => self.style().long(entries, &details),
+            Form::Csv => records.flat_map(|record| record.csv()).collect(),
             Form::Json => {
-                let lines = entries.iter().map(|entry| record(entry).json());
+                let lines = records.map(|record| record.json());
                 let lines = lines.collect::<Result<Vec<_>, _>>();
                 lines.map_err(anyhow::Error::from)?.concat()
             }
@@ -207,11 +209,35 @@ impl<'a> Lister<'a> {
         Ok(self.output.write(&text).await?)
     }
 
+    /// What stat(2) does not tell of entries, if that is wanted; nothing of `..`, which may be outside.
+    async fn details(
+        &mut self,
+        directory: &[u8],
+        entries: &[Entry],
+    ) -> Result<Vec<Details>, Failure> {
+        let Extras {
+            checksum, xattrs, ..
+        } = self.options.extras;
+        if !checksum && !xattrs {
+            return Ok(vec![Details::default(); entries.len()]);
+        }
+        let paths = entries.iter().map(|entry| {
+            let is_known = entry.stat.is_some() && entry.path.0 != b"..";
+            is_known.then(|| ByteString(join(directory, &entry.path.0)))
+        });
+        let found = details(self.session, self.root, paths.collect()).await?;
+        for error in found.iter().filter_map(|details| details.error.clone()) {
+            self.report(SessionError::Refused(error))?;
+        }
+        Ok(found)
+    }
+
     fn style(&self) -> Style<'_> {
         Style {
             names: &self.names,
             now: self.options.now,
             escaped: self.output.is_terminal(),
+            extras: self.options.extras,
         }
     }
 

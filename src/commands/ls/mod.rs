@@ -1,10 +1,11 @@
 //! `bivouac ls`: lists directories of an image.
 //!
 //! [`list`] goes through them, [`tree`] reads many of them ahead, [`limits`] bounds what is kept.
-//! [`format_long`] prints entries as `ls -l` does, [`format_records`] as JSON and CSV; [`accounts`]
+//! [`extras`] are what is shown only if it is asked for. [`format_long`] prints entries as `ls -l` does, [`format_records`] as JSON and CSV; [`accounts`]
 //! has the names of the image's users.
 
 pub mod accounts;
+pub mod extras;
 pub mod format_long;
 pub mod format_records;
 pub mod limits;
@@ -14,7 +15,10 @@ pub mod tree;
 use std::ffi::OsString;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use clap::ValueEnum;
+
 use super::args::image::InspectionArgs;
+use super::glob;
 use super::image_path::{ImagePath, exists};
 use super::inspection::Inspector;
 use super::stdout_sink;
@@ -22,6 +26,7 @@ use crate::appliance::boot::ROOT;
 use crate::exit::Status;
 use crate::launch::Failure;
 use crate::text::csv;
+use extras::Extras;
 use list::{ListOptions, Lister};
 
 /// List directories of an image, without booting it
@@ -45,6 +50,16 @@ pub struct Args {
     /// Show numbers of users and groups instead of the image's names for them
     #[arg(long, short)]
     pub numeric: bool,
+    /// Show the SHA-256 of each file
+    #[arg(long, value_name = "ALGORITHM", num_args = 0..=1, require_equals = true,
+          default_missing_value = "sha256")]
+    pub checksum: Option<Algorithm>,
+    /// Show extended attributes
+    #[arg(long)]
+    pub xattrs: bool,
+    /// Show the times of modification, access and change in full; implies --long
+    #[arg(long)]
+    pub times: bool,
     /// Print JSON, one object a line
     #[arg(long, conflicts_with = "csv")]
     pub json: bool,
@@ -53,6 +68,12 @@ pub struct Args {
     pub csv: bool,
     #[command(flatten)]
     pub options: InspectionArgs,
+}
+
+/// Digests of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Algorithm {
+    Sha256,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +89,7 @@ impl Args {
         match self {
             Self { json: true, .. } => Form::Json,
             Self { csv: true, .. } => Form::Csv,
-            Self { long: true, .. } => Form::Long,
+            Self { long: true, .. } | Self { times: true, .. } => Form::Long,
             _ => Form::Short,
         }
     }
@@ -85,6 +106,11 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
         recursive: args.recursive,
         all: args.all,
         numeric: args.numeric,
+        extras: Extras {
+            checksum: args.checksum.is_some(),
+            xattrs: args.xattrs,
+            times: args.times,
+        },
         headed: places.len() > 1,
         now: now.map_or(0, |now| now.as_secs() as i64),
     };
@@ -100,6 +126,9 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
             args.recursive,
             async |image, (number, places), output| {
                 let (session, is_first) = (&image.session, number == 0);
+                let places = &glob::expand(session, places).await?;
+                let headed = wanted.headed || places.len() > 1;
+                let wanted = ListOptions { headed, ..wanted };
                 let lister = Lister::new(session, ROOT, wanted, output, image.in_use, is_first);
                 lister.await.list(places).await
             },

@@ -1,9 +1,10 @@
 //! How entries are shown, to people and to programs.
 
 use bivouac::commands::ls::accounts::AccountNames;
+use bivouac::commands::ls::extras::Extras;
 use bivouac::commands::ls::format_long::{Style, mode, total};
 use bivouac::commands::ls::format_records::{COLUMNS, Record};
-use bivouac::protocol::{ByteString, Entry, ErrorStage, FileKind, RemoteError, Stat};
+use bivouac::protocol::{ByteString, Details, Entry, ErrorStage, FileKind, RemoteError, Stat};
 
 /// 2023-11-14 22:13:20.
 const NOW: i64 = 1_700_000_000;
@@ -80,12 +81,14 @@ fn a_long_listing_looks_as_that_of_ls() {
             names: &names,
             now: NOW,
             escaped,
+            extras: Extras::default(),
         };
         let entries = entries();
+        let details = vec![Details::default(); entries.len()];
         let shown = [
             total(&entries).into_bytes(),
-            style.long(&entries),
-            style.short(&entries),
+            style.long(&entries, &details),
+            style.short(&entries, &details),
         ];
         let shown = shown.concat();
         if escaped {

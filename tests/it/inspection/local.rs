@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bivouac::commands::cat;
 use bivouac::commands::image_path::ImagePath;
 use bivouac::commands::ls::Form;
+use bivouac::commands::ls::extras::Extras;
 use bivouac::commands::ls::list::{ListOptions, Lister};
 use bivouac::commands::ls::tree::Tree;
 use bivouac::commands::stdout_sink::StdoutSink;
@@ -46,6 +47,7 @@ fn wanted(form: Form) -> ListOptions {
         recursive: true,
         all: true,
         numeric: true,
+        extras: Extras::default(),
         headed: false,
         now: now.as_secs() as i64,
     }
@@ -243,9 +245,13 @@ async fn a_debian_like_tree_shows_what_it_is() {
     let wtmp = [record(2, 1_600_000_000), record(7, 1_700_000_000)].concat();
     fs::write(root.join("var/log/wtmp"), wtmp).unwrap();
     let (_agent, session) = Agent::with_session().await;
-    let found = facts(ImageFiles::new(&session, root.to_str().unwrap(), true), &[])
-        .await
-        .unwrap();
+    let found = facts(
+        ImageFiles::new(&session, root.to_str().unwrap(), true),
+        &[],
+        false,
+    )
+    .await
+    .unwrap();
     insta::assert_json_snapshot!("debian", found);
 }
 
@@ -274,13 +280,17 @@ async fn an_alpine_like_tree_shows_what_it_is_and_an_empty_one_nothing() {
         .set_modified(UNIX_EPOCH + Duration::from_secs(1_650_000_000))
         .unwrap();
     let (_agent, session) = Agent::with_session().await;
-    let found = facts(ImageFiles::new(&session, root.to_str().unwrap(), true), &[])
-        .await
-        .unwrap();
+    let found = facts(
+        ImageFiles::new(&session, root.to_str().unwrap(), true),
+        &[],
+        false,
+    )
+    .await
+    .unwrap();
     insta::assert_json_snapshot!("alpine", found);
     let empty = tempfile::tempdir().unwrap();
     let view = ImageFiles::new(&session, empty.path().to_str().unwrap(), true);
-    let found = facts(view, &[]).await.unwrap();
+    let found = facts(view, &[], false).await.unwrap();
     insta::assert_json_snapshot!("empty", found);
 }
 

@@ -3,6 +3,7 @@
 mod forms;
 mod kernels;
 mod local;
+mod packages;
 mod space;
 
 /// Each column of the CSV form is a key of the JSON form, and there is no other.

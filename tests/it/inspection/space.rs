@@ -5,6 +5,7 @@ use bivouac::commands::inspect::report::ImageInfo;
 use bivouac::inspect::facts::Facts;
 use bivouac::inspect::kernels::Kernel;
 use bivouac::inspect::last_boot::{BootEvidence, LastBoot};
+use bivouac::inspect::locale::Locale;
 use bivouac::inspect::packages::Packages;
 use bivouac::inspect::users::User;
 use bivouac::protocol::FileSystem;
@@ -169,7 +170,15 @@ fn a_report_is_shown_to_people_and_to_programs() {
             format: "rpm",
             manager: "dnf",
             installed: None,
+            list: None,
         }),
+        services: vec!["cron.service".to_owned(), "s\x1bsh.service".to_owned()],
+        locale: Locale {
+            language: Some("de_DE.UTF-8".to_owned()),
+            languages: vec!["C".to_owned(), "de_DE.UTF-8".to_owned()],
+            keyboard: Some("de".to_owned()),
+            timezone: Some("Europe/Berlin".to_owned()),
+        },
         users: vec![User {
             name: "me".to_owned(),
             uid: 1000,

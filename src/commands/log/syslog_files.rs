@@ -1,0 +1,237 @@
+//! Reads the classic log files of an image: the current one and those that were rotated, compressed ones
+//! too, the newest first.
+
+use std::cmp::Reverse;
+use std::io::Read;
+
+use anyhow::anyhow;
+
+use super::journals::{bytes, report};
+use super::{Found, MOST, too_long};
+use crate::appliance::boot::ROOT;
+use crate::commands::inspection::MountedImage;
+use crate::inspect::image_files::{ImageFiles, name};
+use crate::inspect::log::record::Record;
+use crate::inspect::log::select::{BootChoice, Selection};
+use crate::inspect::log::syslog;
+use crate::launch::Failure;
+use crate::package;
+use crate::protocol::{Entry, FileKind};
+
+const DIRECTORY: &str = "/var/log";
+/// The files that hold all messages, by distribution.
+const NAMES: [&str; 2] = ["syslog", "messages"];
+
+/// Reads what is wanted. What cannot be read is reported.
+pub async fn read(image: &MountedImage, selection: &Selection) -> Result<Found, Failure> {
+    let before = match &selection.boot {
+        Some(BootChoice::Id(_)) => {
+            let error = anyhow!("log files have no boot IDs");
+            return Err(Failure::with_hint(
+                error,
+                "--boot=-1 for the last boot but one",
+            ));
+        }
+        Some(BootChoice::Before(number)) => Some(*number),
+        None => None,
+    };
+    let files = ImageFiles::new(&image.session, ROOT, image.in_use);
+    let entries = files.list(DIRECTORY).await?;
+    let mut found = Found::default();
+    // The boot that a message is of, as the number of boots after it.
+    let (mut boot, mut weight, mut has_priorities) = (0, 0, false);
+    for (name, written) in family(&entries) {
+        found.is_there = true;
+        let path = format!("{DIRECTORY}/{name}");
+        let Some(stored) = bytes(image, &path, MOST as u64, &mut found).await? else {
+            continue;
+        };
+        let mut text = Vec::new();
+        let unpacked = package::decompressed(&stored[..]);
+        let unpacked =
+            unpacked.and_then(|from| Ok(from.take(MOST as u64).read_to_end(&mut text)?));
+        if let Err(error) = unpacked {
+            // What comes before the fault is shown all the same.
+            report(&path, &error, &mut found);
+        }
+        let messages = messages(&text, written);
+        let is_old = selection
+            .since
+            .is_some_and(|since| written.saturating_mul(1_000_000) < since);
+        for (number, record) in messages.into_iter().rev().enumerate() {
+            if number % 1024 == 0 {
+                tokio::task::yield_now().await;
+            }
+            has_priorities |= record.priority.is_some();
+            let is_boot = syslog::is_boot(&record);
+            if before.is_none_or(|before| before == boot) && is_wanted(&record, selection) {
+                weight += record.weight();
+                if weight > MOST {
+                    return Err(too_long());
+                }
+                found.records.push(record);
+            }
+            boot += usize::from(is_boot);
+            if is_enough(selection, found.records.len()) {
+                break;
+            }
+        }
+        let is_past = before.is_some_and(|before| boot > before);
+        if is_old || is_past || is_enough(selection, found.records.len()) {
+            break;
+        }
+    }
+    if selection.priority.is_some() && found.is_there && !has_priorities {
+        return Err(anyhow!("the log files of this system have no priorities").into());
+    }
+    found.records.reverse();
+    Ok(found)
+}
+
+fn is_enough(selection: &Selection, number: usize) -> bool {
+    selection.lines.is_some_and(|lines| number >= lines)
+}
+
+fn is_wanted(record: &Record, selection: &Selection) -> bool {
+    selection.has_time(record.time)
+        && selection.has_priority(record.priority)
+        && selection.has_unit(record.identifier.as_deref().map(plain_name))
+}
+
+/// systemd's units are named without the suffix in a log.
+fn plain_name(identifier: &str) -> &str {
+    identifier.rsplit('/').next().unwrap_or(identifier)
+}
+
+/// The messages of a file. Lines without a time belong to the message before them.
+fn messages(text: &[u8], written: i64) -> Vec<Record> {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    let mut messages: Vec<Record> = Vec::new();
+    if text.is_empty() {
+        return messages;
+    }
+    for line in text.split(|byte| *byte == b'\n') {
+        let record = syslog::parse(line, written);
+        match messages.last_mut() {
+            Some(last) if record.time.is_none() && last.time.is_some() => {
+                for text in [Some(&mut last.message), last.line.as_mut()]
+                    .into_iter()
+                    .flatten()
+                {
+                    text.push(b'\n');
+                    text.extend_from_slice(line);
+                }
+            }
+            _ => messages.push(record),
+        }
+    }
+    messages
+}
+
+/// The current file and its rotated ones, `NAME.1`, `NAME.2.gz`, `NAME-20260131.xz`: their names and when
+/// they were written, the newest first.
+fn family(entries: &[Entry]) -> Vec<(&str, i64)> {
+    for family in NAMES {
+        let mut found: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| {
+                let (name, stat) = (name(entry)?, entry.stat.as_ref()?);
+                let rest = name.strip_prefix(family)?;
+                let is_rotated = rest.starts_with(['.', '-'])
+                    && rest[1..].starts_with(|c: char| c.is_ascii_digit());
+                let is_file = matches!(stat.kind, FileKind::File | FileKind::Link);
+                (is_file && (rest.is_empty() || is_rotated)).then(|| {
+                    // Of files of one second, the smaller number, or the later date, is newer.
+                    let number = rest
+                        .get(1..)
+                        .and_then(|rest| rest.split('.').next()?.parse::<i64>().ok());
+                    let number = if rest.starts_with('-') {
+                        number.map(|date| -date)
+                    } else {
+                        number
+                    };
+                    (
+                        Reverse(stat.modified.0),
+                        number.filter(|_| !rest.is_empty()),
+                        name,
+                    )
+                })
+            })
+            .collect();
+        // The current file first, whatever its time.
+        found.sort_by_key(|(written, number, name)| (*name != family, *written, *number));
+        if !found.is_empty() {
+            return found
+                .into_iter()
+                .map(|(Reverse(written), _, name)| (name, written))
+                .collect();
+        }
+    }
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Stat;
+
+    fn entry(name: &str, seconds: i64) -> Entry {
+        Entry {
+            path: name.into(),
+            stat: Some(Stat {
+                kind: FileKind::File,
+                mode: 0o640,
+                links: 1,
+                uid: 0,
+                gid: 0,
+                size: 1,
+                blocks: 8,
+                modified: (seconds, 0),
+                accessed: (0, 0),
+                changed: (0, 0),
+                device: 1,
+                inode: 1,
+                special: None,
+            }),
+            link: None,
+            error: None,
+        }
+    }
+
+    #[test]
+    fn rotated_files_come_from_the_newest_to_the_oldest() {
+        let names = |entries: &[Entry]| {
+            let names = family(entries).into_iter().map(|(name, _)| name.to_owned());
+            names.collect::<Vec<_>>()
+        };
+        let entries = [
+            entry("syslog.10.gz", 7),
+            entry("syslog", 7),
+            entry("syslog.1", 9),
+            entry("syslog.2.gz", 7),
+            entry("syslog.conf", 7),
+            entry("syslogd", 7),
+            entry("messages", 9),
+        ];
+        assert_eq!(
+            names(&entries),
+            ["syslog", "syslog.1", "syslog.2.gz", "syslog.10.gz"]
+        );
+        let entries = ["messages-20260101.xz", "messages", "messages-20260201"];
+        let entries = entries.map(|name| entry(name, 5));
+        let expected = ["messages", "messages-20260201", "messages-20260101.xz"];
+        assert_eq!(names(&entries), expected);
+        assert!(names(&[entry("auth.log", 1)]).is_empty());
+    }
+
+    #[test]
+    fn lines_without_a_time_belong_to_the_message_before() {
+        let text = b"cut off\nJan  1 00:00:00 h a: one\n  more\nJan  1 00:00:01 h a: two\n";
+        let found = messages(text, 1_700_000_000);
+        let lines: Vec<_> = found.iter().map(|record| record.text()).collect();
+        assert_eq!(lines.concat(), text);
+        assert_eq!(found.len(), 3);
+        assert_eq!(found[1].message, b"one\n  more");
+        assert!(messages(b"", 0).is_empty());
+    }
+}

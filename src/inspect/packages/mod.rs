@@ -1,0 +1,97 @@
+//! The package manager and the installed packages.
+//!
+//! The databases of dpkg, apk and pacman are lines or directories, and are read here. That of rpm is
+//! read by the image's own `rpm`.
+
+mod apk;
+mod dpkg;
+mod package;
+mod pacman;
+mod rpm;
+
+use serde::Serialize;
+
+use super::image_files::{ImageFiles, name};
+use crate::session::SessionError;
+pub use package::Package;
+pub use rpm::has_rpm;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Packages {
+    /// The format: deb, rpm, apk or pacman.
+    pub format: &'static str,
+    /// The program that downloads them.
+    pub manager: &'static str,
+    /// Their number; `None` if the database could not be read.
+    pub installed: Option<u64>,
+    /// Sorted by name. Only if it was asked for, and could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub list: Option<Vec<Package>>,
+}
+
+/// The most that is read of a database. Debian's has 1 MiB for 700 packages.
+const DATABASE: u64 = 256 << 20;
+/// The most that is read of the record of one package.
+const RECORD: u64 = 1 << 20;
+
+/// Finds the database, and its packages if `wants_list`. Where there is rpm, it needs a writable root
+/// with /proc and /dev.
+pub async fn packages(
+    files: ImageFiles<'_>,
+    wants_list: bool,
+) -> Result<Option<Packages>, SessionError> {
+    let found = |format, manager, list: Option<Vec<Package>>| {
+        let installed = list.as_ref().map(|list| list.len() as u64);
+        let list = list.filter(|_| wants_list).map(|mut list| {
+            list.sort_by(Package::order);
+            list
+        });
+        Ok(Some(Packages {
+            format,
+            manager,
+            installed,
+            list,
+        }))
+    };
+    if let Some(list) = debian(files).await? {
+        return found("deb", "apt", Some(list));
+    }
+    for path in ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"] {
+        if let Some(database) = files.bytes(path, DATABASE).await? {
+            return found("apk", "apk", Some(apk::packages(&database)));
+        }
+    }
+    let directories = pacman::directories(files).await?;
+    if !directories.is_empty() {
+        let list = match wants_list {
+            true => pacman::packages(files, directories).await?,
+            // Their number is all that is asked for.
+            false => vec![Package::default(); directories.len()],
+        };
+        return found("pacman", "pacman", Some(list));
+    }
+    if has_rpm(files).await? {
+        let manager = rpm::manager(files).await?;
+        return found("rpm", manager, rpm::packages(files).await?);
+    }
+    Ok(None)
+}
+
+/// dpkg's packages, and those of images that were put together without dpkg.
+async fn debian(files: ImageFiles<'_>) -> Result<Option<Vec<Package>>, SessionError> {
+    if let Some(status) = files.bytes("/var/lib/dpkg/status", DATABASE).await? {
+        return Ok(Some(dpkg::packages(&status)));
+    }
+    let entries = files.list("/var/lib/dpkg/status.d").await?;
+    let mut list = Vec::new();
+    for name in entries.iter().filter_map(name) {
+        // Lists of digests, which have no record.
+        if name.ends_with(".md5sums") {
+            continue;
+        }
+        let path = format!("/var/lib/dpkg/status.d/{name}");
+        let record = files.bytes(&path, RECORD).await?;
+        list.extend(dpkg::packages(&record.unwrap_or_default()));
+    }
+    Ok((!list.is_empty()).then_some(list))
+}

@@ -1,0 +1,56 @@
+//! One installed package, and the fields that the text databases give it by.
+
+use std::cmp::Ordering;
+
+use serde::Serialize;
+
+/// An installed package. Every text is the database's, and untrusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Package {
+    pub name: String,
+    /// As the package manager prints it: with epoch, where there is one, and release.
+    pub version: String,
+    pub architecture: Option<String>,
+    /// What it was built from: the source package, of rpm the file name of that.
+    pub source: Option<String>,
+    /// Who made it: the maintainer, packager or vendor.
+    pub vendor: Option<String>,
+    pub license: Option<String>,
+}
+
+impl Package {
+    /// By name, then by version and architecture, in the order of their bytes.
+    pub fn order(&self, other: &Self) -> Ordering {
+        let key = |package: &'_ Self| {
+            let Self {
+                name,
+                version,
+                architecture,
+                ..
+            } = package;
+            (name.clone(), version.clone(), architecture.clone())
+        };
+        self.name
+            .cmp(&other.name)
+            .then_with(|| key(self).cmp(&key(other)))
+    }
+}
+
+/// Text of a database; `None` if it is empty.
+pub fn text(bytes: &[u8]) -> Option<String> {
+    let bytes = bytes.trim_ascii();
+    (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// The records of a text in which empty lines separate them.
+pub fn records(database: &[u8]) -> impl Iterator<Item = impl Iterator<Item = &[u8]>> {
+    let mut lines = database.split(|byte| *byte == b'\n').peekable();
+    std::iter::from_fn(move || {
+        while lines.next_if(|line| line.is_empty()).is_some() {}
+        let mut record = Vec::new();
+        while let Some(line) = lines.next_if(|line| !line.is_empty()) {
+            record.push(line);
+        }
+        (!record.is_empty()).then(|| record.into_iter())
+    })
+}
