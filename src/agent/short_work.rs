@@ -15,7 +15,11 @@ const LONGEST: usize = 64 << 10;
 pub(super) fn is_of_disks(op: &Operation) -> bool {
     matches!(
         op,
-        Operation::Survey { .. } | Operation::Warm | Operation::Mount { .. }
+        Operation::Survey { .. }
+            | Operation::SurveyUnlocking { .. }
+            | Operation::Unlock { .. }
+            | Operation::Warm
+            | Operation::Mount { .. }
     )
 }
 

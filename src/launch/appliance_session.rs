@@ -10,6 +10,7 @@ use anyhow::Context;
 use super::appliance;
 use super::facts::{AcceleratorFacts, ImageFacts, LayerFacts, OverlayFacts};
 use super::failure::Failure;
+use super::keys::{self, Keys};
 use super::progress::Progress;
 use super::spec::{ApplianceSpec, DiskSpec, OverlaySpec, TemplateSpec};
 use super::start::RunningVm;
@@ -34,6 +35,8 @@ pub(crate) struct InspectionSpec {
     pub image: Request,
     /// The other disks of its machine.
     pub disks: Vec<DiskSpec>,
+    /// Of encrypted volumes.
+    pub keys: Keys,
     /// For each disk, the overlays that lie on its image, the lowest first, by paths of open files.
     pub overlays: Vec<Vec<PathBuf>>,
     /// Prints warnings about the images.
@@ -62,6 +65,7 @@ pub(crate) struct ApplianceSession {
     pub warns: bool,
     drives: Drives,
     max_write: Option<u64>,
+    keys: Keys,
     facts: ImageFacts,
     wants_facts: bool,
     is_default_timeout: bool,
@@ -186,6 +190,7 @@ impl ApplianceSession {
             warns: spec.warns,
             drives,
             max_write,
+            keys: spec.keys,
             facts,
             wants_facts: spec.wants_facts,
             is_default_timeout: spec.is_default_timeout,
@@ -197,13 +202,14 @@ impl ApplianceSession {
         let session = self.session.clone();
         let disks = self.drives.overlays().len();
         let was_booted = self.template.is_none();
+        let keys = self.keys.clone();
         let survey = self.work(async {
             // Needed for certificates and file times.
             if was_booted {
                 session.set_clock().await?;
                 session.add_entropy().await?;
             }
-            Ok(session.survey(disks).await?)
+            Ok(keys::survey(&session, disks, &keys).await?)
         });
         let survey = survey.await?;
         self.facts.phases.mark("survey");

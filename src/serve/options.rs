@@ -11,6 +11,7 @@ use crate::commands::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use crate::commands::args::overlay::{OverlayArgs, TemplateArgs};
 use crate::commands::args::prepare::PrepareArgs;
 use crate::launch::appliance_session::InspectionSpec;
+use crate::launch::keys::Keys;
 use crate::launch::spec::{AgentSpec, ApplianceSpec, Purpose, StartMode, Via};
 use crate::launch::{Failure, VmSpec};
 use crate::machine::phases::Phases;
@@ -133,6 +134,7 @@ impl Args {
         Ok(Some(InspectionSpec {
             image: self.layers.image(image),
             disks: self.layers.trust.disks(&hardware.disk),
+            keys: Keys::default(),
             overlays: Vec::new(),
             warns: true,
             appliance: ApplianceSpec {

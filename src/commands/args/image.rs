@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::ValueHint;
 
+use super::keys::KeyArgs;
 use super::machine::parse_disk;
 use super::overlay::{OverlayArgs, TemplateArgs};
 use super::parse_accel;
@@ -34,6 +35,8 @@ pub struct InspectionArgs {
     /// Another disk of the same machine, after the image (repeatable): IMG[,format=F][,serial=S]
     #[arg(long, value_name = "IMG[,OPTION..]", value_parser = parse_disk)]
     disk: Vec<DiskSpec>,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
     /// The root filesystem, if the image has several: DEVICE or DEVICE:SUBVOLUME, as listed in the
     /// error message
     #[arg(long, value_name = "DEVICE")]
