@@ -134,8 +134,7 @@ impl Target {
 
 /// Opens one under the name that installers give it.
 fn open(inventory: &mut Inventory, modules: &mut Modules, target: &Target, volume: &CryptVolume) {
-    let uuid = target.uuid.replace(['/', '\0'], "_");
-    let name = format!("luks-{uuid}");
+    let name = opened_name(&target.uuid);
     let mapper = modules
         .load("dm")
         .and_then(|()| modules.load("dm-crypt"))
@@ -144,7 +143,7 @@ fn open(inventory: &mut Inventory, modules: &mut Modules, target: &Target, volum
     let made = mapper.as_ref().map_err(String::clone).and_then(|mapper| {
         let line = table(target, volume).ok_or("its data end behind the end of the device")?;
         // The identifier of cryptsetup, by which udev makes a link (60-persistent-storage-dm.rules).
-        let id = format!("CRYPT-LUKS2-{}-{name}", uuid.replace('-', ""));
+        let id = format!("CRYPT-LUKS2-{}-{name}", target.uuid.replace('-', ""));
         let made = mapper.create(&name, &id, &[line]);
         let (_, minor) = made.map_err(|error| format!("the kernel refused its table: {error}"))?;
         Ok(format!("dm-{minor}"))
@@ -166,6 +165,15 @@ fn open(inventory: &mut Inventory, modules: &mut Modules, target: &Target, volum
         };
         nested::in_volume(inventory, mapper, &holder);
     }
+}
+
+fn opened_name(uuid: &str) -> String {
+    format!("luks-{}", uuid.replace(['/', '\0'], "_"))
+}
+
+/// The path of an open volume, by the UUID of what it is in.
+pub(crate) fn opened_path(uuid: &str) -> String {
+    format!("/dev/mapper/{}", opened_name(uuid))
 }
 
 /// The table of dm-crypt (Documentation/admin-guide/device-mapper/dm-crypt.rst).

@@ -2,6 +2,7 @@
 
 mod diff;
 mod disks;
+mod encrypted;
 mod forged;
 mod images;
 mod kill;
