@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::block::luks::{Header, Slot};
 use crate::host::memory_limit;
-use crate::machine::prompt;
+use crate::machine::prompt::Prompt;
 use crate::protocol::PathAt;
 use crate::protocol::crypt::{CryptVolume, LockedVolume, Unlock};
 use crate::protocol::disks::Survey;
@@ -44,8 +44,8 @@ pub struct Key {
 pub struct Keys {
     /// Those of `--key`.
     pub given: Vec<Key>,
-    /// Asks for a passphrase on the terminal.
-    pub asks: bool,
+    /// Asks for a passphrase.
+    pub(crate) prompt: Option<Arc<Prompt>>,
     /// What was typed: other volumes often have the same.
     pub typed: Arc<Mutex<Vec<Passphrase>>>,
 }
@@ -53,7 +53,7 @@ pub struct Keys {
 impl Keys {
     /// Whether a volume could be opened.
     fn is_usable(&self) -> bool {
-        self.asks || !self.given.is_empty()
+        self.prompt.is_some() || !self.given.is_empty()
     }
 
     /// The passphrases for a volume; those that name it come first.
@@ -136,9 +136,9 @@ async fn unlock(
             return Ok(Ok(opened));
         }
     }
-    if keys.asks && !header.slots.is_empty() {
+    if let Some(prompt) = keys.prompt.as_ref().filter(|_| !header.slots.is_empty()) {
         for _ in 0..TRIES {
-            let Ok(Some(line)) = prompt::ask(&question(volume)).await else {
+            let Ok(Some(line)) = prompt.ask(&question(volume)).await else {
                 break;
             };
             let passphrase = Passphrase(line);

@@ -18,27 +18,66 @@ const LONGEST: usize = 4096;
 /// How often to look for what was typed.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Whether there is somebody to ask.
-pub(crate) fn is_possible() -> bool {
-    io::stdin().is_terminal()
+/// The terminal on standard input, with its settings as they were found, and without echo.
+#[derive(Debug)]
+pub(crate) struct Prompt {
+    tty: File,
+    original: Termios,
+    quiet: Termios,
+    guard: Guard,
 }
 
-/// A line that is typed after `question`, without its end. `None` if the input ended. If this future is
-/// dropped, the terminal is as before.
-pub(crate) async fn ask(question: &str) -> io::Result<Option<Vec<u8>>> {
-    // A description of its own, so that standard input is not made non-blocking for others.
-    let tty = File::options()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open("/dev/tty")?;
-    let silence = Silence::begin(&tty)?;
-    write(&tty, question);
-    let line = read_line(&tty).await;
-    // The end of the line was not echoed.
-    write(&tty, "\r\n");
-    drop(silence);
-    line
+impl Prompt {
+    /// `None` if there is nobody to ask. Changes nothing yet. Forks the guard, so call it before any thread
+    /// is started.
+    pub(crate) fn open() -> Option<Self> {
+        if !io::stdin().is_terminal() {
+            return None;
+        }
+        // A description of its own, so that standard input is not made non-blocking for others.
+        let tty = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open("/dev/tty")
+            .ok()?;
+        let original = termios::tcgetattr(&tty).ok()?;
+        let mut quiet = original.clone();
+        quiet.local_flags.remove(LocalFlags::ECHO);
+        let line = LocalFlags::ICANON | LocalFlags::ISIG;
+        quiet.local_flags.insert(line);
+        // A shell would not take the echo away again when a stopped program goes on.
+        quiet.control_chars[SpecialCharacterIndices::VSUSP as usize] = 0;
+        // As the guard will read it: the fields are not all that is compared.
+        let quiet = Termios::from(libc::termios::from(quiet));
+        let own = tty.as_fd().try_clone_to_owned().ok()?;
+        let guard = Guard::start(own, original.clone(), quiet.clone()).ok()?;
+        Some(Self {
+            tty,
+            original,
+            quiet,
+            guard,
+        })
+    }
+
+    /// A line that is typed after `question`, without its end. `None` if the input ended. If this future is
+    /// dropped, the terminal is as before.
+    pub(crate) async fn ask(&self, question: &str) -> io::Result<Option<Vec<u8>>> {
+        termios::tcsetattr(&self.tty, SetArg::TCSAFLUSH, &self.quiet)?;
+        let silence = Silence(self);
+        write(&self.tty, question);
+        let line = read_line(&self.tty).await;
+        // The end of the line was not echoed.
+        write(&self.tty, "\r\n");
+        drop(silence);
+        line
+    }
+}
+
+impl Drop for Prompt {
+    fn drop(&mut self) {
+        self.guard.stand_down();
+    }
 }
 
 /// Nothing can be done if the terminal takes no text.
@@ -66,44 +105,13 @@ async fn read_line(mut tty: &File) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// A terminal without echo, until it is dropped.
-struct Silence<'a> {
-    tty: &'a File,
-    original: Termios,
-    guard: Option<Guard>,
-}
-
-impl<'a> Silence<'a> {
-    fn begin(tty: &'a File) -> io::Result<Self> {
-        let original = termios::tcgetattr(tty)?;
-        let mut quiet = original.clone();
-        quiet.local_flags.remove(LocalFlags::ECHO);
-        quiet
-            .local_flags
-            .insert(LocalFlags::ICANON | LocalFlags::ISIG);
-        // A shell would not take the echo away again when a stopped program goes on.
-        quiet.control_chars[SpecialCharacterIndices::VSUSP as usize] = 0;
-        // There can be none if this process has several threads; then only a SIGKILL goes unnoticed.
-        let guard = tty.as_fd().try_clone_to_owned().and_then(|tty| {
-            let (original, quiet) = (original.clone(), quiet.clone());
-            Guard::start(tty, original, quiet)
-        });
-        let silence = Self {
-            tty,
-            original,
-            guard: guard.ok(),
-        };
-        termios::tcsetattr(tty, SetArg::TCSAFLUSH, &quiet)?;
-        Ok(silence)
-    }
-}
+/// The time without echo.
+struct Silence<'a>(&'a Prompt);
 
 impl Drop for Silence<'_> {
     fn drop(&mut self) {
+        let Prompt { tty, original, .. } = self.0;
         // Fails if the terminal has gone.
-        let _ = termios::tcsetattr(self.tty, SetArg::TCSANOW, &self.original);
-        if let Some(guard) = &mut self.guard {
-            guard.stand_down();
-        }
+        let _ = termios::tcsetattr(tty, SetArg::TCSANOW, original);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Kdf;
 use super::digest::Hash;
-use super::header::{Area, Data, Digest, Header, Slot};
+use super::slot::{Area, Data, Digest, Slot};
 use crate::block::ids::lossy;
 use crate::linux::bytes::Fields;
 
@@ -10,7 +10,7 @@ const SLOTS_AT: usize = 208;
 const SLOT: usize = 48;
 const ENABLED: u32 = 0x00ac_71f3;
 
-pub(super) fn parse(head: &[u8]) -> Result<Header, String> {
+pub(super) fn parse(head: &[u8]) -> Result<(Vec<Slot>, Data), String> {
     let cipher = format!("{}-{}", lossy(head.part(8, 32)), lossy(head.part(40, 32)));
     let hash = Hash::named(&lossy(head.part(72, 32)))?;
     let key = head.be32(108) as usize;
@@ -44,14 +44,12 @@ pub(super) fn parse(head: &[u8]) -> Result<Header, String> {
             digest: digest.clone(),
         })
     };
-    Ok(Header {
-        slots: (0..8).filter_map(slot).collect(),
-        data: Data {
-            cipher: cipher.clone(),
-            offset: u64::from(head.be32(104)),
-            length: None,
-            iv_offset: 0,
-            sector_size: 512,
-        },
-    })
+    let data = Data {
+        cipher: cipher.clone(),
+        offset: u64::from(head.be32(104)),
+        length: None,
+        iv_offset: 0,
+        sector_size: 512,
+    };
+    Ok(((0..8).filter_map(slot).collect(), data))
 }

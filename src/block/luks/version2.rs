@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::Kdf;
 use super::digest::Hash;
-use super::header::{Area, Data, Digest, Header, Slot};
+use super::slot::{Area, Data, Digest, Slot};
 use crate::block::ids::lossy;
 use crate::linux::bytes::Fields;
 
@@ -127,7 +127,7 @@ fn decode(text: &str) -> Result<Vec<u8>, String> {
         .map_err(|error| format!("its header is broken: {error}"))
 }
 
-pub(super) fn parse(start: &[u8]) -> Result<Header, String> {
+pub(super) fn parse(start: &[u8]) -> Result<(Vec<Slot>, Data), String> {
     let json = json(start).ok_or("both copies of its header are broken")?;
     let json: Json =
         serde_json::from_slice(json).map_err(|error| format!("its header is broken: {error}"))?;
@@ -149,19 +149,17 @@ pub(super) fn parse(start: &[u8]) -> Result<Header, String> {
     if segment.integrity.is_some() {
         return Err("it is encrypted with authentication, which is not supported".to_owned());
     }
-    Ok(Header {
-        slots: slots(&json, id)?,
-        data: Data {
-            cipher: segment.encryption.clone(),
-            offset: segment.offset / 512,
-            length: match &segment.size[..] {
-                "dynamic" => None,
-                size => Some(size.parse::<u64>().map_err(|_| "its header is broken")? / 512),
-            },
-            iv_offset: segment.iv_tweak,
-            sector_size: segment.sector_size,
+    let data = Data {
+        cipher: segment.encryption.clone(),
+        offset: segment.offset / 512,
+        length: match &segment.size[..] {
+            "dynamic" => None,
+            size => Some(size.parse::<u64>().map_err(|_| "its header is broken")? / 512),
         },
-    })
+        iv_offset: segment.iv_tweak,
+        sector_size: segment.sector_size,
+    };
+    Ok((slots(&json, id)?, data))
 }
 
 /// The JSON of the first copy of which the checksum is right.

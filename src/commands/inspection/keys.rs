@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use anyhow::Context;
 
 use crate::commands::args::keys::{KeyArg, KeyArgs, Source};
 use crate::launch::Failure;
 use crate::launch::keys::{Key, Keys, Passphrase};
-use crate::machine::prompt;
+use crate::machine::prompt::Prompt;
 use crate::sys;
 
 /// The longest key file, in bytes: cryptsetup's limit.
@@ -19,7 +20,7 @@ pub(super) fn keys(args: &KeyArgs) -> Result<Keys, Failure> {
     let given = args.key.iter().map(key);
     Ok(Keys {
         given: given.collect::<Result<_, _>>()?,
-        asks: prompt::is_possible(),
+        prompt: Prompt::open().map(Arc::new),
         ..Keys::default()
     })
 }
