@@ -15,13 +15,14 @@ use super::progress::Progress;
 use super::spec::{ApplianceSpec, DiskSpec, OverlaySpec, TemplateSpec};
 use super::start::RunningVm;
 use super::supervisor::{Interrupted, Supervisor};
-use super::{images, outcome, prepare};
+use super::{images, outcome, prepare, unpack};
 use crate::appliance::boot::{ApplianceConfig, Storage};
 use crate::exit::Status;
 use crate::host::{kernel, qemu};
 use crate::image::chain::{self, Request};
 use crate::machine::Machine;
 use crate::machine::drives::Drives;
+use crate::machine::overlay::Place;
 use crate::machine::phases::Phases;
 use crate::machine::plan::{Accelerator, Disk};
 use crate::protocol::PathAt;
@@ -39,6 +40,8 @@ pub(crate) struct InspectionSpec {
     pub keys: Keys,
     /// For each disk, the overlays that lie on its image, the lowest first, by paths of open files.
     pub overlays: Vec<Vec<PathBuf>>,
+    /// How large a decompressed image may be, in bytes; by default a half of the free space.
+    pub max_unpack: Option<u64>,
     /// Prints warnings about the images.
     pub warns: bool,
     pub appliance: ApplianceSpec,
@@ -74,11 +77,22 @@ pub(crate) struct ApplianceSession {
 }
 
 /// Opens the images of all disks, each with an overlay of its own.
-fn open_disks(spec: &InspectionSpec, drives: &mut Drives) -> Result<Vec<Disk>, Failure> {
+async fn open_disks(
+    spec: &InspectionSpec,
+    drives: &mut Drives,
+    place: &Place,
+) -> Result<Vec<Disk>, Failure> {
     let others = spec.disks.iter();
     let others = others.map(|disk| (disk.request(), disk.serial.clone()));
     let all = std::iter::once((spec.image.clone(), None)).chain(others);
-    let opened = all.enumerate().map(|(index, (request, serial))| {
+    let mut unpacked = Vec::new();
+    for (request, serial) in all {
+        let request = unpack::unpacked(request, place, spec.max_unpack).await?;
+        unpacked.push((request, serial));
+    }
+    let opened = unpacked.into_iter().enumerate();
+    let opened = opened.map(|(index, (unpacked, serial))| {
+        let request = unpacked.request();
         let mut chain = match spec.warns {
             true => images::resolve(&request)?,
             false => chain::resolve(&request)?,
@@ -131,8 +145,15 @@ impl ApplianceSession {
     ) -> Result<Self, Failure> {
         let mut supervisor = Supervisor::new(spec.timeout)?;
         let qemu = qemu::find(spec.appliance.qemu.as_deref())?;
-        let mut drives = Drives::new(prepare::place(&spec.overlay)?);
-        let disks = open_disks(&spec, &mut drives)?;
+        let place = prepare::place(&spec.overlay)?;
+        let mut drives = Drives::new(place.clone());
+        let opening = supervisor
+            .guard(open_disks(&spec, &mut drives, &place))
+            .await;
+        let disks = match opening {
+            Ok(disks) => disks?,
+            Err(stopped) => return Err(explain_default(stopped.into(), spec.is_default_timeout)),
+        };
         let phases = spec.phases;
         phases.mark("image");
         let (accelerator, accelerator_facts) = accelerator()?;

@@ -13,6 +13,7 @@
 //!   `send_tree` copies into it, and with its output as `capture` keeps it.
 //! - `branch` restores any number of machines from one template, at a time.
 //! - `keys` opens encrypted volumes.
+//! - `unpack` decompresses images.
 //! - `screen` decides who may see the guest's screen over VNC.
 //! - An appliance with an image's disk: `appliance` starts one, `appliance_session` inspects an
 //!   image in it.
@@ -67,6 +68,7 @@ pub mod spec;
 pub(crate) mod start;
 mod step;
 pub(crate) mod supervisor;
+mod unpack;
 mod vm;
 pub(crate) mod wait_again;
 mod wait_agent;

@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use nix::libc;
-use nix::sys::termios::{self, LocalFlags, SetArg, SpecialCharacterIndices, Termios};
+use nix::sys::termios::{self, SetArg, Termios};
 
 use super::terminal::Guard;
 
@@ -42,14 +42,13 @@ impl Prompt {
             .open("/dev/tty")
             .ok()?;
         let original = termios::tcgetattr(&tty).ok()?;
-        let mut quiet = original.clone();
-        quiet.local_flags.remove(LocalFlags::ECHO);
-        let line = LocalFlags::ICANON | LocalFlags::ISIG;
-        quiet.local_flags.insert(line);
+        // The kernel's structure: the guard compares more than what nix has fields for.
+        let mut quiet = libc::termios::from(original.clone());
+        quiet.c_lflag &= !libc::ECHO;
+        quiet.c_lflag |= libc::ICANON | libc::ISIG;
         // A shell would not take the echo away again when a stopped program goes on.
-        quiet.control_chars[SpecialCharacterIndices::VSUSP as usize] = 0;
-        // As the guard will read it: the fields are not all that is compared.
-        let quiet = Termios::from(libc::termios::from(quiet));
+        quiet.c_cc[libc::VSUSP] = 0;
+        let quiet = Termios::from(quiet);
         let own = tty.as_fd().try_clone_to_owned().ok()?;
         let guard = Guard::start(own, original.clone(), quiet.clone()).ok()?;
         Some(Self {

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::archive::ArchiveError;
+pub(crate) use decoder::decompressed;
 
 /// How many bytes are unpacked of a package. The largest kernel packages have 400 MB.
 const LARGEST: u64 = 4 << 30;

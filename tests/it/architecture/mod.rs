@@ -23,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("commands",  &["kernels", "launch", "template", "inspect", "appliance", "session", "machine", "sandbox", "host", "image",
                     "rpc", "protocol", "archive", "linux", "text", "sys", "exit"]),
     ("kernels",   &["launch", "appliance", "host", "package", "text", "sys"]),
-    ("launch",    &["template", "appliance", "session", "machine", "sandbox", "host", "image", "block", "protocol", "archive",
+    ("launch",    &["template", "appliance", "session", "machine", "sandbox", "host", "image", "block", "package", "protocol", "archive",
                     "linux", "text", "sys", "exit"]),
     ("template",  &["appliance", "session", "machine", "image", "linux", "text"]),
     ("inspect",   &["session", "protocol", "linux", "text"]),

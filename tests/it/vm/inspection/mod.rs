@@ -1,5 +1,6 @@
 //! Inspecting real images in a real appliance.
 
+mod compressed;
 mod diff;
 mod disks;
 mod encrypted;
