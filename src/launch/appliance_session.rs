@@ -97,6 +97,7 @@ async fn open_disks(
             true => images::resolve(&request)?,
             false => chain::resolve(&request)?,
         };
+        unpacked.check(&chain)?;
         for overlay in spec.overlays.get(index).into_iter().flatten() {
             chain.put_on_top(overlay)?;
         }

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::failure::Failure;
 use crate::host::memory_limit;
-use crate::image::chain::Request;
+use crate::image::chain::{Chain, Request};
 use crate::linux::{memfd, proc_fd};
 use crate::machine::overlay::Place;
 use crate::package::decompressed;
@@ -27,6 +27,21 @@ pub(super) struct Unpacked {
 }
 
 impl Unpacked {
+    /// Refuses what the decompressed image would lie on: a name in it is relative to no directory.
+    pub(super) fn check(&self, chain: &Chain) -> Result<(), Failure> {
+        let known = 1 + self.request.backing.len();
+        if self.copy.is_none() || chain.layers().len() <= known {
+            return Ok(());
+        }
+        Err(Failure::with_hint(
+            anyhow!(
+                "{} is a compressed image that lies on another",
+                self.request.image.display()
+            ),
+            "decompress it beside that one",
+        ))
+    }
+
     /// To be used while this lives.
     pub(super) fn request(&self) -> Request {
         match &self.copy {

@@ -51,13 +51,29 @@ fn compressed_images_are_opened_through_a_copy_of_which_nothing_is_left() {
         assert_eq!(done.code(), Some(125), "{done:?}");
         assert!(done.stderr.contains("decompressing"), "{done:?}");
     });
+    cases.case("a compressed overlay is refused", || {
+        let (base, top) = (raw.to_str().unwrap(), dir.join("top.qcow2"));
+        let create = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", base];
+        run(
+            "qemu-img",
+            &[&create[..], &[top.to_str().unwrap()]].concat(),
+        );
+        run("gzip", &[top.to_str().unwrap()]);
+        let place = format!("{}.gz:/file", top.display());
+        let done = Bivouac::new()
+            .args(["cat", "--trust-chain", &place])
+            .output();
+        assert_eq!(done.code(), Some(125), "{done:?}");
+        let said = "is a compressed image that lies on another";
+        assert!(done.stderr.contains(said), "{done:?}");
+    });
     cases.case("nothing is left of a bomb that is interrupted", || {
-        let free = ns.free();
         let bomb = "dd if=/dev/zero bs=1M count=1024 status=none | gzip -1";
         run(
             "sh",
             &["-c", &format!("{bomb} >{}", dir.join("bomb").display())],
         );
+        let free = ns.free();
         for signal in [Signal::SIGTERM, Signal::SIGKILL] {
             let place = format!("{}:/file", ns.inside("kept/bomb"));
             let running = ns
