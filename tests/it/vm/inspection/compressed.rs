@@ -52,7 +52,10 @@ fn compressed_images_are_opened_through_a_copy_of_which_nothing_is_left() {
         assert!(done.stderr.contains("decompressing"), "{done:?}");
     });
     cases.case("a compressed overlay is refused", || {
-        let (base, top) = (raw.to_str().unwrap(), dir.join("top.qcow2"));
+        let place = tempfile::tempdir().unwrap();
+        let (base, top) = (place.path().join("base"), place.path().join("top.qcow2"));
+        fs::copy(&raw, &base).unwrap();
+        let base = base.to_str().unwrap();
         let create = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", base];
         run(
             "qemu-img",
