@@ -90,6 +90,8 @@ impl Requests {
             | Operation::TarOut { .. }
             | Operation::TarIn { .. }
             | Operation::Survey { .. }
+            | Operation::SurveyUnlocking { .. }
+            | Operation::Unlock { .. }
             | Operation::Warm
             | Operation::Mount { .. }
             | Operation::Inject { .. } => self.start(id, streams, || worker::spawn(&op)),

@@ -21,7 +21,11 @@ const LARGEST: usize = 16 << 20;
 pub(super) fn is_of_disks(op: &Operation) -> bool {
     matches!(
         op,
-        Operation::Survey { .. } | Operation::Warm | Operation::Mount { .. }
+        Operation::Survey { .. }
+            | Operation::SurveyUnlocking { .. }
+            | Operation::Unlock { .. }
+            | Operation::Warm
+            | Operation::Mount { .. }
     )
 }
 

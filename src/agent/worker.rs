@@ -71,6 +71,8 @@ fn run(op: &Operation, data: &File, status: &File) {
 pub(super) fn answer(op: &Operation) -> Result<Response, RemoteError> {
     match op {
         Operation::Survey { disks } => Ok(mount::ops::survey(*disks)),
+        Operation::SurveyUnlocking { disks } => Ok(mount::ops::survey_unlocking(*disks)),
+        Operation::Unlock { answers } => mount::ops::unlock(answers),
         Operation::Warm => {
             let done = mount::ops::load_modules();
             resident::populate();

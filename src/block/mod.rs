@@ -11,6 +11,7 @@ mod hfs;
 #[cfg(test)]
 mod hostile_tests;
 pub(crate) mod ids;
+pub mod luks;
 pub mod lvm;
 pub mod mdadm_conf;
 pub mod mount_unit;

@@ -27,12 +27,17 @@ pub fn machines(guest_mib: u64) -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limit = limit(Path::new("/sys/fs/cgroup"), &cgroups).unwrap_or(u64::MAX);
-    let room = available(&text)?.min(limit) >> 20;
+    let room = mem_available(&text)?.min(limit) >> 20;
     Some(room / (guest_mib + QEMU))
 }
 
+/// How much memory a process may still take, in bytes.
+pub fn available() -> Option<u64> {
+    mem_available(&fs::read_to_string("/proc/meminfo").ok()?)
+}
+
 /// MemAvailable of /proc/meminfo, in bytes.
-fn available(meminfo: &str) -> Option<u64> {
+fn mem_available(meminfo: &str) -> Option<u64> {
     let line = |line: &str| line.strip_prefix("MemAvailable:").map(str::to_owned);
     let rest = meminfo.lines().find_map(line)?;
     let kib: u64 = rest.trim().strip_suffix(" kB")?.parse().ok()?;
@@ -98,8 +103,8 @@ mod tests {
     #[test]
     fn what_is_available_is_read() {
         let text = "MemTotal:  8 kB\nMemFree:   1 kB\nMemAvailable:   3 kB\n";
-        assert_eq!(available(text), Some(3072));
-        assert_eq!(available("MemTotal: 8 kB\n"), None);
+        assert_eq!(mem_available(text), Some(3072));
+        assert_eq!(mem_available("MemTotal: 8 kB\n"), None);
     }
 
     #[test]

@@ -10,17 +10,19 @@ use anyhow::Context;
 use super::appliance;
 use super::facts::{AcceleratorFacts, ImageFacts, LayerFacts, OverlayFacts};
 use super::failure::Failure;
+use super::keys::{self, Keys};
 use super::progress::Progress;
 use super::spec::{ApplianceSpec, DiskSpec, OverlaySpec, TemplateSpec};
 use super::start::RunningVm;
 use super::supervisor::{Interrupted, Supervisor};
-use super::{images, outcome, prepare};
+use super::{images, outcome, prepare, unpack};
 use crate::appliance::boot::{ApplianceConfig, Storage};
 use crate::exit::Status;
 use crate::host::{kernel, qemu};
 use crate::image::chain::{self, Request};
 use crate::machine::Machine;
 use crate::machine::drives::Drives;
+use crate::machine::overlay::Place;
 use crate::machine::phases::Phases;
 use crate::machine::plan::{Accelerator, Disk};
 use crate::protocol::PathAt;
@@ -34,8 +36,12 @@ pub(crate) struct InspectionSpec {
     pub image: Request,
     /// The other disks of its machine.
     pub disks: Vec<DiskSpec>,
+    /// Of encrypted volumes.
+    pub keys: Keys,
     /// For each disk, the overlays that lie on its image, the lowest first, by paths of open files.
     pub overlays: Vec<Vec<PathBuf>>,
+    /// How large a decompressed image may be, in bytes; by default a half of the free space.
+    pub max_unpack: Option<u64>,
     /// Prints warnings about the images.
     pub warns: bool,
     pub appliance: ApplianceSpec,
@@ -62,6 +68,7 @@ pub(crate) struct ApplianceSession {
     pub warns: bool,
     drives: Drives,
     max_write: Option<u64>,
+    keys: Keys,
     facts: ImageFacts,
     wants_facts: bool,
     is_default_timeout: bool,
@@ -70,15 +77,27 @@ pub(crate) struct ApplianceSession {
 }
 
 /// Opens the images of all disks, each with an overlay of its own.
-fn open_disks(spec: &InspectionSpec, drives: &mut Drives) -> Result<Vec<Disk>, Failure> {
+async fn open_disks(
+    spec: &InspectionSpec,
+    drives: &mut Drives,
+    place: &Place,
+) -> Result<Vec<Disk>, Failure> {
     let others = spec.disks.iter();
     let others = others.map(|disk| (disk.request(), disk.serial.clone()));
     let all = std::iter::once((spec.image.clone(), None)).chain(others);
-    let opened = all.enumerate().map(|(index, (request, serial))| {
+    let mut unpacked = Vec::new();
+    for (request, serial) in all {
+        let request = unpack::unpacked(request, place, spec.max_unpack).await?;
+        unpacked.push((request, serial));
+    }
+    let opened = unpacked.into_iter().enumerate();
+    let opened = opened.map(|(index, (unpacked, serial))| {
+        let request = unpacked.request();
         let mut chain = match spec.warns {
             true => images::resolve(&request)?,
             false => chain::resolve(&request)?,
         };
+        unpacked.check(&chain)?;
         for overlay in spec.overlays.get(index).into_iter().flatten() {
             chain.put_on_top(overlay)?;
         }
@@ -127,8 +146,15 @@ impl ApplianceSession {
     ) -> Result<Self, Failure> {
         let mut supervisor = Supervisor::new(spec.timeout)?;
         let qemu = qemu::find(spec.appliance.qemu.as_deref())?;
-        let mut drives = Drives::new(prepare::place(&spec.overlay)?);
-        let disks = open_disks(&spec, &mut drives)?;
+        let place = prepare::place(&spec.overlay)?;
+        let mut drives = Drives::new(place.clone());
+        let opening = supervisor
+            .guard(open_disks(&spec, &mut drives, &place))
+            .await;
+        let disks = match opening {
+            Ok(disks) => disks?,
+            Err(stopped) => return Err(explain_default(stopped.into(), spec.is_default_timeout)),
+        };
         let phases = spec.phases;
         phases.mark("image");
         let (accelerator, accelerator_facts) = accelerator()?;
@@ -186,6 +212,7 @@ impl ApplianceSession {
             warns: spec.warns,
             drives,
             max_write,
+            keys: spec.keys,
             facts,
             wants_facts: spec.wants_facts,
             is_default_timeout: spec.is_default_timeout,
@@ -197,13 +224,14 @@ impl ApplianceSession {
         let session = self.session.clone();
         let disks = self.drives.overlays().len();
         let was_booted = self.template.is_none();
+        let keys = self.keys.clone();
         let survey = self.work(async {
             // Needed for certificates and file times.
             if was_booted {
                 session.set_clock().await?;
                 session.add_entropy().await?;
             }
-            Ok(session.survey(disks).await?)
+            Ok(keys::survey(&session, disks, &keys).await?)
         });
         let survey = survey.await?;
         self.facts.phases.mark("survey");

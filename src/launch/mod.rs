@@ -12,6 +12,8 @@
 //! - `step` runs the commands that prepare a machine, each for a template of its own, with what
 //!   `send_tree` copies into it, and with its output as `capture` keeps it.
 //! - `branch` restores any number of machines from one template, at a time.
+//! - `keys` opens encrypted volumes.
+//! - `unpack` decompresses images.
 //! - `screen` decides who may see the guest's screen over VNC.
 //! - An appliance with an image's disk: `appliance` starts one, `appliance_session` inspects an
 //!   image in it.
@@ -51,6 +53,7 @@ mod images;
 mod inject;
 pub(crate) mod keep;
 pub(crate) mod keyboard;
+pub mod keys;
 pub mod live;
 pub(crate) mod outcome;
 pub(crate) mod prepare;
@@ -65,6 +68,7 @@ pub mod spec;
 pub(crate) mod start;
 mod step;
 pub(crate) mod supervisor;
+mod unpack;
 mod vm;
 pub(crate) mod wait_again;
 mod wait_agent;

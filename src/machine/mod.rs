@@ -33,6 +33,7 @@ mod passt;
 pub(crate) mod phases;
 pub mod plan;
 pub(crate) mod process;
+pub(crate) mod prompt;
 pub mod rules;
 mod small_pages;
 pub(crate) mod snapshot;

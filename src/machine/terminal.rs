@@ -149,13 +149,13 @@ fn reset(tty: BorrowedFd<'_>) -> bool {
 /// A process that waits for the end of this one, and then restores the terminal unless it was told
 /// not to.
 #[derive(Debug)]
-struct Guard {
+pub(super) struct Guard {
     leash: io::PipeWriter,
     pid: Pid,
 }
 
 impl Guard {
-    fn start(tty: OwnedFd, original: Termios, raw: Termios) -> io::Result<Self> {
+    pub(super) fn start(tty: OwnedFd, original: Termios, raw: Termios) -> io::Result<Self> {
         let (watch, leash) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         let (watch, leash) = (io::PipeReader::from(watch), io::PipeWriter::from(leash));
         let pid = sys::fork_child_keeping([watch.as_fd(), tty.as_fd()], || {
@@ -166,7 +166,7 @@ impl Guard {
     }
 
     /// Lets the guard exit without touching the terminal.
-    fn stand_down(&mut self) {
+    pub(super) fn stand_down(&mut self) {
         let _ = self.leash.write_all(b"q");
         let _ = nix::sys::wait::waitpid(self.pid, None);
     }

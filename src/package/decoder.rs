@@ -11,7 +11,7 @@ use super::{LARGEST, PackageError};
 const XZ_MEMORY: u32 = 80 << 10;
 
 /// The data in `from`, whose first bytes say how it is compressed. Reading beyond [`LARGEST`] is an error.
-pub(super) fn decoder<'a>(from: impl Read + 'a) -> Result<Box<dyn Read + 'a>, PackageError> {
+pub(crate) fn decoder<'a>(from: impl Read + 'a) -> Result<Box<dyn Read + 'a>, PackageError> {
     let mut from = BufReader::with_capacity(1 << 16, from);
     let decoder: Box<dyn Read + 'a> = match from.fill_buf()? {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
@@ -31,6 +31,30 @@ pub(super) fn decoder<'a>(from: impl Read + 'a) -> Result<Box<dyn Read + 'a>, Pa
         decoder,
         left: LARGEST,
     }))
+}
+
+/// The data in `from` if it is compressed with gzip, xz, zstd or bzip2, and with which. There may be any amount.
+pub(crate) fn decompressed<'a>(
+    from: impl Read + Send + 'a,
+) -> io::Result<Option<(&'static str, Box<dyn Read + Send + 'a>)>> {
+    let mut from = BufReader::with_capacity(1 << 16, from);
+    Ok(match from.fill_buf()? {
+        [0x1f, 0x8b, 8, ..] => Some(("gzip", Box::new(flate2::bufread::MultiGzDecoder::new(from)))),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some((
+            "xz",
+            Box::new(lzma_rust2::XzReader::new_mem_limit(from, true, XZ_MEMORY)),
+        )),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some((
+            "zstd",
+            Box::new(Zstd {
+                frame: Some(frame(from)?),
+            }),
+        )),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => {
+            Some(("bzip2", Box::new(bzip2::bufread::MultiBzDecoder::new(from))))
+        }
+        _ => None,
+    })
 }
 
 /// Frames of zstd, one after the other.

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::archive::ArchiveError;
+pub(crate) use decoder::{decoder, decompressed};
 
 /// How many bytes are unpacked of a package. The largest kernel packages have 400 MB.
 const LARGEST: u64 = 4 << 30;
@@ -50,12 +51,6 @@ pub fn read(mut package: impl BufRead, visit: Visit<'_>) -> Result<(), PackageEr
         start if start.starts_with(rpm::MAGIC) => rpm::read(package, visit),
         _ => Err(PackageError::Unknown),
     }
-}
-
-/// What `from` holds, decompressed if it begins as gzip, xz or zstd does. Reading on after 4 GiB is an
-/// error.
-pub fn decompressed<'a>(from: impl Read + 'a) -> Result<Box<dyn Read + 'a>, PackageError> {
-    decoder::decoder(from)
 }
 
 /// A path in a package, relative to the root: `/` and `.` mean nothing, `..` is refused.

@@ -4,6 +4,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::crypt::LockedVolume;
 use super::disks::{SkippedMount, Survey};
 use super::inject::Injection;
 use super::{Attributes, ByteString, ExecEnd, FileSystem, RemoteError, Stat, StreamId, WireError};
@@ -78,6 +79,8 @@ pub enum Response {
     Attributes(Attributes),
     FileSystem(FileSystem),
     Survey(Box<Survey>),
+    /// The survey waits for the keys of these.
+    Locked(Vec<LockedVolume>),
     /// The root is mounted. `failed` has the other mounts that failed.
     Mounted {
         failed: Vec<SkippedMount>,

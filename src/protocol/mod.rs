@@ -49,6 +49,7 @@
 
 mod byte_string;
 mod command;
+pub mod crypt;
 mod decoder;
 pub mod disks;
 mod error;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::crypt::Unlock;
 use super::disks::Mount;
 use super::inject::Stage;
 use super::{ByteString, Command, StreamId, TarOptions, WindowSize};
@@ -112,6 +113,11 @@ pub enum Operation {
         /// How many disks to wait for. Those that do not appear are among the warnings.
         disks: usize,
     },
+    /// [`Operation::Survey`], by the agent of an appliance: `Locked` as often as it finds encrypted volumes
+    /// that it has not asked for, then `Survey`.
+    SurveyUnlocking { disks: usize },
+    /// Answers `Locked`, for each of its volumes: `Locked` or `Survey`.
+    Unlock { answers: Vec<Unlock> },
     /// Mount filesystems, the root first: `Mounted`.
     Mount {
         /// As [`super::disks::Root`] has them; the first one's target is `/`.

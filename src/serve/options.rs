@@ -11,6 +11,7 @@ use crate::commands::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use crate::commands::args::overlay::{OverlayArgs, TemplateArgs};
 use crate::commands::args::prepare::PrepareArgs;
 use crate::launch::appliance_session::InspectionSpec;
+use crate::launch::keys::Keys;
 use crate::launch::spec::{AgentSpec, ApplianceSpec, Purpose, StartMode, Via};
 use crate::launch::{Failure, VmSpec};
 use crate::machine::phases::Phases;
@@ -133,7 +134,9 @@ impl Args {
         Ok(Some(InspectionSpec {
             image: self.layers.image(image),
             disks: self.layers.trust.disks(&hardware.disk),
+            keys: Keys::default(),
             overlays: Vec::new(),
+            max_unpack: None,
             warns: true,
             appliance: ApplianceSpec {
                 memory_mib: hardware.memory.unwrap_or(defaults.memory_mib),

@@ -1,6 +1,8 @@
 //! The disks of the guest: what is on them, mounting it, and injecting the agent.
 
+use super::messages::SurveyStep;
 use super::{Session, SessionError};
+use crate::protocol::crypt::Unlock;
 use crate::protocol::disks::{Mount, SkippedMount, Survey};
 use crate::protocol::inject::{Injection, Stage};
 use crate::protocol::{ByteString, Operation};
@@ -10,6 +12,16 @@ impl Session {
     /// among the survey's warnings.
     pub(crate) async fn survey(&self, disks: usize) -> Result<Survey, SessionError> {
         self.request(Operation::Survey { disks }).await
+    }
+
+    /// As [`Session::survey`], but stops at encrypted volumes for [`Session::unlock`].
+    pub(crate) async fn survey_unlocking(&self, disks: usize) -> Result<SurveyStep, SessionError> {
+        self.request(Operation::SurveyUnlocking { disks }).await
+    }
+
+    /// Goes on with such a survey.
+    pub(crate) async fn unlock(&self, answers: Vec<Unlock>) -> Result<SurveyStep, SessionError> {
+        self.request(Operation::Unlock { answers }).await
     }
 
     /// Mounts filesystems at a directory of the guest, which is created if missing. Fails if the

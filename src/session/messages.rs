@@ -7,6 +7,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::SessionError;
+use crate::protocol::crypt::LockedVolume;
 use crate::protocol::disks::{SkippedMount, Survey};
 use crate::protocol::inject::Injection;
 use crate::protocol::{
@@ -91,6 +92,23 @@ impl PendingRequest {
             complete: Box::new(complete),
         };
         Ok((pending, receiver))
+    }
+}
+
+/// What a survey that stops for keys has come to.
+#[derive(Debug)]
+pub(crate) enum SurveyStep {
+    Locked(Vec<LockedVolume>),
+    Done(Box<Survey>),
+}
+
+impl Answer for SurveyStep {
+    fn from_response(response: Response) -> Option<Self> {
+        match response {
+            Response::Locked(volumes) => Some(Self::Locked(volumes)),
+            Response::Survey(survey) => Some(Self::Done(survey)),
+            _ => None,
+        }
     }
 }
 

@@ -29,6 +29,7 @@ pub use error::{Seen, SessionError};
 pub use exec::{Exec, ExecControl, Stdio};
 pub use files::{Entries, Lines, Unpacking};
 pub(crate) use handshake::random;
+pub(crate) use messages::SurveyStep;
 pub use stream::{StreamReader, StreamWriter};
 
 use crate::protocol::{ByteString, CloneIdentity, ErrorStage, Operation, RemoteError, StreamId};

@@ -1,6 +1,6 @@
 //! The block devices found so far, their identifiers, and the survey that is made of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 
 use super::plan::BlockId;
@@ -16,6 +16,8 @@ const MAX_OPEN: usize = 64;
 
 pub(crate) struct FoundDevice {
     pub(crate) device: BlockDevice,
+    /// The name to show.
+    pub(crate) path: String,
     pub(crate) content: Option<Content>,
 }
 
@@ -27,6 +29,8 @@ pub(crate) struct Inventory {
     pub(crate) ids: Vec<BlockId>,
     /// The identifiers of the groups and arrays that were assembled, or could not be.
     pub(crate) assembled: HashSet<String>,
+    /// Why an encrypted device was not opened, by its node, if that was tried.
+    pub(crate) locked: HashMap<String, String>,
     /// Devices that stay open: the kernel drops what it has read of a device when it is closed.
     kept_open: Vec<File>,
 }
@@ -105,7 +109,11 @@ impl Inventory {
             let paths = [vec![path.clone()], aliases].concat();
             self.ids.push(BlockId::new(&path, &content, paths));
             let content = Some(content);
-            self.devices.push(FoundDevice { device, content });
+            self.devices.push(FoundDevice {
+                device,
+                path,
+                content,
+            });
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`sysfs`] lists the block devices, [`partitions`] makes their partitions known to the
 //! kernel, [`volumes`] assembles MD arrays, [`array_names`] has the image's names for them,
-//! [`logical_volumes`] maps LVM, [`nested`] the partitions inside of volumes, [`btrfs_devices`] finds
+//! [`logical_volumes`] maps LVM, [`encrypted`] LUKS, [`crypttab`] has the image's names for it, [`nested`] the partitions inside of volumes, [`btrfs_devices`] finds
 //! what is on several devices, [`roots`] looks for operating systems, [`units`] reads what they mount,
 //! and [`plan`] turns that into mounts, which [`apply`] makes.
 //! [`survey`] combines these; [`ops`] serves the host's requests. Everything on a disk is untrusted:
@@ -12,7 +12,9 @@ mod apply;
 mod array_names;
 mod block_id;
 mod btrfs_devices;
+mod crypttab;
 mod device_mapper;
+mod encrypted;
 mod filesystem;
 mod inventory;
 mod kernel_log;

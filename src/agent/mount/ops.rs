@@ -5,11 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::apply::{apply, mount_for_commands};
+use super::encrypted::{self, Held};
 use super::modules::Modules;
 use super::{survey, sysfs};
+use crate::protocol::crypt::Unlock;
 use crate::protocol::disks::Mount;
 use crate::protocol::warning::{Warning, WarningCode};
-use crate::protocol::{RemoteError, Response};
+use crate::protocol::{ErrorStage, RemoteError, Response};
 
 /// How long disks may take to appear in an emulated machine.
 const DISK_TIMEOUT: Duration = Duration::from_secs(20);
@@ -21,6 +23,24 @@ pub(crate) fn survey(disks: usize) -> Response {
     let mut survey = survey::survey(&mut modules);
     survey.warnings.extend(warnings);
     Response::Survey(Box::new(survey))
+}
+
+/// [`survey`], which stops at each encrypted volume until the host has said what becomes of it.
+pub(crate) fn survey_unlocking(disks: usize) -> Response {
+    let (mut modules, warnings) = wait_for_disks(disks);
+    let inventory = survey::begin(&mut modules);
+    encrypted::proceed(Held::new(inventory, modules, warnings))
+}
+
+/// Goes on with a survey that stopped.
+pub(crate) fn unlock(answers: &[Unlock]) -> Result<Response, RemoteError> {
+    let held = Held::take().ok_or_else(|| {
+        RemoteError::new(
+            ErrorStage::Request,
+            "there is no survey that waits for keys",
+        )
+    })?;
+    Ok(encrypted::unlock(held, answers))
 }
 
 /// Loads every module, and frees the memory of their files.

@@ -18,6 +18,13 @@ const MAX_LAYERS: usize = 8;
 /// Surveys every disk, assembles the volumes on them, and looks for operating systems. The
 /// devices must have appeared: see [`sysfs::wait_for`].
 pub(crate) fn survey(modules: &mut Modules) -> Survey {
+    let mut inventory = begin(modules);
+    assemble(&mut inventory, modules, false);
+    finish(inventory, modules)
+}
+
+/// Surveys the disks and their partitions.
+pub(crate) fn begin(modules: &mut Modules) -> Inventory {
     let mut inventory = Inventory::default();
     for (index, device) in sysfs::disks().into_iter().enumerate() {
         let disk = disk(device, &mut inventory);
@@ -25,7 +32,11 @@ pub(crate) fn survey(modules: &mut Modules) -> Survey {
         inventory.survey.disks.push(disk);
     }
     nested::in_partitions(&mut inventory, modules);
-    assemble(&mut inventory, modules);
+    inventory
+}
+
+/// Looks for operating systems when nothing else can be assembled.
+pub(crate) fn finish(mut inventory: Inventory, modules: &mut Modules) -> Survey {
     warn_of_unread(&mut inventory);
     btrfs_devices::scan(&inventory.ids, modules, &mut inventory.survey);
     let (roots, warnings) = roots::find(&inventory.ids, modules);
@@ -36,8 +47,8 @@ pub(crate) fn survey(modules: &mut Modules) -> Survey {
 }
 
 /// Assembles arrays and volumes, then those that are on them. What lacks a device has its turn when
-/// nothing else can be assembled: the device may be one of those.
-fn assemble(inventory: &mut Inventory, modules: &mut Modules) {
+/// nothing else can be assembled: the device may be one of those. It has none if `only_complete`.
+pub(crate) fn assemble(inventory: &mut Inventory, modules: &mut Modules, only_complete: bool) {
     for _ in 0..MAX_LAYERS {
         for complete in [true, false] {
             let before = inventory.devices.len();
@@ -46,7 +57,7 @@ fn assemble(inventory: &mut Inventory, modules: &mut Modules) {
             if inventory.devices.len() > before {
                 break;
             }
-            if !complete {
+            if !complete || only_complete {
                 return;
             }
         }
@@ -61,9 +72,14 @@ fn warn_of_unread(inventory: &mut Inventory) {
         let Some(content) = &found.content else {
             continue;
         };
-        let path = found.device.path();
+        let path = found.path.clone();
         let (code, reason) = match (content.kind, content.kind.role()) {
-            (Kind::Luks, _) => (Encrypted, "encrypted (LUKS), not opened".to_owned()),
+            (Kind::Luks, _) if inventory.assembled.contains(&path) => continue,
+            (Kind::Luks, _) => {
+                let why = inventory.locked.get(&path);
+                let why = why.map_or("--key gives its passphrase", |why| why);
+                (Encrypted, format!("encrypted (LUKS), not opened: {why}"))
+            }
             (Kind::Bitlocker, _) => (Encrypted, "encrypted (BitLocker), not opened".to_owned()),
             (Kind::Swsuspend, _) => {
                 let reason = "a hibernated system: filesystems may be older than what it knows";
@@ -123,7 +139,11 @@ fn disk(device: BlockDevice, inventory: &mut Inventory) -> Disk {
         if disk.content.is_none() && disk.table.is_none() {
             inventory.warn_of_unknown(&device);
         }
-        inventory.devices.push(FoundDevice { device, content });
+        inventory.devices.push(FoundDevice {
+            path: device.path(),
+            device,
+            content,
+        });
     }
     disk
 }
@@ -171,7 +191,11 @@ fn partition(
     }
     if let Some(device) = node {
         let content = content.clone();
-        inventory.devices.push(FoundDevice { device, content });
+        inventory.devices.push(FoundDevice {
+            path: device.path(),
+            device,
+            content,
+        });
     }
     Partition {
         number: entry.number,

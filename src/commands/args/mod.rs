@@ -7,6 +7,7 @@ pub(crate) mod command_line;
 pub mod copy;
 pub mod image;
 pub(crate) mod keep;
+pub mod keys;
 pub mod machine;
 pub mod overlay;
 pub mod prepare;

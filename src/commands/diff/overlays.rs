@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{Change, DiffOptions, Sides, Summary, diff};
 use crate::launch::appliance_session::InspectionSpec;
 use crate::launch::facts::AcceleratorFacts;
+use crate::launch::keys::Keys;
 use crate::launch::spec::{ApplianceSpec, OverlaySpec, VmSpec};
 use crate::launch::{Failure, Progress};
 use crate::linux::proc_fd;
@@ -40,7 +41,9 @@ pub(crate) async fn diff_overlays(
     let side = |overlays| InspectionSpec {
         image: image.clone(),
         disks: disks.clone(),
+        keys: Keys::default(),
         overlays,
+        max_unpack: None,
         warns: false,
         appliance: ApplianceSpec {
             kernel: spec.agent.kernel.clone(),

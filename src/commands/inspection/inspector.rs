@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+use super::keys;
 use super::mounted_image::{MountedImage, is_torn, lacks};
 use super::report::ReportCollector;
 use crate::commands::args::image::InspectionArgs;
@@ -15,6 +16,7 @@ use crate::commands::stdout_sink::StdoutSink;
 use crate::exit::Status;
 use crate::launch::appliance_session::{ApplianceSession, InspectionSpec};
 use crate::launch::facts::{AcceleratorFacts, ImageFacts};
+use crate::launch::keys::Keys;
 use crate::launch::spec::OverlaySpec;
 use crate::launch::{Failure, Progress, accelerator};
 use crate::machine::plan::Accelerator;
@@ -29,6 +31,8 @@ pub struct Inspector<'a> {
     /// How long each inspection may take.
     pub(crate) timeout: Option<Duration>,
     overlay: OverlaySpec,
+    /// Read once.
+    keys: Keys,
     /// Chosen once, so that warnings are printed once.
     accelerator: OnceCell<(Accelerator, AcceleratorFacts)>,
     /// The images about whose layers warnings were printed.
@@ -41,17 +45,18 @@ impl<'a> Inspector<'a> {
         progress: &'a dyn Progress,
         collector: &'a ReportCollector,
         is_limited: bool,
-    ) -> Self {
+    ) -> Result<Self, Failure> {
         let (timeout, overlay) = args.limits(is_limited);
-        Self {
+        Ok(Self {
             args,
             progress,
             collector,
             timeout,
             overlay,
+            keys: keys::keys(&args.keys)?,
             accelerator: OnceCell::new(),
             warned: RefCell::default(),
-        }
+        })
     }
 
     pub(crate) fn accelerator(&self) -> Result<(Accelerator, AcceleratorFacts), Failure> {
@@ -74,7 +79,9 @@ impl<'a> Inspector<'a> {
         InspectionSpec {
             image: self.args.image(image),
             disks: self.args.disks(),
+            keys: self.keys.clone(),
             overlays: Vec::new(),
+            max_unpack: self.args.max_unpack,
             warns: self.warned.borrow_mut().insert(image.to_owned()),
             appliance: self.args.appliance.spec(),
             overlay: self.overlay.clone(),

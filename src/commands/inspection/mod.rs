@@ -6,6 +6,7 @@
 //! chooses among several root filesystems, and [`report`] is the JSON report.
 
 mod inspector;
+mod keys;
 mod mounted_image;
 pub mod report;
 pub mod roots;
@@ -30,7 +31,8 @@ pub(crate) fn reported(
     let mut file = ReportFile::open(args.report.as_deref(), &unfinished)?;
     let collector = ReportCollector::default();
     let is_limited = !matches!(command, "chroot" | "mount");
-    let outcome = work(Inspector::new(args, progress, &collector, is_limited));
+    let inspector = Inspector::new(args, progress, &collector, is_limited);
+    let outcome = inspector.and_then(work);
     let images = collector.images.borrow();
     let written = file.write(&Document::finished(command, &outcome, &images));
     with_report(outcome, written, |status| *status == Status::Success)

@@ -158,7 +158,10 @@ fn nothing(survey: &Survey) -> Failure {
             "the image holds no filesystem that bivouac can mount{}",
             lines(&all)
         ),
-        "`bivouac inspect IMAGE` shows what is on it",
+        match all.iter().any(|one| one.code == WarningCode::Encrypted) {
+            true => "--key file:PATH opens an encrypted volume",
+            false => "`bivouac inspect IMAGE` shows what is on it",
+        },
     )
 }
 

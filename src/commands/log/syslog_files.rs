@@ -47,7 +47,7 @@ pub async fn read(image: &MountedImage, selection: &Selection) -> Result<Found, 
             continue;
         };
         let mut text = Vec::new();
-        let unpacked = package::decompressed(&stored[..]);
+        let unpacked = package::decoder(&stored[..]);
         let unpacked =
             unpacked.and_then(|from| Ok(from.take(MOST as u64).read_to_end(&mut text)?));
         if let Err(error) = unpacked {

@@ -24,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
                     "rpc", "journal", "package", "protocol", "archive", "linux", "text", "sys", "exit"]),
     ("mount",     &["session", "protocol", "text", "sys"]),
     ("kernels",   &["launch", "appliance", "host", "package", "text", "sys"]),
-    ("launch",    &["template", "appliance", "session", "machine", "sandbox", "host", "image", "protocol", "archive",
+    ("launch",    &["template", "appliance", "session", "machine", "sandbox", "host", "image", "block", "package", "protocol", "archive",
                     "linux", "text", "sys", "exit"]),
     ("template",  &["appliance", "session", "machine", "image", "linux", "text"]),
     ("inspect",   &["session", "journal", "protocol", "linux", "text"]),
@@ -56,6 +56,7 @@ const LIFTED: &[(&str, &str)] = &[
     ("clippy::disallowed_methods", "src/cli/output.rs"),
     ("clippy::disallowed_methods", "src/machine/stdio.rs"),
     ("clippy::disallowed_methods", "src/machine/terminal.rs"),
+    ("clippy::disallowed_methods", "src/machine/prompt.rs"),
     // The machine, and QEMU asked for doctor. (The agent's children are the guest's.)
     ("clippy::disallowed_methods", "src/machine/process.rs"),
     ("clippy::disallowed_methods", "src/qmp/probe.rs"),

@@ -11,9 +11,20 @@ use super::bivouac::Bivouac;
 use super::filesystems::{filesystem, run, write_files};
 
 /// The programs in it.
-const TOOLS: [&str; 12] = [
-    "sh", "cat", "head", "sync", "sleep", "mount", "umount", "insmod", "lvm", "mdadm", "mke2fs",
+const TOOLS: [&str; 13] = [
+    "sh",
+    "cat",
+    "head",
+    "sync",
+    "sleep",
+    "mount",
+    "umount",
+    "insmod",
+    "lvm",
+    "mdadm",
+    "mke2fs",
     "mkdir",
+    "cryptsetup",
 ];
 
 /// What scripts begin with: `$1` and so on are the disks; `tree NAME DEVICE` writes a system.
@@ -25,11 +36,12 @@ while read -r set file rest; do
 done </proc/1/root/modules/list
 for module in /modules/*; do insmod "$module"; done
 tree() { mke2fs -q -t ext4 -d "/trees/$1" "$2"; }
+export DM_DISABLE_UDEV=1
 lvm() { LVM_SUPPRESS_FD_WARNINGS=1 /bin/lvm "$@" --config "activation{udev_sync=0 udev_rules=0} devices{scan_lvs=1}
     global{thin_check_executable=\"\" cache_check_executable=\"\"}"; }
 "#;
 
-/// A root filesystem with LVM, mdadm and mke2fs.
+/// A root filesystem with LVM, mdadm, cryptsetup and mke2fs.
 pub struct Toolbox {
     image: PathBuf,
 }

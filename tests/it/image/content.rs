@@ -29,7 +29,12 @@ fn packed_content_is_refused_by_every_command_under_any_name() {
         ("disk.img", "a tar archive", "tar -xf "),
     ];
     for (name, what, hint) in programs {
-        for command in COMMANDS {
+        // Inspection decompresses an image.
+        let boots = |command: &&&str| {
+            ["chain", "run", "template"].contains(&command.split(' ').next().unwrap())
+        };
+        let is_compressed = what.starts_with("compressed");
+        for command in COMMANDS.iter().filter(|one| !is_compressed || boots(one)) {
             let words = command.replace("IMAGE", name);
             let line = format!("exec {} {words} </dev/null", env!("CARGO_BIN_EXE_bivouac"));
             let answer = images.answer(images.command(["sh", "-c", &line]));

@@ -2,7 +2,7 @@
 
 use super::super::block_id::BlockId;
 use super::super::system_tree::SystemTree;
-use super::super::{array_names, os, plan, units};
+use super::super::{array_names, crypttab, os, plan, units};
 use super::discoverable;
 use super::search::{FoundRoot, Search};
 use crate::agent::root::RootDir;
@@ -56,6 +56,7 @@ impl MountList {
     fn new(known: &[BlockId], device: &BlockId, own: &[Mount], tree: &SystemTree) -> Self {
         let entries = units::entries(tree);
         let known = array_names::named(known, &array_names::of_system(tree));
+        let known = crypttab::named(known, &device.device, tree);
         let (below, mut left_out) = plan::mounts(&entries, &device.device, &known);
         let is_listed = |mount: &&Mount| !below.iter().any(|other| other.target == mount.target);
         let mut mounts: Vec<_> = own.iter().filter(is_listed).cloned().collect();

@@ -1,8 +1,10 @@
 //! Inspecting real images in a real appliance.
 
 mod budget;
+mod compressed;
 mod diff;
 mod disks;
+mod encrypted;
 mod forged;
 mod images;
 mod kill;

@@ -104,7 +104,10 @@ fn df_has_a_line_for_each(image: &str) {
         assert!(done.stderr.contains(words), "{done:?}");
     }
     assert_eq!(row("/dev/vda4")["type"], "luks");
-    assert_eq!(row("/dev/vda4")["error"], "encrypted (LUKS), not opened");
+    assert_eq!(
+        row("/dev/vda4")["error"],
+        "encrypted (LUKS), not opened: --key gives its passphrase"
+    );
     // Of one system, only what it mounts, and what it would.
     let done = Bivouac::new()
         .args(["df", "--root", "/dev/vda1", image])
@@ -222,7 +225,7 @@ fn a_boot_partition_beside_an_encrypted_one_is_not_taken_for_the_system() {
     let refused = Bivouac::new().args(["ls", image]).output();
     assert_eq!(refused.code(), Some(125), "{refused:?}");
     for said in [
-        "  /dev/vda2: encrypted (LUKS), not opened\n",
+        "  /dev/vda2: encrypted (LUKS), not opened: --key gives its passphrase\n",
         "  /dev/vda1  ext2\n",
         "hint: --root /dev/vda1",
     ] {
