@@ -32,6 +32,8 @@ pub(super) const MAX_NAME: usize = 255;
 pub(super) struct Listing {
     pub entries: Vec<(Vec<u8>, Facts)>,
     by_name: HashMap<Vec<u8>, usize>,
+    /// There are entries of which nothing but the name is known.
+    pub is_partial: bool,
 }
 
 impl Listing {
@@ -42,6 +44,7 @@ impl Listing {
         Self {
             by_name: by_name.collect(),
             entries,
+            is_partial: false,
         }
     }
 
@@ -185,6 +188,7 @@ impl Listings {
         let mut lines = self.session.list_tree(self.root, wanted, limit).await?;
         let mut first = None;
         let (mut directory, mut entries, mut weight) = (Vec::new(), Vec::new(), 0);
+        let mut is_partial = false;
         while let Some(line) = lines.next().await? {
             match line {
                 TreeLine::Directory(path) => directory = path.0,
@@ -194,8 +198,16 @@ impl Listings {
                         return Err(too_large());
                     }
                     let Entry {
-                        path, stat, link, ..
+                        path,
+                        stat,
+                        link,
+                        error,
                     } = entry;
+                    if let Some(error) = error {
+                        let path = ByteString(joined(&directory, &path.0));
+                        tracing::warn!("{path} cannot be read: {error}");
+                        is_partial = true;
+                    }
                     if let (true, Some(stat)) = (is_name(&path.0), stat) {
                         let facts = Facts {
                             stat,
@@ -206,7 +218,8 @@ impl Listings {
                     }
                 }
                 TreeLine::End(error) => {
-                    let listing = Listing::new(std::mem::take(&mut entries));
+                    let mut listing = Listing::new(std::mem::take(&mut entries));
+                    listing.is_partial = std::mem::take(&mut is_partial);
                     let result = match error {
                         Some(error) => Err(SessionError::Refused(error)),
                         None => Ok(Rc::new(listing)),

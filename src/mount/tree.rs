@@ -127,8 +127,10 @@ impl Tree {
             None => None,
         };
         let facts = match listing {
-            Some(listing) => listing.find(name).cloned().ok_or(Errno::ENOENT)?,
-            None => self.facts(&path).await.map_err(errno)?,
+            Some(listing) if !listing.is_partial => {
+                listing.find(name).cloned().ok_or(Errno::ENOENT)?
+            }
+            _ => self.facts(&path).await.map_err(errno)?,
         };
         Ok((path, facts))
     }

@@ -7,6 +7,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 
 use crate::env::bivouac::{Bivouac, Finished};
+use crate::env::filesystems::{filesystem, run, tree};
 use crate::env::guests::guest;
 use crate::env::residue::sha256;
 use crate::env::wait::soon;
@@ -114,4 +115,26 @@ fn what_this_host_lacks_is_told_with_a_hint() {
     let mut found = format!("{said}---\n{told}");
     found.retain(|letter| letter != '\r');
     insta::assert_snapshot!(found);
+}
+
+#[test]
+fn a_file_whose_inode_is_damaged_is_told_and_the_others_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = tree(dir.path(), "tree", &[("bad", "bad"), ("good", "good\n")]);
+    let options = ["-q", "-d", files.to_str().unwrap()];
+    let image = filesystem(dir.path(), "image", 16, "mkfs.ext4", &options);
+    let damage = ["-w", "-R", "set_inode_field /bad mode 0170000"];
+    let path = image.to_str().unwrap();
+    run("debugfs", &[&damage[..], &[path]].concat());
+    let line = "ls $1 >/dev/null; cat $1/good; LC_ALL=C cat $1/bad";
+    let command = Bivouac::new().args(["mount", path, "--", "sh", "-c", line]);
+    let finished = command.args(["sh", "{}"]).output();
+    assert_eq!(
+        (finished.code(), &finished.stdout[..]),
+        (Some(1), "good\n"),
+        "{finished:?}"
+    );
+    for said in ["/bad\" cannot be read", "bad: Structure needs cleaning"] {
+        assert!(finished.stderr.contains(said), "{finished:?}");
+    }
 }
