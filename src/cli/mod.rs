@@ -153,11 +153,7 @@ fn dispatch(command: Command, output: &Output) -> Result<Status, Failure> {
                     let json = matches!(args.action, template::Action::Ls { json: true });
                     output.result(&list, json)?;
                 }
-                template::Report::Done(lines) => {
-                    for line in &lines {
-                        output.message(line);
-                    }
-                }
+                template::Report::Done(lines) => lines.iter().for_each(|line| output.message(line)),
             }
             Ok(Status::Success)
         }
