@@ -67,12 +67,16 @@ impl Drop for Agent {
     }
 }
 
-/// VmHWM of a process, in KiB.
+/// VmHWM of a process without its program's pages (RssFile), in KiB: how many of these the kernel maps at
+/// once depends on the size of the program and on what is in its cache.
 fn peak(pid: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let number = line.unwrap().split_whitespace().nth(1);
-    number.unwrap().parse().unwrap()
+    let field = |name| -> u64 {
+        let line = status.lines().find(|line| line.starts_with(name));
+        let number = line.unwrap().split_whitespace().nth(1);
+        number.unwrap().parse().unwrap()
+    };
+    field("VmHWM:").saturating_sub(field("RssFile:"))
 }
 
 /// How a command ended and what it wrote.
