@@ -126,10 +126,11 @@ impl Contents {
         if is_wanted {
             wanted.push(path.to_vec());
         }
-        let (mut bytes, mut paths) = (0, path.len());
+        let (mut bytes, mut paths) = (0_u64, path.len());
         let following = self.following(path).take(MAX_SEARCH);
         for (path, size) in following.filter_map(|(path, size)| Some((path, size?))) {
-            bytes += size;
+            // The guest may state any size.
+            bytes = bytes.saturating_add(size);
             paths += path.len();
             if wanted.len() >= files || bytes > MOST_BYTES || paths > MOST_PATHS {
                 break;

@@ -138,7 +138,7 @@ impl Tree {
     /// Whether it pays to list a directory in which a name is looked up.
     fn is_looked_through(&self, number: INodeNo, directory: &Node) -> bool {
         let count = match self.looked_up.get() {
-            (last, count) if last == number => count + 1,
+            (last, count) if last == number => count.saturating_add(1),
             _ => 1,
         };
         self.looked_up.set((number, count));

@@ -9,6 +9,7 @@ use crate::protocol::crypt::{CryptVolume, VolumeKey};
 const HEAD: usize = 4096;
 /// The largest header of version 2, in bytes.
 const LARGEST: u64 = 4 << 20;
+
 /// The header of an encrypted volume.
 #[derive(Clone, Debug)]
 pub struct Header {
@@ -20,7 +21,7 @@ impl Header {
     /// How many bytes at the start of the device to give to [`Header::parse`], by the first 4096.
     pub fn length(head: &[u8]) -> u64 {
         match head.be16(6) {
-            2 => (2 * head.be64(8)).clamp(HEAD as u64, 2 * LARGEST),
+            2 => head.be64(8).clamp(HEAD as u64 / 2, LARGEST) * 2,
             _ => HEAD as u64,
         }
     }
@@ -47,6 +48,52 @@ impl Header {
             length: data.length,
             iv_offset: data.iv_offset,
             sector_size: data.sector_size,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn as_much_is_read_as_both_copies_take_and_no_more_than_a_limit() {
+        let length = |version: u8, size: u64| {
+            let mut head = vec![0; HEAD];
+            head[7] = version;
+            head[8..16].copy_from_slice(&size.to_be_bytes());
+            Header::length(&head)
+        };
+        assert_eq!(length(1, 1 << 20), 4096);
+        assert_eq!(length(2, 0x4000), 0x8000);
+        for (size, expected) in [(0, 4096), (1 << 63, 8 << 20), (u64::MAX, 8 << 20)] {
+            assert_eq!(length(2, size), expected, "{size}");
+        }
+        assert_eq!(Header::length(b"LUKS"), 4096);
+    }
+
+    proptest! {
+        /// Numbers of version 1, any of which may be the largest.
+        #[test]
+        fn any_header_of_version_1_is_an_error_or_has_possible_sizes(
+            bytes in prop::collection::vec(prop_oneof![Just(0xff), Just(0), any::<u8>()], 592),
+            names in any::<bool>(),
+        ) {
+            let mut bytes = bytes;
+            bytes[..8].copy_from_slice(b"LUKS\xba\xbe\0\x01");
+            if names {
+                for (at, name) in [(8, "aes"), (40, "xts-plain64"), (72, "sha256")] {
+                    bytes[at..at + 32].fill(0);
+                    bytes[at..at + name.len()].copy_from_slice(name.as_bytes());
+                }
+                bytes[208..212].copy_from_slice(&0x00ac_71f3_u32.to_be_bytes());
+            }
+            prop_assert!(Header::length(&bytes) == HEAD as u64);
+            if let Ok(header) = Header::parse(&bytes) {
+                prop_assert!(header.slots.iter().all(|slot| slot.area.bytes <= 4 << 20));
+            }
         }
     }
 }
