@@ -21,6 +21,10 @@ use crate::protocol::{Entry, FileKind};
 const DIRECTORY: &str = "/var/log";
 /// The files that hold all messages, by distribution.
 const NAMES: [&str; 2] = ["syslog", "messages"];
+/// How many lines without a time are one message at most.
+const MOST_LINES: usize = 10_000;
+/// How many messages are read before others have their turn: signals, timeouts.
+const TURN: usize = 64;
 
 /// Reads what is wanted. What cannot be read is reported.
 pub async fn read(image: &MountedImage, selection: &Selection) -> Result<Found, Failure> {
@@ -43,23 +47,28 @@ pub async fn read(image: &MountedImage, selection: &Selection) -> Result<Found, 
     for (name, written) in family(&entries) {
         found.is_there = true;
         let path = format!("{DIRECTORY}/{name}");
-        let Some(stored) = bytes(image, &path, MOST as u64, &mut found).await? else {
+        let Some(stored) = bytes(image, &path, MOST as u64 + 1, &mut found).await? else {
             continue;
         };
+        if stored.len() > MOST {
+            report(&path, &too_large(), &mut found);
+            continue;
+        }
         let mut text = Vec::new();
         let unpacked = package::decoder(&stored[..]);
         let unpacked =
-            unpacked.and_then(|from| Ok(from.take(MOST as u64).read_to_end(&mut text)?));
-        if let Err(error) = unpacked {
-            // What comes before the fault is shown all the same.
-            report(&path, &error, &mut found);
+            unpacked.and_then(|from| Ok(from.take(MOST as u64 + 1).read_to_end(&mut text)?));
+        // What comes before the fault is shown all the same.
+        match unpacked {
+            Ok(length) if length > MOST => report(&path, &too_large(), &mut found),
+            Ok(_) => {}
+            Err(error) => report(&path, &error, &mut found),
         }
-        let messages = messages(&text, written);
         let is_old = selection
             .since
             .is_some_and(|since| written.saturating_mul(1_000_000) < since);
-        for (number, record) in messages.into_iter().rev().enumerate() {
-            if number % 1024 == 0 {
+        for (number, record) in newest_first(&text, written).enumerate() {
+            if number % TURN == 0 {
                 tokio::task::yield_now().await;
             }
             has_priorities |= record.priority.is_some();
@@ -103,29 +112,35 @@ fn plain_name(identifier: &str) -> &str {
     identifier.rsplit('/').next().unwrap_or(identifier)
 }
 
-/// The messages of a file. Lines without a time belong to the message before them.
-fn messages(text: &[u8], written: i64) -> Vec<Record> {
+/// The messages of a file, the last one first. Lines without a time belong to the message before them,
+/// and at the start of the file to one of their own.
+fn newest_first(text: &[u8], written: i64) -> impl Iterator<Item = Record> {
     let text = text.strip_suffix(b"\n").unwrap_or(text);
-    let mut messages: Vec<Record> = Vec::new();
-    if text.is_empty() {
-        return messages;
-    }
-    for line in text.split(|byte| *byte == b'\n') {
-        let record = syslog::parse(line, written);
-        match messages.last_mut() {
-            Some(last) if record.time.is_none() && last.time.is_some() => {
-                for text in [Some(&mut last.message), last.line.as_mut()]
-                    .into_iter()
-                    .flatten()
-                {
-                    text.push(b'\n');
-                    text.extend_from_slice(line);
+    let mut left = (!text.is_empty()).then_some(text);
+    std::iter::from_fn(move || {
+        let lines = left?;
+        let mut end = lines.len();
+        for number in 1.. {
+            let break_before = lines[..end].iter().rposition(|byte| *byte == b'\n');
+            let start = break_before.map_or(0, |at| at + 1);
+            let mut record = syslog::parse(&lines[start..end], written);
+            if record.time.is_some() || start == 0 || number == MOST_LINES {
+                let more = &lines[end..];
+                record.message.extend_from_slice(more);
+                if let Some(line) = &mut record.line {
+                    line.extend_from_slice(more);
                 }
+                left = break_before.map(|at| &lines[..at]);
+                return Some(record);
             }
-            _ => messages.push(record),
+            end = start - 1;
         }
-    }
-    messages
+        None
+    })
+}
+
+fn too_large() -> String {
+    format!("it is larger than {} MiB", MOST >> 20)
 }
 
 /// The current file and its rotated ones, `NAME.1`, `NAME.2.gz`, `NAME-20260131.xz`: their names and when
@@ -227,11 +242,21 @@ mod tests {
     #[test]
     fn lines_without_a_time_belong_to_the_message_before() {
         let text = b"cut off\nJan  1 00:00:00 h a: one\n  more\nJan  1 00:00:01 h a: two\n";
-        let found = messages(text, 1_700_000_000);
+        let messages = |text| {
+            let mut found: Vec<_> = newest_first(text, 1_700_000_000).collect();
+            found.reverse();
+            found
+        };
+        let found = messages(&text[..]);
         let lines: Vec<_> = found.iter().map(|record| record.text()).collect();
         assert_eq!(lines.concat(), text);
         assert_eq!(found.len(), 3);
         assert_eq!(found[1].message, b"one\n  more");
-        assert!(messages(b"", 0).is_empty());
+        assert!(messages(b"").is_empty());
+        let empty_lines = vec![b'\n'; 25_001];
+        let found = messages(&empty_lines);
+        assert_eq!(found.len(), 3);
+        let lines: Vec<_> = found.iter().map(|record| record.text()).collect();
+        assert_eq!(lines.concat(), empty_lines);
     }
 }
