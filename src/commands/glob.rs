@@ -5,10 +5,10 @@
 use super::image_path::ImagePath;
 use crate::appliance::boot::ROOT;
 use crate::inspect::image_files::ImageFiles;
-use crate::protocol::{FileKind, PathAt};
+use crate::protocol::{ByteString, ErrorStage, FileKind, PathAt, RemoteError};
 use crate::session::{Session, SessionError};
 
-/// The most paths that patterns stand for. What is beyond is not expanded.
+/// The most paths that a pattern stands for. More are an error.
 const MOST: usize = 100_000;
 
 /// Whether a path may be a pattern.
@@ -64,10 +64,7 @@ async fn matches(session: &Session, pattern: &[u8]) -> Result<Vec<Vec<u8>>, Sess
                 }
                 continue;
             }
-            let Ok(listed) = std::str::from_utf8(&directory) else {
-                continue;
-            };
-            let entries = files.list(&format!("{listed}/")).await?;
+            let entries = files.list([&directory, &b"/"[..]].concat()).await?;
             let entries = entries.iter().filter(|entry| {
                 let kind = entry.stat.as_ref().map(|stat| stat.kind);
                 let may_lead_on = matches!(kind, Some(FileKind::Directory | FileKind::Link));
@@ -76,7 +73,9 @@ async fn matches(session: &Session, pattern: &[u8]) -> Result<Vec<Vec<u8>>, Sess
             let names = entries.map(|entry| &entry.path.0);
             let names = names.filter(|name| !name.contains(&b'/') && is_match(part, name));
             next.extend(names.map(|name| [&directory, &b"/"[..], name].concat()));
-            next.truncate(MOST);
+            if next.len() > MOST {
+                return Err(too_many(pattern));
+            }
         }
         found = next;
     }
@@ -84,6 +83,12 @@ async fn matches(session: &Session, pattern: &[u8]) -> Result<Vec<Vec<u8>>, Sess
         found.iter_mut().for_each(|path| path.push(b'/'));
     }
     Ok(found)
+}
+
+fn too_many(pattern: &[u8]) -> SessionError {
+    let pattern = ByteString(pattern.to_vec());
+    let text = format!("{pattern} stands for more than {MOST} paths");
+    SessionError::Refused(RemoteError::new(ErrorStage::Request, text))
 }
 
 /// Whether a pattern without slashes matches a name.

@@ -35,8 +35,8 @@ impl<'a> ImageFiles<'a> {
         self.root
     }
 
-    fn at(&self, path: &str) -> PathAt {
-        PathAt::new(self.root, path.as_bytes())
+    fn at(&self, path: impl AsRef<[u8]>) -> PathAt {
+        PathAt::new(self.root, path.as_ref())
     }
 
     /// `None` for a missing file, and unless `strict` for an unreadable one.
@@ -110,7 +110,7 @@ impl<'a> ImageFiles<'a> {
     }
 
     /// The entries of a directory, sorted; empty if there is no such directory.
-    pub async fn list(&self, path: &str) -> Result<Vec<Entry>, SessionError> {
+    pub async fn list(&self, path: impl AsRef<[u8]>) -> Result<Vec<Entry>, SessionError> {
         let Some(mut listed) = self.there(self.session.list(self.at(path)).await)? else {
             return Ok(Vec::new());
         };
