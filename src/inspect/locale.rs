@@ -38,19 +38,27 @@ const KEYBOARD: [(&str, &str); 5] = [
 
 /// Reads the settings of a system.
 pub async fn locale(files: ImageFiles<'_>) -> Result<Locale, SessionError> {
-    let link = files.link("/etc/localtime").await?;
-    let mut timezone = link.as_deref().and_then(zone_of_link);
-    if timezone.is_none() {
-        let text = files.text("/etc/timezone", SETTINGS).await?;
-        timezone = text.and_then(|text| text.lines().next().and_then(word));
-    }
-    let list = files.text("/etc/locale.gen", SETTINGS).await?;
+    let (language, list, keyboard, timezone) = tokio::try_join!(
+        first_of(files, &LANGUAGE),
+        files.text("/etc/locale.gen", SETTINGS),
+        first_of(files, &KEYBOARD),
+        timezone(files),
+    )?;
     Ok(Locale {
-        language: first_of(files, &LANGUAGE).await?,
+        language,
         languages: list.as_deref().map(generated).unwrap_or_default(),
-        keyboard: first_of(files, &KEYBOARD).await?,
+        keyboard,
         timezone,
     })
+}
+
+async fn timezone(files: ImageFiles<'_>) -> Result<Option<String>, SessionError> {
+    let link = files.link("/etc/localtime").await?;
+    if let Some(zone) = link.as_deref().and_then(zone_of_link) {
+        return Ok(Some(zone));
+    }
+    let text = files.text("/etc/timezone", SETTINGS).await?;
+    Ok(text.and_then(|text| text.lines().next().and_then(word)))
 }
 
 async fn first_of(

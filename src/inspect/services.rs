@@ -1,5 +1,7 @@
 //! Services that are started at boot, by the links that enable them.
 
+use futures_util::{StreamExt, TryStreamExt, stream};
+
 use super::image_files::{ImageFiles, name};
 use crate::protocol::{Entry, FileKind};
 use crate::session::SessionError;
@@ -15,6 +17,8 @@ const DIRECTORIES: [&str; 4] = [
     "/var/service",
     "/etc/dinit.d/boot.d",
 ];
+/// How many directories are listed at a time.
+const AT_A_TIME: usize = 16;
 /// System V's links for multi-user run levels, `S20ssh`.
 const SYSTEM_V: [&str; 4] = ["/etc/rc2.d", "/etc/rc3.d", "/etc/rc5.d", "/etc/rc.d/rc3.d"];
 
@@ -24,45 +28,48 @@ pub async fn enabled(
     files: ImageFiles<'_>,
     init: Option<&str>,
 ) -> Result<Vec<String>, SessionError> {
-    let mut found = Vec::new();
-    match init {
-        Some("systemd") => {
-            for entry in files.list(SYSTEMD).await? {
-                let Some(directory) = name(&entry).filter(|name| {
-                    name.ends_with(".wants")
-                        || name.ends_with(".requires")
-                        || name.ends_with(".upholds")
-                }) else {
-                    continue;
-                };
-                let wanted = files.list(&format!("{SYSTEMD}/{directory}")).await?;
-                found.extend(links(&wanted).filter(|unit| unit.contains('.')));
-            }
-        }
-        Some("openrc") => {
-            for entry in files.list(RUNLEVELS).await? {
-                if let Some(level) = name(&entry) {
-                    let started = files.list(&format!("{RUNLEVELS}/{level}")).await?;
-                    found.extend(links(&started));
-                }
-            }
-        }
-        Some("runit" | "dinit") => {
-            for directory in DIRECTORIES {
-                found.extend(links(&files.list(directory).await?));
-            }
-        }
-        Some("sysvinit" | "upstart" | "unknown") => {
-            for directory in SYSTEM_V {
-                let started = files.list(directory).await?;
-                found.extend(started.iter().filter_map(name).filter_map(system_v));
-            }
-        }
-        _ => {}
-    }
+    let directories = match init {
+        Some("systemd") => below(files, SYSTEMD, is_of_units).await?,
+        Some("openrc") => below(files, RUNLEVELS, |_| true).await?,
+        Some("runit" | "dinit") => DIRECTORIES.map(str::to_owned).to_vec(),
+        Some("sysvinit" | "upstart" | "unknown") => SYSTEM_V.map(str::to_owned).to_vec(),
+        _ => Vec::new(),
+    };
+    let listed = stream::iter(directories).map(|directory| async move {
+        let entries = files.list(directory).await?;
+        Ok::<_, SessionError>(match init {
+            Some("systemd") => links(&entries).filter(|unit| unit.contains('.')).collect(),
+            Some("openrc" | "runit" | "dinit") => links(&entries).collect(),
+            _ => entries
+                .iter()
+                .filter_map(name)
+                .filter_map(system_v)
+                .collect::<Vec<_>>(),
+        })
+    });
+    let mut found: Vec<String> = listed.buffered(AT_A_TIME).try_concat().await?;
     found.sort();
     found.dedup();
     Ok(found)
+}
+
+/// The paths of a directory's entries.
+async fn below(
+    files: ImageFiles<'_>,
+    directory: &str,
+    is_wanted: fn(&str) -> bool,
+) -> Result<Vec<String>, SessionError> {
+    let entries = files.list(directory).await?;
+    let names = entries
+        .iter()
+        .filter_map(name)
+        .filter(|name| is_wanted(name));
+    Ok(names.map(|name| format!("{directory}/{name}")).collect())
+}
+
+fn is_of_units(name: &str) -> bool {
+    let ends = [".wants", ".requires", ".upholds"];
+    ends.iter().any(|end| name.ends_with(end))
 }
 
 /// The names of links: other entries enable nothing.
