@@ -167,8 +167,12 @@ async fn examine(image: &MountedImage, wants_packages: bool) -> Result<ImageInfo
         match system(image, &root, wants_packages).await {
             Ok((facts, failed)) => {
                 let packages = facts.packages.as_ref();
-                if wants_packages && packages.is_some_and(|packages| packages.list.is_none()) {
-                    let reason = "the packages are not listed: the image's rpm could not be run";
+                let unlisted = packages.filter(|packages| packages.list.is_none());
+                if let Some(packages) = unlisted.filter(|_| wants_packages) {
+                    let reason = match packages.format {
+                        "rpm" => "the packages are not listed: the image's rpm could not be run",
+                        _ => "the packages are not listed: their database is too large",
+                    };
                     let warning = Warning::new(WarningCode::System, &root.device, reason);
                     report.warnings.push(warning);
                 }

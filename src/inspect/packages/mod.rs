@@ -30,7 +30,7 @@ pub struct Packages {
 }
 
 /// The most that is read of a database. Debian's has 1 MiB for 700 packages.
-const DATABASE: u64 = 256 << 20;
+const DATABASE: u64 = 32 << 20;
 /// The most that is read of the record of one package.
 const RECORD: u64 = 1 << 20;
 
@@ -54,11 +54,11 @@ pub async fn packages(
         }))
     };
     if let Some(list) = debian(files).await? {
-        return found("deb", "apt", Some(list));
+        return found("deb", "apt", list);
     }
     for path in ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"] {
-        if let Some(database) = files.bytes(path, DATABASE).await? {
-            return found("apk", "apk", Some(apk::packages(&database)));
+        if let Some(list) = database(files, path, apk::packages).await? {
+            return found("apk", "apk", list);
         }
     }
     let directories = pacman::directories(files).await?;
@@ -77,10 +77,21 @@ pub async fn packages(
     Ok(None)
 }
 
-/// dpkg's packages, and those of images that were put together without dpkg.
-async fn debian(files: ImageFiles<'_>) -> Result<Option<Vec<Package>>, SessionError> {
-    if let Some(status) = files.bytes("/var/lib/dpkg/status", DATABASE).await? {
-        return Ok(Some(dpkg::packages(&status)));
+/// The packages of a database in one file, if it is there; `Some(None)` if it is too large.
+async fn database(
+    files: ImageFiles<'_>,
+    path: &str,
+    read: fn(&[u8]) -> Vec<Package>,
+) -> Result<Option<Option<Vec<Package>>>, SessionError> {
+    let bytes = files.bytes(path, DATABASE + 1).await?;
+    Ok(bytes.map(|bytes| (bytes.len() as u64 <= DATABASE).then(|| read(&bytes))))
+}
+
+/// dpkg's packages, and those of images that were put together without dpkg, as [`database`] has them.
+async fn debian(files: ImageFiles<'_>) -> Result<Option<Option<Vec<Package>>>, SessionError> {
+    let list = database(files, "/var/lib/dpkg/status", dpkg::packages).await?;
+    if list.is_some() {
+        return Ok(list);
     }
     let entries = files.list("/var/lib/dpkg/status.d").await?;
     let mut list = Vec::new();
@@ -93,5 +104,5 @@ async fn debian(files: ImageFiles<'_>) -> Result<Option<Vec<Package>>, SessionEr
         let record = files.bytes(&path, RECORD).await?;
         list.extend(dpkg::packages(&record.unwrap_or_default()));
     }
-    Ok((!list.is_empty()).then_some(list))
+    Ok((!list.is_empty()).then_some(Some(list)))
 }

@@ -21,18 +21,11 @@ pub struct Package {
 impl Package {
     /// By name, then by version and architecture, in the order of their bytes.
     pub fn order(&self, other: &Self) -> Ordering {
-        let key = |package: &'_ Self| {
-            let Self {
-                name,
-                version,
-                architecture,
-                ..
-            } = package;
-            (name.clone(), version.clone(), architecture.clone())
-        };
-        self.name
-            .cmp(&other.name)
-            .then_with(|| key(self).cmp(&key(other)))
+        self.key().cmp(&other.key())
+    }
+
+    fn key(&self) -> (&str, &str, Option<&str>) {
+        (&self.name, &self.version, self.architecture.as_deref())
     }
 }
 
