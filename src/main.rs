@@ -4,9 +4,11 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match () {
-        () if bivouac::agent::is_wanted() => bivouac::agent::main(),
-        () if bivouac::mount::keeper::is_wanted() => bivouac::mount::keeper::main(),
-        () => bivouac::cli::main(),
+    if bivouac::agent::is_wanted() {
+        bivouac::agent::main()
+    } else if bivouac::mount::keeper::is_wanted() {
+        bivouac::mount::keeper::main()
+    } else {
+        bivouac::cli::main()
     }
 }
