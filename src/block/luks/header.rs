@@ -74,6 +74,24 @@ mod tests {
         assert_eq!(Header::length(b"LUKS"), 4096);
     }
 
+    /// The seeds of the fuzz target, made by cryptsetup.
+    fn seed(name: &str) -> Vec<u8> {
+        let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus-luks");
+        std::fs::read(corpus.join(name)).unwrap()
+    }
+
+    #[test]
+    fn headers_of_cryptsetup_have_their_slot() {
+        for (name, cost) in [("version1", 0), ("version2", 32 << 10)] {
+            let header = Header::parse(&seed(name)).unwrap();
+            let slots: Vec<_> = header.slots.iter().map(|slot| slot.memory()).collect();
+            assert_eq!(slots, [cost], "{name}");
+        }
+        let mut broken = seed("version2");
+        broken[5000] ^= 1;
+        assert!(Header::parse(&broken).is_err());
+    }
+
     proptest! {
         /// Numbers of version 1, any of which may be the largest.
         #[test]
