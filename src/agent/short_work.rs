@@ -56,6 +56,8 @@ fn may_be_short(op: &Operation) -> bool {
     match op {
         Operation::ListTree { limit, .. } => *limit <= 200,
         Operation::Contents { paths, .. } => paths.len() <= 8,
+        // What is asked for by its length is there, as a rule.
+        Operation::Read { length, .. } => length.is_none_or(|length| length <= LONGEST as u64),
         _ => true,
     }
 }
