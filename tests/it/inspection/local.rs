@@ -15,9 +15,10 @@ use bivouac::commands::ls::list::{ListOptions, Lister};
 use bivouac::commands::ls::tree::Tree;
 use bivouac::commands::stdout_sink::StdoutSink;
 use bivouac::exit::Status;
-use bivouac::inspect::facts::facts;
+use bivouac::inspect::facts::{Facts, facts};
 use bivouac::inspect::image_files::ImageFiles;
 use bivouac::protocol::PathAt;
+use bivouac::session::Session;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::env::filesystems::{run, write_files};
@@ -90,6 +91,12 @@ fn tree(root: &Path) {
         "touch",
         &["-d", "2099-02-03T04:05:06Z", &path("etc/passwd")],
     );
+}
+
+/// All facts about the system in a directory.
+async fn found_in(session: &Session, root: &Path) -> Facts {
+    let files = ImageFiles::new(session, root.to_str().unwrap(), true);
+    facts(files, &[], false).await.unwrap()
 }
 
 #[tokio::test]
@@ -245,13 +252,7 @@ async fn a_debian_like_tree_shows_what_it_is() {
     let wtmp = [record(2, 1_600_000_000), record(7, 1_700_000_000)].concat();
     fs::write(root.join("var/log/wtmp"), wtmp).unwrap();
     let (_agent, session) = Agent::with_session().await;
-    let found = facts(
-        ImageFiles::new(&session, root.to_str().unwrap(), true),
-        &[],
-        false,
-    )
-    .await
-    .unwrap();
+    let found = found_in(&session, root).await;
     insta::assert_json_snapshot!("debian", found);
 }
 
@@ -280,13 +281,7 @@ async fn an_alpine_like_tree_shows_what_it_is_and_an_empty_one_nothing() {
         .set_modified(UNIX_EPOCH + Duration::from_secs(1_650_000_000))
         .unwrap();
     let (_agent, session) = Agent::with_session().await;
-    let found = facts(
-        ImageFiles::new(&session, root.to_str().unwrap(), true),
-        &[],
-        false,
-    )
-    .await
-    .unwrap();
+    let found = found_in(&session, root).await;
     insta::assert_json_snapshot!("alpine", found);
     let empty = tempfile::tempdir().unwrap();
     let view = ImageFiles::new(&session, empty.path().to_str().unwrap(), true);
