@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::listings::{Listing, Listings, split};
+use super::listings::{Listing, Listings, is_name, split};
 use super::nodes::Facts;
 use super::tree::Tree;
 use crate::protocol::disks::Survey;
@@ -40,7 +40,7 @@ fn listings(survey: &Survey) -> Vec<(Vec<u8>, Listing)> {
     directories.entry(Vec::new()).or_default();
     let mut inode = 1;
     for (device, bytes) in devices(survey) {
-        let Some(path) = device.strip_prefix(DEVICES) else {
+        let Some(path) = device.strip_prefix(DEVICES).filter(|path| is_path(path)) else {
             continue;
         };
         let (mut path, mut facts) = (path.as_bytes().to_vec(), facts(FileKind::File, bytes));
@@ -59,6 +59,12 @@ fn listings(survey: &Survey) -> Vec<(Vec<u8>, Listing)> {
     let listing =
         |(path, entries): (_, BTreeMap<_, _>)| (path, Listing::new(entries.into_iter().collect()));
     directories.map(listing).collect()
+}
+
+/// Whether it leads down from a directory. The survey is the guest's.
+fn is_path(path: &str) -> bool {
+    let names = path.strip_prefix('/').map(|rest| rest.split('/'));
+    names.is_some_and(|mut names| names.all(|name| is_name(name.as_bytes())))
 }
 
 fn facts(kind: FileKind, size: u64) -> Facts {
@@ -114,6 +120,11 @@ mod tests {
                 volume("/dev/mapper/vg-a", None),
                 volume("/dev/mapper/vg-b", None),
                 volume("/dev/mapper/vg-c", Some("missing")),
+                // What no survey has, unless the guest lies.
+                volume("/dev/../etc/passwd", None),
+                volume("/dev//a", None),
+                volume("/devices/a", None),
+                volume("/dev", None),
             ],
             ..Survey::default()
         };

@@ -88,7 +88,7 @@ pub(super) fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 /// Whether the kernel takes it as one name.
-fn is_name(name: &[u8]) -> bool {
+pub(super) fn is_name(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..")
         && name.len() <= MAX_NAME
         && !name.contains(&b'/')
