@@ -118,7 +118,7 @@ pub fn is_reset(event: &Event) -> bool {
 
 /// Whether the machine has to be told of the event.
 pub fn is_wanted(event: &Event) -> bool {
-    is_reset(event) || of_event(event).is_some()
+    is_reset(event) || of_event(event).is_some() || matches!(event, Event::MIGRATION { .. })
 }
 
 /// The end of a machine whose QEMU exited with `status` after `seen`.

@@ -5,7 +5,9 @@
 use std::io;
 use std::time::Duration;
 
-use qapi::qmp::{MigrationCapability, MigrationCapabilityStatus, MigrationInfo, MigrationStatus};
+use qapi::qmp::{
+    Event, MigrationCapability, MigrationCapabilityStatus, MigrationInfo, MigrationStatus,
+};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -16,9 +18,6 @@ use crate::text::escape::Untrusted;
 
 /// QEMU's name for the socket.
 const CHANNEL: &str = "state";
-
-/// How often the migration's status is queried. The operation takes 10 to 30 ms.
-const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Time limit of saving and restoring: a host may swap, or read from a slow disk.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -172,29 +171,42 @@ impl Machine {
         Ok(UnixStream::from_std(ours)?)
     }
 
+    /// A migration from here on leaves out the memory, and tells of its status by events.
     async fn without_memory(&mut self) -> Result<(), StartError> {
-        self.execute(qapi::qmp::migrate_set_capabilities {
-            capabilities: vec![MigrationCapabilityStatus {
-                capability: MigrationCapability::x_ignore_shared,
+        let wanted = [
+            MigrationCapability::x_ignore_shared,
+            MigrationCapability::events,
+        ];
+        let capabilities = wanted
+            .map(|capability| MigrationCapabilityStatus {
+                capability,
                 state: true,
-            }],
-        })
-        .await
-        .map(drop)
+            })
+            .into();
+        self.execute(qapi::qmp::migrate_set_capabilities { capabilities })
+            .await
+            .map(drop)
     }
 
     /// Waits until the migration is completed or has failed.
     async fn migrated(&mut self, what: &'static str) -> Result<(), SnapshotError> {
         loop {
-            let info: MigrationInfo = self.execute(qapi::qmp::query_migrate {}).await?;
-            match info.status {
-                Some(MigrationStatus::completed) => return Ok(()),
-                Some(status @ (MigrationStatus::failed | MigrationStatus::cancelled)) => {
-                    let why = info.error_desc.unwrap_or_else(|| format!("{status:?}"));
-                    return Err(SnapshotError::Failed { what, why });
-                }
-                _ => tokio::time::sleep(POLL_INTERVAL).await,
+            match self.events.recv().await {
+                Some(Ok(Event::MIGRATION { data, .. })) => match data.status {
+                    MigrationStatus::completed => return Ok(()),
+                    MigrationStatus::failed | MigrationStatus::cancelled => break,
+                    _ => {}
+                },
+                Some(Ok(other)) => self.handle_event(Ok(other)),
+                // The query below says why QEMU is gone.
+                Some(Err(_)) | None => break,
             }
         }
+        let info: MigrationInfo = self.execute(qapi::qmp::query_migrate {}).await?;
+        let why = info
+            .error_desc
+            .or_else(|| Some(format!("{:?}", info.status?)))
+            .unwrap_or_default();
+        Err(SnapshotError::Failed { what, why })
     }
 }
