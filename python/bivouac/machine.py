@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _binary, _data
@@ -24,10 +25,11 @@ class Machine(Files):
     The machine is ready when this returns, and ends with `close`, with the `with` block, when it is
     collected or when the interpreter ends. Several threads may use it.
 
-    prepare     what is done first, each a shell command, a command line or a function of the machine;
-                a command that fails raises CommandFailed
+    prepare     what is done first, each a shell command, a command line or a function of the machine
     warm        restores the machine from a template that was saved after booting; the first time makes
-                it (see bivouac-run(1), WARM STARTS)
+                it (see bivouac-run(1), WARM STARTS). Commands of `prepare` are saved, too, up to the
+                first function, and not run again; one that fails raises SessionError. All others are
+                run each time; one that fails raises CommandFailed
     memory      such as "512M"
     net         "none" (the default), "user" or "internet"
     disks       further disks, each an image with options as of --disk
@@ -56,8 +58,15 @@ class Machine(Files):
         env: Optional[Mapping[str, str]] = None,
     ) -> None:
         argv: List[str] = [_binary.find(binary), "session"]
+        steps = list(prepare)
         if warm:
-            argv.append("--warm")
+            saved: List[str] = []
+            for step in steps:
+                if callable(step):
+                    break
+                saved.append(f"--prepare={_line(step)}")
+            argv += ["--warm", *saved]
+            steps = steps[len(saved) :]
         named = {
             "--memory": memory,
             "--cpus": cpus,
@@ -78,7 +87,7 @@ class Machine(Files):
         self._id = "m1"
         self._is_first = True
         try:
-            for step in prepare:
+            for step in steps:
                 self._prepare(step)
         except BaseException:
             self.close()
@@ -335,6 +344,12 @@ class Checkpoint:
     def _of(self, session: Session) -> None:
         if session is not self._session:
             raise ValueError("the checkpoint is of another session")
+
+
+def _line(step: Union[str, Sequence[_data.PathLike]]) -> str:
+    """A step, as one line for the shell."""
+    argv = ["sh", "-ec", step] if isinstance(step, str) else step
+    return shlex.join(os.fsdecode(word) for word in argv)
 
 
 def _words(argv: Sequence[_data.PathLike]) -> Tuple[str, ...]:

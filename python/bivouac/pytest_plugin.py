@@ -1,7 +1,7 @@
 """The pytest plugin: the fixture `vm`, a machine of its own for each test.
 
-Every `vm` is a branch of one machine, which is started and prepared once in each process of pytest
-(with pytest-xdist: in each worker). What a test does to its `vm` is gone afterwards. The report of a
+Every `vm` is a branch of one machine, which is started once in each process of pytest (with pytest-xdist:
+in each worker). It is prepared once: the outcome is saved (see `Machine`). What a test does to its `vm` is gone afterwards. The report of a
 test that fails has the end of the console and what the test has changed on the disks.
 
 Options are on the command line (`pytest --help`, bivouac) or in the ini file. Override the fixture

@@ -165,6 +165,29 @@ def test_a_step_that_fails_ends_the_preparation() -> None:
     assert caught.value.status == 7
 
 
+def test_commands_of_the_preparation_are_saved_up_to_the_first_function() -> None:
+    uuid = "cat /proc/sys/kernel/random/uuid"
+    steps: List[Step] = [
+        f"{uuid} > /saved",
+        ["sh", "-c", f"{uuid} >> '/saved'"],
+        lambda machine: machine.sh(f"{uuid} > /anew"),
+        f"{uuid} >> /anew",
+    ]
+    found = []
+    for _ in range(2):
+        with bivouac.Machine(**SMALL, prepare=steps) as machine:
+            found.append((machine.read("/saved"), machine.read("/anew")))
+    (saved, anew), (saved_again, anew_again) = found
+    assert saved == saved_again and len(saved.split()) == 2
+    assert not set(anew.split()) & set(anew_again.split())
+
+
+def test_a_saved_step_that_fails_says_so() -> None:
+    with pytest.raises(bivouac.SessionError, match="(?s)no.*it ended with status 7") as caught:
+        bivouac.Machine(**SMALL, prepare=["echo no >&2; exit 7"])
+    assert "--tty" in (caught.value.hint or "")
+
+
 def test_a_machine_that_was_closed_says_so() -> None:
     machine = bivouac.Machine(**SMALL)
     branch = machine.checkpoint().branch()
