@@ -39,7 +39,7 @@ class Image(Files):
         self.path = os.fspath(path)
         self._binary = _binary.find(binary)
         self._options = [f"--disk={os.fspath(disk)}" for disk in disks] + list(options)
-        self._root = [] if root is None else [f"--root={root}"]
+        self._root = root
         self._env = env
         self._session: Optional[Session] = None
 
@@ -78,19 +78,22 @@ class Image(Files):
     def packages(self) -> List[Package]:
         """The installed packages of the operating system in the image, by name.
 
-        Raises BivouacError if they are not kept in a form that is read here: that of dpkg, apk or pacman.
+        Those of dpkg, RPM, apk and pacman. Raises BivouacError if there are none, or if the image has several
+        systems and none was chosen by `root`.
         """
-        return sorted(packages.installed(self))
+        found = json.loads(self._tell("inspect", "--packages"))
+        return packages.installed(found["systems"], self._root)
 
     def _open(self) -> Session:
         if self._session is None:
-            argv = [self._binary, "session", "--inspect", *self._root, *self._options]
+            root = [] if self._root is None else [f"--root={self._root}"]
+            argv = [self._binary, "session", "--inspect", *root, *self._options]
             self._session = Session([*argv, "--", self.path], self._env)
         return self._session
 
-    def _tell(self, command: str) -> str:
+    def _tell(self, *command: str) -> str:
         """What a command of bivouac prints as JSON about the image."""
-        argv = [self._binary, command, "--json", *self._options, "--", self.path]
+        argv = [self._binary, *command, "--json", *self._options, "--", self.path]
         done = subprocess.run(
             argv,
             stdin=subprocess.DEVNULL,

@@ -1,12 +1,11 @@
-"""The installed packages of an image, from the databases of package managers."""
+"""The installed packages of an image, as `bivouac inspect --packages` finds them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Callable, Dict, Iterator, List, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional
 
-from ._files import Files
-from .errors import BivouacError, RequestError
+from .errors import BivouacError
 
 
 @dataclass(frozen=True, order=True)
@@ -16,59 +15,21 @@ class Package:
     name: str
     version: str
     architecture: str
+    #: The source package, and who made it, if the database says so.
+    source: Optional[str] = field(default=None, compare=False)
+    vendor: Optional[str] = field(default=None, compare=False)
 
 
-def installed(image: Files) -> Iterator[Package]:
-    """The packages, in the order of the database."""
-    for path, read in _DATABASES:
-        if image.exists(path):
-            return read(image, path)
-    raise BivouacError(
-        "the image has no database of packages that is read here: dpkg, apk or pacman",
-        hint="inspect() counts others; rpm -qa in `bivouac chroot IMAGE -- rpm -qa` lists those of RPM",
-    )
-
-
-def _dpkg(image: Files, path: str) -> Iterator[Package]:
-    for fields in _paragraphs(image.read_text(path)):
-        if fields.get("Status", "").split()[-1:] == ["installed"]:
-            yield Package(fields["Package"], fields["Version"], fields["Architecture"])
-
-
-def _apk(image: Files, path: str) -> Iterator[Package]:
-    for fields in _paragraphs(image.read_text(path)):
-        if "P" in fields:
-            yield Package(fields["P"], fields.get("V", ""), fields.get("A", ""))
-
-
-def _pacman(image: Files, path: str) -> Iterator[Package]:
-    for entry in image.list(path):
-        if entry.type != "directory":
-            continue
-        try:
-            lines = image.read_text(f"{entry.path}/desc").splitlines()
-        except RequestError as error:
-            if error.errno == "ENOENT":
-                continue
-            raise
-        values = {key.strip("%"): value for key, value in zip(lines, lines[1:])}
-        yield Package(values["NAME"], values["VERSION"], values["ARCH"])
-
-
-def _paragraphs(text: str) -> Iterator[Dict[str, str]]:
-    """The fields of paragraphs of lines such as `Name: value`; lines that go on are left out."""
-    for paragraph in text.split("\n\n"):
-        fields: Dict[str, str] = {}
-        for line in paragraph.splitlines():
-            name, colon, value = line.partition(":")
-            if colon and not line[0].isspace():
-                fields[name] = value.strip()
-        if fields:
-            yield fields
-
-
-_DATABASES: List[Tuple[str, Callable[[Files, str], Iterator[Package]]]] = [
-    ("/var/lib/dpkg/status", _dpkg),
-    ("/lib/apk/db/installed", _apk),
-    ("/var/lib/pacman/local", _pacman),
-]
+def installed(systems: List[Dict[str, Any]], root: Optional[str]) -> List[Package]:
+    """The packages of the system on `root`, or of the only one, by name."""
+    wanted = [system for system in systems if root in (None, system["root"])]
+    if len(wanted) != 1:
+        found = ", ".join(system["root"] for system in systems) or "none"
+        raise BivouacError(
+            f"one operating system is needed, and the image has: {found}", hint="Image(path, root=...)"
+        )
+    packages = wanted[0]["packages"]
+    if packages is None:
+        raise BivouacError("the image has no database of packages of dpkg, RPM, apk or pacman")
+    names = ("name", "version", "architecture", "source", "vendor")
+    return sorted(Package(*(package[name] for name in names)) for package in packages["list"])
