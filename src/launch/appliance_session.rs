@@ -27,7 +27,7 @@ use crate::machine::phases::Phases;
 use crate::machine::plan::{Accelerator, Disk};
 use crate::protocol::PathAt;
 use crate::protocol::disks::Survey;
-use crate::session::{Seen, Session, SessionError};
+use crate::session::{ReadMemory, Seen, Session, SessionError};
 use crate::template::restore::Template;
 
 /// An image, the other disks of its machine, and the appliance in which it is inspected.
@@ -191,13 +191,20 @@ impl ApplianceSession {
         progress.clear_status();
         let RunningVm {
             mut machine,
-            session,
+            mut session,
             template,
             ..
         } = match started {
             Ok(started) => started?,
             Err(stopped) => return Err(explain_default(stopped.into(), spec.is_default_timeout)),
         };
+        if let Some(memory) = machine.guest_memory() {
+            session = session.with_memory(move || {
+                let memory = memory()?;
+                let read: Box<ReadMemory> = Box::new(move |at, bytes| memory.read(at, bytes));
+                Ok(read)
+            });
+        }
         if spec.wants_facts {
             let directory = template.as_ref().and_then(Template::directory);
             facts.template = directory.map(PathBuf::from);
