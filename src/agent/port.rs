@@ -14,8 +14,9 @@ use super::inject::port_driver;
 use super::ring::Ring;
 use super::{log, resident};
 use crate::protocol::{
-    AgentMessage, Decoder, ErrorStage, Frame, Hello, MAX_DATA, Notice, PORT, RemoteError, Reply, Response,
-    StreamId, WireError, put_control, put_credit, put_data, put_end, put_hello, put_placed, put_stop,
+    AgentMessage, Decoder, ErrorStage, Frame, Hello, MAX_DATA, Notice, PORT, RemoteError, Reply,
+    Response, StreamId, WireError, put_control, put_credit, put_data, put_end, put_hello,
+    put_placed, put_stop,
 };
 
 /// The size of the write buffer above which no more is read, from the port or from processes.

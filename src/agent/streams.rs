@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::port::{Port, is_transient};
-use crate::protocol::{
-    ErrorStage, ReceiveWindow, RemoteError, SendWindow, StreamId, WireError,
-};
+use crate::protocol::{ErrorStage, ReceiveWindow, RemoteError, SendWindow, StreamId, WireError};
 
 /// How long a terminal must be silent after its command ended until its stream ends: the kernel
 /// delivers the last output asynchronously.
@@ -215,7 +213,9 @@ impl Output {
             self.direct = direct(&self.file, true);
         }
         let room = self.window.left();
-        let left = self.left.map_or(room, |left| usize::try_from(left).unwrap_or(room));
+        let left = self
+            .left
+            .map_or(room, |left| usize::try_from(left).unwrap_or(room));
         let wanted = room.min(left);
         let most = match self.direct {
             // In whole blocks, of which the last may be too long.

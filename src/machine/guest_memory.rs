@@ -51,7 +51,8 @@ impl GuestMemory {
 fn place(mappings: &[Mapping], address: u64, length: u64) -> Option<u64> {
     let end = address.checked_add(length)?;
     mappings.iter().find_map(|mapping| {
-        let mapped = mapping.offset..=BELOW_DEVICES.min(mapping.offset.checked_add(mapping.length)?);
+        let mapped =
+            mapping.offset..=BELOW_DEVICES.min(mapping.offset.checked_add(mapping.length)?);
         let is_inside = mapped.contains(&address) && mapped.contains(&end);
         is_inside.then(|| mapping.address + (address - mapping.offset))
     })
@@ -68,14 +69,21 @@ mod tests {
             length,
             offset,
         };
-        let mappings = [mapping(0x7000, 0x2000, 0), mapping(0x1_0000, 4 << 30, 0x2000)];
+        let mappings = [
+            mapping(0x7000, 0x2000, 0),
+            mapping(0x1_0000, 4 << 30, 0x2000),
+        ];
         for (address, length, expected) in [
             (0, 1, Some(0x7000)),
             (0x1000, 0x1000, Some(0x8000)),
             // From one to the other.
             (0x1000, 0x1001, None),
             (0x2000, 0x1000, Some(0x1_0000)),
-            (BELOW_DEVICES - 1, 1, Some(0x1_0000 + BELOW_DEVICES - 0x2001)),
+            (
+                BELOW_DEVICES - 1,
+                1,
+                Some(0x1_0000 + BELOW_DEVICES - 0x2001),
+            ),
             (BELOW_DEVICES - 1, 2, None),
             (BELOW_DEVICES, 1, None),
             (u64::MAX, 1, None),

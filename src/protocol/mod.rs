@@ -84,7 +84,9 @@ pub use files::{
     Attributes, Details, Entry, FileKind, FileSystem, MAX_CONTENT, Stat, TarOptions, TreeLine,
     UNREAD,
 };
-pub use frame::{Frame, put_control, put_credit, put_data, put_end, put_hello, put_placed, put_stop, put_taken};
+pub use frame::{
+    Frame, put_control, put_credit, put_data, put_end, put_hello, put_placed, put_stop, put_taken,
+};
 pub use message::{AgentMessage, Hello, Nonce, Notice, Reply, Response, Role, parse};
 pub use remote_error::{ErrorStage, RemoteError};
 pub use request::{CloneIdentity, Operation, PathAt, Request};

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use bivouac::protocol::{
     AgentMessage, Hello, Nonce, Notice, PROTOCOL, RemoteError, Reply, Response, Role, WINDOW,
-    put_control, put_credit, put_data, put_end, put_hello, put_placed, put_stop,
-    put_taken,
+    put_control, put_credit, put_data, put_end, put_hello, put_placed, put_stop, put_taken,
 };
 use bivouac::session::{Session, SessionError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
