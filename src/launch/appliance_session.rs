@@ -137,6 +137,18 @@ async fn silence(session: &Session) -> SessionError {
     }
 }
 
+/// The session, which can read the machine's memory if that is a file.
+fn with_memory(session: Session, machine: &Machine) -> Session {
+    let Some(memory) = machine.guest_memory() else {
+        return session;
+    };
+    session.with_memory(move || {
+        let memory = memory()?;
+        let read: Box<ReadMemory> = Box::new(move |at, bytes| memory.read(at, bytes));
+        Ok(read)
+    })
+}
+
 impl ApplianceSession {
     /// Opens the images and starts an appliance with it. `accelerator` chooses one, and says why.
     pub async fn open(
@@ -191,20 +203,13 @@ impl ApplianceSession {
         progress.clear_status();
         let RunningVm {
             mut machine,
-            mut session,
+            session,
             template,
             ..
         } = match started {
             Ok(started) => started?,
             Err(stopped) => return Err(explain_default(stopped.into(), spec.is_default_timeout)),
         };
-        if let Some(memory) = machine.guest_memory() {
-            session = session.with_memory(move || {
-                let memory = memory()?;
-                let read: Box<ReadMemory> = Box::new(move |at, bytes| memory.read(at, bytes));
-                Ok(read)
-            });
-        }
         if spec.wants_facts {
             let directory = template.as_ref().and_then(Template::directory);
             facts.template = directory.map(PathBuf::from);
@@ -213,8 +218,8 @@ impl ApplianceSession {
             facts.accelerator.record_used(&mut machine).await?;
         }
         Ok(Self {
+            session: with_memory(session, &machine),
             machine,
-            session,
             supervisor,
             warns: spec.warns,
             drives,

@@ -115,7 +115,7 @@ pub const MAX_HELLO: usize = 4 << 10;
 pub const PREAMBLE: [u8; 16] = *b"\xff\xff\xff\xffbivouac.wire";
 
 /// How many bytes of one stream may be in flight.
-pub const WINDOW: u32 = 1 << 20;
+pub const WINDOW: u32 = 256 << 10;
 
 /// The longest line of a stream of [`Entry`] values, including its newline.
 pub const MAX_LINE: usize = 128 << 10;

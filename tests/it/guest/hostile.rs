@@ -275,10 +275,6 @@ fn every_violation_ends_the_session_with_its_name() {
             then(&|out| put_placed(out, stream(4), 0, WINDOW + 1)),
         ),
         (
-            "placed data on an unknown stream",
-            then(&|out| put_placed(out, stream(8), 0, 1)),
-        ),
-        (
             "a taken frame from the guest",
             then(&|out| put_taken(out, 1)),
         ),
