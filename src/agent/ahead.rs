@@ -7,11 +7,11 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 
 use super::lines::Lines;
 use super::root::RootDir;
-use super::walk;
+use super::walk::{self, READ_AHEAD_BYTES};
 use crate::archive::attributes;
 use crate::protocol::{
     Attributes, ByteString, ErrorStage, FileKind, MAX_CONTENT, RemoteError, TreeLine, UNREAD,
@@ -19,6 +19,10 @@ use crate::protocol::{
 
 /// The most bytes of attributes of a file that come with its entry: far below the limit of a line.
 const MAX_ATTRIBUTES: usize = 8 << 10;
+
+/// How many files are opened and begun to be read before the first of them is waited for. A disk that has
+/// many requests merges them, and each that is waited for alone takes as long as reading hundred pages.
+const AT_ONCE: usize = 128;
 
 /// Writes the entries of directories, and of those below them as long as there are no more than `limit`
 /// entries, in the order in which a walk that visits entries by inode number comes to them.
@@ -90,25 +94,36 @@ pub(super) fn contents(
     let root = RootDir::of_request(root.as_path())?;
     opened();
     let mut buffer = Vec::new();
-    for path in paths {
-        buffer.clear();
-        buffer.extend(UNREAD.to_le_bytes());
-        match content(&root, path, &mut buffer) {
-            Ok(()) => {
-                let length = (buffer.len() - size_of::<u64>()) as u64;
-                buffer[..size_of::<u64>()].copy_from_slice(&length.to_le_bytes());
+    for paths in paths.chunks(AT_ONCE) {
+        let files: Vec<_> = paths.iter().map(|path| begun(&root, path)).collect();
+        for file in files {
+            buffer.clear();
+            buffer.extend(UNREAD.to_le_bytes());
+            match file.and_then(|file| content(file, &mut buffer)) {
+                Ok(()) => {
+                    let length = (buffer.len() - size_of::<u64>()) as u64;
+                    buffer[..size_of::<u64>()].copy_from_slice(&length.to_le_bytes());
+                }
+                Err(_) => buffer.truncate(size_of::<u64>()),
             }
-            Err(_) => buffer.truncate(size_of::<u64>()),
+            let written = data.write_all(&buffer);
+            written.map_err(|error| RemoteError::of(ErrorStage::Process, "the pipe", error))?;
         }
-        let written = data.write_all(&buffer);
-        written.map_err(|error| RemoteError::of(ErrorStage::Process, "the pipe", error))?;
     }
     Ok(0)
 }
 
-fn content(root: &RootDir, path: &ByteString, buffer: &mut Vec<u8>) -> Result<(), Errno> {
+/// Opens a file, and has the kernel begin to read it.
+fn begun(root: &RootDir, path: &ByteString) -> Result<File, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW;
     let file = File::from(root.open_below(path.as_path(), flags)?);
+    // It may be refused: then the file is read when it is its turn.
+    let advice = PosixFadviseAdvice::POSIX_FADV_WILLNEED;
+    let _ = posix_fadvise(&file, 0, READ_AHEAD_BYTES, advice);
+    Ok(file)
+}
+
+fn content(file: File, buffer: &mut Vec<u8>) -> Result<(), Errno> {
     let read = file.take(MAX_CONTENT + 1).read_to_end(buffer);
     let read = read.map_err(|error| crate::sys::errno_of(&error))?;
     match read as u64 <= MAX_CONTENT {

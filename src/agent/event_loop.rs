@@ -219,6 +219,10 @@ impl Connection {
             Frame::Control(json) => requests.handle(&json, &mut self.port)?,
             Frame::Data(id, bytes) => requests.input(id, kind)?.accept(id, &bytes)?,
             Frame::End(id) => requests.input(id, kind)?.finish(),
+            Frame::Placed(..) => {
+                return Err(WireError::OutOfOrder("a placed frame".to_owned()));
+            }
+            Frame::Taken(count) => self.port.taken(count)?,
             Frame::Credit(id, credit) => {
                 if let Some(output) = requests.output(id, kind)? {
                     output.window.credited(id, credit)?;
@@ -239,6 +243,7 @@ impl Connection {
             false => self.requests.clear(),
         }
         self.greeted = false;
+        self.port.place_no_data();
         if hello.from != Role::Host {
             // An echo of our own hello, or that of another agent.
             self.port.expect_hello();
@@ -272,7 +277,7 @@ impl Connection {
         tasks.inputs.retain(|_, input| !input.is_over());
         for id in &ready.outputs {
             if let Some(output) = tasks.outputs.get_mut(id) {
-                output.pump(*id, &mut self.port, scratch);
+                output.pump(*id, &mut self.port);
             }
         }
         tasks.end_outputs(&mut self.port);

@@ -25,9 +25,11 @@ const LINKS: [(&str, &str); 4] = [
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
-/// With these the kernel of an idle guest wakes up rarely. Each time costs an emulated processor some
+/// With most of these the kernel of an idle guest wakes up rarely. Each time costs an emulated processor some
 /// hundred microseconds, and many guests may be idle at once. A kernel may lack some of them.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 5] = [
+    // For `ring.rs`, as long as memory is in one piece.
+    ("vm/nr_hugepages", "2"),
     // Wakes kcompactd twice a second unless it is 0.
     ("vm/compaction_proactiveness", "0"),
     // Every second, for counters that nobody reads.

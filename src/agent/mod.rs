@@ -28,6 +28,7 @@ mod power;
 mod process;
 mod requests;
 mod resident;
+mod ring;
 mod root;
 mod short_work;
 mod streams;

@@ -11,14 +11,19 @@ use nix::sys::wait::waitpid;
 use nix::unistd::execv;
 
 use super::inject::port_driver;
-use super::log;
+use super::ring::Ring;
+use super::{log, resident};
 use crate::protocol::{
-    AgentMessage, Decoder, ErrorStage, Frame, Hello, Notice, PORT, RemoteError, Reply, Response,
-    StreamId, WireError, put_control, put_credit, put_data, put_end, put_hello, put_stop,
+    AgentMessage, Decoder, ErrorStage, Frame, Hello, MAX_DATA, Notice, PORT, RemoteError, Reply,
+    Response, StreamId, WireError, put_control, put_credit, put_data, put_end, put_hello,
+    put_placed, put_stop,
 };
 
 /// The size of the write buffer above which no more is read, from the port or from processes.
 const FULL: usize = 256 << 10;
+
+/// The fewest bytes that are left for the host to read, which takes it a system call.
+const WORTH_PLACING: usize = 4096;
 
 /// Where the kernel lists the ports of virtio-serial devices.
 const PORTS: &str = "/sys/class/virtio-ports";
@@ -83,6 +88,9 @@ pub(crate) struct Port {
     out: Vec<u8>,
     written: usize,
     scratch: Vec<u8>,
+    /// Where data is placed, if the host wants that.
+    ring: Option<Ring>,
+    places_data: bool,
     /// How long the host's end may be closed.
     pub(crate) reconnect_timeout: Duration,
     /// This is the port of a guest, not an inherited descriptor.
@@ -106,6 +114,8 @@ impl Port {
             out: Vec::new(),
             written: 0,
             scratch: vec![0; 64 << 10],
+            ring: None,
+            places_data: false,
             reconnect_timeout,
             is_of_guest,
             is_emergency: false,
@@ -121,7 +131,8 @@ impl Port {
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        self.out.len() - self.written < FULL
+        let mut ring = self.ring.iter().filter(|_| self.places_data);
+        self.out.len() - self.written < FULL && ring.all(Ring::has_room)
     }
 
     /// Reads once; [`Port::frame`] returns what arrived.
@@ -208,6 +219,61 @@ impl Port {
         self.out.drain(..self.written);
         self.written = 0;
         put_data(&mut self.out, stream, bytes);
+    }
+
+    /// From now on data is left in memory for the host.
+    pub(crate) fn place_data(&mut self) -> io::Result<()> {
+        if self.ring.is_none() {
+            self.ring = Some(resident::ring()?);
+        }
+        self.places_data = true;
+        Ok(())
+    }
+
+    pub(crate) fn places_data(&self) -> bool {
+        self.places_data
+    }
+
+    /// The next conversation begins, whose host has not asked for it.
+    pub(crate) fn place_no_data(&mut self) {
+        self.places_data = false;
+        self.ring.iter_mut().for_each(Ring::clear);
+    }
+
+    /// Sends up to `most` bytes that `read` puts into a buffer. Returns how many.
+    pub(crate) fn data_of(
+        &mut self,
+        stream: StreamId,
+        most: usize,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let Some(ring) = self.ring.as_mut().filter(|_| self.places_data) else {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            let most = most.min(MAX_DATA).min(scratch.len());
+            let length = read(&mut scratch[..most]);
+            if let Ok(length) = length {
+                self.data(stream, &scratch[..length]);
+            }
+            self.scratch = scratch;
+            return length;
+        };
+        if !ring.has_room() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let piece = ring.piece();
+        let most = most.min(piece.len());
+        let length = read(&mut piece[..most])?;
+        if length >= WORTH_PLACING {
+            put_placed(&mut self.out, stream, ring.place(), length as u32);
+        } else {
+            put_data(&mut self.out, stream, &piece[..length]);
+        }
+        Ok(length)
+    }
+
+    pub(crate) fn taken(&mut self, count: u32) -> Result<(), WireError> {
+        let nothing = || WireError::OutOfOrder("a taken frame".to_owned());
+        self.ring.as_mut().ok_or_else(nothing)?.taken(count)
     }
 
     pub(crate) fn end(&mut self, stream: StreamId) {

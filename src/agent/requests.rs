@@ -103,7 +103,7 @@ impl Requests {
         Ok(())
     }
 
-    fn answer(&mut self, op: &Operation, port: &Port) -> Result<Response, RemoteError> {
+    fn answer(&mut self, op: &Operation, port: &mut Port) -> Result<Response, RemoteError> {
         match op {
             Operation::Stat { at, follow } => return files::stat(at, *follow),
             Operation::ReadLink { at } => return files::read_link(at),
@@ -118,6 +118,9 @@ impl Requests {
                 nanoseconds,
             } => clone_identity::set_clock(port, *seconds, *nanoseconds)?,
             Operation::AddEntropy { bytes } => clone_identity::add_entropy(&bytes.0)?,
+            Operation::PlaceData => port
+                .place_data()
+                .map_err(|error| RemoteError::of(ErrorStage::Request, "placing data", error))?,
             Operation::Sync => nix::unistd::sync(),
             Operation::PowerOff => self.set_power(RebootMode::RB_POWER_OFF, port)?,
             Operation::Reboot => self.set_power(RebootMode::RB_AUTOBOOT, port)?,

@@ -6,10 +6,10 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
 use super::port::{Port, is_transient};
-use crate::protocol::{
-    ErrorStage, MAX_DATA, ReceiveWindow, RemoteError, SendWindow, StreamId, WireError,
-};
+use crate::protocol::{ErrorStage, ReceiveWindow, RemoteError, SendWindow, StreamId, WireError};
 
 /// How long a terminal must be silent after its command ended until its stream ends: the kernel
 /// delivers the last output asynchronously.
@@ -17,6 +17,36 @@ const SILENCE: Duration = Duration::from_millis(100);
 
 /// The control character for end-of-file (VEOF).
 const END_OF_FILE: u8 = 4;
+
+/// What direct reads are of a multiple of, and begin at, in bytes.
+const BLOCK: usize = 4096;
+
+/// The least room in a window for which it is worth to read a file directly. A reader that has read all has
+/// more than this.
+const DIRECT: usize = 64 << 10;
+
+/// Whether a file is read without the kernel's cache (O_DIRECT), to where the host reads it. That saves the copy,
+/// and the kernel's work for each page of the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Direct {
+    #[default]
+    NotTried,
+    Used,
+    NotUsed,
+}
+
+/// Begins or ends to read a file directly.
+fn direct(file: &File, wanted: bool) -> Direct {
+    let set = || {
+        let mut flags = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
+        flags.set(OFlag::O_DIRECT, wanted);
+        fcntl(file, FcntlArg::F_SETFL(flags))
+    };
+    match set() {
+        Ok(_) if wanted => Direct::Used,
+        _ => Direct::NotUsed,
+    }
+}
 
 /// A stream from the host to a process.
 #[derive(Default)]
@@ -118,6 +148,7 @@ pub(crate) struct Output {
     terminal: bool,
     /// It is of a file, which ends after as many bytes.
     left: Option<u64>,
+    direct: Direct,
     /// Why the file could not be read to its end.
     pub(crate) error: Option<RemoteError>,
     /// When the process ended or, later, when its last output arrived.
@@ -135,6 +166,7 @@ impl Output {
             is_worker,
             terminal,
             left: None,
+            direct: Direct::default(),
             error: None,
             ended: None,
             drained: false,
@@ -151,7 +183,11 @@ impl Output {
     }
 
     pub(crate) fn is_wanted(&self) -> bool {
-        self.open && !self.drained && self.window.left() > 0
+        let least = match self.direct {
+            Direct::Used => DIRECT,
+            _ => 1,
+        };
+        self.open && !self.drained && self.window.left() >= least
     }
 
     /// The command ended. What is in the pipe is still sent, but not what processes that still
@@ -172,23 +208,37 @@ impl Output {
         Some(since + silence)
     }
 
-    pub(crate) fn pump(&mut self, id: StreamId, port: &mut Port, scratch: &mut [u8]) {
-        let mut most = self.window.left().min(MAX_DATA).min(scratch.len());
-        if let Some(left) = self.left {
-            most = most.min(usize::try_from(left).unwrap_or(most));
+    pub(crate) fn pump(&mut self, id: StreamId, port: &mut Port) {
+        if self.direct == Direct::NotTried && self.left.is_some() && port.places_data() {
+            self.direct = direct(&self.file, true);
         }
-        match self.file.read(&mut scratch[..most]) {
+        let room = self.window.left();
+        let left = self
+            .left
+            .map_or(room, |left| usize::try_from(left).unwrap_or(room));
+        let wanted = room.min(left);
+        let most = match self.direct {
+            // In whole blocks, of which the last may be too long.
+            Direct::Used => wanted.next_multiple_of(BLOCK).min(room / BLOCK * BLOCK),
+            _ => wanted,
+        };
+        let read = port.data_of(id, most, |buffer| {
+            let read = (&self.file).read(buffer);
+            read.map(|read| read.min(wanted))
+        });
+        match read {
             Ok(0) => self.drained = true,
             Ok(n) => {
                 self.left = self.left.map(|left| left - n as u64);
                 self.window.sent(n);
-                port.data(id, &scratch[..n]);
                 self.ended = self.ended.map(|_| Instant::now());
             }
             Err(error) if is_transient(&error) => {
                 let over = self.deadline().is_some_and(|end| end <= Instant::now());
                 self.drained |= over && error.kind() == io::ErrorKind::WouldBlock;
             }
+            // Not every filesystem can, nor for every file.
+            Err(_) if self.direct == Direct::Used => self.direct = direct(&self.file, false),
             Err(error) if self.left.is_some() => {
                 self.error = Some(RemoteError::of(ErrorStage::File, "reading", error));
                 self.drained = true;

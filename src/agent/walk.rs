@@ -35,7 +35,7 @@ pub(crate) enum Order {
 
 /// How many entries are read ahead, and how much of each.
 const READ_AHEAD: usize = 256;
-const READ_AHEAD_BYTES: i64 = 128 << 10;
+pub(super) const READ_AHEAD_BYTES: i64 = 128 << 10;
 
 enum Names {
     Unread(OwningIter),

@@ -27,6 +27,9 @@ pub struct Args {
     pub options: InspectionArgs,
 }
 
+/// How large a file has to be, in bytes, until a request more is worth its time.
+const LARGE: u64 = 2 << 20;
+
 /// Must be called on the main thread, before any other is started.
 pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
     let places = args.places.iter();
@@ -57,6 +60,9 @@ pub async fn print(
     path: &[u8],
     output: &mut StdoutSink,
 ) -> Result<(), Failure> {
-    let (_, stream) = session.read(PathAt::new(root, path), 0, None).await?;
+    let (stat, stream) = session.read(PathAt::new(root, path), 0, None).await?;
+    if stat.size >= LARGE {
+        session.place_data().await;
+    }
     output.copy(stream).await
 }

@@ -150,6 +150,7 @@ async fn copy(
     (dest, left): (&Destination, &Cell<u64>),
 ) -> Result<(), Failure> {
     let to = dest.target(source.name())?;
+    image.session.place_data().await;
     let (at, options) = wanted(&image.session, source, &to.name, args).await?;
     let policy = Policy {
         owners: args.archive,
@@ -177,6 +178,7 @@ async fn stream(
     output: &mut StdoutSink,
 ) -> Result<(), Failure> {
     let name = source.name().unwrap_or(b".");
+    image.session.place_data().await;
     let (at, options) = wanted(&image.session, source, name, args).await?;
     let stream = image.session.tar_out(at, options).await?;
     output.copy(stream).await

@@ -68,6 +68,7 @@ async fn mount(
     let image = inspector.survey(appliance).await?;
     let (is_complete, tree) = appliance.work(opened(args, &image)).await?;
     let tree = Rc::new(tree);
+    image.session.place_data().await;
     let mut signals = Signals::listen().context("listening for signals")?;
     appliance.supervisor.leave_signals();
     let phases = appliance.phases();

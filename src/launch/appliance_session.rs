@@ -27,7 +27,7 @@ use crate::machine::phases::Phases;
 use crate::machine::plan::{Accelerator, Disk};
 use crate::protocol::PathAt;
 use crate::protocol::disks::Survey;
-use crate::session::{Seen, Session, SessionError};
+use crate::session::{ReadMemory, Seen, Session, SessionError};
 use crate::template::restore::Template;
 
 /// An image, the other disks of its machine, and the appliance in which it is inspected.
@@ -137,6 +137,18 @@ async fn silence(session: &Session) -> SessionError {
     }
 }
 
+/// The session, which can read the machine's memory if that is a file.
+fn with_memory(session: Session, machine: &Machine) -> Session {
+    let Some(memory) = machine.guest_memory() else {
+        return session;
+    };
+    session.with_memory(move || {
+        let memory = memory()?;
+        let read: Box<ReadMemory> = Box::new(move |at, bytes| memory.read(at, bytes));
+        Ok(read)
+    })
+}
+
 impl ApplianceSession {
     /// Opens the images and starts an appliance with it. `accelerator` chooses one, and says why.
     pub async fn open(
@@ -206,8 +218,8 @@ impl ApplianceSession {
             facts.accelerator.record_used(&mut machine).await?;
         }
         Ok(Self {
+            session: with_memory(session, &machine),
             machine,
-            session,
             supervisor,
             warns: spec.warns,
             drives,

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::args::{NETWORK_BEHIND_A_HUB, host_forward};
 use super::blockdev::{fd_set, overlay_node};
 use super::drives::{Drives, NewOverlay};
+use super::guest_memory::GuestMemory;
 use super::plan::{ChildFd, Publish};
 use super::snapshot::{STATE_MAX, SnapshotError};
 use super::written_pages::WrittenPages;
@@ -55,6 +56,15 @@ impl Machine {
             (None, _) => Err(io::Error::other("QEMU has exited")),
             (_, None) => Err(io::Error::other("the guest's memory is not a file")),
         }
+    }
+
+    /// How to read the guest's memory, as long as the machine exists; `None` if it is not a file.
+    pub fn guest_memory(
+        &self,
+    ) -> Option<impl Fn() -> io::Result<GuestMemory> + Send + Sync + 'static> {
+        let id = self.id()?;
+        let memory = self.memory.as_ref()?.try_clone().ok()?;
+        Some(move || GuestMemory::of(id, &memory))
     }
 
     /// Opens overlays that the disks of `drives` will get. Nothing is written to them yet.

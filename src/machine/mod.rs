@@ -26,6 +26,7 @@ mod console_text;
 pub(crate) mod drives;
 pub(crate) mod end;
 mod frame_filter;
+mod guest_memory;
 mod memory_file;
 mod node_graph;
 pub(crate) mod overlay;

@@ -28,11 +28,11 @@ const RANGES: usize = 1024;
 
 /// A part of the file in QEMU's address space.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Mapping {
-    address: u64,
-    length: u64,
+pub(super) struct Mapping {
+    pub address: u64,
+    pub length: u64,
     /// In the file.
-    offset: u64,
+    pub offset: u64,
 }
 
 /// Where a process has mapped the file of its guest's memory.
@@ -46,20 +46,10 @@ pub struct WrittenPages {
 impl WrittenPages {
     /// Fails with [`ErrorKind::PermissionDenied`] if this process may not read the memory of `process`, its child.
     pub fn of(process: u32, memory: &File) -> io::Result<Self> {
-        let file = memory.metadata()?;
-        let maps = fs::read_to_string(format!("/proc/{process}/maps"))?;
-        let mut mappings: Vec<Mapping> = (maps.lines())
-            .filter_map(|line| private_mapping(line, file.ino()))
-            .collect();
-        mappings.sort_by_key(|mapping| mapping.offset);
-        if !is_whole(&mappings, file.len()) {
-            let why = "QEMU has not mapped the guest's memory as it was told to";
-            return Err(io::Error::new(ErrorKind::InvalidData, why));
-        }
         Ok(Self {
             process: Pid::from_raw(process.cast_signed()),
             pagemap: File::open(format!("/proc/{process}/pagemap"))?,
-            mappings,
+            mappings: mappings(process, memory)?,
         })
     }
 
@@ -89,6 +79,23 @@ impl WrittenPages {
         }
         copier.flush()?;
         Ok(copier.copied)
+    }
+}
+
+/// Where a process has mapped all of the file of its guest's memory, by offset.
+pub(super) fn mappings(process: u32, memory: &File) -> io::Result<Vec<Mapping>> {
+    let file = memory.metadata()?;
+    let maps = fs::read_to_string(format!("/proc/{process}/maps"))?;
+    let mut mappings: Vec<Mapping> = (maps.lines())
+        .filter_map(|line| private_mapping(line, file.ino()))
+        .collect();
+    mappings.sort_by_key(|mapping| mapping.offset);
+    match is_whole(&mappings, file.len()) {
+        true => Ok(mappings),
+        false => {
+            let why = "QEMU has not mapped the guest's memory as it was told to";
+            Err(io::Error::new(ErrorKind::InvalidData, why))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Bytes to frames. Holds no more than one frame and what was pushed last: memory is allocated
 //! for bytes that arrived, never for a length that was announced.
 
-use super::frame::{CONTROL, CREDIT, DATA, END, HELLO, STOP};
+use super::frame::{CONTROL, CREDIT, DATA, END, HELLO, PLACED, STOP, TAKEN};
 use super::{
     Frame, HEADER, Hello, MAX_CONTROL, MAX_DATA, MAX_HELLO, PREAMBLE, StreamId, WireError, parse,
 };
@@ -128,10 +128,11 @@ impl Header {
             CONTROL => (1, MAX_CONTROL),
             DATA => (1, MAX_DATA),
             END | STOP => (0, 0),
-            CREDIT => (4, 4),
+            CREDIT | TAKEN => (4, 4),
+            PLACED => (12, 12),
             _ => return Err(WireError::Kind(kind)),
         };
-        if self.length > max && max > 4 {
+        if self.length > max && max > 12 {
             let limit = max;
             return Err(WireError::Oversized {
                 kind,
@@ -142,7 +143,7 @@ impl Header {
         if !(min..=max).contains(&self.length) {
             return Err(WireError::Length { kind, length });
         }
-        if (self.stream == 0) != matches!(kind, HELLO | CONTROL) {
+        if (self.stream == 0) != matches!(kind, HELLO | CONTROL | TAKEN) {
             let stream = self.stream;
             return Err(WireError::StreamOfKind { kind, stream });
         }
@@ -175,16 +176,23 @@ fn frame(bytes: &[u8]) -> Result<Option<(Frame, usize)>, WireError> {
         (DATA, Some(stream)) => Frame::Data(stream, payload.to_vec()),
         (END, Some(stream)) => Frame::End(stream),
         (STOP, Some(stream)) => Frame::Stop(stream),
-        (_, Some(stream)) => {
-            let bytes = payload.first_chunk().copied().unwrap_or_default();
-            Frame::Credit(stream, u32::from_le_bytes(bytes))
+        (PLACED, Some(stream)) => {
+            let (address, length) = payload.split_at(size_of::<u64>());
+            let address = address.first_chunk().copied().unwrap_or_default();
+            Frame::Placed(stream, u64::from_le_bytes(address), number(length))
         }
+        (TAKEN, _) => Frame::Taken(number(payload)),
+        (_, Some(stream)) => Frame::Credit(stream, number(payload)),
         (kind, None) => {
             let stream = header.stream;
             return Err(WireError::StreamOfKind { kind, stream });
         }
     };
     Ok(Some((frame, end)))
+}
+
+fn number(payload: &[u8]) -> u32 {
+    u32::from_le_bytes(payload.first_chunk().copied().unwrap_or_default())
 }
 
 /// The preamble and hello at the beginning of `bytes`, and their size.

@@ -10,6 +10,8 @@ pub(super) const DATA: u8 = 3;
 pub(super) const END: u8 = 4;
 pub(super) const CREDIT: u8 = 5;
 pub(super) const STOP: u8 = 6;
+pub(super) const PLACED: u8 = 7;
+pub(super) const TAKEN: u8 = 8;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -25,6 +27,10 @@ pub enum Frame {
     Credit(StreamId, u32),
     /// The reader wants no more.
     Stop(StreamId),
+    /// Bytes of a stream that are in the guest's memory: the physical address, and how many.
+    Placed(StreamId, u64, u32),
+    /// So many placed frames were read, in order.
+    Taken(u32),
 }
 
 impl Frame {
@@ -38,6 +44,8 @@ impl Frame {
             Self::End(stream) => put_end(out, *stream),
             Self::Credit(stream, bytes) => put_credit(out, *stream, *bytes),
             Self::Stop(stream) => put_stop(out, *stream),
+            Self::Placed(stream, address, length) => put_placed(out, *stream, *address, *length),
+            Self::Taken(count) => put_taken(out, *count),
         }
         Ok(())
     }
@@ -50,6 +58,8 @@ impl Frame {
             Self::End(_) => END,
             Self::Credit(..) => CREDIT,
             Self::Stop(_) => STOP,
+            Self::Placed(..) => PLACED,
+            Self::Taken(_) => TAKEN,
         }
     }
 }
@@ -108,4 +118,15 @@ pub fn put_credit(out: &mut Vec<u8>, stream: StreamId, bytes: u32) {
 
 pub fn put_stop(out: &mut Vec<u8>, stream: StreamId) {
     header(out, 0, STOP, stream.0.get());
+}
+
+pub fn put_placed(out: &mut Vec<u8>, stream: StreamId, address: u64, length: u32) {
+    header(out, 12, PLACED, stream.0.get());
+    out.extend_from_slice(&address.to_le_bytes());
+    out.extend_from_slice(&length.to_le_bytes());
+}
+
+pub fn put_taken(out: &mut Vec<u8>, count: u32) {
+    header(out, 4, TAKEN, 0);
+    out.extend_from_slice(&count.to_le_bytes());
 }

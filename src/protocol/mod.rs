@@ -18,6 +18,9 @@
 //! |    4 | end     | yes    | none                      | end-of-file: no more data              |
 //! |    5 | credit  | yes    | 4 bytes, little-endian    | that many more bytes may be sent       |
 //! |    6 | stop    | yes    | none                      | the reader wants no more               |
+//! |    7 | placed  | yes    | address, 8 bytes, and     | bytes of a stream, which are in the    |
+//! |      |         |        | length, 4, little-endian  | guest's memory                         |
+//! |    8 | taken   | 0      | 4 bytes, little-endian    | that many placed frames were read      |
 //!
 //! Anything else ends the conversation with a [`WireError`] that names it.
 //!
@@ -32,6 +35,14 @@
 //! sends the last frame, `end` (or, from the agent, the notice [`Notice::Broken`] in its place),
 //! even after a `stop`; until then the reader accepts what was in flight. A credit or a stop may
 //! cross with that last frame, so the writer ignores them on a stream that has ended.
+//!
+//! # Placed data
+//!
+//! Each byte of a channel is copied several times by the guest, which takes long if its processor is
+//! emulated. After [`Operation::PlaceData`] the agent may send a placed frame in place of data frames: it
+//! names bytes in the guest's physical memory, which the host reads there. They count for the window as
+//! others do. The agent leaves them there until the host says that they are taken, in the order in which they
+//! were sent; the host says so at once, whether or not the stream's reader has read them.
 //!
 //! # The beginning, and stale bytes
 //!
@@ -73,7 +84,9 @@ pub use files::{
     Attributes, Details, Entry, FileKind, FileSystem, MAX_CONTENT, Stat, TarOptions, TreeLine,
     UNREAD,
 };
-pub use frame::{Frame, put_control, put_credit, put_data, put_end, put_hello, put_stop};
+pub use frame::{
+    Frame, put_control, put_credit, put_data, put_end, put_hello, put_placed, put_stop, put_taken,
+};
 pub use message::{AgentMessage, Hello, Nonce, Notice, Reply, Response, Role, parse};
 pub use remote_error::{ErrorStage, RemoteError};
 pub use request::{CloneIdentity, Operation, PathAt, Request};
@@ -81,7 +94,7 @@ pub use stream_id::StreamId;
 pub use window::{ReceiveWindow, SendWindow};
 
 /// The protocol's version. Both ends must have the same.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The name of the virtio-serial port.
 pub const PORT: &str = "org.bivouac.agent.0";

@@ -146,6 +146,8 @@ pub enum Operation {
     /// Do ahead of time what is otherwise done on demand, such as loading modules: the machine is
     /// about to be saved.
     Warm,
+    /// Send data by placed frames from now on where that is faster. The host can read the guest's memory.
+    PlaceData,
     /// Set the clock to this time since 1970, UTC.
     SetClock { seconds: i64, nanoseconds: u32 },
     /// Mix these bytes into the kernel's random pool, credit them, and reseed.

@@ -60,6 +60,9 @@ fn frames() -> impl Strategy<Value = Frame> {
         id().prop_map(Frame::End),
         id().prop_map(Frame::Stop),
         (id(), any::<u32>()).prop_map(|(id, bytes)| Frame::Credit(id, bytes)),
+        (id(), any::<u64>(), any::<u32>())
+            .prop_map(|(id, address, length)| Frame::Placed(id, address, length)),
+        any::<u32>().prop_map(Frame::Taken),
     ]
 }
 

@@ -13,11 +13,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::SessionError;
 use super::messages::{
-    ActorCommand, CloseReason, Closing, Hold, Incoming, PendingRequest, SharedSendWindow,
+    ActorCommand, CloseReason, Closing, Hold, Incoming, PendingRequest, ReadMemory,
+    SharedSendWindow,
 };
 use crate::protocol::{
     AgentMessage, Decoder, ExecEnd, Frame, Notice, ReceiveWindow, RemoteError, Reply, StreamId,
-    WireError, parse, put_credit, put_data, put_end, put_stop,
+    WireError, parse, put_credit, put_data, put_end, put_stop, put_taken,
 };
 use crate::sys;
 
@@ -46,6 +47,7 @@ struct Actor {
     unpacks: HashMap<u64, oneshot::Sender<Result<u64, RemoteError>>>,
     out: Vec<u8>,
     hold: Option<Hold>,
+    memory: Option<Box<ReadMemory>>,
 }
 
 pub(super) async fn run(
@@ -163,6 +165,7 @@ impl Actor {
                     put_data(&mut self.out, id, &bytes);
                 }
             }
+            ActorCommand::Memory(memory) => self.memory = Some(memory),
             ActorCommand::End(id) => {
                 if self.outbound.remove(&id).is_some() {
                     self.end(id);
@@ -190,8 +193,13 @@ impl Actor {
     }
 
     fn handle_frames(&mut self, decoder: &mut Decoder) -> Result<(), SessionError> {
+        let mut taken = 0;
         while let Some(frame) = decoder.next()? {
+            taken += u32::from(matches!(frame, Frame::Placed(..)));
             self.handle(frame)?;
+        }
+        if taken > 0 {
+            put_taken(&mut self.out, taken);
         }
         Ok(())
     }
@@ -208,12 +216,19 @@ impl Actor {
                 AgentMessage::Notice(notice) => self.notice(notice)?,
             },
             Frame::Data(id, bytes) => {
-                let inbound = self.inbound.get_mut(&id).ok_or_else(|| not_open(id))?;
-                inbound.window.received(id, bytes.len())?;
-                if let Some(reader) = &inbound.reader {
+                if let Some(reader) = self.receiver(id, kind, bytes.len())? {
                     // Fails if the reader was just dropped; its `Stop` is in the queue.
                     let _ = reader.send(Incoming::Data(bytes));
                 }
+            }
+            Frame::Placed(id, address, length) => {
+                let length = length as usize;
+                if let Some(reader) = self.receiver(id, kind, length)?.cloned() {
+                    let _ = reader.send(Incoming::Data(self.placed(address, length)?));
+                }
+            }
+            Frame::Taken(_) => {
+                return Err(WireError::OutOfOrder("a taken frame".to_owned()).into());
             }
             Frame::End(id) => self.close(id, Incoming::End).ok_or_else(|| not_open(id))?,
             Frame::Credit(id, credit) => match self.outbound.get(&id) {
@@ -231,6 +246,32 @@ impl Actor {
             },
         }
         Ok(())
+    }
+
+    /// Who reads a stream on which so many bytes arrive; `None` if nobody does any more.
+    fn receiver(
+        &mut self,
+        stream: StreamId,
+        kind: u8,
+        length: usize,
+    ) -> Result<Option<&mpsc::UnboundedSender<Incoming>>, WireError> {
+        let inbound = self.inbound.get_mut(&stream);
+        let inbound = inbound.ok_or(WireError::NotOpen { kind, stream })?;
+        inbound.window.received(stream, length)?;
+        Ok(inbound.reader.as_ref())
+    }
+
+    /// Bytes in the guest's memory, no more than a window.
+    fn placed(&self, address: u64, length: usize) -> Result<Vec<u8>, WireError> {
+        let mut bytes = vec![0; length];
+        let read = self.memory.as_ref().map(|read| read(address, &mut bytes));
+        match read {
+            Some(Ok(())) if length > 0 => Ok(bytes),
+            _ => {
+                let what = format!("{length} bytes of data at {address:#x}");
+                Err(WireError::OutOfOrder(what))
+            }
+        }
     }
 
     fn close(&mut self, id: StreamId, last: Incoming) -> Option<()> {

@@ -27,7 +27,12 @@ pub(super) enum ActorCommand {
     Read(StreamId, usize),
     /// No more of a stream from the guest is wanted.
     Stop(StreamId),
+    /// Where placed data is read.
+    Memory(Box<ReadMemory>),
 }
+
+/// Reads the guest's physical memory, at an address, to the end of a buffer. Fails outside of it.
+pub type ReadMemory = dyn Fn(u64, &mut [u8]) -> std::io::Result<()> + Send;
 
 /// Ends the session for a reason, and asks for its stream.
 pub(super) struct Closing {

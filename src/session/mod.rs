@@ -14,6 +14,7 @@ mod files;
 mod handshake;
 mod hold;
 mod messages;
+mod placed;
 pub(crate) mod qga;
 mod stream;
 
@@ -29,6 +30,7 @@ pub use error::{Seen, SessionError};
 pub use exec::{Exec, ExecControl, Stdio};
 pub use files::{Entries, Lines, Unpacking};
 pub(crate) use handshake::random;
+pub use messages::ReadMemory;
 pub(crate) use messages::SurveyStep;
 pub use stream::{StreamReader, StreamWriter};
 
@@ -47,6 +49,7 @@ pub struct Session {
     reason: Arc<CloseReason>,
     last: Arc<Last>,
     agent: Arc<Agent>,
+    memory: placed::GuestMemory,
 }
 
 /// The numbers given last.
@@ -87,6 +90,7 @@ impl Session {
             reason,
             last: Arc::default(),
             agent: Arc::new(agent),
+            memory: placed::GuestMemory::default(),
         })
     }
 

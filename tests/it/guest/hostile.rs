@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bivouac::protocol::{
     AgentMessage, Hello, Nonce, Notice, PROTOCOL, RemoteError, Reply, Response, Role, WINDOW,
-    put_control, put_credit, put_data, put_end, put_hello, put_stop,
+    put_control, put_credit, put_data, put_end, put_hello, put_placed, put_stop, put_taken,
 };
 use bivouac::session::{Session, SessionError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -265,6 +265,18 @@ fn every_violation_ends_the_session_with_its_name() {
         (
             "data beyond the window",
             then(&|out| put_data(out, stream(4), &vec![0; WINDOW as usize + 1])),
+        ),
+        (
+            "placed data that was not asked for",
+            then(&|out| put_placed(out, stream(4), 0, 1)),
+        ),
+        (
+            "placed data beyond the window",
+            then(&|out| put_placed(out, stream(4), 0, WINDOW + 1)),
+        ),
+        (
+            "a taken frame from the guest",
+            then(&|out| put_taken(out, 1)),
         ),
         (
             "data behind the end",

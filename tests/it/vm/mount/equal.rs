@@ -57,6 +57,11 @@ fn plant(top: &Path) {
     let sparse = File::create(at("sparse")).unwrap();
     sparse.set_len(20 << 20).unwrap();
     sparse.write_all_at(b"data", 10 << 20).unwrap();
+    // Allocated and never written, but for the middle.
+    let unwritten = File::create(at("unwritten")).unwrap();
+    let mode = nix::fcntl::FallocateFlags::empty();
+    nix::fcntl::fallocate(&unwritten, mode, 0, 3 << 20).unwrap();
+    unwritten.write_all_at(&noise(70_000), 1_000_001).unwrap();
     for (name, mode) in [("suid", 0o6755), ("none", 0), ("sticky", 0o1777)] {
         fs::write(at(name), name).unwrap();
         chown(at(name), Some(12_345), Some(4_000_000_000)).unwrap();
@@ -157,17 +162,28 @@ fn assert_equal(found: BTreeMap<PathBuf, String>, expected: BTreeMap<PathBuf, St
     assert_eq!(found.len(), expected.len(), "something was added");
 }
 
+/// A large file that is compressed on the disk.
+fn compressed(top: &Path) {
+    let path = top.join("compressed");
+    File::create(&path).unwrap();
+    run("chattr", &["+c", path.to_str().unwrap()]);
+    fs::write(&path, b"again and ".repeat(300_001)).unwrap();
+}
+
 #[test]
 fn bytes_metadata_links_and_attributes_are_those_of_a_loop_mount() {
     let dir = tempfile::tempdir().unwrap();
     for (program, mib, options) in [
-        ("mkfs.ext4", 64, &["-q", "-O", "ea_inode"][..]),
+        ("mkfs.ext4", 64, &["-q", "-O", "ea_inode,inline_data"][..]),
         ("mkfs.xfs", 320, &["-q"]),
         ("mkfs.btrfs", 200, &["-q"]),
     ] {
         let image = filesystem(dir.path(), program, mib, program, options);
         let mut expected = BTreeMap::new();
         mounted(&image, plant);
+        if program == "mkfs.btrfs" {
+            mounted(&image, compressed);
+        }
         // Anew, because only then the number of blocks is that on the disk.
         mounted(&image, |top| expected = seen(top, true));
         let before = sha256(&image);
