@@ -1,5 +1,6 @@
 //! Inspecting real images in a real appliance.
 
+mod arrays;
 mod budget;
 mod compressed;
 mod diff;
