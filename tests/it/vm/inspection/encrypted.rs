@@ -1,6 +1,7 @@
 //! Encrypted volumes, made by cryptsetup: each way in which they are encrypted, and each place for them.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -136,6 +137,7 @@ fn encrypted_volumes_of_each_kind_are_opened_by_their_keys_and_by_no_other() {
         terminal.wait();
     });
     cases.case("no key can be seen", || keys_are_not_seen(&disks[4], &key));
+    cases.case("a session takes keys too", || sessions_take_keys(&disks[1]));
     cases.case("a volume that is mounted has its name in crypttab", || {
         named_in_crypttab(dir, &disks[1]);
     });
@@ -215,6 +217,35 @@ fn volume_key(image: &Path) -> String {
     let volume_key: String = volume_key.split_whitespace().collect();
     assert_eq!(volume_key.len(), 128, "{dump}");
     volume_key
+}
+
+/// `session --inspect`, whose standard input has the requests.
+fn sessions_take_keys(image: &Path) {
+    let session = |key: &str, inspect: &[&str]| {
+        let session = Bivouac::new().args(["session", "--key", key]).args(inspect);
+        session.arg(image)
+    };
+    let mut session_of = session("/dev/vda:key:correct-horse", &["--inspect"]).start();
+    let request = r#"{"jsonrpc":"2.0","id":1,"method":"read","params":{"path":"/etc/hostname"}}"#;
+    let input = session_of.stdin.as_mut().unwrap();
+    writeln!(input, "{request}").unwrap();
+    session_of.wait_for(r#""data":"xts""#);
+    session_of.stdin = None;
+    let done = session_of.wait();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    for (key, inspect, said) in [
+        (
+            "key:wrong",
+            &["--inspect"][..],
+            "has another passphrase; --key gives it",
+        ),
+        ("fd:0", &["--inspect"], "standard input has the requests"),
+        ("key:x", &[], "hint: --inspect"),
+    ] {
+        let done = session(key, inspect).start().wait();
+        assert_eq!(done.code(), Some(125), "{done:?}");
+        assert!(done.stderr.contains(said), "{done:?}");
+    }
 }
 
 /// A system on one partition mounts an encrypted one by the name that its crypttab has.
