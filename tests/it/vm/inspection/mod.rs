@@ -9,6 +9,7 @@ mod encrypted;
 mod forged;
 mod images;
 mod kill;
+mod kill_reading;
 mod limits;
 mod listing;
 mod log;
