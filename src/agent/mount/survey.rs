@@ -74,13 +74,16 @@ fn warn_of_unread(inventory: &mut Inventory) {
         };
         let path = found.path.clone();
         let (code, reason) = match (content.kind, content.kind.role()) {
-            (Kind::Luks, _) if inventory.assembled.contains(&path) => continue,
-            (Kind::Luks, _) => {
+            (Kind::Luks | Kind::Bitlocker, _) if inventory.assembled.contains(&path) => continue,
+            (kind @ (Kind::Luks | Kind::Bitlocker), _) => {
+                let (name, key) = match kind {
+                    Kind::Luks => ("LUKS", "--key gives its passphrase"),
+                    _ => ("BitLocker", "--key gives its password or recovery password"),
+                };
                 let why = inventory.locked.get(&path);
-                let why = why.map_or("--key gives its passphrase", |why| why);
-                (Encrypted, format!("encrypted (LUKS), not opened: {why}"))
+                let why = why.map_or(key, |why| why);
+                (Encrypted, format!("encrypted ({name}), not opened: {why}"))
             }
-            (Kind::Bitlocker, _) => (Encrypted, "encrypted (BitLocker), not opened".to_owned()),
             (Kind::Swsuspend, _) => {
                 let reason = "a hibernated system: filesystems may be older than what it knows";
                 (Hibernated, reason.to_owned())

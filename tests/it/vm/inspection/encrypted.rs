@@ -64,12 +64,12 @@ fn made(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// `bivouac COMMAND` with the passphrase that these words give.
-fn bivouac(command: &[&str], key: &[&str], image: &str) -> Finished {
+pub(super) fn bivouac(command: &[&str], key: &[&str], image: &str) -> Finished {
     let keys = key.iter().flat_map(|key| ["--key", key]);
     Bivouac::new().args(command).args(keys).arg(image).output()
 }
 
-fn hostname(image: &Path, key: &[&str]) -> Finished {
+pub(super) fn hostname(image: &Path, key: &[&str]) -> Finished {
     bivouac(&["cat"], key, &format!("{}:/etc/hostname", image.display()))
 }
 
@@ -142,7 +142,7 @@ fn encrypted_volumes_of_each_kind_are_opened_by_their_keys_and_by_no_other() {
         named_in_crypttab(dir, &disks[1]);
     });
     cases.case("nothing is left after SIGKILL", || {
-        nothing_is_left(&disks[4])
+        nothing_is_left(&disks[4], "lvmonluks")
     });
     cases.case("the images are what they were", || {
         let after: Vec<_> = disks.iter().map(|disk| sha256(disk)).collect();
@@ -272,7 +272,7 @@ fn named_in_crypttab(dir: &Path, encrypted: &Path) {
     assert_eq!((done.code(), &*done.stdout), (Some(0), "xts"), "{done:?}");
 }
 
-fn nothing_is_left(image: &Path) {
+pub(super) fn nothing_is_left(image: &Path, hostname: &str) {
     let ns = MountNs::new();
     fs::copy(image, ns.path("kept/image")).unwrap();
     let place = format!("{}:/etc/hostname", ns.inside("kept/image"));
@@ -280,7 +280,7 @@ fn nothing_is_left(image: &Path) {
     let key = format!("key:{PASSPHRASE}");
     let follow = ["tail", "-f", "--key", &key, &place];
     let mut running = ns.bivouac().args(follow).start();
-    running.wait_for("lvmonluks");
+    running.wait_for(hostname);
     let qemu = running.qemu();
     running.signal(Signal::SIGKILL);
     let done = running.wait();

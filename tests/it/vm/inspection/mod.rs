@@ -3,6 +3,7 @@
 mod arrays;
 mod budget;
 mod compressed;
+mod cryptsetup;
 mod diff;
 mod disks;
 mod encrypted;
