@@ -33,7 +33,10 @@ impl Borrowed {
         let tool = match tools::find(name).map(|path| Tool::of(&path)) {
             Some(Ok(tool)) => tool,
             Some(Err(error)) => return Ok(Err(format!("{name} of this host: {error}"))),
-            None => return Ok(Err(format!("{name} is not installed on this host"))),
+            None => {
+                let why = format!("{name} is not installed on this host (`bivouac doctor`)");
+                return Ok(Err(why));
+            }
         };
         let mut argv = Vec::new();
         if let Some(loader) = &tool.loader {
