@@ -42,7 +42,12 @@ class Sink(Protocol):
 class Connection:
     """The process, and who waits for what from it. May be used by any number of threads."""
 
-    def __init__(self, argv: Sequence[str], env: Optional[Mapping[str, str]] = None) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Optional[Mapping[str, str]] = None,
+        descriptors: Sequence[int] = (),
+    ) -> None:
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._pending: Dict[int, Future[Any]] = {}
@@ -67,6 +72,7 @@ class Connection:
                 bufsize=0,
                 env=None if env is None else dict(env),
                 start_new_session=True,
+                pass_fds=descriptors,
             )
         except OSError as error:
             raise SessionError(f"cannot start {argv[0]}: {error.strerror}", status=125) from error
@@ -249,8 +255,13 @@ def _again(error: BivouacError) -> BivouacError:
 class Session:
     """Holds a connection: the process ends when nothing refers to this any more."""
 
-    def __init__(self, argv: Sequence[str], env: Optional[Mapping[str, str]] = None) -> None:
-        self.connection = Connection(argv, env)
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Optional[Mapping[str, str]] = None,
+        descriptors: Sequence[int] = (),
+    ) -> None:
+        self.connection = Connection(argv, env, descriptors)
         self._finalizer = weakref.finalize(self, self.connection.end)
         try:
             self.connection.ready.result()

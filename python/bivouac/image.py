@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _binary, _data, packages
 from ._connection import Session
@@ -23,6 +24,7 @@ class Image(Files):
 
     disks       further disks of the same machine
     root        the root filesystem if the image has several, such as "/dev/vda2"
+    key         the passphrase of its encrypted volumes; no other process can see it
     options     further options of bivouac-session(1), --inspect
     """
 
@@ -32,6 +34,7 @@ class Image(Files):
         *,
         disks: Sequence[Union[str, os.PathLike[str]]] = (),
         root: Optional[str] = None,
+        key: Union[str, bytes, None] = None,
         options: Sequence[str] = (),
         binary: Optional[str] = None,
         env: Optional[Mapping[str, str]] = None,
@@ -39,6 +42,7 @@ class Image(Files):
         self.path = os.fspath(path)
         self._binary = _binary.find(binary)
         self._options = [f"--disk={os.fspath(disk)}" for disk in disks] + list(options)
+        self._key = key.encode() if isinstance(key, str) else key
         self._root = root
         self._env = env
         self._session: Optional[Session] = None
@@ -88,18 +92,33 @@ class Image(Files):
         if self._session is None:
             root = [] if self._root is None else [f"--root={self._root}"]
             argv = [self._binary, "session", "--inspect", *root, *self._options]
-            self._session = Session([*argv, "--", self.path], self._env)
+            with self._given_key() as (keys, descriptors):
+                self._session = Session([*argv, *keys, "--", self.path], self._env, descriptors)
         return self._session
+
+    @contextmanager
+    def _given_key(self) -> Iterator[Tuple[List[str], Tuple[int, ...]]]:
+        """Options that give the key, and the descriptors that they need."""
+        if self._key is None:
+            yield [], ()
+            return
+        with os.fdopen(os.memfd_create("bivouac-key"), "wb") as key:
+            key.write(self._key)
+            key.flush()
+            key.seek(0)
+            yield [f"--key=fd:{key.fileno()}"], (key.fileno(),)
 
     def _tell(self, *command: str) -> str:
         """What a command of bivouac prints as JSON about the image."""
-        argv = [self._binary, *command, "--json", *self._options, "--", self.path]
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=None if self._env is None else dict(self._env),
-        )
+        argv = [self._binary, *command, "--json", *self._options]
+        with self._given_key() as (keys, descriptors):
+            done = subprocess.run(
+                [*argv, *keys, "--", self.path],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                env=None if self._env is None else dict(self._env),
+                pass_fds=descriptors,
+            )
         if done.returncode:
             raise SessionError.of_messages(
                 done.stderr.decode("utf-8", "backslashreplace").splitlines(), done.returncode

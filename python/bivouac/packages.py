@@ -21,8 +21,9 @@ class Package:
 
 
 def installed(systems: List[Dict[str, Any]], root: Optional[str]) -> List[Package]:
-    """The packages of the system on `root`, or of the only one, by name."""
-    wanted = [system for system in systems if root in (None, system["root"])]
+    """The packages of the system on `root`, a device or a number, or of the only one, by name."""
+    numbered = enumerate(systems, 1)
+    wanted = [system for number, system in numbered if root in (None, str(number), system["root"])]
     if len(wanted) != 1:
         found = ", ".join(system["root"] for system in systems) or "none"
         raise BivouacError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from pathlib import Path
 from typing import Iterator
 
 import pytest
@@ -34,6 +36,22 @@ def test_filesystems_and_systems_are_told(image: bivouac.Image) -> None:
     assert (filesystem["type"], filesystem["label"]) == ("ext4", "box")
     (system,) = image.inspect()["systems"]
     assert system["name"] == "A box of one program"
+
+
+def test_an_encrypted_image_is_opened_by_its_key(tmp_path: Path) -> None:
+    encrypted = tmp_path / "encrypted.img"
+    secret = "secret,id=key,data=correct-horse"
+    # With a faster hash qemu-img may fail to measure its speed.
+    luks = "key-secret=key,iter-time=10,hash-alg=sha512"
+    options = ["-O", "luks", "-o", luks, "--object", secret]
+    source = os.fspath(GUESTS / "box.raw")
+    subprocess.run(["qemu-img", "convert", *options, source, encrypted], check=True)
+    with bivouac.Image(encrypted, key="correct-horse") as image:
+        assert image.cat("/etc/hostname") == b"box\n"
+        (system,) = image.inspect()["systems"]
+        assert system["name"] == "A box of one program"
+    with pytest.raises(bivouac.SessionError, match="another passphrase"):
+        bivouac.Image(encrypted, key=b"wrong").ls()
 
 
 def test_packages_are_those_of_the_packages_database() -> None:

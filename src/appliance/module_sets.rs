@@ -106,6 +106,8 @@ const RARE: &[ModuleSet] = &[
             "camellia_generic",
         ],
     ),
+    // What BitLocker shows where its metadata is.
+    set("dm-zero", &["dm_zero"]),
     set("dm-thin", &["dm_thin_pool"]),
     set("dm-cache", &["dm_cache", "dm_cache_smq"]),
     set("dm-raid", &["dm_raid"]),

@@ -11,6 +11,7 @@ pub enum Package {
     Uefi,
     Kernel,
     Passt,
+    Cryptsetup,
 }
 
 /// Distributions with the same package names.
@@ -46,13 +47,14 @@ fn own_os_release() -> Vec<u8> {
 
 fn command_on(os_release: &[u8], package: Package) -> String {
     use Family::{Alpine, Arch, Debian, RedHat, Suse, Ubuntu};
-    use Package::{Kernel, Passt, Qemu, Uefi};
+    use Package::{Cryptsetup, Kernel, Passt, Qemu, Uefi};
     let Some(family) = family(os_release) else {
         let what = match package {
             Qemu => "QEMU's emulator for x86_64",
             Uefi => "the UEFI firmware of edk2 (OVMF)",
             Kernel => "a kernel with its modules",
             Passt => "passt",
+            Cryptsetup => "cryptsetup",
         };
         return format!("install {what} with this system's package manager");
     };
@@ -78,6 +80,11 @@ fn command_on(os_release: &[u8], package: Package) -> String {
         (Suse, Passt) => "sudo zypper install passt",
         (Arch, Passt) => "sudo pacman -S passt",
         (Alpine, Passt) => "sudo apk add passt",
+        (Debian | Ubuntu, Cryptsetup) => "sudo apt-get install cryptsetup-bin",
+        (RedHat, Cryptsetup) => "sudo dnf install cryptsetup",
+        (Suse, Cryptsetup) => "sudo zypper install cryptsetup",
+        (Arch, Cryptsetup) => "sudo pacman -S cryptsetup",
+        (Alpine, Cryptsetup) => "sudo apk add cryptsetup",
     };
     format!("`{command}`")
 }

@@ -1,34 +1,17 @@
-//! Keys of encrypted volumes that the user gave, and opening a volume with them: the key of the data is
-//! derived here and not in the guest, which is faster and gets no passphrase.
+//! Keys of encrypted volumes that the user gave, and opening a volume with them.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::oneshot;
-
-use crate::block::luks::{Header, Slot};
-use crate::host::memory_limit;
+use super::lock::Lock;
+pub use super::passphrase::Passphrase;
 use crate::machine::prompt::Prompt;
-use crate::protocol::PathAt;
-use crate::protocol::crypt::{CryptVolume, LockedVolume, Unlock};
+use crate::protocol::crypt::{LockedVolume, Opening, Unlock};
 use crate::protocol::disks::Survey;
 use crate::session::{Session, SessionError, SurveyStep};
 use crate::text::escape::Untrusted;
 
-/// The binary part of a header, in bytes.
-const HEAD: u64 = 4096;
 /// How often to ask for a passphrase.
 const TRIES: usize = 3;
-
-/// A passphrase, or the content of a key file. `Debug` shows nothing of it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Passphrase(pub Vec<u8>);
-
-impl fmt::Debug for Passphrase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a passphrase")
-    }
-}
 
 /// A key that was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,46 +97,29 @@ async fn unlock(
     session: &Session,
     keys: &Keys,
     volume: &LockedVolume,
-) -> Result<Result<CryptVolume, String>, SessionError> {
-    let read = |offset, bytes| {
-        let at = PathAt::new("/", volume.device.as_bytes());
-        session.read_from(at, offset, bytes)
-    };
-    let head = read(0, HEAD).await?;
-    let header = match Header::parse(&read(0, Header::length(&head)).await?) {
-        Ok(header) => header,
+) -> Result<Result<Opening, String>, SessionError> {
+    let mut lock = match Lock::of(session, volume).await? {
+        Ok(lock) => lock,
         Err(why) => return Ok(Err(why)),
     };
-    let mut attempt = Attempt::default();
-    for slot in &header.slots {
-        attempt
-            .areas
-            .push(Arc::new(read(slot.area.offset, slot.area.bytes).await?));
-    }
-    let given = keys.of(volume);
-    for passphrase in &given {
-        if let Some(opened) = attempt.open(&header, passphrase).await {
+    for passphrase in &keys.of(volume) {
+        if let Some(opened) = lock.open(passphrase).await? {
             return Ok(Ok(opened));
         }
     }
-    if let Some(prompt) = keys.prompt.as_ref().filter(|_| !header.slots.is_empty()) {
+    if let Some(prompt) = keys.prompt.as_ref().filter(|_| lock.takes_keys()) {
         for _ in 0..TRIES {
             let Ok(Some(line)) = prompt.ask(&question(volume)).await else {
                 break;
             };
             let passphrase = Passphrase(line);
-            if let Some(opened) = attempt.open(&header, &passphrase).await {
+            if let Some(opened) = lock.open(&passphrase).await? {
                 keys.typed().push(passphrase);
                 return Ok(Ok(opened));
             }
         }
     }
-    Ok(Err(match attempt.failure {
-        Some(why) => why,
-        None if header.slots.is_empty() => "it has no key slot in use".to_owned(),
-        None if attempt.count == 0 => "--key gives its passphrase".to_owned(),
-        None => "it has another passphrase; --key gives it".to_owned(),
-    }))
+    Ok(Err(lock.reason()))
 }
 
 fn question(volume: &LockedVolume) -> String {
@@ -162,59 +128,10 @@ fn question(volume: &LockedVolume) -> String {
     format!("Passphrase of {device} ({uuid}): ")
 }
 
-/// Tries passphrases on the slots of one volume.
-#[derive(Default)]
-struct Attempt {
-    /// The areas of the slots.
-    areas: Vec<Arc<Vec<u8>>>,
-    /// How many passphrases were tried.
-    count: usize,
-    /// Why a slot could not be tried.
-    failure: Option<String>,
-}
-
-impl Attempt {
-    async fn open(&mut self, header: &Header, passphrase: &Passphrase) -> Option<CryptVolume> {
-        self.count += 1;
-        for (slot, area) in header.slots.iter().zip(&self.areas) {
-            match derive(slot.clone(), passphrase.clone(), Arc::clone(area)).await {
-                Ok(Some(key)) => return Some(header.volume(key)),
-                Ok(None) => {}
-                Err(why) => self.failure = Some(why),
-            }
-        }
-        None
-    }
-}
-
-/// Tries a passphrase in a thread: it takes seconds, and a signal ends the work all the same.
-async fn derive(
-    slot: Slot,
-    passphrase: Passphrase,
-    area: Arc<Vec<u8>>,
-) -> Result<Option<crate::protocol::crypt::VolumeKey>, String> {
-    let memory = slot.memory();
-    if memory_limit::available().is_some_and(|available| available < memory) {
-        let mib = memory >> 20;
-        return Err(format!(
-            "its key slot {} takes {mib} MiB of memory",
-            slot.name
-        ));
-    }
-    let (sender, receiver) = oneshot::channel();
-    let work = move || {
-        // Nobody waits for it after a signal.
-        let _ = sender.send(slot.open(&passphrase.0, &area));
-    };
-    let thread = std::thread::Builder::new().spawn(work);
-    thread.map_err(|error| format!("cannot start a thread: {error}"))?;
-    let opened = receiver.await;
-    opened.unwrap_or_else(|_| Err("deriving the key failed unexpectedly".to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::disks::Kind;
 
     #[test]
     fn a_volume_has_the_keys_that_name_it_before_those_for_all() {
@@ -234,6 +151,8 @@ mod tests {
         };
         let volume = |uuid: &str| LockedVolume {
             device: "/dev/vda2".to_owned(),
+            kind: Kind::Luks,
+            name: String::new(),
             aliases: vec!["/dev/sda2".to_owned()],
             uuid: Some(uuid.to_owned()),
             bytes: 0,

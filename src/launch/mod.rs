@@ -12,7 +12,8 @@
 //! - `step` runs the commands that prepare a machine, each for a template of its own, with what
 //!   `send_tree` copies into it, and with its output as `capture` keeps it.
 //! - `branch` restores any number of machines from one template, at a time.
-//! - `keys` opens encrypted volumes.
+//! - `keys` opens encrypted volumes, each with the `passphrase`s that fit its `lock`. What this program
+//!   does not open itself `cryptsetup` of this host does, `borrowed` by the appliance.
 //! - `unpack` decompresses images.
 //! - `screen` decides who may see the guest's screen over VNC.
 //! - An appliance with an image's disk: `appliance` starts one, `appliance_session` inspects an
@@ -42,8 +43,10 @@
 pub(crate) mod accelerator;
 pub(crate) mod appliance;
 pub(crate) mod appliance_session;
+mod borrowed;
 pub(crate) mod branch;
 pub(crate) mod capture;
+mod cryptsetup;
 mod devices;
 pub(crate) mod facts;
 pub(crate) mod failure;
@@ -55,7 +58,9 @@ pub(crate) mod keep;
 pub(crate) mod keyboard;
 pub mod keys;
 pub mod live;
+mod lock;
 pub(crate) mod outcome;
+mod passphrase;
 pub(crate) mod prepare;
 pub(crate) mod progress;
 mod restart;

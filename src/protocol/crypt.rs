@@ -1,10 +1,12 @@
 //! Encrypted volumes: what the agent found, and what it needs to open them. The host derives the key from
-//! a passphrase, so no passphrase reaches the guest.
+//! a passphrase, so no passphrase reaches the guest, unless a program that runs there has to open it.
 
 use std::fmt;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::disks::Kind;
 
 /// A key. In JSON: hexadecimal digits. `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,6 +66,10 @@ pub struct CryptVolume {
 pub struct LockedVolume {
     /// Its node.
     pub device: String,
+    /// How it is encrypted.
+    pub kind: Kind,
+    /// The name that it gets below /dev/mapper.
+    pub name: String,
     /// Names of it by which a user may mean it.
     pub aliases: Vec<String>,
     /// Untrusted.
@@ -72,13 +78,23 @@ pub struct LockedVolume {
     pub bytes: u64,
 }
 
+/// How a volume is opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Opening {
+    /// By the agent, with this.
+    Crypt(CryptVolume),
+    /// A program in the appliance has opened it, as [`LockedVolume::name`].
+    Mapped,
+}
+
 /// What became of one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unlock {
     /// [`LockedVolume::device`].
     pub device: String,
     /// How to open it, or why it stays closed.
-    pub volume: Result<CryptVolume, String>,
+    pub volume: Result<Opening, String>,
 }
 
 #[cfg(test)]

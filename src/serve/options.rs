@@ -7,11 +7,12 @@ use anyhow::anyhow;
 use clap::ValueHint;
 
 use crate::commands::args::command_line::CommandLine;
+use crate::commands::args::keys::KeyArgs;
 use crate::commands::args::machine::{HardwareArgs, LayerArgs, QemuArgs};
 use crate::commands::args::overlay::{OverlayArgs, TemplateArgs};
 use crate::commands::args::prepare::PrepareArgs;
+use crate::commands::inspection::keys;
 use crate::launch::appliance_session::InspectionSpec;
-use crate::launch::keys::Keys;
 use crate::launch::spec::{AgentSpec, ApplianceSpec, Purpose, StartMode, Via};
 use crate::launch::{Failure, VmSpec};
 use crate::machine::phases::Phases;
@@ -37,10 +38,12 @@ pub struct Args {
     /// Hold the appliance with the image mounted, instead of booting the image
     #[arg(long, requires = "image")]
     pub(super) inspect: bool,
-    /// The root filesystem, if the image has several: DEVICE or DEVICE:SUBVOLUME, as listed in the
-    /// error message
+    /// The root filesystem, if the image has several: DEVICE, DEVICE:SUBVOLUME or its number, as
+    /// listed in the error message
     #[arg(long, value_name = "DEVICE", requires = "inspect")]
     pub(super) root: Option<String>,
+    #[command(flatten)]
+    keys: KeyArgs,
     #[command(flatten)]
     layers: LayerArgs,
     #[command(flatten)]
@@ -90,6 +93,14 @@ impl Args {
     /// The machine that boots or is restored.
     pub(super) fn machine(&self) -> Result<VmSpec, Failure> {
         let (guest, prepare) = (&self.guest, &self.prepare);
+        if !self.keys.key.is_empty() {
+            return Err(Failure::with_hint(
+                anyhow!(
+                    "--key is for an image that is inspected: one that boots asks for its passphrase itself"
+                ),
+                "--inspect, or leave out --key",
+            ));
+        }
         let (steps, left) = prepare.steps(&self.typed);
         if let Some(copy) = left.first() {
             return Err(Failure::with_hint(
@@ -134,7 +145,7 @@ impl Args {
         Ok(Some(InspectionSpec {
             image: self.layers.image(image),
             disks: self.layers.trust.disks(&hardware.disk),
-            keys: Keys::default(),
+            keys: keys::given(&self.keys)?,
             overlays: Vec::new(),
             max_unpack: None,
             warns: true,
@@ -157,6 +168,12 @@ impl Args {
 
     /// Options of a machine that boots mean nothing to an appliance.
     fn check_inspection(&self) -> Result<(), Failure> {
+        if self.keys.read_input() {
+            return Err(Failure::with_hint(
+                anyhow!("--key fd:0: standard input has the requests"),
+                "--key fd:N with another descriptor, or --key file:PATH",
+            ));
+        }
         let hardware = &self.hardware;
         let given = [
             ("--cdrom", !hardware.cdrom.is_empty()),

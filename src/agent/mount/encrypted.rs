@@ -1,7 +1,9 @@
-//! Encrypted volumes (LUKS), opened by the kernel's dm-crypt with keys that the host derives. A survey
-//! stops when it has found some, until the host has answered for each.
+//! Encrypted volumes, opened by the kernel's dm-crypt: those of LUKS with keys that the host derives,
+//! others by a program that the host runs here. A survey stops when it has found some, until the host has
+//! answered for each.
 
 use std::collections::HashSet;
+use std::fs;
 use std::os::unix::fs::symlink;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,12 +14,12 @@ use super::nested::{self, Holder};
 use super::survey;
 use crate::block::lvm::table::TableLine;
 use crate::protocol::Response;
-use crate::protocol::crypt::{CryptVolume, LockedVolume, Unlock};
+use crate::protocol::crypt::{CryptVolume, LockedVolume, Opening, Unlock};
 use crate::protocol::disks::Kind;
 use crate::protocol::warning::Warning;
 
-/// The group of the opened volumes.
-const GROUP: &str = "luks";
+/// What is encrypted, and the group of what is in it.
+const KINDS: [(Kind, &str); 2] = [(Kind::Luks, "luks"), (Kind::Bitlocker, "bitlk")];
 
 /// How often a survey may stop: volumes in volumes in volumes.
 const MAX_STOPS: usize = 8;
@@ -55,18 +57,29 @@ impl Held {
             return Vec::new();
         }
         let inventory = &self.inventory;
-        let locked = inventory.of_kind(Kind::Luks).filter_map(|found| {
+        let encrypted = KINDS.iter().flat_map(|(kind, _)| inventory.of_kind(*kind));
+        let locked = encrypted.filter_map(|found| {
             let is_new = self.asked.insert(found.path.clone());
             is_new.then(|| locked(found, inventory))
         });
-        locked.collect()
+        let locked: Vec<_> = locked.collect();
+        if !locked.is_empty() {
+            // Programs of the host load none; what fails is told when a volume is opened.
+            for set in ["dm", "dm-crypt", "dm-zero"] {
+                let _ = self.modules.load(set);
+            }
+        }
+        locked
     }
 }
 
 fn locked(found: &FoundDevice, inventory: &Inventory) -> LockedVolume {
     let ids = inventory.ids.iter().filter(|id| id.device == found.path);
+    let target = Target::of(found);
     LockedVolume {
         device: found.path.clone(),
+        kind: target.kind,
+        name: target.name(),
         aliases: ids.flat_map(|id| id.paths.clone()).collect(),
         uuid: uuid(found),
         bytes: found.device.bytes,
@@ -99,12 +112,14 @@ pub(crate) fn unlock(mut held: Held, answers: &[Unlock]) -> Response {
     for answer in answers {
         let inventory = &mut held.inventory;
         let is_meant = |found: &&FoundDevice| found.path == answer.device;
-        let target = inventory.of_kind(Kind::Luks).find(is_meant);
-        let Some(target) = target.map(Target::of) else {
+        let all = &*inventory;
+        let encrypted = KINDS.iter().flat_map(|(kind, _)| all.of_kind(*kind));
+        let target = encrypted.filter(is_meant).map(Target::of).next();
+        let Some(target) = target else {
             continue;
         };
         match &answer.volume {
-            Ok(volume) => open(inventory, &mut held.modules, &target, volume),
+            Ok(opening) => open(inventory, &mut held.modules, &target, opening),
             Err(why) => {
                 inventory.locked.insert(target.path, why.clone());
             }
@@ -115,6 +130,7 @@ pub(crate) fn unlock(mut held: Held, answers: &[Unlock]) -> Response {
 
 /// An encrypted volume.
 struct Target {
+    kind: Kind,
     path: String,
     number: String,
     sectors: u64,
@@ -124,23 +140,45 @@ struct Target {
 impl Target {
     fn of(found: &FoundDevice) -> Self {
         Self {
+            kind: found.content.as_ref().map_or(Kind::Luks, |one| one.kind),
             path: found.path.clone(),
             number: found.device.number.clone(),
             sectors: found.device.bytes / 512,
             uuid: uuid(found).unwrap_or_else(|| "unknown".to_owned()),
         }
     }
+
+    fn group(&self) -> &'static str {
+        let mut kinds = KINDS.iter().filter(|(kind, _)| *kind == self.kind);
+        kinds.next().map_or("luks", |(_, group)| group)
+    }
+
+    /// The name that installers give it, or that of its device where it has no UUID.
+    fn name(&self) -> String {
+        match self.kind {
+            Kind::Luks => opened_name(&self.uuid),
+            _ => {
+                let device = self.path.trim_start_matches("/dev/");
+                let device = device.trim_start_matches("mapper/").replace('/', "_");
+                format!("{}-{device}", self.group())
+            }
+        }
+    }
 }
 
-/// Opens one under the name that installers give it.
-fn open(inventory: &mut Inventory, modules: &mut Modules, target: &Target, volume: &CryptVolume) {
-    let name = opened_name(&target.uuid);
+/// Opens one, and adds what is in it.
+fn open(inventory: &mut Inventory, modules: &mut Modules, target: &Target, opening: &Opening) {
+    let (name, group) = (target.name(), target.group());
     let mapper = modules
         .load("dm")
         .and_then(|()| modules.load("dm-crypt"))
         .and_then(|()| DeviceMapper::open());
     let mapper = mapper.map_err(|error| format!("cannot use the kernel's dm-crypt: {error}"));
     let made = mapper.as_ref().map_err(String::clone).and_then(|mapper| {
+        let volume = match opening {
+            Opening::Crypt(volume) => volume,
+            Opening::Mapped => return mapped(&name),
+        };
         let line = table(target, volume).ok_or("its data end behind the end of the device")?;
         // The identifier of cryptsetup, by which udev makes a link (60-persistent-storage-dm.rules).
         let id = format!("CRYPT-LUKS2-{}-{name}", target.uuid.replace('-', ""));
@@ -155,16 +193,29 @@ fn open(inventory: &mut Inventory, modules: &mut Modules, target: &Target, volum
     }
     let aliases = vec![format!("/dev/disk/by-id/dm-name-{name}")];
     let path = format!("/dev/mapper/{name}");
-    inventory.add_volume(GROUP, &name, path, aliases, made.clone());
+    inventory.add_volume(group, &name, path, aliases, made.clone());
     if let (Ok(node), Ok(mapper)) = (made, &mapper) {
         let holder = Holder {
-            group: GROUP,
+            group,
             name: &name,
             mapper_name: &name,
             node: &node,
         };
         nested::in_volume(inventory, mapper, &holder);
     }
+}
+
+/// The kernel's name of the device that a program has made under a name.
+fn mapped(name: &str) -> Result<String, String> {
+    let all = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let mut nodes = all.filter_map(|entry| entry.file_name().into_string().ok());
+    let is_it = |node: &String| {
+        let own = fs::read_to_string(format!("/sys/block/{node}/dm/name"));
+        own.is_ok_and(|own| own.trim_end() == name)
+    };
+    nodes
+        .find(is_it)
+        .ok_or_else(|| "the program that opened it has made no device".to_owned())
 }
 
 fn opened_name(uuid: &str) -> String {
@@ -213,6 +264,7 @@ mod tests {
     #[test]
     fn the_table_has_whole_sectors_within_the_device() {
         let target = Target {
+            kind: Kind::Luks,
             path: "/dev/vda1".to_owned(),
             number: "254:1".to_owned(),
             sectors: 1013,

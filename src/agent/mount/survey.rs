@@ -7,9 +7,9 @@ use super::plan::BlockId;
 use super::sysfs::{self, BlockDevice};
 use super::{btrfs_devices, logical_volumes, nested, partitions, roots, volumes};
 use crate::block::device_reader::ReadAt;
-use crate::block::superblock;
 use crate::block::tables::{self, Entry, Table};
-use crate::protocol::disks::{self, Disk, Kind, Partition, Role, Survey};
+use crate::block::{raid, superblock};
+use crate::protocol::disks::{self, Content, Disk, Kind, Partition, Role, Survey};
 use crate::protocol::warning::{Warning, WarningCode};
 
 /// How many volumes may be on one another.
@@ -74,13 +74,16 @@ fn warn_of_unread(inventory: &mut Inventory) {
         };
         let path = found.path.clone();
         let (code, reason) = match (content.kind, content.kind.role()) {
-            (Kind::Luks, _) if inventory.assembled.contains(&path) => continue,
-            (Kind::Luks, _) => {
+            (Kind::Luks | Kind::Bitlocker, _) if inventory.assembled.contains(&path) => continue,
+            (kind @ (Kind::Luks | Kind::Bitlocker), _) => {
+                let (name, key) = match kind {
+                    Kind::Luks => ("LUKS", "--key gives its passphrase"),
+                    _ => ("BitLocker", "--key gives its password or recovery password"),
+                };
                 let why = inventory.locked.get(&path);
-                let why = why.map_or("--key gives its passphrase", |why| why);
-                (Encrypted, format!("encrypted (LUKS), not opened: {why}"))
+                let why = why.map_or(key, |why| why);
+                (Encrypted, format!("encrypted ({name}), not opened: {why}"))
             }
-            (Kind::Bitlocker, _) => (Encrypted, "encrypted (BitLocker), not opened".to_owned()),
             (Kind::Swsuspend, _) => {
                 let reason = "a hibernated system: filesystems may be older than what it knows";
                 (Hibernated, reason.to_owned())
@@ -101,8 +104,9 @@ fn disk(device: BlockDevice, inventory: &mut Inventory) -> Disk {
         Ok(reader) => {
             let content = superblock::probe(&reader);
             let table = table(&device, &reader, content.is_some());
+            let found = array_or_table(&device, &reader, content, table);
             inventory.keep_open(reader);
-            (content, table)
+            found
         }
         Err(error) => {
             inventory.warn(Warning::new(WarningCode::Disk, &path, error.to_string()));
@@ -153,6 +157,29 @@ fn table(device: &BlockDevice, reader: &dyn ReadAt, has_content: bool) -> Option
         return None;
     }
     tables::read(reader, device.sector, has_content)
+}
+
+/// A disk that is a member of an array may show the table that is on the array, and a partition at the
+/// end of a disk makes the disk look like a member.
+fn array_or_table(
+    device: &BlockDevice,
+    reader: &dyn ReadAt,
+    content: Option<Content>,
+    table: Option<Table>,
+) -> (Option<Content>, Option<Table>) {
+    let is_member = content.as_ref().is_some_and(|one| one.kind == Kind::Md);
+    match (raid::member(reader).filter(|_| is_member), table) {
+        (Some(member), Some(mut table)) if member.holds_table(&table.partitions) => {
+            table.partitions.clear();
+            // The kernel made partitions of it.
+            partitions::apply(device, &table);
+            (content, None)
+        }
+        (Some(member), Some(table)) if member.is_of_partition(&table.partitions) => {
+            (None, Some(table))
+        }
+        (_, table) => (content, table),
+    }
 }
 
 /// The partitions of a table, each with its node if it could be made.

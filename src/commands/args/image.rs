@@ -40,8 +40,8 @@ pub struct InspectionArgs {
     /// Limit on the size of a compressed image when it is decompressed (10G); default half of the free space
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_unpack: Option<u64>,
-    /// The root filesystem, if the image has several: DEVICE or DEVICE:SUBVOLUME, as listed in the
-    /// error message
+    /// The root filesystem, if the image has several: DEVICE, DEVICE:SUBVOLUME or its number, as
+    /// listed in the error message
     #[arg(long, value_name = "DEVICE")]
     pub root: Option<String>,
     /// End after TIME (90, 90s, 5m, 2h, 0: never); default 10m, but never for `chroot`, `mount` and

@@ -15,6 +15,14 @@ pub struct KeyArgs {
     pub(crate) key: Vec<KeyArg>,
 }
 
+impl KeyArgs {
+    /// Whether a key is to be read from standard input.
+    pub(crate) fn read_input(&self) -> bool {
+        let mut sources = self.key.iter().map(|key| &key.source);
+        sources.any(|source| *source == Source::Descriptor(0))
+    }
+}
+
 /// A key as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyArg {

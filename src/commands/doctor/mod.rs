@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 mod checks;
+mod tools;
 
 use super::args::sandbox::SandboxArgs;
 use crate::exit::Status;
@@ -56,8 +57,8 @@ pub struct Filesystems {
 
 #[derive(Debug, Serialize)]
 pub struct Check {
-    /// `qemu`, `devices`, `network`, `sandbox`, `kvm`, `overlay`, `agent`, `kernel`, `filesystems`
-    /// or `uefi`.
+    /// `qemu`, `devices`, `network`, `sandbox`, `kvm`, `overlay`, `agent`, `kernel`,
+    /// `filesystems`, `uefi` or `tools`.
     pub about: &'static str,
     #[serde(rename = "verdict")]
     pub status: CheckStatus,
@@ -124,6 +125,7 @@ pub fn run(args: &Args) -> Result<Diagnosis, Failure> {
     let filesystems = checks::filesystems(args);
     found.extend(filesystems.as_ref().map(checks::readable));
     found.push(checks::uefi());
+    found.extend(tools::checks());
     Ok(Diagnosis {
         filesystems,
         ..Diagnosis::new(found)

@@ -17,10 +17,17 @@ const LONGEST: u64 = 8 << 20;
 
 /// Reads the keys. A terminal is asked for others.
 pub(super) fn keys(args: &KeyArgs) -> Result<Keys, Failure> {
+    Ok(Keys {
+        prompt: Prompt::open().map(Arc::new),
+        ..given(args)?
+    })
+}
+
+/// Reads the keys. Nobody is asked for others.
+pub(crate) fn given(args: &KeyArgs) -> Result<Keys, Failure> {
     let given = args.key.iter().map(key);
     Ok(Keys {
         given: given.collect::<Result<_, _>>()?,
-        prompt: Prompt::open().map(Arc::new),
         ..Keys::default()
     })
 }

@@ -6,7 +6,7 @@
 //! chooses among several root filesystems, and [`report`] is the JSON report.
 
 mod inspector;
-mod keys;
+pub(crate) mod keys;
 mod mounted_image;
 pub mod report;
 pub mod roots;

@@ -23,6 +23,9 @@ pub fn choose(survey: &Survey, wanted: Option<&str>) -> Result<Root, Failure> {
 
 fn named(survey: &Survey, wanted: &str) -> Result<Root, Failure> {
     let roots = &survey.roots;
+    if let Some(root) = numbered(survey, wanted) {
+        return Ok(root);
+    }
     if let Some(root) = roots.iter().find(|root| name_of(root) == wanted) {
         return Ok(root.clone());
     }
@@ -49,6 +52,17 @@ fn named(survey: &Survey, wanted: &str) -> Result<Root, Failure> {
             "one of them by --root DEVICE",
         )),
     }
+}
+
+/// The root at a place of the list, which begins with 1; without a system, the filesystem there.
+fn numbered(survey: &Survey, wanted: &str) -> Option<Root> {
+    let index = wanted.parse::<usize>().ok()?.checked_sub(1)?;
+    if !survey.roots.is_empty() {
+        return survey.roots.get(index).cloned();
+    }
+    let all = filesystems(survey);
+    let found = all.get(index)?;
+    Some(Root::alone(found.device, found.content.kind))
 }
 
 /// The only filesystem of an image without a system, unless what could not be opened may hold one.
@@ -293,5 +307,12 @@ mod tests {
         // Any other filesystem may be looked at too.
         assert_eq!(chosen(&both, Some("/dev/sda2")).unwrap(), "/dev/sda2");
         assert!(chosen(&both, Some("/dev/sdz")).is_err());
+        assert_eq!(chosen(&both, Some("2")).unwrap(), "/dev/sda1:old");
+        for wrong in ["0", "3", "-1"] {
+            let said = chosen(&both, Some(wrong)).unwrap_err();
+            assert!(said.contains("/dev/sda1:@"), "{said}");
+        }
+        let data = survey(&[Kind::Ext4, Kind::Vfat], &[]);
+        assert_eq!(chosen(&data, Some("2")).unwrap(), "/dev/sda2");
     }
 }

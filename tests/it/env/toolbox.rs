@@ -11,7 +11,7 @@ use super::bivouac::Bivouac;
 use super::filesystems::{filesystem, run, write_files};
 
 /// The programs in it.
-const TOOLS: [&str; 13] = [
+const TOOLS: [&str; 14] = [
     "sh",
     "cat",
     "head",
@@ -22,6 +22,7 @@ const TOOLS: [&str; 13] = [
     "insmod",
     "lvm",
     "mdadm",
+    "sfdisk",
     "mke2fs",
     "mkdir",
     "cryptsetup",

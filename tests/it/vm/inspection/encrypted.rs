@@ -1,6 +1,7 @@
 //! Encrypted volumes, made by cryptsetup: each way in which they are encrypted, and each place for them.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -63,12 +64,12 @@ fn made(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// `bivouac COMMAND` with the passphrase that these words give.
-fn bivouac(command: &[&str], key: &[&str], image: &str) -> Finished {
+pub(super) fn bivouac(command: &[&str], key: &[&str], image: &str) -> Finished {
     let keys = key.iter().flat_map(|key| ["--key", key]);
     Bivouac::new().args(command).args(keys).arg(image).output()
 }
 
-fn hostname(image: &Path, key: &[&str]) -> Finished {
+pub(super) fn hostname(image: &Path, key: &[&str]) -> Finished {
     bivouac(&["cat"], key, &format!("{}:/etc/hostname", image.display()))
 }
 
@@ -136,11 +137,12 @@ fn encrypted_volumes_of_each_kind_are_opened_by_their_keys_and_by_no_other() {
         terminal.wait();
     });
     cases.case("no key can be seen", || keys_are_not_seen(&disks[4], &key));
+    cases.case("a session takes keys too", || sessions_take_keys(&disks[1]));
     cases.case("a volume that is mounted has its name in crypttab", || {
         named_in_crypttab(dir, &disks[1]);
     });
     cases.case("nothing is left after SIGKILL", || {
-        nothing_is_left(&disks[4])
+        nothing_is_left(&disks[4], "lvmonluks")
     });
     cases.case("the images are what they were", || {
         let after: Vec<_> = disks.iter().map(|disk| sha256(disk)).collect();
@@ -217,6 +219,35 @@ fn volume_key(image: &Path) -> String {
     volume_key
 }
 
+/// `session --inspect`, whose standard input has the requests.
+fn sessions_take_keys(image: &Path) {
+    let session = |key: &str, inspect: &[&str]| {
+        let session = Bivouac::new().args(["session", "--key", key]).args(inspect);
+        session.arg(image)
+    };
+    let mut session_of = session("/dev/vda:key:correct-horse", &["--inspect"]).start();
+    let request = r#"{"jsonrpc":"2.0","id":1,"method":"read","params":{"path":"/etc/hostname"}}"#;
+    let input = session_of.stdin.as_mut().unwrap();
+    writeln!(input, "{request}").unwrap();
+    session_of.wait_for(r#""data":"xts""#);
+    session_of.stdin = None;
+    let done = session_of.wait();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    for (key, inspect, said) in [
+        (
+            "key:wrong",
+            &["--inspect"][..],
+            "has another passphrase; --key gives it",
+        ),
+        ("fd:0", &["--inspect"], "standard input has the requests"),
+        ("key:x", &[], "hint: --inspect"),
+    ] {
+        let done = session(key, inspect).start().wait();
+        assert_eq!(done.code(), Some(125), "{done:?}");
+        assert!(done.stderr.contains(said), "{done:?}");
+    }
+}
+
 /// A system on one partition mounts an encrypted one by the name that its crypttab has.
 fn named_in_crypttab(dir: &Path, encrypted: &Path) {
     let uuid = run("cryptsetup", &["luksUUID", encrypted.to_str().unwrap()]);
@@ -241,7 +272,7 @@ fn named_in_crypttab(dir: &Path, encrypted: &Path) {
     assert_eq!((done.code(), &*done.stdout), (Some(0), "xts"), "{done:?}");
 }
 
-fn nothing_is_left(image: &Path) {
+pub(super) fn nothing_is_left(image: &Path, hostname: &str) {
     let ns = MountNs::new();
     fs::copy(image, ns.path("kept/image")).unwrap();
     let place = format!("{}:/etc/hostname", ns.inside("kept/image"));
@@ -249,7 +280,7 @@ fn nothing_is_left(image: &Path) {
     let key = format!("key:{PASSPHRASE}");
     let follow = ["tail", "-f", "--key", &key, &place];
     let mut running = ns.bivouac().args(follow).start();
-    running.wait_for("lvmonluks");
+    running.wait_for(hostname);
     let qemu = running.qemu();
     running.signal(Signal::SIGKILL);
     let done = running.wait();

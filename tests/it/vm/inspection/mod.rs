@@ -1,13 +1,16 @@
 //! Inspecting real images in a real appliance.
 
+mod arrays;
 mod budget;
 mod compressed;
+mod cryptsetup;
 mod diff;
 mod disks;
 mod encrypted;
 mod forged;
 mod images;
 mod kill;
+mod kill_reading;
 mod limits;
 mod listing;
 mod log;
