@@ -200,6 +200,15 @@ impl ChainError {
         Self::new(&origin.path, message).with_hint(hint)
     }
 
+    /// An image that was packed and records a backing file.
+    pub(super) fn unpacked_on_another(layer: &Path, name: &[u8]) -> Self {
+        let (layer_name, name) = (Quoted(layer), Quoted(as_path(name)));
+        let message = format!(
+            "{layer_name} lies on another image, {name}, which is not looked for below an image that was packed"
+        );
+        Self::new(layer, message)
+    }
+
     /// A block device with an image header, which any guest may have written.
     pub(super) fn header_on_device(origin: &Origin, content: Format) -> Self {
         let message = format!(

@@ -136,7 +136,6 @@ impl Args {
             disks: self.layers.trust.disks(&hardware.disk),
             keys: Keys::default(),
             overlays: Vec::new(),
-            max_unpack: None,
             warns: true,
             appliance: ApplianceSpec {
                 memory_mib: hardware.memory.unwrap_or(defaults.memory_mib),
