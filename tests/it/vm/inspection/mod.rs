@@ -13,6 +13,7 @@ mod listing;
 mod log;
 mod machine;
 mod many;
+mod ova;
 mod packages;
 mod roots;
 mod unread;
