@@ -202,11 +202,12 @@ impl ChainError {
 
     /// An image that was packed and records a backing file.
     pub(super) fn unpacked_on_another(layer: &Path, name: &[u8]) -> Self {
-        let (layer_name, name) = (Quoted(layer), Quoted(as_path(name)));
-        let message = format!(
-            "{layer_name} lies on another image, {name}, which is not looked for below an image that was packed"
-        );
-        Self::new(layer, message)
+        let (image, name) = (Quoted(layer), Quoted(as_path(name)));
+        let why = "which is not looked for below an image that was packed";
+        Self::new(
+            layer,
+            format!("{image} lies on another image, {name}, {why}"),
+        )
     }
 
     /// A block device with an image header, which any guest may have written.

@@ -1,6 +1,7 @@
 //! Images that are compressed, and archives with the disks of a machine (OVA): each image is copied to a
 //! file without a name, beside the overlays, and that is opened in its place.
 
+mod contents;
 mod job;
 mod ova;
 
@@ -25,7 +26,8 @@ use crate::machine::overlay::Place;
 use crate::package::decompressed;
 use crate::text::escape::Untrusted;
 use crate::text::size::Size;
-use job::{Job, UnpackError, Unpacked};
+use contents::Unpacked;
+use job::{Job, UnpackError};
 
 /// The images of one machine.
 pub(super) struct Images<'a> {
@@ -117,14 +119,14 @@ async fn copies(
     progress.status(&format!("unpacking {}", image.display()));
     let (path, name) = (image.clone(), place.name());
     let done = job::in_thread(move |is_wanted| {
-        Job {
+        let job = Job {
             original: &original,
             path: &path,
             place: &place,
             limit,
             is_wanted,
-        }
-        .run()
+        };
+        Unpacked::of(&job)
     });
     let done = done.await;
     progress.clear_status();
@@ -183,7 +185,7 @@ fn failed(image: &Path, error: UnpackError, limit: u64) -> Failure {
             "run it again when no other process writes to it",
         ),
         error => {
-            let hint = job::hint(image);
+            let hint = contents::hint(image);
             let error = anyhow::Error::from(error).context(format!("unpacking {name}"));
             match hint {
                 Some(hint) => Failure::with_hint(error, hint),

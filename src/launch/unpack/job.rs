@@ -1,22 +1,16 @@
-//! One image that is unpacked: in a thread, so that a signal ends it, and no further than its limit.
+//! How an image is unpacked: in a thread, so that a signal ends it, and no further than its limit.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 
 use tokio::sync::oneshot;
 
-use super::ova;
 use crate::archive::ArchiveError;
-use crate::image::copy::UnpackedCopy;
 use crate::image::ovf::OvfError;
-use crate::image::packed;
-use crate::linux::file_id::FileStamp;
 use crate::linux::memfd;
 use crate::machine::overlay::Place;
-use crate::package::decompressed;
 use crate::text::escape::Untrusted;
 
 /// How much is written at a time, in bytes; of zeros, nothing is.
@@ -44,7 +38,7 @@ pub enum UnpackError {
 }
 
 /// Whether somebody waits for the work.
-pub type Wanted<'a> = &'a (dyn Fn() -> bool + Sync);
+pub type Awaited<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// What is to be unpacked.
 pub struct Job<'a> {
@@ -54,63 +48,10 @@ pub struct Job<'a> {
     pub place: &'a Place,
     /// How many bytes they may have together.
     pub limit: u64,
-    pub is_wanted: Wanted<'a>,
-}
-
-#[derive(Debug)]
-pub struct Unpacked {
-    /// None if the archive does not describe a machine.
-    pub copies: Vec<UnpackedCopy>,
-    /// What the image was compressed with, if it is a single one.
-    pub how: Option<&'static str>,
+    pub is_wanted: Awaited<'a>,
 }
 
 impl Job<'_> {
-    /// Copies what the file holds: one image, or those of an archive.
-    pub fn run(&self) -> Result<Unpacked, UnpackError> {
-        let stamp = FileStamp::of(self.original)?;
-        let (mut how, mut content, mut limit) = (None, self.original.try_clone()?, self.limit);
-        content.rewind()?;
-        if let Some((kind, from)) = decompressed(self.original)? {
-            let to = self.new_file()?;
-            let length = self.copy(from, &to, limit)?;
-            (how, content, limit) = (Some(kind), to, limit - length);
-        }
-        let mut copies = Vec::new();
-        let is_archive = packed::tar(&head(&content));
-        if is_archive && let Some(disks) = ova::disks(&content, self)? {
-            how = None;
-            for (name, file) in ova::copies(&content, disks, limit, self)? {
-                let path = self.path.join(&name);
-                copies.push(self.result(file, stamp, path, name)?);
-            }
-        } else if how.is_some() {
-            let name = self.path.with_extension("");
-            copies.push(self.result(content, stamp, self.path.to_owned(), name)?);
-        }
-        match FileStamp::of(self.original)? == stamp {
-            true => Ok(Unpacked { copies, how }),
-            false => Err(UnpackError::Changed),
-        }
-    }
-
-    fn result(
-        &self,
-        file: File,
-        stamp: FileStamp,
-        path: PathBuf,
-        name: PathBuf,
-    ) -> io::Result<UnpackedCopy> {
-        Ok(UnpackedCopy {
-            file,
-            original: self.original.try_clone()?,
-            stamp,
-            path: std::path::absolute(&path)?,
-            name,
-            hint: hint(self.path).unwrap_or_default(),
-        })
-    }
-
     pub fn new_file(&self) -> io::Result<File> {
         match self.place {
             Place::Directory(scratch) => scratch.unnamed_file(),
@@ -127,22 +68,9 @@ impl Job<'_> {
     }
 }
 
-/// The command that unpacks the file at `path`.
-pub fn hint(path: &Path) -> Option<String> {
-    let head = File::open(path).ok().map(|file| head(&file))?;
-    Some(packed::recognised(&head)?.hint(path))
-}
-
-fn head(file: &File) -> Vec<u8> {
-    let mut head = vec![0; 512];
-    let length = file.read_at(&mut head, 0).unwrap_or(0);
-    head.truncate(length);
-    head
-}
-
 /// In a thread, so that a signal ends the work; it ends soon after nobody waits for it.
 pub async fn in_thread<T: Send + 'static>(
-    work: impl FnOnce(Wanted<'_>) -> Result<T, UnpackError> + Send + 'static,
+    work: impl FnOnce(Awaited<'_>) -> Result<T, UnpackError> + Send + 'static,
 ) -> Result<T, UnpackError> {
     let (sender, receiver) = oneshot::channel();
     let thread = thread::Builder::new().spawn(move || {
@@ -156,7 +84,7 @@ pub async fn in_thread<T: Send + 'static>(
     done.unwrap_or_else(|_| Err(io::Error::other("the decoder failed unexpectedly").into()))
 }
 
-fn copy(mut from: impl Read, mut to: &File, limit: u64, is_wanted: Wanted<'_>) -> io::Result<u64> {
+fn copy(mut from: impl Read, mut to: &File, limit: u64, is_wanted: Awaited<'_>) -> io::Result<u64> {
     let mut chunk = vec![0; CHUNK];
     let mut length = 0;
     loop {
