@@ -13,6 +13,7 @@ use super::layer::{Layer, Warning, names_no_file};
 use super::likely;
 use super::origin::{BackingRef, Origin};
 use super::trust::{Access, Right};
+use crate::text::escape::{Quoted, as_path};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -251,7 +252,9 @@ fn recorded_below(
     };
     let (above, name) = (layer.path(), &backing.name);
     if layer.copy().is_some() {
-        return Err(ChainError::unpacked_on_another(above, name));
+        let (image, name) = (Quoted(above), Quoted(as_path(name)));
+        let message = format!("{image} was packed, but lies on another image, {name}");
+        return Err(ChainError::new(above, message));
     }
     let recorded = backing.format.as_deref().map(String::from_utf8_lossy);
     let known = recorded.as_deref().and_then(Format::of_driver);

@@ -29,7 +29,7 @@ pub struct ChainError {
 }
 
 impl ChainError {
-    fn new(layer: &Path, message: String) -> Self {
+    pub(super) fn new(layer: &Path, message: String) -> Self {
         Self {
             message,
             layer: Some(layer.to_owned()),
@@ -198,16 +198,6 @@ impl ChainError {
             hint += &format!("  # or {option} to use its bytes as a disk");
         }
         Self::new(&origin.path, message).with_hint(hint)
-    }
-
-    /// An image that was packed and records a backing file.
-    pub(super) fn unpacked_on_another(layer: &Path, name: &[u8]) -> Self {
-        let (image, name) = (Quoted(layer), Quoted(as_path(name)));
-        let why = "which is not looked for below an image that was packed";
-        Self::new(
-            layer,
-            format!("{image} lies on another image, {name}, {why}"),
-        )
     }
 
     /// A block device with an image header, which any guest may have written.

@@ -190,6 +190,16 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic(text in ".{0,200}", href in ".{0,40}", unit in ".{0,20}") {
+            let _ = disks(&text);
+            let _ = of_file(&href);
+            let disk = format!(r#"<Disk capacity="9" capacityAllocationUnits="byte*{unit}"/>"#);
+            let _ = disks(&envelope("", &disk, ""));
+        }
+    }
+
     #[test]
     fn what_is_no_single_machine_with_disks_is_refused() {
         let entities =

@@ -50,9 +50,9 @@ impl VmSpec {
             overlay: &self.overlay,
         };
         let (image, disks) = supervisor.guard(images.unpacked(progress)).await??;
-        let copies = image.iter().filter_map(|image| image.copy.as_deref());
+        let mut copies = image.iter().filter_map(|image| image.copy.as_deref());
         if self.start == StartMode::Warm
-            && let Some(copy) = copies.last()
+            && let Some(copy) = copies.next()
         {
             tracing::warn!("each start unpacks it anew; faster is, once: {}", copy.hint);
         }
