@@ -80,6 +80,7 @@ fn spec(mut words: impl Iterator<Item = String>) -> anyhow::Result<VmSpec> {
             "--publish" => spec.network = published(&value()?)?,
             "--overlay-memory" => spec.overlay.in_memory = true,
             "--disk" => spec.disks.push(DiskSpec {
+                copy: None,
                 image: value()?.into(),
                 format: None,
                 serial: None,

@@ -13,6 +13,7 @@ use super::layer::{Layer, Warning, names_no_file};
 use super::likely;
 use super::origin::{BackingRef, Origin};
 use super::trust::{Access, Right};
+use crate::text::escape::{Quoted, as_path};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -193,10 +194,10 @@ fn top_format(file: &ImageFile, head: &[u8], origin: &Origin) -> Result<Format, 
         return Err(ChainError::packed(origin, packed));
     }
     let format = content.unwrap_or(Format::Raw);
-    match Format::promised_by_name(&file.path) {
+    match Format::promised_by_name(file.name()) {
         Some(promised) if promised != format => {
             let is_raw = file
-                .path
+                .name()
                 .extension()
                 .is_some_and(|e| e.eq_ignore_ascii_case("raw"));
             let names_a_file = format == Format::Qcow2 && !names_no_file(file, head);
@@ -250,6 +251,11 @@ fn recorded_below(
         return Ok(None);
     };
     let (above, name) = (layer.path(), &backing.name);
+    if layer.copy().is_some() {
+        let (image, name) = (Quoted(above), Quoted(as_path(name)));
+        let message = format!("{image} was packed, but lies on another image, {name}");
+        return Err(ChainError::new(above, message));
+    }
     let recorded = backing.format.as_deref().map(String::from_utf8_lossy);
     let known = recorded.as_deref().and_then(Format::of_driver);
     let path = backing_name::resolve(above, name)

@@ -29,7 +29,7 @@ pub struct ChainError {
 }
 
 impl ChainError {
-    fn new(layer: &Path, message: String) -> Self {
+    pub(super) fn new(layer: &Path, message: String) -> Self {
         Self {
             message,
             layer: Some(layer.to_owned()),

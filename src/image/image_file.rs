@@ -3,18 +3,20 @@
 //! It is never opened for writing, never opened again by name, and stays open as long as the
 //! layer is used: what was checked is what QEMU reads.
 
+use super::copy::UnpackedCopy;
 use super::error::ChainError;
 use super::file_kind::FileKind;
 use super::format::Format;
 use super::origin::Origin;
 use super::packed::{self, Packed};
-use crate::linux::file_id::FileId;
+use crate::linux::file_id::{FileId, FileStamp};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How many bytes of a file's start are read at first; nearly every header fits.
 const HEAD: usize = 4096;
@@ -27,10 +29,14 @@ pub struct ImageFile {
     pub file: File,
     /// A regular file or a block device.
     pub kind: FileKind,
-    /// What the file was when it was opened.
+    /// What the file was when it was opened; of a copy, what its original was when it was copied.
     pub identity: FileId,
+    /// Its size in bytes when it was opened.
+    pub length: u64,
     /// Bytes that the file takes on its file system; a device's size.
     pub actual_size: u64,
+    /// Whose file this is, if it is a copy.
+    pub copy: Option<Arc<UnpackedCopy>>,
 }
 
 impl ImageFile {
@@ -41,10 +47,11 @@ impl ImageFile {
         // do things (rewind a tape, arm a watchdog), and a header may name any node.
         let path = &origin.path;
         let opening = |source| ChainError::opening(origin, source);
-        refuse_kind(
-            fs::metadata(path).map_err(opening)?.file_type().into(),
-            origin,
-        )?;
+        let copy = origin.access.copy().cloned();
+        if copy.is_none() {
+            let metadata = fs::metadata(path).map_err(opening)?;
+            refuse_kind(metadata.file_type().into(), origin)?;
+        }
 
         // O_NONBLOCK: should the file have become a FIFO since, open(2) does not hang.
         let flags = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
@@ -60,26 +67,49 @@ impl ImageFile {
         // A CD drive answers reads differently under O_NONBLOCK.
         fcntl(&file, FcntlArg::F_SETFL(OFlag::empty())).map_err(|errno| reading(errno.into()))?;
 
-        let identity = identify(&file, kind, &metadata).map_err(reading)?;
-        if identity.size == 0 {
+        let own = identify(&file, kind, &metadata).map_err(reading)?;
+        if own.size == 0 {
             return Err(ChainError::empty(origin));
         }
         let actual_size = match kind {
-            FileKind::BlockDevice => identity.size,
+            FileKind::BlockDevice => own.size,
             _ => metadata.blocks() * 512,
         };
         Ok(Self {
             path: path.clone(),
             kind,
-            identity,
+            identity: copy.as_ref().map_or(own, |copy| copy.stamp.id()),
+            length: own.size,
             actual_size,
             file,
+            copy,
         })
     }
 
-    /// What the file is now, asked of the same descriptor.
+    /// What the file is now, asked of the same descriptor; of a copy, what its original is.
     pub fn identity_now(&self) -> io::Result<FileId> {
-        identify(&self.file, self.kind, &self.file.metadata()?)
+        match &self.copy {
+            Some(copy) => copy.original_now(),
+            None => identify(&self.file, self.kind, &self.file.metadata()?),
+        }
+    }
+
+    /// Its size in bytes now.
+    pub fn length_now(&self) -> io::Result<u64> {
+        Ok(identify(&self.file, self.kind, &self.file.metadata()?)?.size)
+    }
+
+    /// Which state of the file this is.
+    pub fn stamp(&self) -> io::Result<FileStamp> {
+        match &self.copy {
+            Some(copy) => Ok(copy.stamp),
+            None => FileStamp::of(&self.file),
+        }
+    }
+
+    /// The name whose extension may promise a format.
+    pub fn name(&self) -> &Path {
+        self.copy.as_ref().map_or(&self.path, |copy| &copy.name)
     }
 
     /// The first bytes: [`HEAD`] of them, fewer where the file is shorter.
@@ -89,9 +119,7 @@ impl ImageFile {
 
     /// The first `limit` bytes, fewer where the file is shorter.
     pub fn read_up_to(&self, limit: usize) -> io::Result<Vec<u8>> {
-        let length = usize::try_from(self.identity.size)
-            .unwrap_or(limit)
-            .min(limit);
+        let length = usize::try_from(self.length).unwrap_or(limit).min(limit);
         let mut bytes = vec![0; length];
         let mut filled = 0;
         while filled < length {
@@ -113,9 +141,9 @@ impl ImageFile {
     /// one: so it counts only in a file whose name promises it.
     pub fn content(&self, head: &[u8]) -> Option<Format> {
         let found = Format::recognised(head);
-        if found.is_none() && Format::promised_by_name(&self.path) == Some(Format::Vpc) {
+        if found.is_none() && Format::promised_by_name(self.name()) == Some(Format::Vpc) {
             let mut footer = [0; 8];
-            let at = self.identity.size.checked_sub(512)?;
+            let at = self.length.checked_sub(512)?;
             self.file.read_exact_at(&mut footer, at).ok()?;
             return (&footer == b"conectix").then_some(Format::Vpc);
         }
@@ -126,7 +154,7 @@ impl ImageFile {
     pub fn packed(&self, head: &[u8]) -> Option<Packed> {
         packed::recognised(head).or_else(|| {
             let mut trailer = [0; 512];
-            let at = self.identity.size.checked_sub(512)?;
+            let at = self.length.checked_sub(512)?;
             self.file.read_exact_at(&mut trailer, at).ok()?;
             packed::is_dmg_trailer(&trailer).then_some(packed::DMG)
         })

@@ -2,6 +2,7 @@
 //!
 //! Which format that is, and what lies below, is decided by the chain.
 
+use super::copy::UnpackedCopy;
 use super::error::ChainError;
 use super::file_kind::FileKind;
 use super::format::{Evidence, Format};
@@ -11,7 +12,7 @@ use super::image_file::ImageFile;
 use super::origin::Origin;
 use super::qcow2::{self, Backing, Header, HeaderError, clusters};
 use super::trust::Right;
-use crate::linux::file_id::FileId;
+use crate::linux::file_id::{FileId, FileStamp};
 use crate::text::escape::{Quoted, as_path};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -87,7 +88,7 @@ impl Layer {
                     (None, Evidence::Flag) => None,
                     (None, _) => (file.packed(head)).map(|it| Warning::RawButPacked(it.what)),
                 };
-                file.identity.size
+                file.length
             }
             Format::Qcow2 => {
                 let parsed = read_qcow2(&file, head)
@@ -99,7 +100,7 @@ impl Layer {
                 size
             }
             format => {
-                let length = file.identity.size;
+                let length = file.length;
                 let size = formats::virtual_size(format, &file.file, length).map_err(bad_other)?;
                 header = None;
                 warning =
@@ -107,7 +108,7 @@ impl Layer {
                 size
             }
         };
-        let is_cut_off = formats::is_cut_off(format, &file.file, file.identity.size);
+        let is_cut_off = formats::is_cut_off(format, &file.file, file.length);
         let warnings = warning
             .into_iter()
             .chain(is_cut_off.then_some(Warning::CutOff));
@@ -176,7 +177,7 @@ impl Layer {
 
     /// What to tell who asks for details: that the name was not believed.
     pub fn remark(&self) -> Option<String> {
-        let promised = Format::promised_by_name(self.path())?;
+        let promised = Format::promised_by_name(self.file.name())?;
         let is_odd = self.evidence == Evidence::Content && promised != self.format;
         is_odd.then(|| {
             let (path, format) = (Quoted(self.path()), self.format);
@@ -191,12 +192,22 @@ impl Layer {
         self.file.kind
     }
 
-    /// What the file was when it was opened.
+    /// The copy that it is, if the user's image was packed.
+    pub fn copy(&self) -> Option<&UnpackedCopy> {
+        self.file.copy.as_deref()
+    }
+
+    /// Which state of the file it is, for a template's key.
+    pub fn stamp(&self) -> io::Result<FileStamp> {
+        self.file.stamp()
+    }
+
+    /// What the file was when it was opened; of a copy, what its original was.
     pub fn identity(&self) -> FileId {
         self.file.identity
     }
 
-    /// What the file is now, by fstat(2) on the same descriptor.
+    /// What the file is now, by fstat(2) on the same descriptor; of a copy, what its original is.
     pub fn identity_now(&self) -> io::Result<FileId> {
         self.file.identity_now()
     }
@@ -242,7 +253,7 @@ impl Layer {
             // An accepted header of another format names no further file, except for that of
             // vmdk, which reading the size checks again.
             (None, format) => {
-                let size = self.file.identity_now()?.size;
+                let size = self.file.length_now()?;
                 let again = formats::virtual_size(format, &self.file.file, size);
                 Ok(again.is_ok_and(|again| again == self.virtual_size))
             }
@@ -275,7 +286,7 @@ pub(super) fn names_no_file(file: &ImageFile, head: &[u8]) -> bool {
 /// Parses the header from `head`, or, where it is longer than that, from its whole area.
 fn read_qcow2(file: &ImageFile, head: &[u8]) -> io::Result<Result<Header, HeaderError>> {
     match Header::parse(head) {
-        Err(HeaderError::Truncated) if file.identity.size > head.len() as u64 => {
+        Err(HeaderError::Truncated) if file.length > head.len() as u64 => {
             Ok(Header::parse(&file.read_up_to(qcow2::MAX_HEADER_AREA)?))
         }
         parsed => Ok(parsed),

@@ -6,13 +6,14 @@
 //! ([`qcow2::EmptyOverlay`], `qcow2::merge`).
 //!
 //! In reading order: [`mod@format`], [`qcow2`], [`formats`], [`image_file`], [`layer`],
-//! [`packed`], [`backing_name`], [`trust`], [`origin`], [`explicit`], [`chain`], [`likely`], [`guest_disk`],
+//! [`packed`], [`copy`], [`ovf`], [`backing_name`], [`trust`], [`origin`], [`explicit`], [`chain`], [`likely`], [`guest_disk`],
 //! [`boot_sectors`], [`error`],
 //! [`hints`].
 
 pub(crate) mod backing_name;
 pub mod boot_sectors;
 pub mod chain;
+pub(crate) mod copy;
 pub(crate) mod error;
 mod explicit;
 pub(crate) mod file_kind;
@@ -24,7 +25,8 @@ pub(crate) mod image_file;
 pub(crate) mod layer;
 mod likely;
 mod origin;
-mod packed;
+pub(crate) mod ovf;
+pub(crate) mod packed;
 pub mod qcow2;
 mod trust;
 

@@ -53,9 +53,12 @@ impl Origin {
 
     /// The top image of a request.
     pub fn requested(request: &Request) -> Self {
+        let copy = request.copy.as_ref();
+        let path = copy.map_or(&request.image, |copy| &copy.path);
         Self {
             argument: (request.given_as, request.image.clone()),
-            ..Self::given(&request.image)
+            access: copy.map_or(Access::Path, |copy| Access::Copy(copy.clone())),
+            ..Self::given(path)
         }
     }
 

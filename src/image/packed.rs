@@ -264,7 +264,7 @@ fn sparse(head: &[u8]) -> bool {
 
 /// POSIX's ustar or GNU's, with the right checksum: the sum of the header's bytes, its own eight
 /// counted as blanks, in octal.
-fn tar(head: &[u8]) -> bool {
+pub fn tar(head: &[u8]) -> bool {
     let Some(header) = head.get(..512).filter(|header| header.has(257, b"ustar")) else {
         return false;
     };

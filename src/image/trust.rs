@@ -4,7 +4,9 @@
 //! recorded name leads to files near the layer that records it, and elsewhere only if the user
 //! says so.
 
+use super::copy::UnpackedCopy;
 use super::file_kind::FileKind;
+use crate::linux::proc_fd;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::Mode;
@@ -13,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where recorded names may lead, besides the directory of the layer that records them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +73,8 @@ pub enum Access {
     Device,
     /// Below a directory, both without symbolic links; it has to be a regular file.
     Below(PathBuf, PathBuf),
+    /// The copy is opened in its place.
+    Copy(Arc<UnpackedCopy>),
 }
 
 impl Access {
@@ -78,8 +83,17 @@ impl Access {
         let file = match self {
             Self::Path | Self::Device => open(path, flags, Mode::empty())?,
             Self::Below(directory, name) => beneath(directory, name, flags)?,
+            Self::Copy(copy) => open(&proc_fd::path(&copy.file), flags, Mode::empty())?,
         };
         Ok(file.into())
+    }
+
+    /// The copy that is opened, if it is one.
+    pub(super) fn copy(&self) -> Option<&Arc<UnpackedCopy>> {
+        match self {
+            Self::Copy(copy) => Some(copy),
+            Self::Path | Self::Device | Self::Below(..) => None,
+        }
     }
 
     /// Whether a file of `kind` may be opened so.
@@ -87,7 +101,7 @@ impl Access {
         match self {
             Self::Path => true,
             Self::Device => kind == FileKind::BlockDevice,
-            Self::Below(..) => kind != FileKind::BlockDevice,
+            Self::Below(..) | Self::Copy(_) => kind != FileKind::BlockDevice,
         }
     }
 }

@@ -15,14 +15,14 @@ use super::progress::Progress;
 use super::spec::{ApplianceSpec, DiskSpec, OverlaySpec, TemplateSpec};
 use super::start::RunningVm;
 use super::supervisor::{Interrupted, Supervisor};
-use super::{images, outcome, prepare, unpack};
+use super::unpack::Images;
+use super::{images, outcome, prepare};
 use crate::appliance::boot::{ApplianceConfig, Storage};
 use crate::exit::Status;
 use crate::host::{kernel, qemu};
-use crate::image::chain::{self, Request};
+use crate::image::chain::Request;
 use crate::machine::Machine;
 use crate::machine::drives::Drives;
-use crate::machine::overlay::Place;
 use crate::machine::phases::Phases;
 use crate::machine::plan::{Accelerator, Disk};
 use crate::protocol::PathAt;
@@ -40,8 +40,6 @@ pub(crate) struct InspectionSpec {
     pub keys: Keys,
     /// For each disk, the overlays that lie on its image, the lowest first, by paths of open files.
     pub overlays: Vec<Vec<PathBuf>>,
-    /// How large a decompressed image may be, in bytes; by default a half of the free space.
-    pub max_unpack: Option<u64>,
     /// Prints warnings about the images.
     pub warns: bool,
     pub appliance: ApplianceSpec,
@@ -80,24 +78,19 @@ pub(crate) struct ApplianceSession {
 async fn open_disks(
     spec: &InspectionSpec,
     drives: &mut Drives,
-    place: &Place,
+    progress: &dyn Progress,
 ) -> Result<Vec<Disk>, Failure> {
-    let others = spec.disks.iter();
+    let images = Images {
+        image: Some(spec.image.clone()),
+        disks: spec.disks.clone(),
+        overlay: &spec.overlay,
+    };
+    let (image, others) = images.unpacked(progress).await?;
+    let others = others.iter();
     let others = others.map(|disk| (disk.request(), disk.serial.clone()));
-    let all = std::iter::once((spec.image.clone(), None)).chain(others);
-    let mut unpacked = Vec::new();
-    for (request, serial) in all {
-        let request = unpack::unpacked(request, place, spec.max_unpack).await?;
-        unpacked.push((request, serial));
-    }
-    let opened = unpacked.into_iter().enumerate();
-    let opened = opened.map(|(index, (unpacked, serial))| {
-        let request = unpacked.request();
-        let mut chain = match spec.warns {
-            true => images::resolve(&request)?,
-            false => chain::resolve(&request)?,
-        };
-        unpacked.check(&chain)?;
+    let all = image.map(|image| (image, None)).into_iter().chain(others);
+    let opened = all.enumerate().map(|(index, (request, serial))| {
+        let mut chain = images::open(&request, spec.warns)?;
         for overlay in spec.overlays.get(index).into_iter().flatten() {
             chain.put_on_top(overlay)?;
         }
@@ -159,9 +152,9 @@ impl ApplianceSession {
         let mut supervisor = Supervisor::new(spec.timeout)?;
         let qemu = qemu::find(spec.appliance.qemu.as_deref())?;
         let place = prepare::place(&spec.overlay)?;
-        let mut drives = Drives::new(place.clone());
+        let mut drives = Drives::new(place);
         let opening = supervisor
-            .guard(open_disks(&spec, &mut drives, &place))
+            .guard(open_disks(&spec, &mut drives, progress))
             .await;
         let disks = match opening {
             Ok(disks) => disks?,

@@ -9,7 +9,19 @@ use crate::text::escape::Quoted;
 
 /// Opens an image and its layers, and prints warnings about them.
 pub(crate) fn resolve(request: &Request) -> Result<Chain, Failure> {
-    let chain = chain::resolve(request)?;
+    open(request, true)
+}
+
+/// Opens an image and its layers, and prints warnings about them if it `warns`.
+pub(super) fn open(request: &Request, warns: bool) -> Result<Chain, Failure> {
+    let chain = chain::resolve(request).map_err(|error| match &request.copy {
+        // What helps with a file does not help with a copy that has no name.
+        Some(copy) => Failure::with_hint(error, &*copy.hint),
+        None => error.into(),
+    })?;
+    if !warns {
+        return Ok(chain);
+    }
     for layer in chain.layers() {
         if let Some(remark) = layer.remark() {
             tracing::debug!("{remark}");

@@ -65,6 +65,17 @@ impl Keep {
             let error = anyhow!("--keep: the machine has no disk that it may write to");
             return Err(error.into());
         }
+        let images = drives.chains().iter().map(Chain::image);
+        let packed = images.filter_map(|image| image.copy()).next();
+        if let Some(copy) = packed.filter(|_| !spec.full) {
+            return Err(Failure::with_hint(
+                anyhow!(
+                    "--keep: {} is packed, so no image can lie on it",
+                    Quoted(&copy.path)
+                ),
+                "--keep-full, for an image that needs no other",
+            ));
+        }
         let files = (0..disks).map(|disk| {
             let path = path_of_disk(&spec.path, disk);
             let file = NewFile::create(&path, spec.force)?;

@@ -3,10 +3,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::appliance::boot::DEFAULT_MEMORY_MIB;
 use crate::image::chain::{GivenAs, Request};
+use crate::image::copy::UnpackedCopy;
 use crate::image::{Format, Trust};
 use crate::machine::plan::{Accelerator, Bus, Display, Network};
 use crate::protocol::inject::Stage;
@@ -141,6 +143,8 @@ pub struct DiskSpec {
     pub sector_size: Option<u32>,
     /// Where the names in its headers may lead.
     pub trust: Trust,
+    /// What is opened in its place, if it was packed; `None` at first.
+    pub copy: Option<Arc<UnpackedCopy>>,
 }
 
 impl DiskSpec {
@@ -150,6 +154,7 @@ impl DiskSpec {
             given_as: GivenAs::Disk,
             format: self.format,
             trust: self.trust.clone(),
+            copy: self.copy.clone(),
             ..Request::of(&self.image)
         }
     }
@@ -189,6 +194,8 @@ pub struct OverlaySpec {
     pub directory: Option<PathBuf>,
     /// How many bytes the guest may write to each disk.
     pub max_write: Option<u64>,
+    /// How many bytes the copies of a packed image may take; by default a half of the free space.
+    pub max_unpack: Option<u64>,
 }
 
 /// What a machine is started for.

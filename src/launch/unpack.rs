@@ -1,95 +1,168 @@
-//! Compressed images: each is decompressed into a file without a name, beside the overlays, and that is
-//! opened in its place.
+//! Images that are compressed, and archives with the disks of a machine (OVA): each image is copied to a
+//! file without a name, beside the overlays, and that is opened in its place.
 
+mod contents;
+mod job;
+mod ova;
+
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::thread;
+use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
-use tokio::sync::oneshot;
+use anyhow::anyhow;
 
 use super::failure::Failure;
+use super::prepare;
+use super::progress::Progress;
+use super::spec::{DiskSpec, OverlaySpec, StartMode, VmSpec};
+use super::supervisor::Supervisor;
 use crate::host::memory_limit;
-use crate::image::chain::{Chain, Request};
-use crate::linux::{memfd, proc_fd};
+use crate::image::chain::Request;
+use crate::image::copy::UnpackedCopy;
+use crate::image::packed;
 use crate::machine::overlay::Place;
 use crate::package::decompressed;
+use crate::text::escape::Untrusted;
 use crate::text::size::Size;
+use contents::Unpacked;
+use job::{Job, UnpackError};
 
-/// How much is written at a time, in bytes; of zeros, nothing is.
-const CHUNK: usize = 64 << 10;
-
-/// An image to open, and the file that it was decompressed into.
-pub(super) struct Unpacked {
-    request: Request,
-    copy: Option<File>,
+/// The images of one machine.
+pub(super) struct Images<'a> {
+    pub image: Option<Request>,
+    pub disks: Vec<DiskSpec>,
+    pub overlay: &'a OverlaySpec,
 }
 
-impl Unpacked {
-    /// Refuses what the decompressed image would lie on: a name in it is relative to no directory.
-    pub(super) fn check(&self, chain: &Chain) -> Result<(), Failure> {
-        let known = 1 + self.request.backing.len();
-        if self.copy.is_none() || chain.layers().len() <= known {
-            return Ok(());
+impl VmSpec {
+    /// The same machine with a copy of each image that is packed. Called once for a machine, however often
+    /// it is prepared.
+    pub(crate) async fn unpacked(
+        self,
+        supervisor: &mut Supervisor,
+        progress: &dyn Progress,
+    ) -> Result<Self, Failure> {
+        let images = Images {
+            image: self.image.clone(),
+            disks: self.disks.clone(),
+            overlay: &self.overlay,
+        };
+        let (image, disks) = supervisor.guard(images.unpacked(progress)).await??;
+        let mut copies = image.iter().filter_map(|image| image.copy.as_deref());
+        if self.start == StartMode::Warm
+            && let Some(copy) = copies.next()
+        {
+            tracing::warn!("each start unpacks it anew; faster is, once: {}", copy.hint);
         }
-        Err(Failure::with_hint(
-            anyhow!(
-                "{} is a compressed image that lies on another",
-                self.request.image.display()
-            ),
-            "decompress it beside that one",
-        ))
-    }
-
-    /// To be used while this lives.
-    pub(super) fn request(&self) -> Request {
-        match &self.copy {
-            Some(copy) => Request {
-                image: proc_fd::path(copy),
-                ..self.request.clone()
-            },
-            None => self.request.clone(),
-        }
+        Ok(Self {
+            image,
+            disks,
+            ..self
+        })
     }
 }
 
-/// Decompresses the image if it is compressed and nothing says that its bytes are meant.
-pub(super) async fn unpacked(
-    request: Request,
-    place: &Place,
-    limit: Option<u64>,
-) -> Result<Unpacked, Failure> {
-    let image = request.image.clone();
+impl Images<'_> {
+    /// The image and the other disks, each with its copy if it is packed. An archive may hold several: they
+    /// are further disks, directly after the first.
+    pub async fn unpacked(
+        self,
+        progress: &dyn Progress,
+    ) -> Result<(Option<Request>, Vec<DiskSpec>), Failure> {
+        let (mut image, mut disks) = (self.image, Vec::new());
+        if let Some(image) = &mut image {
+            let mut copies = copies(image, self.overlay, progress).await?;
+            image.copy = copies.pop_front().or(image.copy.take());
+            disks.extend(copies.into_iter().map(|copy| DiskSpec {
+                image: image.image.clone(),
+                format: None,
+                serial: None,
+                sector_size: None,
+                trust: image.trust.clone(),
+                copy: Some(copy),
+            }));
+        }
+        for mut disk in self.disks {
+            let mut copies = copies(&disk.request(), self.overlay, progress).await?;
+            disk.copy = copies.pop_front().or(disk.copy.take());
+            disks.push(disk.clone());
+            disks.extend(copies.into_iter().map(|copy| DiskSpec {
+                serial: None,
+                copy: Some(copy),
+                ..disk.clone()
+            }));
+        }
+        Ok((image, disks))
+    }
+}
+
+/// Copies of what the image holds, if it is packed and nothing says that its bytes are meant.
+async fn copies(
+    request: &Request,
+    overlay: &OverlaySpec,
+    progress: &dyn Progress,
+) -> Result<VecDeque<Arc<UnpackedCopy>>, Failure> {
+    let image = &request.image;
+    // What cannot be opened is told by those who open it next. A FIFO is not to be waited for.
     let is_file = image.metadata().is_ok_and(|metadata| metadata.is_file());
-    // What cannot be opened is told by those who open it next.
-    let file = File::open(&image).ok();
-    let file = file.filter(|_| is_file && request.format.is_none());
-    let Some((kind, from)) = file.and_then(|file| decompressed(file).ok().flatten()) else {
-        return Ok(Unpacked {
-            request,
-            copy: None,
-        });
+    let is_meant = request.format.is_some() || request.copy.is_some();
+    let opened = (is_file && !is_meant)
+        .then(|| File::open(image).ok())
+        .flatten();
+    let Some(original) = opened.filter(is_packed) else {
+        return Ok(VecDeque::new());
     };
-    let free = free(place);
-    let limit = limit.unwrap_or(free / 2);
-    let to = match place {
-        Place::Directory(scratch) => scratch.unnamed_file(),
-        Place::Memory => memfd::create(c"bivouac-unpacked"),
+    let place = prepare::place(overlay)?;
+    let limit = overlay.max_unpack.unwrap_or_else(|| free(&place) / 2);
+    progress.status(&format!("unpacking {}", image.display()));
+    let (path, name) = (image.clone(), place.name());
+    let done = job::in_thread(move |is_wanted| {
+        let job = Job {
+            original: &original,
+            path: &path,
+            place: &place,
+            limit,
+            is_wanted,
+        };
+        Unpacked::of(&job)
+    });
+    let done = done.await;
+    progress.clear_status();
+    let Unpacked { copies, how } = done.map_err(|error| failed(image, error, limit))?;
+    let (image, name) = (image.display(), name.display());
+    match (how, &copies[..]) {
+        (_, []) => {}
+        (Some(kind), [copy, ..]) => {
+            let length = Size(length(copy));
+            tracing::warn!("{image}: compressed with {kind}; decompressed to {length} in {name}");
+        }
+        (None, copies) => {
+            let list: Vec<String> = copies.iter().map(listed).collect();
+            let list = list.join(", ");
+            tracing::warn!("{image}: an OVA; its disks were copied to {name}: {list}");
+        }
+    }
+    Ok(copies.into_iter().map(Arc::new).collect())
+}
+
+fn length(copy: &UnpackedCopy) -> u64 {
+    copy.file.metadata().map_or(0, |metadata| metadata.len())
+}
+
+fn listed(copy: &UnpackedCopy) -> String {
+    let name = copy.name.to_string_lossy();
+    format!("{} ({})", Untrusted(&name), Size(length(copy)))
+}
+
+fn is_packed(file: &File) -> bool {
+    let mut head = [0; 512];
+    let Ok(length) = file.read_at(&mut head, 0) else {
+        return false;
     };
-    let to = to.context("creating a file for the decompressed image")?;
-    let copy = in_thread(from, to, limit).await;
-    let (copy, length) = copy.map_err(|error| failed(&image, error, limit))?;
-    tracing::warn!(
-        "{}: compressed with {kind}; decompressed to {} in {}",
-        image.display(),
-        Size(length),
-        place.name().display()
-    );
-    Ok(Unpacked {
-        request,
-        copy: Some(copy),
-    })
+    let head = &head[..length];
+    packed::tar(head) || decompressed(head).is_ok_and(|found| found.is_some())
 }
 
 /// In bytes.
@@ -100,82 +173,24 @@ fn free(place: &Place) -> u64 {
     }
 }
 
-fn failed(image: &Path, error: io::Error, limit: u64) -> Failure {
+fn failed(image: &Path, error: UnpackError, limit: u64) -> Failure {
     let name = image.display();
-    match error.kind() {
-        io::ErrorKind::FileTooLarge => Failure::with_hint(
-            anyhow!(
-                "{name} is more than {} when it is decompressed",
-                Size(limit)
-            ),
+    match error {
+        UnpackError::TooLarge => Failure::with_hint(
+            anyhow!("{name} is more than {} when it is unpacked", Size(limit)),
             "--max-unpack SIZE for another limit, --overlay-dir DIR for more space",
         ),
-        _ => Failure::from(anyhow::Error::from(error).context(format!("decompressing {name}"))),
-    }
-}
-
-/// In a thread, so that a signal ends the work. Returns the file and its length.
-async fn in_thread(from: Box<dyn Read + Send>, to: File, limit: u64) -> io::Result<(File, u64)> {
-    let (sender, receiver) = oneshot::channel();
-    let thread = thread::Builder::new().spawn(move || {
-        let copied = copy(from, &to, limit).map(|length| (to, length));
-        // Nobody waits for it after a signal.
-        let _ = sender.send(copied);
-    })?;
-    let copied = receiver.await;
-    // It has ended, or is about to: nothing may run beside what forks next.
-    let _ = thread.join();
-    copied.unwrap_or_else(|_| Err(io::Error::other("the decoder failed unexpectedly")))
-}
-
-/// Copies up to `limit` bytes, with holes for zeros.
-fn copy(mut from: impl Read, mut to: &File, limit: u64) -> io::Result<u64> {
-    let mut chunk = vec![0; CHUNK];
-    let mut length = 0;
-    loop {
-        let mut filled = 0;
-        while filled < CHUNK {
-            match from.read(&mut chunk[filled..]) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        UnpackError::Changed => Failure::with_hint(
+            anyhow!("{name} was changed while it was unpacked"),
+            "run it again when no other process writes to it",
+        ),
+        error => {
+            let hint = contents::hint(image);
+            let error = anyhow::Error::from(error).context(format!("unpacking {name}"));
+            match hint {
+                Some(hint) => Failure::with_hint(error, hint),
+                None => error.into(),
             }
         }
-        let part = &chunk[..filled];
-        length += filled as u64;
-        if length > limit {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        match part.iter().all(|byte| *byte == 0) {
-            true => to.seek(SeekFrom::Current(filled as i64)).map(drop)?,
-            false => to.write_all(part)?,
-        }
-        if filled < CHUNK {
-            to.set_len(length)?;
-            return Ok(length);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::MetadataExt;
-
-    use super::*;
-
-    #[test]
-    fn a_copy_has_holes_and_no_more_than_its_limit() {
-        let data = [vec![7; 3 * CHUNK / 2], vec![0; 1 << 20], vec![1, 0]].concat();
-        let whole = data.len() as u64;
-        let file = tempfile::tempfile().unwrap();
-        assert_eq!(copy(&data[..], &file, whole).unwrap(), whole);
-        let mut found = Vec::new();
-        (&file).seek(SeekFrom::Start(0)).unwrap();
-        (&file).read_to_end(&mut found).unwrap();
-        assert_eq!(found, data);
-        assert!(file.metadata().unwrap().blocks() * 512 < 1 << 19);
-        let refused = copy(io::repeat(0), &tempfile::tempfile().unwrap(), 1 << 20);
-        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }
 }

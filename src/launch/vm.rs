@@ -55,7 +55,8 @@ pub fn with_vm<T>(
 ) -> Result<T, Failure> {
     let mut facts = Facts::since(Instant::now());
     block_on(async {
-        let (mut launch, mut running) = start(spec, progress, &mut facts).await?;
+        let (supervisor, spec) = unpacked(spec, progress).await?;
+        let (mut launch, mut running) = start(&spec, supervisor, progress, &mut facts).await?;
         let mut vm = Vm {
             launch: &mut launch,
             running: &mut running,
@@ -81,7 +82,8 @@ pub fn with_live_vm<T>(
     };
     let mut facts = Facts::since(Instant::now());
     block_on(async {
-        let (launch, running) = start(spec, progress, &mut facts).await?;
+        let (supervisor, spec) = unpacked(spec, progress).await?;
+        let (launch, running) = start(&spec, supervisor, progress, &mut facts).await?;
         let Launch {
             vm, mut supervisor, ..
         } = launch;
@@ -89,8 +91,15 @@ pub fn with_live_vm<T>(
     })
 }
 
+async fn unpacked(spec: &VmSpec, progress: &dyn Progress) -> Result<(Supervisor, VmSpec), Failure> {
+    let mut supervisor = Supervisor::new(spec.timeout)?;
+    let spec = spec.clone().unpacked(&mut supervisor, progress).await?;
+    Ok((supervisor, spec))
+}
+
 async fn start<'a>(
     spec: &'a VmSpec,
+    supervisor: Supervisor,
     progress: &'a dyn Progress,
     facts: &'a mut Facts,
 ) -> Result<(Launch<'a>, RunningVm), Failure> {
@@ -98,7 +107,7 @@ async fn start<'a>(
     let mut launch = Launch {
         spec,
         vm,
-        supervisor: Supervisor::new(spec.timeout)?,
+        supervisor,
         progress,
         facts,
     };

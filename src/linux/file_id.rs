@@ -54,6 +54,11 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
+    /// Without the time of the inode.
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+
     pub fn of(file: &File) -> io::Result<Self> {
         Ok(Self::from(&file.metadata()?))
     }

@@ -150,12 +150,17 @@ async fn hold_first(
 
 /// Boots or restores the machine.
 async fn start(origin: Origin, progress: &dyn Progress) -> Result<SessionMachine, Failure> {
+    let mut supervisor = Supervisor::of_one_machine();
+    let origin = Origin {
+        spec: origin.spec.unpacked(&mut supervisor, progress).await?,
+        ..origin
+    };
     let spec = &origin.spec;
     let mut facts = Facts::since(Instant::now());
     let mut launch = Launch {
         vm: prepare(spec, &mut facts)?,
         spec,
-        supervisor: Supervisor::of_one_machine(),
+        supervisor,
         progress,
         facts: &mut facts,
     };

@@ -147,7 +147,6 @@ impl Args {
             disks: self.layers.trust.disks(&hardware.disk),
             keys: keys::given(&self.keys)?,
             overlays: Vec::new(),
-            max_unpack: None,
             warns: true,
             appliance: ApplianceSpec {
                 memory_mib: hardware.memory.unwrap_or(defaults.memory_mib),

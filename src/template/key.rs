@@ -113,10 +113,9 @@ impl Key {
         let kernel = direct.map(|path| InputFile::of(path));
         let mut layers = Vec::new();
         for layer in chains.iter().flat_map(Chain::layers) {
-            let file = fs::File::from(layer.fd().try_clone_to_owned()?);
             layers.push(InputFile {
                 path: layer.path().to_owned(),
-                identity: FileStamp::of(&file)?,
+                identity: layer.stamp()?,
             });
         }
         Ok(Self {

@@ -17,7 +17,7 @@ use crate::image::chain::{Explicit, Request};
 use crate::launch::Failure;
 use crate::launch::spec::{ApplianceSpec, DiskSpec, OverlaySpec};
 use crate::machine::plan::Accelerator;
-use crate::text::size::{parse_memory, parse_size};
+use crate::text::size::parse_memory;
 use crate::text::time::parse_duration;
 
 /// How an image is opened, and the appliance that it is opened in.
@@ -37,9 +37,6 @@ pub struct InspectionArgs {
     disk: Vec<DiskSpec>,
     #[command(flatten)]
     pub(crate) keys: KeyArgs,
-    /// Limit on the size of a compressed image when it is decompressed (10G); default half of the free space
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) max_unpack: Option<u64>,
     /// The root filesystem, if the image has several: DEVICE, DEVICE:SUBVOLUME or its number, as
     /// listed in the error message
     #[arg(long, value_name = "DEVICE")]

@@ -253,6 +253,7 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskSpec, String> {
         serial: None,
         sector_size: None,
         trust: Trust::default(),
+        copy: None,
     };
     for option in parts {
         match option.split_once('=') {

@@ -26,6 +26,10 @@ pub struct OverlayArgs {
     /// Limit on what the guest writes to each disk (512M, 10G)
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_write: Option<u64>,
+    /// Limit on the size of a compressed image or an OVA when it is unpacked (10G); default half of the free
+    /// space
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_unpack: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -42,6 +46,7 @@ impl OverlayArgs {
             in_memory: self.overlay == OverlayKind::Memory,
             directory: self.overlay_dir.clone(),
             max_write: self.max_write,
+            max_unpack: self.max_unpack,
         }
     }
 }

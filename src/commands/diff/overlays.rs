@@ -43,7 +43,6 @@ pub(crate) async fn diff_overlays(
         disks: disks.clone(),
         keys: Keys::default(),
         overlays,
-        max_unpack: None,
         warns: false,
         appliance: ApplianceSpec {
             kernel: spec.agent.kernel.clone(),

@@ -81,7 +81,6 @@ impl<'a> Inspector<'a> {
             disks: self.args.disks(),
             keys: self.keys.clone(),
             overlays: Vec::new(),
-            max_unpack: self.args.max_unpack,
             warns: self.warned.borrow_mut().insert(image.to_owned()),
             appliance: self.args.appliance.spec(),
             overlay: self.overlay.clone(),

@@ -162,6 +162,8 @@ async fn launch(
     facts: &mut Facts,
 ) -> Result<Outcome, Failure> {
     let spec = args.spec()?;
+    let mut supervisor = Supervisor::new(spec.timeout)?;
+    let spec = spec.unpacked(&mut supervisor, progress).await?;
     let mut vm = prepare(&spec, facts)?;
     if args.run.dry_run {
         return Ok(Outcome::DryRun(vm.command_line()?));
@@ -171,7 +173,7 @@ async fn launch(
     let mut launch = Launch {
         spec: &spec,
         vm,
-        supervisor: Supervisor::new(spec.timeout)?,
+        supervisor,
         progress,
         facts,
     };

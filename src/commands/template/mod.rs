@@ -220,10 +220,12 @@ async fn build_image(
     progress: &dyn Progress,
 ) -> Result<(TemplateSlot, Template), Failure> {
     let (spec, mut facts) = (args.spec()?, Facts::since(Instant::now()));
+    let mut supervisor = Supervisor::new(spec.timeout)?;
+    let spec = spec.unpacked(&mut supervisor, progress).await?;
     let mut launch = Launch {
         vm: prepare(&spec, &mut facts)?,
         spec: &spec,
-        supervisor: Supervisor::new(spec.timeout)?,
+        supervisor,
         progress,
         facts: &mut facts,
     };

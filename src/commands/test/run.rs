@@ -119,10 +119,12 @@ async fn all(
 ) -> Result<(), Failure> {
     let (spec, copy_in) = args.spec()?;
     let mut facts = Facts::since(Instant::now());
+    let mut supervisor = Supervisor::new(None)?;
+    let spec = spec.unpacked(&mut supervisor, reporter.printer).await?;
     let mut launch = Launch {
         vm: prepare(&spec, &mut facts)?,
         spec: &spec,
-        supervisor: Supervisor::new(None)?,
+        supervisor,
         progress: reporter.printer,
         facts: &mut facts,
     };

@@ -11,6 +11,7 @@ pub mod guests;
 pub mod images;
 pub mod kernel_images;
 pub mod mount_ns;
+pub mod ova;
 pub mod pty;
 pub mod qemu10;
 pub mod random;

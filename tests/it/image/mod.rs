@@ -83,13 +83,19 @@ impl Images {
 
     /// The answer to an image that has to be refused: status 125, and a text.
     pub fn refused(&self, words: &[&str]) -> String {
+        let refused = self.refused_by_chain(words);
+        self.refused_by_run(words);
+        refused
+    }
+
+    /// The same of an image that `run` would unpack.
+    pub fn refused_by_chain(&self, words: &[&str]) -> String {
         let Answer {
             stdout,
             stderr,
             status,
         } = self.chain(words);
         assert_eq!(status, 125, "{stdout}{stderr}");
-        self.refused_by_run(words);
         format!("{}{stderr}", problems_of(&stdout))
     }
 

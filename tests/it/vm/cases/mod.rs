@@ -6,6 +6,7 @@ mod isolated;
 mod killed;
 mod named;
 mod options;
+mod packed;
 mod prepared;
 mod terminal;
 

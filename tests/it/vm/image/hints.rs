@@ -93,7 +93,7 @@ fn what_was_packed_by_each_tool_is_unpacked_by_the_command_that_is_printed() {
             images.shell(&format!("{pack} > {name}"));
             assert!(
                 images
-                    .refused(&[name])
+                    .refused_by_chain(&[name])
                     .contains(": a disk image has to be unpacked")
             );
             images.shell(&images.hint(&[name]));

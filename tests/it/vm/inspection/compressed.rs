@@ -49,7 +49,7 @@ fn compressed_images_are_opened_through_a_copy_of_which_nothing_is_left() {
         let place = format!("{}:/file", cut.display());
         let done = Bivouac::new().args(["cat", &place]).output();
         assert_eq!(done.code(), Some(125), "{done:?}");
-        assert!(done.stderr.contains("decompressing"), "{done:?}");
+        assert!(done.stderr.contains("unpacking"), "{done:?}");
     });
     cases.case("a compressed overlay is refused", || {
         let place = tempfile::tempdir().unwrap();
@@ -67,7 +67,7 @@ fn compressed_images_are_opened_through_a_copy_of_which_nothing_is_left() {
             .args(["cat", "--trust-chain", &place])
             .output();
         assert_eq!(done.code(), Some(125), "{done:?}");
-        let said = "is a compressed image that lies on another";
+        let said = "lies on another image";
         assert!(done.stderr.contains(said), "{done:?}");
     });
     cases.case("nothing is left of a bomb that is interrupted", || {

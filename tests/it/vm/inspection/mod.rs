@@ -16,6 +16,7 @@ mod listing;
 mod log;
 mod machine;
 mod many;
+mod ova;
 mod packages;
 mod roots;
 mod unread;

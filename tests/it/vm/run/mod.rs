@@ -16,6 +16,7 @@ mod kill;
 
 mod other_kernel;
 mod output_files;
+mod packed;
 mod progress;
 mod qga;
 mod saved;
