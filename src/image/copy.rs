@@ -1,9 +1,10 @@
 //! A copy that is opened in the place of an image: of one that is compressed, or lies in an archive.
 
-use crate::linux::file_id::{FileId, FileStamp};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+
+use crate::linux::file_id::{FileId, FileStamp};
 
 /// The bytes of an image, and what they were made of.
 #[derive(Debug)]

@@ -1,8 +1,9 @@
 //! The descriptor of a virtual machine in an OVA (DMTF DSP0243): which files of the archive are its
 //! disks. Pure, and what it reads is untrusted: a name leads to a file of the archive or is refused.
 
-use crate::text::escape::Untrusted;
 use roxmltree::{Document, Node, ParsingOptions};
+
+use crate::text::escape::Untrusted;
 
 /// The largest descriptor in bytes, the most nodes of its XML, and the most disks of a machine.
 pub const LARGEST: u64 = 4 << 20;
@@ -58,16 +59,16 @@ pub fn disks(text: &str) -> Result<Vec<DiskContent>, OvfError> {
         .filter_map(|node| Some(node.text()?.trim().rsplit_once("/disk/")?.1))
         .collect();
     let mut disks: Vec<Node> = all("Disk").collect();
-    disks.sort_by_key(|disk| {
-        let id = attribute(disk, "diskId").unwrap_or_default();
-        let at = hardware.iter().position(|used| *used == id);
-        at.unwrap_or(hardware.len())
-    });
     match disks.len() {
         0 => return Err(OvfError::None),
         1..=MOST_DISKS => {}
         _ => return Err(OvfError::TooMany),
     }
+    disks.sort_by_cached_key(|disk| {
+        let id = attribute(disk, "diskId").unwrap_or_default();
+        let at = hardware.iter().position(|used| *used == id);
+        at.unwrap_or(hardware.len())
+    });
     let files: Vec<Node> = all("File").collect();
     disks.iter().map(|disk| content(disk, &files)).collect()
 }
