@@ -25,7 +25,7 @@ pub(crate) mod image_file;
 pub(crate) mod layer;
 mod likely;
 mod origin;
-pub(crate) mod ovf;
+pub mod ovf;
 pub(crate) mod packed;
 pub mod qcow2;
 mod trust;
