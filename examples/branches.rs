@@ -81,6 +81,7 @@ fn spec(mut words: impl Iterator<Item = String>) -> anyhow::Result<VmSpec> {
             "--overlay-memory" => spec.overlay.in_memory = true,
             "--disk" => spec.disks.push(DiskSpec {
                 copy: None,
+                opened: None,
                 image: value()?.into(),
                 format: None,
                 serial: None,

@@ -29,7 +29,7 @@ const LINKS: [(&str, &str); 4] = [
 /// hundred microseconds, and many guests may be idle at once. A kernel may lack some of them.
 const SETTINGS: [(&str, &str); 5] = [
     // For `ring.rs`, as long as memory is in one piece.
-    ("vm/nr_hugepages", "2"),
+    ("vm/nr_hugepages", "1"),
     // Wakes kcompactd twice a second unless it is 0.
     ("vm/compaction_proactiveness", "0"),
     // Every second, for counters that nobody reads.

@@ -9,7 +9,7 @@ use crate::protocol::WireError;
 use crate::sys::{HUGE_PAGE, HugePages};
 
 /// How many huge pages are used. They are reserved when the agent starts.
-const HUGE_PAGES: usize = 2;
+const HUGE_PAGES: usize = 1;
 
 const PAGE: usize = 4096;
 

@@ -3,8 +3,21 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::linux::file_id::{FileId, FileStamp};
+
+/// An image that was opened to see what it is, so that nobody opens it again.
+#[derive(Clone, Debug)]
+pub struct OpenedImage(pub Arc<File>);
+
+impl PartialEq for OpenedImage {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for OpenedImage {}
 
 /// The bytes of an image, and what they were made of.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //!
 //! As typed: the file system is not consulted.
 
-use super::copy::UnpackedCopy;
+use super::copy::{OpenedImage, UnpackedCopy};
 use super::format::{Format, UnknownFormat};
 use super::trust::Trust;
 use std::ffi::OsStr;
@@ -34,6 +34,8 @@ pub struct Request {
     pub trust: Trust,
     /// What is opened in its place, if it was packed.
     pub copy: Option<Arc<UnpackedCopy>>,
+    /// The image, if it is open already.
+    pub opened: Option<OpenedImage>,
 }
 
 impl Request {

@@ -48,7 +48,7 @@ impl ImageFile {
         let path = &origin.path;
         let opening = |source| ChainError::opening(origin, source);
         let copy = origin.access.copy().cloned();
-        if copy.is_none() {
+        if !origin.access.is_open() {
             let metadata = fs::metadata(path).map_err(opening)?;
             refuse_kind(metadata.file_type().into(), origin)?;
         }

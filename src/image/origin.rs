@@ -55,9 +55,14 @@ impl Origin {
     pub fn requested(request: &Request) -> Self {
         let copy = request.copy.as_ref();
         let path = copy.map_or(&request.image, |copy| &copy.path);
+        let access = match (copy, &request.opened) {
+            (Some(copy), _) => Access::Copy(copy.clone()),
+            (None, Some(image)) => Access::Opened(image.clone()),
+            (None, None) => Access::Path,
+        };
         Self {
             argument: (request.given_as, request.image.clone()),
-            access: copy.map_or(Access::Path, |copy| Access::Copy(copy.clone())),
+            access,
             ..Self::given(path)
         }
     }

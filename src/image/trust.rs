@@ -4,7 +4,7 @@
 //! recorded name leads to files near the layer that records it, and elsewhere only if the user
 //! says so.
 
-use super::copy::UnpackedCopy;
+use super::copy::{OpenedImage, UnpackedCopy};
 use super::file_kind::FileKind;
 use crate::linux::proc_fd;
 use nix::errno::Errno;
@@ -73,6 +73,8 @@ pub enum Access {
     Device,
     /// Below a directory, both without symbolic links; it has to be a regular file.
     Below(PathBuf, PathBuf),
+    /// It is open already.
+    Opened(OpenedImage),
     /// The copy is opened in its place.
     Copy(Arc<UnpackedCopy>),
 }
@@ -83,16 +85,22 @@ impl Access {
         let file = match self {
             Self::Path | Self::Device => open(path, flags, Mode::empty())?,
             Self::Below(directory, name) => beneath(directory, name, flags)?,
+            Self::Opened(image) => return image.0.try_clone(),
             Self::Copy(copy) => open(&proc_fd::path(&copy.file), flags, Mode::empty())?,
         };
         Ok(file.into())
+    }
+
+    /// Whether no name is followed.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Self::Opened(_) | Self::Copy(_))
     }
 
     /// The copy that is opened, if it is one.
     pub(super) fn copy(&self) -> Option<&Arc<UnpackedCopy>> {
         match self {
             Self::Copy(copy) => Some(copy),
-            Self::Path | Self::Device | Self::Below(..) => None,
+            Self::Path | Self::Device | Self::Opened(_) | Self::Below(..) => None,
         }
     }
 
@@ -101,7 +109,7 @@ impl Access {
         match self {
             Self::Path => true,
             Self::Device => kind == FileKind::BlockDevice,
-            Self::Below(..) | Self::Copy(_) => kind != FileKind::BlockDevice,
+            Self::Below(..) | Self::Opened(_) | Self::Copy(_) => kind != FileKind::BlockDevice,
         }
     }
 }

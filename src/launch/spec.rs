@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::appliance::boot::DEFAULT_MEMORY_MIB;
 use crate::image::chain::{GivenAs, Request};
-use crate::image::copy::UnpackedCopy;
+use crate::image::copy::{OpenedImage, UnpackedCopy};
 use crate::image::{Format, Trust};
 use crate::machine::plan::{Accelerator, Bus, Display, Network};
 use crate::protocol::inject::Stage;
@@ -145,6 +145,8 @@ pub struct DiskSpec {
     pub trust: Trust,
     /// What is opened in its place, if it was packed; `None` at first.
     pub copy: Option<Arc<UnpackedCopy>>,
+    /// Its image, if it is open already; `None` at first.
+    pub opened: Option<OpenedImage>,
 }
 
 impl DiskSpec {
@@ -155,6 +157,7 @@ impl DiskSpec {
             format: self.format,
             trust: self.trust.clone(),
             copy: self.copy.clone(),
+            opened: self.opened.clone(),
             ..Request::of(&self.image)
         }
     }

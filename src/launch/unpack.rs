@@ -6,12 +6,13 @@ mod job;
 mod ova;
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::anyhow;
+use nix::libc;
 
 use super::failure::Failure;
 use super::prepare;
@@ -20,7 +21,7 @@ use super::spec::{DiskSpec, OverlaySpec, StartMode, VmSpec};
 use super::supervisor::Supervisor;
 use crate::host::memory_limit;
 use crate::image::chain::Request;
-use crate::image::copy::UnpackedCopy;
+use crate::image::copy::{OpenedImage, UnpackedCopy};
 use crate::image::packed;
 use crate::machine::overlay::Place;
 use crate::package::decompressed;
@@ -73,8 +74,9 @@ impl Images<'_> {
     ) -> Result<(Option<Request>, Vec<DiskSpec>), Failure> {
         let (mut image, mut disks) = (self.image, Vec::new());
         if let Some(image) = &mut image {
-            let mut copies = copies(image, self.overlay, progress).await?;
+            let (mut copies, opened) = copies(image, self.overlay, progress).await?;
             image.copy = copies.pop_front().or(image.copy.take());
+            image.opened = opened.or(image.opened.take());
             disks.extend(copies.into_iter().map(|copy| DiskSpec {
                 image: image.image.clone(),
                 format: None,
@@ -82,11 +84,13 @@ impl Images<'_> {
                 sector_size: None,
                 trust: image.trust.clone(),
                 copy: Some(copy),
+                opened: None,
             }));
         }
         for mut disk in self.disks {
-            let mut copies = copies(&disk.request(), self.overlay, progress).await?;
+            let (mut copies, opened) = copies(&disk.request(), self.overlay, progress).await?;
             disk.copy = copies.pop_front().or(disk.copy.take());
+            disk.opened = opened.or(disk.opened.take());
             disks.push(disk.clone());
             disks.extend(copies.into_iter().map(|copy| DiskSpec {
                 serial: None,
@@ -98,21 +102,22 @@ impl Images<'_> {
     }
 }
 
-/// Copies of what the image holds, if it is packed and nothing says that its bytes are meant.
+/// Copies of what the image holds, if it is packed and nothing says that its bytes are meant. Else the
+/// image, if it was opened to see that.
 async fn copies(
     request: &Request,
     overlay: &OverlaySpec,
     progress: &dyn Progress,
-) -> Result<VecDeque<Arc<UnpackedCopy>>, Failure> {
+) -> Result<(VecDeque<Arc<UnpackedCopy>>, Option<OpenedImage>), Failure> {
     let image = &request.image;
-    // What cannot be opened is told by those who open it next. A FIFO is not to be waited for.
-    let is_file = image.metadata().is_ok_and(|metadata| metadata.is_file());
-    let is_meant = request.format.is_some() || request.copy.is_some();
-    let opened = (is_file && !is_meant)
-        .then(|| File::open(image).ok())
-        .flatten();
-    let Some(original) = opened.filter(is_packed) else {
-        return Ok(VecDeque::new());
+    let is_known = request.copy.is_some() || request.opened.is_some();
+    let opened = (request.format.is_none() && !is_known).then(|| regular_file(image));
+    let original = match opened.flatten() {
+        Some(file) if is_packed(&file) => file,
+        other => {
+            let opened = other.map(|file| OpenedImage(Arc::new(file)));
+            return Ok((VecDeque::new(), opened));
+        }
     };
     let place = prepare::place(overlay)?;
     let limit = overlay.max_unpack.unwrap_or_else(|| free(&place) / 2);
@@ -144,7 +149,17 @@ async fn copies(
             tracing::warn!("{image}: an OVA; its disks were copied to {name}: {list}");
         }
     }
-    Ok(copies.into_iter().map(Arc::new).collect())
+    Ok((copies.into_iter().map(Arc::new).collect(), None))
+}
+
+/// What cannot be opened, or is no file, is told by those who open it next.
+fn regular_file(path: &Path) -> Option<File> {
+    let is_file = |metadata: Metadata| metadata.is_file();
+    // Opening a device may do things, and a FIFO is not to be waited for.
+    path.metadata().is_ok_and(is_file).then_some(())?;
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = File::options().read(true).custom_flags(flags).open(path);
+    file.ok().filter(|file| file.metadata().is_ok_and(is_file))
 }
 
 fn length(copy: &UnpackedCopy) -> u64 {

@@ -254,6 +254,7 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskSpec, String> {
         sector_size: None,
         trust: Trust::default(),
         copy: None,
+        opened: None,
     };
     for option in parts {
         match option.split_once('=') {

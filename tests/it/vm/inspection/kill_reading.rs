@@ -97,6 +97,8 @@ fn nothing_is_left_when_it_ends_while_log_or_packages_are_read_whatever_the_inst
             (None, Some(9)),
             (Some(143), None),
             (Some(130), None),
+            // Before it listened for signals.
+            (None, Some(signal as i32)),
         ];
         assert!(
             ends.contains(&status) || is_qemu && matches!(status.0, Some(123 | 125)),
