@@ -17,7 +17,12 @@ use super::private::receive;
 /// Mounts, and unmounts when the other end of standard input is closed, unless there was a line before.
 /// fusermount3 can wait for that itself (`auto_unmount`), but leaves the mount of a user who is not root.
 const GUARD: &str = r#"
-fusermount3 -o "$1" -- "$2" >&2 || exit
+fusermount3 -o "$1" -- "$2" >&2 || {
+    status=$?
+    # It has mounted, and then found nobody who takes the device: nothing answers there.
+    [ -e "$2" ] || fusermount3 -u -z -q -- "$2"
+    exit "$status"
+}
 read -r _ || exec fusermount3 -u -z -q -- "$2"
 "#;
 

@@ -1,6 +1,8 @@
 //! Nothing is left of a mount, at whatever instant bivouac is killed.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -54,6 +56,35 @@ fn no_mount_and_no_process_is_left_at_whatever_instant_it_is_killed() {
         "{served} and {mounted}: killed too early"
     );
     assert_eq!(sha256(&image), before);
+}
+
+/// It has mounted then, but cannot pass on the device.
+#[test]
+fn no_mount_is_left_when_bivouac_is_killed_while_fusermount3_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let (place, bin) = (dir.path().join("mount"), dir.path().join("bin"));
+    fs::create_dir(&place).unwrap();
+    fs::create_dir(&bin).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let ended = dir.path().join("ended");
+    let script = format!(
+        "#!/bin/sh\nPATH='{path}'\n[ \"$1\" != -u ] || exec fusermount3 \"$@\"\n\
+         read -r _ _ _ bivouac _ </proc/$PPID/stat\nkill -9 $bivouac\n\
+         fusermount3 \"$@\"\nstatus=$?\n>'{}'\nexit $status\n",
+        ended.display()
+    );
+    let program = bin.join("fusermount3");
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let running = Bivouac::new()
+        .args(["mount", guest("box.qcow2").to_str().unwrap()])
+        .arg(&place)
+        .env("PATH", format!("{}:{path}", bin.display()))
+        .start();
+    let finished = running.wait();
+    assert_eq!(finished.status.signal(), Some(9), "{finished:?}");
+    soon("fusermount3 has ended", || ended.exists());
+    soon("nothing is mounted", || mounts(&place).is_empty());
 }
 
 #[test]
