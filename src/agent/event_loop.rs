@@ -154,6 +154,7 @@ impl Connection {
             }
         }
         let outputs = tasks.outputs.iter();
+        let has_room = self.port.has_room_for_data();
         for (id, output) in outputs.filter(|(_, output)| has_room && output.is_wanted()) {
             sources.push((Source::Output(*id), readable(output.file.as_fd())));
         }
@@ -163,7 +164,7 @@ impl Connection {
     fn timeout(&self) -> PollTimeout {
         let outputs = self.requests.tasks.outputs.values();
         let deadlines = outputs
-            .filter(|_| self.port.has_room())
+            .filter(|_| self.port.has_room_for_data())
             .filter_map(|output| output.deadline());
         deadlines.min().map_or(PollTimeout::NONE, |deadline| {
             // Rounded up to milliseconds, to avoid a busy loop.

@@ -131,8 +131,13 @@ impl Port {
     }
 
     pub(crate) fn has_room(&self) -> bool {
+        self.out.len() - self.written < FULL
+    }
+
+    /// Whether data may be sent. If not, frames are read all the same: one of them makes room.
+    pub(crate) fn has_room_for_data(&self) -> bool {
         let mut ring = self.ring.iter().filter(|_| self.places_data);
-        self.out.len() - self.written < FULL && ring.all(Ring::has_room)
+        self.has_room() && ring.all(Ring::has_room)
     }
 
     /// Reads once; [`Port::frame`] returns what arrived.
@@ -257,9 +262,6 @@ impl Port {
             self.scratch = scratch;
             return length;
         };
-        if !ring.has_room() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
         let piece = ring.piece();
         let most = most.min(piece.len());
         let length = read(&mut piece[..most])?;

@@ -209,6 +209,10 @@ impl Output {
     }
 
     pub(crate) fn pump(&mut self, id: StreamId, port: &mut Port) {
+        // Another stream may have taken it.
+        if !port.has_room_for_data() {
+            return;
+        }
         if self.direct == Direct::NotTried && self.left.is_some() && port.places_data() {
             self.direct = direct(&self.file, true);
         }

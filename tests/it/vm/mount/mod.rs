@@ -3,6 +3,7 @@
 mod command;
 mod equal;
 mod killed;
+mod suspended;
 mod tools;
 
 use std::os::unix::fs::MetadataExt;
