@@ -80,7 +80,6 @@ fn spec(mut words: impl Iterator<Item = String>) -> anyhow::Result<VmSpec> {
             "--publish" => spec.network = published(&value()?)?,
             "--overlay-memory" => spec.overlay.in_memory = true,
             "--disk" => spec.disks.push(DiskSpec {
-                copy: None,
                 opened: None,
                 image: value()?.into(),
                 format: None,

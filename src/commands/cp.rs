@@ -82,6 +82,7 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
                     let dest = dest.as_ref().ok_or_else(only_one)?;
                     dest.must_hold_several()?;
                 }
+                image.session.place_data().await;
                 let mut complete = true;
                 for source in sources {
                     let copied = match &dest {
@@ -150,7 +151,6 @@ async fn copy(
     (dest, left): (&Destination, &Cell<u64>),
 ) -> Result<(), Failure> {
     let to = dest.target(source.name())?;
-    image.session.place_data().await;
     let (at, options) = wanted(&image.session, source, &to.name, args).await?;
     let policy = Policy {
         owners: args.archive,
@@ -178,7 +178,6 @@ async fn stream(
     output: &mut StdoutSink,
 ) -> Result<(), Failure> {
     let name = source.name().unwrap_or(b".");
-    image.session.place_data().await;
     let (at, options) = wanted(&image.session, source, name, args).await?;
     let stream = image.session.tar_out(at, options).await?;
     output.copy(stream).await

@@ -1,10 +1,9 @@
 //! Finds passt, the program of `--net internet`. Never starts it.
 
-use std::env;
 use std::path::{Path, PathBuf};
 
 use super::install_hint::{self, Package};
-use super::qemu::is_program;
+use super::programs;
 
 pub const NAME: &str = "passt";
 
@@ -23,8 +22,5 @@ impl PasstError {
 
 /// The program `name` in PATH.
 pub fn find(name: &Path) -> Result<PathBuf, PasstError> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut candidates = env::split_paths(&path).map(|directory| directory.join(name));
-    let found = candidates.find(|candidate| is_program(candidate));
-    found.ok_or_else(|| PasstError(name.to_owned()))
+    programs::find(name).ok_or_else(|| PasstError(name.to_owned()))
 }

@@ -4,9 +4,8 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::AccessFlags;
-
 use super::install_hint::{self, Package};
+use super::programs::{self, is_program};
 
 pub const NAME: &str = "qemu-system-x86_64";
 /// Its path on Red Hat's family, outside PATH.
@@ -61,12 +60,7 @@ pub fn find_in(
     search_path: &OsStr,
     hidden: &Path,
 ) -> Result<PathBuf, QemuError> {
-    let in_path = |name: &Path| {
-        let candidates = env::split_paths(search_path).map(|directory| directory.join(name));
-        candidates
-            .into_iter()
-            .find(|candidate| is_program(candidate))
-    };
+    let in_path = |name: &Path| programs::find_in(name, search_path);
     match explicit {
         Some(path) if path.as_os_str().as_encoded_bytes().contains(&b'/') => {
             if is_program(path) {
@@ -82,8 +76,4 @@ pub fn find_in(
             .or_else(|| is_program(hidden).then(|| hidden.to_owned()))
             .ok_or(QemuError::NotFound),
     }
-}
-
-pub(super) fn is_program(path: &Path) -> bool {
-    path.is_file() && nix::unistd::access(path, AccessFlags::X_OK).is_ok()
 }

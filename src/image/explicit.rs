@@ -2,13 +2,12 @@
 //!
 //! As typed: the file system is not consulted.
 
-use super::copy::{OpenedImage, UnpackedCopy};
 use super::format::{Format, UnknownFormat};
+use super::open_image::OpenedImage;
 use super::trust::Trust;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Which argument names an image. Hints differ in the option that states its format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,8 +31,6 @@ pub struct Request {
     pub backing: Vec<Explicit>,
     /// Where the names in headers may lead.
     pub trust: Trust,
-    /// What is opened in its place, if it was packed.
-    pub copy: Option<Arc<UnpackedCopy>>,
     /// The image, if it is open already.
     pub opened: Option<OpenedImage>,
 }

@@ -3,10 +3,10 @@
 //! It is never opened for writing, never opened again by name, and stays open as long as the
 //! layer is used: what was checked is what QEMU reads.
 
-use super::copy::UnpackedCopy;
 use super::error::ChainError;
 use super::file_kind::FileKind;
 use super::format::Format;
+use super::open_image::UnpackedCopy;
 use super::origin::Origin;
 use super::packed::{self, Packed};
 use crate::linux::file_id::{FileId, FileStamp};

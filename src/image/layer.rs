@@ -2,13 +2,13 @@
 //!
 //! Which format that is, and what lies below, is decided by the chain.
 
-use super::copy::UnpackedCopy;
 use super::error::ChainError;
 use super::file_kind::FileKind;
 use super::format::{Evidence, Format};
 use super::formats::{self, FormatError};
 use super::hints::convert_backing;
 use super::image_file::ImageFile;
+use super::open_image::UnpackedCopy;
 use super::origin::Origin;
 use super::qcow2::{self, Backing, Header, HeaderError, clusters};
 use super::trust::Right;

@@ -6,14 +6,13 @@
 //! ([`qcow2::EmptyOverlay`], `qcow2::merge`).
 //!
 //! In reading order: [`mod@format`], [`qcow2`], [`formats`], [`image_file`], [`layer`],
-//! [`packed`], [`copy`], [`ovf`], [`backing_name`], [`trust`], [`origin`], [`explicit`], [`chain`], [`likely`], [`guest_disk`],
+//! [`packed`], [`open_image`], [`ovf`], [`backing_name`], [`trust`], [`origin`], [`explicit`], [`chain`], [`likely`], [`guest_disk`],
 //! [`boot_sectors`], [`error`],
 //! [`hints`].
 
 pub(crate) mod backing_name;
 pub mod boot_sectors;
 pub mod chain;
-pub(crate) mod copy;
 pub(crate) mod error;
 mod explicit;
 pub(crate) mod file_kind;
@@ -24,6 +23,7 @@ mod hints;
 pub(crate) mod image_file;
 pub(crate) mod layer;
 mod likely;
+pub(crate) mod open_image;
 mod origin;
 pub mod ovf;
 pub(crate) mod packed;

@@ -2,6 +2,7 @@
 
 use super::explicit::{GivenAs, Request};
 use super::format::Format;
+use super::open_image::OpenedImage;
 use super::trust::{Access, Right};
 use crate::text::escape::{Quoted, as_path, shell_word};
 use std::fmt;
@@ -53,16 +54,12 @@ impl Origin {
 
     /// The top image of a request.
     pub fn requested(request: &Request) -> Self {
-        let copy = request.copy.as_ref();
+        let opened = request.opened.as_ref();
+        let copy = opened.and_then(OpenedImage::copy);
         let path = copy.map_or(&request.image, |copy| &copy.path);
-        let access = match (copy, &request.opened) {
-            (Some(copy), _) => Access::Copy(copy.clone()),
-            (None, Some(image)) => Access::Opened(image.clone()),
-            (None, None) => Access::Path,
-        };
         Self {
             argument: (request.given_as, request.image.clone()),
-            access,
+            access: opened.map_or(Access::Path, |image| Access::Opened(image.clone())),
             ..Self::given(path)
         }
     }

@@ -4,8 +4,8 @@
 //! recorded name leads to files near the layer that records it, and elsewhere only if the user
 //! says so.
 
-use super::copy::{OpenedImage, UnpackedCopy};
 use super::file_kind::FileKind;
+use super::open_image::{OpenedImage, UnpackedCopy};
 use crate::linux::proc_fd;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
@@ -75,8 +75,6 @@ pub enum Access {
     Below(PathBuf, PathBuf),
     /// It is open already.
     Opened(OpenedImage),
-    /// The copy is opened in its place.
-    Copy(Arc<UnpackedCopy>),
 }
 
 impl Access {
@@ -85,22 +83,25 @@ impl Access {
         let file = match self {
             Self::Path | Self::Device => open(path, flags, Mode::empty())?,
             Self::Below(directory, name) => beneath(directory, name, flags)?,
-            Self::Opened(image) => return image.0.try_clone(),
-            Self::Copy(copy) => open(&proc_fd::path(&copy.file), flags, Mode::empty())?,
+            Self::Opened(OpenedImage::File(file)) => return file.try_clone(),
+            // Read-only, which the one that it was written by is not.
+            Self::Opened(OpenedImage::Copy(copy)) => {
+                open(&proc_fd::path(&copy.file), flags, Mode::empty())?
+            }
         };
         Ok(file.into())
     }
 
     /// Whether no name is followed.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self, Self::Opened(_) | Self::Copy(_))
+        matches!(self, Self::Opened(_))
     }
 
     /// The copy that is opened, if it is one.
     pub(super) fn copy(&self) -> Option<&Arc<UnpackedCopy>> {
         match self {
-            Self::Copy(copy) => Some(copy),
-            Self::Path | Self::Device | Self::Opened(_) | Self::Below(..) => None,
+            Self::Opened(image) => image.copy(),
+            Self::Path | Self::Device | Self::Below(..) => None,
         }
     }
 
@@ -109,7 +110,7 @@ impl Access {
         match self {
             Self::Path => true,
             Self::Device => kind == FileKind::BlockDevice,
-            Self::Below(..) | Self::Opened(_) | Self::Copy(_) => kind != FileKind::BlockDevice,
+            Self::Below(..) | Self::Opened(_) => kind != FileKind::BlockDevice,
         }
     }
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, anyhow};
 use super::job::Job;
 use super::programs::{BY_HAND, Programs};
 use super::{apt, dnf};
+use crate::host::programs::find;
 use crate::launch::Failure;
 
 /// Downloads these packages, or the distribution's kernel with its modules, to a directory below `scratch`.
@@ -28,9 +29,9 @@ pub(super) fn download(
     let programs = Programs { job, scratch };
     let packages = scratch.join("packages");
     fs::create_dir(&packages).context("creating a directory for packages")?;
-    if is_in_path("apt-get") && Path::new("/var/lib/dpkg/status").exists() {
+    if find(Path::new("apt-get")).is_some() && Path::new("/var/lib/dpkg/status").exists() {
         apt::download(&programs, &packages, names)?;
-    } else if is_in_path("dnf") {
+    } else if find(Path::new("dnf")).is_some() {
         dnf::download(&programs, &packages, names)?;
     } else {
         return Err(Failure::with_hint(
@@ -47,9 +48,4 @@ pub(super) fn download(
     let mut files: Vec<_> = files.filter(is_package).collect();
     files.sort();
     Ok(files)
-}
-
-fn is_in_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }

@@ -17,7 +17,7 @@ const MESSAGES: u64 = 64 << 10;
 
 pub(super) struct Borrowed {
     session: Session,
-    /// The program, after its loader if it has one.
+    /// The program, after its loader.
     argv: Vec<String>,
 }
 
@@ -38,12 +38,12 @@ impl Borrowed {
                 return Ok(Err(why));
             }
         };
-        let mut argv = Vec::new();
-        if let Some(loader) = &tool.loader {
-            argv.push(format!("{PLACE}/{}", file_name(loader)));
-            argv.extend(["--library-path".to_owned(), PLACE.to_owned()]);
-        }
-        argv.push(format!("{PLACE}/{}", file_name(&tool.program)));
+        let argv = vec![
+            format!("{PLACE}/{}", file_name(&tool.loader)),
+            "--library-path".to_owned(),
+            PLACE.to_owned(),
+            format!("{PLACE}/{}", file_name(&tool.program)),
+        ];
         for file in tool.files() {
             let target = format!("{PLACE}/{}", file_name(file)).into_bytes();
             let source = file.canonicalize().unwrap_or_else(|_| file.to_owned());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::failure::Failure;
 use crate::image::Format;
 use crate::image::chain::{self, Chain, Request};
+use crate::image::open_image::OpenedImage;
 use crate::text::escape::Quoted;
 
 /// Opens an image and its layers, and prints warnings about them.
@@ -14,7 +15,8 @@ pub(crate) fn resolve(request: &Request) -> Result<Chain, Failure> {
 
 /// Opens an image and its layers, and prints warnings about them if it `warns`.
 pub(super) fn open(request: &Request, warns: bool) -> Result<Chain, Failure> {
-    let chain = chain::resolve(request).map_err(|error| match &request.copy {
+    let copy = request.opened.as_ref().and_then(OpenedImage::copy);
+    let chain = chain::resolve(request).map_err(|error| match copy {
         // What helps with a file does not help with a copy that has no name.
         Some(copy) => Failure::with_hint(error, &*copy.hint),
         None => error.into(),

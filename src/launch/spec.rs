@@ -3,12 +3,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::appliance::boot::DEFAULT_MEMORY_MIB;
 use crate::image::chain::{GivenAs, Request};
-use crate::image::copy::{OpenedImage, UnpackedCopy};
+use crate::image::open_image::OpenedImage;
 use crate::image::{Format, Trust};
 use crate::machine::plan::{Accelerator, Bus, Display, Network};
 use crate::protocol::inject::Stage;
@@ -143,8 +142,6 @@ pub struct DiskSpec {
     pub sector_size: Option<u32>,
     /// Where the names in its headers may lead.
     pub trust: Trust,
-    /// What is opened in its place, if it was packed; `None` at first.
-    pub copy: Option<Arc<UnpackedCopy>>,
     /// Its image, if it is open already; `None` at first.
     pub opened: Option<OpenedImage>,
 }
@@ -156,7 +153,6 @@ impl DiskSpec {
             given_as: GivenAs::Disk,
             format: self.format,
             trust: self.trust.clone(),
-            copy: self.copy.clone(),
             opened: self.opened.clone(),
             ..Request::of(&self.image)
         }

@@ -21,7 +21,7 @@ use super::spec::{DiskSpec, OverlaySpec, StartMode, VmSpec};
 use super::supervisor::Supervisor;
 use crate::host::memory_limit;
 use crate::image::chain::Request;
-use crate::image::copy::{OpenedImage, UnpackedCopy};
+use crate::image::open_image::{OpenedImage, UnpackedCopy};
 use crate::image::packed;
 use crate::machine::overlay::Place;
 use crate::package::decompressed;
@@ -51,9 +51,9 @@ impl VmSpec {
             overlay: &self.overlay,
         };
         let (image, disks) = supervisor.guard(images.unpacked(progress)).await??;
-        let mut copies = image.iter().filter_map(|image| image.copy.as_deref());
+        let opened = image.as_ref().and_then(|image| image.opened.as_ref());
         if self.start == StartMode::Warm
-            && let Some(copy) = copies.next()
+            && let Some(copy) = opened.and_then(OpenedImage::copy)
         {
             tracing::warn!("each start unpacks it anew; faster is, once: {}", copy.hint);
         }
@@ -74,27 +74,24 @@ impl Images<'_> {
     ) -> Result<(Option<Request>, Vec<DiskSpec>), Failure> {
         let (mut image, mut disks) = (self.image, Vec::new());
         if let Some(image) = &mut image {
-            let (mut copies, opened) = copies(image, self.overlay, progress).await?;
-            image.copy = copies.pop_front().or(image.copy.take());
-            image.opened = opened.or(image.opened.take());
-            disks.extend(copies.into_iter().map(|copy| DiskSpec {
+            let mut found = opened(image, self.overlay, progress).await?;
+            image.opened = found.pop_front();
+            disks.extend(found.into_iter().map(|further| DiskSpec {
                 image: image.image.clone(),
                 format: None,
                 serial: None,
                 sector_size: None,
                 trust: image.trust.clone(),
-                copy: Some(copy),
-                opened: None,
+                opened: Some(further),
             }));
         }
         for mut disk in self.disks {
-            let (mut copies, opened) = copies(&disk.request(), self.overlay, progress).await?;
-            disk.copy = copies.pop_front().or(disk.copy.take());
-            disk.opened = opened.or(disk.opened.take());
+            let mut found = opened(&disk.request(), self.overlay, progress).await?;
+            disk.opened = found.pop_front();
             disks.push(disk.clone());
-            disks.extend(copies.into_iter().map(|copy| DiskSpec {
+            disks.extend(found.into_iter().map(|further| DiskSpec {
                 serial: None,
-                copy: Some(copy),
+                opened: Some(further),
                 ..disk.clone()
             }));
         }
@@ -103,29 +100,34 @@ impl Images<'_> {
 }
 
 /// Copies of what the image holds, if it is packed and nothing says that its bytes are meant. Else the
-/// image, if it was opened to see that.
-async fn copies(
+/// image itself, or nothing if it was not to be opened for that.
+async fn opened(
     request: &Request,
     overlay: &OverlaySpec,
     progress: &dyn Progress,
-) -> Result<(VecDeque<Arc<UnpackedCopy>>, Option<OpenedImage>), Failure> {
+) -> Result<VecDeque<OpenedImage>, Failure> {
     let image = &request.image;
-    let is_known = request.copy.is_some() || request.opened.is_some();
-    let opened = (request.format.is_none() && !is_known).then(|| regular_file(image));
-    let original = match opened.flatten() {
-        Some(file) if is_packed(&file) => file,
+    if let Some(opened) = &request.opened {
+        return Ok([opened.clone()].into());
+    }
+    let file = (request.format.is_none()).then(|| regular_file(image));
+    let original = match file.flatten() {
+        Some(file) if is_packed(&file) => Arc::new(file),
         other => {
-            let opened = other.map(|file| OpenedImage(Arc::new(file)));
-            return Ok((VecDeque::new(), opened));
+            return Ok(other
+                .map(Arc::new)
+                .map(OpenedImage::File)
+                .into_iter()
+                .collect());
         }
     };
     let place = prepare::place(overlay)?;
     let limit = overlay.max_unpack.unwrap_or_else(|| free(&place) / 2);
     progress.status(&format!("unpacking {}", image.display()));
-    let (path, name) = (image.clone(), place.name());
+    let (path, name, file) = (image.clone(), place.name(), Arc::clone(&original));
     let done = job::in_thread(move |is_wanted| {
         let job = Job {
-            original: &original,
+            original: &file,
             path: &path,
             place: &place,
             limit,
@@ -135,10 +137,11 @@ async fn copies(
     });
     let done = done.await;
     progress.clear_status();
-    let Unpacked { copies, how } = done.map_err(|error| failed(image, error, limit))?;
+    let Unpacked { copies, how } =
+        done.map_err(|error| failed((&original, image), error, limit))?;
     let (image, name) = (image.display(), name.display());
     match (how, &copies[..]) {
-        (_, []) => {}
+        (_, []) => return Ok([OpenedImage::File(original)].into()),
         (Some(kind), [copy, ..]) => {
             let length = Size(length(copy));
             tracing::warn!("{image}: compressed with {kind}; decompressed to {length} in {name}");
@@ -149,7 +152,8 @@ async fn copies(
             tracing::warn!("{image}: an OVA; its disks were copied to {name}: {list}");
         }
     }
-    Ok((copies.into_iter().map(Arc::new).collect(), None))
+    let copies = copies.into_iter().map(Arc::new);
+    Ok(copies.map(OpenedImage::Copy).collect())
 }
 
 /// What cannot be opened, or is no file, is told by those who open it next.
@@ -188,7 +192,7 @@ fn free(place: &Place) -> u64 {
     }
 }
 
-fn failed(image: &Path, error: UnpackError, limit: u64) -> Failure {
+fn failed((original, image): (&File, &Path), error: UnpackError, limit: u64) -> Failure {
     let name = image.display();
     match error {
         UnpackError::TooLarge => Failure::with_hint(
@@ -200,7 +204,7 @@ fn failed(image: &Path, error: UnpackError, limit: u64) -> Failure {
             "run it again when no other process writes to it",
         ),
         error => {
-            let hint = contents::hint(image);
+            let hint = contents::hint(original, image);
             let error = anyhow::Error::from(error).context(format!("unpacking {name}"));
             match hint {
                 Some(hint) => Failure::with_hint(error, hint),

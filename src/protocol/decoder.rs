@@ -132,7 +132,7 @@ impl Header {
             PLACED => (12, 12),
             _ => return Err(WireError::Kind(kind)),
         };
-        if self.length > max && max > 12 {
+        if self.length > max && min < max {
             let limit = max;
             return Err(WireError::Oversized {
                 kind,

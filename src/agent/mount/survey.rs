@@ -168,17 +168,19 @@ fn array_or_table(
     table: Option<Table>,
 ) -> (Option<Content>, Option<Table>) {
     let is_member = content.as_ref().is_some_and(|one| one.kind == Kind::Md);
-    match (raid::member(reader).filter(|_| is_member), table) {
-        (Some(member), Some(mut table)) if member.holds_table(&table.partitions) => {
+    let Some(mut table) = table else {
+        return (content, None);
+    };
+    let member = is_member.then(|| raid::member(reader)).flatten();
+    match member {
+        Some(member) if member.holds_table(&table.partitions) => {
             table.partitions.clear();
             // The kernel made partitions of it.
             partitions::apply(device, &table);
             (content, None)
         }
-        (Some(member), Some(table)) if member.is_of_partition(&table.partitions) => {
-            (None, Some(table))
-        }
-        (_, table) => (content, table),
+        Some(member) if member.is_of_partition(&table.partitions) => (None, Some(table)),
+        _ => (content, Some(table)),
     }
 }
 

@@ -253,7 +253,6 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskSpec, String> {
         serial: None,
         sector_size: None,
         trust: Trust::default(),
-        copy: None,
         opened: None,
     };
     for option in parts {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::job::{Job, UnpackError};
 use super::ova;
-use crate::image::copy::UnpackedCopy;
+use crate::image::open_image::UnpackedCopy;
 use crate::image::packed;
 use crate::linux::file_id::FileStamp;
 use crate::package::decompressed;
@@ -63,14 +63,13 @@ fn result(
         stamp,
         path: std::path::absolute(&path)?,
         name,
-        hint: hint(job.path).unwrap_or_default(),
+        hint: hint(job.original, job.path).unwrap_or_default(),
     })
 }
 
 /// The command that unpacks the file at `path`.
-pub fn hint(path: &Path) -> Option<String> {
-    let head = File::open(path).ok().map(|file| head(&file))?;
-    Some(packed::recognised(&head)?.hint(path))
+pub fn hint(file: &File, path: &Path) -> Option<String> {
+    Some(packed::recognised(&head(file))?.hint(path))
 }
 
 fn head(file: &File) -> Vec<u8> {

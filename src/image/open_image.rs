@@ -1,4 +1,4 @@
-//! A copy that is opened in the place of an image: of one that is compressed, or lies in an archive.
+//! An image that is open already: its own file, or a copy of one that is compressed or lies in an archive.
 
 use std::fs::File;
 use std::io;
@@ -7,13 +7,31 @@ use std::sync::Arc;
 
 use crate::linux::file_id::{FileId, FileStamp};
 
-/// An image that was opened to see what it is, so that nobody opens it again.
+/// What is not opened again.
 #[derive(Clone, Debug)]
-pub struct OpenedImage(pub Arc<File>);
+pub enum OpenedImage {
+    /// It was opened to see what it is.
+    File(Arc<File>),
+    /// It was packed.
+    Copy(Arc<UnpackedCopy>),
+}
+
+impl OpenedImage {
+    pub fn copy(&self) -> Option<&Arc<UnpackedCopy>> {
+        match self {
+            Self::Copy(copy) => Some(copy),
+            Self::File(_) => None,
+        }
+    }
+}
 
 impl PartialEq for OpenedImage {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        match (self, other) {
+            (Self::File(one), Self::File(other)) => Arc::ptr_eq(one, other),
+            (Self::Copy(one), Self::Copy(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
     }
 }
 
@@ -41,11 +59,3 @@ impl UnpackedCopy {
         Ok(FileId::from(&self.original.metadata()?))
     }
 }
-
-impl PartialEq for UnpackedCopy {
-    fn eq(&self, other: &Self) -> bool {
-        (&self.path, self.stamp) == (&other.path, other.stamp)
-    }
-}
-
-impl Eq for UnpackedCopy {}
