@@ -90,6 +90,7 @@ impl Requests {
             | Operation::TarOut { .. }
             | Operation::TarIn { .. }
             | Operation::Survey { .. }
+            | Operation::KeptSurvey { .. }
             | Operation::SurveyUnlocking { .. }
             | Operation::Unlock { .. }
             | Operation::Warm
@@ -109,7 +110,7 @@ impl Requests {
             Operation::ReadLink { at } => return files::read_link(at),
             Operation::Attributes { at } => return details::attributes_of(at),
             Operation::StatFs { at } => return files::stat_fs(at),
-            Operation::Unmount { at } => mount::unmount(at.as_path()),
+            Operation::Unmount { at } => mount::kept::unmount(at),
             Operation::Signal { exec, signal } => self.signal(*exec, *signal)?,
             Operation::Resize { exec, size } => self.resize(*exec, *size)?,
             Operation::Identify(identity) => clone_identity::set(identity, port)?,

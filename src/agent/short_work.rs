@@ -22,6 +22,7 @@ pub(super) fn is_of_disks(op: &Operation) -> bool {
     matches!(
         op,
         Operation::Survey { .. }
+            | Operation::KeptSurvey { .. }
             | Operation::SurveyUnlocking { .. }
             | Operation::Unlock { .. }
             | Operation::Warm

@@ -71,6 +71,7 @@ fn run(op: &Operation, data: &File, status: &File) {
 pub(super) fn answer(op: &Operation) -> Result<Response, RemoteError> {
     match op {
         Operation::Survey { disks } => Ok(mount::ops::survey(*disks)),
+        Operation::KeptSurvey { disks } => Ok(mount::kept::survey(*disks)),
         Operation::SurveyUnlocking { disks } => Ok(mount::ops::survey_unlocking(*disks)),
         Operation::Unlock { answers } => mount::ops::unlock(answers),
         Operation::Warm => {
@@ -83,7 +84,9 @@ pub(super) fn answer(op: &Operation) -> Result<Response, RemoteError> {
             at,
             read_only,
             for_commands,
-        } => mount::ops::mount(mounts, at.as_path(), *read_only, *for_commands),
+        } => mount::kept::mount(op, || {
+            mount::ops::mount(mounts, at.as_path(), *read_only, *for_commands)
+        }),
         Operation::Inject { at, stage, driver } => {
             inject::inject(at.as_path(), *stage, *driver).map(Response::Injected)
         }

@@ -10,6 +10,7 @@ use anyhow::Context;
 use super::appliance;
 use super::facts::{AcceleratorFacts, ImageFacts, LayerFacts, OverlayFacts};
 use super::failure::Failure;
+use super::kept_image::{KeptImage, Mounted};
 use super::keys::{self, Keys};
 use super::progress::Progress;
 use super::spec::{ApplianceSpec, DiskSpec, OverlaySpec, TemplateSpec};
@@ -45,6 +46,8 @@ pub(crate) struct InspectionSpec {
     pub appliance: ApplianceSpec,
     pub overlay: OverlaySpec,
     pub template: TemplateSpec,
+    /// Whether the appliance is restored with the image in it, and what is mounted there then.
+    pub kept: Option<Mounted>,
     pub timeout: Option<Duration>,
     /// Whether `timeout` was not asked for.
     pub is_default_timeout: bool,
@@ -70,6 +73,8 @@ pub(crate) struct ApplianceSession {
     facts: ImageFacts,
     wants_facts: bool,
     is_default_timeout: bool,
+    /// Whether it was restored with the image in it.
+    is_kept: bool,
     /// Not removed while it is in use.
     template: Option<Template>,
 }
@@ -97,6 +102,42 @@ async fn open_disks(
         Ok(drives.disk(&format!("disk{index}"), chain, serial)?)
     });
     opened.collect()
+}
+
+/// Starts the appliance. Whether it was restored with the image in it.
+async fn start(
+    spec: &InspectionSpec,
+    config: &ApplianceConfig,
+    drives: &mut Drives,
+    mut disks: Vec<Disk>,
+    progress: &dyn Progress,
+) -> Result<(RunningVm, bool), Failure> {
+    let (template, max_write) = (&spec.template, spec.overlay.max_write);
+    if let Some(mounted) = spec.kept {
+        let image = KeptImage {
+            config,
+            template,
+            max_write,
+            mounted,
+        };
+        match image.start(drives, disks).await {
+            Ok(vm) => return Ok((vm, true)),
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                tracing::warn!("{error:#}; the image is looked at again");
+            }
+        }
+        // Overlays of the template may be among their layers.
+        *drives = Drives::new(prepare::place(&spec.overlay)?);
+        disks = open_disks(spec, drives, progress).await?;
+    }
+    let storage = Storage {
+        drives,
+        disks,
+        max_write,
+    };
+    let vm = appliance::start(config, template, &storage).await?;
+    Ok((vm, false))
 }
 
 /// Names the option, if a time-out ran out that nobody asked for.
@@ -160,7 +201,7 @@ impl ApplianceSession {
             Ok(disks) => disks?,
             Err(stopped) => return Err(explain_default(stopped.into(), spec.is_default_timeout)),
         };
-        let phases = spec.phases;
+        let phases = spec.phases.clone();
         phases.mark("image");
         let (accelerator, accelerator_facts) = accelerator()?;
         phases.mark("kvm-check");
@@ -174,7 +215,7 @@ impl ApplianceSession {
             phases: phases.clone(),
         };
         let mut facts = ImageFacts {
-            image: spec.image.image,
+            image: spec.image.image.clone(),
             accelerator: accelerator_facts,
             qemu: config.qemu.clone(),
             qemu_version: None,
@@ -182,27 +223,24 @@ impl ApplianceSession {
             template: None,
             phases,
             overlays: Vec::new(),
-            layers: LayerFacts::of(drives.chains()),
+            layers: Vec::new(),
         };
-        let max_write = spec.overlay.max_write;
         progress.status(&format!("opening {}", facts.image.display()));
-        let storage = Storage {
-            drives: &drives,
-            disks,
-            max_write,
-        };
-        let started = supervisor.guard(appliance::start(&config, &spec.template, &storage));
-        let started = started.await;
+        let started = supervisor
+            .guard(start(&spec, &config, &mut drives, disks, progress))
+            .await;
         progress.clear_status();
+        let (vm, is_kept) = match started {
+            Ok(started) => started?,
+            Err(stopped) => return Err(explain_default(stopped.into(), spec.is_default_timeout)),
+        };
         let RunningVm {
             mut machine,
             session,
             template,
             ..
-        } = match started {
-            Ok(started) => started?,
-            Err(stopped) => return Err(explain_default(stopped.into(), spec.is_default_timeout)),
-        };
+        } = vm;
+        facts.layers = LayerFacts::of(drives.chains());
         if spec.wants_facts {
             let directory = template.as_ref().and_then(Template::directory);
             facts.template = directory.map(PathBuf::from);
@@ -216,11 +254,12 @@ impl ApplianceSession {
             supervisor,
             warns: spec.warns,
             drives,
-            max_write,
+            max_write: spec.overlay.max_write,
             keys: spec.keys,
             facts,
             wants_facts: spec.wants_facts,
             is_default_timeout: spec.is_default_timeout,
+            is_kept,
             template,
         })
     }
@@ -230,13 +269,17 @@ impl ApplianceSession {
         let disks = self.drives.overlays().len();
         let was_booted = self.template.is_none();
         let keys = self.keys.clone();
+        let is_kept = self.is_kept;
         let survey = self.work(async {
             // Needed for certificates and file times.
             if was_booted {
                 session.set_clock().await?;
                 session.add_entropy().await?;
             }
-            Ok(keys::survey(&session, disks, &keys).await?)
+            Ok(match is_kept {
+                true => session.kept_survey(disks).await?,
+                false => keys::survey(&session, disks, &keys).await?,
+            })
         });
         let survey = survey.await?;
         self.facts.phases.mark("survey");

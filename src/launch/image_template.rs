@@ -146,6 +146,11 @@ fn why_ineligible(chains: &[Chain], spec: &VmSpec) -> Option<String> {
     if !spec.qemu_args.is_empty() {
         return Some("--qemu-arg may name files, whose changes would not be seen".to_owned());
     }
+    changeable_layer(chains)
+}
+
+/// Which layer could be changed without a trace, and why.
+pub(super) fn changeable_layer(chains: &[Chain]) -> Option<String> {
     let layers = || chains.iter().flat_map(Chain::layers);
     let why = |path: &Path, why| Some(format!("{} {why}", path.display()));
     if let Some(device) = layers().find(|layer| layer.kind() == FileKind::BlockDevice) {
@@ -232,7 +237,7 @@ pub(super) fn new_memory(launch: &mut Launch<'_>, mapping: MemoryMapping) -> Res
 }
 
 /// Refuses images that were changed while the machine booted.
-fn check_layers(chains: &[Chain]) -> Result<(), TemplateError> {
+pub(super) fn check_layers(chains: &[Chain]) -> Result<(), TemplateError> {
     for layer in chains.iter().flat_map(Chain::layers) {
         if layer.identity_now().ok() != Some(layer.identity()) {
             let why = format!("{} was changed meanwhile", layer.path().display());

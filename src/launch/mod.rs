@@ -55,6 +55,7 @@ pub(crate) mod image_template;
 mod images;
 mod inject;
 pub(crate) mod keep;
+mod kept_image;
 pub(crate) mod keyboard;
 pub mod keys;
 pub mod live;

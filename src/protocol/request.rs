@@ -113,6 +113,9 @@ pub enum Operation {
         /// How many disks to wait for. Those that do not appear are among the warnings.
         disks: usize,
     },
+    /// [`Operation::Survey`] by the agent of an appliance that is saved after it: `Survey`. Asked again, it
+    /// has the same answer, and so has a `Mount` of what is mounted.
+    KeptSurvey { disks: usize },
     /// [`Operation::Survey`], by the agent of an appliance: `Locked` as often as it finds encrypted volumes
     /// that it has not asked for, then `Survey`.
     SurveyUnlocking { disks: usize },

@@ -158,6 +158,7 @@ impl Args {
             },
             overlay: self.overlay.spec(),
             template: self.template.spec(),
+            kept: None,
             timeout: None,
             is_default_timeout: false,
             phases: Phases::default(),

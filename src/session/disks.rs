@@ -14,6 +14,11 @@ impl Session {
         self.request(Operation::Survey { disks }).await
     }
 
+    /// As [`Session::survey`], of an appliance that is saved with its image, or was.
+    pub(crate) async fn kept_survey(&self, disks: usize) -> Result<Survey, SessionError> {
+        self.request(Operation::KeptSurvey { disks }).await
+    }
+
     /// As [`Session::survey`], but stops at encrypted volumes for [`Session::unlock`].
     pub(crate) async fn survey_unlocking(&self, disks: usize) -> Result<SurveyStep, SessionError> {
         self.request(Operation::SurveyUnlocking { disks }).await

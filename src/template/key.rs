@@ -13,12 +13,12 @@ use super::digest;
 use crate::appliance::boot::{self, ApplianceConfig};
 use crate::image::chain::Chain;
 use crate::linux::file_id::FileStamp;
-use crate::machine::plan::{Firmware, Plan};
+use crate::machine::plan::{Disk, Firmware, Plan};
 use crate::session::Command;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
-    /// What sort of machine: `appliance` or `image`.
+    /// What sort of machine: `appliance`, `inspection` (an appliance with an image) or `image`.
     pub kind: String,
     /// This program's version.
     pub bivouac: String,
@@ -94,13 +94,27 @@ impl Key {
     pub fn of_appliance(config: &ApplianceConfig, disks: usize) -> io::Result<Self> {
         let config = &config.with_one_accelerator();
         let plan = boot::nominal_plan(config, disks);
-        let mut kernel = vec![InputFile::of(&config.kernel.image)?];
-        if let Some(modules) = &config.kernel.modules {
-            kernel.push(InputFile::of(&modules.join("modules.dep"))?);
-        }
         Ok(Self {
-            kernel,
+            kernel: kernel_of(config)?,
             ..Self::of_plan("appliance", &plan)?
+        })
+    }
+
+    /// The key of the appliance that has looked at the image, and other disks, whose layers are `chains`.
+    pub fn of_inspection(
+        config: &ApplianceConfig,
+        disks: Vec<Disk>,
+        chains: &[Chain],
+    ) -> io::Result<Self> {
+        let config = &config.with_one_accelerator();
+        let plan = Plan {
+            disks,
+            ..boot::nominal_plan(config, 0)
+        };
+        Ok(Self {
+            kernel: kernel_of(config)?,
+            layers: layers_of(chains)?,
+            ..Self::of_plan("inspection", &plan.nominal())?
         })
     }
 
@@ -111,16 +125,9 @@ impl Key {
         let direct = plan.kernel.iter();
         let direct = direct.flat_map(|direct| direct.initrd.iter().chain([&direct.kernel]));
         let kernel = direct.map(|path| InputFile::of(path));
-        let mut layers = Vec::new();
-        for layer in chains.iter().flat_map(Chain::layers) {
-            layers.push(InputFile {
-                path: layer.path().to_owned(),
-                identity: layer.stamp()?,
-            });
-        }
         Ok(Self {
             kernel: kernel.collect::<io::Result<_>>()?,
-            layers,
+            layers: layers_of(chains)?,
             stage: Some(stage.to_owned()),
             ..Self::of_plan("image", &plan)?
         })
@@ -210,6 +217,29 @@ impl Key {
         // Strings and numbers only: that never fails.
         digest::of(&serde_json::to_vec(self).unwrap_or_default())
     }
+}
+
+fn kernel_of(config: &ApplianceConfig) -> io::Result<Vec<InputFile>> {
+    let kernel = &config.kernel;
+    let index = kernel.modules.as_ref();
+    let index = index.map(|modules| modules.join("modules.dep"));
+    let files = [Some(kernel.image.clone()), index];
+    files
+        .iter()
+        .flatten()
+        .map(|file| InputFile::of(file))
+        .collect()
+}
+
+fn layers_of(chains: &[Chain]) -> io::Result<Vec<InputFile>> {
+    let layers = chains.iter().flat_map(Chain::layers);
+    let files = layers.map(|layer| {
+        Ok(InputFile {
+            path: layer.path().to_owned(),
+            identity: layer.stamp()?,
+        })
+    });
+    files.collect()
 }
 
 /// The first processor, as /proc/cpuinfo has it.

@@ -5,7 +5,7 @@
 //! [`logical_volumes`] maps LVM, [`encrypted`] LUKS, [`crypttab`] has the image's names for it, [`nested`] the partitions inside of volumes, [`btrfs_devices`] finds
 //! what is on several devices, [`roots`] looks for operating systems, [`units`] reads what they mount,
 //! and [`plan`] turns that into mounts, which [`apply`] makes.
-//! [`survey`] combines these; [`ops`] serves the host's requests. Everything on a disk is untrusted:
+//! [`survey`] combines these; [`ops`] serves the host's requests, [`kept`] those of a saved appliance. Everything on a disk is untrusted:
 //! its bytes are parsed by [`super::block`], its files are opened by [`super::root`].
 
 mod apply;
@@ -17,6 +17,7 @@ mod device_mapper;
 mod encrypted;
 mod filesystem;
 mod inventory;
+pub(crate) mod kept;
 mod kernel_log;
 mod logical_volumes;
 mod modules;
@@ -37,5 +38,4 @@ mod system_tree;
 mod units;
 mod volumes;
 
-pub(crate) use filesystem::unmount;
 pub(crate) use modules::Modules;

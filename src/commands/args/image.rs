@@ -48,6 +48,9 @@ pub struct InspectionArgs {
     /// Write the outcome, phases and layers to FILE as JSON
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,
+    /// Restore the appliance with the image in it, its root mounted, as the first call with --warm left it
+    #[arg(long, help_heading = "Appliance", conflicts_with_all = ["no_template", "key"])]
+    pub(crate) warm: bool,
     #[command(flatten)]
     pub(crate) template: TemplateArgs,
     #[command(flatten)]

@@ -55,6 +55,7 @@ pub(crate) async fn diff_overlays(
             ..spec.overlay.clone()
         },
         template: spec.template,
+        kept: None,
         timeout: None,
         is_default_timeout: false,
         phases: Phases::default(),

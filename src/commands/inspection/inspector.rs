@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use super::keys;
 use super::mounted_image::{MountedImage, is_torn, lacks};
 use super::report::ReportCollector;
+use super::roots::default_mounts;
 use crate::commands::args::image::InspectionArgs;
 use crate::commands::image_path::{ImagePath, by_image};
 use crate::commands::stdout_sink::StdoutSink;
@@ -85,6 +86,7 @@ impl<'a> Inspector<'a> {
             appliance: self.args.appliance.spec(),
             overlay: self.overlay.clone(),
             template: self.args.template.spec(),
+            kept: self.args.warm.then_some(default_mounts),
             timeout: self.timeout,
             is_default_timeout: !self.args.has_timeout(),
             phases: self.collector.phases(),

@@ -4,7 +4,7 @@ use anyhow::anyhow;
 
 use crate::inspect::filesystems::{Found, filesystems, main_filesystem, same};
 use crate::launch::Failure;
-use crate::protocol::disks::{Root, Survey};
+use crate::protocol::disks::{Mount, Root, Survey};
 use crate::protocol::warning::{Warning, WarningCode};
 use crate::text::escape::{Untrusted, shell_word};
 
@@ -52,6 +52,11 @@ fn named(survey: &Survey, wanted: &str) -> Result<Root, Failure> {
             "one of them by --root DEVICE",
         )),
     }
+}
+
+/// What is mounted for a command that names no root; `None` if that is not clear.
+pub fn default_mounts(survey: &Survey) -> Option<Vec<Mount>> {
+    choose(survey, None).ok().map(|root| root.mounts)
 }
 
 /// The root at a place of the list, which begins with 1; without a system, the filesystem there.

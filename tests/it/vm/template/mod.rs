@@ -2,6 +2,7 @@
 
 mod clones;
 mod damage;
+mod kept;
 mod killed;
 mod many;
 mod memory_file;

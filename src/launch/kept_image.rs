@@ -1,0 +1,141 @@
+//! The template of an appliance that has looked at an image: its disks are known, and the root is
+//! mounted. A clone answers without doing that again. Unlike the template of the appliance, it holds what
+//! is in the image.
+
+use std::future::Future;
+
+use super::image_template::{changeable_layer, check_layers, overlay_files};
+use super::spec::TemplateSpec;
+use super::start::RunningVm;
+use crate::appliance::boot::{self, ApplianceConfig, ROOT, Storage};
+use crate::machine::drives::Drives;
+use crate::machine::phases::Phases;
+use crate::machine::plan::Disk;
+use crate::protocol::disks::{Mount, Survey};
+use crate::session::SessionError;
+use crate::template::error::BUILD_LIMIT;
+use crate::template::key::Key;
+use crate::template::lookup::{SnapshotBuilder, TemplateSlot, get_or_build};
+use crate::template::restore::{Template, resume, start_restored};
+use crate::template::save::take_snapshot;
+use crate::template::snapshot::Snapshot;
+use crate::template::{Store, TemplateError, memory};
+
+/// What is mounted in the template, if that is clear.
+pub(crate) type Mounted = fn(&Survey) -> Option<Vec<Mount>>;
+
+/// An appliance with an image, and its template.
+pub(super) struct KeptImage<'a> {
+    pub config: &'a ApplianceConfig,
+    pub template: &'a TemplateSpec,
+    pub max_write: Option<u64>,
+    pub mounted: Mounted,
+}
+
+impl KeptImage<'_> {
+    /// Restores the appliance from its template, which is built first if it is missing, and puts its
+    /// overlays below those of `drives`.
+    pub async fn start(
+        &self,
+        drives: &mut Drives,
+        mut disks: Vec<Disk>,
+    ) -> Result<RunningVm, TemplateError> {
+        if let Some(why) = changeable_layer(drives.chains()) {
+            return Err(TemplateError::Ineligible(why));
+        }
+        let slot = TemplateSlot {
+            store: Store::open()?,
+            key: Key::of_inspection(self.config, disks.clone(), drives.chains())?,
+            limit: self.template.max_bytes,
+            patience: BUILD_LIMIT,
+        };
+        let storage = Storage {
+            drives,
+            disks: disks.clone(),
+            max_write: self.max_write,
+        };
+        let builder = Builder {
+            image: self,
+            storage: &storage,
+        };
+        let template = get_or_build(&slot, builder).await?;
+        let phases = &self.config.phases;
+        phases.mark(match template {
+            Template::Stored(_) => "template",
+            Template::Fresh(_) => "built",
+        });
+        let stacks = drives.push_layer(&template.overlays())?;
+        for (disk, (overlay, layers)) in disks.iter_mut().zip(stacks) {
+            (disk.overlay, disk.layers) = (overlay, layers);
+        }
+        let restored = self.restore(&template, drives, disks).await;
+        let (vm, template) = slot.settle(template, restored)?;
+        Ok(RunningVm {
+            template: Some(template),
+            ..vm
+        })
+    }
+
+    async fn restore(
+        &self,
+        template: &Template,
+        drives: &Drives,
+        disks: Vec<Disk>,
+    ) -> Result<RunningVm, TemplateError> {
+        let mut plan = boot::plan(&self.config.with_one_accelerator(), disks);
+        let channels = boot::open_channels(&mut plan)?;
+        plan.snapshot = Some(template.snapshot_config(0, false));
+        let resources = boot::headless(channels, drives.files(), self.max_write);
+        let phases = &self.config.phases;
+        let mut machine = start_restored(plan, template, drives, resources, phases).await?;
+        machine.cont().await?;
+        phases.mark("running");
+        let session = resume(&mut machine, phases).await?;
+        Ok(RunningVm::new(machine, session, None))
+    }
+}
+
+/// Boots an appliance with the image, has it look at that, and saves it.
+struct Builder<'a> {
+    image: &'a KeptImage<'a>,
+    storage: &'a Storage<'a>,
+}
+
+impl SnapshotBuilder for Builder<'_> {
+    type Error = TemplateError;
+
+    async fn wait<T>(&mut self, lookup: impl Future<Output = T>) -> Result<T, TemplateError> {
+        Ok(lookup.await)
+    }
+
+    async fn build(&mut self) -> Result<Snapshot, TemplateError> {
+        let config = ApplianceConfig {
+            // Those of the caller are of the clone.
+            phases: Phases::default(),
+            ..self.image.config.with_one_accelerator()
+        };
+        let (drives, disks) = (self.storage.drives, &self.storage.disks);
+        let memory = memory::new(config.memory_mib)?;
+        let booting = boot::boot(&config, self.storage, Some((&memory, 0)));
+        let (machine, session) = booting.await?;
+        session.set_clock().await?;
+        session.warm().await?;
+        let survey = session.kept_survey(disks.len()).await?;
+        if let Some(mounts) = (self.image.mounted)(&survey) {
+            match session.mount(&mounts, ROOT, true, false).await {
+                // It is told to whom wants it mounted.
+                Ok(_) | Err(SessionError::Refused(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        check_layers(drives.chains())?;
+        let plan = boot::plan(&config, disks.clone());
+        let snapshot = take_snapshot(machine, &plan, memory, overlay_files(drives)?).await;
+        drop(session);
+        snapshot
+    }
+
+    fn template_error(error: &TemplateError) -> Option<&TemplateError> {
+        Some(error)
+    }
+}
