@@ -53,6 +53,7 @@ class Bivouac:
         self.templates = "--no-template" in self.help("chroot")
         self.commands = "--via" in self.help("run")
         self.warm = "--warm" in self.help("run")
+        self.keeps_images = "--warm" in self.help("cat")
 
     def help(self, command):
         shown = subprocess.run([self.program, "help", command], capture_output=True, text=True)
@@ -61,13 +62,16 @@ class Bivouac:
     def line(self, command, arguments, options=()):
         return [self.program, command, "--accel", self.accel, *options, *arguments]
 
-    def inside(self, job, command, arguments, must="", cold=True):
-        """A command in the appliance: restored, and booted afresh where `cold` asks for it."""
+    def inside(self, job, command, arguments, must="", cold=True, kept=True):
+        """A command in the appliance: restored, restored with the image in it where `kept` asks for it,
+        and booted afresh where `cold` does."""
         if not self.help(command):
             job.left_out.append(f"`bivouac {command}`: this bivouac has no such command")
             return
         if self.templates:
             self.add(job, "bivouac", self.line(command, arguments), must)
+            if kept and self.keeps_images:
+                self.add(job, "bivouac --warm", self.line(command, arguments, ["--warm"]), must)
         else:
             job.left_out.append("bivouac, restored: this bivouac has no templates")
         if cold or not self.templates:
@@ -264,7 +268,7 @@ def at_once(bivouac, image, count, thorough):
     if count > 10 and not bivouac.templates:
         job.left_out.append("bivouac: this bivouac has no templates")
     else:
-        bivouac.inside(job, "cat", [f"{image}:/etc/os-release"], must, cold=False)
+        bivouac.inside(job, "cat", [f"{image}:/etc/os-release"], must, cold=False, kept=False)
     if count > 10:
         job.left_out.append("guestfish: would take many minutes")
     elif thorough:
@@ -282,7 +286,7 @@ def in_a_row(bivouac, image, count):
     if not bivouac.templates:
         job.left_out.append("bivouac: this bivouac has no templates")
         return job
-    bivouac.inside(job, "cat", [f"{image}:/etc/os-release"], r"\nID=debian\n", cold=False)
+    bivouac.inside(job, "cat", [f"{image}:/etc/os-release"], r"\nID=debian\n", cold=False, kept=False)
     for contender in job.contenders:
         loop = f'for n in $(seq {count}); do "$@" || exit; done'
         contender.command = ["sh", "-c", loop, "loop", *contender.command]

@@ -25,6 +25,7 @@ def promises(result):
     guestfish = seconds("cat", "guestfish")
     times("cat, no template, against guestfish", 2, seconds("cat", "bivouac, no template"), guestfish)
     times("warm cat against guestfish", 50, seconds("cat", "bivouac"), guestfish)
+    times("cat --warm against guestfish", 100, seconds("cat", "bivouac --warm"), guestfish)
     for job, peer in (("ls", "virt-ls"), ("df", "virt-df"), ("inspect", "virt-inspector")):
         times(f"warm {job} against {peer}", 25, seconds(job, "bivouac"), seconds(job, peer))
 
