@@ -18,6 +18,9 @@ use crate::protocol::{
     ByteString, Entry, ErrorStage, FileKind, PathAt, RemoteError, Stat, TarOptions,
 };
 
+/// How much is written at a time, in bytes: each time the reader takes its turn.
+const BUFFER: usize = 256 << 10;
+
 /// Writes what is at `at`, and returns the number of members.
 /// Files of a tree that cannot be read are left out; the first of them is the error once the rest
 /// is written.
@@ -33,7 +36,7 @@ pub(crate) fn pack(
     let own = path.file_name().map(|name| ByteString::from(name).0);
     let name = options.name.clone().map(|name| name.0).or(own.clone());
     let name = name.unwrap_or_else(|| b".".to_vec());
-    let mut packer = Packer::new(BufWriter::with_capacity(64 << 10, data), |_| true);
+    let mut packer = Packer::new(BufWriter::with_capacity(BUFFER, data), |_| true);
     let mut add = |directory: &OwnedFd, entry_name: &CStr, entry: Entry| {
         let mut path = name.clone();
         if !entry.path.0.is_empty() {

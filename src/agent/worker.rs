@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, openat, readlinkat};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 
@@ -19,10 +19,16 @@ use crate::protocol::{
     Entry, ErrorStage, FileKind, Operation, PathAt, RemoteError, Response, Stat,
 };
 
+/// The capacity of the pipe for data. An emulated processor forgets much at each change to another process:
+/// the more goes through at a time the better.
+const PIPE_SIZE: i32 = 1 << 20;
+
 pub(crate) fn spawn(op: &Operation) -> Result<Spawned, RemoteError> {
     let (status, report) = process::status_pipe()?;
     let is_input = matches!(op, Operation::TarIn { .. });
     let (data, theirs) = process::pipe(true, !is_input).map_err(process::no_pipe)?;
+    // This fails if the user's limit on pipe memory is reached, and is not essential.
+    let _ = fcntl(&theirs, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
     // Above all the pipes of commands must be closed, or they would never be at their end.
     let keep = [theirs.as_fd(), report.as_fd()];
     let pid = process::forked(crate::sys::fork_child_keeping(keep, || {
