@@ -268,7 +268,7 @@ def at_once(bivouac, image, count, thorough):
     if count > 10 and not bivouac.templates:
         job.left_out.append("bivouac: this bivouac has no templates")
     else:
-        bivouac.inside(job, "cat", [f"{image}:/etc/os-release"], must, cold=False, kept=False)
+        bivouac.inside(job, "cat", [f"{image}:/etc/os-release"], must, cold=False)
     if count > 10:
         job.left_out.append("guestfish: would take many minutes")
     elif thorough:
