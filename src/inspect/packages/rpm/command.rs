@@ -1,61 +1,28 @@
-//! The database of rpm. It comes in three formats (SQLite, NDB, Berkeley DB), which the image's own `rpm`
-//! reads: it is run in the appliance.
+//! The packages as the image's own `rpm` lists them: it is run in the appliance.
 
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 
-use super::package::{Package, text};
-use crate::inspect::image_files::{ImageFiles, name};
+use super::super::package::{Listing, Package, text};
+use crate::inspect::image_files::ImageFiles;
 use crate::protocol::ByteString;
-use crate::session::{Command, ExecEnd, SessionError, Stdio};
+use crate::session::{Command, ExecEnd, SessionError, Stdio, StreamReader};
 
 /// The timeout for the image's rpm, and the most that is read of its output.
 const TIMEOUT: Duration = Duration::from_secs(120);
 const OUTPUT: u64 = 64 << 20;
+const ERRORS: u64 = 1 << 20;
 
-/// Where rpm keeps its database.
-const DIRECTORIES: [&str; 2] = ["/var/lib/rpm", "/usr/lib/sysimage/rpm"];
-/// The files that are one.
-const DATABASES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
+const NOT_RUN: &str = "the image's rpm could not be run";
 
 /// One line for each package, in the order of [`package`]. Of several licenses rpm has one text.
 const FORMAT: &str = "%{NAME}\\t%|EPOCH?{%{EPOCH}:}|%{VERSION}-%{RELEASE}\\t%{ARCH}\\t\
                       %{SOURCERPM}\\t%{VENDOR}\\t%{LICENSE}\\n";
 
-/// Whether there is a database.
-pub async fn has_rpm(files: ImageFiles<'_>) -> Result<bool, SessionError> {
-    Ok(directory(files).await?.is_some())
-}
-
-/// The directory that has a database.
-async fn directory(files: ImageFiles<'_>) -> Result<Option<&'static str>, SessionError> {
-    for directory in DIRECTORIES {
-        let entries = files.list(directory).await?;
-        let mut names = entries.iter().filter_map(name);
-        if names.any(|name| DATABASES.contains(&name)) {
-            return Ok(Some(directory));
-        }
-    }
-    Ok(None)
-}
-
-/// The program that downloads packages.
-pub async fn manager(files: ImageFiles<'_>) -> Result<&'static str, SessionError> {
-    for program in ["zypper", "dnf", "dnf5", "microdnf", "tdnf", "yum"] {
-        if files.stat(&format!("/usr/bin/{program}")).await?.is_some() {
-            return Ok(program);
-        }
-    }
-    Ok("rpm")
-}
-
-/// Runs the image's own rpm, which needs a writable root with /proc and /dev. `None` if it cannot be
-/// run, fails, or takes too long.
-pub async fn packages(files: ImageFiles<'_>) -> Result<Option<Vec<Package>>, SessionError> {
-    let Some(directory) = directory(files).await? else {
-        return Ok(None);
-    };
+/// Runs the image's own rpm, which needs a writable root with /proc and /dev. It exits with 0 also if it
+/// could not read some or all of the packages, and only says so.
+pub async fn packages(files: ImageFiles<'_>, directory: &str) -> Result<Listing, SessionError> {
     let mut words = vec!["rpm", "-qa", "--nodigest", "--nosignature", "--qf", FORMAT];
     // Debian's rpm would not look there.
     words.extend(["--dbpath", directory]);
@@ -69,25 +36,47 @@ pub async fn packages(files: ImageFiles<'_>) -> Result<Option<Vec<Package>>, Ses
     let stdio = Stdio {
         stdin: false,
         stdout: true,
-        stderr: false,
+        stderr: true,
     };
     let asking = async {
         let mut exec = match files.session().exec_with(command, stdio).await {
             Ok(exec) => exec,
-            Err(SessionError::Refused(_)) => return Ok(None),
+            Err(SessionError::Refused(_)) => return Ok(Listing::unread(NOT_RUN)),
             Err(error) => return Err(error),
         };
-        let mut said = Vec::new();
-        if let Some(stdout) = exec.stdout.take() {
-            let read = stdout.take(OUTPUT).read_to_end(&mut said).await;
-            read.map_err(SessionError::of_stream)?;
-        }
+        let (stdout, stderr) = (exec.stdout.take(), exec.stderr.take());
+        let read = async |stream: Option<StreamReader>, limit| {
+            let mut said = Vec::new();
+            if let Some(stream) = stream {
+                let read = stream.take(limit).read_to_end(&mut said).await;
+                read.map_err(SessionError::of_stream)?;
+            }
+            Ok::<_, SessionError>(said)
+        };
+        let (said, errors) = tokio::try_join!(read(stdout, OUTPUT), read(stderr, ERRORS))?;
         let end = exec.wait().await?;
-        Ok((end == ExecEnd::Exited(0)).then(|| listed(&said)))
+        Ok(answer(&said, &errors, end == ExecEnd::Exited(0)))
     };
     match tokio::time::timeout(TIMEOUT, asking).await {
         Ok(answer) => answer,
-        Err(_) => Ok(None),
+        Err(_) => Ok(Listing::unread("the image's rpm takes too long")),
+    }
+}
+
+/// What it printed, and the first of its errors.
+fn answer(said: &[u8], errors: &[u8], is_success: bool) -> Listing {
+    let mut errors = errors.split(|byte| *byte == b'\n');
+    let error = errors.find_map(|line| text(line.strip_prefix(b"error: ")?));
+    let problem = match (error, is_success) {
+        (Some(error), _) => Some(format!("the image's rpm: {error}")),
+        // Without its libraries, say.
+        (None, false) => Some(NOT_RUN.to_owned()),
+        (None, true) => None,
+    };
+    let packages = listed(said);
+    Listing {
+        packages: (is_success || !packages.is_empty()).then_some(packages),
+        problem,
     }
 }
 
