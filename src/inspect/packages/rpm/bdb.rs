@@ -13,6 +13,9 @@ const VERSIONS: std::ops::RangeInclusive<u32> = 8..=10;
 /// the last of them starts or (in a chain) the number of bytes, and the type at 25.
 const HEADER: usize = 26;
 
+/// Most packages.
+const MAX_RECORDS: usize = 1 << 19;
+
 mod page_kind {
     pub const HASH_UNSORTED: u8 = 2;
     pub const CHAIN: u8 = 7;
@@ -24,7 +27,7 @@ mod item_kind {
     pub const CHAIN: u8 = 3;
 }
 
-/// What `read` makes of each record, bucket by bucket.
+/// What `read` makes of each record, in the order in which they lie in the file.
 pub async fn records<T>(
     file: &mut impl Source,
     read: fn(&[u8]) -> Result<Option<T>, DatabaseError>,
@@ -40,6 +43,7 @@ pub async fn records<T>(
     if pages.is_cut_off() {
         contents.add(Err(damaged("the file", pages.file.size())))?;
     }
+    let mut chains = Vec::new();
     for bucket in 0..=pages.last_bucket {
         let mut next = pages.first_page(bucket);
         while next != 0 {
@@ -51,18 +55,27 @@ pub async fn records<T>(
                 }
             };
             for item in pages.items(&page) {
-                let record = match item {
-                    Ok(Item::Inline(record)) => Ok(record),
-                    Ok(Item::Chain { first, length }) => pages.chain(first, length).await,
-                    Err(error) => Err(error),
-                };
-                contents.add(record.and_then(|record| read(&record)))?;
+                match item {
+                    Ok(Item::Inline(record)) => contents.add(read(&record))?,
+                    Ok(Item::Chain { first, length }) => chains.push((first, length)),
+                    Err(error) => contents.add(Err(error))?,
+                }
             }
             next = pages.u32(&page, 16);
         }
-        if pages.left == 0 {
+        if pages.left == 0 || chains.len() > MAX_RECORDS {
             break;
         }
+    }
+    if chains.len() > MAX_RECORDS {
+        contents.add(Err(DatabaseError::Unsupported("so many packages")))?;
+        chains.truncate(MAX_RECORDS);
+    }
+    // The order of buckets is that of hashes.
+    chains.sort_unstable();
+    for (first, length) in chains {
+        let record = pages.chain(first, length).await;
+        contents.add(record.and_then(|record| read(&record)))?;
     }
     Ok(contents)
 }
