@@ -14,8 +14,8 @@ use crate::inspect::image_files::{ImageFiles, name};
 use crate::session::SessionError;
 use source::{Contents, DatabaseError, ImageFile};
 
-/// Where rpm keeps its database.
-const DIRECTORIES: [&str; 2] = ["/var/lib/rpm", "/usr/lib/sysimage/rpm"];
+/// Where rpm keeps its database, the last one in an OSTree deployment.
+const DIRECTORIES: [&str; 3] = ["/var/lib/rpm", "/usr/lib/sysimage/rpm", "/usr/share/rpm"];
 /// The files that are one, the newest format first.
 const DATABASES: [(&str, Format); 3] = [
     ("rpmdb.sqlite", Format::Sqlite),
