@@ -40,7 +40,7 @@ pub async fn records<T>(
             return Ok(contents);
         }
     };
-    if pages.is_cut_off() {
+    if pages.is_cut_off {
         contents.add(Err(damaged("the file", pages.file.size())))?;
     }
     let mut chains = Vec::new();
@@ -91,8 +91,10 @@ struct Pages<'a, S> {
     file: &'a mut S,
     is_big_endian: bool,
     size: usize,
+    /// The last one that is there, and of buckets.
     last: u32,
     last_bucket: u32,
+    is_cut_off: bool,
     /// For each power of two of buckets what has to be added to a bucket's number to get its page.
     spares: Vec<u32>,
     /// How many more may be read.
@@ -108,6 +110,7 @@ impl<'a, S: Source> Pages<'a, S> {
             size: 0,
             last: 0,
             last_bucket: 0,
+            is_cut_off: false,
             spares: Vec::new(),
             left: 0,
         };
@@ -132,12 +135,13 @@ impl<'a, S: Source> Pages<'a, S> {
         pages.size = size as usize;
         let places = (96..224).step_by(4);
         pages.spares = places.map(|at| pages.u32(&meta, at)).collect();
-        pages.left = u64::from(pages.last).min(pages.file.size() / u64::from(size));
+        let there = (pages.file.size() / u64::from(size)).saturating_sub(1);
+        let there = u32::try_from(there).unwrap_or(u32::MAX);
+        pages.is_cut_off = pages.last > there;
+        pages.last = pages.last.min(there);
+        pages.last_bucket = pages.last_bucket.min(there);
+        pages.left = u64::from(pages.last);
         Ok(pages)
-    }
-
-    fn is_cut_off(&self) -> bool {
-        self.offset(self.last).saturating_add(self.size as u64) > self.file.size()
     }
 
     fn offset(&self, page: u32) -> u64 {

@@ -126,7 +126,17 @@ fn circles_of_pages_end() {
             assert!(contents.fault.is_some(), "page {page}: {contents:?}");
         }
     }
+    // Four thousand million buckets, none of which has a page.
     let mut endless = whole.clone();
-    endless[72..76].copy_from_slice(&u32::MAX.to_le_bytes());
+    for field in [32, 72, 96] {
+        endless[field..field + 4].copy_from_slice(&(u32::MAX - field as u32).to_le_bytes());
+    }
     assert!(read(&endless).fault.is_some());
+}
+
+/// What the fuzzer found: none of it takes long, or is taken for whole.
+#[test]
+fn what_was_found_by_fuzzing_is_refused() {
+    let contents = read(&seed("fuzz-buckets"));
+    assert!(contents.fault.is_some(), "{contents:?}");
 }

@@ -370,22 +370,29 @@ fn tail_shows_the_end(images: &Images) {
 }
 
 fn cp_writes_a_stream_that_tar_understands(images: &Images) {
-    let mut copying = Bivouac::new()
+    let stream = images.dir.path().join("stream.tar");
+    let copied = Bivouac::new()
         .args(["cp", &images.at("/tree"), "-"])
         .command()
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stdout(fs::File::create(&stream).unwrap())
+        .status();
+    assert!(copied.unwrap().success());
     let out = images.dir.path().join("untarred");
     fs::create_dir(&out).unwrap();
-    let tar = Command::new("tar")
-        .args(["-xpf", "-", "-C", path(&out)])
-        .stdin(copying.stdout.take().unwrap())
-        .output()
-        .unwrap();
-    assert!(copying.wait().unwrap().success());
-    assert!(tar.status.success(), "{tar:?}");
+    let tar = |words: &[&str]| run("tar", &[words, &["-f", path(&stream)]].concat());
+    tar(&["-xp", "-C", path(&out)]);
     assert_eq!(seen(&out.join("tree")), images.tree());
+    // The names are those that tar gives.
+    let again = images.dir.path().join("again.tar");
+    run("tar", &["-C", path(&out), "-cf", path(&again), "tree"]);
+    let names = |listed: String| {
+        let mut names: Vec<_> = listed.lines().map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    let again = names(run("tar", &["-tf", path(&again)]));
+    assert_eq!(names(tar(&["-t"])), again);
+    assert!(again.contains(&"tree/".to_owned()), "{again:?}");
 }
 
 #[test]
