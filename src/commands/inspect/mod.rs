@@ -21,7 +21,6 @@ use crate::appliance::boot::ROOT;
 use crate::exit::Status;
 use crate::inspect::facts::{Facts, facts};
 use crate::inspect::image_files::ImageFiles;
-use crate::inspect::packages::needs_writable_root;
 use crate::launch::Failure;
 use crate::protocol::ByteString;
 use crate::protocol::disks::{Root, SkippedMount};
@@ -33,9 +32,8 @@ use sbom::{Origin, SbomFormat};
 
 /// Show the systems, filesystems and partitions of images, without booting them
 ///
-/// Their partition tables, the filesystems with their use, and the operating systems on them. Where
-/// rpm has its database in SQLite, the system's rpm is run inside the appliance to list the packages. Exits with 1 if
-/// something in an image could not be read; a warning names it.
+/// Their partition tables, the filesystems with their use, and the operating systems on them. Exits
+/// with 1 if something in an image could not be read; a warning names it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The disk images
@@ -194,11 +192,6 @@ async fn system(
     let session = &image.session;
     let files = ImageFiles::new(session, ROOT, image.in_use);
     let failed = session.mount(&root.mounts, ROOT, true, false).await?;
-    if needs_writable_root(files).await? {
-        // The image's rpm needs /proc and locks its database. What it writes is discarded.
-        session.unmount(ROOT).await?;
-        session.mount(&root.mounts, ROOT, false, true).await?;
-    }
     let facts = facts(files, &root.mounts, wants_packages).await;
     session.unmount(ROOT).await?;
     Ok((facts?, failed))

@@ -1,6 +1,6 @@
 //! The package manager and the installed packages.
 //!
-//! Databases are read here, but for rpm's in SQLite, which the image's own `rpm` reads.
+//! No program of the image is run: its databases are read here.
 
 mod apk;
 mod dpkg;
@@ -35,13 +35,7 @@ const DATABASE: u64 = 32 << 20;
 /// The most that is read of the record of one package.
 const RECORD: u64 = 1 << 20;
 
-/// Whether listing the packages needs a writable root with /proc and /dev.
-pub async fn needs_writable_root(files: ImageFiles<'_>) -> Result<bool, SessionError> {
-    let database = rpm::database(files).await?;
-    Ok(database.is_some_and(|database| database.format == rpm::Format::Sqlite))
-}
-
-/// Finds the database, and its packages if `wants_list`. See [`needs_writable_root`].
+/// Finds the database, and its packages if `wants_list`.
 pub async fn packages(
     files: ImageFiles<'_>,
     wants_list: bool,

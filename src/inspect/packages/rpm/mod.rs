@@ -1,15 +1,16 @@
-//! The database of rpm, in one of three formats. NDB and Berkeley DB are read here, with all their lengths
-//! checked; SQLite is read by the image's own `rpm`, which is run in the appliance.
+//! The database of rpm, in one of three formats. All are read here, with all their lengths checked: the
+//! image may lack an `rpm`, or have one for another processor.
 
 pub mod bdb;
-mod command;
 pub mod header;
 pub mod ndb;
 pub mod source;
+pub mod sqlite;
+mod sqlite_log;
 #[cfg(test)]
 mod tests;
 
-use super::package::Listing;
+use super::package::{Listing, Package};
 use crate::inspect::image_files::{ImageFiles, name};
 use crate::session::SessionError;
 use source::{Contents, DatabaseError, ImageFile};
@@ -33,11 +34,12 @@ pub enum Format {
 /// A database that is there.
 #[derive(Clone, Debug)]
 pub struct Database {
-    pub format: Format,
-    directory: &'static str,
+    format: Format,
     path: String,
-    /// A log of Berkeley DB, whose changes the file may lack.
+    /// SQLite's write-ahead log, which is read with it.
     log: Option<String>,
+    /// A file whose changes it may lack.
+    unmerged: Option<String>,
 }
 
 /// The database of an image, if it has one.
@@ -47,12 +49,21 @@ pub async fn database(files: ImageFiles<'_>) -> Result<Option<Database>, Session
         let names: Vec<_> = entries.iter().filter_map(name).collect();
         let found = DATABASES.iter().find(|(file, _)| names.contains(file));
         if let Some((file, format)) = found {
-            let log = names.iter().find(|name| is_log(name));
+            let existing =
+                |name: &str| names.contains(&name).then(|| format!("{directory}/{name}"));
+            let unmerged = match format {
+                Format::Sqlite => existing("rpmdb.sqlite-journal"),
+                Format::Ndb => None,
+                Format::BerkeleyDb => names
+                    .iter()
+                    .find(|name| is_log(name))
+                    .and_then(|name| existing(name)),
+            };
             return Ok(Some(Database {
                 format: *format,
-                directory,
                 path: format!("{directory}/{file}"),
-                log: log.map(|name| format!("{directory}/{name}")),
+                log: existing("rpmdb.sqlite-wal").filter(|_| *format == Format::Sqlite),
+                unmerged,
             }));
         }
     }
@@ -75,16 +86,10 @@ pub async fn manager(files: ImageFiles<'_>) -> Result<&'static str, SessionError
     Ok("rpm")
 }
 
-/// The packages of a database. SQLite needs a writable root with /proc and /dev.
+/// The packages of a database.
 pub async fn packages(files: ImageFiles<'_>, database: &Database) -> Result<Listing, SessionError> {
-    if database.format == Format::Sqlite {
-        return command::packages(files, database.directory).await;
-    }
-    let contents = match ImageFile::open(files, database.path.clone()).await {
-        Ok(mut file) if database.format == Format::Ndb => {
-            ndb::records(&mut file, header::package).await?
-        }
-        Ok(mut file) => bdb::records(&mut file, header::package).await?,
+    let contents = match contents(files, database).await {
+        Ok(contents) => contents,
         Err(DatabaseError::Session(error)) => return Err(error),
         Err(error) => {
             let mut contents = Contents::new();
@@ -92,17 +97,45 @@ pub async fn packages(files: ImageFiles<'_>, database: &Database) -> Result<List
             contents
         }
     };
+    // An empty file has no changes.
+    let unmerged = match &database.unmerged {
+        Some(path) => files
+            .stat(path)
+            .await?
+            .filter(|stat| stat.size > 0)
+            .map(|_| path),
+        None => None,
+    };
     let path = &database.path;
-    let problem = match (&contents.fault, contents.faults, &database.log) {
+    let problem = match (&contents.fault, contents.faults, unmerged) {
         (Some(fault), 1, _) => Some(format!("{path}: {fault}")),
         (Some(fault), faults, _) => Some(format!("{path}: {fault}, and {} more", faults - 1)),
-        (None, _, Some(log)) if database.format == Format::BerkeleyDb => {
-            Some(format!("{path}: it may lack changes that are in {log}"))
-        }
+        (None, _, Some(unmerged)) => Some(format!(
+            "{path}: it may lack changes that are in {unmerged}"
+        )),
         (None, ..) => None,
     };
     Ok(Listing {
         packages: Some(contents.found),
         problem,
+    })
+}
+
+async fn contents(
+    files: ImageFiles<'_>,
+    database: &Database,
+) -> Result<Contents<Package>, DatabaseError> {
+    let mut file = ImageFile::open(files, database.path.clone()).await?;
+    let read = header::package;
+    Ok(match database.format {
+        Format::Ndb => ndb::records(&mut file, read).await?,
+        Format::BerkeleyDb => bdb::records(&mut file, read).await?,
+        Format::Sqlite => {
+            let mut log = match &database.log {
+                Some(log) => Some(ImageFile::open(files, log.clone()).await?),
+                None => None,
+            };
+            sqlite::records(&mut file, log.as_mut(), read).await?
+        }
     })
 }

@@ -1,5 +1,5 @@
-//! `inspect --packages` of databases of rpm without SQLite, against `rpm -qa`: NDB, which Debian 13's rpm
-//! writes, and Berkeley DB, made of the same records by its own db5.3_load. The images have no rpm.
+//! `inspect --packages` of databases of rpm, against `rpm -qa`: NDB and SQLite, which Debian 13's rpm writes, and
+//! Berkeley DB, made of the same records by its own db5.3_load. The images have no rpm.
 
 use std::fs;
 use std::io::Write;
@@ -73,19 +73,35 @@ fn packages(dir: &Path) -> Vec<PathBuf> {
     made.map(|entry| entry.unwrap().path()).collect()
 }
 
-/// NDB: packages installed and some of them erased, which leaves holes, and a key.
-fn ndb(dir: &Path) -> PathBuf {
-    let database = dir.join("ndb");
+/// A database in which packages were installed, and some of them erased, which leaves holes.
+fn installed(dir: &Path, format: &str, packages: &[PathBuf]) -> PathBuf {
+    let database = dir.join(format);
     fs::create_dir(&database).unwrap();
-    let packages = packages(dir);
-    assert_eq!(packages.len(), 31);
     let mut install = vec!["-i", "--justdb", "--nodeps", "--nosignature"];
     install.extend(packages.iter().map(|package| package.to_str().unwrap()));
-    rpm("rpmdb", &database, "ndb", &["--initdb"]);
-    rpm("rpm", &database, "ndb", &install);
+    rpm("rpmdb", &database, format, &["--initdb"]);
+    rpm("rpm", &database, format, &install);
     let erased = ["-e", "--justdb", "--nodeps", "sub4", "sub10", "sub11"];
-    rpm("rpm", &database, "ndb", &erased);
+    rpm("rpm", &database, format, &erased);
     database
+}
+
+/// A copy of an SQLite database while a program writes to it: what that committed is in the log only.
+fn written_to(dir: &Path, sqlite: &Path) -> PathBuf {
+    const WRITER: &str = "
+import os, shutil, sqlite3, sys
+source, target = sys.argv[1:]
+database = sqlite3.connect(source + '/rpmdb.sqlite', isolation_level=None)
+database.execute('pragma wal_autocheckpoint = 0')
+database.execute('delete from Packages where hnum % 7 = 3')
+os.mkdir(target)
+for name in ('rpmdb.sqlite', 'rpmdb.sqlite-wal'):
+    shutil.copy(source + '/' + name, target)
+";
+    let target = dir.join("written");
+    let paths = [sqlite, &target].map(|path| path.to_str().unwrap());
+    run("python3", &[&["-c", WRITER], &paths[..]].concat());
+    target
 }
 
 /// Berkeley DB, from the records of an NDB as rpm exports them: each with its magic and two lengths.
@@ -176,12 +192,16 @@ fn lines(report: &Value) -> Vec<String> {
 }
 
 #[test]
-fn packages_of_ndb_and_berkeley_db_are_those_that_rpm_lists() {
+fn packages_of_each_database_of_rpm_are_those_that_rpm_lists() {
     let directory = tempfile::tempdir().unwrap();
     let dir = directory.path();
-    let ndb = ndb(dir);
+    let files = packages(dir);
+    assert_eq!(files.len(), 31);
+    let ndb = installed(dir, "ndb", &files);
     let expected = listed(&ndb, "ndb");
     assert_eq!(expected.len(), 28);
+    let sqlite = installed(dir, "sqlite", &files);
+    assert_eq!(listed(&sqlite, "sqlite"), expected);
     let small = berkeley_db(dir, &ndb, "small", 512, false);
     let swapped = berkeley_db(dir, &ndb, "swapped", 4096, true);
     for database in [&small, &swapped] {
@@ -194,11 +214,17 @@ fn packages_of_ndb_and_berkeley_db_are_those_that_rpm_lists() {
         image(dir, "suse", sysimage, &packages_db),
         image(dir, "centos", "var/lib/rpm/Packages", &packages(&small)),
         image(dir, "s390x", "var/lib/rpm/Packages", &packages(&swapped)),
+        image(
+            dir,
+            "fedora",
+            "var/lib/rpm/rpmdb.sqlite",
+            &fs::read(sqlite.join("rpmdb.sqlite")).unwrap(),
+        ),
     ];
     let before = images.each_ref().map(|image| sha256(image));
     let paths = images.each_ref().map(PathBuf::as_path);
     let (code, reports, said) = inspect(&["--packages", "--json"], &paths);
-    assert_eq!((code, reports.len(), &*said), (Some(0), 3, ""));
+    assert_eq!((code, reports.len(), &*said), (Some(0), 4, ""));
     for report in &reports {
         assert_eq!(lines(report), expected);
         let packages = packages_of(report);
@@ -224,8 +250,37 @@ fn packages_of_ndb_and_berkeley_db_are_those_that_rpm_lists() {
             "{components:?}"
         );
     }
+    merged(dir, &sqlite);
     damaged(dir, &packages_db, &packages(&small), &expected);
     assert_eq!(images.each_ref().map(|image| sha256(image)), before);
+}
+
+/// What is in a log counts; a journal to be rolled back is said.
+fn merged(dir: &Path, sqlite: &Path) {
+    let written = written_to(dir, sqlite);
+    let [database, log] = ["rpmdb.sqlite", "rpmdb.sqlite-wal"].map(|name| written.join(name));
+    let root = dir.join("log");
+    write_files(
+        &root,
+        &[("etc/os-release", "ID=fedora\n"), ("var/lib/rpm/.keep", "")],
+    );
+    let place = root.join("var/lib/rpm");
+    for file in [&database, &log] {
+        fs::copy(file, place.join(file.file_name().unwrap())).unwrap();
+    }
+    let options = ["-q", "-d", root.to_str().unwrap()];
+    let with_log = filesystem(dir, "log.img", 16, "mkfs.ext4", &options);
+    fs::write(place.join("rpmdb.sqlite-journal"), "pages").unwrap();
+    let with_journal = filesystem(dir, "journal.img", 16, "mkfs.ext4", &options);
+    let (code, reports, said) = inspect(&["--packages", "--json"], &[&with_log, &with_journal]);
+    assert_eq!((code, reports.len()), (Some(1), 2));
+    assert!(said.contains("it may lack changes that are in /var/lib/rpm/rpmdb.sqlite-journal"));
+    // rpm merges the log in its copy.
+    let expected = listed(&written, "sqlite");
+    assert!((20..28).contains(&expected.len()), "{expected:?}");
+    assert_eq!(lines(&reports[0]), expected);
+    assert_eq!(packages_of(&reports[0])["installed"], expected.len());
+    assert_eq!(packages_of(&reports[1])["installed"], Value::Null);
 }
 
 /// What is cut off, changed or not merged is said, and what can be read is listed.
