@@ -131,11 +131,20 @@ async fn contents(
         Format::Ndb => ndb::records(&mut file, read).await?,
         Format::BerkeleyDb => bdb::records(&mut file, read).await?,
         Format::Sqlite => {
-            let mut log = match &database.log {
-                Some(log) => Some(ImageFile::open(files, log.clone()).await?),
+            let log = match &database.log {
+                Some(log) => Some(ImageFile::open(files, log.clone()).await),
                 None => None,
             };
-            sqlite::records(&mut file, log.as_mut(), read).await?
+            let mut log = match log.transpose() {
+                Err(DatabaseError::Session(error)) => return Err(error.into()),
+                log => log,
+            };
+            let log_file = log.as_mut().ok().and_then(Option::as_mut);
+            let mut contents = sqlite::records(&mut file, log_file, read).await?;
+            if log.is_err() {
+                contents.add(Err(DatabaseError::Log))?;
+            }
+            contents
         }
     })
 }

@@ -23,8 +23,10 @@ pub enum DatabaseError {
     Unsupported(&'static str),
     #[error("{what} is larger than {mib} MiB")]
     TooLarge { what: &'static str, mib: u64 },
-    #[error("{0} cannot be read")]
-    Unreadable(String),
+    #[error("it cannot be read")]
+    Unreadable,
+    #[error("its log cannot be read")]
+    Log,
     /// The end of the conversation with the guest, not of this database.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -108,7 +110,7 @@ pub struct ImageFile<'a> {
 impl<'a> ImageFile<'a> {
     pub async fn open(files: ImageFiles<'a>, path: String) -> Result<Self, DatabaseError> {
         let Some(stat) = files.stat(&path).await? else {
-            return Err(DatabaseError::Unreadable(path));
+            return Err(DatabaseError::Unreadable);
         };
         match stat.size <= MAX_DATABASE {
             true => Ok(Self {
@@ -132,7 +134,7 @@ impl<'a> ImageFile<'a> {
             None => {
                 let offset = number.saturating_mul(PIECE);
                 let read = self.files.bytes_at(&self.path, offset, PIECE).await?;
-                let bytes = read.ok_or_else(|| DatabaseError::Unreadable(self.path.clone()))?;
+                let bytes = read.ok_or(DatabaseError::Unreadable)?;
                 (number, bytes)
             }
         };
@@ -170,4 +172,9 @@ impl Source for ImageFile<'_> {
         }
         Ok(found)
     }
+}
+
+/// A big-endian number.
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }

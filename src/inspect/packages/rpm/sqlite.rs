@@ -2,7 +2,7 @@
 //! Its rows are a number and a record, in a tree of pages, and what does not fit into a page goes on in a
 //! chain of pages. Numbers are big-endian.
 
-use super::source::{Contents, DatabaseError, MAX_RECORD, Source};
+use super::source::{Contents, DatabaseError, MAX_RECORD, Source, u32_at};
 use super::sqlite_log::Log;
 use crate::session::SessionError;
 
@@ -323,10 +323,6 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 fn damaged(what: &'static str, offset: u64) -> DatabaseError {

@@ -4,8 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::source::{DatabaseError, Source};
-use super::sqlite::u32_at;
+use super::source::{DatabaseError, Source, u32_at};
 
 /// Without its last bit, which says in which byte order checksums are computed.
 const MAGIC: u32 = 0x377f_0682;
@@ -28,9 +27,8 @@ impl<'a, S: Source> Log<'a, S> {
         if file.size() == 0 {
             return Ok(None);
         }
-        const DAMAGED: DatabaseError = DatabaseError::Malformed("its log cannot be read");
         let header = file.bytes(0, HEADER).await.map_err(|error| match error {
-            DatabaseError::Damaged { .. } => DAMAGED,
+            DatabaseError::Damaged { .. } => DatabaseError::Log,
             error => error,
         })?;
         let magic = u32_at(&header, 0).unwrap_or(0);
@@ -45,7 +43,7 @@ impl<'a, S: Source> Log<'a, S> {
             || stated_size != Some(page_size)
             || !sum.is(&header[24..])
         {
-            return Err(DAMAGED);
+            return Err(DatabaseError::Log);
         }
         let frame_size = (FRAME + page_size) as u64;
         let (mut pages, mut open) = (HashMap::new(), HashMap::new());
