@@ -162,7 +162,7 @@ impl<'a, S: Source> Pages<'a, S> {
             return Err(fault);
         }
         let Some(left) = self.left.checked_sub(1) else {
-            return Err(DatabaseError::Malformed("it has more pages than it says"));
+            return Err(DatabaseError::Malformed("more pages than it says"));
         };
         self.left = left;
         let page = self.file.bytes(self.offset(number), self.size).await?;

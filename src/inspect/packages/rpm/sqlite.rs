@@ -60,7 +60,7 @@ pub async fn records<T, S: Source>(
     };
     pages.rows(1, &mut schema).await?;
     let Some(root) = root else {
-        contents.add(Err(DatabaseError::Malformed("it has no table of packages")))?;
+        contents.add(Err(DatabaseError::Malformed("no table of packages")))?;
         return Ok(contents);
     };
     let mut packages = |row: Result<&[u8], DatabaseError>| {
@@ -158,7 +158,7 @@ impl<'a, S: Source> Pages<'a, S> {
             return Err(damaged(what, offset));
         }
         let Some(left) = self.left.checked_sub(1) else {
-            return Err(DatabaseError::Malformed("it has more pages than it says"));
+            return Err(DatabaseError::Malformed("more pages than it says"));
         };
         self.left = left;
         if let Some(log) = &mut self.log
