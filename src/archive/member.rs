@@ -40,7 +40,8 @@ pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Member {
-    /// Its name as it is in the stream: not checked, any bytes but NUL.
+    /// Its name as it is in the stream: not checked, any bytes but NUL. That of a directory is without
+    /// the slash at its end.
     pub path: Vec<u8>,
     pub kind: Kind,
     /// Permission, set-id and sticky bits.

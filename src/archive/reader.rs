@@ -123,6 +123,10 @@ impl<R: Read> Reader<R> {
             }
             _ => return Err(ArchiveError::Malformed("an old sparse format")),
         }
+        // Most writers let the name of a directory end in a slash, some not.
+        while kind == Kind::Directory && member.path.len() > 1 && member.path.ends_with(b"/") {
+            member.path.pop();
+        }
         if member.path.contains(&0) || member.target.contains(&0) {
             return Err(ArchiveError::Malformed("a name with a NUL"));
         }

@@ -39,6 +39,9 @@ fn members() -> impl Strategy<Value = Member> {
             if kind == Character {
                 member.device = device;
             }
+            while kind == Directory && member.path.len() > 1 && member.path.ends_with(b"/") {
+                member.path.pop();
+            }
             member
         })
 }
@@ -94,6 +97,38 @@ proptest! {
         let mut reader = Reader::new(&stream[..]);
         while let Ok(Some(_)) = reader.next() {}
     }
+}
+
+/// As by tar(1), also where the name is in an extended header. Read are both.
+#[test]
+fn the_name_of_a_directory_ends_in_a_slash() {
+    let stored = |member: &Member| headers(member)[..4].to_vec();
+    let mut member = Member::new(b"a/b".to_vec(), Kind::Directory);
+    assert_eq!(stored(&member), b"a/b/");
+    let mut without = headers(&member);
+    without[3] = 0;
+    let sum: u32 = (0..BLOCK)
+        .map(|at| {
+            if (148..156).contains(&at) {
+                b' '
+            } else {
+                without[at]
+            }
+        })
+        .map(u32::from)
+        .sum();
+    without[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    for stream in [headers(&member), without] {
+        assert_eq!(Reader::new(&stream[..]).next().unwrap().unwrap(), member);
+    }
+    // With the slash it has more than 100 bytes.
+    member.path = vec![b'a'; 100];
+    let stream = headers(&member);
+    let record = [&b"111 path="[..], &member.path, b"/\n"].concat();
+    assert!(stream[BLOCK..].starts_with(&record));
+    assert_eq!(Reader::new(&stream[..]).next().unwrap().unwrap(), member);
+    member.kind = Kind::Link;
+    assert_eq!(stored(&member), b"aaaa");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Writes a tar stream: members to blocks. A member gets an extended header only if its properties
 //! do not fit into ustar's.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use super::member::{Kind, Member};
@@ -11,7 +12,8 @@ use super::{ArchiveError, BLOCK, MAX_EXTENDED};
 pub fn begin(out: &mut impl Write, member: &Member) -> Result<(), ArchiveError> {
     let map = member.segments.as_deref().map(sparse_map);
     let stored = member.data() + map.as_ref().map_or(0, |map| map.len() as u64);
-    let records = records(member, stored);
+    let name = stored_name(member);
+    let records = records(member, &name, stored);
     if records.len() > MAX_EXTENDED {
         return Err(ArchiveError::TooLarge("an extended header"));
     }
@@ -24,7 +26,7 @@ pub fn begin(out: &mut impl Write, member: &Member) -> Result<(), ArchiveError> 
     // Values that do not fit are in the records; a reader without pax gets them cut.
     let path = match map {
         Some(_) => &[b"GNUSparseFile.0/", base(&member.path)].concat(),
-        None => &member.path,
+        None => &*name,
     };
     out.write_all(&header(member, path, member.kind.letter(), stored))?;
     Ok(out.write_all(&map.unwrap_or_default())?)
@@ -38,6 +40,14 @@ pub fn padding(bytes: u64) -> &'static [u8] {
 
 pub fn end(out: &mut impl Write) -> Result<(), ArchiveError> {
     Ok(out.write_all(&[0; 2 * BLOCK])?)
+}
+
+/// The name of a directory ends in a slash, as tar(1) has it.
+fn stored_name(member: &Member) -> Cow<'_, [u8]> {
+    match member.kind {
+        Kind::Directory if !member.path.ends_with(b"/") => [&member.path[..], b"/"].concat().into(),
+        _ => (&*member.path).into(),
+    }
 }
 
 fn base(path: &[u8]) -> &[u8] {
@@ -57,7 +67,7 @@ fn sparse_map(segments: &[(u64, u64)]) -> Vec<u8> {
 }
 
 /// The records of the extended header: what ustar cannot express.
-fn records(member: &Member, stored: u64) -> Vec<u8> {
+fn records(member: &Member, name: &[u8], stored: u64) -> Vec<u8> {
     let mut out = Vec::new();
     let mut put = |key: &[u8], value: &[u8]| record(&mut out, key, value);
     let (seconds, nanoseconds) = member.modified;
@@ -67,10 +77,10 @@ fn records(member: &Member, stored: u64) -> Vec<u8> {
     if member.segments.is_some() {
         put(b"GNU.sparse.major", b"1");
         put(b"GNU.sparse.minor", b"0");
-        put(b"GNU.sparse.name", &member.path);
+        put(b"GNU.sparse.name", name);
         put(b"GNU.sparse.realsize", member.size.to_string().as_bytes());
-    } else if member.path.len() > 100 || !member.path.is_ascii() {
-        put(b"path", &member.path);
+    } else if name.len() > 100 || !name.is_ascii() {
+        put(b"path", name);
     }
     if member.target.len() > 100 || !member.target.is_ascii() {
         put(b"linkpath", &member.target);

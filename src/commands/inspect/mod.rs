@@ -21,7 +21,6 @@ use crate::appliance::boot::ROOT;
 use crate::exit::Status;
 use crate::inspect::facts::{Facts, facts};
 use crate::inspect::image_files::ImageFiles;
-use crate::inspect::packages::has_rpm;
 use crate::launch::Failure;
 use crate::protocol::ByteString;
 use crate::protocol::disks::{Root, SkippedMount};
@@ -33,9 +32,8 @@ use sbom::{Origin, SbomFormat};
 
 /// Show the systems, filesystems and partitions of images, without booting them
 ///
-/// Their partition tables, the filesystems with their use, and the operating systems on them. Where
-/// a system has rpm, that is run inside the appliance to list the packages. Exits with 1 if
-/// something in an image could not be read; a warning names it.
+/// Their partition tables, the filesystems with their use, and the operating systems on them. Exits
+/// with 1 if something in an image could not be read; a warning names it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The disk images
@@ -167,13 +165,9 @@ async fn examine(image: &MountedImage, wants_packages: bool) -> Result<ImageInfo
         match system(image, &root, wants_packages).await {
             Ok((facts, failed)) => {
                 let packages = facts.packages.as_ref();
-                let unlisted = packages.filter(|packages| packages.list.is_none());
-                if let Some(packages) = unlisted.filter(|_| wants_packages) {
-                    let reason = match packages.format {
-                        "rpm" => "the packages are not listed: the image's rpm could not be run",
-                        _ => "the packages are not listed: their database is too large",
-                    };
-                    let warning = Warning::new(WarningCode::System, &root.device, reason);
+                let problem = packages.and_then(|packages| packages.problem.as_ref());
+                if let Some(problem) = problem {
+                    let warning = Warning::new(WarningCode::System, &root.device, problem);
                     report.warnings.push(warning);
                 }
                 report.add(root, facts, &failed);
@@ -198,11 +192,6 @@ async fn system(
     let session = &image.session;
     let files = ImageFiles::new(session, ROOT, image.in_use);
     let failed = session.mount(&root.mounts, ROOT, true, false).await?;
-    if has_rpm(files).await? {
-        // The image's rpm needs /proc and locks its database. What it writes is discarded.
-        session.unmount(ROOT).await?;
-        session.mount(&root.mounts, ROOT, false, true).await?;
-    }
     let facts = facts(files, &root.mounts, wants_packages).await;
     session.unmount(ROOT).await?;
     Ok((facts?, failed))

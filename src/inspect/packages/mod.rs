@@ -1,20 +1,18 @@
 //! The package manager and the installed packages.
 //!
-//! The databases of dpkg, apk and pacman are lines or directories, and are read here. That of rpm is
-//! read by the image's own `rpm`.
+//! No program of the image is run: its databases are read here.
 
 mod apk;
 mod dpkg;
 mod package;
 mod pacman;
-mod rpm;
+pub mod rpm;
 
 use serde::Serialize;
 
 use super::image_files::{ImageFiles, name};
 use crate::session::SessionError;
-pub use package::Package;
-pub use rpm::has_rpm;
+pub use package::{Listing, Package};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Packages {
@@ -22,11 +20,14 @@ pub struct Packages {
     pub format: &'static str,
     /// The program that downloads them.
     pub manager: &'static str,
-    /// Their number; `None` if the database could not be read.
+    /// Their number; `None` if the database could not be read, or not all of it.
     pub installed: Option<u64>,
     /// Sorted by name. Only if it was asked for, and could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub list: Option<Vec<Package>>,
+    /// What is missing in the list and why, for a warning.
+    #[serde(skip)]
+    pub problem: Option<String>,
 }
 
 /// The most that is read of a database. Debian's has 1 MiB for 700 packages.
@@ -34,15 +35,24 @@ const DATABASE: u64 = 32 << 20;
 /// The most that is read of the record of one package.
 const RECORD: u64 = 1 << 20;
 
-/// Finds the database, and its packages if `wants_list`. Where there is rpm, it needs a writable root
-/// with /proc and /dev.
+/// Finds the database, and its packages if `wants_list`.
 pub async fn packages(
     files: ImageFiles<'_>,
     wants_list: bool,
 ) -> Result<Option<Packages>, SessionError> {
-    let found = |format, manager, list: Option<Vec<Package>>| {
-        let installed = list.as_ref().map(|list| list.len() as u64);
-        let list = list.filter(|_| wants_list).map(|mut list| {
+    let found = |format, manager, listing: Listing| {
+        let complete = listing.packages.as_ref();
+        let complete = complete.filter(|_| listing.problem.is_none());
+        let installed = complete.map(|list| list.len() as u64);
+        let problem = match (&listing.packages, listing.problem) {
+            (Some(_), problem) => problem.map(|why| format!("not all packages are listed: {why}")),
+            // Without a list it is said that their number is unknown.
+            (None, problem) => problem
+                .filter(|_| wants_list)
+                .map(|why| format!("the packages are not listed: {why}")),
+        };
+        let list = listing.packages.filter(|_| wants_list);
+        let list = list.map(|mut list| {
             list.sort_by(Package::order);
             list
         });
@@ -51,6 +61,7 @@ pub async fn packages(
             manager,
             installed,
             list,
+            problem,
         }))
     };
     if let Some(list) = debian(files).await? {
@@ -68,27 +79,31 @@ pub async fn packages(
             // Their number is all that is asked for.
             false => vec![Package::default(); directories.len()],
         };
-        return found("pacman", "pacman", Some(list));
+        return found("pacman", "pacman", list.into());
     }
-    if has_rpm(files).await? {
+    if let Some(database) = rpm::database(files).await? {
         let manager = rpm::manager(files).await?;
-        return found("rpm", manager, rpm::packages(files).await?);
+        let listing = rpm::packages(files, &database).await?;
+        return found("rpm", manager, listing);
     }
     Ok(None)
 }
 
-/// The packages of a database in one file, if it is there; `Some(None)` if it is too large.
+/// The packages of a database in one file, if it is there.
 async fn database(
     files: ImageFiles<'_>,
     path: &str,
     read: fn(&[u8]) -> Vec<Package>,
-) -> Result<Option<Option<Vec<Package>>>, SessionError> {
+) -> Result<Option<Listing>, SessionError> {
     let bytes = files.bytes(path, DATABASE + 1).await?;
-    Ok(bytes.map(|bytes| (bytes.len() as u64 <= DATABASE).then(|| read(&bytes))))
+    Ok(bytes.map(|bytes| match bytes.len() as u64 <= DATABASE {
+        true => read(&bytes).into(),
+        false => Listing::unread("their database is too large"),
+    }))
 }
 
 /// dpkg's packages, and those of images that were put together without dpkg, as [`database`] has them.
-async fn debian(files: ImageFiles<'_>) -> Result<Option<Option<Vec<Package>>>, SessionError> {
+async fn debian(files: ImageFiles<'_>) -> Result<Option<Listing>, SessionError> {
     let list = database(files, "/var/lib/dpkg/status", dpkg::packages).await?;
     if list.is_some() {
         return Ok(list);
@@ -104,5 +119,5 @@ async fn debian(files: ImageFiles<'_>) -> Result<Option<Option<Vec<Package>>>, S
         let record = files.bytes(&path, RECORD).await?;
         list.extend(dpkg::packages(&record.unwrap_or_default()));
     }
-    Ok((!list.is_empty()).then_some(Some(list)))
+    Ok((!list.is_empty()).then(|| list.into()))
 }

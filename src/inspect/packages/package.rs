@@ -29,6 +29,32 @@ impl Package {
     }
 }
 
+/// What was read of a database: packages, or `None` if it could not be read at all.
+#[derive(Debug, Default)]
+pub struct Listing {
+    pub packages: Option<Vec<Package>>,
+    /// Why these are not all.
+    pub problem: Option<String>,
+}
+
+impl Listing {
+    pub fn unread(problem: &str) -> Self {
+        Self {
+            packages: None,
+            problem: Some(problem.to_owned()),
+        }
+    }
+}
+
+impl From<Vec<Package>> for Listing {
+    fn from(packages: Vec<Package>) -> Self {
+        Self {
+            packages: Some(packages),
+            problem: None,
+        }
+    }
+}
+
 /// Text of a database; `None` if it is empty.
 pub fn text(bytes: &[u8]) -> Option<String> {
     let bytes = bytes.trim_ascii();

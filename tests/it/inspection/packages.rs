@@ -194,6 +194,7 @@ fn report() -> ImageInfo {
             manager: format,
             installed: list.as_ref().map(|list| list.len() as u64),
             list,
+            problem: None,
         }),
         ..Facts::default()
     };

@@ -171,6 +171,7 @@ fn a_report_is_shown_to_people_and_to_programs() {
             manager: "dnf",
             installed: None,
             list: None,
+            problem: None,
         }),
         services: vec!["cron.service".to_owned(), "s\x1bsh.service".to_owned()],
         locale: Locale {

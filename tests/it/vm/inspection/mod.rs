@@ -19,5 +19,6 @@ mod many;
 mod ova;
 mod packages;
 mod roots;
+mod rpm_databases;
 mod unread;
 mod volumes;

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use crate::env::bivouac::Bivouac;
 use crate::env::cases::Cases;
@@ -51,6 +52,43 @@ fn the_disks_of_an_ova_are_those_of_the_machine_and_nothing_else_is_opened() {
             let done = cat(dir.join(name).to_str().unwrap(), &[]);
             assert_eq!((done.code(), &*done.stdout), (Some(0), "one"), "{done:?}");
         }
+    });
+    cases.case("it is mounted, and inspected beside other images", || {
+        let name = whole.to_str().unwrap();
+        let mounted = Bivouac::new()
+            .args(["mount", "--root", "/dev/vdb", name])
+            .args(["--", "cat", "{}/file"])
+            .output();
+        assert_eq!(
+            (mounted.code(), &*mounted.stdout),
+            (Some(0), "two"),
+            "{mounted:?}"
+        );
+        let raw = dir.join("two.raw").display().to_string();
+        run("xz", &["-k", &raw]);
+        let (packed, none) = (raw.clone() + ".xz", raw.clone() + ".gz");
+        let images = [&raw, name, &packed, &none];
+        let done = Bivouac::new()
+            .args(["inspect", "--json"])
+            .args(images)
+            .output();
+        assert_eq!(done.code(), Some(1), "{done:?}");
+        let reports = done
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let reports: Vec<Value> = reports.collect();
+        let disks = |report: &Value| report["disks"].as_array().map(Vec::len);
+        let found: Vec<_> = reports.iter().map(disks).collect();
+        assert_eq!(found, [Some(1), Some(2), Some(1), None], "{reports:?}");
+        let label = |report: &Value, disk: usize| report["disks"][disk]["content"]["label"].clone();
+        let labels = [(0, 0), (1, 0), (1, 1), (2, 0)].map(|(at, disk)| label(&reports[at], disk));
+        assert_eq!(labels, ["two", "one", "two", "two"]);
+        // A drive is no place for it.
+        let drive = Bivouac::new().args(["run", "--dry-run", &raw, "--cdrom", &packed]);
+        let drive = drive.output();
+        assert_eq!(drive.code(), Some(125), "{drive:?}");
+        assert!(drive.stderr.contains("hint: xz -dk "), "{drive:?}");
     });
     cases.case("both disks count for the limit", || {
         let size = fs::metadata(dir.join("one.vmdk")).unwrap().len();

@@ -172,18 +172,32 @@ fn packages_are_those_that_dpkg_and_rpm_list_in_the_image() {
             purl("bash")
         );
     });
-    cases.case("a database that no program reads", || {
-        let root = dir.path().join("rpm");
-        fs::remove_file(root.join("usr/bin/rpm")).unwrap();
-        let options = ["-q", "-d", root.to_str().unwrap()];
-        let image = filesystem(dir.path(), "unread.img", 60, "mkfs.ext4", &options);
-        let done = inspect(&["--packages"], &[&image]);
-        assert_eq!(done.code(), Some(1), "{done:?}");
-        assert!(
-            done.stderr.contains("the packages are not listed"),
-            "{done:?}"
-        );
-    });
+    cases.case(
+        "an image without rpm, and one with a damaged database",
+        || {
+            let root = dir.path().join("rpm");
+            fs::remove_file(root.join("usr/bin/rpm")).unwrap();
+            let options = ["-q", "-d", root.to_str().unwrap()];
+            let image = filesystem(dir.path(), "without.img", 60, "mkfs.ext4", &options);
+            let done = inspect(&["--packages"], &[&image]);
+            assert_eq!(
+                (done.code(), done.stdout.lines().count()),
+                (Some(0), 2),
+                "{done:?}"
+            );
+            let database = root.join("var/lib/rpm/rpmdb.sqlite");
+            let whole = fs::read(&database).unwrap();
+            fs::write(&database, &whole[..whole.len() / 2]).unwrap();
+            let image = filesystem(dir.path(), "damaged.img", 60, "mkfs.ext4", &options);
+            let done = inspect(&["--packages"], &[&image]);
+            assert_eq!(done.code(), Some(1), "{done:?}");
+            assert!(
+                done.stderr
+                    .contains("not all packages are listed: /var/lib/rpm/rpmdb.sqlite: "),
+                "{done:?}"
+            );
+        },
+    );
     cases.case("the images are what they were", || {
         assert_eq!([sha256(&debian), sha256(&rpm)], before);
     });

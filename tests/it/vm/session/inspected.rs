@@ -4,7 +4,9 @@ use serde_json::json;
 
 use super::Client;
 use crate::env::bivouac::Bivouac;
+use crate::env::filesystems::{filesystem, run, tree};
 use crate::env::guests::guest;
+use crate::env::ova::{ova, ovf, vmdk};
 use crate::env::residue::sha256;
 
 #[test]
@@ -41,4 +43,28 @@ fn an_image_is_held_mounted_and_paths_are_its_own() {
     assert_eq!(client.notified("machine-ended", "m1")["reason"], "stopped");
     assert_eq!(client.end().code(), Some(0));
     assert_eq!(sha256(&guest("box.qcow2")), before);
+}
+
+#[test]
+fn packed_images_are_held_mounted_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    let files = tree(dir, "files", &[("file", "hello")]);
+    let options = ["-q", "-d", files.to_str().unwrap()];
+    let raw = filesystem(dir, "disk.raw", 8, "mkfs.ext4", &options);
+    vmdk(&raw);
+    ova(dir, "disk.ova", &ovf(&["disk.vmdk"], ""), &["disk.vmdk"]);
+    run("xz", &["-k", raw.to_str().unwrap()]);
+    for name in ["disk.ova", "disk.raw.xz"] {
+        let image = dir.join(name);
+        let before = sha256(&image);
+        let session = Bivouac::new().args(["session", "--inspect"]);
+        let mut client = Client::start(session.arg(&image));
+        let read = client.call("read", json!({"path": "/file"}));
+        assert_eq!(read["data"], "hello", "{name}");
+        client.call("put", json!({"path": "/file", "content": "x"}));
+        assert_eq!(client.call("read", json!({"path": "/file"}))["data"], "x");
+        assert_eq!(client.end().code(), Some(0));
+        assert_eq!(sha256(&image), before);
+    }
 }

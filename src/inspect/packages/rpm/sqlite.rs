@@ -1,0 +1,330 @@
+//! `rpmdb.sqlite`: the table `Packages` of an SQLite database, by <https://www.sqlite.org/fileformat2.html>.
+//! Its rows are a number and a record, in a tree of pages, and what does not fit into a page goes on in a
+//! chain of pages. Numbers are big-endian.
+
+use super::source::{Contents, DatabaseError, MAX_RECORD, Source, u32_at};
+use super::sqlite_log::Log;
+use crate::session::SessionError;
+
+const MAGIC: &[u8] = b"SQLite format 3\0";
+const HEADER: usize = 100;
+const LEAF: u8 = 0x0d;
+const INTERIOR: u8 = 0x05;
+
+const TREE: &str = "a list of packages";
+const RECORD: &str = "the record of a package";
+
+/// What `read` makes of each record, in the order of their numbers. `log` is the write-ahead log of the
+/// database, whose pages are newer than the file's.
+pub async fn records<T, S: Source>(
+    file: &mut S,
+    log: Option<&mut S>,
+    read: fn(&[u8]) -> Result<Option<T>, DatabaseError>,
+) -> Result<Contents<T>, SessionError> {
+    let mut contents = Contents::new();
+    let mut pages = match Pages::open(file).await {
+        Ok(pages) => pages,
+        Err(error) => {
+            contents.add(Err(error))?;
+            return Ok(contents);
+        }
+    };
+    if let Some(log) = log {
+        match Log::open(log, pages.size).await {
+            Ok(log) => pages.put_over(log),
+            Err(error) => contents.add(Err(error))?,
+        }
+    }
+    if pages.is_cut_off {
+        contents.add(Err(damaged("the file", pages.file.size())))?;
+    }
+    // The schema is the tree of the first page: type, name, table, and the first page of each tree.
+    let mut root = None;
+    let mut schema = |row: Result<&[u8], DatabaseError>| {
+        let row = row.and_then(|row| values(row).ok_or(damaged("the schema", 0)));
+        match row.as_deref() {
+            Ok(
+                [
+                    Value::Text(b"table"),
+                    Value::Text(b"Packages"),
+                    _,
+                    Value::Number(page),
+                    ..,
+                ],
+            ) => {
+                root = u32::try_from(*page).ok();
+            }
+            _ => contents.add(row.map(|_| None))?,
+        }
+        Ok(())
+    };
+    pages.rows(1, &mut schema).await?;
+    let Some(root) = root else {
+        contents.add(Err(DatabaseError::Malformed("no table of packages")))?;
+        return Ok(contents);
+    };
+    let mut packages = |row: Result<&[u8], DatabaseError>| {
+        let found = row.and_then(|row| match values(row).as_deref() {
+            Some([_, Value::Bytes(record), ..]) => read(record),
+            _ => Err(DatabaseError::Malformed("a package without a record")),
+        });
+        contents.add(found)
+    };
+    pages.rows(root, &mut packages).await?;
+    Ok(contents)
+}
+
+enum Node {
+    /// The pages below, from left to right.
+    Interior(Vec<u32>),
+    Leaf(Vec<Cell>),
+}
+
+/// A row: what of it lies in the page, and where the rest is.
+struct Cell {
+    local: Vec<u8>,
+    length: usize,
+    next: u32,
+}
+
+/// A column of a row.
+enum Value<'a> {
+    Number(i64),
+    Text(&'a [u8]),
+    Bytes(&'a [u8]),
+    Other,
+}
+
+type Visit<'a> = &'a mut dyn FnMut(Result<&[u8], DatabaseError>) -> Result<(), SessionError>;
+
+/// The pages of a database, none of which is read twice but of a damaged one: so there is a limit.
+struct Pages<'a, S> {
+    file: &'a mut S,
+    log: Option<Log<'a, S>>,
+    size: usize,
+    /// Bytes of a page that are used: there may be an extension at its end.
+    usable: usize,
+    count: u32,
+    is_cut_off: bool,
+    left: u32,
+}
+
+impl<'a, S: Source> Pages<'a, S> {
+    async fn open(file: &'a mut S) -> Result<Self, DatabaseError> {
+        let header = file.bytes(0, HEADER).await?;
+        let size = match u16_at(&header, 16) {
+            Some(1) => 1 << 16,
+            Some(size) => usize::from(size),
+            None => 0,
+        };
+        if !header.starts_with(MAGIC) || !size.is_power_of_two() || size < 512 {
+            return Err(damaged("the header", 0));
+        }
+        let usable = size - usize::from(header[20]);
+        if usable < 480 {
+            return Err(damaged("the header", 0));
+        }
+        let there = u32::try_from(file.size() / size as u64).unwrap_or(u32::MAX);
+        // Old versions do not keep the number of pages up to date, nor the counter beside it.
+        let stated = u32_at(&header, 28).filter(|_| u32_at(&header, 24) == u32_at(&header, 92));
+        Ok(Self {
+            file,
+            log: None,
+            size,
+            usable,
+            count: there,
+            is_cut_off: stated.is_some_and(|stated| stated > there),
+            left: there,
+        })
+    }
+
+    /// Lets the pages of a log take the place of the file's.
+    fn put_over(&mut self, log: Option<Log<'a, S>>) {
+        if let Some(log) = &log {
+            self.left = self.count.saturating_add(log.pages()).min(log.count);
+            self.count = log.count;
+            self.is_cut_off = false;
+        }
+        self.log = log;
+    }
+
+    fn offset(&self, page: u32) -> u64 {
+        u64::from(page.saturating_sub(1)).saturating_mul(self.size as u64)
+    }
+
+    async fn page(&mut self, number: u32, what: &'static str) -> Result<Vec<u8>, DatabaseError> {
+        let offset = self.offset(number);
+        if number == 0 || number > self.count {
+            return Err(damaged(what, offset));
+        }
+        let Some(left) = self.left.checked_sub(1) else {
+            return Err(DatabaseError::Malformed("more pages than it says"));
+        };
+        self.left = left;
+        if let Some(log) = &mut self.log
+            && let Some(page) = log.page(number).await?
+        {
+            return Ok(page);
+        }
+        self.file.bytes(offset, self.size).await
+    }
+
+    /// All rows of a tree.
+    async fn rows(&mut self, root: u32, visit: Visit<'_>) -> Result<(), SessionError> {
+        let mut waiting = vec![root];
+        while let Some(number) = waiting.pop() {
+            match self.node(number).await {
+                Ok(Node::Interior(below)) if waiting.len() + below.len() > self.count as usize => {
+                    visit(Err(damaged(TREE, self.offset(number))))?;
+                }
+                Ok(Node::Interior(below)) => waiting.extend(below.into_iter().rev()),
+                Ok(Node::Leaf(cells)) => {
+                    for cell in cells {
+                        match self.payload(cell).await {
+                            Ok(row) => visit(Ok(&row))?,
+                            Err(error) => visit(Err(error))?,
+                        }
+                    }
+                }
+                Err(error) => visit(Err(error))?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn node(&mut self, number: u32) -> Result<Node, DatabaseError> {
+        let page = self.page(number, TREE).await?;
+        let start = if number == 1 { HEADER } else { 0 };
+        self.parsed(&page, start)
+            .ok_or_else(|| damaged(TREE, self.offset(number)))
+    }
+
+    /// A page of a table: type, number of cells, of an interior one the last page below, and where the
+    /// cells are.
+    fn parsed(&self, page: &[u8], start: usize) -> Option<Node> {
+        let count = usize::from(u16_at(page, start + 3)?);
+        let cells = |header: usize| {
+            let places = (0..count).map(move |nth| u16_at(page, start + header + 2 * nth));
+            places.map(|place| page.get(usize::from(place?)..self.usable))
+        };
+        match *page.get(start)? {
+            INTERIOR => {
+                let last = u32_at(page, start + 8)?;
+                let children = cells(12).map(|cell| u32_at(cell?, 0));
+                let children = children.chain([Some(last)]).collect::<Option<_>>()?;
+                Some(Node::Interior(children))
+            }
+            LEAF => Some(Node::Leaf(
+                cells(8)
+                    .map(|cell| self.cell(cell?))
+                    .collect::<Option<_>>()?,
+            )),
+            _ => None,
+        }
+    }
+
+    fn cell(&self, mut cell: &[u8]) -> Option<Cell> {
+        let length = usize::try_from(varint(&mut cell)?).ok()?;
+        let _row = varint(&mut cell)?;
+        let most = self.usable - 35;
+        let least = (self.usable - 12) * 32 / 255 - 23;
+        let local = match length.checked_sub(least) {
+            _ if length <= most => length,
+            None => length,
+            Some(more) => match least + more % (self.usable - 4) {
+                local if local <= most => local,
+                _ => least,
+            },
+        };
+        Some(Cell {
+            local: cell.get(..local)?.to_vec(),
+            length,
+            next: match local < length {
+                true => u32_at(cell, local)?,
+                false => 0,
+            },
+        })
+    }
+
+    async fn payload(&mut self, cell: Cell) -> Result<Vec<u8>, DatabaseError> {
+        if cell.length > MAX_RECORD {
+            return Err(DatabaseError::TooLarge {
+                what: RECORD,
+                mib: (MAX_RECORD >> 20) as u64,
+            });
+        }
+        let (mut payload, mut next) = (cell.local, cell.next);
+        while payload.len() < cell.length {
+            let page = self.page(next, RECORD).await?;
+            let end = self.usable.min(4 + cell.length - payload.len());
+            payload.extend_from_slice(page.get(4..end).unwrap_or_default());
+            next = u32_at(&page, 0).unwrap_or(0);
+        }
+        Ok(payload)
+    }
+}
+
+/// The columns of a row: their types, and then their values. `None` if they are not in it.
+fn values(row: &[u8]) -> Option<Vec<Value<'_>>> {
+    let mut rest = row;
+    let length = usize::try_from(varint(&mut rest)?).ok()?;
+    let header = row.len() - rest.len();
+    let mut types = row.get(header..length)?;
+    let mut data = row.get(length..)?;
+    let mut values = Vec::new();
+    while !types.is_empty() {
+        let kind = varint(&mut types)?;
+        let length = match kind {
+            0 | 8 | 9 => 0,
+            1..=4 => kind,
+            5 => 6,
+            6 | 7 => 8,
+            10 | 11 => return None,
+            kind => (kind - 12) / 2,
+        };
+        let (value, after) = data.split_at_checked(usize::try_from(length).ok()?)?;
+        data = after;
+        values.push(match kind {
+            1..=6 => Value::Number(integer(value)),
+            8 | 9 => Value::Number(kind as i64 - 8),
+            0 | 7 => Value::Other,
+            kind if kind % 2 == 0 => Value::Bytes(value),
+            _ => Value::Text(value),
+        });
+    }
+    Some(values)
+}
+
+/// A signed number of up to eight bytes.
+fn integer(bytes: &[u8]) -> i64 {
+    let is_negative = bytes.first().is_some_and(|byte| *byte >= 0x80);
+    let start = if is_negative { -1 } else { 0 };
+    bytes
+        .iter()
+        .fold(start, |number, byte| number << 8 | i64::from(*byte))
+}
+
+/// A number of up to nine bytes, seven bits of it in each, eight in the last; removed from `bytes`.
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0_u64;
+    for nth in 0..9 {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        if nth == 8 {
+            return Some(number << 8 | u64::from(*byte));
+        }
+        number = number << 7 | u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    Some(number)
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn damaged(what: &'static str, offset: u64) -> DatabaseError {
+    DatabaseError::Damaged { what, offset }
+}
