@@ -8,12 +8,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, PosixFadviseAdvice, openat, posix_fadvise};
 use nix::libc;
 use nix::sys::stat::{Mode, fstatat};
 use sha2::{Digest, Sha256};
 
-use super::digests::{Digests, hexadecimal};
+use super::digests::{DIRECT, Digests, hexadecimal};
 use super::lines::Lines;
 use super::root::{RootDir, failed};
 use crate::archive::attributes;
@@ -29,6 +29,9 @@ const MAX_ATTRIBUTES: usize = 16 << 10;
 
 /// The most bytes of attributes of a file that are passed on whole: far below the limit of a message.
 const MAX_WHOLE: usize = 128 << 10;
+
+/// How many files are opened and begun to be read before the first of them is waited for; see [`super::ahead`].
+const AT_ONCE: usize = 128;
 
 /// Writes a line for each of `files` below `root`.
 pub(super) fn write(
@@ -46,13 +49,21 @@ pub(super) fn write(
         root: &root,
         last: None,
     };
-    for (path, kind) in files {
-        let mut details = Details::default();
-        if let Err(errno) = find(&mut parents, path, *kind, &mut details, &mut digests) {
-            let what = path.as_path().display();
-            details.error = Some(RemoteError::of(ErrorStage::File, what, errno));
+    for files in files.chunks(AT_ONCE) {
+        let begun: Vec<_> = files
+            .iter()
+            .map(|(path, kind)| begin(&mut parents, path, *kind))
+            .collect();
+        for ((path, kind), begun) in files.iter().zip(begun) {
+            let details = begun.and_then(|begun| begun.details(*kind, &mut digests));
+            lines.put(&details.unwrap_or_else(|errno| {
+                let what = path.as_path().display();
+                Details {
+                    error: Some(RemoteError::of(ErrorStage::File, what, errno)),
+                    ..Details::default()
+                }
+            }))?;
         }
-        lines.put(&details)?;
     }
     lines.finish()
 }
@@ -106,27 +117,51 @@ fn name(path: &Path) -> Result<CString, Errno> {
     CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)
 }
 
-fn find<'a>(
+/// What is known of a file before its content is read.
+struct Begun {
+    attributes: Vec<(ByteString, ByteString)>,
+    /// A regular file, and its length, if a digest is wanted.
+    file: Option<(File, u64)>,
+}
+
+/// Looks at a file, and has the kernel begin to read it if it is small.
+fn begin<'a>(
     parents: &mut Parents<'a>,
     path: &'a ByteString,
     kind: DigestKind,
-    details: &mut Details,
-    digests: &mut Digests,
-) -> Result<(), Errno> {
+) -> Result<Begun, Errno> {
     let (directory, name) = parents.open(path.as_path())?;
-    let mut found = attributes(directory, &name)?;
-    found.sort();
-    details.attributes = shortened(found);
-    if kind == DigestKind::Nothing {
-        return Ok(());
+    let mut attributes = attributes(directory, &name)?;
+    attributes.sort();
+    let attributes = shortened(attributes);
+    let mut file = None;
+    if kind != DigestKind::Nothing {
+        let stat = fstatat(directory, &*name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        if stat.st_mode & libc::S_IFMT == libc::S_IFREG {
+            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+            let opened = File::from(openat(directory, &*name, flags, Mode::empty())?);
+            if (stat.st_size as u64) < DIRECT {
+                // If it is refused, the file is read when it is its turn.
+                let advice = PosixFadviseAdvice::POSIX_FADV_WILLNEED;
+                let _ = posix_fadvise(&opened, 0, stat.st_size, advice);
+            }
+            file = Some((opened, stat.st_size.unsigned_abs()));
+        }
     }
-    let stat = fstatat(directory, &*name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-    if stat.st_mode & libc::S_IFMT == libc::S_IFREG {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file = File::from(openat(directory, &*name, flags, Mode::empty())?);
-        details.digest = digests.of(&file, kind)?;
+    Ok(Begun { attributes, file })
+}
+
+impl Begun {
+    fn details(self, kind: DigestKind, digests: &mut Digests) -> Result<Details, Errno> {
+        Ok(Details {
+            digest: match self.file {
+                Some((file, length)) => digests.of(&file, length, kind)?,
+                None => None,
+            },
+            attributes: self.attributes,
+            error: None,
+        })
     }
-    Ok(())
 }
 
 /// Attributes by name, within limits.

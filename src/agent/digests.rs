@@ -10,76 +10,127 @@ use nix::unistd::{Whence, lseek};
 use sha2::{Digest, Sha256};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
+use super::streams::{Direct, direct};
 use crate::protocol::{DigestKey, DigestKind};
 
-/// What is read at a time, and left out of a keyed digest if it is zero, in bytes.
+/// What is left out of a keyed digest if it is zero, in bytes.
 const BLOCK: usize = 64 << 10;
+
+/// What is read at a time, in bytes.
+const READ: usize = 16 * BLOCK;
+
+/// The size in bytes from which a file is read directly. That saves the copy and the kernel's work for each page
+/// of its cache, but the kernel reads nothing ahead.
+pub(super) const DIRECT: u64 = 256 << 10;
+
+/// What direct reads need memory to begin at a multiple of, in bytes.
+const ALIGNMENT: usize = 4096;
 
 /// Computes digests with one key.
 pub(super) struct Digests {
     key: DigestKey,
-    block: Vec<u8>,
+    memory: Vec<u8>,
 }
 
 impl Digests {
     pub(super) fn new(key: DigestKey) -> Self {
         Self {
             key,
-            block: vec![0; BLOCK],
+            memory: vec![0; READ + ALIGNMENT],
         }
     }
 
-    /// The digest of a regular file, in hexadecimal digits.
-    pub(super) fn of(&mut self, file: &File, kind: DigestKind) -> Result<Option<String>, Errno> {
+    /// The digest of the `length` bytes of a regular file, in hexadecimal digits.
+    pub(super) fn of(
+        &mut self,
+        file: &File,
+        length: u64,
+        kind: DigestKind,
+    ) -> Result<Option<String>, Errno> {
+        let begin = self.memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        let mut reader = Reader {
+            file,
+            length,
+            is_direct: length >= DIRECT && direct(file, true) == Direct::Used,
+            buffer: &mut self.memory[begin..][..READ],
+        };
         let digest = match kind {
             DigestKind::Nothing => return Ok(None),
-            DigestKind::Keyed => self.keyed(file),
-            DigestKind::Sha256 => self.sha256(file),
+            DigestKind::Keyed => reader.keyed(&self.key),
+            DigestKind::Sha256 => reader.sha256(),
         };
         let digest = digest.map_err(|error| crate::sys::errno_of(&error))?;
-        Ok(Some(digest))
+        Ok(Some(hexadecimal(&digest)))
     }
+}
 
-    fn sha256(&mut self, file: &File) -> io::Result<String> {
+struct Reader<'a> {
+    file: &'a File,
+    length: u64,
+    is_direct: bool,
+    buffer: &'a mut [u8],
+}
+
+impl Reader<'_> {
+    fn sha256(&mut self) -> io::Result<Vec<u8>> {
         let mut hash = Sha256::new();
         let mut offset = 0;
-        loop {
-            match read_at(file, &mut self.block, offset)? {
-                0 => return Ok(hexadecimal(&hash.finalize())),
-                count => hash.update(&self.block[..count]),
-            }
-            offset += BLOCK as u64;
+        while offset < self.length {
+            hash.update(self.read(offset)?);
+            offset += READ as u64;
         }
+        Ok(hash.finalize().to_vec())
     }
 
     /// SipHash-2-4-128 of each block that is not zero, with its offset and length, and of the file's length.
     /// It does not depend on where the file has holes.
-    fn keyed(&mut self, file: &File) -> io::Result<String> {
-        let mut hash = SipHasher24::new_with_key(&self.key);
-        let mut offset = 0;
-        let length = loop {
-            let count = read_at(file, &mut self.block, offset)?;
-            let block = &self.block[..count];
-            let is_zero = is_zero(block);
-            if !is_zero {
-                hash.write_u64(offset);
-                hash.write_u64(count as u64);
-                hash.write(block);
-            }
-            if count < BLOCK {
-                break offset + count as u64;
-            }
-            offset += BLOCK as u64;
-            if is_zero {
-                match next_data(file, offset) {
-                    Some(data) => offset = data,
-                    None => break file.metadata()?.len(),
+    fn keyed(&mut self, key: &DigestKey) -> io::Result<Vec<u8>> {
+        let mut hash = SipHasher24::new_with_key(key);
+        let mut next = 0;
+        while next < self.length {
+            let offset = next;
+            let read = self.read(offset)?;
+            let mut ends_in_zeros = false;
+            for (offset, block) in (offset..).step_by(BLOCK).zip(read.chunks(BLOCK)) {
+                ends_in_zeros = is_zero(block);
+                if !ends_in_zeros {
+                    hash.write_u64(offset);
+                    hash.write_u64(block.len() as u64);
+                    hash.write(block);
                 }
             }
-        };
+            next = offset + READ as u64;
+            if ends_in_zeros && next < self.length {
+                next = next_data(self.file, next).unwrap_or(self.length);
+            }
+        }
         hash.write_u64(u64::MAX);
-        hash.write_u64(length);
-        Ok(hexadecimal(&hash.finish128().as_bytes()))
+        hash.write_u64(self.length);
+        Ok(hash.finish128().as_bytes().to_vec())
+    }
+
+    /// What begins at `offset`: the buffer full, or what is left of the file.
+    fn read(&mut self, offset: u64) -> io::Result<&[u8]> {
+        let left = usize::try_from(self.length - offset).unwrap_or(READ);
+        let wanted = left.min(READ);
+        let mut count = 0;
+        while count < wanted {
+            // A direct read is of whole blocks.
+            let end = if self.is_direct { READ } else { wanted };
+            let buffer = &mut self.buffer[count..end];
+            match self.file.read_at(buffer, offset + count as u64) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => count += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Not every filesystem can, nor for every file.
+                Err(_) if self.is_direct => {
+                    self.is_direct = false;
+                    direct(self.file, false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(&self.buffer[..wanted])
     }
 }
 
@@ -99,20 +150,6 @@ fn is_zero(block: &[u8]) -> bool {
     words.iter().all(|word| *word == [0; 8]) && rest.iter().all(|byte| *byte == 0)
 }
 
-/// As many bytes as there are.
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut count = 0;
-    while count < buffer.len() {
-        match file.read_at(&mut buffer[count..], offset + count as u64) {
-            Ok(0) => break,
-            Ok(read) => count += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(count)
-}
-
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -125,9 +162,13 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
+    fn digest(key: DigestKey, file: &File, kind: DigestKind) -> String {
+        let length = file.metadata().unwrap().len();
+        Digests::new(key).of(file, length, kind).unwrap().unwrap()
+    }
+
     fn keyed(file: &File) -> String {
-        let digest = Digests::new([1; 16]).of(file, DigestKind::Keyed);
-        digest.unwrap().unwrap()
+        digest([1; 16], file, DigestKind::Keyed)
     }
 
     /// A file of `length` bytes with these pieces.
@@ -163,6 +204,9 @@ mod tests {
             file(MIB, &[(BLOCK as u64, b"x")]),
             file(MIB, &[(0, b"x"), (BLOCK as u64, b"x")]),
             file(MIB, &[(0, b"y")]),
+            file(MIB, &[(READ as u64 - 1, b"z")]),
+            file(3 * MIB, &[(READ as u64, b"x")]),
+            file(3 * MIB, &[(READ as u64 - 1, b"x")]),
             file(BLOCK as u64, &[(0, b"x")]),
             file(BLOCK as u64 + 1, &[(0, b"x")]),
         ];
@@ -173,16 +217,18 @@ mod tests {
     #[test]
     fn another_key_gives_another_digest() {
         let file = file(10, &[(3, b"x")]);
-        let digest = |key| Digests::new(key).of(&file, DigestKind::Keyed).unwrap();
-        assert_ne!(digest([1; 16]), digest([2; 16]));
+        let keyed = |key| digest(key, &file, DigestKind::Keyed);
+        assert_ne!(keyed([1; 16]), keyed([2; 16]));
     }
 
     #[test]
     fn sha256_is_that_of_the_whole_file() {
-        let mut bytes = vec![7; 3 * BLOCK + 5];
-        bytes[BLOCK..2 * BLOCK].fill(0);
-        let file = file(0, &[(0, &bytes)]);
-        let digest = Digests::new([1; 16]).of(&file, DigestKind::Sha256).unwrap();
-        assert_eq!(digest, Some(hexadecimal(&Sha256::digest(&bytes))));
+        for length in [0, 5, READ, 3 * READ + 5] {
+            let mut bytes = vec![7; length];
+            bytes[length / 3..length / 2].fill(0);
+            let file = file(0, &[(0, &bytes)]);
+            let found = digest([1; 16], &file, DigestKind::Sha256);
+            assert_eq!(found, hexadecimal(&Sha256::digest(&bytes)));
+        }
     }
 }

@@ -108,7 +108,9 @@ impl Session {
         let (Opened, reader) = self.open(details).await?;
         let mut lines = Lines::<Details>::new(reader);
         let mut all = Vec::with_capacity(count);
-        while let Some(details) = lines.next().await? {
+        while all.len() <= count
+            && let Some(details) = lines.next().await?
+        {
             all.push(details);
         }
         match all.len() == count {
@@ -244,3 +246,7 @@ impl Unpacking {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "details_tests.rs"]
+mod tests;

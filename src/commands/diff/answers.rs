@@ -50,3 +50,64 @@ pub(super) fn add(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{ErrorStage, FileKind, RemoteError};
+
+    fn of(kind: FileKind) -> FileState {
+        FileState {
+            kind: Some(kind),
+            ..FileState::default()
+        }
+    }
+
+    fn said(digest: Option<&str>) -> Details {
+        Details {
+            digest: digest.map(str::to_owned),
+            ..Details::default()
+        }
+    }
+
+    #[test]
+    fn a_file_whose_digest_one_side_does_not_say_was_not_compared() {
+        let added = |kind, wanted, answer| {
+            let (mut before, mut after) = (of(kind), of(kind));
+            let added = add([&mut before, &mut after], wanted, answer);
+            (added.is_ok(), before, after)
+        };
+        let one = || [said(Some("1")), said(None)];
+        for wanted in [DigestKind::Keyed, DigestKind::Sha256] {
+            for answer in [one(), [said(None), said(None)]] {
+                assert!(!added(FileKind::File, wanted, answer).0);
+            }
+        }
+        assert!(
+            added(
+                FileKind::File,
+                DigestKind::Nothing,
+                [said(None), said(None)]
+            )
+            .0
+        );
+        assert!(
+            added(
+                FileKind::Link,
+                DigestKind::Nothing,
+                [said(None), said(None)]
+            )
+            .0
+        );
+        let both = || [said(Some("1")), said(Some("2"))];
+        let (_, before, after) = added(FileKind::File, DigestKind::Keyed, both());
+        let digests = (before.keyed.as_deref(), after.keyed.as_deref());
+        assert_eq!(digests, (Some("1"), Some("2")));
+        assert_eq!((before.sha256, after.sha256), (None, None));
+        let (_, before, after) = added(FileKind::File, DigestKind::Sha256, both());
+        assert_ne!(before.sha256, after.sha256);
+        let mut failed = both();
+        failed[1].error = Some(RemoteError::new(ErrorStage::File, "unreadable"));
+        assert!(!added(FileKind::File, DigestKind::Keyed, failed).0);
+    }
+}

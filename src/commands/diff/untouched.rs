@@ -1,4 +1,4 @@
-//! Which files are taken for unchanged by what stat(2) says of them, without a look at what is in them.
+//! Which files are taken for unchanged by what stat(2) says of them, so that their content is not read.
 
 use std::collections::HashMap;
 

@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::env::bivouac::Bivouac;
 use crate::env::filesystems::{MIB, filesystem, mounted, run, write_files};
+use crate::env::residue::sha256;
 
 /// Status and output of `diff`.
 fn diff(options: &[&str], before: &Path, after: &Path) -> (Option<i32>, String) {
@@ -79,9 +80,11 @@ fn only_files_that_a_kernel_has_stamped_are_taken_for_copies() {
     let block: u64 = block.trim().parse().unwrap();
     let disk = File::options().write(true).open(&after).unwrap();
     disk.write_all_at(b"b", block * 4096).unwrap();
+    let sums = [&before, &after].map(|image| sha256(image));
     // No kernel was told.
     assert_eq!(diff(&[], &before, &after), nothing());
     assert_eq!(diff(&["--checksum"], &before, &after), modified("/file"));
+    assert_eq!([&before, &after].map(|image| sha256(image)), sums);
     for image in [&before, &after] {
         let whole_second = "sif /file ctime_extra 0";
         run(
