@@ -14,6 +14,7 @@ mod clone_identity;
 mod cmdline;
 mod detached;
 mod details;
+mod digests;
 mod event_loop;
 mod exec;
 mod files;

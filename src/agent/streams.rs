@@ -28,7 +28,7 @@ const DIRECT: usize = 64 << 10;
 /// Whether a file is read without the kernel's cache (O_DIRECT), to where the host reads it. That saves the copy,
 /// and the kernel's work for each page of the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Direct {
+pub(super) enum Direct {
     #[default]
     NotTried,
     Used,
@@ -36,7 +36,7 @@ enum Direct {
 }
 
 /// Begins or ends to read a file directly.
-fn direct(file: &File, wanted: bool) -> Direct {
+pub(super) fn direct(file: &File, wanted: bool) -> Direct {
     let set = || {
         let mut flags = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
         flags.set(OFlag::O_DIRECT, wanted);

@@ -117,7 +117,9 @@ pub(super) fn output(
             ..
         } => tree(at, *one_file_system, Order::Any, data, opened),
         Operation::WalkSorted { at, .. } => tree(at, false, Order::Sorted, data, opened),
-        Operation::Details { root, paths, .. } => details::write(root, paths, data, opened),
+        Operation::Details {
+            root, files, key, ..
+        } => details::write(root, files, key, data, || opened(None)),
         Operation::ListTree {
             root,
             directories,

@@ -65,10 +65,25 @@ impl Entry {
     }
 }
 
+/// What is wanted of the content of a regular file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DigestKind {
+    Nothing,
+    /// A digest that only tells, with others of the same key, whether contents are equal: it takes a small
+    /// part of the time of SHA-256, and who does not know the key cannot make two contents that have the same.
+    /// What is zero takes no time where the filesystem has holes.
+    Keyed,
+    Sha256,
+}
+
+/// The key of [`DigestKind::Keyed`]: random, and used for one comparison.
+pub type DigestKey = [u8; 16];
+
 /// What stat(2) does not tell of a file: one line, in JSON, of the stream that `Details` fills.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Details {
-    /// The SHA-256 of a regular file's content, in hexadecimal digits.
+    /// The digest of a regular file's content that was asked for, in hexadecimal digits.
     pub digest: Option<String>,
     /// The extended attributes by name. Of a long value, its SHA-256.
     pub attributes: Vec<(ByteString, ByteString)>,

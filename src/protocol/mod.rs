@@ -81,8 +81,8 @@ pub use command::{Command, ExecEnd, User, WindowSize};
 pub use decoder::Decoder;
 pub use error::WireError;
 pub use files::{
-    Attributes, Details, Entry, FileKind, FileSystem, MAX_CONTENT, Stat, TarOptions, TreeLine,
-    UNREAD,
+    Attributes, Details, DigestKey, DigestKind, Entry, FileKind, FileSystem, MAX_CONTENT, Stat,
+    TarOptions, TreeLine, UNREAD,
 };
 pub use frame::{
     Frame, put_control, put_credit, put_data, put_end, put_hello, put_placed, put_stop, put_taken,
@@ -94,7 +94,7 @@ pub use stream_id::StreamId;
 pub use window::{ReceiveWindow, SendWindow};
 
 /// The protocol's version. Both ends must have the same.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The name of the virtio-serial port.
 pub const PORT: &str = "org.bivouac.agent.0";

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::crypt::Unlock;
 use super::disks::Mount;
 use super::inject::Stage;
-use super::{ByteString, Command, StreamId, TarOptions, WindowSize};
+use super::{ByteString, Command, DigestKey, DigestKind, StreamId, TarOptions, WindowSize};
 
 /// One request of the host. The agent sends exactly one [`super::Reply`] to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,8 +82,9 @@ pub enum Operation {
     Details {
         /// A directory of the guest, absolute.
         root: ByteString,
-        /// Paths within it, links not followed.
-        paths: Vec<ByteString>,
+        /// Paths within it, links not followed, and what is wanted of each.
+        files: Vec<(ByteString, DigestKind)>,
+        key: DigestKey,
         out: StreamId,
     },
     /// The bytes of a regular file or block device: `Opened` with its `stat`.

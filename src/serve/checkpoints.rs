@@ -109,6 +109,7 @@ pub(super) async fn diff(hub: &Hub, request: Diff) -> Result<DiffResult, RpcErro
         all: request.all,
         content: request.content,
         checksum: false,
+        sums: false,
     };
     let limit = entries_wanted(request.limit)?;
     let order = |reply| Order::Diff {

@@ -11,8 +11,8 @@ use super::error::SessionError;
 use super::messages::{Answer, Attached, Opened, OpenedFile};
 use super::stream::{StreamReader, StreamWriter};
 use crate::protocol::{
-    Attributes, ByteString, Details, Entry, FileSystem, MAX_LINE, Operation, PathAt, RemoteError,
-    Stat, StreamId, TarOptions, TreeLine, WireError, parse,
+    Attributes, ByteString, Details, DigestKey, DigestKind, Entry, FileSystem, MAX_LINE, Operation,
+    PathAt, RemoteError, Stat, StreamId, TarOptions, TreeLine, WireError, parse,
 };
 
 impl Session {
@@ -89,21 +89,28 @@ impl Session {
         Ok(reader)
     }
 
-    /// What stat(2) does not tell of files below `root`, in the order of `paths`, which take no more than
-    /// half of [`crate::protocol::MAX_CONTROL`] bytes.
+    /// What stat(2) does not tell of files below `root`, in the order of `files`, which take no more than
+    /// half of [`crate::protocol::MAX_CONTROL`] bytes. `key` is for keyed digests.
     pub(crate) async fn details(
         &self,
         root: &str,
-        paths: Vec<ByteString>,
+        files: Vec<(ByteString, DigestKind)>,
+        key: DigestKey,
     ) -> Result<Vec<Details>, SessionError> {
-        let count = paths.len();
+        let count = files.len();
         let root = root.into();
-        let (Opened, reader) = self
-            .open(|out| Operation::Details { root, paths, out })
-            .await?;
+        let details = |out| Operation::Details {
+            root,
+            files,
+            key,
+            out,
+        };
+        let (Opened, reader) = self.open(details).await?;
         let mut lines = Lines::<Details>::new(reader);
         let mut all = Vec::with_capacity(count);
-        while let Some(details) = lines.next().await? {
+        while all.len() <= count
+            && let Some(details) = lines.next().await?
+        {
             all.push(details);
         }
         match all.len() == count {
@@ -239,3 +246,7 @@ impl Unpacking {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "details_tests.rs"]
+mod tests;

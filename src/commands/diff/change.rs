@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::protocol::{ByteString, Details, Entry, FileKind, Stat};
+use crate::protocol::{ByteString, Entry, FileKind};
 use crate::rpc::changes::{Aspect, ChangeKind};
 use crate::text::time;
 
@@ -40,7 +40,10 @@ pub struct FileState {
     /// Major and minor number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<(u64, u64)>,
-    /// Known if the content had to be compared.
+    /// A digest that tells whether contents of the same size are equal.
+    #[serde(skip)]
+    pub keyed: Option<String>,
+    /// Known of modified files, if it is wanted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
     /// Known of modified files.
@@ -75,6 +78,7 @@ impl FileState {
             modified: stat.modified,
             target: entry.link.clone(),
             device: stat.special,
+            keyed: None,
             sha256: None,
             xattrs: Vec::new(),
         }
@@ -83,29 +87,6 @@ impl FileState {
     pub fn is_file(&self) -> bool {
         self.kind == Some(FileKind::File)
     }
-
-    pub fn add(&mut self, details: &Details) {
-        self.sha256.clone_from(&details.digest);
-        self.xattrs.clone_from(&details.attributes);
-    }
-}
-
-/// Whether two states of a file that were once the same are so still: the kernel changes the time of
-/// the last status change with everything else.
-pub fn is_untouched(before: &Stat, after: &Stat) -> bool {
-    let stamp = |stat: &Stat| {
-        let size = (stat.kind == FileKind::File).then_some(stat.size);
-        let owner = (stat.mode, stat.uid, stat.gid);
-        (
-            stat.kind,
-            stat.inode,
-            stat.changed,
-            stat.modified,
-            size,
-            owner,
-        )
-    };
-    stamp(before) == stamp(after)
 }
 
 /// In what two states differ, as far as it is known. Two regular files of one size without digests do
@@ -116,7 +97,8 @@ pub fn aspects(before: &FileState, after: &FileState) -> Vec<Aspect> {
     }
     let is_file = before.is_file();
     let other_size = is_file && before.size != after.size;
-    let other_content = other_size || is_file && before.sha256 != after.sha256;
+    let digests = |state: &'_ FileState| (state.keyed.clone(), state.sha256.clone());
+    let other_content = other_size || is_file && digests(before) != digests(after);
     // The mode of a symbolic link means nothing.
     let other_mode = before.kind != Some(FileKind::Link) && before.mode != after.mode;
     let found = [
@@ -144,7 +126,7 @@ mod tests {
         FileState {
             kind: Some(FileKind::File),
             mode: 0o644,
-            sha256: Some("0".to_owned()),
+            keyed: Some("0".to_owned()),
             ..FileState::default()
         }
     }
@@ -159,7 +141,7 @@ mod tests {
         assert_eq!(changed(|_| {}), []);
         assert_eq!(changed(|file| file.mode = 0o600), [Aspect::Mode]);
         assert_eq!(changed(|file| file.gid = 1), [Aspect::Owner]);
-        assert_eq!(changed(|file| file.sha256 = None), [Aspect::Content]);
+        assert_eq!(changed(|file| file.keyed = None), [Aspect::Content]);
         assert_eq!(
             changed(|file| file.size = 1),
             [Aspect::Size, Aspect::Content]

@@ -1,21 +1,23 @@
 //! Compares what is mounted in two appliances, path by path, in constant memory: entries come sorted, and
-//! what stat(2) does not tell is asked for in batches.
+//! what stat(2) does not tell is asked for in batches, while further entries come.
 
-use super::change::{Change, FileState, aspects, is_untouched};
+use super::answers::{self, Answer, Question};
+use super::change::{Change, FileState, aspects};
 use super::content::{self, File};
 use super::noise::is_noise;
 use super::pairs::{Pair, Pairs};
+use super::untouched::Untouched;
 use super::{DiffOptions, Summary};
 use crate::appliance::boot::ROOT;
 use crate::launch::{Failure, Progress};
-use crate::protocol::{ByteString, Details, Entry, PathAt};
+use crate::protocol::{ByteString, DigestKey, DigestKind, PathAt};
 use crate::rpc::changes::{Aspect, ChangeKind};
-use crate::session::Session;
+use crate::session::{Session, SessionError};
 use crate::text::escape::Untrusted;
 
 /// How many pairs wait for their details at most, and how many bytes of paths: far below the limit of a
 /// request.
-const BATCH: usize = 128;
+const BATCH: usize = 512;
 const BATCH_BYTES: usize = 128 << 10;
 
 /// How many pairs are held back until those before them are known.
@@ -29,16 +31,17 @@ struct Candidate {
     path: ByteString,
     before: Option<FileState>,
     after: Option<FileState>,
-    needs_details: bool,
+    /// The details that are needed.
+    wanted: Option<DigestKind>,
 }
 
 /// Two trees, mounted at [`ROOT`] in two appliances.
 pub(super) struct Comparison<'a, S> {
-    pub before: &'a Session,
-    pub after: &'a Session,
+    pub sessions: [&'a Session; 2],
     pub options: DiffOptions,
-    /// Files that were once the same are told by what stat(2) says of them.
-    pub is_related: bool,
+    pub untouched: Untouched<'a>,
+    /// Of the digests that tell whether contents are equal.
+    pub key: DigestKey,
     /// The name of the filesystem, if the system does not mount it.
     pub filesystem: Option<String>,
     pub progress: &'a dyn Progress,
@@ -49,42 +52,48 @@ pub(super) struct Comparison<'a, S> {
 
 impl<S: AsyncFnMut(Change) -> Result<(), Failure>> Comparison<'_, S> {
     pub async fn run(mut self) -> Result<(), Failure> {
-        let at = || PathAt::new(ROOT, b"/");
-        let (before, after) =
-            tokio::try_join!(self.before.walk_sorted(at()), self.after.walk_sorted(at()))?;
+        let walk = |session: &Session| {
+            let session = session.clone();
+            async move { session.walk_sorted(PathAt::new(ROOT, b"/")).await }
+        };
+        let [before, after] = self.sessions.map(walk);
+        let (before, after) = tokio::try_join!(before, after)?;
         let mut pairs = Pairs::new(before, after).await?;
-        let mut held = Vec::new();
+        let mut batch = self.batch(&mut pairs).await?;
+        while !batch.is_empty() {
+            let asked = answers::ask(self.sessions, self.key, questions(&batch));
+            let (answers, next) = tokio::try_join!(asked, self.batch(&mut pairs))?;
+            self.finish(batch, answers).await?;
+            batch = next;
+        }
+        Ok(())
+    }
+
+    /// The next candidates; none at the end.
+    async fn batch(&mut self, pairs: &mut Pairs) -> Result<Vec<Candidate>, SessionError> {
+        let mut batch = Vec::new();
         let (mut waiting, mut bytes) = (0, 0);
-        while let Some(pair) = pairs.next().await? {
+        while waiting < BATCH && bytes < BATCH_BYTES && batch.len() < MAX_HELD {
+            let pair = pairs.next().await?;
+            for unread in pairs.unread() {
+                let error = unread.error.as_ref().map(ToString::to_string);
+                self.cannot_compare(&absolute(&unread.path), &error.unwrap_or_default());
+            }
+            let Some(pair) = pair else { break };
             self.summary.compared += 1;
             if self.summary.compared.is_multiple_of(STEP) {
                 let count = self.summary.compared;
                 self.progress.status(&format!("comparing: {count} paths"));
             }
-            for unread in pairs.unread() {
-                self.unread(&unread);
-            }
-            let Some(candidate) = self.candidate(pair) else {
+            let Some(candidate) = self.candidate(pair).await? else {
                 continue;
             };
-            if candidate.needs_details {
+            if candidate.wanted.is_some() {
                 (waiting, bytes) = (waiting + 1, bytes + candidate.path.0.len());
             }
-            held.push(candidate);
-            if waiting >= BATCH || bytes >= BATCH_BYTES || held.len() >= MAX_HELD {
-                self.flush(std::mem::take(&mut held)).await?;
-                (waiting, bytes) = (0, 0);
-            }
+            batch.push(candidate);
         }
-        for unread in pairs.unread() {
-            self.unread(&unread);
-        }
-        self.flush(held).await
-    }
-
-    fn unread(&mut self, entry: &Entry) {
-        let error = entry.error.as_ref().map(ToString::to_string);
-        self.cannot_compare(&absolute(&entry.path), &error.unwrap_or_default());
+        Ok(batch)
     }
 
     fn cannot_compare(&mut self, path: &ByteString, why: &str) {
@@ -93,79 +102,109 @@ impl<S: AsyncFnMut(Change) -> Result<(), Failure>> Comparison<'_, S> {
     }
 
     /// What is worth a closer look.
-    fn candidate(&mut self, (before, after): Pair) -> Option<Candidate> {
-        let needs_details = match (&before, &after) {
-            (
-                Some(Entry {
-                    stat: Some(one), ..
-                }),
-                Some(Entry {
-                    stat: Some(other), ..
-                }),
-            ) => {
-                if self.is_related && !self.options.checksum && is_untouched(one, other) {
-                    return None;
-                }
-                one.kind == other.kind
-            }
-            _ => false,
-        };
-        let path = before
-            .as_ref()
-            .or(after.as_ref())
-            .map(|entry| absolute(&entry.path));
-        let candidate = Candidate {
-            path: path.unwrap_or_default(),
-            before: before.as_ref().map(FileState::of),
-            after: after.as_ref().map(FileState::of),
-            needs_details,
-        };
-        let is_of_system = self.filesystem.is_none();
-        if !self.options.all && is_of_system && is_noise(&candidate.path.0) {
-            self.summary.left_out += u64::from(!needs_details);
-            return None;
+    async fn candidate(
+        &mut self,
+        (before, after): Pair,
+    ) -> Result<Option<Candidate>, SessionError> {
+        if let (Some(one), Some(other)) = (&before, &after)
+            && self.untouched.is([one, other]).await?
+        {
+            return Ok(None);
         }
-        Some(candidate)
+        let path = before.as_ref().or(after.as_ref());
+        let path = path.map(|entry| absolute(&entry.path)).unwrap_or_default();
+        let [before, after] = [before, after].map(|entry| entry.as_ref().map(FileState::of));
+        let wanted = self.wanted(before.as_ref(), after.as_ref());
+        let is_of_system = self.filesystem.is_none();
+        if !self.options.all && is_of_system && is_noise(&path.0) {
+            self.summary.left_out += u64::from(wanted.is_none());
+            return Ok(None);
+        }
+        Ok(Some(Candidate {
+            path,
+            before,
+            after,
+            wanted,
+        }))
     }
 
-    /// Asks for the details that are needed, and passes on what differs.
-    async fn flush(&mut self, held: Vec<Candidate>) -> Result<(), Failure> {
-        let wanted = held.iter().filter(|candidate| candidate.needs_details);
-        let paths: Vec<_> = wanted.map(|candidate| candidate.path.clone()).collect();
-        let mut details = match paths.is_empty() {
-            true => Vec::new().into_iter().zip(Vec::new()),
-            false => {
-                let before = self.before.details(ROOT, paths.clone());
-                let after = self.after.details(ROOT, paths);
-                let (before, after) = tokio::try_join!(before, after)?;
-                before.into_iter().zip(after)
+    /// What is needed of a path to tell in what it differs.
+    fn wanted(&self, before: Option<&FileState>, after: Option<&FileState>) -> Option<DigestKind> {
+        let (before, after) = (before?, after?);
+        if before.kind? != after.kind? {
+            return None;
+        }
+        Some(match before.is_file() {
+            true if before.size == after.size => DigestKind::Keyed,
+            true if self.options.sums => DigestKind::Sha256,
+            _ => DigestKind::Nothing,
+        })
+    }
+
+    /// Passes on what differs.
+    async fn finish(&mut self, batch: Vec<Candidate>, answers: Vec<Answer>) -> Result<(), Failure> {
+        let mut answers = answers.into_iter();
+        let mut changes = Vec::new();
+        for mut candidate in batch {
+            if let Some(kind) = candidate.wanted {
+                let states = [&mut candidate.before, &mut candidate.after];
+                self.add(&candidate.path, states, kind, answers.next());
             }
-        };
-        for mut candidate in held {
-            let details = candidate.needs_details.then(|| details.next()).flatten();
-            if let Some(change) = self.change(&mut candidate, details) {
-                self.pass_on(change).await?;
-            }
+            changes.extend(self.change(candidate));
+        }
+        if self.options.sums {
+            self.add_sums(&mut changes).await?;
+        }
+        for change in changes {
+            self.pass_on(change).await?;
         }
         Ok(())
     }
 
-    fn change(
-        &mut self,
-        candidate: &mut Candidate,
-        details: Option<(Details, Details)>,
-    ) -> Option<Change> {
-        if let Some((one, other)) = details {
-            if let Some(error) = one.error.as_ref().or(other.error.as_ref()) {
-                self.cannot_compare(&candidate.path, &error.to_string());
-            } else if let (Some(before), Some(after)) =
-                (&mut candidate.before, &mut candidate.after)
-            {
-                before.add(&one);
-                after.add(&other);
-            }
+    /// Adds the SHA-256 of the files that were compared by another digest.
+    async fn add_sums(&mut self, changes: &mut [Change]) -> Result<(), SessionError> {
+        let is_missing = |change: &&mut Change| {
+            let states = [&change.before, &change.after];
+            states
+                .iter()
+                .all(|state| state.as_ref().is_some_and(|state| state.keyed.is_some()))
+        };
+        let missing: Vec<_> = changes.iter_mut().filter(is_missing).collect();
+        let kind = DigestKind::Sha256;
+        let questions = missing.iter().map(|change| (change.path.clone(), kind));
+        let mut answers = answers::ask(self.sessions, self.key, questions.collect())
+            .await?
+            .into_iter();
+        for change in missing {
+            let states = [&mut change.before, &mut change.after];
+            self.add(&change.path, states, kind, answers.next());
         }
-        let (before, after) = (candidate.before.take(), candidate.after.take());
+        Ok(())
+    }
+
+    /// Adds what both sides said of a file.
+    fn add(
+        &mut self,
+        path: &ByteString,
+        states: [&mut Option<FileState>; 2],
+        kind: DigestKind,
+        answer: Option<Answer>,
+    ) {
+        let ([Some(before), Some(after)], Some(answer)) = (states, answer) else {
+            return;
+        };
+        if let Err(why) = answers::add([before, after], kind, answer) {
+            self.cannot_compare(path, &why);
+        }
+    }
+
+    fn change(&mut self, candidate: Candidate) -> Option<Change> {
+        let Candidate {
+            path,
+            before,
+            after,
+            ..
+        } = candidate;
         let (kind, mut what) = match (&before, &after) {
             (None, _) => (ChangeKind::Added, Vec::new()),
             (_, None) => (ChangeKind::Removed, Vec::new()),
@@ -183,7 +222,7 @@ impl<S: AsyncFnMut(Change) -> Result<(), Failure>> Comparison<'_, S> {
         }
         Some(Change {
             filesystem: self.filesystem.clone(),
-            path: std::mem::take(&mut candidate.path),
+            path,
             change: kind,
             what,
             before,
@@ -204,8 +243,8 @@ impl<S: AsyncFnMut(Change) -> Result<(), Failure>> Comparison<'_, S> {
                 Some(File { session, at, size })
             };
             let (before, after) = (
-                file(self.before, &change.before),
-                file(self.after, &change.after),
+                file(self.sessions[0], &change.before),
+                file(self.sessions[1], &change.after),
             );
             let name = path.as_path().display().to_string();
             change.diff = content::unified(&name, before, after).await?;
@@ -218,4 +257,10 @@ impl<S: AsyncFnMut(Change) -> Result<(), Failure>> Comparison<'_, S> {
 /// The path of an entry from the root.
 fn absolute(path: &ByteString) -> ByteString {
     ByteString([b"/", &path.0[..]].concat())
+}
+
+/// What is asked of candidates.
+fn questions(batch: &[Candidate]) -> Vec<Question> {
+    let question = |candidate: &Candidate| Some((candidate.path.clone(), candidate.wanted?));
+    batch.iter().filter_map(question).collect()
 }

@@ -2,9 +2,10 @@
 //! comparison shows what a run has changed ([`overlays`]).
 //!
 //! [`places`] says which filesystems are compared, [`pairs`] merges the entries of both sides, [`compare`]
-//! finds what differs, [`content`] shows how. [`change`] is a difference as data, [`noise`] what is left
+//! finds what differs, of what [`untouched`] does not tell by what [`answers`] asks for; [`content`] shows how. [`change`] is a difference as data, [`noise`] what is left
 //! out, [`format`] what is printed.
 
+mod answers;
 mod change;
 mod compare;
 mod content;
@@ -13,6 +14,7 @@ mod noise;
 pub(crate) mod overlays;
 mod pairs;
 mod places;
+mod untouched;
 
 use std::path::PathBuf;
 
@@ -27,12 +29,14 @@ use crate::launch::appliance_session::{ApplianceSession, InspectionSpec};
 use crate::launch::facts::{AcceleratorFacts, ImageFacts};
 use crate::launch::{Failure, Progress};
 use crate::machine::plan::Accelerator;
+use crate::protocol::DigestKey;
 use crate::protocol::disks::{Mount, Survey};
 use crate::rpc::changes::{Aspect, ChangeKind};
-use crate::session::{Session, SessionError};
+use crate::session::{Session, SessionError, random};
 pub(crate) use change::{Change, FileState};
 use compare::Comparison;
 use places::{Places, places, without_needless_names};
+use untouched::{Rule, Untouched};
 
 /// Show what differs between the files of two images, without booting them
 ///
@@ -73,6 +77,8 @@ pub(crate) struct DiffOptions {
     pub content: bool,
     /// The content of all files.
     pub checksum: bool,
+    /// The SHA-256 of modified files.
+    pub sums: bool,
 }
 
 /// What came of a comparison.
@@ -103,6 +109,7 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
         all: args.all,
         content: args.content,
         checksum: args.checksum,
+        sums: args.json,
     };
     args.options.check_images([&args.before, &args.after])?;
     stdout_sink::run(async |output| {
@@ -162,7 +169,12 @@ pub(crate) async fn diff(
     let mut summary = Summary::default();
     let mut work = Work {
         sessions: [before.session.clone(), after.session.clone()],
-        is_related: before.is_related(&after),
+        rule: match before.is_related(&after) {
+            _ if options.checksum => Rule::Content,
+            true => Rule::Related,
+            false => Rule::Copies,
+        },
+        key: random()?,
         options,
         progress,
         summary: &mut summary,
@@ -180,7 +192,8 @@ pub(crate) async fn diff(
 
 struct Work<'a, S> {
     sessions: [Session; 2],
-    is_related: bool,
+    rule: Rule,
+    key: DigestKey,
     options: DiffOptions,
     progress: &'a dyn Progress,
     summary: &'a mut Summary,
@@ -228,10 +241,10 @@ impl<S: AsyncFnMut(Change) -> Result<(), Failure>> Work<'_, S> {
         let (skipped, others) = tokio::try_join!(mount(left, one), mount(right, other))?;
         self.summary.unread += skipped + others;
         let comparison = Comparison {
-            before: left,
-            after: right,
+            sessions: [left, right],
             options: self.options,
-            is_related: self.is_related,
+            untouched: Untouched::new([left, right], self.rule),
+            key: self.key,
             filesystem: name,
             progress: self.progress,
             summary: self.summary,

@@ -1,6 +1,6 @@
 //! What `ls` shows besides stat(2): digests of files, extended attributes, all times.
 
-use crate::protocol::{ByteString, Details};
+use crate::protocol::{ByteString, Details, DigestKey, DigestKind};
 use crate::session::{Session, SessionError};
 
 /// What is shown of each entry besides the usual.
@@ -22,6 +22,7 @@ pub async fn details(
     session: &Session,
     root: &str,
     paths: Vec<Option<ByteString>>,
+    digests: DigestKind,
 ) -> Result<Vec<Details>, SessionError> {
     let mut all = vec![Details::default(); paths.len()];
     let (mut batch, mut numbers, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -29,12 +30,14 @@ pub async fn details(
     for (number, path) in paths.into_iter().enumerate() {
         if let Some(path) = path {
             bytes += path.0.len();
-            batch.push(path);
+            batch.push((path, digests));
             numbers.push(number);
         }
         let is_full = batch.len() == BATCH || bytes >= BATCH_BYTES || number + 1 == count;
         if is_full && !batch.is_empty() {
-            let found = session.details(root, std::mem::take(&mut batch)).await?;
+            let found = session
+                .details(root, std::mem::take(&mut batch), DigestKey::default())
+                .await?;
             for (number, details) in numbers.drain(..).zip(found) {
                 all[number] = details;
             }

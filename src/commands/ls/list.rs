@@ -13,7 +13,7 @@ use crate::commands::image_path::ImagePath;
 use crate::commands::inspection::is_torn_read;
 use crate::commands::stdout_sink::StdoutSink;
 use crate::launch::Failure;
-use crate::protocol::{ByteString, Details, Entry, FileKind, PathAt};
+use crate::protocol::{ByteString, Details, DigestKind, Entry, FileKind, PathAt};
 use crate::session::{Session, SessionError};
 
 /// How many entries are read ahead.
@@ -221,11 +221,15 @@ impl<'a> Lister<'a> {
         if !checksum && !xattrs {
             return Ok(vec![Details::default(); entries.len()]);
         }
+        let digests = match checksum {
+            true => DigestKind::Sha256,
+            false => DigestKind::Nothing,
+        };
         let paths = entries.iter().map(|entry| {
             let is_known = entry.stat.is_some() && entry.path.0 != b"..";
             is_known.then(|| ByteString(join(directory, &entry.path.0)))
         });
-        let found = details(self.session, self.root, paths.collect()).await?;
+        let found = details(self.session, self.root, paths.collect(), digests).await?;
         for error in found.iter().filter_map(|details| details.error.clone()) {
             self.report(SessionError::Refused(error))?;
         }

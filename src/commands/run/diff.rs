@@ -56,6 +56,7 @@ impl RunDiff<'_> {
             all: self.args.diff_all,
             content: self.args.diff_content,
             checksum: false,
+            sums: self.args.diff_json,
         };
         let progress = launch.progress;
         let mut file = self.file.map(BufWriter::new);

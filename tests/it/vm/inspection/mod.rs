@@ -5,6 +5,7 @@ mod budget;
 mod compressed;
 mod cryptsetup;
 mod diff;
+mod diff_content;
 mod disks;
 mod encrypted;
 mod forged;
