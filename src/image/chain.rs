@@ -161,6 +161,9 @@ fn step(
     {
         return Err(ChainError::packed(&origin, packed));
     }
+    if file.remote().is_some() && !matches!(format.0, Format::Raw | Format::Qcow2) {
+        return Err(ChainError::remote_format(&origin, format.0));
+    }
     let mut layer = Layer::read(file, &head, format, &origin)?;
 
     let tables = found.layers.iter().chain([&layer]).map(Layer::l1_bytes);
@@ -251,9 +254,13 @@ fn recorded_below(
         return Ok(None);
     };
     let (above, name) = (layer.path(), &backing.name);
-    if layer.copy().is_some() {
+    if layer.copy().is_some() || layer.remote().is_some() {
         let (image, name) = (Quoted(above), Quoted(as_path(name)));
-        let message = format!("{image} was packed, but lies on another image, {name}");
+        let how = match layer.remote() {
+            Some(_) => "is on another host",
+            None => "was packed",
+        };
+        let message = format!("{image} {how}, but lies on another image, {name}");
         return Err(ChainError::new(above, message));
     }
     let recorded = backing.format.as_deref().map(String::from_utf8_lossy);

@@ -62,6 +62,10 @@ impl ChainError {
     pub(super) fn opening(origin: &Origin, source: io::Error) -> Self {
         let path = &origin.path;
         let (message, hint) = match source.kind() {
+            io::ErrorKind::NotFound if origin.is_url() => (
+                format!("{} is an image on another host", Quoted(origin.typed())),
+                Some("--remote  # opens it; nothing is read from another host without".to_owned()),
+            ),
             io::ErrorKind::NotFound => (format!("cannot find {origin}"), rename_hint(origin)),
             io::ErrorKind::PermissionDenied if origin.named_by.is_some() => (
                 format!("not allowed to read {origin}"),
@@ -207,6 +211,15 @@ impl ChainError {
         );
         let [raw, other] = [Format::Raw, content].map(|format| origin.format_option(format));
         let hint = format!("{raw}  # or {other} if you put that image there");
+        Self::new(&origin.path, message).with_hint(hint)
+    }
+
+    /// Another format than those that are read from another host.
+    pub(super) fn remote_format(origin: &Origin, format: Format) -> Self {
+        let message = format!(
+            "{origin} is a {format} image; on another host only raw and qcow2 images can be used"
+        );
+        let hint = "fetch it, and name the file".to_owned();
         Self::new(&origin.path, message).with_hint(hint)
     }
 

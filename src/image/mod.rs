@@ -6,7 +6,7 @@
 //! ([`qcow2::EmptyOverlay`], `qcow2::merge`).
 //!
 //! In reading order: [`mod@format`], [`qcow2`], [`formats`], [`image_file`], [`layer`],
-//! [`packed`], [`open_image`], [`ovf`], [`backing_name`], [`trust`], [`origin`], [`explicit`], [`chain`], [`likely`], [`guest_disk`],
+//! [`packed`], [`remote_url`], [`nbd`], [`remote_image`], [`open_image`], [`ovf`], [`backing_name`], [`trust`], [`origin`], [`explicit`], [`chain`], [`likely`], [`guest_disk`],
 //! [`boot_sectors`], [`error`],
 //! [`hints`].
 
@@ -23,11 +23,14 @@ mod hints;
 pub(crate) mod image_file;
 pub(crate) mod layer;
 mod likely;
+pub mod nbd;
 pub(crate) mod open_image;
 mod origin;
 pub mod ovf;
 pub(crate) mod packed;
 pub mod qcow2;
+pub(crate) mod remote_image;
+pub mod remote_url;
 mod trust;
 
 pub(crate) use error::ChainError;

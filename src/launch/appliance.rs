@@ -88,7 +88,7 @@ async fn restore(
     let channels = boot::open_channels(&mut plan)?;
     plan.snapshot = Some(template.snapshot_config(count, false));
     let (drives, phases) = (storage.drives, &config.phases);
-    let resources = boot::headless(channels, drives.files(), storage.max_write);
+    let resources = boot::headless(channels, drives, Vec::new(), storage.max_write);
     let mut machine = start_restored(plan, template, drives, resources, phases).await?;
     machine.cont().await?;
     phases.mark("running");

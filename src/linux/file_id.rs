@@ -21,6 +21,18 @@ pub struct FileId {
 }
 
 impl FileId {
+    /// Of no file, but of something that this process has at `address`.
+    pub fn of_memory(address: usize, size: u64) -> Self {
+        Self {
+            dev: u64::MAX,
+            ino: address as u64,
+            rdev: 0,
+            size,
+            mtime: 0,
+            mtime_nsec: 0,
+        }
+    }
+
     /// Whether both are the same file or the same device, whatever its state.
     pub fn same_file(&self, other: &Self) -> bool {
         match (self.rdev, other.rdev) {

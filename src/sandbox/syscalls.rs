@@ -130,7 +130,9 @@ fn sockets(
 ) -> Result<BTreeMap<libc::c_long, Vec<SeccompRule>>, BackendError> {
     let domains: &[i32] = match network {
         NetworkRule::None => return Ok(SOCKETS.iter().map(|number| (*number, vec![])).collect()),
-        NetworkRule::Serve(_) | NetworkRule::Internet => &[libc::AF_INET, libc::AF_INET6],
+        NetworkRule::Serve(_) | NetworkRule::Connect(_) | NetworkRule::Internet => {
+            &[libc::AF_INET, libc::AF_INET6]
+        }
         NetworkRule::Local => &[libc::AF_INET, libc::AF_INET6, libc::AF_UNIX],
     };
     let conditions: Result<_, _> = (domains.iter())

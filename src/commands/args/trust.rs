@@ -1,9 +1,11 @@
 //! Where the names that images record may lead, as typed and as the environment has it.
 
 use std::env;
+use std::time::Duration;
 
 use crate::image::Trust;
 use crate::launch::spec::DiskSpec;
+use crate::text::time::parse_duration;
 
 /// Where the names that images record may lead.
 #[derive(Clone, Debug, clap::Args)]
@@ -12,6 +14,12 @@ pub struct TrustArgs {
     /// of the layer that records them, or of $BIVOUAC_IMAGE_PATH
     #[arg(long)]
     trust_chain: bool,
+    /// Let images be URLs: nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH, http:// or https://
+    #[arg(long)]
+    remote: bool,
+    /// How long the server of such an image may take for an answer (30, 30s, 2m)
+    #[arg(long, value_name = "TIME", requires = "remote", default_value = "30s", value_parser = parse_duration)]
+    remote_timeout: Duration,
 }
 
 impl TrustArgs {
@@ -23,6 +31,7 @@ impl TrustArgs {
                 Some(path) => env::split_paths(&path).collect(),
                 None => defaults.image_path,
             },
+            remote: self.remote.then_some(self.remote_timeout),
         }
     }
 
