@@ -61,11 +61,12 @@ impl ChainError {
 impl ChainError {
     pub(super) fn opening(origin: &Origin, source: io::Error) -> Self {
         let path = &origin.path;
+        if source.kind() == io::ErrorKind::NotFound && origin.is_url() {
+            let message = format!("{} is on another host", Quoted(origin.typed()));
+            let hint = "--remote  # without it, nothing is read from other hosts";
+            return Self::new(path, message).with_hint(hint.to_owned());
+        }
         let (message, hint) = match source.kind() {
-            io::ErrorKind::NotFound if origin.is_url() => (
-                format!("{} is an image on another host", Quoted(origin.typed())),
-                Some("--remote  # opens it; nothing is read from another host without".to_owned()),
-            ),
             io::ErrorKind::NotFound => (format!("cannot find {origin}"), rename_hint(origin)),
             io::ErrorKind::PermissionDenied if origin.named_by.is_some() => (
                 format!("not allowed to read {origin}"),

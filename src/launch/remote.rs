@@ -64,10 +64,10 @@ pub(super) async fn open(
         Place::Directory(scratch) => scratch.directory().to_owned(),
         Place::Memory => std::env::temp_dir(),
     };
-    let started = image_server::start(&program, &url, settings, &directory, limit);
-    let name = Quoted(Path::new(url.as_str())).to_string();
-    let (mut process, socket) =
-        started.map_err(|error| Failure::from(error).context(format!("opening {name}")))?;
+    let what = || format!("cannot open {}", Quoted(Path::new(url.as_str())));
+    let connected = image_server::connection(&url.source).with_context(what)?;
+    let started = image_server::start(&program, (&url, connected), settings, &directory, limit);
+    let (mut process, socket) = started.map_err(|error| Failure::from(error).context(what()))?;
     let opening = job::in_thread(move |_| {
         let (client, watch) = (socket.open()?, socket.open()?);
         Ok((socket, client, watch))

@@ -48,18 +48,17 @@ const INTERNET: [&str; 15] = [
 const WEB: [u16; 2] = [80, 443];
 const DNS: u16 = 53;
 
-/// Starts `program` for the image at `url`. What it says is in the process, where it listens in the
+/// Starts `program` for the image at `url`, with [`connection`]'s. What it says is in the process, where it listens in the
 /// socket. Must be called from the main thread, as [`Process::spawn`].
 pub fn start(
     program: &Path,
-    url: &RemoteUrl,
+    (url, connected): (&RemoteUrl, Option<OwnedFd>),
     settings: &Settings,
     directory: &Path,
     timeout: Duration,
 ) -> Result<(Process, ServerSocket), StartError> {
     let (listening, socket) = nameless_socket(directory)?;
     let mut given = vec![listening];
-    let connected = connection(&url.source)?;
     let node = node(url, timeout, connected.as_ref().map(AsRawFd::as_raw_fd));
     given.extend(connected);
     let server = format!("addr.type=fd,addr.str={}", given[0].as_raw_fd());
@@ -89,7 +88,10 @@ pub fn start(
 fn rules(url: &RemoteUrl, program: &Program, settings: &Settings) -> Rules {
     let mut rules = Rules::of_program(program, &settings.read);
     let ports = match &url.source {
-        RemoteSource::NbdUnix { .. } => return rules,
+        RemoteSource::NbdUnix { .. } => {
+            rules.network = NetworkRule::Serve(Vec::new());
+            return rules;
+        }
         RemoteSource::Nbd { port, .. } => vec![*port, DNS],
         RemoteSource::Http { port, .. } => [&[*port, DNS][..], &WEB].concat(),
     };
@@ -123,7 +125,7 @@ fn node(url: &RemoteUrl, timeout: Duration, connected: Option<i32>) -> Value {
 }
 
 /// A connection that the server inherits, which has no right to open files.
-fn connection(source: &RemoteSource) -> io::Result<Option<OwnedFd>> {
+pub fn connection(source: &RemoteSource) -> io::Result<Option<OwnedFd>> {
     match source {
         RemoteSource::NbdUnix { socket, .. } => Ok(Some(UnixStream::connect(socket)?.into())),
         RemoteSource::Nbd { .. } | RemoteSource::Http { .. } => Ok(None),
