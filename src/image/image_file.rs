@@ -145,7 +145,11 @@ impl ImageFile {
     pub fn stamp(&self) -> io::Result<FileStamp> {
         match &self.copy {
             Some(copy) => Ok(copy.stamp),
-            None => FileStamp::of(self.local()?),
+            None => match &self.file {
+                ImageData::File(file) => FileStamp::of(file),
+                // Good for as long as this process has it.
+                ImageData::Remote(_) => Ok(self.identity.into()),
+            },
         }
     }
 

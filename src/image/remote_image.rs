@@ -38,16 +38,24 @@ impl ServerSocket {
         let stream = self.connect()?;
         stream.set_read_timeout(Some(self.timeout))?;
         stream.set_write_timeout(Some(self.timeout))?;
-        NbdClient::open(stream, EXPORT).map_err(explained)
+        NbdClient::open(stream, EXPORT).map_err(|error| explained(error, self.timeout))
     }
 }
 
 /// A time-out of a socket looks as if it would have to wait.
-fn explained(error: io::Error) -> io::Error {
+fn explained(error: io::Error, timeout: Duration) -> io::Error {
     match error.kind() {
-        io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, "no answer in time"),
+        io::ErrorKind::WouldBlock => no_answer(timeout),
         _ => error,
     }
+}
+
+pub fn no_answer(timeout: Duration) -> io::Error {
+    let seconds = timeout.as_secs_f32();
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("its server has not answered within {seconds} s"),
+    )
 }
 
 #[derive(Debug)]
@@ -133,7 +141,8 @@ impl ReadAt for ImageData {
             Self::File(file) => FileExt::read_exact_at(file, buffer, offset),
             Self::Remote(remote) => {
                 let mut client = remote.client.lock().unwrap_or_else(PoisonError::into_inner);
-                client.read_exact_at(buffer, offset).map_err(explained)
+                let read = client.read_exact_at(buffer, offset);
+                read.map_err(|error| explained(error, remote.socket.timeout))
             }
         }
     }

@@ -68,6 +68,7 @@ pub(crate) async fn template(
     limit: u64,
 ) -> Result<(TemplateSlot, Template), TemplateError> {
     let slot = TemplateSlot {
+        is_unsaved: false,
         store: Store::open()?,
         key: Key::of_appliance(config, disks)?,
         limit,

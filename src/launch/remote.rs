@@ -18,7 +18,7 @@ use crate::host::install_hint::{self, Package};
 use crate::host::programs;
 use crate::image::nbd::{self, NbdClient};
 use crate::image::open_image::OpenedImage;
-use crate::image::remote_image::{RemoteImage, ServerSocket};
+use crate::image::remote_image::{RemoteImage, ServerSocket, no_answer};
 use crate::image::remote_url::{RemoteSource, RemoteUrl};
 use crate::machine::image_server;
 use crate::machine::overlay::Place;
@@ -147,17 +147,14 @@ async fn ask(stream: &mut tokio::net::UnixStream, limit: Duration, size: u64) ->
     io::ErrorKind::Other.into()
 }
 
-fn no_answer(limit: Duration) -> io::Error {
-    let seconds = limit.as_secs_f32();
-    io::Error::new(
-        io::ErrorKind::TimedOut,
-        format!("no answer within {seconds} s"),
-    )
-}
-
 async fn failed(url: &RemoteUrl, error: anyhow::Error, mut process: Process) -> Failure {
+    let is_silent = error.chain().any(|cause| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
+    });
     // If it has ended, it has said why.
-    let _ = process.wait_or_kill(Instant::now() + TO_END).await;
+    let patience = if is_silent { Duration::ZERO } else { TO_END };
+    let _ = process.wait_or_kill(Instant::now() + patience).await;
     let said = process.tail();
     let name = Quoted(Path::new(url.as_str()));
     let failure = match said.rsplit_once("}: ").map_or(&*said, |(_, said)| said) {
@@ -166,6 +163,9 @@ async fn failed(url: &RemoteUrl, error: anyhow::Error, mut process: Process) -> 
     };
     let has_no_driver = said.contains("Unknown driver") || said.contains("Failed to open module");
     let hint = match &url.source {
+        _ if is_silent || said.contains("timed out") => {
+            Some("--remote-timeout TIME, if the server is only slow".to_owned())
+        }
         RemoteSource::Http { .. } if has_no_driver => {
             Some(install_hint::command_for(Package::QemuCurl))
         }

@@ -76,6 +76,17 @@ impl FileStamp {
     }
 }
 
+impl From<FileId> for FileStamp {
+    /// Without a time of the inode.
+    fn from(id: FileId) -> Self {
+        Self {
+            id,
+            ctime: 0,
+            ctime_nsec: 0,
+        }
+    }
+}
+
 impl From<&Metadata> for FileStamp {
     fn from(found: &Metadata) -> Self {
         Self {

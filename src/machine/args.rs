@@ -275,7 +275,10 @@ fn disk_args(args: &mut Args, bus: Bus, index: usize, disk: Option<&Disk>) {
     }
     // The machine stops at the first write that fails on the host, and QEMU reports the reason.
     if bus != Bus::Nvme {
-        device.push_str(",werror=stop,rerror=report");
+        // So it does if an image on another host cannot be read.
+        let is_remote = disk.is_some_and(|disk| disk.layers.iter().any(|layer| layer.remote));
+        let on_read = if is_remote { "stop" } else { "report" };
+        device.push_str(&format!(",werror=stop,rerror={on_read}"));
     }
     match bus {
         Bus::Virtio | Bus::Nvme => args.pci_device(&name, device),

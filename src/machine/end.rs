@@ -38,6 +38,12 @@ pub enum End {
         /// strerror's text.
         reason: String,
     },
+    /// A read of an image on another host failed.
+    ReadFailed {
+        node: String,
+        /// strerror's text.
+        reason: String,
+    },
     QemuDied {
         how: String,
         output: String,
@@ -55,7 +61,7 @@ impl End {
         match self {
             Self::PoweredOff | Self::UserQuit => Status::Success,
             Self::Reset | Self::Panicked | Self::BootFailed(_) => Status::GuestCrashed,
-            Self::WriteFailed { .. } => Status::Failed,
+            Self::WriteFailed { .. } | Self::ReadFailed { .. } => Status::Failed,
             Self::QemuDied { .. } => Status::QemuDied,
             Self::TimedOut { .. } => Status::TimedOut,
             Self::Signalled(signal) => Status::Signalled(*signal),
@@ -78,6 +84,7 @@ impl End {
             Self::UserQuit => "left",
             Self::BootFailed(_) => "gave-up",
             Self::WriteFailed { .. } => "write-failed",
+            Self::ReadFailed { .. } => "read-failed",
             Self::QemuDied { .. } => "qemu-died",
             Self::TimedOut { .. } => "timed-out",
             Self::Signalled(_) => "signalled",
@@ -101,6 +108,12 @@ pub fn of_event(event: &Event) -> Option<GuestExit> {
         {
             // `device` is empty for a node made by -blockdev.
             let node = data.node_name.as_ref().unwrap_or(&data.device);
+            if matches!(data.operation, qapi::qmp::IoOperationType::read) {
+                return Some(GuestExit::Known(End::ReadFailed {
+                    node: node.clone(),
+                    reason: data.reason.clone(),
+                }));
+            }
             End::WriteFailed {
                 node: node.clone(),
                 no_space: data.nospace.unwrap_or(false),

@@ -313,9 +313,10 @@ impl Machine {
         }
         let patience = match &self.guest_end {
             Some(GuestExit::Known(End::Panicked)) => PANIC_DRAIN,
-            Some(GuestExit::Known(End::WriteFailed { .. }) | GuestExit::QmpLost(_)) => {
-                Duration::ZERO
-            }
+            Some(
+                GuestExit::Known(End::WriteFailed { .. } | End::ReadFailed { .. })
+                | GuestExit::QmpLost(_),
+            ) => Duration::ZERO,
             _ => EXIT_TIMEOUT,
         };
         // Kept over calls, so that dropping this future does not extend it.
