@@ -13,7 +13,6 @@ use super::layer::{Layer, Warning, names_no_file};
 use super::likely;
 use super::origin::{BackingRef, Origin};
 use super::trust::{Access, Right};
-use crate::text::escape::{Quoted, as_path};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -255,13 +254,7 @@ fn recorded_below(
     };
     let (above, name) = (layer.path(), &backing.name);
     if layer.copy().is_some() || layer.remote().is_some() {
-        let (image, name) = (Quoted(above), Quoted(as_path(name)));
-        let how = match layer.remote() {
-            Some(_) => "is on another host",
-            None => "was packed",
-        };
-        let message = format!("{image} {how}, but lies on another image, {name}");
-        return Err(ChainError::new(above, message));
+        return Err(ChainError::lies_on_another(layer, name));
     }
     let recorded = backing.format.as_deref().map(String::from_utf8_lossy);
     let known = recorded.as_deref().and_then(Format::of_driver);

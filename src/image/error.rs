@@ -38,7 +38,7 @@ impl ChainError {
         }
     }
 
-    fn with_hint(self, hint: impl Into<Option<String>>) -> Self {
+    pub(super) fn with_hint(self, hint: impl Into<Option<String>>) -> Self {
         let hint = hint.into();
         Self { hint, ..self }
     }
@@ -62,9 +62,7 @@ impl ChainError {
     pub(super) fn opening(origin: &Origin, source: io::Error) -> Self {
         let path = &origin.path;
         if source.kind() == io::ErrorKind::NotFound && origin.is_url() {
-            let message = format!("{} is on another host", Quoted(origin.typed()));
-            let hint = "--remote  # without it, nothing is read from other hosts";
-            return Self::new(path, message).with_hint(hint.to_owned());
+            return Self::on_another_host(origin);
         }
         let (message, hint) = match source.kind() {
             io::ErrorKind::NotFound => (format!("cannot find {origin}"), rename_hint(origin)),
@@ -212,15 +210,6 @@ impl ChainError {
         );
         let [raw, other] = [Format::Raw, content].map(|format| origin.format_option(format));
         let hint = format!("{raw}  # or {other} if you put that image there");
-        Self::new(&origin.path, message).with_hint(hint)
-    }
-
-    /// Another format than those that are read from another host.
-    pub(super) fn remote_format(origin: &Origin, format: Format) -> Self {
-        let message = format!(
-            "{origin} is a {format} image; on another host only raw and qcow2 images can be used"
-        );
-        let hint = "fetch it, and name the file".to_owned();
         Self::new(&origin.path, message).with_hint(hint)
     }
 

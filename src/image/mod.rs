@@ -7,7 +7,7 @@
 //!
 //! In reading order: [`mod@format`], [`qcow2`], [`formats`], [`image_file`], [`layer`],
 //! [`packed`], [`remote_url`], [`nbd`], [`remote_image`], [`open_image`], [`ovf`], [`backing_name`], [`trust`], [`origin`], [`explicit`], [`chain`], [`likely`], [`guest_disk`],
-//! [`boot_sectors`], [`error`],
+//! [`boot_sectors`], [`error`], [`remote_error`],
 //! [`hints`].
 
 pub(crate) mod backing_name;
@@ -29,6 +29,7 @@ mod origin;
 pub mod ovf;
 pub(crate) mod packed;
 pub mod qcow2;
+mod remote_error;
 pub(crate) mod remote_image;
 pub mod remote_url;
 mod trust;
