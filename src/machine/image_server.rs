@@ -24,6 +24,7 @@ use crate::linux::proc_fd;
 use crate::linux::program::Program;
 use crate::sandbox::{self, Mode as SandboxMode, NetworkRule, Rules, Settings};
 use crate::sys;
+use crate::text::escape::Quoted;
 
 /// Read by programs that look up names and check certificates.
 const INTERNET: [&str; 15] = [
@@ -157,9 +158,13 @@ fn nameless_socket(directory: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Gives the QEMU that is started next a connection of its own.
-pub(super) fn connect(remotes: &[&RemoteImage]) -> io::Result<()> {
+pub(super) fn connect(remotes: &[&RemoteImage]) -> Result<(), StartError> {
     for remote in remotes {
-        sys::replace_descriptor(remote.slot(), remote.connect()?.into())?;
+        let connection = remote.connect().map_err(|source| StartError::Remote {
+            url: Quoted(Path::new(remote.url.as_str())).to_string(),
+            source,
+        })?;
+        sys::replace_descriptor(remote.slot(), connection.into())?;
     }
     Ok(())
 }
