@@ -94,7 +94,7 @@ impl ImageFile {
 
     fn of_remote(remote: Arc<RemoteImage>, origin: &Origin) -> Self {
         // No file of this host: each one is another.
-        let identity = FileId::of_memory(Arc::as_ptr(&remote).addr(), remote.size());
+        let identity = FileId::of_remote(remote.number(), remote.size());
         Self {
             path: origin.path.clone(),
             kind: FileKind::File,

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +59,9 @@ pub fn no_answer(timeout: Duration) -> io::Error {
     )
 }
 
+/// How many were opened.
+static OPENED: AtomicU64 = AtomicU64::new(1);
+
 #[derive(Debug)]
 pub struct RemoteImage {
     pub url: RemoteUrl,
@@ -70,6 +74,7 @@ pub struct RemoteImage {
     slot: OwnedFd,
     size: u64,
     name: PathBuf,
+    number: u64,
 }
 
 impl RemoteImage {
@@ -83,6 +88,7 @@ impl RemoteImage {
             slot: socket.socket.try_clone()?,
             size: client.size(),
             name: url.name(),
+            number: OPENED.fetch_add(1, Ordering::Relaxed),
             client: Mutex::new(client),
             url,
             server,
@@ -93,6 +99,11 @@ impl RemoteImage {
     /// In bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Another one for each, even of the same URL.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// The name whose extension may promise a format.

@@ -252,7 +252,8 @@ pub(super) fn new_memory(launch: &mut Launch<'_>, mapping: MemoryMapping) -> Res
 /// Refuses images that were changed while the machine booted.
 fn check_layers(chains: &[Chain]) -> Result<(), TemplateError> {
     for layer in chains.iter().flat_map(Chain::layers) {
-        if layer.identity_now().ok() != Some(layer.identity()) {
+        let is_local = layer.remote().is_none();
+        if is_local && layer.identity_now().ok() != Some(layer.identity()) {
             let why = format!("{} was changed meanwhile", layer.path().display());
             return Err(TemplateError::Ineligible(why));
         }

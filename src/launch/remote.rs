@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::failure::Failure;
-use super::unpack::job;
+use super::unpack::job::{self, UnpackError};
 use crate::host::install_hint::{self, Package};
 use crate::host::programs;
 use crate::image::nbd::{self, NbdClient};
@@ -73,7 +73,10 @@ pub(super) async fn open(
         Ok((socket, client, watch))
     });
     let opened = tokio::select! {
-        opened = opening => opened.map_err(anyhow::Error::from),
+        opened = opening => opened.map_err(|error| match error {
+            UnpackError::Io(error) => error.into(),
+            other => anyhow::Error::from(other),
+        }),
         _ = process.wait() => Err(anyhow!("its server ended")),
     };
     match opened {

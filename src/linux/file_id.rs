@@ -21,11 +21,11 @@ pub struct FileId {
 }
 
 impl FileId {
-    /// Of no file, but of something that this process has at `address`.
-    pub fn of_memory(address: usize, size: u64) -> Self {
+    /// Of no file of this host, but of what this process has under a number.
+    pub fn of_remote(number: u64, size: u64) -> Self {
         Self {
             dev: u64::MAX,
-            ino: address as u64,
+            ino: number,
             rdev: 0,
             size,
             mtime: 0,

@@ -35,20 +35,16 @@ fn an_image_on_another_host_is_read_by_each_kind_of_url_and_stays_as_it_was() {
         );
         assert_eq!(done.stderr, "", "{url}");
     }
-    // As another disk, read by another QEMU, and written to.
-    let script = "dd if=/dev/zero of=/dev/vda bs=1M count=8 && sync; mount /dev/vdb1 /mnt; \
-        echo x >/mnt/x; cat /mnt/etc/hostname";
+    // As another disk, which is written to, by another QEMU.
+    let script = "dd if=/dev/zero of=/dev/vdb bs=1M count=8 && echo x >/root/x && sync && \
+        cat /etc/hostname";
     let chroot = Bivouac::new()
         .args(["chroot", "--remote"])
         .args(qemu10::options());
-    let chroot = chroot
-        .args(["--root", "/dev/vda1", "--disk", &unix.url])
-        .reporting();
-    let done = chroot
-        .arg(&tcp.url)
-        .args(["--", "sh", "-c", script])
-        .output();
-    assert_eq!(done.code(), Some(0), "{done:?}");
+    let disk = ["--root", "/dev/vda1", "--disk", &unix.url];
+    let chroot = chroot.args(disk).reporting().arg(&tcp.url);
+    let done = chroot.args(["--", "sh", "-c", script]).output();
+    assert_eq!((done.code(), &*done.stdout), (Some(0), "box\n"), "{done:?}");
     let layers = &done.inspected()["layers"];
     assert_eq!(layers[0]["path"], *tcp.url, "{done:?}");
     assert!(layers[0]["unchanged"].is_null(), "{done:?}");
