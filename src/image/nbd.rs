@@ -185,3 +185,145 @@ fn read<const N: usize>(stream: &mut impl Read) -> io::Result<[u8; N]> {
     stream.read_exact(&mut bytes)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What a server sends, and what it is sent.
+    struct Script<'a> {
+        says: &'a [u8],
+        hears: Vec<u8>,
+    }
+
+    impl Read for Script<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.says.read(buffer)
+        }
+    }
+
+    impl Write for Script<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.hears.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn open(says: &[u8]) -> io::Result<NbdClient<Script<'_>>> {
+        let hears = Vec::new();
+        NbdClient::open(Script { says, hears }, "x")
+    }
+
+    fn hello(flags: u16) -> Vec<u8> {
+        [b"NBDMAGICIHAVEOPT", &flags.to_be_bytes()[..]].concat()
+    }
+
+    fn option(kind: u32, data: &[u8]) -> Vec<u8> {
+        let mut reply = OPTION_REPLY_MAGIC.to_be_bytes().to_vec();
+        for field in [OPT_GO, kind, data.len() as u32] {
+            reply.extend(field.to_be_bytes());
+        }
+        [reply, data.to_vec()].concat()
+    }
+
+    /// As far as an export of `size` bytes is open.
+    fn opened(size: u64) -> Vec<u8> {
+        let export = [&[0, 0][..], &size.to_be_bytes(), &[0, 1]].concat();
+        let block_size = [&[0, 3][..], &[0; 12]].concat();
+        let replies = [option(REP_INFO, &block_size), option(REP_INFO, &export)];
+        [hello(3), replies.concat(), option(REP_ACK, &[])].concat()
+    }
+
+    fn reply(error: u32, cookie: u64, data: &[u8]) -> Vec<u8> {
+        let mut reply = REPLY_MAGIC.to_be_bytes().to_vec();
+        reply.extend(error.to_be_bytes());
+        reply.extend(cookie.to_be_bytes());
+        [reply, data.to_vec()].concat()
+    }
+
+    #[test]
+    fn an_export_is_opened_and_read() {
+        let says = [opened(1000), reply(0, 1, b"abc"), reply(0, 2, b"de")].concat();
+        let mut client = open(&says).unwrap();
+        assert_eq!(client.size(), 1000);
+        let mut buffer = [0; 3];
+        client.read_exact_at(&mut buffer, 7).unwrap();
+        assert_eq!(&buffer, b"abc");
+        client.read_exact_at(&mut buffer[..2], 998).unwrap();
+        assert_eq!(&buffer[..2], b"de");
+        let beyond = client.read_exact_at(&mut buffer, 998).unwrap_err();
+        assert_eq!(beyond.kind(), io::ErrorKind::UnexpectedEof);
+        let hears = client.into_stream().hears;
+        let go = [&[0, 0, 0, 7, 0, 0, 0, 7, 0, 0, 0, 1, b'x', 0, 0][..]].concat();
+        assert_eq!(hears[..27], [&[0, 0, 0, 1][..], b"IHAVEOPT", &go].concat());
+        let read = [
+            &[0x25, 0x60, 0x95, 0x13, 0, 0, 0, 0][..],
+            &1_u64.to_be_bytes(),
+        ]
+        .concat();
+        assert_eq!(hears[27..43], read);
+        assert_eq!(
+            hears[43..55],
+            [&7_u64.to_be_bytes()[..], &[0, 0, 0, 3]].concat()
+        );
+    }
+
+    #[test]
+    fn what_is_no_handshake_is_an_error() {
+        let bad_option = option(REP_INFO, &[0; 12]).split_off(1);
+        let mut too_long = option(REP_INFO, &[]);
+        too_long[16..20].copy_from_slice(&(MAX_OPTION_REPLY + 1).to_be_bytes());
+        let endless = option(REP_INFO, &[0, 3]).repeat(100);
+        for (name, says) in [
+            ("nothing", vec![]),
+            (
+                "another magic",
+                b"NBDMAGIC\0\0\x42\x02\x81\x86\x12\x53".to_vec(),
+            ),
+            ("the old handshake", hello(0)),
+            ("no size", [hello(1), option(REP_ACK, &[])].concat()),
+            (
+                "half a size",
+                [hello(1), option(REP_INFO, &[0; 9]), option(REP_ACK, &[])].concat(),
+            ),
+            (
+                "refused",
+                [hello(1), option(REP_ERROR | 6, b"not present")].concat(),
+            ),
+            ("another reply", [hello(1), bad_option].concat()),
+            ("too long", [hello(1), too_long].concat()),
+            ("endless", [hello(1), endless].concat()),
+        ] {
+            assert!(open(&says).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn after_an_error_nothing_is_read_any_more() {
+        for (error, cookie) in [(5, 1), (0, 9)] {
+            let says = [opened(8), reply(error, cookie, b"x"), reply(0, 2, b"y")].concat();
+            let mut client = open(&says).unwrap();
+            assert!(client.read_exact_at(&mut [0], 0).is_err());
+            let again = client.read_exact_at(&mut [0], 0).unwrap_err();
+            assert_eq!(again.kind(), io::ErrorKind::NotConnected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_error_or_an_export(
+            start in 0_usize..90,
+            end in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let whole = opened(1 << 20);
+            let says = [&whole[..start.min(whole.len())], &end].concat();
+            if let Ok(mut client) = open(&says) {
+                let _ = client.read_exact_at(&mut [0; 64], 0);
+            }
+        }
+    }
+}

@@ -10,7 +10,7 @@ use std::process::{Child, Command};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::wait::{self, soon};
+use super::wait::{self, PATIENCE, soon};
 
 /// A qemu-nbd that exports a file, for writing too.
 pub struct Nbd {
@@ -107,7 +107,7 @@ impl Http {
                 Some((first.parse().ok()?, last.parse().ok()))
             });
             match self {
-                Self::Silent => return std::thread::park().into(),
+                Self::Silent => std::thread::sleep(PATIENCE),
                 Self::Redirect(to) => {
                     let head = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\n");
                     (&*stream)
