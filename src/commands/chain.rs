@@ -2,7 +2,7 @@
 //!
 //! It reads only headers: no process is started, no file is written.
 
-use super::args::trust::TrustArgs;
+use super::args::trust::ChainTrustArgs;
 use crate::exit::Status;
 use crate::image::chain::{self, Examined, Explicit, Request};
 use crate::image::file_kind::FileKind;
@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT:PATH|none", value_parser = super::args::explicit())]
     pub backing: Vec<Explicit>,
     #[command(flatten)]
-    pub trust: TrustArgs,
+    pub trust: ChainTrustArgs,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -9,11 +9,18 @@ use crate::text::time::parse_duration;
 
 /// Where the names that images record may lead.
 #[derive(Clone, Debug, clap::Args)]
-pub struct TrustArgs {
+pub struct ChainTrustArgs {
     /// Follow the backing names in images to any file, not only to those in or below the directory
     /// of the layer that records them, or of $BIVOUAC_IMAGE_PATH
     #[arg(long)]
     trust_chain: bool,
+}
+
+/// The same, and whether images may be on other hosts.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TrustArgs {
+    #[command(flatten)]
+    chain: ChainTrustArgs,
     /// Let images be URLs: nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH, http:// or https://
     #[arg(long)]
     remote: bool,
@@ -22,7 +29,7 @@ pub struct TrustArgs {
     remote_timeout: Duration,
 }
 
-impl TrustArgs {
+impl ChainTrustArgs {
     pub(crate) fn trust(&self) -> Trust {
         let defaults = Trust::default();
         Trust {
@@ -31,7 +38,16 @@ impl TrustArgs {
                 Some(path) => env::split_paths(&path).collect(),
                 None => defaults.image_path,
             },
+            remote: None,
+        }
+    }
+}
+
+impl TrustArgs {
+    pub(crate) fn trust(&self) -> Trust {
+        Trust {
             remote: self.remote.then_some(self.remote_timeout),
+            ..self.chain.trust()
         }
     }
 

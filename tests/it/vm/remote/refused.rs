@@ -111,7 +111,7 @@ fn a_url_is_refused_unless_the_user_asked_for_it_and_it_can_be_read() {
         "has not answered within 1 s",
     );
 
-    let words = ["chain", "--remote", &nbd.url];
+    let words = ["chain", &nbd.url];
     let chain = Bivouac::new().args(words).output();
     assert_eq!(chain.code(), Some(125));
     said(&chain, "hint: bivouac inspect --remote");
