@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::image::remote_url::scheme_length;
+use crate::image::remote_url::{is_remote, scheme_length};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePath {
@@ -46,12 +46,12 @@ impl ImagePath {
     pub fn parse(words: &OsStr, exists: impl Fn(&Path) -> bool) -> Result<Self, ImagePathError> {
         let bytes = words.as_bytes();
         let url = scheme_length(bytes);
-        // None of a URL's scheme.
-        let first = url.unwrap_or(0);
-        let colons = || {
+        let colons_behind = |first| {
             let all = bytes.iter().enumerate();
             all.filter_map(move |(at, byte)| (*byte == b':' && at > first).then_some(at))
         };
+        // None of the scheme of a URL.
+        let colons = || colons_behind(url.filter(|_| is_remote(bytes)).unwrap_or(0));
         let is_absolute = |at: &usize| bytes.get(at + 1) == Some(&b'/');
         let is_there = |at: &usize| exists(Path::new(OsStr::from_bytes(&bytes[..*at])));
         let all_is_there = || exists(Path::new(words));
@@ -63,7 +63,7 @@ impl ImagePath {
             Some(at) => Some(at),
             None if all_is_there() => None,
             // A URL has colons of its own.
-            None if url.is_some() => colons().find(is_absolute),
+            None if url.is_some() => colons_behind(url.unwrap_or(0)).find(is_absolute),
             None => colons().find(is_absolute).or_else(|| colons().next()),
         };
         match at {

@@ -60,6 +60,13 @@ pub fn scheme_length(words: &[u8]) -> Option<usize> {
     (first.is_ascii_alphabetic() && words[..length].iter().all(is_scheme)).then_some(length + 3)
 }
 
+/// Whether `words` are a URL of an image rather than anything else, whatever files there are.
+pub fn is_remote(words: &[u8]) -> bool {
+    let scheme = scheme_length(words).and_then(|length| words.get(..length));
+    let known = [&b"nbd://"[..], b"nbd+unix://", b"http://", b"https://"];
+    scheme.is_some_and(|scheme| known.iter().any(|one| scheme.eq_ignore_ascii_case(one)))
+}
+
 impl RemoteUrl {
     /// `None` if `path` is no URL.
     pub fn parse(path: &Path) -> Option<Result<Self, UrlError>> {
@@ -248,7 +255,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_url_or_an_error(text in "[a-z+]{1,9}://[ -~]{0,40}") {
+        fn any_text_is_a_url_or_an_error(text in "[a-z][a-z+]{0,8}://[ -~]{0,40}") {
             let known = ["nbd://", "nbd+unix://", "http://", "https://"];
             let is_known = known.iter().any(|scheme| text.starts_with(scheme));
             prop_assert!(is_known || parsed(&text).is_err());

@@ -2,12 +2,17 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use qapi::qmp::{Event, ShutdownCause};
 
+use super::EXIT_TIMEOUT;
 use super::boot_stop::BootStop;
 use crate::exit::Status;
+
+/// How long the console is still read after a panic, so that its trace is complete.
+const PANIC_DRAIN: Duration = Duration::from_millis(300);
 
 /// How the guest ended, as seen before QEMU exited.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,10 +55,23 @@ pub enum End {
     },
     TimedOut {
         option: &'static str,
-        length: std::time::Duration,
+        length: Duration,
     },
     /// Bivouac got this signal.
     Signalled(i32),
+}
+
+impl GuestExit {
+    /// How long QEMU may take to exit by itself.
+    pub(super) fn patience(&self) -> Duration {
+        match self {
+            Self::Known(End::Panicked) => PANIC_DRAIN,
+            Self::Known(End::WriteFailed { .. } | End::ReadFailed { .. }) | Self::QmpLost(_) => {
+                Duration::ZERO
+            }
+            _ => EXIT_TIMEOUT,
+        }
+    }
 }
 
 impl End {

@@ -80,9 +80,6 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long QEMU may take to exit by itself after the guest powered off.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the console is still read after a panic, so that its trace is complete.
-const PANIC_DRAIN: Duration = Duration::from_millis(300);
-
 /// What a machine is started with besides its arguments.
 #[derive(Debug)]
 pub struct HeldResources<'a> {
@@ -311,14 +308,10 @@ impl Machine {
         {
             return Ok(MachineEvent::Ended(end.clone()));
         }
-        let patience = match &self.guest_end {
-            Some(GuestExit::Known(End::Panicked)) => PANIC_DRAIN,
-            Some(
-                GuestExit::Known(End::WriteFailed { .. } | End::ReadFailed { .. })
-                | GuestExit::QmpLost(_),
-            ) => Duration::ZERO,
-            _ => EXIT_TIMEOUT,
-        };
+        let patience = self
+            .guest_end
+            .as_ref()
+            .map_or(EXIT_TIMEOUT, GuestExit::patience);
         // Kept over calls, so that dropping this future does not extend it.
         let deadline = *self
             .deadline
