@@ -39,7 +39,7 @@ fn an_image_on_another_host_is_read_by_each_kind_of_url_and_stays_as_it_was() {
     let script = "dd if=/dev/zero of=/dev/vdb bs=1M count=8 && echo x >/root/x && sync && \
         cat /etc/hostname";
     let chroot = Bivouac::new()
-        .args(["chroot", "--remote"])
+        .args(["chroot", "--remote", "--no-template"])
         .args(qemu10::options());
     let disk = ["--root", "/dev/vda1", "--disk", &unix.url];
     let chroot = chroot.args(disk).reporting().arg(&tcp.url);
