@@ -1,5 +1,5 @@
-//! Images on other hosts (`--remote`): a server is started for each, which ends with bivouac, and asked
-//! from time to time whether it still has an answer.
+//! Images on other hosts (`--remote`): a server is started for each, which ends with bivouac. One of NBD is
+//! asked from time to time whether it still has an answer.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -96,10 +96,12 @@ fn served(
     process: Process,
 ) -> io::Result<OpenedImage> {
     let (name, limit, size) = (url.as_str().to_owned(), socket.timeout, client.size());
+    // QEMU's driver for HTTP has a time-out itself, and would read ahead of each question.
+    let is_asked = !matches!(url.source, RemoteSource::Http { .. });
     let asked = asked.into_stream();
     asked.set_nonblocking(true)?;
     let asked = tokio::net::UnixStream::from_std(asked)?;
-    let watching = tokio::task::spawn_local(watch(name, process, asked, limit, size));
+    let watching = tokio::task::spawn_local(watch(name, process, (asked, is_asked), limit, size));
     let server = Box::new(Server(watching.abort_handle()));
     let image = RemoteImage::new(url, socket, client, server)?;
     Ok(OpenedImage::Remote(Arc::new(image)))
@@ -109,12 +111,12 @@ fn served(
 async fn watch(
     name: String,
     mut process: Process,
-    mut stream: tokio::net::UnixStream,
+    (mut stream, is_asked): (tokio::net::UnixStream, bool),
     limit: Duration,
     size: u64,
 ) {
     let why = tokio::select! {
-        error = ask(&mut stream, limit, size) => error.to_string(),
+        error = ask(&mut stream, limit, size), if is_asked => error.to_string(),
         _ = process.wait() => "its server ended unexpectedly".to_owned(),
     };
     let _ = process.kill().await;
