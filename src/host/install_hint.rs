@@ -8,6 +8,8 @@ use crate::linux::os_release;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Package {
     Qemu,
+    /// Its storage daemon.
+    QemuStorage,
     /// Its driver for HTTP.
     QemuCurl,
     Uefi,
@@ -49,10 +51,11 @@ fn own_os_release() -> Vec<u8> {
 
 fn command_on(os_release: &[u8], package: Package) -> String {
     use Family::{Alpine, Arch, Debian, RedHat, Suse, Ubuntu};
-    use Package::{Cryptsetup, Kernel, Passt, Qemu, QemuCurl, Uefi};
+    use Package::{Cryptsetup, Kernel, Passt, Qemu, QemuCurl, QemuStorage, Uefi};
     let Some(family) = family(os_release) else {
         let what = match package {
             Qemu => "QEMU's emulator for x86_64",
+            QemuStorage => "QEMU's storage daemon",
             QemuCurl => "QEMU's block driver for HTTP (curl)",
             Uefi => "the UEFI firmware of edk2 (OVMF)",
             Kernel => "a kernel with its modules",
@@ -66,6 +69,12 @@ fn command_on(os_release: &[u8], package: Package) -> String {
         (Debian | Ubuntu, Uefi) => "sudo apt-get install ovmf",
         (Debian, Kernel) => "sudo apt-get install linux-image-amd64",
         (Ubuntu, Kernel) => "sudo apt-get install linux-image-generic",
+        // In one or the other, by the release.
+        (Debian | Ubuntu, QemuStorage) => "sudo apt-get install qemu-system-common qemu-utils",
+        (RedHat, QemuStorage) => "sudo dnf install qemu-img",
+        (Suse, QemuStorage) => "sudo zypper install qemu-img",
+        (Arch, QemuStorage) => "sudo pacman -S qemu-img",
+        (Alpine, QemuStorage) => "sudo apk add qemu-img",
         (Debian | Ubuntu, QemuCurl) => "sudo apt-get install qemu-block-extra",
         (RedHat, QemuCurl) => "sudo dnf install qemu-block-curl",
         (Suse, QemuCurl) => "sudo zypper install qemu-block-curl",

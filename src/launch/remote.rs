@@ -57,7 +57,7 @@ pub(super) async fn open(
     let Some(program) = programs::find(Path::new(PROGRAM)) else {
         return Err(Failure::with_hint(
             anyhow!("--remote needs {PROGRAM}, which was not found in PATH"),
-            install_hint::command_for(Package::Qemu),
+            install_hint::command_for(Package::QemuStorage),
         ));
     };
     let directory: PathBuf = match place {

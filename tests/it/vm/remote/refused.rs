@@ -111,6 +111,12 @@ fn a_url_is_refused_unless_the_user_asked_for_it_and_it_can_be_read() {
         "has not answered within 1 s",
     );
 
+    let none = Bivouac::new().env("PATH", "/none");
+    let none = none.args(["run", "--remote", &nbd.url]).output();
+    assert_eq!(none.code(), Some(125));
+    said(&none, "needs qemu-storage-daemon");
+    said(&none, "hint: ");
+
     let words = ["chain", &nbd.url];
     let chain = Bivouac::new().args(words).output();
     assert_eq!(chain.code(), Some(125));
