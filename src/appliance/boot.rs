@@ -193,14 +193,16 @@ fn qboot(qemu: &Path) -> Option<PathBuf> {
 }
 
 /// What QEMU is started with when its console has no input, and no output but the tail.
-pub(crate) fn headless(
+pub(crate) fn headless<'a>(
     channels: Channels,
-    files: Vec<BorrowedFd<'_>>,
+    drives: &'a Drives,
+    more: Vec<BorrowedFd<'a>>,
     max_file_size: Option<u64>,
-) -> HeldResources<'_> {
+) -> HeldResources<'a> {
     HeldResources {
         channels,
-        files,
+        files: [drives.files(), more].concat(),
+        remotes: drives.remotes(),
         max_file_size,
         sinks: Sinks::default(),
         input: mpsc::channel(1).1,
@@ -230,13 +232,12 @@ pub(crate) async fn boot(
     let channels = open_channels(&mut plan)?;
     let [kernel, initramfs] = [&made.kernel, &made.initramfs].map(proc_fd::path);
     plan.kernel = Some(direct_kernel(kernel, initramfs));
-    let mut files: Vec<BorrowedFd<'_>> = storage.drives.files();
-    files.extend([made.kernel.as_fd(), made.initramfs.as_fd()]);
+    let mut files = vec![made.kernel.as_fd(), made.initramfs.as_fd()];
     if let Some((memory, empty_disks)) = saved {
         plan.snapshot = Some(to_be_saved(ChildFd(memory.as_raw_fd()), empty_disks));
         files.push(memory.as_fd());
     }
-    let resources = headless(channels, files, storage.max_write);
+    let resources = headless(channels, storage.drives, files, storage.max_write);
     let mut machine = Machine::start(&plan, resources).await?;
     config.phases.mark_at("spawned", machine.spawned());
     config.phases.mark("greeted");

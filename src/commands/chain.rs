@@ -2,17 +2,19 @@
 //!
 //! It reads only headers: no process is started, no file is written.
 
-use super::args::trust::TrustArgs;
+use super::args::trust::ChainTrustArgs;
 use crate::exit::Status;
 use crate::image::chain::{self, Examined, Explicit, Request};
 use crate::image::file_kind::FileKind;
 use crate::image::layer::{Layer, Warning};
+use crate::image::remote_url::scheme_length;
 use crate::image::{ChainError, Evidence, Format, Right, backing_name};
 use crate::launch::Failure;
 use crate::linux::file_id::FileId;
 use crate::text::escape::{Plain, Quoted, as_path};
 use crate::text::one_line;
 use crate::text::size::Size;
+use anyhow::anyhow;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -30,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT:PATH|none", value_parser = super::args::explicit())]
     pub backing: Vec<Explicit>,
     #[command(flatten)]
-    pub trust: TrustArgs,
+    pub trust: ChainTrustArgs,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -95,6 +97,14 @@ impl serde::Serialize for PathText {
 /// Examines the chain. An image that cannot be read at all is a failure; with `--json`, it is an
 /// answer without layers and with one problem.
 pub fn run(args: &Args) -> Result<ChainInfo, Failure> {
+    if scheme_length(args.image.as_os_str().as_encoded_bytes()).is_some() {
+        return Err(Failure::with_hint(
+            anyhow!(
+                "the layers of an image on another host are not listed: it has to be complete in itself"
+            ),
+            "bivouac inspect --remote, for what is in it",
+        ));
+    }
     let request = Request {
         format: args.format,
         backing: args.backing.clone(),

@@ -3,13 +3,16 @@
 //! Both halves may contain colons. The argument is split at the first `:/` whose left half is an
 //! existing file; else at the first colon of which that is true; else, if the argument itself is
 //! no file, at the first `:/` or the first colon, and opening the image then fails with its name.
-//! So `./a:b:/etc` and `disk.img:/var/log/a:b` mean what they seem to.
+//! So `./a:b:/etc` and `disk.img:/var/log/a:b` mean what they seem to. A URL ends at the first `:/` after
+//! its `://`: `nbd://host:10809/export:/etc/hosts`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+
+use crate::image::remote_url::{is_remote, scheme_length};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePath {
@@ -42,10 +45,13 @@ impl ImagePath {
     /// Splits an argument; `exists` tells whether there is a file on this host.
     pub fn parse(words: &OsStr, exists: impl Fn(&Path) -> bool) -> Result<Self, ImagePathError> {
         let bytes = words.as_bytes();
-        let colons = || {
+        let url = scheme_length(bytes);
+        let colons_behind = |first| {
             let all = bytes.iter().enumerate();
-            all.filter_map(|(at, byte)| (*byte == b':' && at > 0).then_some(at))
+            all.filter_map(move |(at, byte)| (*byte == b':' && at > first).then_some(at))
         };
+        // None of the scheme of a URL.
+        let colons = || colons_behind(url.filter(|_| is_remote(bytes)).unwrap_or(0));
         let is_absolute = |at: &usize| bytes.get(at + 1) == Some(&b'/');
         let is_there = |at: &usize| exists(Path::new(OsStr::from_bytes(&bytes[..*at])));
         let all_is_there = || exists(Path::new(words));
@@ -56,6 +62,8 @@ impl ImagePath {
         let at = match at {
             Some(at) => Some(at),
             None if all_is_there() => None,
+            // A URL has colons of its own.
+            None if url.is_some() => colons_behind(url.unwrap_or(0)).find(is_absolute),
             None => colons().find(is_absolute).or_else(|| colons().next()),
         };
         match at {
@@ -157,6 +165,21 @@ mod tests {
         assert_eq!(parse("no.img:/a:/b", &[]), split("no.img", "/a:/b"));
         assert_eq!(parse("./no:b:/a", &[]), split("./no:b", "/a"));
         assert_eq!(parse("no.img:a:b", &[]), split("no.img", "/a:b"));
+    }
+
+    #[test]
+    fn a_url_ends_at_the_first_colon_before_a_slash_after_its_scheme() {
+        let host = "nbd://127.0.0.1:10809/x";
+        assert_eq!(
+            parse(&format!("{host}:/etc/a:/b"), &[]),
+            split(host, "/etc/a:/b")
+        );
+        let unix = "nbd+unix:///x?socket=/run/s";
+        assert_eq!(parse(&format!("{unix}:/"), &[]), split(unix, "/"));
+        let whole = ImagePath::parse(OsStr::new(host), |_| false).unwrap();
+        assert_eq!(whole.image, Path::new(host));
+        let error = parse("https://h:8443/x.qcow2", &[]).unwrap_err();
+        assert!(matches!(error, ImagePathError::NoPath(_)));
     }
 
     #[test]

@@ -8,6 +8,10 @@ use crate::linux::os_release;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Package {
     Qemu,
+    /// Its storage daemon.
+    QemuStorage,
+    /// Its driver for HTTP.
+    QemuCurl,
     Uefi,
     Kernel,
     Passt,
@@ -47,10 +51,12 @@ fn own_os_release() -> Vec<u8> {
 
 fn command_on(os_release: &[u8], package: Package) -> String {
     use Family::{Alpine, Arch, Debian, RedHat, Suse, Ubuntu};
-    use Package::{Cryptsetup, Kernel, Passt, Qemu, Uefi};
+    use Package::{Cryptsetup, Kernel, Passt, Qemu, QemuCurl, QemuStorage, Uefi};
     let Some(family) = family(os_release) else {
         let what = match package {
             Qemu => "QEMU's emulator for x86_64",
+            QemuStorage => "QEMU's storage daemon",
+            QemuCurl => "QEMU's block driver for HTTP (curl)",
             Uefi => "the UEFI firmware of edk2 (OVMF)",
             Kernel => "a kernel with its modules",
             Passt => "passt",
@@ -63,6 +69,17 @@ fn command_on(os_release: &[u8], package: Package) -> String {
         (Debian | Ubuntu, Uefi) => "sudo apt-get install ovmf",
         (Debian, Kernel) => "sudo apt-get install linux-image-amd64",
         (Ubuntu, Kernel) => "sudo apt-get install linux-image-generic",
+        // In one or the other, by the release.
+        (Debian | Ubuntu, QemuStorage) => "sudo apt-get install qemu-system-common qemu-utils",
+        (RedHat, QemuStorage) => "sudo dnf install qemu-img",
+        (Suse, QemuStorage) => "sudo zypper install qemu-img",
+        (Arch, QemuStorage) => "sudo pacman -S qemu-img",
+        (Alpine, QemuStorage) => "sudo apk add qemu-img",
+        (Debian | Ubuntu, QemuCurl) => "sudo apt-get install qemu-block-extra",
+        (RedHat, QemuCurl) => "sudo dnf install qemu-block-curl",
+        (Suse, QemuCurl) => "sudo zypper install qemu-block-curl",
+        (Arch, QemuCurl) => "sudo pacman -S qemu-block-curl",
+        (Alpine, QemuCurl) => "sudo apk add qemu-block-curl",
         (RedHat, Qemu) => "sudo dnf install qemu-kvm",
         (RedHat, Uefi) => "sudo dnf install edk2-ovmf",
         (RedHat, Kernel) => "sudo dnf install kernel",

@@ -13,7 +13,6 @@ use super::layer::{Layer, Warning, names_no_file};
 use super::likely;
 use super::origin::{BackingRef, Origin};
 use super::trust::{Access, Right};
-use crate::text::escape::{Quoted, as_path};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -161,6 +160,9 @@ fn step(
     {
         return Err(ChainError::packed(&origin, packed));
     }
+    if file.remote().is_some() && !matches!(format.0, Format::Raw | Format::Qcow2) {
+        return Err(ChainError::remote_format(&origin, format.0));
+    }
     let mut layer = Layer::read(file, &head, format, &origin)?;
 
     let tables = found.layers.iter().chain([&layer]).map(Layer::l1_bytes);
@@ -251,10 +253,8 @@ fn recorded_below(
         return Ok(None);
     };
     let (above, name) = (layer.path(), &backing.name);
-    if layer.copy().is_some() {
-        let (image, name) = (Quoted(above), Quoted(as_path(name)));
-        let message = format!("{image} was packed, but lies on another image, {name}");
-        return Err(ChainError::new(above, message));
+    if layer.copy().is_some() || layer.remote().is_some() {
+        return Err(ChainError::lies_on_another(layer, name));
     }
     let recorded = backing.format.as_deref().map(String::from_utf8_lossy);
     let known = recorded.as_deref().and_then(Format::of_driver);

@@ -38,7 +38,7 @@ impl ChainError {
         }
     }
 
-    fn with_hint(self, hint: impl Into<Option<String>>) -> Self {
+    pub(super) fn with_hint(self, hint: impl Into<Option<String>>) -> Self {
         let hint = hint.into();
         Self { hint, ..self }
     }
@@ -61,6 +61,9 @@ impl ChainError {
 impl ChainError {
     pub(super) fn opening(origin: &Origin, source: io::Error) -> Self {
         let path = &origin.path;
+        if source.kind() == io::ErrorKind::NotFound && origin.is_url() {
+            return Self::on_another_host(origin);
+        }
         let (message, hint) = match source.kind() {
             io::ErrorKind::NotFound => (format!("cannot find {origin}"), rename_hint(origin)),
             io::ErrorKind::PermissionDenied if origin.named_by.is_some() => (

@@ -6,15 +6,18 @@
 use super::error::ChainError;
 use super::file_kind::FileKind;
 use super::format::Format;
-use super::open_image::UnpackedCopy;
+use super::formats::ReadAt;
+use super::open_image::{OpenedImage, UnpackedCopy};
 use super::origin::Origin;
 use super::packed::{self, Packed};
+use super::remote_image::{ImageData, RemoteImage};
+use super::trust::Access;
 use crate::linux::file_id::{FileId, FileStamp};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,7 +29,7 @@ const HEAD: usize = 4096;
 pub struct ImageFile {
     /// Absolute, symbolic links not resolved.
     pub path: PathBuf,
-    pub file: File,
+    pub file: ImageData,
     /// A regular file or a block device.
     pub kind: FileKind,
     /// What the file was when it was opened; of a copy, what its original was when it was copied.
@@ -43,6 +46,9 @@ impl ImageFile {
     /// Opens the file at `origin`. Refuses all but regular files and block devices, and what has
     /// no bytes.
     pub fn open(origin: &Origin) -> Result<Self, ChainError> {
+        if let Access::Opened(OpenedImage::Remote(remote)) = &origin.access {
+            return Ok(Self::of_remote(Arc::clone(remote), origin));
+        }
         // The kind is asked for before the file is opened, because opening a device node can
         // do things (rewind a tape, arm a watchdog), and a header may name any node.
         let path = &origin.path;
@@ -81,35 +87,79 @@ impl ImageFile {
             identity: copy.as_ref().map_or(own, |copy| copy.stamp.id()),
             length: own.size,
             actual_size,
-            file,
+            file: ImageData::File(file),
             copy,
         })
+    }
+
+    fn of_remote(remote: Arc<RemoteImage>, origin: &Origin) -> Self {
+        // No file of this host: each one is another.
+        let identity = FileId::of_remote(remote.number(), remote.size());
+        Self {
+            path: origin.path.clone(),
+            kind: FileKind::File,
+            identity,
+            length: remote.size(),
+            actual_size: remote.size(),
+            file: ImageData::Remote(remote),
+            copy: None,
+        }
+    }
+
+    fn local(&self) -> io::Result<&File> {
+        match &self.file {
+            ImageData::File(file) => Ok(file),
+            ImageData::Remote(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "nobody knows whether an image on another host has changed",
+            )),
+        }
+    }
+
+    pub fn remote(&self) -> Option<&Arc<RemoteImage>> {
+        match &self.file {
+            ImageData::File(_) => None,
+            ImageData::Remote(remote) => Some(remote),
+        }
     }
 
     /// What the file is now, asked of the same descriptor; of a copy, what its original is.
     pub fn identity_now(&self) -> io::Result<FileId> {
         match &self.copy {
             Some(copy) => copy.original_now(),
-            None => identify(&self.file, self.kind, &self.file.metadata()?),
+            None => self.own_identity(),
         }
+    }
+
+    fn own_identity(&self) -> io::Result<FileId> {
+        let file = self.local()?;
+        identify(file, self.kind, &file.metadata()?)
     }
 
     /// Its size in bytes now.
     pub fn length_now(&self) -> io::Result<u64> {
-        Ok(identify(&self.file, self.kind, &self.file.metadata()?)?.size)
+        Ok(self.own_identity()?.size)
     }
 
     /// Which state of the file this is.
     pub fn stamp(&self) -> io::Result<FileStamp> {
         match &self.copy {
             Some(copy) => Ok(copy.stamp),
-            None => FileStamp::of(&self.file),
+            None => match &self.file {
+                ImageData::File(file) => FileStamp::of(file),
+                // Good for as long as this process has it.
+                ImageData::Remote(_) => Ok(self.identity.into()),
+            },
         }
     }
 
     /// The name whose extension may promise a format.
     pub fn name(&self) -> &Path {
-        self.copy.as_ref().map_or(&self.path, |copy| &copy.name)
+        match (&self.copy, &self.file) {
+            (Some(copy), _) => &copy.name,
+            (None, ImageData::Remote(remote)) => remote.name(),
+            (None, ImageData::File(_)) => &self.path,
+        }
     }
 
     /// The first bytes: [`HEAD`] of them, fewer where the file is shorter.
@@ -182,6 +232,9 @@ impl ImageFile {
     /// BLK_PERM_RESIZE. A write lock that would conflict there means a writer. Nothing is
     /// locked by asking. On a file system without such locks the answer is always no.
     pub fn in_use(&self) -> bool {
+        let Ok(file) = self.local() else {
+            return false;
+        };
         [101, 103].into_iter().any(|byte| {
             let mut lock = libc::flock {
                 l_type: libc::F_WRLCK as libc::c_short,
@@ -190,7 +243,7 @@ impl ImageFile {
                 l_len: 1,
                 l_pid: 0,
             };
-            let asked = fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut lock));
+            let asked = fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock));
             asked.is_ok() && lock.l_type != libc::F_UNLCK as libc::c_short
         })
     }

@@ -5,19 +5,20 @@
 use super::error::ChainError;
 use super::file_kind::FileKind;
 use super::format::{Evidence, Format};
-use super::formats::{self, FormatError};
+use super::formats::{self, FormatError, ReadAt};
 use super::hints::convert_backing;
 use super::image_file::ImageFile;
 use super::open_image::UnpackedCopy;
 use super::origin::Origin;
 use super::qcow2::{self, Backing, Header, HeaderError, clusters};
+use super::remote_image::RemoteImage;
 use super::trust::Right;
 use crate::linux::file_id::{FileId, FileStamp};
 use crate::text::escape::{Quoted, as_path};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What the user should know about a layer that is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -152,7 +153,7 @@ impl Layer {
         &self.file.path
     }
 
-    /// The descriptor: opened once, O_RDONLY and close-on-exec.
+    /// The descriptor: opened once, O_RDONLY and close-on-exec; or the number of a connection.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.file.file.as_fd()
     }
@@ -195,6 +196,11 @@ impl Layer {
     /// The copy that it is, if the user's image was packed.
     pub fn copy(&self) -> Option<&UnpackedCopy> {
         self.file.copy.as_deref()
+    }
+
+    /// What it is read from, if that is on another host.
+    pub fn remote(&self) -> Option<&Arc<RemoteImage>> {
+        self.file.remote()
     }
 
     /// Which state of the file it is, for a template's key.

@@ -6,8 +6,8 @@
 //! ([`qcow2::EmptyOverlay`], `qcow2::merge`).
 //!
 //! In reading order: [`mod@format`], [`qcow2`], [`formats`], [`image_file`], [`layer`],
-//! [`packed`], [`open_image`], [`ovf`], [`backing_name`], [`trust`], [`origin`], [`explicit`], [`chain`], [`likely`], [`guest_disk`],
-//! [`boot_sectors`], [`error`],
+//! [`packed`], [`remote_url`], [`nbd`], [`remote_image`], [`open_image`], [`ovf`], [`backing_name`], [`trust`], [`origin`], [`explicit`], [`chain`], [`likely`], [`guest_disk`],
+//! [`boot_sectors`], [`error`], [`remote_error`],
 //! [`hints`].
 
 pub(crate) mod backing_name;
@@ -23,11 +23,15 @@ mod hints;
 pub(crate) mod image_file;
 pub(crate) mod layer;
 mod likely;
+pub mod nbd;
 pub(crate) mod open_image;
 mod origin;
 pub mod ovf;
 pub(crate) mod packed;
 pub mod qcow2;
+mod remote_error;
+pub(crate) mod remote_image;
+pub mod remote_url;
 mod trust;
 
 pub(crate) use error::ChainError;

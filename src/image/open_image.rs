@@ -1,10 +1,12 @@
-//! An image that is open already: its own file, or a copy of one that is compressed or lies in an archive.
+//! An image that is open already: its own file, a copy of one that is compressed or lies in an archive, or
+//! one on another host.
 
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::remote_image::RemoteImage;
 use crate::linux::file_id::{FileId, FileStamp};
 
 /// What is not opened again.
@@ -14,13 +16,15 @@ pub enum OpenedImage {
     File(Arc<File>),
     /// It was packed.
     Copy(Arc<UnpackedCopy>),
+    /// It is on another host.
+    Remote(Arc<RemoteImage>),
 }
 
 impl OpenedImage {
     pub fn copy(&self) -> Option<&Arc<UnpackedCopy>> {
         match self {
             Self::Copy(copy) => Some(copy),
-            Self::File(_) => None,
+            Self::File(_) | Self::Remote(_) => None,
         }
     }
 }
@@ -30,6 +34,7 @@ impl PartialEq for OpenedImage {
         match (self, other) {
             (Self::File(one), Self::File(other)) => Arc::ptr_eq(one, other),
             (Self::Copy(one), Self::Copy(other)) => Arc::ptr_eq(one, other),
+            (Self::Remote(one), Self::Remote(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }

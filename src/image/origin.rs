@@ -3,6 +3,7 @@
 use super::explicit::{GivenAs, Request};
 use super::format::Format;
 use super::open_image::OpenedImage;
+use super::remote_url::scheme_length;
 use super::trust::{Access, Right};
 use crate::text::escape::{Quoted, as_path, shell_word};
 use std::fmt;
@@ -55,12 +56,19 @@ impl Origin {
     /// The top image of a request.
     pub fn requested(request: &Request) -> Self {
         let opened = request.opened.as_ref();
-        let copy = opened.and_then(OpenedImage::copy);
-        let path = copy.map_or(&request.image, |copy| &copy.path);
+        let given = match opened {
+            Some(OpenedImage::Copy(copy)) => Self::given(&copy.path),
+            // No path, which would be made absolute.
+            Some(OpenedImage::Remote(remote)) => Self {
+                path: remote.url.as_str().into(),
+                ..Self::given(&request.image)
+            },
+            Some(OpenedImage::File(_)) | None => Self::given(&request.image),
+        };
         Self {
             argument: (request.given_as, request.image.clone()),
             access: opened.map_or(Access::Path, |image| Access::Opened(image.clone())),
-            ..Self::given(path)
+            ..given
         }
     }
 
@@ -94,6 +102,18 @@ impl Origin {
             .join(&b",,"[..]);
         value.extend(format!(",format={format}").bytes());
         format!("--disk {}", shell_word(as_path(&value)))
+    }
+
+    /// As typed.
+    pub fn typed(&self) -> &Path {
+        &self.argument.1
+    }
+
+    /// Whether a URL was typed where it could be opened with `--remote`.
+    pub fn is_url(&self) -> bool {
+        let (given_as, typed) = &self.argument;
+        let is_url = || scheme_length(typed.as_os_str().as_bytes()).is_some();
+        self.right == Right::Given && *given_as != GivenAs::Cdrom && is_url()
     }
 
     /// Whether `--backing` states what is below the image.

@@ -16,14 +16,17 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Where recorded names may lead, besides the directory of the layer that records them.
+/// Where recorded names may lead, besides the directory of the layer that records them, and the image's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
     /// Anywhere (`--trust-chain`).
     pub anywhere: bool,
     /// To files below these directories (`BIVOUAC_IMAGE_PATH`), which are absolute.
     pub image_path: Vec<PathBuf>,
+    /// Whether an image may be a URL (`--remote`), and how long an answer of its server may take.
+    pub remote: Option<Duration>,
 }
 
 impl Default for Trust {
@@ -31,6 +34,7 @@ impl Default for Trust {
         Self {
             anywhere: false,
             image_path: vec![PathBuf::from("/var/lib/libvirt/images")],
+            remote: None,
         }
     }
 }
@@ -84,6 +88,8 @@ impl Access {
             Self::Path | Self::Device => open(path, flags, Mode::empty())?,
             Self::Below(directory, name) => beneath(directory, name, flags)?,
             Self::Opened(OpenedImage::File(file)) => return file.try_clone(),
+            // There is no file.
+            Self::Opened(OpenedImage::Remote(_)) => return Err(io::ErrorKind::Unsupported.into()),
             // Read-only, which the one that it was written by is not.
             Self::Opened(OpenedImage::Copy(copy)) => {
                 open(&proc_fd::path(&copy.file), flags, Mode::empty())?

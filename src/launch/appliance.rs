@@ -68,6 +68,7 @@ pub(crate) async fn template(
     limit: u64,
 ) -> Result<(TemplateSlot, Template), TemplateError> {
     let slot = TemplateSlot {
+        is_unsaved: false,
         store: Store::open()?,
         key: Key::of_appliance(config, disks)?,
         limit,
@@ -88,7 +89,7 @@ async fn restore(
     let channels = boot::open_channels(&mut plan)?;
     plan.snapshot = Some(template.snapshot_config(count, false));
     let (drives, phases) = (storage.drives, &config.phases);
-    let resources = boot::headless(channels, drives.files(), storage.max_write);
+    let resources = boot::headless(channels, drives, Vec::new(), storage.max_write);
     let mut machine = start_restored(plan, template, drives, resources, phases).await?;
     machine.cont().await?;
     phases.mark("running");

@@ -89,6 +89,7 @@ async fn open_disks(
         image: Some(spec.image.clone()),
         disks: spec.disks.clone(),
         overlay: &spec.overlay,
+        sandbox: &spec.appliance.sandbox,
     };
     let (image, others) = images.unpacked(progress).await?;
     let others = others.iter();

@@ -33,7 +33,7 @@ pub(crate) struct Branch<'a> {
 impl Launch<'_> {
     /// The machine of the spec after its steps: from the store, else built.
     pub async fn branches(&mut self) -> Result<Branches, Failure> {
-        let (_slot, template) = match self.template().await {
+        let (_slot, template) = match self.template(true).await {
             Ok(found) => found,
             Err(NotRestored::Failed(failure)) => return Err(failure),
             Err(NotRestored::Template(error)) => {

@@ -69,11 +69,15 @@ impl From<NotRestored> for Failure {
 }
 
 impl Launch<'_> {
-    /// The template of the machine after its steps: from the store, else built.
-    pub async fn template(&mut self) -> Result<(TemplateSlot, Template), NotRestored> {
+    /// The template of the machine after its steps: from the store, else built. With an image on another
+    /// host it is built by this process for itself, if it `may_be_unsaved`.
+    pub async fn template(
+        &mut self,
+        may_be_unsaved: bool,
+    ) -> Result<(TemplateSlot, Template), NotRestored> {
         let checked = self.check_boot_sectors();
         checked.map_err(|interrupted| self.failed(interrupted))?;
-        let slot = slot(self)?;
+        let slot = slot(self, may_be_unsaved)?;
         let (slot, template) = Box::pin(self.after_steps(slot)).await?;
         self.facts.template.get_or_insert("restored");
         self.facts.phases.mark("template");
@@ -92,8 +96,24 @@ impl Launch<'_> {
     }
 }
 
-/// The key of the machine after its boot.
+/// The key of the machine after its boot, for a template that others will find.
 pub(super) fn base_key(vm: &PreparedVm, spec: &VmSpec) -> Result<Key, TemplateError> {
+    match remote_layer(&vm.drives) {
+        Some(why) => Err(TemplateError::Ineligible(why)),
+        None => eligible_key(vm, spec),
+    }
+}
+
+/// Which layer is on another host, and why that matters.
+pub(super) fn remote_layer(drives: &Drives) -> Option<String> {
+    let remotes = drives.remotes();
+    let url = remotes.first()?.url.as_str();
+    Some(format!(
+        "{url} is on another host, whose changes leave no trace here"
+    ))
+}
+
+fn eligible_key(vm: &PreparedVm, spec: &VmSpec) -> Result<Key, TemplateError> {
     let chains = vm.drives.chains();
     if let Some(why) = why_ineligible(chains, spec) {
         return Err(TemplateError::Ineligible(why));
@@ -106,8 +126,12 @@ pub(super) fn base_key(vm: &PreparedVm, spec: &VmSpec) -> Result<Key, TemplateEr
     Ok(Key::of_image(&vm.plan, chains, stage)?)
 }
 
-fn slot(launch: &Launch<'_>) -> Result<TemplateSlot, TemplateError> {
-    let key = base_key(&launch.vm, launch.spec)?;
+fn slot(launch: &Launch<'_>, may_be_unsaved: bool) -> Result<TemplateSlot, TemplateError> {
+    let is_unsaved = may_be_unsaved && !launch.vm.drives.remotes().is_empty();
+    let key = match is_unsaved {
+        true => eligible_key(&launch.vm, launch.spec)?,
+        false => base_key(&launch.vm, launch.spec)?,
+    };
     Ok(TemplateSlot {
         key: match &launch.spec.from {
             Some(saved) => saved_key(saved, &key)?,
@@ -116,6 +140,7 @@ fn slot(launch: &Launch<'_>) -> Result<TemplateSlot, TemplateError> {
         store: Store::open()?,
         limit: launch.spec.template.max_bytes,
         patience: BUILD_LIMIT,
+        is_unsaved,
     })
 }
 
@@ -239,7 +264,8 @@ pub(super) fn new_memory(launch: &mut Launch<'_>, mapping: MemoryMapping) -> Res
 /// Refuses images that were changed while the machine booted.
 pub(super) fn check_layers(chains: &[Chain]) -> Result<(), TemplateError> {
     for layer in chains.iter().flat_map(Chain::layers) {
-        if layer.identity_now().ok() != Some(layer.identity()) {
+        let is_local = layer.remote().is_none();
+        if is_local && layer.identity_now().ok() != Some(layer.identity()) {
             let why = format!("{} was changed meanwhile", layer.path().display());
             return Err(TemplateError::Ineligible(why));
         }

@@ -50,6 +50,9 @@ pub struct Kept {
     pub backing: Option<(PathBuf, Format)>,
 }
 
+/// Where no image can lie on that of the machine.
+const FULL: &str = "--keep-full, for an image that needs no other";
+
 /// The files that will hold the disks of a machine. Dropping it leaves nothing.
 #[derive(Debug)]
 pub(crate) struct Keep {
@@ -65,15 +68,25 @@ impl Keep {
             let error = anyhow!("--keep: the machine has no disk that it may write to");
             return Err(error.into());
         }
-        let images = drives.chains().iter().map(Chain::image);
-        let packed = images.filter_map(|image| image.copy()).next();
+        let images = || drives.chains().iter().map(Chain::image);
+        let remote = images().find(|image| image.remote().is_some());
+        if let Some(image) = remote.filter(|_| !spec.full) {
+            return Err(Failure::with_hint(
+                anyhow!(
+                    "--keep: {} is on another host, so no image can lie on it",
+                    Quoted(image.path())
+                ),
+                FULL,
+            ));
+        }
+        let packed = images().filter_map(|image| image.copy()).next();
         if let Some(copy) = packed.filter(|_| !spec.full) {
             return Err(Failure::with_hint(
                 anyhow!(
                     "--keep: {} is packed, so no image can lie on it",
                     Quoted(&copy.path)
                 ),
-                "--keep-full, for an image that needs no other",
+                FULL,
             ));
         }
         let files = (0..disks).map(|disk| {

@@ -4,7 +4,7 @@
 
 use std::future::Future;
 
-use super::image_template::{changeable_layer, check_layers, overlay_files};
+use super::image_template::{changeable_layer, check_layers, overlay_files, remote_layer};
 use super::spec::TemplateSpec;
 use super::start::RunningVm;
 use crate::appliance::boot::{self, ApplianceConfig, ROOT, Storage};
@@ -40,7 +40,8 @@ impl KeptImage<'_> {
         drives: &mut Drives,
         mut disks: Vec<Disk>,
     ) -> Result<RunningVm, TemplateError> {
-        if let Some(why) = changeable_layer(drives.chains()) {
+        let why = remote_layer(drives).or_else(|| changeable_layer(drives.chains()));
+        if let Some(why) = why {
             return Err(TemplateError::Ineligible(why));
         }
         let slot = TemplateSlot {
@@ -48,6 +49,7 @@ impl KeptImage<'_> {
             key: Key::of_inspection(self.config, disks.clone(), drives.chains())?,
             limit: self.template.max_bytes,
             patience: BUILD_LIMIT,
+            is_unsaved: false,
         };
         let storage = Storage {
             drives,
@@ -85,7 +87,7 @@ impl KeptImage<'_> {
         let mut plan = boot::plan(&self.config.with_one_accelerator(), disks);
         let channels = boot::open_channels(&mut plan)?;
         plan.snapshot = Some(template.snapshot_config(0, false));
-        let resources = boot::headless(channels, drives.files(), self.max_write);
+        let resources = boot::headless(channels, drives, Vec::new(), self.max_write);
         let phases = &self.config.phases;
         let mut machine = start_restored(plan, template, drives, resources, phases).await?;
         machine.cont().await?;

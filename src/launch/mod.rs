@@ -64,6 +64,7 @@ pub(crate) mod outcome;
 mod passphrase;
 pub(crate) mod prepare;
 pub(crate) mod progress;
+mod remote;
 mod restart;
 mod running;
 pub(crate) mod save;

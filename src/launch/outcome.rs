@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::failure::Failure;
 use super::prepare::PreparedVm;
 use crate::exit::Status;
+use crate::image::chain::Chain;
 use crate::machine::drives::Drives;
 use crate::machine::end::End;
-use crate::machine::overlay::Place;
+use crate::machine::overlay::{Overlay, Place};
 use crate::session::qga;
-use crate::text::escape::{Untrusted, output_lines};
+use crate::text::escape::{Quoted, Untrusted, output_lines};
 use crate::text::size::Size;
 
 #[derive(Debug)]
@@ -134,6 +135,7 @@ fn describe(
             )
         }
         End::TimedOut { option, length } => (timed_out(option, *length), None),
+        End::ReadFailed { node, reason } => (read_failed(node, reason, drives), None),
         End::WriteFailed {
             node,
             no_space,
@@ -194,6 +196,21 @@ fn push_console(message: &mut String, tail: &[String]) {
     if !tail.is_empty() {
         message.push_str("\nlast lines of its console:");
         message.extend(tail.iter().map(|line| format!("\n  {line}")));
+    }
+}
+
+fn read_failed(node: &str, reason: &str, drives: &Drives) -> String {
+    let reason = Untrusted(reason);
+    // That of the disk's overlay, which a checkpoint numbers.
+    let disk = node.split_once('-').map_or(node, |(disk, _)| disk);
+    let mut names = drives.overlays().iter().map(Overlay::name);
+    let place = names.position(|name| name == disk);
+    let image = place
+        .and_then(|place| drives.chain_of(place))
+        .map(Chain::image);
+    match image {
+        Some(image) => format!("{} cannot be read any more: {reason}", Quoted(image.path())),
+        None => format!("{} cannot be read any more: {reason}", Untrusted(node)),
     }
 }
 

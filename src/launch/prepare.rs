@@ -68,6 +68,7 @@ impl PreparedVm {
         HeldResources {
             channels,
             files: self.drives.files(),
+            remotes: self.drives.remotes(),
             max_file_size: self.max_write,
             sinks,
             input,

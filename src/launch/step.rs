@@ -52,6 +52,9 @@ impl Launch<'_> {
         };
         let mut found = None;
         for (done, key) in keys.iter().enumerate().rev() {
+            if base.is_unsaved {
+                break;
+            }
             if let Some(entry) = find(&base.store, key).map_err(TemplateError::from)? {
                 found = Some((done, Template::Stored(entry.into())));
                 break;

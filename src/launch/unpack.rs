@@ -1,8 +1,8 @@
-//! Images that are compressed, and archives with the disks of a machine (OVA): each image is copied to a
+//! Images that are on another host ([`remote`]); those that are compressed, and archives with the disks of a machine (OVA): each image is copied to a
 //! file without a name, beside the overlays, and that is opened in its place.
 
 mod contents;
-mod job;
+pub(super) mod job;
 mod ova;
 
 use std::collections::VecDeque;
@@ -15,17 +15,19 @@ use anyhow::anyhow;
 use nix::libc;
 
 use super::failure::Failure;
-use super::prepare;
 use super::progress::Progress;
 use super::spec::{DiskSpec, OverlaySpec, StartMode, VmSpec};
 use super::supervisor::Supervisor;
+use super::{prepare, remote};
 use crate::host::memory_limit;
 use crate::image::chain::Request;
 use crate::image::open_image::{OpenedImage, UnpackedCopy};
 use crate::image::packed;
+use crate::image::remote_url::RemoteUrl;
 use crate::machine::overlay::Place;
 use crate::package::decompressed;
-use crate::text::escape::Untrusted;
+use crate::sandbox;
+use crate::text::escape::{Quoted, Untrusted};
 use crate::text::size::Size;
 use contents::Unpacked;
 use job::{Job, UnpackError};
@@ -35,6 +37,8 @@ pub(super) struct Images<'a> {
     pub image: Option<Request>,
     pub disks: Vec<DiskSpec>,
     pub overlay: &'a OverlaySpec,
+    /// Of the servers of images on other hosts.
+    pub sandbox: &'a sandbox::Settings,
 }
 
 impl VmSpec {
@@ -49,6 +53,7 @@ impl VmSpec {
             image: self.image.clone(),
             disks: self.disks.clone(),
             overlay: &self.overlay,
+            sandbox: &self.sandbox,
         };
         let (image, disks) = supervisor.guard(images.unpacked(progress)).await??;
         let opened = image.as_ref().and_then(|image| image.opened.as_ref());
@@ -74,7 +79,7 @@ impl Images<'_> {
     ) -> Result<(Option<Request>, Vec<DiskSpec>), Failure> {
         let (mut image, mut disks) = (self.image, Vec::new());
         if let Some(image) = &mut image {
-            let mut found = opened(image, self.overlay, progress).await?;
+            let mut found = opened(image, (self.overlay, self.sandbox), progress).await?;
             image.opened = found.pop_front();
             disks.extend(found.into_iter().map(|further| DiskSpec {
                 image: image.image.clone(),
@@ -86,7 +91,7 @@ impl Images<'_> {
             }));
         }
         for mut disk in self.disks {
-            let mut found = opened(&disk.request(), self.overlay, progress).await?;
+            let mut found = opened(&disk.request(), (self.overlay, self.sandbox), progress).await?;
             disk.opened = found.pop_front();
             disks.push(disk.clone());
             disks.extend(found.into_iter().map(|further| DiskSpec {
@@ -103,12 +108,22 @@ impl Images<'_> {
 /// image itself, or nothing if it was not to be opened for that.
 async fn opened(
     request: &Request,
-    overlay: &OverlaySpec,
+    (overlay, sandbox): (&OverlaySpec, &sandbox::Settings),
     progress: &dyn Progress,
 ) -> Result<VecDeque<OpenedImage>, Failure> {
     let image = &request.image;
     if let Some(opened) = &request.opened {
         return Ok([opened.clone()].into());
+    }
+    if let (Some(limit), Some(url)) = (request.trust.remote, RemoteUrl::parse(image)) {
+        let url = url.map_err(|error| {
+            let name = Quoted(image).to_string();
+            Failure::from(anyhow::Error::from(error).context(format!("cannot open {name}")))
+        })?;
+        progress.status(&format!("opening {}", url.as_str()));
+        let opened = remote::open(url, limit, sandbox, &prepare::place(overlay)?).await;
+        progress.clear_status();
+        return Ok([opened?].into());
     }
     let file = (request.format.is_none()).then(|| regular_file(image));
     let original = match file.flatten() {

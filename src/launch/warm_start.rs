@@ -62,7 +62,8 @@ impl Launch<'_> {
         &mut self,
         output: Option<mpsc::Sender<Vec<u8>>>,
     ) -> Result<RunningVm, NotRestored> {
-        let (slot, template) = self.template().await?;
+        let has_steps = !self.spec.steps.is_empty();
+        let (slot, template) = self.template(has_steps).await?;
         let started = match self.start_from(&template, output).await {
             Ok(vm) => Ok(vm),
             Err(NotRestored::Template(error)) => Err(error),

@@ -21,6 +21,18 @@ pub struct FileId {
 }
 
 impl FileId {
+    /// Of no file of this host, but of what this process has under a number.
+    pub fn of_remote(number: u64, size: u64) -> Self {
+        Self {
+            dev: u64::MAX,
+            ino: number,
+            rdev: 0,
+            size,
+            mtime: 0,
+            mtime_nsec: 0,
+        }
+    }
+
     /// Whether both are the same file or the same device, whatever its state.
     pub fn same_file(&self, other: &Self) -> bool {
         match (self.rdev, other.rdev) {
@@ -61,6 +73,17 @@ impl FileStamp {
 
     pub fn of(file: &File) -> io::Result<Self> {
         Ok(Self::from(&file.metadata()?))
+    }
+}
+
+impl From<FileId> for FileStamp {
+    /// Without a time of the inode.
+    fn from(id: FileId) -> Self {
+        Self {
+            id,
+            ctime: 0,
+            ctime_nsec: 0,
+        }
     }
 }
 

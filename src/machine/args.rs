@@ -80,6 +80,13 @@ impl Args {
     }
 
     /// A set with one descriptor. `label` is only for people who read the command line.
+    fn layer_set(&mut self, layer: &Layer) {
+        // A connection is named by its number.
+        if !layer.remote {
+            self.fd_set(layer.fd, &layer.label);
+        }
+    }
+
     fn fd_set(&mut self, fd: ChildFd, label: &str) {
         let label = label.replace(',', ",,");
         self.opt("-add-fd", format!("fd={0},set={0},opaque={label}", fd.0));
@@ -87,7 +94,7 @@ impl Args {
 
     fn disk(&mut self, name: &str, disk: &Disk) {
         for layer in &disk.layers {
-            self.fd_set(layer.fd, &layer.label);
+            self.layer_set(layer);
         }
         self.fd_set(disk.overlay, &format!("{name}-overlay"));
         for node in disk_nodes(name, disk) {
@@ -209,7 +216,7 @@ fn firmware_args(args: &mut Args, firmware: &Firmware) {
         Firmware::Bios => {}
         Firmware::File(path) => args.opt("-bios", path),
         Firmware::Uefi { code, vars } => {
-            args.fd_set(code.fd, &code.label);
+            args.layer_set(code);
             args.blockdev(&layer_node("firmware-code", code, Value::Null));
             args.disk("firmware-vars", vars);
         }
@@ -268,7 +275,10 @@ fn disk_args(args: &mut Args, bus: Bus, index: usize, disk: Option<&Disk>) {
     }
     // The machine stops at the first write that fails on the host, and QEMU reports the reason.
     if bus != Bus::Nvme {
-        device.push_str(",werror=stop,rerror=report");
+        // So it does if an image on another host cannot be read.
+        let is_remote = disk.is_some_and(|disk| disk.layers.iter().any(|layer| layer.remote));
+        let on_read = if is_remote { "stop" } else { "report" };
+        device.push_str(&format!(",werror=stop,rerror={on_read}"));
     }
     match bus {
         Bus::Virtio | Bus::Nvme => args.pci_device(&name, device),
@@ -278,7 +288,7 @@ fn disk_args(args: &mut Args, bus: Bus, index: usize, disk: Option<&Disk>) {
 
 fn cdrom_args(args: &mut Args, plan: &Plan, index: usize, cdrom: &Layer) {
     let name = format!("cdrom{index}");
-    args.fd_set(cdrom.fd, &cdrom.label);
+    args.layer_set(cdrom);
     args.blockdev(&layer_node(&name, cdrom, Value::Null));
     let slot = plan.disks.len() + index;
     let device = match plan.bus {

@@ -1,10 +1,11 @@
 //! Block nodes as JSON. Every node names its driver, every backing is explicit, and every file is a
-//! descriptor set. Pure functions.
+//! descriptor set, or a connection that is open. Pure functions.
 
 use serde_json::{Value, json};
 
 use super::plan::{ChildFd, Disk, Layer};
 use crate::image::Format;
+use crate::image::remote_image::EXPORT;
 
 /// The file set that holds `fd`: one set per descriptor, numbered after it, because the
 /// descriptors of one set must share their access mode.
@@ -33,16 +34,25 @@ pub fn layer_node(name: &str, layer: &Layer, backing: Value) -> Value {
     } else {
         "file"
     };
-    let mut node = json!({
-        "driver": layer.format.as_str(),
-        "node-name": name,
-        "read-only": true,
-        "file": {
+    let file = match layer.remote {
+        true => json!({
+            "driver": "nbd",
+            "server": { "type": "fd", "str": layer.fd.0.to_string() },
+            "export": EXPORT,
+            "read-only": true,
+        }),
+        false => json!({
             "driver": driver,
             "filename": fd_set(layer.fd),
             "read-only": true,
             "locking": "off",
-        },
+        }),
+    };
+    let mut node = json!({
+        "driver": layer.format.as_str(),
+        "node-name": name,
+        "read-only": true,
+        "file": file,
     });
     // Formats without backing files do not have the key. For the others it is always written, null
     // at the base; otherwise QEMU would follow the header.

@@ -4,12 +4,14 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::overlay::{Overlay, Place};
 use super::plan::{ChildFd, Disk, Layer};
 use crate::image::ChainError;
 use crate::image::chain::Chain;
 use crate::image::file_kind::FileKind;
+use crate::image::remote_image::RemoteImage;
 use crate::linux::proc_fd;
 
 #[derive(Debug, thiserror::Error)]
@@ -224,6 +226,14 @@ impl Drives {
         layers.chain(overlays.map(AsFd::as_fd)).collect()
     }
 
+    /// The images on other hosts, each of which a QEMU needs a connection to.
+    pub fn remotes(&self) -> Vec<&RemoteImage> {
+        let layers = self.chains.iter().flat_map(Chain::layers);
+        layers
+            .filter_map(|layer| layer.remote().map(Arc::as_ref))
+            .collect()
+    }
+
     /// Fails if a layer's header is not the one that was checked. Call it when QEMU has opened every
     /// layer, before the guest runs.
     pub fn check_headers(&self) -> Result<(), DriveError> {
@@ -263,6 +273,7 @@ fn layers(chain: &Chain) -> Vec<Layer> {
         fd: ChildFd(layer.fd().as_raw_fd()),
         format: layer.format(),
         block_device: layer.kind() == FileKind::BlockDevice,
+        remote: layer.remote().is_some(),
         label: layer.path().display().to_string(),
     });
     described.collect()

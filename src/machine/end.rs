@@ -2,12 +2,17 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use qapi::qmp::{Event, ShutdownCause};
 
+use super::EXIT_TIMEOUT;
 use super::boot_stop::BootStop;
 use crate::exit::Status;
+
+/// How long the console is still read after a panic, so that its trace is complete.
+const PANIC_DRAIN: Duration = Duration::from_millis(300);
 
 /// How the guest ended, as seen before QEMU exited.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,16 +43,35 @@ pub enum End {
         /// strerror's text.
         reason: String,
     },
+    /// A read of an image on another host failed.
+    ReadFailed {
+        node: String,
+        /// strerror's text.
+        reason: String,
+    },
     QemuDied {
         how: String,
         output: String,
     },
     TimedOut {
         option: &'static str,
-        length: std::time::Duration,
+        length: Duration,
     },
     /// Bivouac got this signal.
     Signalled(i32),
+}
+
+impl GuestExit {
+    /// How long QEMU may take to exit by itself.
+    pub(super) fn patience(&self) -> Duration {
+        match self {
+            Self::Known(End::Panicked) => PANIC_DRAIN,
+            Self::Known(End::WriteFailed { .. } | End::ReadFailed { .. }) | Self::QmpLost(_) => {
+                Duration::ZERO
+            }
+            _ => EXIT_TIMEOUT,
+        }
+    }
 }
 
 impl End {
@@ -55,7 +79,7 @@ impl End {
         match self {
             Self::PoweredOff | Self::UserQuit => Status::Success,
             Self::Reset | Self::Panicked | Self::BootFailed(_) => Status::GuestCrashed,
-            Self::WriteFailed { .. } => Status::Failed,
+            Self::WriteFailed { .. } | Self::ReadFailed { .. } => Status::Failed,
             Self::QemuDied { .. } => Status::QemuDied,
             Self::TimedOut { .. } => Status::TimedOut,
             Self::Signalled(signal) => Status::Signalled(*signal),
@@ -78,6 +102,7 @@ impl End {
             Self::UserQuit => "left",
             Self::BootFailed(_) => "gave-up",
             Self::WriteFailed { .. } => "write-failed",
+            Self::ReadFailed { .. } => "read-failed",
             Self::QemuDied { .. } => "qemu-died",
             Self::TimedOut { .. } => "timed-out",
             Self::Signalled(_) => "signalled",
@@ -101,6 +126,12 @@ pub fn of_event(event: &Event) -> Option<GuestExit> {
         {
             // `device` is empty for a node made by -blockdev.
             let node = data.node_name.as_ref().unwrap_or(&data.device);
+            if matches!(data.operation, qapi::qmp::IoOperationType::read) {
+                return Some(GuestExit::Known(End::ReadFailed {
+                    node: node.clone(),
+                    reason: data.reason.clone(),
+                }));
+            }
             End::WriteFailed {
                 node: node.clone(),
                 no_space: data.nospace.unwrap_or(false),

@@ -2,7 +2,7 @@
 //!
 //! [`plan`] is data. [`args`] and [`blockdev`] turn it into QEMU's arguments, [`drives`] and
 //! [`overlay`] hold its images and the unnamed files that take all writes, [`rules`] says what QEMU
-//! may do, [`node_graph`] what it has opened, [`memory_file`] how it comes to its guest's memory,
+//! may do, [`node_graph`] what it has opened, [`image_server`] shows it images on other hosts, [`memory_file`] how it comes to its guest's memory,
 //! [`process`] starts and reaps it, without huge pages where [`small_pages`] says so, [`start`] opens the QMP
 //! session, [`block_jobs`] copies its disks, [`console`] reads the guest's serial port (its text by
 //! [`console_text`], what keeps a boot by [`boot_stop`]), [`snapshot`] saves and restores a machine,
@@ -27,6 +27,7 @@ pub(crate) mod drives;
 pub(crate) mod end;
 mod frame_filter;
 mod guest_memory;
+pub(crate) mod image_server;
 mod memory_file;
 mod node_graph;
 pub(crate) mod overlay;
@@ -58,6 +59,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::image::remote_image::RemoteImage;
 use crate::qmp::client::{Events, Qmp};
 use crate::qmp::codec::{QmpError, Version};
 use crate::sandbox::Enforced;
@@ -78,9 +80,6 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long QEMU may take to exit by itself after the guest powered off.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the console is still read after a panic, so that its trace is complete.
-const PANIC_DRAIN: Duration = Duration::from_millis(300);
-
 /// What a machine is started with besides its arguments.
 #[derive(Debug)]
 pub struct HeldResources<'a> {
@@ -88,6 +87,8 @@ pub struct HeldResources<'a> {
     pub channels: Channels,
     /// Layers, overlays and flash. QEMU inherits them, the caller keeps them.
     pub files: Vec<BorrowedFd<'a>>,
+    /// Images on other hosts, whose numbers are among the files.
+    pub remotes: Vec<&'a RemoteImage>,
     /// QEMU's RLIMIT_FSIZE, in bytes.
     pub max_file_size: Option<u64>,
     pub sinks: Sinks,
@@ -157,6 +158,7 @@ impl Machine {
         let (mut confinement, environment) = (sandbox.confinement, sandbox.environment);
         let memory = memory_file::memory_of(plan, &holdings.files)?;
         let answers = memory_file::answers_for(plan, &mut confinement)?;
+        image_server::connect(&holdings.remotes)?;
         let spawn = || {
             Process::spawn(
                 program,
@@ -306,13 +308,10 @@ impl Machine {
         {
             return Ok(MachineEvent::Ended(end.clone()));
         }
-        let patience = match &self.guest_end {
-            Some(GuestExit::Known(End::Panicked)) => PANIC_DRAIN,
-            Some(GuestExit::Known(End::WriteFailed { .. }) | GuestExit::QmpLost(_)) => {
-                Duration::ZERO
-            }
-            _ => EXIT_TIMEOUT,
-        };
+        let patience = self
+            .guest_end
+            .as_ref()
+            .map_or(EXIT_TIMEOUT, GuestExit::patience);
         // Kept over calls, so that dropping this future does not extend it.
         let deadline = *self
             .deadline

@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::blockdev::fd_set;
 use super::plan::ChildFd;
@@ -70,8 +71,22 @@ pub(super) fn foreign<'a>(
             files.iter().any(given) || !node.file.is_empty() && by_user(&node.file)
         }
         "null-co" => true,
+        "nbd" => files
+            .iter()
+            .any(|file| is_connection(&node.file, file.as_raw_fd())),
         driver => is_format(driver) || !extra.is_empty(),
     };
     let node = nodes.iter().find(|node| !is_ours(node))?;
     Some(&node.file)
+}
+
+/// Whether the file of a node is the connection `number`. QEMU describes it as `json:` and its options.
+fn is_connection(file: &str, number: i32) -> bool {
+    let options = file
+        .strip_prefix("json:")
+        .and_then(|json| serde_json::from_str::<Value>(json).ok());
+    options.is_some_and(|options| {
+        let option = |name: &str| options.get(name).and_then(Value::as_str);
+        option("server.type") == Some("fd") && option("server.str") == Some(&number.to_string())
+    })
 }

@@ -227,6 +227,8 @@ pub struct Layer {
     pub format: Format,
     /// A block device rather than a regular file.
     pub block_device: bool,
+    /// A connection to an NBD server rather than a file.
+    pub remote: bool,
     /// The file's path, for people who read the command line.
     pub label: String,
 }

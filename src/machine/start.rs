@@ -44,6 +44,13 @@ pub enum StartError {
     /// passt ended, or does not answer.
     #[error("passt, the network of --net internet, did not start: {how}\n{output}")]
     Passt { how: String, output: String },
+    /// The server of an image on another host has ended.
+    #[error("{url} cannot be read any more")]
+    Remote {
+        url: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("setting up QEMU's channels")]
     Channel(#[from] io::Error),
 }

@@ -19,7 +19,7 @@ pub(super) fn ruleset(rules: &Rules) -> Result<Option<OwnedFd>, RulesetError> {
         .handle_access(AccessFs::from_all(NEWEST))?
         .scope(Scope::from_all(NEWEST))?;
     ruleset = match rules.network {
-        NetworkRule::None | NetworkRule::Serve(_) => {
+        NetworkRule::None | NetworkRule::Serve(_) | NetworkRule::Connect(_) => {
             ruleset.handle_access(AccessNet::from_all(NEWEST))?
         }
         NetworkRule::Internet | NetworkRule::Local => ruleset,
@@ -31,10 +31,13 @@ pub(super) fn ruleset(rules: &Rules) -> Result<Option<OwnedFd>, RulesetError> {
     created = allow(created, &rules.execute, read | AccessFs::Execute)?;
     created = allow(created, &rules.write, write)?;
     created = allow(created, &rules.devices, write | AccessFs::IoctlDev)?;
-    if let NetworkRule::Serve(ports) = &rules.network {
-        for port in ports {
-            created = created.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
-        }
+    let (ports, access) = match &rules.network {
+        NetworkRule::Serve(ports) => (&ports[..], AccessNet::BindTcp),
+        NetworkRule::Connect(ports) => (&ports[..], AccessNet::ConnectTcp),
+        NetworkRule::None | NetworkRule::Internet | NetworkRule::Local => return Ok(created.into()),
+    };
+    for port in ports {
+        created = created.add_rule(NetPort::new(*port, access))?;
     }
     Ok(created.into())
 }

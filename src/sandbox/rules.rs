@@ -31,6 +31,8 @@ pub enum NetworkRule {
     None,
     /// Servers at these TCP ports and at inherited sockets, and no connections.
     Serve(Vec<u16>),
+    /// Connections to these TCP ports, no servers, and UDP.
+    Connect(Vec<u16>),
     /// Internet sockets of any kind.
     Internet,
     /// Also UNIX sockets, for a display.

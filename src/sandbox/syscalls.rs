@@ -130,13 +130,19 @@ fn sockets(
 ) -> Result<BTreeMap<libc::c_long, Vec<SeccompRule>>, BackendError> {
     let domains: &[i32] = match network {
         NetworkRule::None => return Ok(SOCKETS.iter().map(|number| (*number, vec![])).collect()),
-        NetworkRule::Serve(_) | NetworkRule::Internet => &[libc::AF_INET, libc::AF_INET6],
+        NetworkRule::Serve(_) | NetworkRule::Connect(_) | NetworkRule::Internet => {
+            &[libc::AF_INET, libc::AF_INET6]
+        }
         NetworkRule::Local => &[libc::AF_INET, libc::AF_INET6, libc::AF_UNIX],
     };
     let conditions: Result<_, _> = (domains.iter())
         .map(|domain| condition(0, SeccompCmpOp::Ne, *domain as u64))
         .collect();
     let mut denied = BTreeMap::from([(libc::SYS_socket, vec![SeccompRule::new(conditions?)?])]);
+    if let NetworkRule::Connect(_) = network {
+        only_tcp_and_udp(&mut denied)?;
+        no_fast_open(&mut denied)?;
+    }
     if let NetworkRule::Serve(ports) = network {
         only_servers(&mut denied)?;
         if ports.is_empty() {
@@ -146,12 +152,51 @@ fn sockets(
     Ok(denied)
 }
 
+/// The bits of socket(2)'s type that are no flags.
+const TYPE: u64 = 0xf;
+
+/// Landlock governs TCP only: denies other streams, and all that is neither a stream nor UDP.
+fn only_tcp_and_udp(
+    denied: &mut BTreeMap<libc::c_long, Vec<SeccompRule>>,
+) -> Result<(), BackendError> {
+    use SeccompCmpOp::{MaskedEq, Ne};
+    let known = [libc::SOCK_STREAM, libc::SOCK_DGRAM].map(|one| one as u64);
+    let socket = denied.entry(libc::SYS_socket).or_default();
+    for other in (0..=TYPE).filter(|one| !known.contains(one)) {
+        let is_other = condition(1, MaskedEq(TYPE), other)?;
+        socket.push(SeccompRule::new(vec![is_other])?);
+    }
+    for (kind, protocol) in known
+        .into_iter()
+        .zip([libc::IPPROTO_TCP, libc::IPPROTO_UDP])
+    {
+        socket.push(SeccompRule::new(vec![
+            condition(1, MaskedEq(TYPE), kind)?,
+            condition(2, Ne, 0)?,
+            condition(2, Ne, protocol as u64)?,
+        ])?);
+    }
+    Ok(())
+}
+
+/// tcp(7): this flag connects.
+fn no_fast_open(denied: &mut BTreeMap<libc::c_long, Vec<SeccompRule>>) -> Result<(), BackendError> {
+    let flag = libc::MSG_FASTOPEN as u64;
+    for (number, argument) in [
+        (libc::SYS_sendto, 3),
+        (libc::SYS_sendmsg, 2),
+        (libc::SYS_sendmmsg, 3),
+    ] {
+        let connects = condition(argument, SeccompCmpOp::MaskedEq(flag), flag)?;
+        denied.insert(number, vec![SeccompRule::new(vec![connects])?]);
+    }
+    Ok(())
+}
+
 /// Landlock governs TCP only, and not in old kernels: denies other protocols, and every connection that
 /// is not accepted.
 fn only_servers(denied: &mut BTreeMap<libc::c_long, Vec<SeccompRule>>) -> Result<(), BackendError> {
     use SeccompCmpOp::{MaskedEq, Ne};
-    /// The bits of socket(2)'s type that are no flags.
-    const TYPE: u64 = 0xf;
     let stream = libc::SOCK_STREAM as u64;
     let types = (0..=TYPE).filter(|one| *one != stream);
     let socket = denied.entry(libc::SYS_socket).or_default();
@@ -165,17 +210,7 @@ fn only_servers(denied: &mut BTreeMap<libc::c_long, Vec<SeccompRule>>) -> Result
         protocols.into_iter().collect::<Result<_, _>>()?,
     )?);
     denied.extend([(libc::SYS_connect, vec![]), (libc::SYS_socketpair, vec![])]);
-    // tcp(7): this flag connects.
-    let flag = libc::MSG_FASTOPEN as u64;
-    for (number, argument) in [
-        (libc::SYS_sendto, 3),
-        (libc::SYS_sendmsg, 2),
-        (libc::SYS_sendmmsg, 3),
-    ] {
-        let connects = condition(argument, MaskedEq(flag), flag)?;
-        denied.insert(number, vec![SeccompRule::new(vec![connects])?]);
-    }
-    Ok(())
+    no_fast_open(denied)
 }
 
 fn condition(

@@ -14,6 +14,14 @@ struct DescriptorMessage {
     padding: u32,
 }
 
+/// Makes the number of `slot` stand for what `with` is, close-on-exec.
+pub fn replace_descriptor(slot: BorrowedFd<'_>, with: OwnedFd) -> io::Result<()> {
+    let (from, to) = (with.as_raw_fd(), slot.as_raw_fd());
+    // SAFETY: whoever owns `slot` owns what its number stands for, before and after.
+    let done = unsafe { libc::dup3(from, to, libc::O_CLOEXEC) };
+    Ok(nix::errno::Errno::result(done).map(drop)?)
+}
+
 /// Sends a descriptor with a byte 0. Async-signal-safe.
 pub fn send_descriptor(socket: BorrowedFd<'_>, descriptor: BorrowedFd<'_>) -> io::Result<()> {
     let mut byte = 0_u8;

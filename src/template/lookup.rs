@@ -23,6 +23,8 @@ pub(crate) struct TemplateSlot {
     pub limit: u64,
     /// How long another process may take to build it.
     pub patience: Duration,
+    /// It is not looked for, and what was built is not published: nobody could say what it is for.
+    pub is_unsaved: bool,
 }
 
 /// Builds the snapshot of a machine that has no template yet.
@@ -43,6 +45,9 @@ pub(crate) async fn get_or_build<B: SnapshotBuilder>(
     slot: &TemplateSlot,
     mut builder: B,
 ) -> Result<Template, B::Error> {
+    if slot.is_unsaved {
+        return builder.build().await.map(Template::Fresh);
+    }
     let found = builder.wait(lookup(slot)).await?;
     let lock = match found? {
         Lookup::Found(entry) => return Ok(Template::Stored(entry)),

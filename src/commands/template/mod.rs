@@ -229,7 +229,7 @@ async fn build_image(
         progress,
         facts: &mut facts,
     };
-    Ok(launch.template().await?)
+    Ok(launch.template(false).await?)
 }
 
 impl BuildArgs {

@@ -55,6 +55,7 @@ pub fn layer(fd: i32, format: Format, label: &str) -> Layer {
         fd: ChildFd(fd),
         format,
         block_device: false,
+        remote: false,
         label: label.into(),
     }
 }

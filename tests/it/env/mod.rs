@@ -17,6 +17,7 @@ pub mod qemu10;
 pub mod random;
 pub mod residue;
 pub mod script;
+pub mod servers;
 pub mod toolbox;
 pub mod trees;
 pub mod wait;

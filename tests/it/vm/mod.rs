@@ -11,6 +11,7 @@ mod image;
 mod inspection;
 mod mount;
 mod outside;
+mod remote;
 mod run;
 mod sandbox;
 mod session;

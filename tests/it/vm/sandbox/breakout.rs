@@ -10,7 +10,7 @@ use super::Victim;
 use crate::env::qemu10;
 
 /// The attempts and their results, from what bivouac quotes.
-fn attempts(said: &str) -> BTreeMap<String, String> {
+pub(super) fn attempts(said: &str) -> BTreeMap<String, String> {
     let lines = said
         .lines()
         .map(|line| line.trim_start_matches("QEMU said: "));
@@ -27,7 +27,7 @@ fn attempts(said: &str) -> BTreeMap<String, String> {
     found
 }
 
-fn fact<'a>(said: &'a str, name: &str) -> &'a str {
+pub(super) fn fact<'a>(said: &'a str, name: &str) -> &'a str {
     let line = said.lines().find_map(|line| {
         let line = line.trim().trim_start_matches("QEMU said: ");
         line.strip_prefix(name)?.strip_prefix(' ')

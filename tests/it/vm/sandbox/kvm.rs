@@ -112,6 +112,7 @@ impl Guest {
         let files = [&self.disk, &self.overlay, &self.memory];
         let resources = HeldResources {
             channels,
+            remotes: Vec::new(),
             files: files.map(File::as_fd).to_vec(),
             max_file_size: None,
             sinks: Sinks {

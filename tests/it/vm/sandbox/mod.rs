@@ -3,6 +3,7 @@
 
 mod breakout;
 pub mod kvm;
+mod reader;
 mod state;
 mod survivor;
 

@@ -1,0 +1,36 @@
+//! Why an image on another host is refused.
+
+use super::error::ChainError;
+use super::format::Format;
+use super::layer::Layer;
+use super::origin::Origin;
+use crate::text::escape::{Quoted, as_path};
+
+impl ChainError {
+    /// A URL, where nothing allows that it is opened.
+    pub(super) fn on_another_host(origin: &Origin) -> Self {
+        let message = format!("{} is on another host", Quoted(origin.typed()));
+        let hint = "--remote  # without it, nothing is read from other hosts";
+        Self::new(&origin.path, message).with_hint(hint.to_owned())
+    }
+
+    /// Another format than those that are read from another host.
+    pub(super) fn remote_format(origin: &Origin, format: Format) -> Self {
+        let message = format!(
+            "{origin} is a {format} image; on another host only raw and qcow2 images can be used"
+        );
+        let hint = "fetch it, and name the file".to_owned();
+        Self::new(&origin.path, message).with_hint(hint)
+    }
+
+    /// A layer that is complete in itself, or is none: its header leads to no file of this host.
+    pub(super) fn lies_on_another(layer: &Layer, name: &[u8]) -> Self {
+        let (image, name) = (Quoted(layer.path()), Quoted(as_path(name)));
+        let how = match layer.remote() {
+            Some(_) => "is on another host",
+            None => "was packed",
+        };
+        let message = format!("{image} {how}, but lies on another image, {name}");
+        Self::new(layer.path(), message)
+    }
+}

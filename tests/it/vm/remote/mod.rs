@@ -1,0 +1,6 @@
+//! Images on other hosts (`--remote`).
+
+mod cases;
+mod killed;
+mod read;
+mod refused;
