@@ -47,7 +47,10 @@ impl ImageFile {
     /// no bytes.
     pub fn open(origin: &Origin) -> Result<Self, ChainError> {
         if let Access::Opened(OpenedImage::Remote(remote)) = &origin.access {
-            return Ok(Self::of_remote(Arc::clone(remote), origin));
+            return match remote.size() {
+                0 => Err(ChainError::remote_empty(origin)),
+                _ => Ok(Self::of_remote(Arc::clone(remote), origin)),
+            };
         }
         // The kind is asked for before the file is opened, because opening a device node can
         // do things (rewind a tape, arm a watchdog), and a header may name any node.

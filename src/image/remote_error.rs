@@ -14,6 +14,11 @@ impl ChainError {
         Self::new(&origin.path, message).with_hint(hint.to_owned())
     }
 
+    pub(super) fn remote_empty(origin: &Origin) -> Self {
+        let message = format!("{origin} is empty: there is no disk in it");
+        Self::new(&origin.path, message)
+    }
+
     /// Another format than those that are read from another host.
     pub(super) fn remote_format(origin: &Origin, format: Format) -> Self {
         let message = format!(

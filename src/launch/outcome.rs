@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::prepare::PreparedVm;
 use crate::exit::Status;
 use crate::image::chain::Chain;
+use crate::image::layer::Layer;
 use crate::machine::drives::Drives;
 use crate::machine::end::End;
 use crate::machine::overlay::{Overlay, Place};
@@ -136,6 +137,13 @@ fn describe(
         }
         End::TimedOut { option, length } => (timed_out(option, *length), None),
         End::ReadFailed { node, reason } => (read_failed(node, reason, drives), None),
+        // A part of a cluster is written with what is read of the rest.
+        End::WriteFailed { node, reason, .. }
+            if reason == "Input/output error"
+                && image_of(node, drives).is_some_and(|image| image.remote().is_some()) =>
+        {
+            (read_failed(node, reason, drives), None)
+        }
         End::WriteFailed {
             node,
             no_space,
@@ -199,16 +207,18 @@ fn push_console(message: &mut String, tail: &[String]) {
     }
 }
 
-fn read_failed(node: &str, reason: &str, drives: &Drives) -> String {
-    let reason = Untrusted(reason);
-    // That of the disk's overlay, which a checkpoint numbers.
+/// The image below the overlay of a node.
+fn image_of<'a>(node: &str, drives: &'a Drives) -> Option<&'a Layer> {
+    // A checkpoint numbers the nodes of a disk.
     let disk = node.split_once('-').map_or(node, |(disk, _)| disk);
     let mut names = drives.overlays().iter().map(Overlay::name);
-    let place = names.position(|name| name == disk);
-    let image = place
-        .and_then(|place| drives.chain_of(place))
-        .map(Chain::image);
-    match image {
+    let place = names.position(|name| name == disk)?;
+    drives.chain_of(place).map(Chain::image)
+}
+
+fn read_failed(node: &str, reason: &str, drives: &Drives) -> String {
+    let reason = Untrusted(reason);
+    match image_of(node, drives) {
         Some(image) => format!("{} cannot be read any more: {reason}", Quoted(image.path())),
         None => format!("{} cannot be read any more: {reason}", Untrusted(node)),
     }

@@ -4,13 +4,13 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect as connect_to, listen,
+    socket,
 };
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::unlink;
@@ -128,7 +128,13 @@ fn node(url: &RemoteUrl, timeout: Duration, connected: Option<i32>) -> Value {
 /// A connection that the server inherits, which has no right to open files.
 pub fn connection(source: &RemoteSource) -> io::Result<Option<OwnedFd>> {
     match source {
-        RemoteSource::NbdUnix { socket, .. } => Ok(Some(UnixStream::connect(socket)?.into())),
+        RemoteSource::NbdUnix { socket: path, .. } => {
+            // A server that accepts nobody is not waited for.
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let connected = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+            connect_to(connected.as_raw_fd(), &UnixAddr::new(path)?)?;
+            Ok(Some(connected))
+        }
         RemoteSource::Nbd { .. } | RemoteSource::Http { .. } => Ok(None),
     }
 }

@@ -51,6 +51,10 @@ fn a_url_is_refused_unless_the_user_asked_for_it_and_it_can_be_read() {
         "No such file",
     );
 
+    std::fs::write(path("nothing"), "").unwrap();
+    let nothing = Nbd::at_port(Path::new(&path("nothing")));
+    said(&refused(&tmp, &remote, &nothing.url), "is empty");
+
     // An image that leads to a file of this host.
     run(
         "qemu-img",
