@@ -31,7 +31,7 @@ def promises(result):
 
     times("warm diff against virt-diff", 20, seconds("diff", "bivouac"), seconds("diff", "virt-diff"))
     times("warm tar against virt-tar-out", 10, seconds("tar", "bivouac"), seconds("tar", "virt-tar-out"))
-    times("mount and tar against guestmount", 5, seconds("mount", "bivouac"), seconds("mount", "guestmount"))
+    times("mount and tar against guestmount", 10, seconds("mount", "bivouac"), seconds("mount", "guestmount"))
 
     vmtest = seconds("run", "vmtest, image mode")
     cold, vng = seconds("chroot", "bivouac, no template"), seconds("chroot", "virtme-ng")

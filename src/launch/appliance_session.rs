@@ -10,7 +10,7 @@ use anyhow::Context;
 use super::appliance;
 use super::facts::{AcceleratorFacts, ImageFacts, LayerFacts, OverlayFacts};
 use super::failure::Failure;
-use super::kept_image::{KeptImage, Mounted};
+use super::kept_image::{self, KeptImage, Mounted};
 use super::keys::{self, Keys};
 use super::progress::Progress;
 use super::spec::{ApplianceSpec, DiskSpec, OverlaySpec, TemplateSpec};
@@ -121,16 +121,20 @@ async fn start(
             max_write,
             mounted,
         };
-        match image.start(drives, disks).await {
-            Ok(vm) => return Ok((vm, true)),
-            Err(error) => {
-                let error = anyhow::Error::from(error);
-                tracing::warn!("{error:#}; the image is looked at again");
+        if let Some(why) = kept_image::why_ineligible(drives) {
+            tracing::warn!("no template can be made: {why}; the image is looked at again");
+        } else {
+            match image.start(drives, disks).await {
+                Ok(vm) => return Ok((vm, true)),
+                Err(error) => {
+                    let error = anyhow::Error::from(error);
+                    tracing::warn!("{error:#}; the image is looked at again");
+                }
             }
+            // They were written to, and overlays of the template may be among their layers.
+            *drives = Drives::new(prepare::place(&spec.overlay)?);
+            disks = open_disks(spec, drives, progress).await?;
         }
-        // Overlays of the template may be among their layers.
-        *drives = Drives::new(prepare::place(&spec.overlay)?);
-        disks = open_disks(spec, drives, progress).await?;
     }
     let storage = Storage {
         drives,

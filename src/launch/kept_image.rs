@@ -12,6 +12,7 @@ use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
 use crate::machine::plan::Disk;
 use crate::protocol::disks::{Mount, Survey};
+use crate::protocol::warning::WarningCode;
 use crate::session::SessionError;
 use crate::template::error::BUILD_LIMIT;
 use crate::template::key::Key;
@@ -32,6 +33,11 @@ pub(super) struct KeptImage<'a> {
     pub mounted: Mounted,
 }
 
+/// Why the image cannot be kept: changes of it would not be noticed.
+pub(super) fn why_ineligible(drives: &Drives) -> Option<String> {
+    remote_layer(drives).or_else(|| changeable_layer(drives.chains()))
+}
+
 impl KeptImage<'_> {
     /// Restores the appliance from its template, which is built first if it is missing, and puts its
     /// overlays below those of `drives`.
@@ -40,10 +46,6 @@ impl KeptImage<'_> {
         drives: &mut Drives,
         mut disks: Vec<Disk>,
     ) -> Result<RunningVm, TemplateError> {
-        let why = remote_layer(drives).or_else(|| changeable_layer(drives.chains()));
-        if let Some(why) = why {
-            return Err(TemplateError::Ineligible(why));
-        }
         let slot = TemplateSlot {
             store: Store::open()?,
             key: Key::of_inspection(self.config, disks.clone(), drives.chains())?,
@@ -123,10 +125,17 @@ impl SnapshotBuilder for Builder<'_> {
         session.set_clock().await?;
         session.warm().await?;
         let survey = session.kept_survey(disks.len()).await?;
+        // It may have a passing reason.
+        let mut warnings = survey.warnings.iter();
+        if let Some(warning) = warnings.find(|warning| warning.code == WarningCode::Disk) {
+            return Err(TemplateError::Ineligible(warning.to_string()));
+        }
         if let Some(mounts) = (self.image.mounted)(&survey) {
-            match session.mount(&mounts, ROOT, true, false).await {
-                // It is told to whom wants it mounted.
-                Ok(_) | Err(SessionError::Refused(_)) => {}
+            let mounted = session.mount(&mounts, ROOT, true, false).await;
+            match mounted {
+                Ok(failed) if !failed.iter().any(|mount| mount.missing) => {}
+                // Each clone tries it again.
+                Ok(_) | Err(SessionError::Refused(_)) => session.unmount(ROOT).await?,
                 Err(error) => return Err(error.into()),
             }
         }

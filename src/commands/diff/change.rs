@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::protocol::{ByteString, Entry, FileKind};
+use crate::protocol::{ByteString, Entry, FileKind, Stat};
 use crate::rpc::changes::{Aspect, ChangeKind};
 use crate::text::time;
 
@@ -87,6 +87,24 @@ impl FileState {
     pub fn is_file(&self) -> bool {
         self.kind == Some(FileKind::File)
     }
+}
+
+/// Whether two states of a file that were once the same are so still: the kernel changes the time of
+/// the last status change with everything else.
+pub fn is_untouched(before: &Stat, after: &Stat) -> bool {
+    let stamp = |stat: &Stat| {
+        let size = (stat.kind == FileKind::File).then_some(stat.size);
+        let owner = (stat.mode, stat.uid, stat.gid);
+        (
+            stat.kind,
+            stat.inode,
+            stat.changed,
+            stat.modified,
+            size,
+            owner,
+        )
+    };
+    stamp(before) == stamp(after)
 }
 
 /// In what two states differ, as far as it is known. Two regular files of one size without digests do

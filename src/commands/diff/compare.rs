@@ -2,15 +2,14 @@
 //! what stat(2) does not tell is asked for in batches, while further entries come.
 
 use super::answers::{self, Answer, Question};
-use super::change::{Change, FileState, aspects};
+use super::change::{Change, FileState, aspects, is_untouched};
 use super::content::{self, File};
 use super::noise::is_noise;
 use super::pairs::{Pair, Pairs};
-use super::untouched::Untouched;
 use super::{DiffOptions, Summary};
 use crate::appliance::boot::ROOT;
 use crate::launch::{Failure, Progress};
-use crate::protocol::{ByteString, DigestKey, DigestKind, PathAt};
+use crate::protocol::{ByteString, DigestKey, DigestKind, Entry, PathAt};
 use crate::rpc::changes::{Aspect, ChangeKind};
 use crate::session::{Session, SessionError};
 use crate::text::escape::Untrusted;
@@ -39,7 +38,8 @@ struct Candidate {
 pub(super) struct Comparison<'a, S> {
     pub sessions: [&'a Session; 2],
     pub options: DiffOptions,
-    pub untouched: Untouched<'a>,
+    /// Files that were once the same are told by what stat(2) says of them.
+    pub is_related: bool,
     /// Of the digests that tell whether contents are equal.
     pub key: DigestKey,
     /// The name of the filesystem, if the system does not mount it.
@@ -85,7 +85,7 @@ impl<S: AsyncFnMut(Change) -> Result<(), Failure>> Comparison<'_, S> {
                 let count = self.summary.compared;
                 self.progress.status(&format!("comparing: {count} paths"));
             }
-            let Some(candidate) = self.candidate(pair).await? else {
+            let Some(candidate) = self.candidate(pair) else {
                 continue;
             };
             if candidate.wanted.is_some() {
@@ -102,14 +102,14 @@ impl<S: AsyncFnMut(Change) -> Result<(), Failure>> Comparison<'_, S> {
     }
 
     /// What is worth a closer look.
-    async fn candidate(
-        &mut self,
-        (before, after): Pair,
-    ) -> Result<Option<Candidate>, SessionError> {
-        if let (Some(one), Some(other)) = (&before, &after)
-            && self.untouched.is([one, other]).await?
+    fn candidate(&mut self, (before, after): Pair) -> Option<Candidate> {
+        let stat = |entry: &'_ Option<Entry>| entry.as_ref()?.stat.clone();
+        if self.is_related
+            && !self.options.checksum
+            && let (Some(one), Some(other)) = (stat(&before), stat(&after))
+            && is_untouched(&one, &other)
         {
-            return Ok(None);
+            return None;
         }
         let path = before.as_ref().or(after.as_ref());
         let path = path.map(|entry| absolute(&entry.path)).unwrap_or_default();
@@ -118,14 +118,14 @@ impl<S: AsyncFnMut(Change) -> Result<(), Failure>> Comparison<'_, S> {
         let is_of_system = self.filesystem.is_none();
         if !self.options.all && is_of_system && is_noise(&path.0) {
             self.summary.left_out += u64::from(wanted.is_none());
-            return Ok(None);
+            return None;
         }
-        Ok(Some(Candidate {
+        Some(Candidate {
             path,
             before,
             after,
             wanted,
-        }))
+        })
     }
 
     /// What is needed of a path to tell in what it differs.

@@ -2,8 +2,8 @@
 //! comparison shows what a run has changed ([`overlays`]).
 //!
 //! [`places`] says which filesystems are compared, [`pairs`] merges the entries of both sides, [`compare`]
-//! finds what differs, of what [`untouched`] does not tell by what [`answers`] asks for; [`content`] shows how. [`change`] is a difference as data, [`noise`] what is left
-//! out, [`format`] what is printed.
+//! finds what differs, [`answers`] asks for what stat(2) does not tell, [`content`] shows how. [`change`] is a
+//! difference as data, [`noise`] what is left out, [`format`] what is printed.
 
 mod answers;
 mod change;
@@ -14,7 +14,6 @@ mod noise;
 pub(crate) mod overlays;
 mod pairs;
 mod places;
-mod untouched;
 
 use std::path::PathBuf;
 
@@ -36,7 +35,6 @@ use crate::session::{Session, SessionError, random};
 pub(crate) use change::{Change, FileState};
 use compare::Comparison;
 use places::{Places, places, without_needless_names};
-use untouched::{Rule, Untouched};
 
 /// Show what differs between the files of two images, without booting them
 ///
@@ -169,11 +167,7 @@ pub(crate) async fn diff(
     let mut summary = Summary::default();
     let mut work = Work {
         sessions: [before.session.clone(), after.session.clone()],
-        rule: match before.is_related(&after) {
-            _ if options.checksum => Rule::Content,
-            true => Rule::Related,
-            false => Rule::Copies,
-        },
+        is_related: before.is_related(&after),
         key: random()?,
         options,
         progress,
@@ -192,7 +186,7 @@ pub(crate) async fn diff(
 
 struct Work<'a, S> {
     sessions: [Session; 2],
-    rule: Rule,
+    is_related: bool,
     key: DigestKey,
     options: DiffOptions,
     progress: &'a dyn Progress,
@@ -243,7 +237,7 @@ impl<S: AsyncFnMut(Change) -> Result<(), Failure>> Work<'_, S> {
         let comparison = Comparison {
             sessions: [left, right],
             options: self.options,
-            untouched: Untouched::new([left, right], self.rule),
+            is_related: self.is_related,
             key: self.key,
             filesystem: name,
             progress: self.progress,
