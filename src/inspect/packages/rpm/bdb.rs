@@ -4,6 +4,7 @@
 //! wrote them, which the magic tells.
 
 use super::source::{Contents, DatabaseError, MAX_RECORD, Source};
+use crate::linux::bytes::Fields;
 use crate::session::SessionError;
 
 const META: usize = 512;
@@ -41,7 +42,7 @@ pub async fn records<T>(
         }
     };
     if pages.is_cut_off {
-        contents.add(Err(damaged("the file", pages.file.size())))?;
+        contents.add(Err(DatabaseError::damaged("the file", pages.file.size())))?;
     }
     let mut chains = Vec::new();
     for bucket in 0..=pages.last_bucket {
@@ -118,7 +119,7 @@ impl<'a, S: Source> Pages<'a, S> {
             pages.is_big_endian = true;
         }
         if pages.u32(&meta, 12) != MAGIC {
-            return Err(damaged("the header", 0));
+            return Err(DatabaseError::damaged("the header", 0));
         }
         // The second is for encryption, the third for checksums in pages, which rpm never had.
         if !VERSIONS.contains(&pages.u32(&meta, 16)) || meta[24] != 0 || meta[26] & 1 != 0 {
@@ -130,7 +131,7 @@ impl<'a, S: Source> Pages<'a, S> {
         let is_size = size.is_power_of_two() && (META as u32..=1 << 16).contains(&size);
         // Each bucket has a page.
         if !is_size || pages.last_bucket >= pages.last {
-            return Err(damaged("the header", 0));
+            return Err(DatabaseError::damaged("the header", 0));
         }
         pages.size = size as usize;
         let places = (96..224).step_by(4);
@@ -157,7 +158,7 @@ impl<'a, S: Source> Pages<'a, S> {
     }
 
     async fn page(&mut self, number: u32, what: &'static str) -> Result<Vec<u8>, DatabaseError> {
-        let fault = damaged(what, self.offset(number));
+        let fault = DatabaseError::damaged(what, self.offset(number));
         if number == 0 || number > self.last {
             return Err(fault);
         }
@@ -176,7 +177,10 @@ impl<'a, S: Source> Pages<'a, S> {
         let page = self.page(number, "a list of packages").await?;
         match page[25] {
             page_kind::HASH | page_kind::HASH_UNSORTED => Ok(page),
-            _ => Err(damaged("a list of packages", self.offset(number))),
+            _ => Err(DatabaseError::damaged(
+                "a list of packages",
+                self.offset(number),
+            )),
         }
     }
 
@@ -192,7 +196,7 @@ impl<'a, S: Source> Pages<'a, S> {
             end = start.map_or(0, usize::from);
             found.filter(|found| !found.is_empty())
         };
-        let fault = || damaged("a list of packages", self.offset(self.u32(page, 8)));
+        let fault = || DatabaseError::damaged("a list of packages", self.offset(self.u32(page, 8)));
         let mut items = Vec::new();
         for index in (0..count).step_by(2) {
             let (key, value) = (entry(index), entry(index + 1));
@@ -239,7 +243,7 @@ impl<'a, S: Source> Pages<'a, S> {
                     && !part.is_empty()
                     && part.len() <= length - record.len()
             });
-            record.extend_from_slice(part.ok_or(damaged(WHAT, self.offset(next)))?);
+            record.extend_from_slice(part.ok_or(DatabaseError::damaged(WHAT, self.offset(next)))?);
             next = self.u32(&page, 16);
         }
         Ok(record)
@@ -247,24 +251,16 @@ impl<'a, S: Source> Pages<'a, S> {
 
     /// A number of a page or the header; 0 beyond the end.
     fn u32(&self, bytes: &[u8], at: usize) -> u32 {
-        let bytes = bytes.get(at..).and_then(|rest| rest.first_chunk());
-        let bytes = bytes.copied().unwrap_or_default();
         match self.is_big_endian {
-            true => u32::from_be_bytes(bytes),
-            false => u32::from_le_bytes(bytes),
+            true => bytes.be32(at),
+            false => bytes.le32(at),
         }
     }
 
     fn u16(&self, bytes: &[u8], at: usize) -> u16 {
-        let bytes = bytes.get(at..).and_then(|rest| rest.first_chunk());
-        let bytes = bytes.copied().unwrap_or_default();
         match self.is_big_endian {
-            true => u16::from_be_bytes(bytes),
-            false => u16::from_le_bytes(bytes),
+            true => bytes.be16(at),
+            false => bytes.le16(at),
         }
     }
-}
-
-fn damaged(what: &'static str, offset: u64) -> DatabaseError {
-    DatabaseError::Damaged { what, offset }
 }

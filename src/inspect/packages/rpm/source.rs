@@ -32,6 +32,12 @@ pub enum DatabaseError {
     Session(#[from] SessionError),
 }
 
+impl DatabaseError {
+    pub fn damaged(what: &'static str, offset: u64) -> Self {
+        Self::Damaged { what, offset }
+    }
+}
+
 /// What could be read of a database, and what is wrong with the rest.
 #[derive(Debug, Default)]
 pub struct Contents<T> {
@@ -85,10 +91,8 @@ impl Source for &[u8] {
     async fn bytes(&mut self, offset: u64, length: usize) -> Result<Vec<u8>, DatabaseError> {
         let start = usize::try_from(offset).ok();
         let found = start.and_then(|start| self.get(start..)?.get(..length));
-        found.map(<[u8]>::to_vec).ok_or(DatabaseError::Damaged {
-            what: "the file",
-            offset,
-        })
+        let cut = DatabaseError::damaged("the file", offset);
+        found.map(<[u8]>::to_vec).ok_or(cut)
     }
 }
 
@@ -150,10 +154,7 @@ impl Source for ImageFile<'_> {
     }
 
     async fn bytes(&mut self, offset: u64, length: usize) -> Result<Vec<u8>, DatabaseError> {
-        let cut = DatabaseError::Damaged {
-            what: "the file",
-            offset,
-        };
+        let cut = DatabaseError::damaged("the file", offset);
         let end = offset.checked_add(length as u64);
         let Some(end) = end.filter(|end| *end <= self.size) else {
             return Err(cut);
@@ -172,9 +173,4 @@ impl Source for ImageFile<'_> {
         }
         Ok(found)
     }
-}
-
-/// A big-endian number.
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }

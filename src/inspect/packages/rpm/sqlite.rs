@@ -2,8 +2,9 @@
 //! Its rows are a number and a record, in a tree of pages, and what does not fit into a page goes on in a
 //! chain of pages. Numbers are big-endian.
 
-use super::source::{Contents, DatabaseError, MAX_RECORD, Source, u32_at};
+use super::source::{Contents, DatabaseError, MAX_RECORD, Source};
 use super::sqlite_log::Log;
+use crate::linux::bytes::Fields;
 use crate::session::SessionError;
 
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -36,12 +37,12 @@ pub async fn records<T, S: Source>(
         }
     }
     if pages.is_cut_off {
-        contents.add(Err(damaged("the file", pages.file.size())))?;
+        contents.add(Err(DatabaseError::damaged("the file", pages.file.size())))?;
     }
     // The schema is the tree of the first page: type, name, table, and the first page of each tree.
     let mut root = None;
     let mut schema = |row: Result<&[u8], DatabaseError>| {
-        let row = row.and_then(|row| values(row).ok_or(damaged("the schema", 0)));
+        let row = row.and_then(|row| values(row).ok_or(DatabaseError::damaged("the schema", 0)));
         match row.as_deref() {
             Ok(
                 [
@@ -112,28 +113,27 @@ struct Pages<'a, S> {
 impl<'a, S: Source> Pages<'a, S> {
     async fn open(file: &'a mut S) -> Result<Self, DatabaseError> {
         let header = file.bytes(0, HEADER).await?;
-        let size = match u16_at(&header, 16) {
-            Some(1) => 1 << 16,
-            Some(size) => usize::from(size),
-            None => 0,
+        let size = match header.be16(16) {
+            1 => 1 << 16,
+            size => usize::from(size),
         };
         if !header.starts_with(MAGIC) || !size.is_power_of_two() || size < 512 {
-            return Err(damaged("the header", 0));
+            return Err(DatabaseError::damaged("the header", 0));
         }
         let usable = size - usize::from(header[20]);
         if usable < 480 {
-            return Err(damaged("the header", 0));
+            return Err(DatabaseError::damaged("the header", 0));
         }
         let there = u32::try_from(file.size() / size as u64).unwrap_or(u32::MAX);
         // Old versions do not keep the number of pages up to date, nor the counter beside it.
-        let stated = u32_at(&header, 28).filter(|_| u32_at(&header, 24) == u32_at(&header, 92));
+        let is_stated = header.be32(24) == header.be32(92);
         Ok(Self {
             file,
             log: None,
             size,
             usable,
             count: there,
-            is_cut_off: stated.is_some_and(|stated| stated > there),
+            is_cut_off: is_stated && header.be32(28) > there,
             left: there,
         })
     }
@@ -155,7 +155,7 @@ impl<'a, S: Source> Pages<'a, S> {
     async fn page(&mut self, number: u32, what: &'static str) -> Result<Vec<u8>, DatabaseError> {
         let offset = self.offset(number);
         if number == 0 || number > self.count {
-            return Err(damaged(what, offset));
+            return Err(DatabaseError::damaged(what, offset));
         }
         let Some(left) = self.left.checked_sub(1) else {
             return Err(DatabaseError::Malformed("more pages than it says"));
@@ -175,7 +175,7 @@ impl<'a, S: Source> Pages<'a, S> {
         while let Some(number) = waiting.pop() {
             match self.node(number).await {
                 Ok(Node::Interior(below)) if waiting.len() + below.len() > self.count as usize => {
-                    visit(Err(damaged(TREE, self.offset(number))))?;
+                    visit(Err(DatabaseError::damaged(TREE, self.offset(number))))?;
                 }
                 Ok(Node::Interior(below)) => waiting.extend(below.into_iter().rev()),
                 Ok(Node::Leaf(cells)) => {
@@ -196,21 +196,21 @@ impl<'a, S: Source> Pages<'a, S> {
         let page = self.page(number, TREE).await?;
         let start = if number == 1 { HEADER } else { 0 };
         self.parsed(&page, start)
-            .ok_or_else(|| damaged(TREE, self.offset(number)))
+            .ok_or_else(|| DatabaseError::damaged(TREE, self.offset(number)))
     }
 
     /// A page of a table: type, number of cells, of an interior one the last page below, and where the
     /// cells are.
     fn parsed(&self, page: &[u8], start: usize) -> Option<Node> {
-        let count = usize::from(u16_at(page, start + 3)?);
+        let count = usize::from(page.get_be16(start + 3)?);
         let cells = |header: usize| {
-            let places = (0..count).map(move |nth| u16_at(page, start + header + 2 * nth));
+            let places = (0..count).map(move |nth| page.get_be16(start + header + 2 * nth));
             places.map(|place| page.get(usize::from(place?)..self.usable))
         };
         match *page.get(start)? {
             INTERIOR => {
-                let last = u32_at(page, start + 8)?;
-                let children = cells(12).map(|cell| u32_at(cell?, 0));
+                let last = page.get_be32(start + 8)?;
+                let children = cells(12).map(|cell| cell?.get_be32(0));
                 let children = children.chain([Some(last)]).collect::<Option<_>>()?;
                 Some(Node::Interior(children))
             }
@@ -240,7 +240,7 @@ impl<'a, S: Source> Pages<'a, S> {
             local: cell.get(..local)?.to_vec(),
             length,
             next: match local < length {
-                true => u32_at(cell, local)?,
+                true => cell.get_be32(local)?,
                 false => 0,
             },
         })
@@ -258,7 +258,7 @@ impl<'a, S: Source> Pages<'a, S> {
             let page = self.page(next, RECORD).await?;
             let end = self.usable.min(4 + cell.length - payload.len());
             payload.extend_from_slice(page.get(4..end).unwrap_or_default());
-            next = u32_at(&page, 0).unwrap_or(0);
+            next = page.be32(0);
         }
         Ok(payload)
     }
@@ -319,12 +319,4 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
         }
     }
     Some(number)
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-fn damaged(what: &'static str, offset: u64) -> DatabaseError {
-    DatabaseError::Damaged { what, offset }
 }
