@@ -46,10 +46,12 @@ pub async fn records<T>(
     }
     let mut chains = Vec::new();
     for bucket in 0..=pages.last_bucket {
-        let mut next = pages.first_page(bucket);
+        let first = pages.first_page(bucket);
+        let mut next = first;
         while next != 0 {
-            let page = match pages.hash_page(next).await {
-                Ok(page) => page,
+            let page = match pages.hash_page(next, next == first).await {
+                Ok(Some(page)) => page,
+                Ok(None) => break,
                 Err(error) => {
                     contents.add(Err(error))?;
                     break;
@@ -158,29 +160,32 @@ impl<'a, S: Source> Pages<'a, S> {
     }
 
     async fn page(&mut self, number: u32, what: &'static str) -> Result<Vec<u8>, DatabaseError> {
-        let fault = DatabaseError::damaged(what, self.offset(number));
         if number == 0 || number > self.last {
-            return Err(fault);
+            return Err(DatabaseError::damaged(what, self.offset(number)));
         }
         let Some(left) = self.left.checked_sub(1) else {
             return Err(DatabaseError::Malformed("more pages than it says"));
         };
         self.left = left;
-        let page = self.file.bytes(self.offset(number), self.size).await?;
-        match self.u32(&page, 8) == number {
-            true => Ok(page),
-            false => Err(fault),
-        }
+        self.file.bytes(self.offset(number), self.size).await
     }
 
-    async fn hash_page(&mut self, number: u32) -> Result<Vec<u8>, DatabaseError> {
-        let page = self.page(number, "a list of packages").await?;
-        match page[25] {
-            page_kind::HASH | page_kind::HASH_UNSORTED => Ok(page),
-            _ => Err(DatabaseError::damaged(
-                "a list of packages",
-                self.offset(number),
-            )),
+    /// A page of a bucket. The first one is `None` if it was never written: Berkeley DB reads zeros as an
+    /// empty page.
+    async fn hash_page(
+        &mut self,
+        number: u32,
+        is_first: bool,
+    ) -> Result<Option<Vec<u8>>, DatabaseError> {
+        const WHAT: &str = "a list of packages";
+        let page = self.page(number, WHAT).await?;
+        if is_first && page.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        let is_hash = matches!(page[25], page_kind::HASH | page_kind::HASH_UNSORTED);
+        match is_hash && self.u32(&page, 8) == number {
+            true => Ok(Some(page)),
+            false => Err(DatabaseError::damaged(WHAT, self.offset(number))),
         }
     }
 
@@ -240,6 +245,7 @@ impl<'a, S: Source> Pages<'a, S> {
             let part = page.get(HEADER..).and_then(|data| data.get(..used));
             let part = part.filter(|part| {
                 page[25] == page_kind::CHAIN
+                    && self.u32(&page, 8) == next
                     && !part.is_empty()
                     && part.len() <= length - record.len()
             });

@@ -2,6 +2,8 @@
 //! image may lack an `rpm`, or have one for another processor.
 
 pub mod bdb;
+#[cfg(test)]
+mod damage_tests;
 pub mod header;
 pub mod ndb;
 pub mod source;
