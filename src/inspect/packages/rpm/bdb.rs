@@ -3,6 +3,8 @@
 //! DB's dbinc/db_page.h and rpm's lib/backend/bdb_ro.c. Numbers have the byte order of the machine that
 //! wrote them, which the magic tells.
 
+use std::collections::HashSet;
+
 use super::source::{Contents, DatabaseError, MAX_RECORD, Source};
 use crate::linux::bytes::Fields;
 use crate::session::SessionError;
@@ -66,7 +68,7 @@ pub async fn records<T>(
             }
             next = pages.u32(&page, 16);
         }
-        if pages.left == 0 || chains.len() > MAX_RECORDS {
+        if chains.len() > MAX_RECORDS {
             break;
         }
     }
@@ -89,7 +91,7 @@ enum Item {
     Chain { first: u32, length: u32 },
 }
 
-/// The pages of a file, none of which is read twice but by a damaged one: so there is a limit.
+/// The pages of a file, none of which is used twice.
 struct Pages<'a, S> {
     file: &'a mut S,
     is_big_endian: bool,
@@ -100,8 +102,8 @@ struct Pages<'a, S> {
     is_cut_off: bool,
     /// For each power of two of buckets what has to be added to a bucket's number to get its page.
     spares: Vec<u32>,
-    /// How many more may be read.
-    left: u64,
+    /// Those that were read.
+    seen: HashSet<u32>,
 }
 
 impl<'a, S: Source> Pages<'a, S> {
@@ -115,7 +117,7 @@ impl<'a, S: Source> Pages<'a, S> {
             last_bucket: 0,
             is_cut_off: false,
             spares: Vec::new(),
-            left: 0,
+            seen: HashSet::new(),
         };
         if pages.u32(&meta, 12) == MAGIC.swap_bytes() {
             pages.is_big_endian = true;
@@ -143,7 +145,6 @@ impl<'a, S: Source> Pages<'a, S> {
         pages.is_cut_off = pages.last > there;
         pages.last = pages.last.min(there);
         pages.last_bucket = pages.last_bucket.min(there);
-        pages.left = u64::from(pages.last);
         Ok(pages)
     }
 
@@ -163,10 +164,9 @@ impl<'a, S: Source> Pages<'a, S> {
         if number == 0 || number > self.last {
             return Err(DatabaseError::damaged(what, self.offset(number)));
         }
-        let Some(left) = self.left.checked_sub(1) else {
-            return Err(DatabaseError::Malformed("more pages than it says"));
-        };
-        self.left = left;
+        if !self.seen.insert(number) {
+            return Err(DatabaseError::USED_TWICE);
+        }
         self.file.bytes(self.offset(number), self.size).await
     }
 

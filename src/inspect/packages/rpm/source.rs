@@ -33,6 +33,9 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
+    /// Of what another page leads to in its place nothing was read.
+    pub const USED_TWICE: Self = Self::Malformed("a page is used twice");
+
     pub fn damaged(what: &'static str, offset: u64) -> Self {
         Self::Damaged { what, offset }
     }

@@ -2,6 +2,8 @@
 //! Its rows are a number and a record, in a tree of pages, and what does not fit into a page goes on in a
 //! chain of pages. Numbers are big-endian.
 
+use std::collections::HashSet;
+
 use super::source::{Contents, DatabaseError, MAX_RECORD, Source};
 use super::sqlite_log::Log;
 use crate::linux::bytes::Fields;
@@ -78,11 +80,13 @@ pub async fn records<T, S: Source>(
 enum Node {
     /// The pages below, from left to right.
     Interior(Vec<u32>),
+    /// Rows, the numbers of which grow over the whole tree.
     Leaf(Vec<Cell>),
 }
 
-/// A row: what of it lies in the page, and where the rest is.
+/// A row: its number, what of it lies in the page, and where the rest is.
 struct Cell {
+    row: i64,
     local: Vec<u8>,
     length: usize,
     next: u32,
@@ -98,7 +102,7 @@ enum Value<'a> {
 
 type Visit<'a> = &'a mut dyn FnMut(Result<&[u8], DatabaseError>) -> Result<(), SessionError>;
 
-/// The pages of a database, none of which is read twice but of a damaged one: so there is a limit.
+/// The pages of a database, none of which is used twice.
 struct Pages<'a, S> {
     file: &'a mut S,
     log: Option<Log<'a, S>>,
@@ -107,7 +111,9 @@ struct Pages<'a, S> {
     usable: usize,
     count: u32,
     is_cut_off: bool,
-    left: u32,
+    /// How many there are in the file and the log, and those that were read.
+    most: u32,
+    seen: HashSet<u32>,
 }
 
 impl<'a, S: Source> Pages<'a, S> {
@@ -134,14 +140,15 @@ impl<'a, S: Source> Pages<'a, S> {
             usable,
             count: there,
             is_cut_off: is_stated && header.be32(28) > there,
-            left: there,
+            most: there,
+            seen: HashSet::new(),
         })
     }
 
     /// Lets the pages of a log take the place of the file's.
     fn put_over(&mut self, log: Option<Log<'a, S>>) {
         if let Some(log) = &log {
-            self.left = self.count.saturating_add(log.pages()).min(log.count);
+            self.most = self.count.saturating_add(log.pages()).min(log.count);
             self.count = log.count;
             self.is_cut_off = false;
         }
@@ -157,28 +164,43 @@ impl<'a, S: Source> Pages<'a, S> {
         if number == 0 || number > self.count {
             return Err(DatabaseError::damaged(what, offset));
         }
-        let Some(left) = self.left.checked_sub(1) else {
-            return Err(DatabaseError::Malformed("more pages than it says"));
-        };
-        self.left = left;
-        if let Some(log) = &mut self.log
-            && let Some(page) = log.page(number).await?
-        {
-            return Ok(page);
+        if self.seen.contains(&number) {
+            return Err(DatabaseError::USED_TWICE);
         }
-        self.file.bytes(offset, self.size).await
+        let logged = match &mut self.log {
+            Some(log) => log.page(number).await?,
+            None => None,
+        };
+        let page = match logged {
+            Some(page) => page,
+            None => self.file.bytes(offset, self.size).await?,
+        };
+        self.seen.insert(number);
+        Ok(page)
     }
 
     /// All rows of a tree.
     async fn rows(&mut self, root: u32, visit: Visit<'_>) -> Result<(), SessionError> {
         let mut waiting = vec![root];
+        let mut last_row = None;
         while let Some(number) = waiting.pop() {
             match self.node(number).await {
-                Ok(Node::Interior(below)) if waiting.len() + below.len() > self.count as usize => {
+                Ok(Node::Interior(below)) if waiting.len() + below.len() > self.most as usize => {
                     visit(Err(DatabaseError::damaged(TREE, self.offset(number))))?;
                 }
                 Ok(Node::Interior(below)) => waiting.extend(below.into_iter().rev()),
                 Ok(Node::Leaf(cells)) => {
+                    let rows = cells.iter().map(|cell| cell.row);
+                    if !last_row
+                        .into_iter()
+                        .chain(rows)
+                        .is_sorted_by(|one, next| one < next)
+                    {
+                        visit(Err(DatabaseError::Malformed(
+                            "its packages are not in order",
+                        )))?;
+                    }
+                    last_row = cells.last().map(|cell| cell.row).or(last_row);
                     for cell in cells {
                         match self.payload(cell).await {
                             Ok(row) => visit(Ok(&row))?,
@@ -225,7 +247,7 @@ impl<'a, S: Source> Pages<'a, S> {
 
     fn cell(&self, mut cell: &[u8]) -> Option<Cell> {
         let length = usize::try_from(varint(&mut cell)?).ok()?;
-        let _row = varint(&mut cell)?;
+        let row = varint(&mut cell)?.cast_signed();
         let most = self.usable - 35;
         let least = (self.usable - 12) * 32 / 255 - 23;
         let local = match length.checked_sub(least) {
@@ -237,6 +259,7 @@ impl<'a, S: Source> Pages<'a, S> {
             },
         };
         Some(Cell {
+            row,
             local: cell.get(..local)?.to_vec(),
             length,
             next: match local < length {
