@@ -5,7 +5,8 @@
 
 use std::collections::HashSet;
 
-use super::source::{Contents, DatabaseError, MAX_RECORD, Source};
+use super::super::package::Package;
+use super::source::{Contents, DatabaseError, MAX_PACKAGES, MAX_RECORD, Source};
 use crate::linux::bytes::Fields;
 use crate::session::SessionError;
 
@@ -15,9 +16,6 @@ const VERSIONS: std::ops::RangeInclusive<u32> = 8..=10;
 /// The header of a page: its number at 8, the next page at 16, the number of entries at 20, at 22 where
 /// the last of them starts or (in a chain) the number of bytes, and the type at 25.
 const HEADER: usize = 26;
-
-/// Most packages.
-const MAX_RECORDS: usize = 1 << 19;
 
 mod page_kind {
     pub const HASH_UNSORTED: u8 = 2;
@@ -31,10 +29,10 @@ mod item_kind {
 }
 
 /// What `read` makes of each record, in the order in which they lie in the file.
-pub async fn records<T>(
+pub async fn records(
     file: &mut impl Source,
-    read: fn(&[u8]) -> Result<Option<T>, DatabaseError>,
-) -> Result<Contents<T>, SessionError> {
+    read: fn(&[u8]) -> Result<Option<Package>, DatabaseError>,
+) -> Result<Contents, SessionError> {
     let mut contents = Contents::new();
     let mut pages = match Pages::open(file).await {
         Ok(pages) => pages,
@@ -68,13 +66,13 @@ pub async fn records<T>(
             }
             next = pages.u32(&page, 16);
         }
-        if chains.len() > MAX_RECORDS {
+        if chains.len() > MAX_PACKAGES {
             break;
         }
     }
-    if chains.len() > MAX_RECORDS {
-        contents.add(Err(DatabaseError::Unsupported("so many packages")))?;
-        chains.truncate(MAX_RECORDS);
+    if chains.len() > MAX_PACKAGES {
+        contents.add(Err(DatabaseError::TOO_MANY))?;
+        chains.truncate(MAX_PACKAGES);
     }
     // The order of buckets is that of hashes.
     chains.sort_unstable();

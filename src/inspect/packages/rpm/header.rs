@@ -10,6 +10,8 @@ const ENTRY: usize = 16;
 /// Most entries, and most bytes of data, by rpm itself (lib/header.c).
 const MAX_ENTRIES: usize = 0xffff;
 const MAX_DATA: usize = 0x0fff_ffff;
+/// Most bytes of a text. The longest that packages have are their licenses, of a few KiB.
+const MAX_TEXT: usize = 64 << 10;
 
 mod tag {
     pub const NAME: u32 = 1000;
@@ -103,7 +105,10 @@ impl<'a> Header<'a> {
         match self.entry(tag)? {
             Some((kind::STRING | kind::STRING_ARRAY | kind::I18N_STRING, data)) => {
                 let end = data.iter().position(|byte| *byte == 0);
-                Ok(text(&data[..end.ok_or(Self::OUTSIDE)?]))
+                match end.ok_or(Self::OUTSIDE)? {
+                    end if end <= MAX_TEXT => Ok(text(&data[..end])),
+                    _ => Err(DatabaseError::Malformed("a package with too long a text")),
+                }
             }
             Some(_) => Err(DatabaseError::Malformed(
                 "a package with data of another type",

@@ -12,7 +12,7 @@ mod sqlite_log;
 #[cfg(test)]
 mod tests;
 
-use super::package::{Listing, Package};
+use super::package::Listing;
 use crate::inspect::image_files::{ImageFiles, name};
 use crate::session::SessionError;
 use source::{Contents, DatabaseError, ImageFile};
@@ -123,10 +123,7 @@ pub async fn packages(files: ImageFiles<'_>, database: &Database) -> Result<List
     })
 }
 
-async fn contents(
-    files: ImageFiles<'_>,
-    database: &Database,
-) -> Result<Contents<Package>, DatabaseError> {
+async fn contents(files: ImageFiles<'_>, database: &Database) -> Result<Contents, DatabaseError> {
     let mut file = ImageFile::open(files, database.path.clone()).await?;
     let read = header::package;
     Ok(match database.format {

@@ -1,6 +1,7 @@
 //! `Packages.db`, of rpm's NDB (rpm's lib/backend/ndb/rpmpkg.c), as SUSE has it: pages of slots, each of
 //! which names a run of blocks, which hold the record of a package. Numbers are little-endian.
 
+use super::super::package::Package;
 use super::source::{Contents, DatabaseError, MAX_RECORD, Source};
 use crate::linux::bytes::Fields;
 use crate::session::SessionError;
@@ -44,10 +45,10 @@ impl Slot {
 }
 
 /// What `read` makes of each record, in the order in which they lie in the file.
-pub async fn records<T>(
+pub async fn records(
     file: &mut impl Source,
-    read: fn(&[u8]) -> Result<Option<T>, DatabaseError>,
-) -> Result<Contents<T>, SessionError> {
+    read: fn(&[u8]) -> Result<Option<Package>, DatabaseError>,
+) -> Result<Contents, SessionError> {
     let mut contents = Contents::new();
     let slots = match slots(file).await {
         Ok(slots) => slots,

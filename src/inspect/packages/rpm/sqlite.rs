@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use super::super::package::Package;
 use super::source::{Contents, DatabaseError, MAX_RECORD, Source};
 use super::sqlite_log::Log;
 use crate::linux::bytes::Fields;
@@ -14,16 +15,20 @@ const HEADER: usize = 100;
 const LEAF: u8 = 0x0d;
 const INTERIOR: u8 = 0x05;
 
+/// The columns of a row that are read: the schema's.
+const COLUMNS: usize = 5;
+
 const TREE: &str = "a list of packages";
+const UNSORTED: &str = "its packages are not in order";
 const RECORD: &str = "the record of a package";
 
 /// What `read` makes of each record, in the order of their numbers. `log` is the write-ahead log of the
 /// database, whose pages are newer than the file's.
-pub async fn records<T, S: Source>(
+pub async fn records<S: Source>(
     file: &mut S,
     log: Option<&mut S>,
-    read: fn(&[u8]) -> Result<Option<T>, DatabaseError>,
-) -> Result<Contents<T>, SessionError> {
+    read: fn(&[u8]) -> Result<Option<Package>, DatabaseError>,
+) -> Result<Contents, SessionError> {
     let mut contents = Contents::new();
     let mut pages = match Pages::open(file).await {
         Ok(pages) => pages,
@@ -77,17 +82,17 @@ pub async fn records<T, S: Source>(
     Ok(contents)
 }
 
-enum Node {
+enum Node<'a> {
     /// The pages below, from left to right.
     Interior(Vec<u32>),
     /// Rows, the numbers of which grow over the whole tree.
-    Leaf(Vec<Cell>),
+    Leaf(Vec<Cell<'a>>),
 }
 
 /// A row: its number, what of it lies in the page, and where the rest is.
-struct Cell {
+struct Cell<'a> {
     row: i64,
-    local: Vec<u8>,
+    local: &'a [u8],
     length: usize,
     next: u32,
 }
@@ -184,21 +189,26 @@ impl<'a, S: Source> Pages<'a, S> {
         let mut waiting = vec![root];
         let mut last_row = None;
         while let Some(number) = waiting.pop() {
-            match self.node(number).await {
-                Ok(Node::Interior(below)) if waiting.len() + below.len() > self.most as usize => {
-                    visit(Err(DatabaseError::damaged(TREE, self.offset(number))))?;
+            let page = match self.page(number, TREE).await {
+                Ok(page) => page,
+                Err(error) => {
+                    visit(Err(error))?;
+                    continue;
                 }
-                Ok(Node::Interior(below)) => waiting.extend(below.into_iter().rev()),
-                Ok(Node::Leaf(cells)) => {
-                    let rows = cells.iter().map(|cell| cell.row);
-                    if !last_row
+            };
+            let start = if number == 1 { HEADER } else { 0 };
+            match self.node(&page, start) {
+                Some(Node::Interior(below))
+                    if waiting.len() + below.len() <= self.most as usize =>
+                {
+                    waiting.extend(below.into_iter().rev());
+                }
+                Some(Node::Leaf(cells)) => {
+                    let mut rows = last_row
                         .into_iter()
-                        .chain(rows)
-                        .is_sorted_by(|one, next| one < next)
-                    {
-                        visit(Err(DatabaseError::Malformed(
-                            "its packages are not in order",
-                        )))?;
+                        .chain(cells.iter().map(|cell| cell.row));
+                    if !rows.is_sorted_by(|one, next| one < next) {
+                        visit(Err(DatabaseError::Malformed(UNSORTED)))?;
                     }
                     last_row = cells.last().map(|cell| cell.row).or(last_row);
                     for cell in cells {
@@ -208,46 +218,52 @@ impl<'a, S: Source> Pages<'a, S> {
                         }
                     }
                 }
-                Err(error) => visit(Err(error))?,
+                _ => visit(Err(DatabaseError::damaged(TREE, self.offset(number))))?,
             }
         }
         Ok(())
     }
 
-    async fn node(&mut self, number: u32) -> Result<Node, DatabaseError> {
-        let page = self.page(number, TREE).await?;
-        let start = if number == 1 { HEADER } else { 0 };
-        self.parsed(&page, start)
-            .ok_or_else(|| DatabaseError::damaged(TREE, self.offset(number)))
-    }
-
     /// A page of a table: type, number of cells, of an interior one the last page below, and where the
-    /// cells are.
-    fn parsed(&self, page: &[u8], start: usize) -> Option<Node> {
+    /// cells are. No two overlap: so there is no more in them than the page has.
+    fn node<'p>(&self, page: &'p [u8], start: usize) -> Option<Node<'p>> {
         let count = usize::from(page.get_be16(start + 3)?);
-        let cells = |header: usize| {
-            let places = (0..count).map(move |nth| page.get_be16(start + header + 2 * nth));
-            places.map(|place| page.get(usize::from(place?)..self.usable))
+        let is_leaf = match *page.get(start)? {
+            LEAF => true,
+            INTERIOR => false,
+            _ => return None,
         };
-        match *page.get(start)? {
-            INTERIOR => {
-                let last = page.get_be32(start + 8)?;
-                let children = cells(12).map(|cell| cell?.get_be32(0));
-                let children = children.chain([Some(last)]).collect::<Option<_>>()?;
-                Some(Node::Interior(children))
+        let places = start + if is_leaf { 8 } else { 12 };
+        let (mut cells, mut below) = (Vec::new(), Vec::new());
+        let mut taken = vec![(0, places + 2 * count)];
+        for nth in 0..count {
+            let at = usize::from(page.get_be16(places + 2 * nth)?);
+            let mut rest = page.get(at..self.usable)?;
+            match is_leaf {
+                true => cells.push(self.cell(&mut rest)?),
+                false => {
+                    below.push(rest.get_be32(0)?);
+                    rest = rest.get(4..)?;
+                    varint(&mut rest)?;
+                }
             }
-            LEAF => Some(Node::Leaf(
-                cells(8)
-                    .map(|cell| self.cell(cell?))
-                    .collect::<Option<_>>()?,
-            )),
-            _ => None,
+            taken.push((at, self.usable - rest.len()));
         }
+        taken.sort_unstable();
+        if !taken.is_sorted_by(|(_, end), (start, _)| end <= start) {
+            return None;
+        }
+        if is_leaf {
+            return Some(Node::Leaf(cells));
+        }
+        below.push(page.get_be32(start + 8)?);
+        Some(Node::Interior(below))
     }
 
-    fn cell(&self, mut cell: &[u8]) -> Option<Cell> {
-        let length = usize::try_from(varint(&mut cell)?).ok()?;
-        let row = varint(&mut cell)?.cast_signed();
+    /// A row, which is removed from `cell`.
+    fn cell<'p>(&self, cell: &mut &'p [u8]) -> Option<Cell<'p>> {
+        let length = usize::try_from(varint(cell)?).ok()?;
+        let row = varint(cell)?.cast_signed();
         let most = self.usable - 35;
         let least = (self.usable - 12) * 32 / 255 - 23;
         let local = match length.checked_sub(least) {
@@ -258,25 +274,28 @@ impl<'a, S: Source> Pages<'a, S> {
                 _ => least,
             },
         };
+        let (local, rest) = cell.split_at_checked(local)?;
+        let (next, rest) = match local.len() < length {
+            true => (rest.get_be32(0)?, rest.get(4..)?),
+            false => (0, rest),
+        };
+        *cell = rest;
         Some(Cell {
             row,
-            local: cell.get(..local)?.to_vec(),
+            local,
             length,
-            next: match local < length {
-                true => cell.get_be32(local)?,
-                false => 0,
-            },
+            next,
         })
     }
 
-    async fn payload(&mut self, cell: Cell) -> Result<Vec<u8>, DatabaseError> {
+    async fn payload(&mut self, cell: Cell<'_>) -> Result<Vec<u8>, DatabaseError> {
         if cell.length > MAX_RECORD {
             return Err(DatabaseError::TooLarge {
                 what: RECORD,
                 mib: (MAX_RECORD >> 20) as u64,
             });
         }
-        let (mut payload, mut next) = (cell.local, cell.next);
+        let (mut payload, mut next) = (cell.local.to_vec(), cell.next);
         while payload.len() < cell.length {
             let page = self.page(next, RECORD).await?;
             let end = self.usable.min(4 + cell.length - payload.len());
@@ -287,7 +306,7 @@ impl<'a, S: Source> Pages<'a, S> {
     }
 }
 
-/// The columns of a row: their types, and then their values. `None` if they are not in it.
+/// The first columns of a row, in which all types are before the values. `None` if they are not in it.
 fn values(row: &[u8]) -> Option<Vec<Value<'_>>> {
     let mut rest = row;
     let length = usize::try_from(varint(&mut rest)?).ok()?;
@@ -295,7 +314,7 @@ fn values(row: &[u8]) -> Option<Vec<Value<'_>>> {
     let mut types = row.get(header..length)?;
     let mut data = row.get(length..)?;
     let mut values = Vec::new();
-    while !types.is_empty() {
+    while !types.is_empty() && values.len() < COLUMNS {
         let kind = varint(&mut types)?;
         let length = match kind {
             0 | 8 | 9 => 0,

@@ -15,11 +15,11 @@ pub(super) fn seed(name: &str) -> Vec<u8> {
 }
 
 /// Reads bytes as the format that they begin as, without waiting for anything.
-pub(super) fn read(bytes: &[u8]) -> Contents<Package> {
+pub(super) fn read(bytes: &[u8]) -> Contents {
     read_with(bytes, None)
 }
 
-fn read_with<'a>(bytes: &'a [u8], mut log: Option<&'a [u8]>) -> Contents<Package> {
+fn read_with<'a>(bytes: &'a [u8], mut log: Option<&'a [u8]>) -> Contents {
     let mut file = bytes;
     let reading = async {
         match bytes {
@@ -36,7 +36,7 @@ fn read_with<'a>(bytes: &'a [u8], mut log: Option<&'a [u8]>) -> Contents<Package
     }
 }
 
-pub(super) fn names(contents: &Contents<Package>) -> Vec<String> {
+pub(super) fn names(contents: &Contents) -> Vec<String> {
     let found = contents.found.iter();
     let mut names: Vec<_> = found
         .map(|one| format!("{} {}", one.name, one.version))
