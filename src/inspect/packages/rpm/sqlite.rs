@@ -204,7 +204,7 @@ impl<'a, S: Source> Pages<'a, S> {
                     waiting.extend(below.into_iter().rev());
                 }
                 Some(Node::Leaf(cells)) => {
-                    let mut rows = last_row
+                    let rows = last_row
                         .into_iter()
                         .chain(cells.iter().map(|cell| cell.row));
                     if !rows.is_sorted_by(|one, next| one < next) {
