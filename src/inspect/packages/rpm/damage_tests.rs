@@ -125,8 +125,8 @@ fn fewer_pages_than_a_database_has_are_a_fault() {
 fn varint(number: usize) -> Vec<u8> {
     let bytes = [number >> 14, number >> 7, number].map(|part| part as u8 | 0x80);
     let skipped = match number {
-        ..0x80 => 2,
-        ..0x4000 => 1,
+        0..0x80 => 2,
+        0x80..0x4000 => 1,
         _ => 0,
     };
     let mut bytes = bytes[skipped..].to_vec();
