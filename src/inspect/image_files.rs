@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use crate::protocol::{ByteString, Entry, PathAt, Stat};
+use crate::protocol::{ByteString, Entry, PathAt, RemoteError, Stat};
 use crate::session::{Session, SessionError};
 
 /// The most entries of one directory that are read, and the most bytes of their names.
@@ -124,6 +124,21 @@ impl<'a> ImageFiles<'a> {
         }
         entries.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(entries)
+    }
+
+    /// As [`Self::list`], but with the error of a directory that is there and cannot be read.
+    pub async fn try_list(
+        &self,
+        path: &str,
+    ) -> Result<Result<Vec<Entry>, RemoteError>, SessionError> {
+        let strictly = Self {
+            strict: true,
+            ..*self
+        };
+        match strictly.list(path).await {
+            Err(SessionError::Refused(error)) if !self.strict => Ok(Err(error)),
+            listed => listed.map(Ok),
+        }
     }
 }
 

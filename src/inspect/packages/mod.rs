@@ -81,9 +81,8 @@ pub async fn packages(
         };
         return found("pacman", "pacman", list.into());
     }
-    if let Some(database) = rpm::database(files).await? {
+    if let Some(listing) = rpm::listing(files).await? {
         let manager = rpm::manager(files).await?;
-        let listing = rpm::packages(files, &database).await?;
         return found("rpm", manager, listing);
     }
     Ok(None)

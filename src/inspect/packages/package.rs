@@ -24,6 +24,18 @@ impl Package {
         self.key().cmp(&other.key())
     }
 
+    /// Bytes of its texts.
+    pub fn weight(&self) -> usize {
+        let optional = [
+            &self.architecture,
+            &self.source,
+            &self.vendor,
+            &self.license,
+        ];
+        let optional = optional.into_iter().flatten().map(String::len);
+        self.name.len() + self.version.len() + optional.sum::<usize>()
+    }
+
     fn key(&self) -> (&str, &str, Option<&str>) {
         (&self.name, &self.version, self.architecture.as_deref())
     }

@@ -3,7 +3,11 @@
 //! DB's dbinc/db_page.h and rpm's lib/backend/bdb_ro.c. Numbers have the byte order of the machine that
 //! wrote them, which the magic tells.
 
-use super::source::{Contents, DatabaseError, MAX_RECORD, Source};
+use std::collections::HashSet;
+
+use super::super::package::Package;
+use super::source::{Contents, DatabaseError, MAX_PACKAGES, MAX_RECORD, Source};
+use crate::linux::bytes::Fields;
 use crate::session::SessionError;
 
 const META: usize = 512;
@@ -12,9 +16,6 @@ const VERSIONS: std::ops::RangeInclusive<u32> = 8..=10;
 /// The header of a page: its number at 8, the next page at 16, the number of entries at 20, at 22 where
 /// the last of them starts or (in a chain) the number of bytes, and the type at 25.
 const HEADER: usize = 26;
-
-/// Most packages.
-const MAX_RECORDS: usize = 1 << 19;
 
 mod page_kind {
     pub const HASH_UNSORTED: u8 = 2;
@@ -28,10 +29,10 @@ mod item_kind {
 }
 
 /// What `read` makes of each record, in the order in which they lie in the file.
-pub async fn records<T>(
+pub async fn records(
     file: &mut impl Source,
-    read: fn(&[u8]) -> Result<Option<T>, DatabaseError>,
-) -> Result<Contents<T>, SessionError> {
+    read: fn(&[u8]) -> Result<Option<Package>, DatabaseError>,
+) -> Result<Contents, SessionError> {
     let mut contents = Contents::new();
     let mut pages = match Pages::open(file).await {
         Ok(pages) => pages,
@@ -41,14 +42,16 @@ pub async fn records<T>(
         }
     };
     if pages.is_cut_off {
-        contents.add(Err(damaged("the file", pages.file.size())))?;
+        contents.add(Err(DatabaseError::damaged("the file", pages.file.size())))?;
     }
     let mut chains = Vec::new();
     for bucket in 0..=pages.last_bucket {
-        let mut next = pages.first_page(bucket);
+        let first = pages.first_page(bucket);
+        let mut next = first;
         while next != 0 {
-            let page = match pages.hash_page(next).await {
-                Ok(page) => page,
+            let page = match pages.hash_page(next, next == first).await {
+                Ok(Some(page)) => page,
+                Ok(None) => break,
                 Err(error) => {
                     contents.add(Err(error))?;
                     break;
@@ -63,13 +66,13 @@ pub async fn records<T>(
             }
             next = pages.u32(&page, 16);
         }
-        if pages.left == 0 || chains.len() > MAX_RECORDS {
+        if chains.len() > MAX_PACKAGES {
             break;
         }
     }
-    if chains.len() > MAX_RECORDS {
-        contents.add(Err(DatabaseError::Unsupported("so many packages")))?;
-        chains.truncate(MAX_RECORDS);
+    if chains.len() > MAX_PACKAGES {
+        contents.add(Err(DatabaseError::TOO_MANY))?;
+        chains.truncate(MAX_PACKAGES);
     }
     // The order of buckets is that of hashes.
     chains.sort_unstable();
@@ -86,7 +89,7 @@ enum Item {
     Chain { first: u32, length: u32 },
 }
 
-/// The pages of a file, none of which is read twice but by a damaged one: so there is a limit.
+/// The pages of a file, none of which is used twice.
 struct Pages<'a, S> {
     file: &'a mut S,
     is_big_endian: bool,
@@ -97,8 +100,8 @@ struct Pages<'a, S> {
     is_cut_off: bool,
     /// For each power of two of buckets what has to be added to a bucket's number to get its page.
     spares: Vec<u32>,
-    /// How many more may be read.
-    left: u64,
+    /// Those that were read.
+    seen: HashSet<u32>,
 }
 
 impl<'a, S: Source> Pages<'a, S> {
@@ -112,13 +115,13 @@ impl<'a, S: Source> Pages<'a, S> {
             last_bucket: 0,
             is_cut_off: false,
             spares: Vec::new(),
-            left: 0,
+            seen: HashSet::new(),
         };
         if pages.u32(&meta, 12) == MAGIC.swap_bytes() {
             pages.is_big_endian = true;
         }
         if pages.u32(&meta, 12) != MAGIC {
-            return Err(damaged("the header", 0));
+            return Err(DatabaseError::damaged("the header", 0));
         }
         // The second is for encryption, the third for checksums in pages, which rpm never had.
         if !VERSIONS.contains(&pages.u32(&meta, 16)) || meta[24] != 0 || meta[26] & 1 != 0 {
@@ -130,7 +133,7 @@ impl<'a, S: Source> Pages<'a, S> {
         let is_size = size.is_power_of_two() && (META as u32..=1 << 16).contains(&size);
         // Each bucket has a page.
         if !is_size || pages.last_bucket >= pages.last {
-            return Err(damaged("the header", 0));
+            return Err(DatabaseError::damaged("the header", 0));
         }
         pages.size = size as usize;
         let places = (96..224).step_by(4);
@@ -140,7 +143,6 @@ impl<'a, S: Source> Pages<'a, S> {
         pages.is_cut_off = pages.last > there;
         pages.last = pages.last.min(there);
         pages.last_bucket = pages.last_bucket.min(there);
-        pages.left = u64::from(pages.last);
         Ok(pages)
     }
 
@@ -157,26 +159,31 @@ impl<'a, S: Source> Pages<'a, S> {
     }
 
     async fn page(&mut self, number: u32, what: &'static str) -> Result<Vec<u8>, DatabaseError> {
-        let fault = damaged(what, self.offset(number));
         if number == 0 || number > self.last {
-            return Err(fault);
+            return Err(DatabaseError::damaged(what, self.offset(number)));
         }
-        let Some(left) = self.left.checked_sub(1) else {
-            return Err(DatabaseError::Malformed("more pages than it says"));
-        };
-        self.left = left;
-        let page = self.file.bytes(self.offset(number), self.size).await?;
-        match self.u32(&page, 8) == number {
-            true => Ok(page),
-            false => Err(fault),
+        if !self.seen.insert(number) {
+            return Err(DatabaseError::USED_TWICE);
         }
+        self.file.bytes(self.offset(number), self.size).await
     }
 
-    async fn hash_page(&mut self, number: u32) -> Result<Vec<u8>, DatabaseError> {
-        let page = self.page(number, "a list of packages").await?;
-        match page[25] {
-            page_kind::HASH | page_kind::HASH_UNSORTED => Ok(page),
-            _ => Err(damaged("a list of packages", self.offset(number))),
+    /// A page of a bucket. The first one is `None` if it was never written: Berkeley DB reads zeros as an
+    /// empty page.
+    async fn hash_page(
+        &mut self,
+        number: u32,
+        is_first: bool,
+    ) -> Result<Option<Vec<u8>>, DatabaseError> {
+        const WHAT: &str = "a list of packages";
+        let page = self.page(number, WHAT).await?;
+        if is_first && page.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        let is_hash = matches!(page[25], page_kind::HASH | page_kind::HASH_UNSORTED);
+        match is_hash && self.u32(&page, 8) == number {
+            true => Ok(Some(page)),
+            false => Err(DatabaseError::damaged(WHAT, self.offset(number))),
         }
     }
 
@@ -192,7 +199,7 @@ impl<'a, S: Source> Pages<'a, S> {
             end = start.map_or(0, usize::from);
             found.filter(|found| !found.is_empty())
         };
-        let fault = || damaged("a list of packages", self.offset(self.u32(page, 8)));
+        let fault = || DatabaseError::damaged("a list of packages", self.offset(self.u32(page, 8)));
         let mut items = Vec::new();
         for index in (0..count).step_by(2) {
             let (key, value) = (entry(index), entry(index + 1));
@@ -236,10 +243,11 @@ impl<'a, S: Source> Pages<'a, S> {
             let part = page.get(HEADER..).and_then(|data| data.get(..used));
             let part = part.filter(|part| {
                 page[25] == page_kind::CHAIN
+                    && self.u32(&page, 8) == next
                     && !part.is_empty()
                     && part.len() <= length - record.len()
             });
-            record.extend_from_slice(part.ok_or(damaged(WHAT, self.offset(next)))?);
+            record.extend_from_slice(part.ok_or(DatabaseError::damaged(WHAT, self.offset(next)))?);
             next = self.u32(&page, 16);
         }
         Ok(record)
@@ -247,24 +255,16 @@ impl<'a, S: Source> Pages<'a, S> {
 
     /// A number of a page or the header; 0 beyond the end.
     fn u32(&self, bytes: &[u8], at: usize) -> u32 {
-        let bytes = bytes.get(at..).and_then(|rest| rest.first_chunk());
-        let bytes = bytes.copied().unwrap_or_default();
         match self.is_big_endian {
-            true => u32::from_be_bytes(bytes),
-            false => u32::from_le_bytes(bytes),
+            true => bytes.be32(at),
+            false => bytes.le32(at),
         }
     }
 
     fn u16(&self, bytes: &[u8], at: usize) -> u16 {
-        let bytes = bytes.get(at..).and_then(|rest| rest.first_chunk());
-        let bytes = bytes.copied().unwrap_or_default();
         match self.is_big_endian {
-            true => u16::from_be_bytes(bytes),
-            false => u16::from_le_bytes(bytes),
+            true => bytes.be16(at),
+            false => bytes.le16(at),
         }
     }
-}
-
-fn damaged(what: &'static str, offset: u64) -> DatabaseError {
-    DatabaseError::Damaged { what, offset }
 }

@@ -2,13 +2,16 @@
 //! Numbers are big-endian.
 
 use super::super::package::{Package, text};
-use super::source::{DatabaseError, u32_at};
+use super::source::DatabaseError;
+use crate::linux::bytes::Fields;
 
 /// An entry of the index: tag, type, offset and count.
 const ENTRY: usize = 16;
 /// Most entries, and most bytes of data, by rpm itself (lib/header.c).
 const MAX_ENTRIES: usize = 0xffff;
 const MAX_DATA: usize = 0x0fff_ffff;
+/// Most bytes of a text. The longest that packages have are their licenses, of a few KiB.
+const MAX_TEXT: usize = 64 << 10;
 
 mod tag {
     pub const NAME: u32 = 1000;
@@ -59,7 +62,11 @@ struct Header<'a> {
 
 impl<'a> Header<'a> {
     fn new(record: &'a [u8]) -> Result<Self, DatabaseError> {
-        let length = |at| u32_at(record, at).and_then(|length| usize::try_from(length).ok());
+        let length = |at| {
+            record
+                .get_be32(at)
+                .and_then(|length| usize::try_from(length).ok())
+        };
         let lengths = length(0).zip(length(4));
         let known = lengths.filter(|(entries, data)| *entries <= MAX_ENTRIES && *data <= MAX_DATA);
         let parts = known.and_then(|(entries, data)| {
@@ -77,12 +84,14 @@ impl<'a> Header<'a> {
     /// Type and data of a tag. Of several the last one is valid: it was added after the package was made.
     fn entry(&self, tag: u32) -> Result<Option<(u32, &'a [u8])>, DatabaseError> {
         let mut entries = self.entries.chunks_exact(ENTRY).rev();
-        let Some(entry) = entries.find(|entry| u32_at(entry, 0) == Some(tag)) else {
+        let Some(entry) = entries.find(|entry| entry.get_be32(0) == Some(tag)) else {
             return Ok(None);
         };
-        let offset = u32_at(entry, 8).and_then(|offset| usize::try_from(offset).ok());
+        let offset = entry
+            .get_be32(8)
+            .and_then(|offset| usize::try_from(offset).ok());
         let data = offset.and_then(|offset| self.data.get(offset..));
-        match u32_at(entry, 4).zip(data) {
+        match entry.get_be32(4).zip(data) {
             Some(found) => Ok(Some(found)),
             None => Err(Self::OUTSIDE),
         }
@@ -96,7 +105,10 @@ impl<'a> Header<'a> {
         match self.entry(tag)? {
             Some((kind::STRING | kind::STRING_ARRAY | kind::I18N_STRING, data)) => {
                 let end = data.iter().position(|byte| *byte == 0);
-                Ok(text(&data[..end.ok_or(Self::OUTSIDE)?]))
+                match end.ok_or(Self::OUTSIDE)? {
+                    end if end <= MAX_TEXT => Ok(text(&data[..end])),
+                    _ => Err(DatabaseError::Malformed("a package with too long a text")),
+                }
             }
             Some(_) => Err(DatabaseError::Malformed(
                 "a package with data of another type",
@@ -107,7 +119,7 @@ impl<'a> Header<'a> {
 
     fn number(&self, tag: u32) -> Result<Option<u32>, DatabaseError> {
         match self.entry(tag)? {
-            Some((kind::INT32, data)) => Ok(Some(u32_at(data, 0).ok_or(Self::OUTSIDE)?)),
+            Some((kind::INT32, data)) => Ok(Some(data.get_be32(0).ok_or(Self::OUTSIDE)?)),
             Some(_) => Err(DatabaseError::Malformed(
                 "a package with data of another type",
             )),

@@ -2,6 +2,8 @@
 //! image may lack an `rpm`, or have one for another processor.
 
 pub mod bdb;
+#[cfg(test)]
+mod damage_tests;
 pub mod header;
 pub mod ndb;
 pub mod source;
@@ -10,8 +12,9 @@ mod sqlite_log;
 #[cfg(test)]
 mod tests;
 
-use super::package::{Listing, Package};
+use super::package::Listing;
 use crate::inspect::image_files::{ImageFiles, name};
+use crate::protocol::Entry;
 use crate::session::SessionError;
 use source::{Contents, DatabaseError, ImageFile};
 
@@ -25,7 +28,7 @@ const DATABASES: [(&str, Format); 3] = [
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+enum Format {
     Sqlite,
     Ndb,
     BerkeleyDb,
@@ -33,7 +36,7 @@ pub enum Format {
 
 /// A database that is there.
 #[derive(Clone, Debug)]
-pub struct Database {
+struct Database {
     format: Format,
     path: String,
     /// SQLite's write-ahead log, which is read with it.
@@ -42,32 +45,48 @@ pub struct Database {
     unmerged: Option<String>,
 }
 
-/// The database of an image, if it has one.
-pub async fn database(files: ImageFiles<'_>) -> Result<Option<Database>, SessionError> {
+/// The packages of an image that has a database, or a place of one that cannot be read.
+pub async fn listing(files: ImageFiles<'_>) -> Result<Option<Listing>, SessionError> {
+    let mut unreadable = None;
     for directory in DIRECTORIES {
-        let entries = files.list(directory).await?;
-        let names: Vec<_> = entries.iter().filter_map(name).collect();
-        let found = DATABASES.iter().find(|(file, _)| names.contains(file));
-        if let Some((file, format)) = found {
-            let existing =
-                |name: &str| names.contains(&name).then(|| format!("{directory}/{name}"));
-            let unmerged = match format {
-                Format::Sqlite => existing("rpmdb.sqlite-journal"),
-                Format::Ndb => None,
-                Format::BerkeleyDb => names
-                    .iter()
-                    .find(|name| is_log(name))
-                    .and_then(|name| existing(name)),
-            };
-            return Ok(Some(Database {
-                format: *format,
-                path: format!("{directory}/{file}"),
-                log: existing("rpmdb.sqlite-wal").filter(|_| *format == Format::Sqlite),
-                unmerged,
-            }));
+        match files.try_list(directory).await? {
+            Ok(entries) => {
+                if let Some(database) = database(directory, &entries) {
+                    let mut listing = packages(files, &database).await?;
+                    listing.problem = listing.problem.or(unreadable);
+                    return Ok(Some(listing));
+                }
+            }
+            Err(error) => {
+                unreadable.get_or_insert(format!("{directory} cannot be read: {error}"));
+            }
         }
     }
-    Ok(None)
+    Ok(unreadable.map(|why| Listing {
+        packages: Some(Vec::new()),
+        problem: Some(why),
+    }))
+}
+
+/// The database in a directory, if there is one.
+fn database(directory: &str, entries: &[Entry]) -> Option<Database> {
+    let names: Vec<_> = entries.iter().filter_map(name).collect();
+    let (file, format) = DATABASES.iter().find(|(file, _)| names.contains(file))?;
+    let existing = |name: &str| names.contains(&name).then(|| format!("{directory}/{name}"));
+    let unmerged = match format {
+        Format::Sqlite => existing("rpmdb.sqlite-journal"),
+        Format::Ndb => None,
+        Format::BerkeleyDb => names
+            .iter()
+            .find(|name| is_log(name))
+            .and_then(|name| existing(name)),
+    };
+    Some(Database {
+        format: *format,
+        path: format!("{directory}/{file}"),
+        log: existing("rpmdb.sqlite-wal").filter(|_| *format == Format::Sqlite),
+        unmerged,
+    })
 }
 
 /// Berkeley DB's log files are named `log.` and ten digits.
@@ -87,7 +106,7 @@ pub async fn manager(files: ImageFiles<'_>) -> Result<&'static str, SessionError
 }
 
 /// The packages of a database.
-pub async fn packages(files: ImageFiles<'_>, database: &Database) -> Result<Listing, SessionError> {
+async fn packages(files: ImageFiles<'_>, database: &Database) -> Result<Listing, SessionError> {
     let contents = match contents(files, database).await {
         Ok(contents) => contents,
         Err(DatabaseError::Session(error)) => return Err(error),
@@ -121,10 +140,7 @@ pub async fn packages(files: ImageFiles<'_>, database: &Database) -> Result<List
     })
 }
 
-async fn contents(
-    files: ImageFiles<'_>,
-    database: &Database,
-) -> Result<Contents<Package>, DatabaseError> {
+async fn contents(files: ImageFiles<'_>, database: &Database) -> Result<Contents, DatabaseError> {
     let mut file = ImageFile::open(files, database.path.clone()).await?;
     let read = header::package;
     Ok(match database.format {

@@ -1,7 +1,9 @@
 //! `Packages.db`, of rpm's NDB (rpm's lib/backend/ndb/rpmpkg.c), as SUSE has it: pages of slots, each of
 //! which names a run of blocks, which hold the record of a package. Numbers are little-endian.
 
+use super::super::package::Package;
 use super::source::{Contents, DatabaseError, MAX_RECORD, Source};
+use crate::linux::bytes::Fields;
 use crate::session::SessionError;
 
 const MAGIC: &[u8] = b"RpmP";
@@ -38,18 +40,15 @@ impl Slot {
     }
 
     fn damaged(&self) -> DatabaseError {
-        DatabaseError::Damaged {
-            what: "the record of a package",
-            offset: self.offset(),
-        }
+        DatabaseError::damaged("the record of a package", self.offset())
     }
 }
 
 /// What `read` makes of each record, in the order in which they lie in the file.
-pub async fn records<T>(
+pub async fn records(
     file: &mut impl Source,
-    read: fn(&[u8]) -> Result<Option<T>, DatabaseError>,
-) -> Result<Contents<T>, SessionError> {
+    read: fn(&[u8]) -> Result<Option<Package>, DatabaseError>,
+) -> Result<Contents, SessionError> {
     let mut contents = Contents::new();
     let slots = match slots(file).await {
         Ok(slots) => slots,
@@ -73,41 +72,34 @@ pub async fn records<T>(
 
 /// The slots that are in use, sorted by where they lead.
 async fn slots(file: &mut impl Source) -> Result<Vec<Slot>, DatabaseError> {
-    const CUT: DatabaseError = DatabaseError::Damaged {
-        what: "the header",
-        offset: 0,
-    };
+    let cut = || DatabaseError::damaged("the header", 0);
     let header = file.bytes(0, HEADER).await.map_err(|error| match error {
-        DatabaseError::Damaged { .. } => CUT,
+        DatabaseError::Damaged { .. } => cut(),
         error => error,
     })?;
     if !header.starts_with(MAGIC) {
-        return Err(CUT);
+        return Err(cut());
     }
-    if number(&header, 4) != Some(0) {
+    if header.le32(4) != 0 {
         return Err(DatabaseError::Unsupported("this version of the format"));
     }
-    let pages = number(&header, 12).filter(|pages| (1..=MAX_SLOT_PAGES).contains(pages));
-    let pages = pages.ok_or(CUT)?;
+    let pages = header.le32(12);
+    if !(1..=MAX_SLOT_PAGES).contains(&pages) {
+        return Err(cut());
+    }
     let mut slots = Vec::new();
     for page in 0..pages {
         let offset = u64::from(page) * PAGE as u64;
-        let damaged = || DatabaseError::Damaged {
-            what: "a list of packages",
-            offset,
-        };
+        let damaged = DatabaseError::damaged("a list of packages", offset);
         let bytes = file.bytes(offset, PAGE).await?;
         let skipped = if page == 0 { HEADER } else { 0 };
         for slot in bytes[skipped..].chunks_exact(UNIT) {
-            let numbers = (number(slot, 4), number(slot, 8), number(slot, 12));
-            let (true, (Some(package), Some(start), Some(count))) =
-                (slot.starts_with(SLOT), numbers)
-            else {
-                return Err(damaged());
-            };
-            match (package, start, count) {
+            if !slot.starts_with(SLOT) {
+                return Err(damaged);
+            }
+            match (slot.le32(4), slot.le32(8), slot.le32(12)) {
                 (_, 0, _) => {}
-                (0, _, _) | (_, _, 0) => return Err(damaged()),
+                (0, _, _) | (_, _, 0) => return Err(damaged),
                 (package, start, count) => slots.push(Slot {
                     package,
                     start,
@@ -140,14 +132,14 @@ async fn record(file: &mut impl Source, slot: &Slot) -> Result<Vec<u8>, Database
 /// The record in its blocks, if all that they say of themselves is so.
 fn checked(blob: &[u8], package: u32) -> Option<&[u8]> {
     let (rest, tail) = blob.split_at_checked(blob.len().checked_sub(TAIL)?)?;
-    let length = usize::try_from(number(blob, 12)?).ok()?;
+    let length = usize::try_from(blob.get_le32(12)?).ok()?;
     let record = rest.get(HEAD..)?.get(..length)?;
     let blocks = length.checked_add(HEAD + TAIL)?.div_ceil(UNIT);
     let is_whole = blob.starts_with(BLOB_START)
-        && number(blob, 4)? == package
+        && blob.le32(4) == package
         && blocks.checked_mul(UNIT)? == blob.len()
-        && number(tail, 0)? == adler32(rest)
-        && number(tail, 4)? == number(blob, 12)?
+        && tail.le32(0) == adler32(rest)
+        && tail.le32(4) == blob.le32(12)
         && tail.ends_with(BLOB_END);
     is_whole.then_some(record)
 }
@@ -166,9 +158,4 @@ fn adler32(bytes: &[u8]) -> u32 {
         other %= MODULUS;
     }
     other << 16 | one
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    let bytes = bytes.get(at..)?.first_chunk()?;
-    Some(u32::from_le_bytes(*bytes))
 }

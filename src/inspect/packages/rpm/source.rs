@@ -5,6 +5,7 @@ use std::future::Future;
 
 use thiserror::Error;
 
+use super::super::package::Package;
 use crate::inspect::image_files::ImageFiles;
 use crate::session::SessionError;
 
@@ -12,6 +13,9 @@ use crate::session::SessionError;
 pub const MAX_DATABASE: u64 = 1 << 30;
 /// The largest record of a package. The kernel's sources have 80,000 files and 10 MB.
 pub const MAX_RECORD: usize = 64 << 20;
+/// Most packages, and most bytes of their texts: 512 for each.
+pub const MAX_PACKAGES: usize = 1 << 19;
+const MAX_TEXT: usize = 256 << 20;
 
 #[derive(Debug, Error)]
 pub enum DatabaseError {
@@ -32,28 +36,47 @@ pub enum DatabaseError {
     Session(#[from] SessionError),
 }
 
+impl DatabaseError {
+    /// Of what another page leads to in its place nothing was read.
+    pub const USED_TWICE: Self = Self::Malformed("a page is used twice");
+    pub const TOO_MANY: Self = Self::Unsupported("so many packages");
+
+    pub fn damaged(what: &'static str, offset: u64) -> Self {
+        Self::Damaged { what, offset }
+    }
+}
+
 /// What could be read of a database, and what is wrong with the rest.
 #[derive(Debug, Default)]
-pub struct Contents<T> {
-    pub found: Vec<T>,
+pub struct Contents {
+    pub found: Vec<Package>,
     /// The first fault.
     pub fault: Option<DatabaseError>,
     pub faults: usize,
+    /// Bytes of the texts of `found`.
+    text: usize,
 }
 
-impl<T> Contents<T> {
+impl Contents {
     pub fn new() -> Self {
-        Self {
-            found: Vec::new(),
-            fault: None,
-            faults: 0,
-        }
+        Self::default()
     }
 
-    /// Keeps a result. An error is of the session only.
-    pub fn add(&mut self, result: Result<Option<T>, DatabaseError>) -> Result<(), SessionError> {
+    /// Keeps a result, if there is room for it. An error is of the session only.
+    pub fn add(
+        &mut self,
+        result: Result<Option<Package>, DatabaseError>,
+    ) -> Result<(), SessionError> {
         match result {
-            Ok(found) => self.found.extend(found),
+            Ok(None) => {}
+            Ok(Some(package)) => {
+                let text = self.text.saturating_add(package.weight());
+                if self.found.len() == MAX_PACKAGES || text > MAX_TEXT {
+                    return self.add(Err(DatabaseError::TOO_MANY));
+                }
+                self.text = text;
+                self.found.push(package);
+            }
             Err(DatabaseError::Session(error)) => return Err(error),
             Err(error) => {
                 self.faults = self.faults.saturating_add(1);
@@ -85,10 +108,8 @@ impl Source for &[u8] {
     async fn bytes(&mut self, offset: u64, length: usize) -> Result<Vec<u8>, DatabaseError> {
         let start = usize::try_from(offset).ok();
         let found = start.and_then(|start| self.get(start..)?.get(..length));
-        found.map(<[u8]>::to_vec).ok_or(DatabaseError::Damaged {
-            what: "the file",
-            offset,
-        })
+        let cut = DatabaseError::damaged("the file", offset);
+        found.map(<[u8]>::to_vec).ok_or(cut)
     }
 }
 
@@ -150,10 +171,7 @@ impl Source for ImageFile<'_> {
     }
 
     async fn bytes(&mut self, offset: u64, length: usize) -> Result<Vec<u8>, DatabaseError> {
-        let cut = DatabaseError::Damaged {
-            what: "the file",
-            offset,
-        };
+        let cut = DatabaseError::damaged("the file", offset);
         let end = offset.checked_add(length as u64);
         let Some(end) = end.filter(|end| *end <= self.size) else {
             return Err(cut);
@@ -172,9 +190,4 @@ impl Source for ImageFile<'_> {
         }
         Ok(found)
     }
-}
-
-/// A big-endian number.
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }

@@ -2,8 +2,12 @@
 //! Its rows are a number and a record, in a tree of pages, and what does not fit into a page goes on in a
 //! chain of pages. Numbers are big-endian.
 
-use super::source::{Contents, DatabaseError, MAX_RECORD, Source, u32_at};
+use std::collections::HashSet;
+
+use super::super::package::Package;
+use super::source::{Contents, DatabaseError, MAX_RECORD, Source};
 use super::sqlite_log::Log;
+use crate::linux::bytes::Fields;
 use crate::session::SessionError;
 
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -11,16 +15,20 @@ const HEADER: usize = 100;
 const LEAF: u8 = 0x0d;
 const INTERIOR: u8 = 0x05;
 
+/// The columns of a row that are read: the schema's.
+const COLUMNS: usize = 5;
+
 const TREE: &str = "a list of packages";
+const UNSORTED: &str = "its packages are not in order";
 const RECORD: &str = "the record of a package";
 
 /// What `read` makes of each record, in the order of their numbers. `log` is the write-ahead log of the
 /// database, whose pages are newer than the file's.
-pub async fn records<T, S: Source>(
+pub async fn records<S: Source>(
     file: &mut S,
     log: Option<&mut S>,
-    read: fn(&[u8]) -> Result<Option<T>, DatabaseError>,
-) -> Result<Contents<T>, SessionError> {
+    read: fn(&[u8]) -> Result<Option<Package>, DatabaseError>,
+) -> Result<Contents, SessionError> {
     let mut contents = Contents::new();
     let mut pages = match Pages::open(file).await {
         Ok(pages) => pages,
@@ -36,12 +44,12 @@ pub async fn records<T, S: Source>(
         }
     }
     if pages.is_cut_off {
-        contents.add(Err(damaged("the file", pages.file.size())))?;
+        contents.add(Err(DatabaseError::damaged("the file", pages.file.size())))?;
     }
     // The schema is the tree of the first page: type, name, table, and the first page of each tree.
     let mut root = None;
     let mut schema = |row: Result<&[u8], DatabaseError>| {
-        let row = row.and_then(|row| values(row).ok_or(damaged("the schema", 0)));
+        let row = row.and_then(|row| values(row).ok_or(DatabaseError::damaged("the schema", 0)));
         match row.as_deref() {
             Ok(
                 [
@@ -74,15 +82,17 @@ pub async fn records<T, S: Source>(
     Ok(contents)
 }
 
-enum Node {
+enum Node<'a> {
     /// The pages below, from left to right.
     Interior(Vec<u32>),
-    Leaf(Vec<Cell>),
+    /// Rows, the numbers of which grow over the whole tree.
+    Leaf(Vec<Cell<'a>>),
 }
 
-/// A row: what of it lies in the page, and where the rest is.
-struct Cell {
-    local: Vec<u8>,
+/// A row: its number, what of it lies in the page, and where the rest is.
+struct Cell<'a> {
+    row: i64,
+    local: &'a [u8],
     length: usize,
     next: u32,
 }
@@ -97,7 +107,7 @@ enum Value<'a> {
 
 type Visit<'a> = &'a mut dyn FnMut(Result<&[u8], DatabaseError>) -> Result<(), SessionError>;
 
-/// The pages of a database, none of which is read twice but of a damaged one: so there is a limit.
+/// The pages of a database, none of which is used twice.
 struct Pages<'a, S> {
     file: &'a mut S,
     log: Option<Log<'a, S>>,
@@ -106,42 +116,44 @@ struct Pages<'a, S> {
     usable: usize,
     count: u32,
     is_cut_off: bool,
-    left: u32,
+    /// How many there are in the file and the log, and those that were read.
+    most: u32,
+    seen: HashSet<u32>,
 }
 
 impl<'a, S: Source> Pages<'a, S> {
     async fn open(file: &'a mut S) -> Result<Self, DatabaseError> {
         let header = file.bytes(0, HEADER).await?;
-        let size = match u16_at(&header, 16) {
-            Some(1) => 1 << 16,
-            Some(size) => usize::from(size),
-            None => 0,
+        let size = match header.be16(16) {
+            1 => 1 << 16,
+            size => usize::from(size),
         };
         if !header.starts_with(MAGIC) || !size.is_power_of_two() || size < 512 {
-            return Err(damaged("the header", 0));
+            return Err(DatabaseError::damaged("the header", 0));
         }
         let usable = size - usize::from(header[20]);
         if usable < 480 {
-            return Err(damaged("the header", 0));
+            return Err(DatabaseError::damaged("the header", 0));
         }
         let there = u32::try_from(file.size() / size as u64).unwrap_or(u32::MAX);
         // Old versions do not keep the number of pages up to date, nor the counter beside it.
-        let stated = u32_at(&header, 28).filter(|_| u32_at(&header, 24) == u32_at(&header, 92));
+        let is_stated = header.be32(24) == header.be32(92);
         Ok(Self {
             file,
             log: None,
             size,
             usable,
             count: there,
-            is_cut_off: stated.is_some_and(|stated| stated > there),
-            left: there,
+            is_cut_off: is_stated && header.be32(28) > there,
+            most: there,
+            seen: HashSet::new(),
         })
     }
 
     /// Lets the pages of a log take the place of the file's.
     fn put_over(&mut self, log: Option<Log<'a, S>>) {
         if let Some(log) = &log {
-            self.left = self.count.saturating_add(log.pages()).min(log.count);
+            self.most = self.count.saturating_add(log.pages()).min(log.count);
             self.count = log.count;
             self.is_cut_off = false;
         }
@@ -155,30 +167,50 @@ impl<'a, S: Source> Pages<'a, S> {
     async fn page(&mut self, number: u32, what: &'static str) -> Result<Vec<u8>, DatabaseError> {
         let offset = self.offset(number);
         if number == 0 || number > self.count {
-            return Err(damaged(what, offset));
+            return Err(DatabaseError::damaged(what, offset));
         }
-        let Some(left) = self.left.checked_sub(1) else {
-            return Err(DatabaseError::Malformed("more pages than it says"));
+        if self.seen.contains(&number) {
+            return Err(DatabaseError::USED_TWICE);
+        }
+        let logged = match &mut self.log {
+            Some(log) => log.page(number).await?,
+            None => None,
         };
-        self.left = left;
-        if let Some(log) = &mut self.log
-            && let Some(page) = log.page(number).await?
-        {
-            return Ok(page);
-        }
-        self.file.bytes(offset, self.size).await
+        let page = match logged {
+            Some(page) => page,
+            None => self.file.bytes(offset, self.size).await?,
+        };
+        self.seen.insert(number);
+        Ok(page)
     }
 
     /// All rows of a tree.
     async fn rows(&mut self, root: u32, visit: Visit<'_>) -> Result<(), SessionError> {
         let mut waiting = vec![root];
+        let mut last_row = None;
         while let Some(number) = waiting.pop() {
-            match self.node(number).await {
-                Ok(Node::Interior(below)) if waiting.len() + below.len() > self.count as usize => {
-                    visit(Err(damaged(TREE, self.offset(number))))?;
+            let page = match self.page(number, TREE).await {
+                Ok(page) => page,
+                Err(error) => {
+                    visit(Err(error))?;
+                    continue;
                 }
-                Ok(Node::Interior(below)) => waiting.extend(below.into_iter().rev()),
-                Ok(Node::Leaf(cells)) => {
+            };
+            let start = if number == 1 { HEADER } else { 0 };
+            match self.node(&page, start) {
+                Some(Node::Interior(below))
+                    if waiting.len() + below.len() <= self.most as usize =>
+                {
+                    waiting.extend(below.into_iter().rev());
+                }
+                Some(Node::Leaf(cells)) => {
+                    let rows = last_row
+                        .into_iter()
+                        .chain(cells.iter().map(|cell| cell.row));
+                    if !rows.is_sorted_by(|one, next| one < next) {
+                        visit(Err(DatabaseError::Malformed(UNSORTED)))?;
+                    }
+                    last_row = cells.last().map(|cell| cell.row).or(last_row);
                     for cell in cells {
                         match self.payload(cell).await {
                             Ok(row) => visit(Ok(&row))?,
@@ -186,46 +218,52 @@ impl<'a, S: Source> Pages<'a, S> {
                         }
                     }
                 }
-                Err(error) => visit(Err(error))?,
+                _ => visit(Err(DatabaseError::damaged(TREE, self.offset(number))))?,
             }
         }
         Ok(())
     }
 
-    async fn node(&mut self, number: u32) -> Result<Node, DatabaseError> {
-        let page = self.page(number, TREE).await?;
-        let start = if number == 1 { HEADER } else { 0 };
-        self.parsed(&page, start)
-            .ok_or_else(|| damaged(TREE, self.offset(number)))
-    }
-
     /// A page of a table: type, number of cells, of an interior one the last page below, and where the
-    /// cells are.
-    fn parsed(&self, page: &[u8], start: usize) -> Option<Node> {
-        let count = usize::from(u16_at(page, start + 3)?);
-        let cells = |header: usize| {
-            let places = (0..count).map(move |nth| u16_at(page, start + header + 2 * nth));
-            places.map(|place| page.get(usize::from(place?)..self.usable))
+    /// cells are. No two overlap: so there is no more in them than the page has.
+    fn node<'p>(&self, page: &'p [u8], start: usize) -> Option<Node<'p>> {
+        let count = usize::from(page.get_be16(start + 3)?);
+        let is_leaf = match *page.get(start)? {
+            LEAF => true,
+            INTERIOR => false,
+            _ => return None,
         };
-        match *page.get(start)? {
-            INTERIOR => {
-                let last = u32_at(page, start + 8)?;
-                let children = cells(12).map(|cell| u32_at(cell?, 0));
-                let children = children.chain([Some(last)]).collect::<Option<_>>()?;
-                Some(Node::Interior(children))
+        let places = start + if is_leaf { 8 } else { 12 };
+        let (mut cells, mut below) = (Vec::new(), Vec::new());
+        let mut taken = vec![(0, places + 2 * count)];
+        for nth in 0..count {
+            let at = usize::from(page.get_be16(places + 2 * nth)?);
+            let mut rest = page.get(at..self.usable)?;
+            match is_leaf {
+                true => cells.push(self.cell(&mut rest)?),
+                false => {
+                    below.push(rest.get_be32(0)?);
+                    rest = rest.get(4..)?;
+                    varint(&mut rest)?;
+                }
             }
-            LEAF => Some(Node::Leaf(
-                cells(8)
-                    .map(|cell| self.cell(cell?))
-                    .collect::<Option<_>>()?,
-            )),
-            _ => None,
+            taken.push((at, self.usable - rest.len()));
         }
+        taken.sort_unstable();
+        if !taken.is_sorted_by(|(_, end), (start, _)| end <= start) {
+            return None;
+        }
+        if is_leaf {
+            return Some(Node::Leaf(cells));
+        }
+        below.push(page.get_be32(start + 8)?);
+        Some(Node::Interior(below))
     }
 
-    fn cell(&self, mut cell: &[u8]) -> Option<Cell> {
-        let length = usize::try_from(varint(&mut cell)?).ok()?;
-        let _row = varint(&mut cell)?;
+    /// A row, which is removed from `cell`.
+    fn cell<'p>(&self, cell: &mut &'p [u8]) -> Option<Cell<'p>> {
+        let length = usize::try_from(varint(cell)?).ok()?;
+        let row = varint(cell)?.cast_signed();
         let most = self.usable - 35;
         let least = (self.usable - 12) * 32 / 255 - 23;
         let local = match length.checked_sub(least) {
@@ -236,35 +274,39 @@ impl<'a, S: Source> Pages<'a, S> {
                 _ => least,
             },
         };
+        let (local, rest) = cell.split_at_checked(local)?;
+        let (next, rest) = match local.len() < length {
+            true => (rest.get_be32(0)?, rest.get(4..)?),
+            false => (0, rest),
+        };
+        *cell = rest;
         Some(Cell {
-            local: cell.get(..local)?.to_vec(),
+            row,
+            local,
             length,
-            next: match local < length {
-                true => u32_at(cell, local)?,
-                false => 0,
-            },
+            next,
         })
     }
 
-    async fn payload(&mut self, cell: Cell) -> Result<Vec<u8>, DatabaseError> {
+    async fn payload(&mut self, cell: Cell<'_>) -> Result<Vec<u8>, DatabaseError> {
         if cell.length > MAX_RECORD {
             return Err(DatabaseError::TooLarge {
                 what: RECORD,
                 mib: (MAX_RECORD >> 20) as u64,
             });
         }
-        let (mut payload, mut next) = (cell.local, cell.next);
+        let (mut payload, mut next) = (cell.local.to_vec(), cell.next);
         while payload.len() < cell.length {
             let page = self.page(next, RECORD).await?;
             let end = self.usable.min(4 + cell.length - payload.len());
             payload.extend_from_slice(page.get(4..end).unwrap_or_default());
-            next = u32_at(&page, 0).unwrap_or(0);
+            next = page.be32(0);
         }
         Ok(payload)
     }
 }
 
-/// The columns of a row: their types, and then their values. `None` if they are not in it.
+/// The first columns of a row, in which all types are before the values. `None` if they are not in it.
 fn values(row: &[u8]) -> Option<Vec<Value<'_>>> {
     let mut rest = row;
     let length = usize::try_from(varint(&mut rest)?).ok()?;
@@ -272,7 +314,7 @@ fn values(row: &[u8]) -> Option<Vec<Value<'_>>> {
     let mut types = row.get(header..length)?;
     let mut data = row.get(length..)?;
     let mut values = Vec::new();
-    while !types.is_empty() {
+    while !types.is_empty() && values.len() < COLUMNS {
         let kind = varint(&mut types)?;
         let length = match kind {
             0 | 8 | 9 => 0,
@@ -319,12 +361,4 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
         }
     }
     Some(number)
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-fn damaged(what: &'static str, offset: u64) -> DatabaseError {
-    DatabaseError::Damaged { what, offset }
 }

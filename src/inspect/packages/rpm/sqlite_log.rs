@@ -4,7 +4,8 @@
 
 use std::collections::HashMap;
 
-use super::source::{DatabaseError, Source, u32_at};
+use super::source::{DatabaseError, Source};
+use crate::linux::bytes::Fields;
 
 /// Without its last bit, which says in which byte order checksums are computed.
 const MAGIC: u32 = 0x377f_0682;
@@ -31,15 +32,15 @@ impl<'a, S: Source> Log<'a, S> {
             DatabaseError::Damaged { .. } => DatabaseError::Log,
             error => error,
         })?;
-        let magic = u32_at(&header, 0).unwrap_or(0);
+        let magic = header.be32(0);
         let mut sum = Checksum {
             is_big_endian: magic & 1 != 0,
             sums: (0, 0),
         };
         sum.add(&header[..24]);
-        let stated_size = u32_at(&header, 8).and_then(|size| usize::try_from(size).ok());
+        let stated_size = usize::try_from(header.be32(8)).ok();
         if magic & !1 != MAGIC
-            || u32_at(&header, 4) != Some(VERSION)
+            || header.be32(4) != VERSION
             || stated_size != Some(page_size)
             || !sum.is(&header[24..])
         {
@@ -53,11 +54,8 @@ impl<'a, S: Source> Log<'a, S> {
             let frame = file.bytes(at, FRAME + page_size).await?;
             sum.add(&frame[..8]);
             sum.add(&frame[FRAME..]);
-            let numbers = u32_at(&frame, 0).zip(u32_at(&frame, 4));
-            let Some((page, after)) = numbers.filter(|(page, _)| *page != 0) else {
-                break;
-            };
-            if frame[8..16] != header[16..24] || !sum.is(&frame[16..]) {
+            let (page, after) = (frame.be32(0), frame.be32(4));
+            if page == 0 || frame[8..16] != header[16..24] || !sum.is(&frame[16..]) {
                 break;
             }
             open.insert(page, at + FRAME as u64);
@@ -97,22 +95,19 @@ struct Checksum {
 impl Checksum {
     /// Adds bytes, eight at a time.
     fn add(&mut self, bytes: &[u8]) {
-        let number = |word: &[u8]| {
-            let word = word.first_chunk().copied().unwrap_or_default();
-            match self.is_big_endian {
-                true => u32::from_be_bytes(word),
-                false => u32::from_le_bytes(word),
-            }
+        let number = |words: &[u8], at| match self.is_big_endian {
+            true => words.be32(at),
+            false => words.le32(at),
         };
         let (mut one, mut other) = self.sums;
         for words in bytes.chunks_exact(8) {
-            one = one.wrapping_add(number(words)).wrapping_add(other);
-            other = other.wrapping_add(number(&words[4..])).wrapping_add(one);
+            one = one.wrapping_add(number(words, 0)).wrapping_add(other);
+            other = other.wrapping_add(number(words, 4)).wrapping_add(one);
         }
         self.sums = (one, other);
     }
 
     fn is(&self, stated: &[u8]) -> bool {
-        u32_at(stated, 0) == Some(self.sums.0) && u32_at(stated, 4) == Some(self.sums.1)
+        (stated.be32(0), stated.be32(4)) == self.sums
     }
 }

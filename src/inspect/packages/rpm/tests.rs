@@ -9,17 +9,17 @@ use super::super::package::Package;
 use super::source::Contents;
 use super::{bdb, header, ndb, sqlite};
 
-fn seed(name: &str) -> Vec<u8> {
+pub(super) fn seed(name: &str) -> Vec<u8> {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus-rpmdb");
     std::fs::read(corpus.join(name)).unwrap()
 }
 
 /// Reads bytes as the format that they begin as, without waiting for anything.
-fn read(bytes: &[u8]) -> Contents<Package> {
+pub(super) fn read(bytes: &[u8]) -> Contents {
     read_with(bytes, None)
 }
 
-fn read_with<'a>(bytes: &'a [u8], mut log: Option<&'a [u8]>) -> Contents<Package> {
+fn read_with<'a>(bytes: &'a [u8], mut log: Option<&'a [u8]>) -> Contents {
     let mut file = bytes;
     let reading = async {
         match bytes {
@@ -36,7 +36,7 @@ fn read_with<'a>(bytes: &'a [u8], mut log: Option<&'a [u8]>) -> Contents<Package
     }
 }
 
-fn names(contents: &Contents<Package>) -> Vec<String> {
+pub(super) fn names(contents: &Contents) -> Vec<String> {
     let found = contents.found.iter();
     let mut names: Vec<_> = found
         .map(|one| format!("{} {}", one.name, one.version))
@@ -46,7 +46,7 @@ fn names(contents: &Contents<Package>) -> Vec<String> {
 }
 
 const SEEDS: [&str; 4] = ["ndb", "bdb", "bdb-big-endian", "sqlite"];
-const NAMES: [&str; 2] = ["odd++ 2:1.5-3~rc1", "plain 0:7-3~rc1"];
+pub(super) const NAMES: [&str; 2] = ["odd++ 2:1.5-3~rc1", "plain 0:7-3~rc1"];
 
 #[test]
 fn every_format_gives_the_packages_and_not_the_keys() {

@@ -302,20 +302,29 @@ fn damaged(dir: &Path, ndb: &[u8], bdb: &[u8], expected: &[String]) {
         logged.to_str().unwrap(),
     ];
     run("mkfs.ext4", &options);
+    let unreadable = image(dir, "unreadable", "var/lib/rpm/Packages", bdb);
+    // The start of the tree that maps its blocks.
+    let no_blocks = "set_inode_field /var/lib/rpm block[0] 0";
+    run(
+        "debugfs",
+        &["-w", "-R", no_blocks, unreadable.to_str().unwrap()],
+    );
     let images = [
         image(dir, "changed", "var/lib/rpm/Packages.db", &changed),
         image(dir, "cut", "var/lib/rpm/Packages", cut),
         image(dir, "empty", "var/lib/rpm/Packages.db", b""),
         logged,
+        unreadable,
     ];
     let paths = images.each_ref().map(PathBuf::as_path);
     let (code, reports, said) = inspect(&["--packages", "--json"], &paths);
-    assert_eq!((code, reports.len()), (Some(1), 4));
+    assert_eq!((code, reports.len()), (Some(1), 5));
     let reasons = [
         "/var/lib/rpm/Packages.db: the record of a package at byte ",
         "is damaged or cut off, and ",
         "/var/lib/rpm/Packages.db: the header at byte 0 is damaged or cut off",
         "it may lack changes that are in /var/lib/rpm/log.0000000001",
+        "not all packages are listed: /var/lib/rpm cannot be read: ",
     ];
     for (report, reason) in reports.iter().zip(reasons) {
         let warning = &report["warnings"][0];
@@ -332,6 +341,7 @@ fn damaged(dir: &Path, ndb: &[u8], bdb: &[u8], expected: &[String]) {
     let some = lines(&reports[1]).len();
     assert!((1..expected.len()).contains(&some), "{some}");
     assert_eq!(lines(&reports[3]), expected);
+    assert_eq!(lines(&reports[4]), [""; 0]);
     // Without a list it is said as well, and their number is unknown.
     let (code, reports, said) = inspect(&["--json", "-P", "2"], &paths[..2]);
     assert_eq!((code, reports.len()), (Some(1), 2));
