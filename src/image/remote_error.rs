@@ -1,9 +1,12 @@
 //! Why an image on another host is refused.
 
+use std::io;
+
 use super::error::ChainError;
 use super::format::Format;
 use super::layer::Layer;
 use super::origin::Origin;
+use super::remote_image::IF_SLOW;
 use crate::text::escape::{Quoted, as_path};
 
 impl ChainError {
@@ -12,6 +15,13 @@ impl ChainError {
         let message = format!("{} is on another host", Quoted(origin.typed()));
         let hint = "--remote  # without it, nothing is read from other hosts";
         Self::new(&origin.path, message).with_hint(hint.to_owned())
+    }
+
+    pub(super) fn remote_reading(origin: &Origin, source: io::Error) -> Self {
+        let is_silent = source.kind() == io::ErrorKind::TimedOut;
+        Self::new(&origin.path, format!("cannot read {origin}"))
+            .with_hint(is_silent.then(|| IF_SLOW.to_owned()))
+            .caused_by(source)
     }
 
     pub(super) fn remote_empty(origin: &Origin) -> Self {
