@@ -48,6 +48,8 @@ const INTERNET: [&str; 15] = [
 /// would also follow a redirection to FTP.
 const WEB: [u16; 2] = [80, 443];
 const DNS: u16 = 53;
+/// In seconds (CURL_TIMEOUT_MAX in block/curl.c).
+const HTTP_TIMEOUT_MAX: u64 = 10_000;
 
 /// Starts `program` for the image at `url`, with [`connection`]'s. What it says is in the process, where it listens in the
 /// socket. Must be called from the main thread, as [`Process::spawn`].
@@ -117,7 +119,7 @@ fn node(url: &RemoteUrl, timeout: Duration, connected: Option<i32>) -> Value {
         RemoteSource::Http { scheme, .. } => json!({
             "driver": scheme,
             "url": url.as_str(),
-            "timeout": timeout.as_secs().max(1),
+            "timeout": timeout.as_secs().clamp(1, HTTP_TIMEOUT_MAX),
         }),
     };
     node["node-name"] = "image".into();
@@ -173,4 +175,22 @@ pub(super) fn connect(remotes: &[&RemoteImage]) -> Result<(), StartError> {
         sys::replace_descriptor(remote.slot(), connection.into())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_out_of_http_is_one_that_qemu_takes() {
+        let url = RemoteUrl::parse(Path::new("HTTP://h/x")).unwrap().unwrap();
+        for (seconds, taken) in [(0, 1), (30, 30), (36_000, 10_000)] {
+            let node = node(&url, Duration::from_secs(seconds), None);
+            assert_eq!(node["timeout"], taken);
+            assert_eq!(
+                (&node["driver"], &node["url"]),
+                (&"http".into(), &"http://h/x".into())
+            );
+        }
+    }
 }
