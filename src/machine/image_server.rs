@@ -22,7 +22,7 @@ use crate::image::remote_image::{EXPORT, RemoteImage, ServerSocket};
 use crate::image::remote_url::{RemoteSource, RemoteUrl};
 use crate::linux::proc_fd;
 use crate::linux::program::Program;
-use crate::sandbox::{self, Mode as SandboxMode, NetworkRule, Rules, Settings};
+use crate::sandbox::{self, NetworkRule, Rules, Settings};
 use crate::sys;
 use crate::text::escape::Quoted;
 
@@ -78,7 +78,8 @@ pub fn start(
     let rules = rules(url, &Program::of(program), settings);
     let (confinement, enforced) = sandbox::confine(settings.mode, &rules, &sandbox::support())?;
     tracing::debug!("the server of {}: {enforced}", url.as_str());
-    let environment = (settings.mode != SandboxMode::Off).then(Vec::new);
+    // Without a sandbox, too: libcurl would send requests to a proxy that a variable names.
+    let environment = Some(Vec::new());
     let spawned = Process::spawn(program, &args, &[], given, None, confinement, environment);
     let process = spawned.map_err(|source| StartError::Spawn {
         program: program.to_owned(),
