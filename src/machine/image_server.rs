@@ -44,9 +44,11 @@ const INTERNET: [&str; 15] = [
     "/usr/share/crypto-policies",
     "/usr/share/pki",
 ];
-/// Where a server of HTTP may redirect to, besides its own port. By no other protocol: QEMU's driver
-/// would also follow a redirection to FTP.
+/// Where a server of HTTP may redirect to, besides its own port. QEMU's driver would also follow a
+/// redirection to FTP at one of these ports, and has no option against that; the port of the data is none
+/// of them.
 const WEB: [u16; 2] = [80, 443];
+/// Answers of DNS that are long come by TCP. UDP is allowed to any port.
 const DNS: u16 = 53;
 /// In seconds (CURL_TIMEOUT_MAX in block/curl.c).
 const HTTP_TIMEOUT_MAX: u64 = 10_000;
@@ -88,7 +90,8 @@ pub fn start(
     Ok((process, ServerSocket { socket, timeout }))
 }
 
-/// What the server may do: connect to the host of `url`, unless it inherits a connection.
+/// What the server may do: connect to the port of `url` and a few others of any host, unless it inherits a
+/// connection.
 fn rules(url: &RemoteUrl, program: &Program, settings: &Settings) -> Rules {
     let mut rules = Rules::of_program(program, &settings.read);
     let ports = match &url.source {

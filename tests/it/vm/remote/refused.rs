@@ -86,7 +86,7 @@ fn a_url_is_refused_unless_the_user_asked_for_it_and_it_can_be_read() {
         "is declared as qcow2",
     );
 
-    // Nothing is read where a redirection leads to another protocol or another port.
+    // Nothing is read where a redirection leads to a file or another port.
     let whole = Http::Whole(guest("box.qcow2")).start();
     said(
         &refused(&tmp, &remote, &format!("http://{whole}/x")),
