@@ -115,6 +115,11 @@ fn a_url_is_refused_unless_the_user_asked_for_it_and_it_can_be_read() {
         "has not answered within 1 s",
     );
 
+    let nvme = Bivouac::run().args(["--remote", "--bus", "nvme", &nbd.url]);
+    let nvme = nvme.output();
+    assert_eq!(nvme.code(), Some(125), "{nvme:?}");
+    said(&nvme, "hint: --bus virtio");
+
     let none = Bivouac::new().env("PATH", "/none");
     let none = none.args(["run", "--remote", &nbd.url]).output();
     assert_eq!(none.code(), Some(125));
