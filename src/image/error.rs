@@ -62,7 +62,7 @@ impl ChainError {
     pub(super) fn opening(origin: &Origin, source: io::Error) -> Self {
         let path = &origin.path;
         if source.kind() == io::ErrorKind::NotFound && origin.is_url() {
-            return Self::on_another_host(origin);
+            return Self::of_a_server(origin);
         }
         let (message, hint) = match source.kind() {
             io::ErrorKind::NotFound => (format!("cannot find {origin}"), rename_hint(origin)),

@@ -32,7 +32,7 @@ fn a_url_is_refused_unless_the_user_asked_for_it_and_it_can_be_read() {
         assert!(done.stderr.contains(words), "{words}: {done:?}");
     };
     let done = refused(&tmp, &[], &nbd.url);
-    said(&done, "is on another host\n  hint: --remote");
+    said(&done, "is an image of a server\n  hint: --remote");
 
     let remote = ["--remote"];
     let other = nbd.url.replace("an%20export", "other");
