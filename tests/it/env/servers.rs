@@ -104,7 +104,7 @@ fn stall(mut stream: TcpStream, is_asked: &AtomicBool) -> io::Result<()> {
         let mut reply = |kind: u32, data: &[u8]| {
             let length = (data.len() as u32).to_be_bytes();
             let magic = &0x0003_e889_0455_65a9_u64.to_be_bytes();
-            let parts = [magic, &head[8..12], &kind.to_be_bytes(), &length, data];
+            let parts: [&[u8]; 5] = [magic, &head[8..12], &kind.to_be_bytes(), &length, data];
             stream.write_all(&parts.concat())
         };
         // NBD_OPT_GO: NBD_INFO_EXPORT with 64 MiB, read-only, and NBD_REP_ACK. Else NBD_REP_ERR_UNSUP.

@@ -102,6 +102,11 @@ fn a_url_is_refused_unless_the_user_asked_for_it_and_it_can_be_read() {
         assert!(!done.stderr.contains("range"), "{to}: {done:?}");
     }
 
+    let nvme = Bivouac::run().args(["--remote", "--bus", "nvme", &nbd.url]);
+    let nvme = nvme.output();
+    assert_eq!(nvme.code(), Some(125), "{nvme:?}");
+    said(&nvme, "hint: --bus virtio");
+
     // A server that says nothing.
     let silent = Http::Silent.start();
     let soon = ["--remote", "--remote-timeout", "1s"];
@@ -114,11 +119,6 @@ fn a_url_is_refused_unless_the_user_asked_for_it_and_it_can_be_read() {
         &refused(&tmp, &soon, &nbd.url),
         "has not answered within 1 s",
     );
-
-    let nvme = Bivouac::run().args(["--remote", "--bus", "nvme", &nbd.url]);
-    let nvme = nvme.output();
-    assert_eq!(nvme.code(), Some(125), "{nvme:?}");
-    said(&nvme, "hint: --bus virtio");
 
     let none = Bivouac::new().env("PATH", "/none");
     let none = none.args(["run", "--remote", &nbd.url]).output();

@@ -31,7 +31,7 @@ fn a_server_that_answers_no_read_keeps_neither_signals_nor_time_limits_waiting()
         };
         for (signal, status) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
             let server = Stalled::start();
-            let options = ["--remote-timeout", "100s", "--timeout", "0"];
+            let options = ["--remote-timeout", "100s"];
             let running = command(&options, &server).start();
             soon("it reads", || server.is_asked());
             let started = children(running.pid());
