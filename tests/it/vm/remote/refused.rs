@@ -86,6 +86,12 @@ fn a_url_is_refused_unless_the_user_asked_for_it_and_it_can_be_read() {
         "is declared as qcow2",
     );
 
+    // An L1 table of 25 MiB.
+    let many = ["create", "-q", "-f", "qcow2", "-o", "cluster_size=512"];
+    run("qemu-img", &[&many[..], &[&path("many"), "100G"]].concat());
+    let many = Nbd::at_port(Path::new(&path("many")));
+    said(&refused(&tmp, &remote, &many.url), "tables are too large");
+
     // Nothing is read where a redirection leads to a file or another port.
     let whole = Http::Whole(guest("box.qcow2")).start();
     said(
