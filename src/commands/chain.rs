@@ -100,7 +100,7 @@ pub fn run(args: &Args) -> Result<ChainInfo, Failure> {
     if scheme_length(args.image.as_os_str().as_encoded_bytes()).is_some() {
         return Err(Failure::with_hint(
             anyhow!(
-                "the layers of an image on another host are not listed: it has to be complete in itself"
+                "the layers of a server's image are not listed: it has to be complete in itself"
             ),
             "bivouac inspect --remote, for what is in it",
         ));

@@ -43,7 +43,7 @@ impl ChainError {
         Self { hint, ..self }
     }
 
-    fn caused_by(self, source: impl Error + Send + Sync + 'static) -> Self {
+    pub(super) fn caused_by(self, source: impl Error + Send + Sync + 'static) -> Self {
         let source = Some(source.into());
         Self { source, ..self }
     }
@@ -62,7 +62,7 @@ impl ChainError {
     pub(super) fn opening(origin: &Origin, source: io::Error) -> Self {
         let path = &origin.path;
         if source.kind() == io::ErrorKind::NotFound && origin.is_url() {
-            return Self::on_another_host(origin);
+            return Self::of_a_server(origin);
         }
         let (message, hint) = match source.kind() {
             io::ErrorKind::NotFound => (format!("cannot find {origin}"), rename_hint(origin)),
@@ -86,6 +86,9 @@ impl ChainError {
     }
 
     pub(super) fn reading(origin: &Origin, source: io::Error) -> Self {
+        if origin.is_remote() {
+            return Self::remote_reading(origin, source);
+        }
         let hint = format!(
             "cp {} /var/tmp/  # if that fails too, the disk is damaged: see sudo dmesg",
             shell_word(&origin.path)

@@ -114,7 +114,7 @@ impl ImageFile {
             ImageData::File(file) => Ok(file),
             ImageData::Remote(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
-                "nobody knows whether an image on another host has changed",
+                "nobody knows whether the image of a server has changed",
             )),
         }
     }

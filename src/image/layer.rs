@@ -241,7 +241,7 @@ impl Layer {
 
     /// Whether the header is still what it was when the chain was resolved. Others may write to
     /// the image between our check and QEMU's opening, so this is asked once QEMU has opened
-    /// every layer.
+    /// every layer. Of an image of a server it is not: that is not read twice.
     pub fn header_is_unchanged(&self) -> io::Result<bool> {
         match (&self.header, self.format) {
             (Some(before), _) => {

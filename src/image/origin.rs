@@ -116,6 +116,11 @@ impl Origin {
         self.right == Right::Given && *given_as != GivenAs::Cdrom && is_url()
     }
 
+    /// Whether it is an image of a server.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.access, Access::Opened(OpenedImage::Remote(_)))
+    }
+
     /// Whether `--backing` states what is below the image.
     pub fn has_backing_option(&self) -> bool {
         self.argument.0 == GivenAs::Image

@@ -2,6 +2,7 @@
 //! socket without a name.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,13 +10,20 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::formats::ReadAt;
 use super::nbd::NbdClient;
 use super::remote_url::RemoteUrl;
 use crate::linux::proc_fd;
+
+/// What helps with a server that does not answer in time.
+pub const IF_SLOW: &str = "--remote-timeout TIME, if the server is only slow";
+
+/// The most bytes that are kept of what was read: far more than the header and tables of any image that
+/// is used.
+const MAX_KEPT: usize = 16 << 20;
 
 /// The export's name.
 pub const EXPORT: &str = "image";
@@ -43,10 +51,11 @@ impl ServerSocket {
     }
 }
 
-/// A time-out of a socket looks as if it would have to wait.
+/// A time-out of a socket looks as if it would have to wait, and its end like that of a file.
 fn explained(error: io::Error, timeout: Duration) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => no_answer(timeout),
+        io::ErrorKind::UnexpectedEof => io::Error::other("its server has ended"),
         _ => error,
     }
 }
@@ -62,14 +71,39 @@ pub fn no_answer(timeout: Duration) -> io::Error {
 /// How many were opened.
 static OPENED: AtomicU64 = AtomicU64::new(1);
 
+/// For the few reads of this process.
+#[derive(Debug)]
+struct Reader {
+    client: NbdClient<UnixStream>,
+    /// What was read, by its offset and length. The same is read again where nobody may wait for a server.
+    kept: HashMap<(u64, usize), Vec<u8>>,
+    /// How many bytes may still be kept; `None` if they did not suffice.
+    room: Option<usize>,
+}
+
+impl Reader {
+    fn read_exact_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let range = (offset, buffer.len());
+        if let Some(kept) = self.kept.get(&range) {
+            buffer.copy_from_slice(kept);
+            return Ok(());
+        }
+        self.client.read_exact_at(buffer, offset)?;
+        self.room = self.room.and_then(|room| room.checked_sub(buffer.len()));
+        if self.room.is_some() {
+            self.kept.insert(range, buffer.to_vec());
+        }
+        Ok(())
+    }
+}
+
 #[derive(Debug)]
 pub struct RemoteImage {
     pub url: RemoteUrl,
     /// Ends the server when it is dropped.
     pub server: Box<dyn Any + Send + Sync>,
     socket: ServerSocket,
-    /// For the few reads of this process.
-    client: Mutex<NbdClient<UnixStream>>,
+    reader: Mutex<Reader>,
     /// The number under which a QEMU inherits a connection of its own.
     slot: OwnedFd,
     size: u64,
@@ -89,7 +123,11 @@ impl RemoteImage {
             size: client.size(),
             name: url.name(),
             number: OPENED.fetch_add(1, Ordering::Relaxed),
-            client: Mutex::new(client),
+            reader: Mutex::new(Reader {
+                client,
+                kept: HashMap::new(),
+                room: Some(MAX_KEPT),
+            }),
             url,
             server,
             socket,
@@ -104,6 +142,24 @@ impl RemoteImage {
     /// Another one for each, even of the same URL.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Whether all that was read is kept.
+    pub fn is_kept(&self) -> bool {
+        self.reader().room.is_some()
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Reader> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.saturating_add(buffer.len() as u64);
+        if end > self.size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let read = self.reader().read_exact_at(buffer, offset);
+        read.map_err(|error| explained(error, self.socket.timeout))
     }
 
     /// The name whose extension may promise a format.
@@ -150,11 +206,7 @@ impl ReadAt for ImageData {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         match self {
             Self::File(file) => FileExt::read_exact_at(file, buffer, offset),
-            Self::Remote(remote) => {
-                let mut client = remote.client.lock().unwrap_or_else(PoisonError::into_inner);
-                let read = client.read_exact_at(buffer, offset);
-                read.map_err(|error| explained(error, remote.socket.timeout))
-            }
+            Self::Remote(remote) => remote.read_exact_at(buffer, offset),
         }
     }
 }

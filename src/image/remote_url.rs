@@ -11,7 +11,7 @@ const NBD_PORT: u16 = 10809;
 /// The image that a URL names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteUrl {
-    /// As typed.
+    /// As typed, but the scheme in small letters: QEMU knows no others.
     text: String,
     pub source: RemoteSource,
 }
@@ -81,7 +81,7 @@ impl RemoteUrl {
         let (scheme, rest) = text.split_at(length);
         let scheme = scheme.trim_end_matches("://").to_ascii_lowercase();
         Some(source(&scheme, rest).map(|source| Self {
-            text: text.to_owned(),
+            text: format!("{scheme}://{rest}"),
             source,
         }))
     }
@@ -218,6 +218,12 @@ mod tests {
         let http = |scheme, port| Ok(RemoteSource::Http { scheme, port });
         assert_eq!(parsed("http://h/x.qcow2?a=b:/c"), http("http", 80));
         assert_eq!(parsed("https://h:8443"), http("https", 8443));
+    }
+
+    #[test]
+    fn the_scheme_is_in_small_letters_and_the_rest_as_typed() {
+        let url = RemoteUrl::parse(Path::new("HTTPS://Host/X")).unwrap();
+        assert_eq!(url.unwrap().as_str(), "https://Host/X");
     }
 
     #[test]

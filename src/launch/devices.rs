@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 
 use super::failure::Failure;
 use super::spec::{KernelSpec, VmSpec};
+use crate::image::open_image::OpenedImage;
 use crate::machine::plan::{Bus, DirectKernel};
 
 /// `q35`, or a machine with an IDE controller if disks are attached to one.
@@ -49,6 +50,20 @@ pub(super) fn check_sectors(spec: &VmSpec) -> Result<(), Failure> {
         )),
         None => Ok(()),
     }
+}
+
+/// Refuses images of servers on a controller where a failed read does not stop the machine.
+pub(super) fn check_remote(spec: &VmSpec) -> Result<(), Failure> {
+    let disks = spec.disks.iter().map(|disk| &disk.opened);
+    let mut opened = spec.image.iter().map(|image| &image.opened).chain(disks);
+    let is_remote = opened.any(|opened| matches!(opened, Some(OpenedImage::Remote(_))));
+    if !is_remote || spec.bus != Bus::Nvme {
+        return Ok(());
+    }
+    Err(Failure::with_hint(
+        anyhow!("with --bus nvme, QEMU cannot stop the machine when a server of --remote ends"),
+        "--bus virtio, scsi or sata",
+    ))
 }
 
 /// Refuses more drives than the controller has places for: QEMU's own message would name a bus

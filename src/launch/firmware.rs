@@ -75,7 +75,8 @@ fn read(spec: &VmSpec, drives: &Drives) -> Option<BootSectors> {
         .ok()
 }
 
-fn of_chain(chain: &Chain) -> std::io::Result<BootSectors> {
+/// Raw and qcow2 only.
+pub(super) fn of_chain(chain: &Chain) -> std::io::Result<BootSectors> {
     let disk = GuestDisk::of(chain);
     match chain.top().is_optical_only() {
         true => boot_sectors::of_cdrom(&disk),

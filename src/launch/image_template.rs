@@ -104,12 +104,12 @@ pub(super) fn base_key(vm: &PreparedVm, spec: &VmSpec) -> Result<Key, TemplateEr
     }
 }
 
-/// Which layer is on another host, and why that matters.
+/// Which layer is an image of a server, and why that matters.
 pub(super) fn remote_layer(drives: &Drives) -> Option<String> {
     let remotes = drives.remotes();
     let url = remotes.first()?.url.as_str();
     Some(format!(
-        "{url} is on another host, whose changes leave no trace here"
+        "{url} is an image of a server, whose changes leave no trace here"
     ))
 }
 

@@ -73,7 +73,7 @@ impl Keep {
         if let Some(image) = remote.filter(|_| !spec.full) {
             return Err(Failure::with_hint(
                 anyhow!(
-                    "--keep: {} is on another host, so no image can lie on it",
+                    "--keep: {} is an image of a server, so no image can lie on it",
                     Quoted(image.path())
                 ),
                 FULL,

@@ -96,6 +96,7 @@ pub(crate) fn prepare(spec: &VmSpec, facts: &mut Facts) -> Result<PreparedVm, Fa
     let machine = devices::machine_type(spec)?;
     devices::check_room(spec)?;
     devices::check_sectors(spec)?;
+    devices::check_remote(spec)?;
     devices::check_qemu_args(spec)?;
     let (disks, mut cdroms) = open_disks(spec, &mut drives)?;
     let (firmware, boot_stop) = firmware::choose(spec, &mut drives, &machine)?;

@@ -13,12 +13,14 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::failure::Failure;
+use super::firmware;
 use super::unpack::job::{self, UnpackError};
 use crate::host::install_hint::{self, Package};
 use crate::host::programs;
+use crate::image::chain::{self, Request};
 use crate::image::nbd::{self, NbdClient};
 use crate::image::open_image::OpenedImage;
-use crate::image::remote_image::{RemoteImage, ServerSocket, no_answer};
+use crate::image::remote_image::{IF_SLOW, RemoteImage, ServerSocket, no_answer};
 use crate::image::remote_url::{RemoteSource, RemoteUrl};
 use crate::machine::image_server;
 use crate::machine::overlay::Place;
@@ -28,6 +30,8 @@ use crate::text::escape::{Quoted, output_lines};
 
 /// The program that reads images on other hosts. QEMU's drivers for HTTP are a package of their own.
 const PROGRAM: &str = "qemu-storage-daemon";
+
+const FETCH: &str = "fetch it, and name the file";
 
 /// How long a server may take to end that has no image.
 const TO_END: Duration = Duration::from_secs(2);
@@ -85,6 +89,28 @@ pub(super) async fn open(
             Ok(served.context("starting the server of a remote image")?)
         }
         Err(error) => Err(failed(&url, error, process).await),
+    }
+}
+
+/// Checks the chain of an image that was opened for `request`, and reads its boot sectors: in a thread,
+/// because its server may be silent. The image keeps what is read, and nobody waits for that again.
+pub(super) async fn checked(request: &Request, image: OpenedImage) -> Result<OpenedImage, Failure> {
+    let name = Quoted(&request.image);
+    let request = Request {
+        opened: Some(image.clone()),
+        ..request.clone()
+    };
+    let checking = job::in_thread(move |_| {
+        // Sectors that cannot be read are told by who needs them.
+        Ok(chain::resolve(&request).map(|chain| drop(firmware::of_chain(&chain))))
+    });
+    checking.await.map_err(anyhow::Error::from)??;
+    match &image {
+        OpenedImage::Remote(remote) if !remote.is_kept() => Err(Failure::with_hint(
+            anyhow!("cannot open {name}: its tables are too large to be read from a server"),
+            FETCH,
+        )),
+        _ => Ok(image),
     }
 }
 
@@ -168,15 +194,11 @@ async fn failed(url: &RemoteUrl, error: anyhow::Error, mut process: Process) -> 
     };
     let has_no_driver = said.contains("Unknown driver") || said.contains("Failed to open module");
     let hint = match &url.source {
-        _ if is_silent || said.contains("timed out") => {
-            Some("--remote-timeout TIME, if the server is only slow".to_owned())
-        }
+        _ if is_silent || said.contains("timed out") => Some(IF_SLOW.to_owned()),
         RemoteSource::Http { .. } if has_no_driver => {
             Some(install_hint::command_for(Package::QemuCurl))
         }
-        RemoteSource::Http { .. } if said.contains("range") => {
-            Some("fetch it, and name the file".to_owned())
-        }
+        RemoteSource::Http { .. } if said.contains("range") => Some(FETCH.to_owned()),
         _ => None,
     };
     Failure { hint, ..failure }

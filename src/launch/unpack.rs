@@ -121,7 +121,11 @@ async fn opened(
             Failure::from(anyhow::Error::from(error).context(format!("cannot open {name}")))
         })?;
         progress.status(&format!("opening {}", url.as_str()));
-        let opened = remote::open(url, limit, sandbox, &prepare::place(overlay)?).await;
+        let place = prepare::place(overlay)?;
+        let opened = match remote::open(url, limit, sandbox, &place).await {
+            Ok(opened) => remote::checked(request, opened).await,
+            Err(failure) => Err(failure),
+        };
         progress.clear_status();
         return Ok([opened?].into());
     }

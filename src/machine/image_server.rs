@@ -22,7 +22,7 @@ use crate::image::remote_image::{EXPORT, RemoteImage, ServerSocket};
 use crate::image::remote_url::{RemoteSource, RemoteUrl};
 use crate::linux::proc_fd;
 use crate::linux::program::Program;
-use crate::sandbox::{self, Mode as SandboxMode, NetworkRule, Rules, Settings};
+use crate::sandbox::{self, NetworkRule, Rules, Settings};
 use crate::sys;
 use crate::text::escape::Quoted;
 
@@ -44,10 +44,14 @@ const INTERNET: [&str; 15] = [
     "/usr/share/crypto-policies",
     "/usr/share/pki",
 ];
-/// Where a server of HTTP may redirect to, besides its own port. By no other protocol: QEMU's driver
-/// would also follow a redirection to FTP.
+/// Where a server of HTTP may redirect to, besides its own port. QEMU's driver would also follow a
+/// redirection to FTP at one of these ports, and has no option against that; the port of the data is none
+/// of them.
 const WEB: [u16; 2] = [80, 443];
+/// Answers of DNS that are long come by TCP. UDP is allowed to any port.
 const DNS: u16 = 53;
+/// In seconds (CURL_TIMEOUT_MAX in block/curl.c).
+const HTTP_TIMEOUT_MAX: u64 = 10_000;
 
 /// Starts `program` for the image at `url`, with [`connection`]'s. What it says is in the process, where it listens in the
 /// socket. Must be called from the main thread, as [`Process::spawn`].
@@ -76,7 +80,8 @@ pub fn start(
     let rules = rules(url, &Program::of(program), settings);
     let (confinement, enforced) = sandbox::confine(settings.mode, &rules, &sandbox::support())?;
     tracing::debug!("the server of {}: {enforced}", url.as_str());
-    let environment = (settings.mode != SandboxMode::Off).then(Vec::new);
+    // Without a sandbox, too: libcurl would send requests to a proxy that a variable names.
+    let environment = Some(Vec::new());
     let spawned = Process::spawn(program, &args, &[], given, None, confinement, environment);
     let process = spawned.map_err(|source| StartError::Spawn {
         program: program.to_owned(),
@@ -85,7 +90,8 @@ pub fn start(
     Ok((process, ServerSocket { socket, timeout }))
 }
 
-/// What the server may do: connect to the host of `url`, unless it inherits a connection.
+/// What the server may do: connect to the port of `url` and a few others of any host, unless it inherits a
+/// connection.
 fn rules(url: &RemoteUrl, program: &Program, settings: &Settings) -> Rules {
     let mut rules = Rules::of_program(program, &settings.read);
     let ports = match &url.source {
@@ -117,7 +123,7 @@ fn node(url: &RemoteUrl, timeout: Duration, connected: Option<i32>) -> Value {
         RemoteSource::Http { scheme, .. } => json!({
             "driver": scheme,
             "url": url.as_str(),
-            "timeout": timeout.as_secs().max(1),
+            "timeout": timeout.as_secs().clamp(1, HTTP_TIMEOUT_MAX),
         }),
     };
     node["node-name"] = "image".into();
@@ -173,4 +179,22 @@ pub(super) fn connect(remotes: &[&RemoteImage]) -> Result<(), StartError> {
         sys::replace_descriptor(remote.slot(), connection.into())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_out_of_http_is_one_that_qemu_takes() {
+        let url = RemoteUrl::parse(Path::new("HTTP://h/x")).unwrap().unwrap();
+        for (seconds, taken) in [(0, 1), (30, 30), (36_000, 10_000)] {
+            let node = node(&url, Duration::from_secs(seconds), None);
+            assert_eq!(node["timeout"], taken);
+            assert_eq!(
+                (&node["driver"], &node["url"]),
+                (&"http".into(), &"http://h/x".into())
+            );
+        }
+    }
 }

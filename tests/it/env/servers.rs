@@ -1,11 +1,14 @@
-//! Servers of images, as on another host: qemu-nbd, one of HTTP that answers for ranges of a file, and
-//! one that says nothing. Each ends with its value.
+//! Servers of images, as on another host: qemu-nbd, one of NBD that opens its export and answers no read,
+//! one of HTTP that answers for ranges of a file, and one that says nothing. Each ends with its value, or
+//! with the test's process.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -59,6 +62,64 @@ impl Drop for Nbd {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+/// A server of NBD that opens its export, and answers no read.
+pub struct Stalled {
+    pub url: String,
+    is_asked: Arc<AtomicBool>,
+}
+
+impl Stalled {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("nbd://{}/x", listener.local_addr().unwrap());
+        let is_asked = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&is_asked);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let asked = Arc::clone(&asked);
+                // A client may go away at any time.
+                std::thread::spawn(move || stall(stream, &asked));
+            }
+        });
+        Self { url, is_asked }
+    }
+
+    /// Whether a read was asked for.
+    pub fn is_asked(&self) -> bool {
+        self.is_asked.load(Ordering::Relaxed)
+    }
+}
+
+/// Numbers are from doc/proto.md of the NBD project.
+fn stall(mut stream: TcpStream, is_asked: &AtomicBool) -> io::Result<()> {
+    stream.write_all(b"NBDMAGICIHAVEOPT\0\x03")?;
+    stream.read_exact(&mut [0; 4])?;
+    loop {
+        let mut head = [0; 16];
+        stream.read_exact(&mut head)?;
+        let length = u32::from_be_bytes(*head.last_chunk().unwrap());
+        stream.read_exact(&mut vec![0; length as usize])?;
+        let mut reply = |kind: u32, data: &[u8]| {
+            let length = (data.len() as u32).to_be_bytes();
+            let magic = &0x0003_e889_0455_65a9_u64.to_be_bytes();
+            let parts: [&[u8]; 5] = [magic, &head[8..12], &kind.to_be_bytes(), &length, data];
+            stream.write_all(&parts.concat())
+        };
+        // NBD_OPT_GO: NBD_INFO_EXPORT with 64 MiB, read-only, and NBD_REP_ACK. Else NBD_REP_ERR_UNSUP.
+        if head[8..12] != [0, 0, 0, 7] {
+            reply(1 << 31 | 1, &[])?;
+            continue;
+        }
+        reply(3, &[0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 3])?;
+        reply(1, &[])?;
+        break;
+    }
+    while stream.read(&mut [0])? > 0 {
+        is_asked.store(true, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 /// What a server of HTTP does.

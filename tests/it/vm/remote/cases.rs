@@ -23,7 +23,7 @@ fn a_machine_on_a_remote_image_boots_and_its_template_is_nobody_elses() {
     let script = ["--", "sh", "-c", "echo x >/root/x; cat /root/x"];
     let warm = command(&["run", "--warm"]).args(script).output();
     assert_eq!((warm.code(), &*warm.stdout), (Some(0), "x\n"), "{warm:?}");
-    let why = "is on another host, whose changes leave no trace here; the machine is booted";
+    let why = "is an image of a server, whose changes leave no trace here; the machine is booted";
     assert!(warm.stderr.contains(why), "{warm:?}");
 
     let prepared = ["test", "--prepare", "echo ready >/root/ready"];

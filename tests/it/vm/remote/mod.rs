@@ -4,3 +4,4 @@ mod cases;
 mod killed;
 mod read;
 mod refused;
+mod silent;

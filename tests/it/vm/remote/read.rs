@@ -35,6 +35,13 @@ fn an_image_on_another_host_is_read_by_each_kind_of_url_and_stays_as_it_was() {
         );
         assert_eq!(done.stderr, "", "{url}");
     }
+    // A proxy is not used, without a sandbox neither.
+    let proxied = Bivouac::new().args(["cat", "--remote", "--sandbox", "off"]);
+    let proxied = proxied
+        .env("http_proxy", "http://127.0.0.1:1")
+        .env("no_proxy", "none.invalid");
+    let proxied = proxied.arg(format!("{}:/etc/hostname", web[0])).output();
+    assert_eq!(proxied.stdout, "box\n", "{proxied:?}");
     // As another disk, which is written to, by another QEMU.
     let script = "dd if=/dev/zero of=/dev/vdb bs=1M count=8 && echo x >/root/x && sync && \
         cat /etc/hostname";

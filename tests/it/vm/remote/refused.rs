@@ -32,7 +32,7 @@ fn a_url_is_refused_unless_the_user_asked_for_it_and_it_can_be_read() {
         assert!(done.stderr.contains(words), "{words}: {done:?}");
     };
     let done = refused(&tmp, &[], &nbd.url);
-    said(&done, "is on another host\n  hint: --remote");
+    said(&done, "is an image of a server\n  hint: --remote");
 
     let remote = ["--remote"];
     let other = nbd.url.replace("an%20export", "other");
@@ -86,7 +86,13 @@ fn a_url_is_refused_unless_the_user_asked_for_it_and_it_can_be_read() {
         "is declared as qcow2",
     );
 
-    // Nothing is read where a redirection leads to another protocol or another port.
+    // An L1 table of 25 MiB.
+    let many = ["create", "-q", "-f", "qcow2", "-o", "cluster_size=512"];
+    run("qemu-img", &[&many[..], &[&path("many"), "100G"]].concat());
+    let many = Nbd::at_port(Path::new(&path("many")));
+    said(&refused(&tmp, &remote, &many.url), "tables are too large");
+
+    // Nothing is read where a redirection leads to a file or another port.
     let whole = Http::Whole(guest("box.qcow2")).start();
     said(
         &refused(&tmp, &remote, &format!("http://{whole}/x")),
@@ -101,6 +107,11 @@ fn a_url_is_refused_unless_the_user_asked_for_it_and_it_can_be_read() {
         let done = refused(&tmp, &remote, &format!("http://{redirects}/x"));
         assert!(!done.stderr.contains("range"), "{to}: {done:?}");
     }
+
+    let nvme = Bivouac::run().args(["--remote", "--bus", "nvme", &nbd.url]);
+    let nvme = nvme.output();
+    assert_eq!(nvme.code(), Some(125), "{nvme:?}");
+    said(&nvme, "hint: --bus virtio");
 
     // A server that says nothing.
     let silent = Http::Silent.start();
