@@ -5,8 +5,6 @@
 //! image's disks in their place, and is told that they have grown. So a template never holds
 //! anything of an image, no bus is searched after the restore, and one template serves all images.
 
-use std::future::Future;
-
 use super::spec::TemplateSpec;
 use super::start::RunningVm;
 use crate::appliance::boot::{self, ApplianceConfig, BootError, Storage};
@@ -110,10 +108,6 @@ struct Builder<'a> {
 
 impl SnapshotBuilder for Builder<'_> {
     type Error = TemplateError;
-
-    async fn wait<T>(&mut self, lookup: impl Future<Output = T>) -> Result<T, TemplateError> {
-        Ok(lookup.await)
-    }
 
     async fn build(&mut self) -> Result<Snapshot, TemplateError> {
         let config = ApplianceConfig {

@@ -2,15 +2,13 @@
 //! mounted. A clone answers without doing that again. Unlike the template of the appliance, it holds what
 //! is in the image.
 
-use std::future::Future;
-
 use super::image_template::{changeable_layer, check_layers, overlay_files, remote_layer};
 use super::spec::TemplateSpec;
 use super::start::RunningVm;
 use crate::appliance::boot::{self, ApplianceConfig, ROOT, Storage};
 use crate::machine::drives::Drives;
 use crate::machine::phases::Phases;
-use crate::machine::plan::Disk;
+use crate::machine::plan::{Disk, Plan};
 use crate::protocol::disks::{Mount, Survey};
 use crate::protocol::warning::WarningCode;
 use crate::session::SessionError;
@@ -44,7 +42,7 @@ impl KeptImage<'_> {
     pub async fn start(
         &self,
         drives: &mut Drives,
-        mut disks: Vec<Disk>,
+        disks: Vec<Disk>,
     ) -> Result<RunningVm, TemplateError> {
         let slot = TemplateSlot {
             store: Store::open()?,
@@ -68,11 +66,9 @@ impl KeptImage<'_> {
             Template::Stored(_) => "template",
             Template::Fresh(_) => "built",
         });
-        let stacks = drives.push_layer(&template.overlays())?;
-        for (disk, (overlay, layers)) in disks.iter_mut().zip(stacks) {
-            (disk.overlay, disk.layers) = (overlay, layers);
-        }
-        let restored = self.restore(&template, drives, disks).await;
+        let mut plan = boot::plan(&self.config.with_one_accelerator(), disks);
+        plan.put_on(drives.push_layer(&template.overlays())?);
+        let restored = self.restore(&template, drives, plan).await;
         let (vm, template) = slot.settle(template, restored)?;
         Ok(RunningVm {
             template: Some(template),
@@ -84,9 +80,8 @@ impl KeptImage<'_> {
         &self,
         template: &Template,
         drives: &Drives,
-        disks: Vec<Disk>,
+        mut plan: Plan,
     ) -> Result<RunningVm, TemplateError> {
-        let mut plan = boot::plan(&self.config.with_one_accelerator(), disks);
         let channels = boot::open_channels(&mut plan)?;
         plan.snapshot = Some(template.snapshot_config(0, false));
         let resources = boot::headless(channels, drives, Vec::new(), self.max_write);
@@ -107,10 +102,6 @@ struct Builder<'a> {
 
 impl SnapshotBuilder for Builder<'_> {
     type Error = TemplateError;
-
-    async fn wait<T>(&mut self, lookup: impl Future<Output = T>) -> Result<T, TemplateError> {
-        Ok(lookup.await)
-    }
 
     async fn build(&mut self) -> Result<Snapshot, TemplateError> {
         let config = ApplianceConfig {

@@ -32,7 +32,9 @@ pub(crate) trait SnapshotBuilder {
     type Error: From<TemplateError>;
 
     /// Waits for the store, which may take as long as another process builds.
-    async fn wait<T>(&mut self, lookup: impl Future<Output = T>) -> Result<T, Self::Error>;
+    async fn wait<T>(&mut self, lookup: impl Future<Output = T>) -> Result<T, Self::Error> {
+        Ok(lookup.await)
+    }
 
     async fn build(&mut self) -> Result<Snapshot, Self::Error>;
 
