@@ -1,4 +1,4 @@
-"""Compares bivouac with other tools that do the same job, on one image:
+"""Compares bivouac with other tools that do the same job, on one image and one made here (`bulk`):
 
     python3 benches/peers --bivouac PROGRAM --image QCOW2 --root EXT4 --scratch DIR --out JSON
 
@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 
+import bulk
 import contenders
 import measure
 
@@ -41,19 +42,27 @@ def main():
     measure.adopt_orphans()
     bivouac = contenders.Bivouac(options.bivouac, options.accel)
     jobs = contenders.jobs(bivouac, options.image, options.root, options.thorough)
+    made = bulk.Bulk(options.scratch)
+    jobs += made.jobs(bivouac)
     chosen = [key for key in options.jobs.split(",") if key]
     if unknown := set(chosen) - {job.key for job in jobs}:
         sys.exit(f"peers: no job is called {', '.join(unknown)}: {', '.join(j.key for j in jobs)}")
     jobs = [job for job in jobs if not chosen or job.key in chosen]
     if options.one_peer:
-        jobs = contenders.with_one_peer(jobs)
+        jobs = with_one_peer(jobs)
+    images = [options.image]
+    if any(job.key.startswith(bulk.KEYS) for job in jobs):
+        made.make()
+        images.append(made.image)
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        runs = measured_runs(jobs, options, slow_rounds)
+        runs = measured_runs(jobs, images, options, slow_rounds)
     finally:
         # Only after an interruption is anything there.
         measure.end(measure.descendants(), 5.0)
+    if made.image in images and made.changed():
+        sys.exit(f"peers: {made.image} has changed: one of the tools wrote to it")
     result = {
         "rounds": options.rounds,
         "slow_rounds": slow_rounds,
@@ -64,10 +73,19 @@ def main():
         json.dump(result, file, indent=1)
 
 
-def measured_runs(jobs, options, slow_rounds):
+def with_one_peer(jobs):
+    """The jobs of every day, each with one tool besides bivouac and what that has for it."""
+    jobs = [job for job in jobs if job.contenders and not job.key.startswith(("at-once", "in-a-row", *bulk.KEYS))]
+    for job in jobs:
+        others = [other for other in job.contenders if not other.name.startswith("bivouac")]
+        job.contenders = [one for one in job.contenders if one not in others[1:]]
+    return jobs
+
+
+def measured_runs(jobs, images, options, slow_rounds):
     """All runs of all contenders, by the keys of their jobs and their names."""
     scratch = Scratch(options.scratch, options.accel)
-    prepare(jobs, options.image, scratch)
+    prepare(jobs, images, scratch)
     runs = {}
     for number in range(options.rounds):
         # The slow rounds are spread over all.
@@ -124,11 +142,12 @@ class Scratch:
                                         for name, size in sorted(files ^ last)]
 
 
-def prepare(jobs, image, scratch):
+def prepare(jobs, images, scratch):
     """What a first run alone has to do: caches of the kernel, templates, libguestfs's appliance."""
-    with open(image, "rb") as file:
-        while file.read(1 << 24):
-            pass
+    for image in images:
+        with open(image, "rb") as file:
+            while file.read(1 << 24):
+                pass
     names, done = set(), set()
     for job in jobs:
         for contender in job.contenders:

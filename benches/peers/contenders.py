@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 # How many cases `bivouac test` runs to have the time of one.
@@ -20,6 +21,8 @@ class Contender:
     command: list
     # Text that stdout must contain.
     must: str = ""
+    # If set, whether stdout, a file, is right; called after the run, which it does not count for.
+    check: Callable | None = None
     slow: bool = False
     # If set, the run ends when this text appears on stdout.
     until: str | None = None
@@ -96,6 +99,15 @@ def add(job, program, name, arguments, must="", **more):
         job.contenders.append(Contender(name, [program, *arguments], must, slow=True, **more))
 
 
+def guestmount(job, image, options, command, must=""):
+    """A command of the shell in an image that guestmount has mounted at $place."""
+    script = f"""place=$(mktemp -d); trap 'guestunmount "$place"; rmdir "$place"' EXIT
+        guestmount --ro -a "$1" {options} "$place" && {command}"""
+    if found(job, "guestmount"):
+        words = ["bash", "-c", script, "guestmount", image]
+        job.contenders.append(Contender("guestmount", words, must, slow=True))
+
+
 def kernel_with_9p():
     """The newest kernel here that can mount a directory of the host, as virtme-ng needs."""
     found = [
@@ -122,15 +134,6 @@ def jobs(bivouac, image, root, thorough):
     made += [at_once(bivouac, image, count, thorough) for count in (10, 50)]
     made.append(in_a_row(bivouac, image, 100))
     return made
-
-
-def with_one_peer(jobs):
-    """The jobs of every day, each with one tool besides bivouac and what that has for it."""
-    jobs = [job for job in jobs if job.contenders and not job.key.startswith(("at-once", "in-a-row"))]
-    for job in jobs:
-        others = [other for other in job.contenders if not other.name.startswith("bivouac")]
-        job.contenders = [one for one in job.contenders if one not in others[1:]]
-    return jobs
 
 
 # What a reader without a machine lacks.
@@ -173,11 +176,7 @@ def mounted(bivouac, image):
     must = "ustar"
     line = [image, "--", "tar", "-C", "{}/usr/share", "-cf", "-", "."]
     bivouac.inside(job, "mount", line, must, cold=False)
-    script = """place=$(mktemp -d); trap 'guestunmount "$place"; rmdir "$place"' EXIT
-        guestmount --ro -a "$1" -i "$place" && tar -C "$place/usr/share" -cf - ."""
-    if found(job, "guestmount"):
-        words = ["bash", "-c", script, "guestmount", image]
-        job.contenders.append(Contender("guestmount", words, must, slow=True))
+    guestmount(job, image, "-i", 'tar -C "$place/usr/share" -cf - .', must)
     return job
 
 

@@ -163,6 +163,10 @@ def run(contender, limit, every=None, environment=None):
             result.failure = f"status {statuses[child]}: {last_line(text(err) or text(out))}"
         elif not re.search(contender.must, text(out), re.S):
             result.failure = f"the answer is not what was asked for: {last_line(text(out))}"
+        elif contender.check:
+            out.seek(0)
+            if not contender.check(out):
+                result.failure = f"the answer, of {os.fstat(out.fileno()).st_size} bytes, is wrong"
     return result
 
 

@@ -33,6 +33,12 @@ def promises(result):
     times("warm tar against virt-tar-out", 10, seconds("tar", "bivouac"), seconds("tar", "virt-tar-out"))
     times("mount and tar against guestmount", 10, seconds("mount", "bivouac"), seconds("mount", "guestmount"))
 
+    times("cat of 1 GiB against guestfish", 10, seconds("large-cat", "bivouac"), seconds("large-cat", "guestfish"))
+    theirs = seconds("many-cp", "guestfish tar-out")
+    times("cp of 10,000 files against guestfish tar-out", 10, seconds("many-cp", "bivouac"), theirs)
+    for job, what in (("large-mount", "mount and cat of 1 GiB"), ("many-mount", "mount and tar of 10,000 files")):
+        times(f"{what} against guestmount", 10, seconds(job, "bivouac"), seconds(job, "guestmount"))
+
     vmtest = seconds("run", "vmtest, image mode")
     cold, vng = seconds("chroot", "bivouac, no template"), seconds("chroot", "virtme-ng")
     times("chroot, no template, against virtme-ng", 1, cold, vng)
