@@ -3,16 +3,19 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, BufWriter, Read, Write};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
+use nix::fcntl::OFlag;
+use nix::sys::stat::FileStat;
+use nix::unistd::{chdir, fchdir};
 
+use super::gather::{AT_ONCE, Gatherer};
 use super::lines::Lines;
+use super::parents::Parents;
 use super::root::RootDir;
-use super::walk::{self, READ_AHEAD_BYTES};
-use crate::archive::attributes;
+use super::walk;
+use crate::archive::{self, attributes_at};
 use crate::protocol::{
     Attributes, ByteString, ErrorStage, FileKind, MAX_CONTENT, RemoteError, TreeLine, UNREAD,
 };
@@ -20,9 +23,8 @@ use crate::protocol::{
 /// The most bytes of attributes of a file that come with its entry: far below the limit of a line.
 const MAX_ATTRIBUTES: usize = 8 << 10;
 
-/// How many files are opened and begun to be read before the first of them is waited for. A disk that has
-/// many requests merges them, and each that is waited for alone takes as long as reading hundred pages.
-const AT_ONCE: usize = 128;
+/// How much of the contents of files is written at a time, in bytes.
+const BUFFER: usize = 64 << 10;
 
 /// Writes the entries of directories, and of those below them as long as there are no more than `limit`
 /// entries, in the order in which a walk that visits entries by inode number comes to them.
@@ -35,6 +37,7 @@ pub(super) fn list_tree(
 ) -> Result<u64, RemoteError> {
     let root = RootDir::of_request(root.as_path())?;
     opened();
+    let _back = Back;
     let mut lines = Lines::new(data);
     let mut left: Vec<ByteString> = directories.iter().rev().cloned().collect();
     let mut count = 0;
@@ -46,14 +49,16 @@ pub(super) fn list_tree(
         let directory = directory
             .map_err(|errno| RemoteError::of(ErrorStage::File, path.as_path().display(), errno));
         let listed = directory.and_then(|directory| {
-            walk::list(directory, |directory, name, entry| {
+            fchdir(&directory)
+                .map_err(|errno| RemoteError::of(ErrorStage::File, "entering", errno))?;
+            walk::list(directory, |_, name, entry| {
                 count += 1;
                 let stat = entry.stat.as_ref();
                 if let Some(stat) = stat.filter(|stat| stat.kind == FileKind::Directory) {
                     let inside = [&path.0[..], b"/", &entry.path.0].concat();
                     below.push((stat.inode, ByteString(inside)));
                 }
-                let attributes = short_attributes(directory, name);
+                let attributes = short_attributes(name);
                 lines.put(&TreeLine::Entry(entry, attributes))
             })
         });
@@ -68,9 +73,20 @@ pub(super) fn list_tree(
     lines.finish()
 }
 
-/// None if they are long, or could not be read.
-fn short_attributes(directory: &OwnedFd, name: &CStr) -> Option<Attributes> {
-    let found = attributes(directory, name).ok()?;
+/// Leads back to the root directory: a filesystem that the current directory is in cannot be unmounted.
+struct Back;
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        // It is there always.
+        let _ = chdir("/");
+    }
+}
+
+/// The attributes of a name in the current directory: faster than by a path that leads there. None if they are
+/// long, or could not be read.
+fn short_attributes(name: &CStr) -> Option<Attributes> {
+    let found = attributes_at(name).ok()?;
     let size = |(name, value): &(Vec<u8>, Vec<u8>)| name.len() + value.len();
     if found.iter().map(size).sum::<usize>() > MAX_ATTRIBUTES {
         return None;
@@ -88,46 +104,60 @@ fn short_attributes(directory: &OwnedFd, name: &CStr) -> Option<Attributes> {
 pub(super) fn contents(
     root: &ByteString,
     paths: &[ByteString],
-    mut data: impl Write,
+    gatherer: &mut Gatherer,
+    data: impl Write,
     opened: impl FnOnce(),
 ) -> Result<u64, RemoteError> {
     let root = RootDir::of_request(root.as_path())?;
     opened();
-    let mut buffer = Vec::new();
+    let mut data = BufWriter::with_capacity(BUFFER, data);
+    let mut parents = Parents::below(&root);
     for paths in paths.chunks(AT_ONCE) {
-        let files: Vec<_> = paths.iter().map(|path| begun(&root, path)).collect();
-        for file in files {
-            buffer.clear();
-            buffer.extend(UNREAD.to_le_bytes());
-            match file.and_then(|file| content(file, &mut buffer)) {
-                Ok(()) => {
-                    let length = (buffer.len() - size_of::<u64>()) as u64;
-                    buffer[..size_of::<u64>()].copy_from_slice(&length.to_le_bytes());
-                }
-                Err(_) => buffer.truncate(size_of::<u64>()),
-            }
-            let written = data.write_all(&buffer);
-            written.map_err(|error| RemoteError::of(ErrorStage::Process, "the pipe", error))?;
+        let files: Vec<_> = paths
+            .iter()
+            .map(|path| open(&mut parents, path).ok())
+            .collect();
+        let known: Vec<_> = files
+            .iter()
+            .map(|file| file.as_ref().map(|(file, stat)| (file, stat)))
+            .collect();
+        let gathered = gatherer.read(&known);
+        for (number, file) in files.iter().enumerate() {
+            let written = match (gathered.of(number), file) {
+                (Some(content), _) => put(content, &mut data),
+                (None, Some((file, _))) => match content(file) {
+                    Ok(content) => put(&content, &mut data),
+                    Err(_) => data.write_all(&UNREAD.to_le_bytes()),
+                },
+                (None, None) => data.write_all(&UNREAD.to_le_bytes()),
+            };
+            written.map_err(in_pipe)?;
         }
     }
+    data.flush().map_err(in_pipe)?;
     Ok(0)
 }
 
-/// Opens a file, and has the kernel begin to read it.
-fn begun(root: &RootDir, path: &ByteString) -> Result<File, Errno> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW;
-    let file = File::from(root.open_below(path.as_path(), flags)?);
-    // It may be refused: then the file is read when it is its turn.
-    let advice = PosixFadviseAdvice::POSIX_FADV_WILLNEED;
-    let _ = posix_fadvise(&file, 0, READ_AHEAD_BYTES, advice);
-    Ok(file)
+fn in_pipe(error: io::Error) -> RemoteError {
+    RemoteError::of(ErrorStage::Process, "the pipe", error)
 }
 
-fn content(file: File, buffer: &mut Vec<u8>) -> Result<(), Errno> {
-    let read = file.take(MAX_CONTENT + 1).read_to_end(buffer);
+fn put(content: &[u8], data: &mut impl Write) -> io::Result<()> {
+    data.write_all(&(content.len() as u64).to_le_bytes())?;
+    data.write_all(content)
+}
+
+fn open<'a>(parents: &mut Parents<'a>, path: &'a ByteString) -> Result<(File, FileStat), Errno> {
+    let (directory, name) = parents.open(path.as_path())?;
+    archive::open(directory, &name)
+}
+
+fn content(file: &File) -> Result<Vec<u8>, Errno> {
+    let mut content = Vec::new();
+    let read = file.take(MAX_CONTENT + 1).read_to_end(&mut content);
     let read = read.map_err(|error| crate::sys::errno_of(&error))?;
     match read as u64 <= MAX_CONTENT {
-        true => Ok(()),
+        true => Ok(content),
         false => Err(Errno::EFBIG),
     }
 }

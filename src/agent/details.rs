@@ -1,22 +1,20 @@
 //! What stat(2) does not tell of files: digests of their content, and their extended attributes.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, PosixFadviseAdvice, openat, posix_fadvise};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::libc;
-use nix::sys::stat::{Mode, fstatat};
+use nix::sys::stat::{FileStat, Mode, fstatat};
 use sha2::{Digest, Sha256};
 
 use super::digests::{DIRECT, Digests, hexadecimal};
+use super::gather::{AT_ONCE, Gatherer};
 use super::lines::Lines;
+use super::parents::{Parents, name, open_parent};
 use super::root::{RootDir, failed};
-use crate::archive::attributes;
+use crate::archive::{attributes, attributes_of};
 use crate::protocol::{
     ByteString, Details, DigestKey, DigestKind, ErrorStage, PathAt, RemoteError, Response,
 };
@@ -30,32 +28,44 @@ const MAX_ATTRIBUTES: usize = 16 << 10;
 /// The most bytes of attributes of a file that are passed on whole: far below the limit of a message.
 const MAX_WHOLE: usize = 128 << 10;
 
-/// How many files are opened and begun to be read before the first of them is waited for; see [`super::ahead`].
-const AT_ONCE: usize = 128;
+/// What is wanted of which files.
+pub(super) struct Asked<'a> {
+    pub files: &'a [(ByteString, DigestKind)],
+    pub key: &'a DigestKey,
+    /// The largest file of which a digest is made, in bytes.
+    pub largest: u64,
+}
 
-/// Writes a line for each of `files` below `root`.
+/// Writes a line for each file below `root`. Fails if there is a larger one.
 pub(super) fn write(
     root: &ByteString,
-    files: &[(ByteString, DigestKind)],
-    key: &DigestKey,
+    asked: &Asked,
+    gatherer: &mut Gatherer,
     data: impl Write,
     opened: impl FnOnce(),
 ) -> Result<u64, RemoteError> {
     let root = RootDir::of_request(root.as_path())?;
     opened();
     let mut lines = Lines::new(data);
-    let mut digests = Digests::new(*key);
-    let mut parents = Parents {
-        root: &root,
-        last: None,
-    };
-    for files in files.chunks(AT_ONCE) {
+    let mut digests = Digests::new(*asked.key);
+    let mut parents = Parents::below(&root);
+    for files in asked.files.chunks(AT_ONCE) {
         let begun: Vec<_> = files
             .iter()
             .map(|(path, kind)| begin(&mut parents, path, *kind))
             .collect();
-        for ((path, kind), begun) in files.iter().zip(begun) {
-            let details = begun.and_then(|begun| begun.details(*kind, &mut digests));
+        let sizes = begun.iter().flatten().filter_map(Begun::size);
+        if sizes.max().is_some_and(|size| size > asked.largest) {
+            return Err(RemoteError::of(ErrorStage::File, "a digest", Errno::EFBIG));
+        }
+        let opened: Vec<_> = begun
+            .iter()
+            .map(|begun| begun.as_ref().ok()?.opened())
+            .collect();
+        let gathered = gatherer.read(&opened);
+        for (number, ((path, kind), begun)) in files.iter().zip(begun).enumerate() {
+            let content = gathered.of(number);
+            let details = begun.and_then(|begun| begun.details(*kind, content, &mut digests));
             lines.put(&details.unwrap_or_else(|errno| {
                 let what = path.as_path().display();
                 Details {
@@ -69,7 +79,7 @@ pub(super) fn write(
 }
 
 /// The extended attributes of one file.
-pub(super) fn attributes_of(at: &PathAt) -> Result<Response, RemoteError> {
+pub(super) fn attributes_of_path(at: &PathAt) -> Result<Response, RemoteError> {
     let root = RootDir::of_request(at.root.as_path())?;
     let path = at.path.as_path();
     let path = path.strip_prefix("/").unwrap_or(path);
@@ -84,78 +94,60 @@ pub(super) fn attributes_of(at: &PathAt) -> Result<Response, RemoteError> {
     Ok(Response::Attributes(found.collect()))
 }
 
-/// Directories that files are in. Those of a sorted tree follow one another in the same, as a rule.
-struct Parents<'a> {
-    root: &'a RootDir,
-    last: Option<(&'a Path, OwnedFd)>,
-}
-
-impl<'a> Parents<'a> {
-    fn open(&mut self, path: &'a Path) -> Result<(&OwnedFd, CString), Errno> {
-        let is_last = |(last, _): &(&Path, OwnedFd)| Some(*last) == path.parent();
-        let directory = match self.last.take().filter(is_last) {
-            Some(last) => last,
-            None => (parent(path), open_parent(self.root, path)?),
-        };
-        let (_, directory) = self.last.insert(directory);
-        Ok((directory, name(path)?))
-    }
-}
-
-/// The directory that a file below `root` is in.
-fn open_parent(root: &RootDir, path: &Path) -> Result<OwnedFd, Errno> {
-    root.open_below(parent(path), OFlag::O_PATH | OFlag::O_DIRECTORY)
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new(""))
-}
-
-/// The name of a file in its directory. The top has none in another one.
-fn name(path: &Path) -> Result<CString, Errno> {
-    let name = path.file_name().unwrap_or_else(|| ".".as_ref());
-    CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)
-}
-
 /// What is known of a file before its content is read.
 struct Begun {
     attributes: Vec<(ByteString, ByteString)>,
-    /// A regular file, and its length, if a digest is wanted.
-    file: Option<(File, u64)>,
+    /// A regular file, if a digest is wanted.
+    file: Option<(File, FileStat)>,
 }
 
-/// Looks at a file, and has the kernel begin to read it if it is small.
+/// Opens a file.
 fn begin<'a>(
     parents: &mut Parents<'a>,
     path: &'a ByteString,
     kind: DigestKind,
 ) -> Result<Begun, Errno> {
     let (directory, name) = parents.open(path.as_path())?;
-    let mut attributes = attributes(directory, &name)?;
-    attributes.sort();
-    let attributes = shortened(attributes);
     let mut file = None;
     if kind != DigestKind::Nothing {
         let stat = fstatat(directory, &*name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
         if stat.st_mode & libc::S_IFMT == libc::S_IFREG {
             let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
             let opened = File::from(openat(directory, &*name, flags, Mode::empty())?);
-            if (stat.st_size as u64) < DIRECT {
-                // If it is refused, the file is read when it is its turn.
-                let advice = PosixFadviseAdvice::POSIX_FADV_WILLNEED;
-                let _ = posix_fadvise(&opened, 0, stat.st_size, advice);
-            }
-            file = Some((opened, stat.st_size.unsigned_abs()));
+            file = Some((opened, stat));
         }
     }
+    let mut attributes = match &file {
+        Some((file, _)) => attributes_of(file),
+        None => attributes(directory, &name),
+    }?;
+    attributes.sort();
+    let attributes = shortened(attributes);
     Ok(Begun { attributes, file })
 }
 
 impl Begun {
-    fn details(self, kind: DigestKind, digests: &mut Digests) -> Result<Details, Errno> {
+    fn size(&self) -> Option<u64> {
+        Some(self.file.as_ref()?.1.st_size.unsigned_abs())
+    }
+
+    /// The file, unless it is large.
+    fn opened(&self) -> Option<(&File, &FileStat)> {
+        let (file, stat) = self.file.as_ref()?;
+        (stat.st_size < DIRECT).then_some((file, stat))
+    }
+
+    fn details(
+        self,
+        kind: DigestKind,
+        content: Option<&[u8]>,
+        digests: &mut Digests,
+    ) -> Result<Details, Errno> {
         Ok(Details {
             digest: match self.file {
-                Some((file, length)) => digests.of(&file, length, kind)?,
+                Some((file, stat)) => {
+                    digests.of(&file, stat.st_size.unsigned_abs(), content, kind)?
+                }
                 None => None,
             },
             attributes: self.attributes,

@@ -21,7 +21,7 @@ const READ: usize = 16 * BLOCK;
 
 /// The size in bytes from which a file is read directly. That saves the copy and the kernel's work for each page
 /// of its cache, but the kernel reads nothing ahead.
-pub(super) const DIRECT: u64 = 256 << 10;
+pub(super) const DIRECT: i64 = 256 << 10;
 
 /// What direct reads need memory to begin at a multiple of, in bytes.
 const ALIGNMENT: usize = 4096;
@@ -29,6 +29,7 @@ const ALIGNMENT: usize = 4096;
 /// Computes digests with one key.
 pub(super) struct Digests {
     key: DigestKey,
+    /// Empty until a file is read.
     memory: Vec<u8>,
 }
 
@@ -36,23 +37,31 @@ impl Digests {
     pub(super) fn new(key: DigestKey) -> Self {
         Self {
             key,
-            memory: vec![0; READ + ALIGNMENT],
+            memory: Vec::new(),
         }
     }
 
-    /// The digest of the `length` bytes of a regular file, in hexadecimal digits.
+    /// The digest of the `length` bytes of a regular file, in hexadecimal digits. They may be known.
     pub(super) fn of(
         &mut self,
         file: &File,
         length: u64,
+        content: Option<&[u8]>,
         kind: DigestKind,
     ) -> Result<Option<String>, Errno> {
-        let begin = self.memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        let content = content.filter(|content| content.len() as u64 == length);
+        if content.is_none() && self.memory.is_empty() {
+            self.memory = vec![0; READ + ALIGNMENT];
+        }
+        let begin = self.memory.as_ptr().align_offset(ALIGNMENT);
         let mut reader = Reader {
             file,
             length,
-            is_direct: length >= DIRECT && direct(file, true) == Direct::Used,
-            buffer: &mut self.memory[begin..][..READ],
+            content,
+            is_direct: content.is_none()
+                && length >= DIRECT as u64
+                && direct(file, true) == Direct::Used,
+            buffer: self.memory.get_mut(begin..begin + READ).unwrap_or_default(),
         };
         let digest = match kind {
             DigestKind::Nothing => return Ok(None),
@@ -67,6 +76,8 @@ impl Digests {
 struct Reader<'a> {
     file: &'a File,
     length: u64,
+    /// All of it, if that was read already.
+    content: Option<&'a [u8]>,
     is_direct: bool,
     buffer: &'a mut [u8],
 }
@@ -113,6 +124,10 @@ impl Reader<'_> {
     fn read(&mut self, offset: u64) -> io::Result<&[u8]> {
         let left = usize::try_from(self.length - offset).unwrap_or(READ);
         let wanted = left.min(READ);
+        if let Some(content) = self.content {
+            let begin = content.len() - left.min(content.len());
+            return Ok(&content[begin..][..wanted]);
+        }
         let mut count = 0;
         while count < wanted {
             // A direct read is of whole blocks.
@@ -164,7 +179,10 @@ mod tests {
 
     fn digest(key: DigestKey, file: &File, kind: DigestKind) -> String {
         let length = file.metadata().unwrap().len();
-        Digests::new(key).of(file, length, kind).unwrap().unwrap()
+        Digests::new(key)
+            .of(file, length, None, kind)
+            .unwrap()
+            .unwrap()
     }
 
     fn keyed(file: &File) -> String {

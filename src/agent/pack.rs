@@ -2,18 +2,20 @@
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{FileStat, Mode};
 
 use super::files;
+use super::gather::{AT_ONCE, Gatherer};
 use super::root::{failed, open_at};
 use super::walk::{self, DIRECTORY, Order};
-use crate::archive::{ArchiveError, ArchiveStats, Packer};
+use crate::archive::{self, ArchiveError, ArchiveStats, Opened, Packer};
 use crate::protocol::{
     ByteString, Entry, ErrorStage, FileKind, PathAt, RemoteError, Stat, TarOptions,
 };
@@ -27,6 +29,7 @@ const BUFFER: usize = 256 << 10;
 pub(crate) fn pack(
     at: &PathAt,
     options: &TarOptions,
+    gatherer: Gatherer,
     data: &File,
     opened: impl FnOnce(Option<Stat>),
 ) -> Result<u64, RemoteError> {
@@ -35,35 +38,19 @@ pub(crate) fn pack(
     let stat = files::stat_of(&top, at)?;
     let own = path.file_name().map(|name| ByteString::from(name).0);
     let name = options.name.clone().map(|name| name.0).or(own.clone());
-    let name = name.unwrap_or_else(|| b".".to_vec());
-    let mut packer = Packer::new(BufWriter::with_capacity(BUFFER, data), |_| true);
-    let mut add = |directory: &OwnedFd, entry_name: &CStr, entry: Entry| {
-        let mut path = name.clone();
-        if !entry.path.0.is_empty() {
-            path.push(b'/');
-            path.extend_from_slice(&entry.path.0);
-        }
-        let shown = ByteString(path.clone()).as_path().to_owned();
-        match entry.error {
-            Some(error) => {
-                packer.note(&shown, Errno::from_raw(error.errno.unwrap_or(0)));
-                Ok(())
-            }
-            None => packer.add(directory, entry_name, path, &shown),
-        }
-        .map_err(stream_error)
+    let mut batch = Batch {
+        name: name.unwrap_or_else(|| b".".to_vec()),
+        packer: Packer::new(BufWriter::with_capacity(BUFFER, data), |_| true),
+        gatherer,
+        waiting: Vec::new(),
     };
     if stat.kind == FileKind::Directory {
-        let directory =
-            openat(&top, ".", DIRECTORY, Mode::empty()).map_err(|errno| failed(at, errno))?;
+        let directory = openat(&top, ".", DIRECTORY, Mode::empty());
+        let directory = Rc::new(directory.map_err(|errno| failed(at, errno))?);
         opened(Some(stat));
-        add(&directory, c".", Entry::default())?;
-        walk::walk(
-            directory,
-            options.one_file_system,
-            Order::ReadAhead,
-            &mut add,
-        )?;
+        batch.add(&directory, c".", Entry::default())?;
+        let add = |directory: &_, name: &_, entry| batch.add(directory, name, entry);
+        walk::walk(directory, options.one_file_system, Order::Any, add)?;
     } else {
         let holder = PathAt {
             root: at.root.clone(),
@@ -72,9 +59,89 @@ pub(crate) fn pack(
         let directory = open_at(&holder, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
         let own = CString::new(own.unwrap_or_default()).map_err(|_| failed(at, Errno::EINVAL))?;
         opened(Some(stat));
-        add(&directory, &own, Entry::default())?;
+        batch.add(&directory.into(), &own, Entry::default())?;
     }
-    outcome(packer.finish().map_err(stream_error)?)
+    batch.put()?;
+    outcome(batch.packer.finish().map_err(stream_error)?)
+}
+
+/// Files that are packed together, so that the disk reads them together.
+struct Batch<W: Write> {
+    /// Of the top, in the stream.
+    name: Vec<u8>,
+    packer: Packer<W>,
+    gatherer: Gatherer,
+    waiting: Vec<Waiting>,
+}
+
+struct Waiting {
+    directory: Rc<OwnedFd>,
+    name: CString,
+    /// In the stream.
+    path: Vec<u8>,
+    error: Option<RemoteError>,
+    /// A regular file with one name.
+    file: Option<(File, FileStat)>,
+}
+
+impl<W: Write> Batch<W> {
+    fn add(
+        &mut self,
+        directory: &Rc<OwnedFd>,
+        name: &CStr,
+        entry: Entry,
+    ) -> Result<(), RemoteError> {
+        let mut path = self.name.clone();
+        if !entry.path.0.is_empty() {
+            path.push(b'/');
+            path.extend_from_slice(&entry.path.0);
+        }
+        let is_file = |stat: &Stat| stat.kind == FileKind::File && stat.links == 1;
+        let file = entry.stat.filter(is_file);
+        // What cannot be opened is reported by who packs it.
+        let file = file.and_then(|_| archive::open(directory, name).ok());
+        self.waiting.push(Waiting {
+            directory: directory.clone(),
+            name: name.to_owned(),
+            path,
+            error: entry.error,
+            file,
+        });
+        match self.waiting.len() < AT_ONCE {
+            true => Ok(()),
+            false => self.put(),
+        }
+    }
+
+    fn put(&mut self) -> Result<(), RemoteError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let files: Vec<_> = waiting
+            .iter()
+            .map(|one| one.file.as_ref().map(|(file, stat)| (file, stat)))
+            .collect();
+        let gathered = self.gatherer.read(&files);
+        for (number, one) in waiting.iter().enumerate() {
+            let shown = ByteString(one.path.clone()).as_path().to_owned();
+            if let Some(error) = &one.error {
+                let errno = Errno::from_raw(error.errno.unwrap_or(0));
+                self.packer.note(&shown, errno);
+                continue;
+            }
+            let opened = one.file.as_ref().map(|(file, stat)| Opened {
+                file,
+                stat,
+                content: gathered.of(number),
+            });
+            let added = self.packer.add(
+                (&one.directory, &one.name),
+                opened,
+                one.path.clone(),
+                &shown,
+            );
+            added.map_err(stream_error)?;
+        }
+        Ok(())
+    }
 }
 
 /// The number of members, or the error for the first of the files that failed.

@@ -59,6 +59,7 @@ impl Requests {
             | Operation::Walk { out, .. }
             | Operation::ListTree { out, .. }
             | Operation::Contents { out, .. }
+            | Operation::Details { out, .. }
             | Operation::Read { out, .. }
                 if self.is_of_appliance =>
             {
@@ -76,7 +77,10 @@ impl Requests {
                             self.tasks.outputs.insert(*out, output);
                             Ok(None)
                         }
-                        None => self.start(id, streams, || worker::spawn(&op)),
+                        None => {
+                            let is_of_appliance = self.is_of_appliance;
+                            self.start(id, streams, || worker::spawn(&op, is_of_appliance))
+                        }
                     },
                 }
             }
@@ -95,7 +99,10 @@ impl Requests {
             | Operation::Unlock { .. }
             | Operation::Warm
             | Operation::Mount { .. }
-            | Operation::Inject { .. } => self.start(id, streams, || worker::spawn(&op)),
+            | Operation::Inject { .. } => {
+                let is_of_appliance = self.is_of_appliance;
+                self.start(id, streams, || worker::spawn(&op, is_of_appliance))
+            }
             op => self.answer(op, port).map(Some),
         };
         if let Some(result) = answer.transpose() {
@@ -108,7 +115,7 @@ impl Requests {
         match op {
             Operation::Stat { at, follow } => return files::stat(at, *follow),
             Operation::ReadLink { at } => return files::read_link(at),
-            Operation::Attributes { at } => return details::attributes_of(at),
+            Operation::Attributes { at } => return details::attributes_of_path(at),
             Operation::StatFs { at } => return files::stat_fs(at),
             Operation::Unmount { at } => mount::kept::unmount(at),
             Operation::Signal { exec, signal } => self.signal(*exec, *signal)?,

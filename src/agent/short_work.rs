@@ -5,9 +5,11 @@
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::panic::{UnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use super::gather::{AT_ONCE, Gatherer};
 use super::worker;
 use crate::protocol::{ErrorStage, Operation, RemoteError, Response, Stat};
 
@@ -16,6 +18,9 @@ const LONGEST: usize = 64 << 10;
 
 /// The longest output that is kept in memory until it is sent, in bytes.
 const LARGEST: usize = 16 << 20;
+
+/// The largest file of which a digest is made here, in bytes: the loop waits for it.
+const LARGEST_DIGEST: u64 = 512 << 10;
 
 /// Whether a request is about the disks of an appliance and has no stream.
 pub(super) fn is_of_disks(op: &Operation) -> bool {
@@ -38,7 +43,7 @@ pub(super) fn answer(op: &Operation) -> Result<Response, RemoteError> {
     })
 }
 
-/// The whole output of a `List`, `Walk`, `ListTree`, `Contents` or `Read`. `None` if it is long, or if there was an error,
+/// The whole output of a `List`, `Walk`, `ListTree`, `Contents`, `Details` or `Read`. `None` if it is long, or if there was an error,
 /// which a worker reports.
 pub(super) fn output(op: &Operation) -> Option<(Option<Stat>, Vec<u8>)> {
     if !may_be_short(op) {
@@ -47,7 +52,7 @@ pub(super) fn output(op: &Operation) -> Option<(Option<Stat>, Vec<u8>)> {
     unless_panicked(|| {
         let mut stat = None;
         let mut output = Output(Vec::new());
-        worker::output(op, &mut output, |opened| stat = opened).ok()?;
+        output_of(op, &mut output, |opened| stat = opened).ok()?;
         Some((stat, output.0))
     })?
 }
@@ -57,6 +62,7 @@ fn may_be_short(op: &Operation) -> bool {
     match op {
         Operation::ListTree { limit, .. } => *limit <= 200,
         Operation::Contents { paths, .. } => paths.len() <= 8,
+        Operation::Details { files, .. } => files.len() <= AT_ONCE,
         // What is asked for by its length is there, as a rule.
         Operation::Read { length, .. } => length.is_none_or(|length| length <= LONGEST as u64),
         _ => true,
@@ -72,7 +78,7 @@ pub(super) struct Sent {
     pub(super) length: u64,
 }
 
-/// The output of a `Read`, `ListTree` or `Contents` in a file. `None` if there was an error, which a
+/// The output of a `Read`, `ListTree`, `Contents` or `Details` in a file. `None` if there was an error, which a
 /// worker reports.
 pub(super) fn file(op: &Operation) -> Option<Sent> {
     if let Operation::Read {
@@ -86,14 +92,17 @@ pub(super) fn file(op: &Operation) -> Option<Sent> {
             length: length.unwrap_or(u64::MAX),
         });
     }
-    let is_listed = matches!(op, Operation::ListTree { .. } | Operation::Contents { .. });
+    let is_listed = matches!(
+        op,
+        Operation::ListTree { .. } | Operation::Contents { .. } | Operation::Details { .. }
+    );
     if !is_listed {
         return None;
     }
     unless_panicked(|| {
         let file = memfd_create("output", MFdFlags::MFD_CLOEXEC).ok()?;
         let mut output = Limited(File::from(file), LARGEST);
-        worker::output(op, &mut output, |_| {}).ok()?;
+        output_of(op, &mut output, |_| {}).ok()?;
         let mut file = output.0;
         file.rewind().ok()?;
         Some(Sent {
@@ -102,6 +111,18 @@ pub(super) fn file(op: &Operation) -> Option<Sent> {
             length: u64::MAX,
         })
     })?
+}
+
+/// Kept, so that its memory is there at the next request.
+static GATHERER: Mutex<Gatherer> = Mutex::new(Gatherer::new(true));
+
+fn output_of(
+    op: &Operation,
+    data: impl Write,
+    opened: impl FnOnce(Option<Stat>),
+) -> Result<u64, RemoteError> {
+    let mut gatherer = GATHERER.lock().unwrap_or_else(PoisonError::into_inner);
+    worker::output(op, &mut gatherer, LARGEST_DIGEST, data, opened)
 }
 
 /// Takes as many bytes.

@@ -4,10 +4,11 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
-use nix::dir::{Dir, OwningIter, Type};
+use nix::dir::{Dir, OwningIter};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, PosixFadviseAdvice, openat, posix_fadvise};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 
 use super::files;
@@ -15,6 +16,10 @@ use crate::protocol::{ByteString, Entry, ErrorStage, FileKind, RemoteError};
 
 /// Limit on the depth. A directory below it is reported with an error.
 const MAX_DEPTH: usize = 400;
+
+/// How many other descriptors a process that walks may have: those of a batch of files, and of directories
+/// that they are in.
+const OTHERS: u64 = 400;
 
 /// Flags that open a directory, but not through a link.
 pub(crate) const DIRECTORY: OFlag = OFlag::O_RDONLY
@@ -28,34 +33,22 @@ pub(crate) enum Order {
     Any,
     /// By the bytes of their names, which are all read first.
     Sorted,
-    /// For those whose contents are read next: some hundred at a time by their inodes, near which their
-    /// contents are, and all of these are asked for at once. A disk that has many requests merges them.
-    ReadAhead,
 }
-
-/// How many entries are read ahead, and how much of each.
-const READ_AHEAD: usize = 256;
-pub(super) const READ_AHEAD_BYTES: i64 = 128 << 10;
 
 enum Names {
     Unread(OwningIter),
     Sorted(std::vec::IntoIter<Result<CString, Errno>>),
-    ReadAhead {
-        unread: OwningIter,
-        names: std::vec::IntoIter<CString>,
-        failed: Option<Errno>,
-    },
 }
 
 struct Level {
-    directory: OwnedFd,
+    directory: Rc<OwnedFd>,
     names: Names,
     /// The length of the directory's path.
     path: usize,
 }
 
 impl Level {
-    fn new(directory: OwnedFd, path: usize, order: Order) -> Result<Self, Errno> {
+    fn new(directory: Rc<OwnedFd>, path: usize, order: Order) -> Result<Self, Errno> {
         let copy = nix::unistd::dup(&directory)?;
         let mut names = Dir::from_fd(copy)?.into_iter();
         let names = match order {
@@ -69,11 +62,6 @@ impl Level {
                 });
                 Names::Sorted(all.into_iter())
             }
-            Order::ReadAhead => Names::ReadAhead {
-                unread: names,
-                names: Vec::new().into_iter(),
-                failed: None,
-            },
         };
         Ok(Self {
             directory,
@@ -86,52 +74,8 @@ impl Level {
         match &mut self.names {
             Names::Unread(names) => next_name(names),
             Names::Sorted(names) => names.next(),
-            Names::ReadAhead {
-                unread,
-                names,
-                failed,
-            } => {
-                if names.len() == 0 && failed.is_none() {
-                    (*names, *failed) = read_ahead(&self.directory, unread);
-                }
-                names.next().map(Ok).or_else(|| failed.take().map(Err))
-            }
         }
     }
-}
-
-/// The next names by their inodes, with the reading of their contents begun, and the error after them.
-fn read_ahead(
-    directory: &OwnedFd,
-    unread: &mut OwningIter,
-) -> (std::vec::IntoIter<CString>, Option<Errno>) {
-    let mut failed = None;
-    let mut found = Vec::new();
-    while found.len() < READ_AHEAD {
-        match unread.next() {
-            None => break,
-            Some(Ok(entry)) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
-            Some(Ok(entry)) => {
-                let is_file = entry.file_type() == Some(Type::File);
-                found.push((entry.ino(), entry.file_name().to_owned(), is_file));
-            }
-            Some(Err(errno)) => {
-                failed = Some(errno);
-                break;
-            }
-        }
-    }
-    found.sort_unstable_by_key(|(inode, ..)| *inode);
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    for (_, name, _) in found.iter().filter(|(.., is_file)| *is_file) {
-        // What cannot be opened is reported by who reads it.
-        if let Ok(file) = openat(directory, name.as_c_str(), flags, Mode::empty()) {
-            let advice = PosixFadviseAdvice::POSIX_FADV_WILLNEED;
-            let _ = posix_fadvise(file, 0, READ_AHEAD_BYTES, advice);
-        }
-    }
-    let names: Vec<_> = found.into_iter().map(|(_, name, _)| name).collect();
-    (names.into_iter(), failed)
 }
 
 fn next_name(names: &mut OwningIter) -> Option<Result<CString, Errno>> {
@@ -147,7 +91,7 @@ pub(crate) fn list(
     mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), RemoteError>,
 ) -> Result<(), RemoteError> {
     let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno);
-    let mut level = Level::new(directory, 0, Order::Any).map_err(failed)?;
+    let mut level = Level::new(directory.into(), 0, Order::Any).map_err(failed)?;
     while let Some(name) = level.next() {
         let name = name.map_err(failed)?;
         let path = ByteString(name.to_bytes().to_owned());
@@ -160,10 +104,10 @@ pub(crate) fn list(
 /// Calls `visit` for everything below a directory, parents first, with the directory that contains
 /// it and the name. A directory that cannot be entered is visited a second time, with the error.
 pub(crate) fn walk(
-    top: OwnedFd,
+    top: Rc<OwnedFd>,
     one_file_system: bool,
     order: Order,
-    mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), RemoteError>,
+    mut visit: impl FnMut(&Rc<OwnedFd>, &CStr, Entry) -> Result<(), RemoteError>,
 ) -> Result<(), RemoteError> {
     let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno);
     let device = fstat(&top).map_err(failed)?.st_dev;
@@ -228,7 +172,7 @@ fn enter(
         return Err(Errno::ENAMETOOLONG);
     }
     let directory = openat(level.directory.as_fd(), name, DIRECTORY, Mode::empty())?;
-    Level::new(directory, path, order)
+    Level::new(directory.into(), path, order)
 }
 
 /// The depth for which there are descriptors, two a level. Raises the soft limit if necessary.
@@ -237,8 +181,8 @@ fn max_depth() -> usize {
     let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return 100;
     };
-    let wanted = hard.min(2 * MAX_DEPTH as u64 + 100);
+    let wanted = hard.min(2 * MAX_DEPTH as u64 + OTHERS);
     // If this fails, opening a directory reports it.
     let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard);
-    MAX_DEPTH.min((wanted as usize).saturating_sub(50) / 2)
+    MAX_DEPTH.min(wanted.saturating_sub(OTHERS) as usize / 2)
 }

@@ -10,6 +10,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl, openat, readlinkat};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 
+use super::details::Asked;
+use super::gather::Gatherer;
 use super::lines::Lines;
 use super::process::{self, Spawned};
 use super::root::{failed, open_at};
@@ -23,7 +25,7 @@ use crate::protocol::{
 /// the more goes through at a time the better.
 const PIPE_SIZE: i32 = 1 << 20;
 
-pub(crate) fn spawn(op: &Operation) -> Result<Spawned, RemoteError> {
+pub(crate) fn spawn(op: &Operation, is_of_appliance: bool) -> Result<Spawned, RemoteError> {
     let (status, report) = process::status_pipe()?;
     let is_input = matches!(op, Operation::TarIn { .. });
     let (data, theirs) = process::pipe(true, !is_input).map_err(process::no_pipe)?;
@@ -32,7 +34,7 @@ pub(crate) fn spawn(op: &Operation) -> Result<Spawned, RemoteError> {
     // Above all the pipes of commands must be closed, or they would never be at their end.
     let keep = [theirs.as_fd(), report.as_fd()];
     let pid = process::forked(crate::sys::fork_child_keeping(keep, || {
-        run(op, &theirs, &report);
+        run(op, is_of_appliance, &theirs, &report);
         0
     }))?;
     let (stdin, stdout) = match is_input {
@@ -51,12 +53,13 @@ pub(crate) fn spawn(op: &Operation) -> Result<Spawned, RemoteError> {
 }
 
 /// Does what `op` asks for, in the forked process. `data` is the pipe.
-fn run(op: &Operation, data: &File, status: &File) {
+fn run(op: &Operation, is_of_appliance: bool, data: &File, status: &File) {
     // In a process group of its own it can be killed, and it dies with the agent.
     let _ = nix::unistd::setsid();
     crate::sys::default_signals();
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
     let opened = |stat| process::report(status, &Ok::<_, RemoteError>(Response::Opened { stat }));
+    let mut gatherer = Gatherer::new(is_of_appliance);
     let result = match op {
         Operation::List { .. }
         | Operation::Walk { .. }
@@ -64,8 +67,8 @@ fn run(op: &Operation, data: &File, status: &File) {
         | Operation::Details { .. }
         | Operation::ListTree { .. }
         | Operation::Contents { .. }
-        | Operation::Read { .. } => output(op, data, opened),
-        Operation::TarOut { at, options, .. } => pack::pack(at, options, data, opened),
+        | Operation::Read { .. } => output(op, &mut gatherer, u64::MAX, data, opened),
+        Operation::TarOut { at, options, .. } => pack::pack(at, options, gatherer, data, opened),
         Operation::TarIn { at, options, .. } => unpack::unpack(at, options, data, opened),
         // The others have no stream: the answer is all they report.
         op => return process::report(status, &answer(op)),
@@ -103,9 +106,12 @@ pub(super) fn answer(op: &Operation) -> Result<Response, RemoteError> {
     }
 }
 
-/// Writes what a request asks for that has an output and no input.
+/// Writes what a request asks for that has an output and no input. Digests are made of files of at most
+/// `largest` bytes, or it fails.
 pub(super) fn output(
     op: &Operation,
+    gatherer: &mut Gatherer,
+    largest: u64,
     mut data: impl Write,
     opened: impl FnOnce(Option<Stat>),
 ) -> Result<u64, RemoteError> {
@@ -119,7 +125,14 @@ pub(super) fn output(
         Operation::WalkSorted { at, .. } => tree(at, false, Order::Sorted, data, opened),
         Operation::Details {
             root, files, key, ..
-        } => details::write(root, files, key, data, || opened(None)),
+        } => {
+            let asked = Asked {
+                files,
+                key,
+                largest,
+            };
+            details::write(root, &asked, gatherer, data, || opened(None))
+        }
         Operation::ListTree {
             root,
             directories,
@@ -127,7 +140,7 @@ pub(super) fn output(
             ..
         } => ahead::list_tree(root, directories, *limit, data, || opened(None)),
         Operation::Contents { root, paths, .. } => {
-            ahead::contents(root, paths, data, || opened(None))
+            ahead::contents(root, paths, gatherer, data, || opened(None))
         }
         Operation::Read {
             at, offset, length, ..
@@ -171,7 +184,7 @@ fn tree(
     if is_directory {
         let directory =
             openat(&top, ".", walk::DIRECTORY, Mode::empty()).map_err(|errno| failed(at, errno))?;
-        walk::walk(directory, one_file_system, order, |_, _, entry| {
+        walk::walk(directory.into(), one_file_system, order, |_, _, entry| {
             lines.put(&entry)
         })?;
     }

@@ -3,52 +3,51 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::Seek;
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::{ApplianceError, boot_image, initramfs, memory_file, sealed};
+use super::{ApplianceError, memory_file, sealed, self_elf, write_initramfs, write_kernel};
 use crate::host::kernel::Kernel;
 use crate::sys;
 
-/// What QEMU starts the appliance with, as `-kernel` and `-initrd /proc/self/fd/N`.
+/// What QEMU starts the appliance with, as `-kernel` and `-initrd /proc/self/fd/N`: sealed memfds.
 #[derive(Debug)]
 pub(crate) struct KernelAndInitrd {
-    /// A sealed memfd, or the host's own file.
     pub kernel: File,
-    /// A sealed memfd.
     pub initramfs: File,
 }
 
 /// Builds both. If this process has more than one thread it cannot fork, and does it all itself.
 pub(crate) fn make(kernel: &Kernel) -> Result<KernelAndInitrd, ApplianceError> {
-    let image = || boot_image(kernel);
-    let archive = || initramfs(kernel).map(|made| made.file);
-    let (first, second) = (
-        ChildBuild::start(c"bivouac-kernel", image)?,
-        ChildBuild::start(c"bivouac-initramfs", archive)?,
-    );
+    let image = |file: &File| write_kernel(kernel, file);
+    let archive = |file: &File| {
+        let init = self_elf::own().map_err(ApplianceError::Program)?;
+        write_initramfs(kernel, &init, file)
+    };
+    let first = ChildBuild::start(c"bivouac-kernel", image)?;
+    let second = ChildBuild::start(c"bivouac-initramfs", archive)?;
     Ok(KernelAndInitrd {
-        kernel: first.map_or_else(image, |build| build.finish(image))?,
-        initramfs: second.map_or_else(archive, |build| build.finish(archive))?,
+        kernel: first.finish(image)?,
+        initramfs: second.finish(archive)?,
     })
 }
 
 #[derive(Debug)]
 struct ChildBuild {
     file: File,
-    child: Pid,
+    /// `None` if no child can be forked.
+    child: Option<Pid>,
 }
 
 impl ChildBuild {
-    /// `None` if no child can be forked.
     fn start(
         name: &CStr,
-        make: impl FnOnce() -> Result<File, ApplianceError>,
-    ) -> Result<Option<Self>, ApplianceError> {
+        write: impl FnOnce(&File) -> Result<(), ApplianceError>,
+    ) -> Result<Self, ApplianceError> {
         let file = memory_file(name)?;
         let parent = nix::unistd::getpid();
         let forked = sys::fork_child(|| {
@@ -57,28 +56,23 @@ impl ChildBuild {
             if nix::unistd::getppid() != parent {
                 return 1;
             }
-            let copied = make()
-                .map_err(io::Error::other)
-                .and_then(|made| copy(&made, &file));
-            u8::from(copied.is_err())
+            u8::from(write(&file).is_err())
         });
-        Ok(forked.ok().map(|child| Self { file, child }))
+        let child = forked.ok();
+        Ok(Self { file, child })
     }
 
-    /// The file. If the child failed, `again` fails too, and says why.
+    /// The file. If the child failed, this process fails too, and says why.
     fn finish(
-        self,
-        again: impl FnOnce() -> Result<File, ApplianceError>,
+        mut self,
+        write: impl FnOnce(&File) -> Result<(), ApplianceError>,
     ) -> Result<File, ApplianceError> {
-        match waitpid(self.child, None) {
-            Ok(WaitStatus::Exited(_, 0)) => sealed(self.file),
-            _ => again(),
+        let ended = self.child.map(|child| waitpid(child, None));
+        if !matches!(ended, Some(Ok(WaitStatus::Exited(_, 0)))) {
+            let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
+            emptied.map_err(ApplianceError::Memory)?;
+            write(&self.file)?;
         }
+        sealed(self.file)
     }
-}
-
-/// Copies all of `from`, from its beginning.
-fn copy(mut from: &File, mut to: &File) -> io::Result<u64> {
-    from.rewind()?;
-    io::copy(&mut from, &mut to)
 }

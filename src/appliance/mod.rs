@@ -16,10 +16,10 @@ mod modules;
 pub mod self_elf;
 pub mod vmlinux;
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Seek};
 
 use crate::host::kernel::Kernel;
 use crate::linux::memfd;
@@ -43,22 +43,26 @@ pub const COMMAND_LINE: &str = "console=ttyS0 quiet cryptomgr.notests 8250.nr_ua
      tsc=reliable no_timer_check mitigations=off random.trust_cpu=on \
      init_on_alloc=0 lsm= audit=0 psi=0 cgroup_disable=memory,io,cpu,cpuacct,pids rcupdate.rcu_expedited=1";
 
-/// The kernel to boot: a sealed memfd with the unpacked kernel, or the kernel's own file if it
-/// cannot be unpacked. QEMU takes either as `-kernel /proc/self/fd/N`.
+/// The kernel to boot: a sealed memfd with what [`write_kernel`] writes. QEMU takes it as `-kernel
+/// /proc/self/fd/N`.
 pub fn boot_image(kernel: &Kernel) -> Result<File, ApplianceError> {
+    let file = memory_file(c"bivouac-kernel")?;
+    write_kernel(kernel, &file)?;
+    sealed(file)
+}
+
+/// Writes the unpacked kernel to an empty file, or the kernel's own file if it cannot be unpacked.
+fn write_kernel(kernel: &Kernel, mut file: &File) -> Result<(), ApplianceError> {
     let failed = |source| ApplianceError::Kernel {
         path: kernel.image.clone(),
         source,
     };
-    let image = File::open(&kernel.image).map_err(failed)?;
-    match vmlinux::unpacked(&image).map_err(failed)? {
-        Some(unpacked) => {
-            let mut file = memory_file(c"bivouac-kernel")?;
-            file.write_all(&unpacked).map_err(ApplianceError::Memory)?;
-            sealed(file)
-        }
-        None => Ok(image),
+    let mut image = File::open(&kernel.image).map_err(failed)?;
+    if !vmlinux::unpack(&image, file).map_err(failed)? {
+        image.rewind().map_err(failed)?;
+        io::copy(&mut image, &mut file).map_err(failed)?;
     }
+    Ok(())
 }
 
 /// Fails if this program cannot be the init of an appliance, or the agent in a guest.
@@ -66,28 +70,12 @@ pub fn check_program() -> Result<(), ApplianceError> {
     self_elf::own().map(drop).map_err(ApplianceError::Program)
 }
 
-#[derive(Debug)]
-pub struct Initramfs {
-    /// A sealed memfd. QEMU takes it as `-initrd /proc/self/fd/N`.
-    pub file: File,
-    pub size: u64,
-}
-
-/// An initramfs for `kernel` with this program as its init. Reproducible: the same kernel and
-/// program give the same bytes.
-fn initramfs(kernel: &Kernel) -> Result<Initramfs, ApplianceError> {
-    initramfs_with(kernel, &self_elf::own().map_err(ApplianceError::Program)?)
-}
-
-/// An initramfs for `kernel` with the program `init`.
-pub fn initramfs_with(kernel: &Kernel, init: &[u8]) -> Result<Initramfs, ApplianceError> {
-    let modules = unpacked_modules(kernel)?;
+/// An initramfs for `kernel` with the program `init`, in a sealed memfd. QEMU takes it as `-initrd
+/// /proc/self/fd/N`. Reproducible: the same kernel and program give the same bytes.
+pub fn initramfs_with(kernel: &Kernel, init: &[u8]) -> Result<File, ApplianceError> {
     let file = memory_file(c"bivouac-initramfs")?;
-    let (file, size) = write(file, init, &modules).map_err(ApplianceError::Memory)?;
-    Ok(Initramfs {
-        file: sealed(file)?,
-        size,
-    })
+    write_initramfs(kernel, init, &file)?;
+    sealed(file)
 }
 
 fn memory_file(name: &CStr) -> Result<File, ApplianceError> {
@@ -116,54 +104,56 @@ fn index(kernel: &Kernel) -> Result<ModuleIndex, ApplianceError> {
     ModuleIndex::read(directory).map_err(|(path, source)| ApplianceError::Module { path, source })
 }
 
-struct Modules {
-    /// The content of [`MODULES_LIST`].
-    list: String,
-    /// Names, such as `xfs.ko`, and contents.
-    files: Vec<(String, Vec<u8>)>,
-}
-
-fn unpacked_modules(kernel: &Kernel) -> Result<Modules, ApplianceError> {
+fn write_initramfs(kernel: &Kernel, init: &[u8], file: &File) -> Result<(), ApplianceError> {
     let index = index(kernel)?;
     let directory = index.directory();
-    let failed = |(path, source)| ApplianceError::Module { path, source };
     let selected = module_sets::select(&index).map_err(|module| ApplianceError::NoVirtio {
         modules: directory.to_owned(),
         module,
     })?;
     let mut list = String::new();
-    let mut files = Vec::new();
-    let mut names = HashSet::new();
+    let mut modules = BTreeMap::new();
     for module in selected {
         let name = format!("{}.ko", module_index::name_of(&module.file));
         let rare = if module.is_rare { " rare" } else { "" };
         list.push_str(&format!("{} {name}{rare}\n", module.set));
-        if names.insert(name.clone()) {
-            let path = directory.join(&module.file);
-            let content = fs::read(&path)
-                .and_then(|file| modules::unpack(&module.file, file))
-                .map_err(|error| failed((path, error)))?;
-            files.push((name, content));
-        }
+        modules.insert(name, module.file);
     }
-    Ok(Modules { list, files })
+    let mut archive = begin(file, init, &list).map_err(ApplianceError::Memory)?;
+    for (name, module) in modules {
+        let path = directory.join(&module);
+        let content = fs::read(&path).and_then(|file| modules::unpack(&module, file));
+        let content = content.map_err(|source| ApplianceError::Module { path, source })?;
+        let name = format!("{}/{name}", inside(MODULES));
+        let written = archive.file(&name, 0o644, &content);
+        written.map_err(ApplianceError::Memory)?;
+    }
+    archive.finish().map_err(ApplianceError::Memory)?;
+    Ok(())
 }
 
-fn write(out: File, init: &[u8], modules: &Modules) -> io::Result<(File, u64)> {
-    let mut archive = Archive::new(out);
-    for directory in ["dev", "proc", "sys", "run", "tmp", "sysroot", name(MODULES)] {
+/// All but the modules.
+fn begin<'a>(file: &'a File, init: &[u8], list: &str) -> io::Result<Archive<&'a File>> {
+    let mut archive = Archive::new(file);
+    for directory in [
+        "dev",
+        "proc",
+        "sys",
+        "run",
+        "tmp",
+        "sysroot",
+        inside(MODULES),
+    ] {
         archive.directory(directory, 0o755)?;
     }
     // The kernel opens it as init's standard streams before anything is mounted.
     archive.character_device("dev/console", 0o600, (5, 1))?;
     archive.file("init", 0o755, init)?;
-    archive.file(name(MODULES_LIST), 0o644, modules.list.as_bytes())?;
-    for (file, content) in &modules.files {
-        archive.file(&format!("{}/{file}", name(MODULES)), 0o644, content)?;
-    }
-    archive.finish()
+    archive.file(inside(MODULES_LIST), 0o644, list.as_bytes())?;
+    Ok(archive)
 }
 
-fn name(path: &str) -> &str {
+/// A path in the archive.
+fn inside(path: &str) -> &str {
     path.trim_start_matches('/')
 }

@@ -3,7 +3,8 @@
 //! (CONFIG_PVH, which distributions' kernels have; hw/i386/x86.c in QEMU).
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
 
 use crate::linux::bytes::Fields;
 use crate::linux::elf;
@@ -16,17 +17,29 @@ const MAGIC_AT: usize = 0x202;
 const PAYLOAD_AT: usize = 0x248;
 const PAYLOAD_LENGTH_AT: usize = 0x24c;
 
-/// The unpacked kernel in `image`. `None` if it has no PVH entry, or is compressed other than by
-/// gzip, xz or zstd: QEMU must then boot `image` itself.
-pub fn unpacked(mut image: &File) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    io::Seek::rewind(&mut image)?;
-    image.take(LARGEST).read_to_end(&mut bytes)?;
-    if is_startable(&bytes) {
-        return Ok(Some(bytes));
+/// How much of the unpacked kernel is written at a time, in bytes.
+const PIECE: usize = 64 << 10;
+/// The longest notes that are searched, in bytes. Kernels have a few hundred.
+const LONGEST_NOTES: u64 = 1 << 20;
+
+/// Writes the unpacked kernel in `image` to an empty file. Returns whether there is one: if it has no PVH entry, or is
+/// compressed other than by gzip, xz or zstd, the file is empty again, and QEMU must boot `image` itself.
+pub fn unpack(mut image: &File, mut to: &File) -> io::Result<bool> {
+    if is_startable(image) {
+        image.rewind()?;
+        io::copy(&mut image, &mut to)?;
+        return Ok(true);
     }
-    let kernel = payload(&bytes).and_then(unpack);
-    Ok(kernel.filter(|kernel| is_startable(kernel)))
+    let mut bytes = Vec::new();
+    image.rewind()?;
+    image.take(LARGEST).read_to_end(&mut bytes)?;
+    let unpacked = payload(&bytes).map(|payload| unpack_payload(payload, to));
+    let is_unpacked = unpacked.transpose()?.is_some_and(|complete| complete) && is_startable(to);
+    if !is_unpacked {
+        to.set_len(0)?;
+        to.rewind()?;
+    }
+    Ok(is_unpacked)
 }
 
 fn payload(image: &[u8]) -> Option<&[u8]> {
@@ -43,45 +56,63 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
     image.get(at..)?.get(..field(PAYLOAD_LENGTH_AT)?)
 }
 
-/// The payload ends with its unpacked size: the kernel's build appends it, and gzip has its own.
-fn unpack(payload: &[u8]) -> Option<Vec<u8>> {
-    let (packed, size) = payload.split_last_chunk::<4>()?;
+/// Whether a payload was unpacked as a whole. It ends with its unpacked size: the kernel's build appends it, and gzip has
+/// its own.
+fn unpack_payload(payload: &[u8], to: &File) -> io::Result<bool> {
+    let Some((packed, size)) = payload.split_last_chunk::<4>() else {
+        return Ok(false);
+    };
     let size = u64::from(u32::from_le_bytes(*size));
     if size > LARGEST {
-        return None;
+        return Ok(false);
     }
-    let mut kernel = Vec::with_capacity(size as usize);
-    let read = match payload {
-        [0x1f, 0x8b, ..] => read(flate2::read::GzDecoder::new(payload), size, &mut kernel),
+    match payload {
+        [0x1f, 0x8b, ..] => copy(flate2::read::GzDecoder::new(payload), size, to),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
-            read(lzma_rust2::XzReader::new(packed, false), size, &mut kernel)
+            copy(lzma_rust2::XzReader::new(packed, false), size, to)
         }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(packed).ok()?;
-            read(decoder, size, &mut kernel)
-        }
-        _ => None,
-    };
-    read.map(|()| kernel)
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => match ruzstd::decoding::StreamingDecoder::new(packed) {
+            Ok(decoder) => copy(decoder, size, to),
+            Err(_) => Ok(false),
+        },
+        _ => Ok(false),
+    }
 }
 
-fn read(from: impl Read, size: u64, to: &mut Vec<u8>) -> Option<()> {
-    let read = from.take(size).read_to_end(to).ok()?;
-    (read as u64 == size).then_some(())
+/// Whether there are as many bytes. Fails only where they cannot be written.
+fn copy(mut from: impl Read, size: u64, mut to: &File) -> io::Result<bool> {
+    let mut piece = vec![0; PIECE];
+    let mut left = size;
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+        match from.read(&mut piece[..most]) {
+            Ok(0) | Err(_) => return Ok(false),
+            Ok(read) => {
+                to.write_all(&piece[..read])?;
+                left -= read as u64;
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Whether this is an ELF file with the note XEN_ELFNOTE_PHYS32_ENTRY: type 18, then the owner's
 /// name `Xen`.
-fn is_startable(kernel: &[u8]) -> bool {
+fn is_startable(kernel: &File) -> bool {
     const TYPE_AND_NAME: &[u8] = b"\x12\0\0\0Xen\0";
-    let head = kernel.part(0, elf::HEADER_LENGTH);
-    let table = elf::Header::of(head).map(|header| {
-        let at = usize::try_from(header.table_at).unwrap_or(usize::MAX);
-        kernel.part(at, header.table_length)
-    });
-    elf::segments(table.unwrap_or_default()).any(|segment| {
-        let notes = kernel.part(segment.offset as usize, segment.size as usize);
+    let part = |at, length| {
+        let mut bytes = vec![0; length];
+        kernel.read_exact_at(&mut bytes, at).ok().map(|()| bytes)
+    };
+    let table = || {
+        let header = elf::Header::of(&part(0, elf::HEADER_LENGTH)?)?;
+        part(header.table_at, header.table_length)
+    };
+    elf::segments(&table().unwrap_or_default()).any(|segment| {
+        let is_note = segment.kind == elf::PT_NOTE && segment.size <= LONGEST_NOTES;
+        let notes = is_note.then(|| part(segment.offset, segment.size as usize));
+        let notes = notes.flatten().unwrap_or_default();
         let mut windows = notes.windows(TYPE_AND_NAME.len()).step_by(4);
-        segment.kind == elf::PT_NOTE && windows.any(|window| window == TYPE_AND_NAME)
+        windows.any(|window| window == TYPE_AND_NAME)
     })
 }

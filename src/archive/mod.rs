@@ -28,9 +28,9 @@ use std::io;
 use nix::errno::Errno;
 use thiserror::Error;
 
-pub(crate) use attributes::attributes;
+pub(crate) use attributes::{attributes, attributes_at, attributes_of};
 pub use member::{Attributes, Kind, Member};
-pub(crate) use pack::{Packer, pack};
+pub(crate) use pack::{Opened, Packer, open, pack};
 pub use reader::Reader;
 pub use target_dir::{BeneathDir, TargetDir};
 pub use unpack::{Policy, unpack};

@@ -17,13 +17,21 @@ use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, major, minor};
 
-use super::attributes::attributes;
+use super::attributes::{attributes, attributes_of};
 use super::data::{data, segments};
-use super::{ArchiveError, ArchiveStats, Failed, Kind, Member, begin, end};
+use super::{ArchiveError, ArchiveStats, Failed, Kind, Member, begin, end, padding};
 use crate::sys::errno_of;
 
 /// How many files with several names are remembered; of more, each name becomes a file.
 const MOST_LINKED: usize = 1_000_000;
+
+/// A regular file that is open, and its content if that was read already.
+#[derive(Clone, Copy)]
+pub(crate) struct Opened<'a> {
+    pub file: &'a File,
+    pub stat: &'a FileStat,
+    pub content: Option<&'a [u8]>,
+}
 
 pub(crate) struct Packer<W> {
     out: W,
@@ -44,17 +52,17 @@ impl<W: Write> Packer<W> {
         }
     }
 
-    /// Writes the file `name` of `directory` as the member `path`, unless it is a socket. If it
-    /// cannot be read, that is counted, with `shown` as its path. Fails only where the stream
-    /// cannot be written.
+    /// Writes the file `name` of `directory`, which may be open, as the member `path`, unless it is a socket. If
+    /// it cannot be read, that is counted, with `shown` as its path. Fails only where the stream cannot be
+    /// written.
     pub(crate) fn add(
         &mut self,
-        directory: impl AsFd,
-        name: &CStr,
+        (directory, name): (impl AsFd, &CStr),
+        opened: Option<Opened>,
         path: Vec<u8>,
         shown: &Path,
     ) -> Result<(), ArchiveError> {
-        match self.put(directory.as_fd(), name, path) {
+        match self.put(directory.as_fd(), name, opened, path) {
             Ok(()) => {}
             Err(Failed::Member(errno)) => self.note(shown, errno),
             Err(Failed::Stream(error)) => return Err(error),
@@ -72,8 +80,17 @@ impl<W: Write> Packer<W> {
         Ok(self.stats)
     }
 
-    fn put(&mut self, directory: impl AsFd, name: &CStr, path: Vec<u8>) -> Result<(), Failed> {
-        let stat = fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    fn put(
+        &mut self,
+        directory: impl AsFd,
+        name: &CStr,
+        opened: Option<Opened>,
+        path: Vec<u8>,
+    ) -> Result<(), Failed> {
+        let stat = match &opened {
+            Some(opened) => *opened.stat,
+            None => fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?,
+        };
         let Some(mut member) = member(path, &stat) else {
             return Ok(());
         };
@@ -84,12 +101,28 @@ impl<W: Write> Packer<W> {
         {
             return self.begin(&member);
         }
-        let attributes = attributes(&directory, name).map(|mut found| {
+        let attributes = match &opened {
+            Some(opened) => attributes_of(opened.file),
+            None => attributes(&directory, name),
+        };
+        let attributes = attributes.map(|mut found| {
             found.retain(|(key, _)| (self.takes)(key));
             member.attributes = found;
         });
-        match member.kind {
-            Kind::File => self.file(open(&directory, name)?, member)?,
+        match (member.kind, opened) {
+            (Kind::File, Some(opened)) => self.file(opened, member)?,
+            (Kind::File, None) => {
+                let (file, stat) = &open(&directory, name)?;
+                let content = None;
+                self.file(
+                    Opened {
+                        file,
+                        stat,
+                        content,
+                    },
+                    member,
+                )?
+            }
             _ => self.begin(&member)?,
         }
         Ok(attributes?)
@@ -109,17 +142,24 @@ impl<W: Write> Packer<W> {
         true
     }
 
-    fn file(&mut self, file: File, mut member: Member) -> Result<(), Failed> {
-        let stat = fstat(&file)?;
-        if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
-            return Err(Errno::ESTALE.into());
-        }
+    fn file(&mut self, opened: Opened, mut member: Member) -> Result<(), Failed> {
+        let Opened {
+            file,
+            stat,
+            content,
+        } = opened;
         member.size = stat.st_size.max(0) as u64;
+        if let Some(content) = content.filter(|content| content.len() as u64 == member.size) {
+            self.begin(&member)?;
+            let written = self.out.write_all(content);
+            let written = written.and_then(|()| self.out.write_all(padding(member.size)));
+            return Ok(written.map_err(ArchiveError::from)?);
+        }
         if (stat.st_blocks.max(0) as u64) < member.size.div_ceil(512) {
-            member.segments = segments(&file, member.size);
+            member.segments = segments(file, member.size);
         }
         self.begin(&member)?;
-        let read = data(&mut self.out, &file, &member).map_err(ArchiveError::from)?;
+        let read = data(&mut self.out, file, &member).map_err(ArchiveError::from)?;
         // The rest of it is zeros.
         Ok(read.map_err(errno_of)?)
     }
@@ -152,15 +192,20 @@ fn member(path: Vec<u8>, stat: &FileStat) -> Option<Member> {
     Some(member)
 }
 
-/// Opens a file without changing its access time, which only its owner may ask for.
-fn open(directory: impl AsFd, name: &CStr) -> Result<File, Errno> {
+/// Opens a regular file without changing its access time, which only its owner may ask for.
+pub(crate) fn open(directory: impl AsFd, name: &CStr) -> Result<(File, FileStat), Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let flags = flags | OFlag::O_CLOEXEC;
-    match openat(&directory, name, flags | OFlag::O_NOATIME, Mode::empty()) {
+    let opened = match openat(&directory, name, flags | OFlag::O_NOATIME, Mode::empty()) {
         Err(Errno::EPERM) => openat(&directory, name, flags, Mode::empty()),
-        result => result,
+        opened => opened,
+    };
+    let file = File::from(opened?);
+    let stat = fstat(&file)?;
+    match stat.st_mode & libc::S_IFMT {
+        libc::S_IFREG => Ok((file, stat)),
+        _ => Err(Errno::ESTALE),
     }
-    .map(File::from)
 }
 
 /// Writes the file or tree of this host at `source`, which is called `name` in the stream. A link
@@ -170,7 +215,9 @@ pub fn pack(source: &Path, name: &[u8], out: impl Write) -> Result<ArchiveStats,
     let mut waiting = vec![(fs::canonicalize(source)?, name.to_vec())];
     while let Some((path, name)) = waiting.pop() {
         match holder(&path) {
-            Ok((directory, own)) => packer.add(directory, &own, name.clone(), &path)?,
+            Ok((directory, own)) => {
+                packer.add((directory, &own), None, name.clone(), &path)?;
+            }
             Err(error) => packer.note(&path, errno_of(&error)),
         }
         match names(&path) {

@@ -1,7 +1,9 @@
 //! Extended attributes (xattr(7)).
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -16,6 +18,23 @@ pub fn attribute_names(path: &CStr) -> io::Result<Vec<u8>> {
     // SAFETY: the path ends in NUL and the kernel writes at most `len` bytes.
     with_buffer(|names| unsafe {
         libc::llistxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len())
+    })
+}
+
+/// [`attribute_names`] of an open file.
+pub fn attribute_names_of(file: &File) -> io::Result<Vec<u8>> {
+    // SAFETY: the kernel writes at most `len` bytes.
+    with_buffer(|names| unsafe {
+        libc::flistxattr(file.as_raw_fd(), names.as_mut_ptr().cast(), names.len())
+    })
+}
+
+/// The value of an extended attribute of an open file.
+pub fn attribute_of(file: &File, name: &CStr) -> io::Result<Vec<u8>> {
+    let (file, name) = (file.as_raw_fd(), name.as_ptr());
+    // SAFETY: the name ends in NUL and the kernel writes at most `len` bytes.
+    with_buffer(|value| unsafe {
+        libc::fgetxattr(file, name, value.as_mut_ptr().cast(), value.len())
     })
 }
 

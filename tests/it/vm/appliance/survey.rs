@@ -26,7 +26,7 @@ pub fn survey_with(dir: &Path, disks: &[PathBuf], options: &str) -> Value {
     let mut made = initramfs_with(&kernel, &self_elf::mapped_part(&init).unwrap()).unwrap();
     let (initrd, image) = (dir.join("initramfs"), dir.join("kernel"));
     let mut kernel = boot_image(&kernel).unwrap();
-    for (memory, path) in [(&mut made.file, &initrd), (&mut kernel, &image)] {
+    for (memory, path) in [(&mut made, &initrd), (&mut kernel, &image)] {
         io::Seek::rewind(memory).unwrap();
         io::copy(memory, &mut fs::File::create(path).unwrap()).unwrap();
     }

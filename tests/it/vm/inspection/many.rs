@@ -1,7 +1,11 @@
-//! Ten thousand small files and one of 10 GiB that is nearly all hole, out of an image.
+//! Many files out of an image: ten thousand small ones and one of 10 GiB that is nearly all hole, and those of
+//! filesystems that have their files at the same places.
+
+use std::fs;
+use std::path::Path;
 
 use crate::env::bivouac::Bivouac;
-use crate::env::filesystems::filesystem;
+use crate::env::filesystems::{disk, filesystem, run, write_files};
 use crate::env::residue::sha256;
 use crate::env::trees;
 
@@ -21,4 +25,77 @@ fn ten_thousand_files_and_a_huge_hole_come_out_of_an_image_as_they_are() {
     assert_eq!(finished.code(), Some(0), "{finished:?}");
     trees::assert_same(&out, &tree);
     assert_eq!(sha256(&image), before);
+}
+
+#[test]
+fn files_of_two_filesystems_that_are_read_together_are_each_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let make = |name: &str| {
+        let root = dir.path().join(name);
+        let fstab = "/dev/vda2 /second ext4 defaults 0 2\n";
+        write_files(&root, &[("etc/os-release", "ID=x\n"), ("etc/fstab", fstab)]);
+        fs::create_dir_all(root.join("second")).unwrap();
+        for number in 0..300 {
+            let line = format!("{name} {number:03}\n");
+            write_files(&root, &[(&format!("f{number}"), &line.repeat(number))]);
+        }
+        let options = ["-q", "-d", root.to_str().unwrap()];
+        (
+            filesystem(
+                dir.path(),
+                &format!("{name}.ext4"),
+                20,
+                "mkfs.ext4",
+                &options,
+            ),
+            root,
+        )
+    };
+    let ((one, first), (two, second)) = (make("first-"), make("second"));
+    let table = "label: gpt\nstart=1MiB, size=20MiB\nstart=21MiB, size=20MiB\n";
+    let image = disk(dir.path(), "disk", 42, table, &[(1, &one), (21, &two)]);
+    let before = sha256(&image);
+    let assert_same = |found: &Path| {
+        for (below, root) in [(found.join("second"), &second), (found.to_owned(), &first)] {
+            for number in 0..300 {
+                let name = format!("f{number}");
+                let (found, expected) = (fs::read(below.join(&name)), fs::read(root.join(&name)));
+                assert_eq!(found.unwrap(), expected.unwrap(), "{name} of {below:?}");
+            }
+        }
+    };
+    let copy = dir.path().join("copy");
+    let place = format!("{}:/", image.display());
+    let line = ["cp", "--root", "/dev/vda1", &place];
+    let finished = Bivouac::new().args(line).arg(&copy).output();
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
+    assert_same(&copy);
+    let (image, tar) = (image.to_str().unwrap(), dir.path().join("tar"));
+    let line = [
+        "mount",
+        "--root",
+        "/dev/vda1",
+        image,
+        "--",
+        "tar",
+        "-C",
+        "{}",
+        "-cf",
+    ];
+    let line = Bivouac::new().args(line).arg(&tar).arg(".");
+    let finished = line.output();
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
+    let mounted = dir.path().join("mounted");
+    fs::create_dir(&mounted).unwrap();
+    run(
+        "tar",
+        &[
+            "-xf",
+            tar.to_str().unwrap(),
+            "-C",
+            mounted.to_str().unwrap(),
+        ],
+    );
+    assert_same(&mounted);
+    assert_eq!(sha256(Path::new(image)), before);
 }

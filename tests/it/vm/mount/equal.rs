@@ -12,8 +12,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bivouac::sys;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use serde_json::Value;
 
 use super::Mounted;
+use crate::env::bivouac::Bivouac;
 use crate::env::filesystems::{filesystem, mounted, run};
 use crate::env::residue::sha256;
 
@@ -57,9 +59,21 @@ fn plant(top: &Path) {
     let sparse = File::create(at("sparse")).unwrap();
     sparse.set_len(20 << 20).unwrap();
     sparse.write_all_at(b"data", 10 << 20).unwrap();
+    let hole = File::create(at("many/hole")).unwrap();
+    hole.set_len(60_000).unwrap();
+    hole.write_all_at(b"data", 40_000).unwrap();
+    // In pieces between those of the other.
+    let pieces = ["many/one", "many/other"].map(|name| File::create(at(name)).unwrap());
+    for (number, file) in (0..16).flat_map(|number| pieces.iter().map(move |file| (number, file))) {
+        file.write_all_at(&noise(8192), number * 8192).unwrap();
+        file.sync_all().unwrap();
+    }
     // Allocated and never written, but for the middle.
-    let unwritten = File::create(at("unwritten")).unwrap();
+    let reserved = File::create(at("many/reserved")).unwrap();
     let mode = nix::fcntl::FallocateFlags::empty();
+    nix::fcntl::fallocate(&reserved, mode, 0, 60_000).unwrap();
+    reserved.write_all_at(&noise(5000), 20_001).unwrap();
+    let unwritten = File::create(at("unwritten")).unwrap();
     nix::fcntl::fallocate(&unwritten, mode, 0, 3 << 20).unwrap();
     unwritten.write_all_at(&noise(70_000), 1_000_001).unwrap();
     for (name, mode) in [("suid", 0o6755), ("none", 0), ("sticky", 0o1777)] {
@@ -175,10 +189,12 @@ fn bytes_metadata_links_and_attributes_are_those_of_a_loop_mount() {
     let dir = tempfile::tempdir().unwrap();
     for (program, mib, options) in [
         ("mkfs.ext4", 64, &["-q", "-O", "ea_inode,inline_data"][..]),
+        ("mkfs.ext4", 64, &["-q", "-O", "ea_inode", "-b", "1024"]),
         ("mkfs.xfs", 320, &["-q"]),
         ("mkfs.btrfs", 200, &["-q"]),
     ] {
-        let image = filesystem(dir.path(), program, mib, program, options);
+        let name = format!("{program}-{}", options.len());
+        let image = filesystem(dir.path(), &name, mib, program, options);
         let mut expected = BTreeMap::new();
         mounted(&image, plant);
         if program == "mkfs.btrfs" {
@@ -209,7 +225,37 @@ fn bytes_metadata_links_and_attributes_are_those_of_a_loop_mount() {
         drop(large);
         assert_eq!(mount.end().code(), Some(0));
         assert_eq!(sha256(&image), before, "{program}");
+        assert_checksums(&image);
     }
+}
+
+/// `ls --checksum` says of each file in `many` what sha256sum says of it.
+#[track_caller]
+fn assert_checksums(image: &Path) {
+    let place = format!("{}:/many", image.display());
+    let args = ["ls", "-R", "--json", "--checksum", &place];
+    let listed = Bivouac::new().args(args).output();
+    assert_eq!(listed.code(), Some(0), "{listed:?}");
+    let entries = listed.stdout.lines().map(|line| {
+        let entry: Value = serde_json::from_str(line).unwrap();
+        let digest = entry["sha256"].as_str().map(str::to_owned);
+        (entry["path"].as_str().unwrap().to_owned(), digest)
+    });
+    let found: BTreeMap<_, _> = entries.filter(|(_, digest)| digest.is_some()).collect();
+    let mut expected = BTreeMap::new();
+    mounted(image, |top| {
+        for directory in ["many", "many/deep", "many/deep/er"] {
+            for entry in fs::read_dir(top.join(directory)).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_file() {
+                    let name = path.strip_prefix(top).unwrap().display().to_string();
+                    expected.insert(format!("/{name}"), Some(sha256(&path)));
+                }
+            }
+        }
+    });
+    assert!(expected.len() > 1400);
+    assert_eq!(found, expected);
 }
 
 #[test]
