@@ -46,11 +46,9 @@ pub(super) fn list_tree(
         let mut below = Vec::new();
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         let directory = root.open_below(path.as_path(), flags);
-        let directory = directory
-            .map_err(|errno| RemoteError::of(ErrorStage::File, path.as_path().display(), errno));
-        let listed = directory.and_then(|directory| {
-            fchdir(&directory)
-                .map_err(|errno| RemoteError::of(ErrorStage::File, "entering", errno))?;
+        let failed = |errno| RemoteError::of(ErrorStage::File, path.as_path().display(), errno);
+        let listed = directory.map_err(failed).and_then(|directory| {
+            fchdir(&directory).map_err(failed)?;
             walk::list(directory, |_, name, entry| {
                 count += 1;
                 let stat = entry.stat.as_ref();
@@ -73,7 +71,7 @@ pub(super) fn list_tree(
     lines.finish()
 }
 
-/// Leads back to the root directory: a filesystem that the current directory is in cannot be unmounted.
+/// Leads back to the root directory: a filesystem that the current directory is in stays in use.
 struct Back;
 
 impl Drop for Back {

@@ -32,11 +32,11 @@ const MAX_WHOLE: usize = 128 << 10;
 pub(super) struct Asked<'a> {
     pub files: &'a [(ByteString, DigestKind)],
     pub key: &'a DigestKey,
-    /// The largest file of which a digest is made, in bytes.
-    pub largest: u64,
+    /// How much digests are made of at once, in bytes.
+    pub most: u64,
 }
 
-/// Writes a line for each file below `root`. Fails if there is a larger one.
+/// Writes a line for each file below `root`. Fails if a batch of them has too many bytes.
 pub(super) fn write(
     root: &ByteString,
     asked: &Asked,
@@ -55,7 +55,7 @@ pub(super) fn write(
             .map(|(path, kind)| begin(&mut parents, path, *kind))
             .collect();
         let sizes = begun.iter().flatten().filter_map(Begun::size);
-        if sizes.max().is_some_and(|size| size > asked.largest) {
+        if sizes.fold(0, u64::saturating_add) > asked.most {
             return Err(RemoteError::of(ErrorStage::File, "a digest", Errno::EFBIG));
         }
         let opened: Vec<_> = begun

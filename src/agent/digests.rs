@@ -49,7 +49,6 @@ impl Digests {
         content: Option<&[u8]>,
         kind: DigestKind,
     ) -> Result<Option<String>, Errno> {
-        let content = content.filter(|content| content.len() as u64 == length);
         if content.is_none() && self.memory.is_empty() {
             self.memory = vec![0; READ + ALIGNMENT];
         }
@@ -125,8 +124,9 @@ impl Reader<'_> {
         let left = usize::try_from(self.length - offset).unwrap_or(READ);
         let wanted = left.min(READ);
         if let Some(content) = self.content {
-            let begin = content.len() - left.min(content.len());
-            return Ok(&content[begin..][..wanted]);
+            return Ok(content
+                .get(content.len().saturating_sub(left)..)
+                .unwrap_or_default());
         }
         let mut count = 0;
         while count < wanted {

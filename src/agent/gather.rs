@@ -1,6 +1,7 @@
 //! Reads many small files at once, from the device that their filesystem is on: each request of a disk costs an
 //! emulated machine far more than the bytes, and files that were made together are next to each other.
-//! For the agent of an appliance only: there, no file is newer than what its disk has of it.
+//! For the agent of an appliance only, and of what it has mounted read-only: there, no file is newer than what its
+//! disk has of it. What the kernel would check of a file's content (fs-verity) is not checked.
 
 use std::fs::File;
 use std::io;
@@ -11,11 +12,13 @@ use std::path::Path;
 use nix::fcntl::{OFlag, PosixFadviseAdvice, open, posix_fadvise};
 use nix::libc::dev_t;
 use nix::sys::stat::{FileStat, Mode, fstat, major, minor};
-use nix::sys::statfs::{EXT4_SUPER_MAGIC, FsType, XFS_SUPER_MAGIC, fstatfs};
+use nix::sys::statfs::{EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, fstatfs};
+use nix::sys::statvfs::FsFlags;
 
-use crate::sys::extent;
+use crate::protocol::MAX_CONTENT;
+use crate::sys::{extent, is_realtime};
 
-/// How many files are worth a batch, and no more than may be open at a time.
+/// How many files are a batch. All of them are open at once.
 pub(super) const AT_ONCE: usize = 128;
 
 /// How much is read for one batch of files, in bytes.
@@ -28,13 +31,10 @@ const ALIGNMENT: usize = 4096;
 const GAP: u64 = 16 << 10;
 
 /// The largest file that is read so, in bytes.
-const LARGEST: i64 = 512 << 10;
+const LARGEST: i64 = MAX_CONTENT as i64;
 
 /// How much of a file the kernel begins to read, in bytes.
 const READ_AHEAD: i64 = 128 << 10;
-
-/// Filesystems of which each block of a file is one of the device that stat(2) tells.
-const PLAIN: [FsType; 2] = [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC];
 
 /// Reads batches of files.
 pub(super) struct Gatherer {
@@ -58,6 +58,11 @@ impl Gathered<'_> {
 }
 
 impl Gatherer {
+    /// Whether files are worth to be opened before it is their turn.
+    pub(super) fn is_of_appliance(&self) -> bool {
+        self.is_of_appliance
+    }
+
     pub(super) const fn new(is_of_appliance: bool) -> Self {
         Self {
             is_of_appliance,
@@ -78,15 +83,14 @@ impl Gatherer {
         }
         let begin = self.memory.as_ptr().align_offset(ALIGNMENT);
         let memory = self.memory.get_mut(begin..).unwrap_or_default();
-        let mut read = |run: &mut Run| Some(run.read(&device.as_ref()?.file, memory).is_ok());
-        runs.retain_mut(|run| read(run) == Some(true));
+        if let Some(device) = &device {
+            runs.retain_mut(|run| run.read(&device.file, memory).is_ok());
+        }
         let in_memory = |place: Option<_>| in_memory(&runs, &place?);
         let found: Vec<_> = places.into_iter().map(in_memory).collect();
         for (file, found) in files.iter().zip(&found) {
             if let (Some((file, _)), None) = (file, found) {
-                // It may be refused: then the file is read when it is its turn.
-                let advice = PosixFadviseAdvice::POSIX_FADV_WILLNEED;
-                let _ = posix_fadvise(file, 0, READ_AHEAD, advice);
+                read_ahead(file);
             }
         }
         Gathered {
@@ -96,16 +100,26 @@ impl Gatherer {
     }
 }
 
-/// The device of a filesystem.
+/// Has the kernel begin to read a file.
+pub(super) fn read_ahead(file: &File) {
+    // It may be refused: then the file is read when it is its turn.
+    let _ = posix_fadvise(file, 0, READ_AHEAD, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+}
+
+/// The device of a filesystem whose files are nowhere else, but for those on a realtime device.
 struct Device {
     number: dev_t,
     file: File,
+    has_realtime: bool,
 }
 
 impl Device {
-    /// That of a file, if each place there is what it would be of an ordinary filesystem.
+    /// That of a file; `None` for another kind of filesystem, or if it may be written.
     fn of((file, stat): &(&File, &FileStat)) -> Option<Self> {
-        if !PLAIN.contains(&fstatfs(file).ok()?.filesystem_type()) {
+        let found = fstatfs(file).ok()?;
+        let kind = found.filesystem_type();
+        let is_known = [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC].contains(&kind);
+        if !is_known || !found.flags().contains(FsFlags::ST_RDONLY) {
             return None;
         }
         let number = stat.st_dev;
@@ -115,14 +129,20 @@ impl Device {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECT | OFlag::O_CLOEXEC;
         let file = File::from(open(&path, flags, Mode::empty()).ok()?);
         let is_it = fstat(&file).ok()?.st_rdev == number;
-        is_it.then_some(Self { number, file })
+        is_it.then_some(Self {
+            number,
+            file,
+            has_realtime: kind == XFS_SUPER_MAGIC,
+        })
     }
 
     /// Where a file is, if it is here, and neither empty nor large.
     fn place(&self, (file, stat): (&File, &FileStat)) -> Option<Range<u64>> {
         let is_here = stat.st_dev == self.number && (1..=LARGEST).contains(&stat.st_size);
-        let length = stat.st_size.unsigned_abs();
-        is_here.then(|| extent(file, length).ok()?)?
+        if !is_here || self.has_realtime && is_realtime(file).ok()? {
+            return None;
+        }
+        extent(file, stat.st_size.unsigned_abs()).ok()?
     }
 }
 

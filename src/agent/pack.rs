@@ -12,7 +12,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode};
 
 use super::files;
-use super::gather::{AT_ONCE, Gatherer};
+use super::gather::{AT_ONCE, Gatherer, read_ahead};
 use super::root::{failed, open_at};
 use super::walk::{self, DIRECTORY, Order};
 use crate::archive::{self, ArchiveError, ArchiveStats, Opened, Packer};
@@ -100,6 +100,11 @@ impl<W: Write> Batch<W> {
         let file = entry.stat.filter(is_file);
         // What cannot be opened is reported by who packs it.
         let file = file.and_then(|_| archive::open(directory, name).ok());
+        // In a booted guest a file may change until it is its turn.
+        if let Some((file, _)) = file.as_ref().filter(|_| !self.gatherer.is_of_appliance()) {
+            read_ahead(file);
+        }
+        let file = file.filter(|_| self.gatherer.is_of_appliance());
         self.waiting.push(Waiting {
             directory: directory.clone(),
             name: name.to_owned(),

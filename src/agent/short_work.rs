@@ -19,8 +19,8 @@ const LONGEST: usize = 64 << 10;
 /// The longest output that is kept in memory until it is sent, in bytes.
 const LARGEST: usize = 16 << 20;
 
-/// The largest file of which a digest is made here, in bytes: the loop waits for it.
-const LARGEST_DIGEST: u64 = 512 << 10;
+/// How much digests are made of here, in bytes: the loop waits for it, and the launcher for the loop.
+const MOST_DIGESTED: u64 = 4 << 20;
 
 /// Whether a request is about the disks of an appliance and has no stream.
 pub(super) fn is_of_disks(op: &Operation) -> bool {
@@ -43,7 +43,7 @@ pub(super) fn answer(op: &Operation) -> Result<Response, RemoteError> {
     })
 }
 
-/// The whole output of a `List`, `Walk`, `ListTree`, `Contents`, `Details` or `Read`. `None` if it is long, or if there was an error,
+/// The whole output of a `List`, `Walk`, `ListTree`, `Contents` or `Read`. `None` if it is long, or if there was an error,
 /// which a worker reports.
 pub(super) fn output(op: &Operation) -> Option<(Option<Stat>, Vec<u8>)> {
     if !may_be_short(op) {
@@ -62,7 +62,6 @@ fn may_be_short(op: &Operation) -> bool {
     match op {
         Operation::ListTree { limit, .. } => *limit <= 200,
         Operation::Contents { paths, .. } => paths.len() <= 8,
-        Operation::Details { files, .. } => files.len() <= AT_ONCE,
         // What is asked for by its length is there, as a rule.
         Operation::Read { length, .. } => length.is_none_or(|length| length <= LONGEST as u64),
         _ => true,
@@ -92,10 +91,11 @@ pub(super) fn file(op: &Operation) -> Option<Sent> {
             length: length.unwrap_or(u64::MAX),
         });
     }
-    let is_listed = matches!(
-        op,
-        Operation::ListTree { .. } | Operation::Contents { .. } | Operation::Details { .. }
-    );
+    let is_listed = match op {
+        Operation::ListTree { .. } | Operation::Contents { .. } => true,
+        Operation::Details { files, .. } => files.len() <= AT_ONCE,
+        _ => false,
+    };
     if !is_listed {
         return None;
     }
@@ -122,7 +122,7 @@ fn output_of(
     opened: impl FnOnce(Option<Stat>),
 ) -> Result<u64, RemoteError> {
     let mut gatherer = GATHERER.lock().unwrap_or_else(PoisonError::into_inner);
-    worker::output(op, &mut gatherer, LARGEST_DIGEST, data, opened)
+    worker::output(op, &mut gatherer, MOST_DIGESTED, data, opened)
 }
 
 /// Takes as many bytes.

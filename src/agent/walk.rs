@@ -1,6 +1,6 @@
 //! Walks a directory tree in constant memory: one open directory for each level, and no list of
-//! all names unless they are to be sorted. Symbolic links are not followed, and each step opens one name in an open directory, so a
-//! tree that changes meanwhile cannot lead out of it.
+//! all names unless they are to be sorted. Symbolic links are not followed, and each step opens one
+//! name in an open directory, so a tree that changes meanwhile cannot lead out of it.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,9 +17,9 @@ use crate::protocol::{ByteString, Entry, ErrorStage, FileKind, RemoteError};
 /// Limit on the depth. A directory below it is reported with an error.
 const MAX_DEPTH: usize = 400;
 
-/// How many other descriptors a process that walks may have: those of a batch of files, and of directories
-/// that they are in.
-const OTHERS: u64 = 400;
+/// How many other descriptors a process that walks may have: those of a batch of files, and of the directories
+/// that these are in.
+const OTHERS: u64 = 2 * super::gather::AT_ONCE as u64 + 50;
 
 /// Flags that open a directory, but not through a link.
 pub(crate) const DIRECTORY: OFlag = OFlag::O_RDONLY

@@ -106,12 +106,12 @@ pub(super) fn answer(op: &Operation) -> Result<Response, RemoteError> {
     }
 }
 
-/// Writes what a request asks for that has an output and no input. Digests are made of files of at most
-/// `largest` bytes, or it fails.
+/// Writes what a request asks for that has an output and no input. Digests are made of at most
+/// `most_digested` bytes at once, or it fails.
 pub(super) fn output(
     op: &Operation,
     gatherer: &mut Gatherer,
-    largest: u64,
+    most_digested: u64,
     mut data: impl Write,
     opened: impl FnOnce(Option<Stat>),
 ) -> Result<u64, RemoteError> {
@@ -129,7 +129,7 @@ pub(super) fn output(
             let asked = Asked {
                 files,
                 key,
-                largest,
+                most: most_digested,
             };
             details::write(root, &asked, gatherer, data, || opened(None))
         }

@@ -19,7 +19,7 @@ pub mod vmlinux;
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::fs::{self, File};
-use std::io::{self, Seek};
+use std::io::{self, Read};
 
 use crate::host::kernel::Kernel;
 use crate::linux::memfd;
@@ -52,17 +52,15 @@ pub fn boot_image(kernel: &Kernel) -> Result<File, ApplianceError> {
 }
 
 /// Writes the unpacked kernel to an empty file, or the kernel's own file if it cannot be unpacked.
-fn write_kernel(kernel: &Kernel, mut file: &File) -> Result<(), ApplianceError> {
-    let failed = |source| ApplianceError::Kernel {
+fn write_kernel(kernel: &Kernel, file: &File) -> Result<(), ApplianceError> {
+    let mut image = Vec::new();
+    let read = File::open(&kernel.image)
+        .and_then(|file| file.take(vmlinux::LARGEST).read_to_end(&mut image));
+    read.map_err(|source| ApplianceError::Kernel {
         path: kernel.image.clone(),
         source,
-    };
-    let mut image = File::open(&kernel.image).map_err(failed)?;
-    if !vmlinux::unpack(&image, file).map_err(failed)? {
-        image.rewind().map_err(failed)?;
-        io::copy(&mut image, &mut file).map_err(failed)?;
-    }
-    Ok(())
+    })?;
+    vmlinux::write(&image, file).map_err(ApplianceError::Memory)
 }
 
 /// Fails if this program cannot be the init of an appliance, or the agent in a guest.
@@ -117,7 +115,7 @@ fn write_initramfs(kernel: &Kernel, init: &[u8], file: &File) -> Result<(), Appl
         let name = format!("{}.ko", module_index::name_of(&module.file));
         let rare = if module.is_rare { " rare" } else { "" };
         list.push_str(&format!("{} {name}{rare}\n", module.set));
-        modules.insert(name, module.file);
+        modules.entry(name).or_insert(module.file);
     }
     let mut archive = begin(file, init, &list).map_err(ApplianceError::Memory)?;
     for (name, module) in modules {

@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt;
 use crate::linux::bytes::Fields;
 use crate::linux::elf;
 
-/// The largest unpacked kernel, in bytes. Those of distributions have 50 to 90 million.
-const LARGEST: u64 = 512 << 20;
+/// The largest kernel, unpacked or not, in bytes. Those of distributions have 50 to 90 million.
+pub(super) const LARGEST: u64 = 512 << 20;
 /// Offsets of fields in a bzImage (Documentation/arch/x86/boot.rst).
 const SETUP_SECTORS_AT: usize = 0x1f1;
 const MAGIC_AT: usize = 0x202;
@@ -22,24 +22,19 @@ const PIECE: usize = 64 << 10;
 /// The longest notes that are searched, in bytes. Kernels have a few hundred.
 const LONGEST_NOTES: u64 = 1 << 20;
 
-/// Writes the unpacked kernel in `image` to an empty file. Returns whether there is one: if it has no PVH entry, or is
-/// compressed other than by gzip, xz or zstd, the file is empty again, and QEMU must boot `image` itself.
-pub fn unpack(mut image: &File, mut to: &File) -> io::Result<bool> {
-    if is_startable(image) {
-        image.rewind()?;
-        io::copy(&mut image, &mut to)?;
-        return Ok(true);
+/// Writes the unpacked kernel in `image` to an empty file, or `image` as it is: if it has no PVH entry, or is compressed
+/// other than by gzip, xz or zstd, QEMU must boot that.
+pub fn write(image: &[u8], mut to: &File) -> io::Result<()> {
+    let is_unpacked = match payload(image) {
+        Some(payload) => unpack(payload, to)?,
+        None => false,
+    };
+    if is_unpacked && is_startable(to) {
+        return Ok(());
     }
-    let mut bytes = Vec::new();
-    image.rewind()?;
-    image.take(LARGEST).read_to_end(&mut bytes)?;
-    let unpacked = payload(&bytes).map(|payload| unpack_payload(payload, to));
-    let is_unpacked = unpacked.transpose()?.is_some_and(|complete| complete) && is_startable(to);
-    if !is_unpacked {
-        to.set_len(0)?;
-        to.rewind()?;
-    }
-    Ok(is_unpacked)
+    to.set_len(0)?;
+    to.rewind()?;
+    to.write_all(image)
 }
 
 fn payload(image: &[u8]) -> Option<&[u8]> {
@@ -56,9 +51,9 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
     image.get(at..)?.get(..field(PAYLOAD_LENGTH_AT)?)
 }
 
-/// Whether a payload was unpacked as a whole. It ends with its unpacked size: the kernel's build appends it, and gzip has
-/// its own.
-fn unpack_payload(payload: &[u8], to: &File) -> io::Result<bool> {
+/// Whether a payload was unpacked as a whole. It ends with its unpacked size: the kernel's build appends it, and
+/// gzip has its own.
+fn unpack(payload: &[u8], to: &File) -> io::Result<bool> {
     let Some((packed, size)) = payload.split_last_chunk::<4>() else {
         return Ok(false);
     };

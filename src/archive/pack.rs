@@ -149,7 +149,7 @@ impl<W: Write> Packer<W> {
             content,
         } = opened;
         member.size = stat.st_size.max(0) as u64;
-        if let Some(content) = content.filter(|content| content.len() as u64 == member.size) {
+        if let Some(content) = content {
             self.begin(&member)?;
             let written = self.out.write_all(content);
             let written = written.and_then(|()| self.out.write_all(padding(member.size)));

@@ -1,4 +1,4 @@
-//! Where on its device a file is (FS_IOC_FIEMAP of <linux/fs.h>).
+//! Where on its device a file is (FS_IOC_FIEMAP and FS_IOC_FSGETXATTR of <linux/fs.h>).
 
 use std::io;
 use std::ops::Range;
@@ -53,4 +53,22 @@ pub(crate) fn extent(file: impl AsFd, length: u64) -> io::Result<Option<Range<u6
     let end = extent.physical.checked_add(length);
     let is_plain = is_all && extent.flags & !PLAIN == 0;
     Ok(end.filter(|_| is_plain).map(|end| extent.physical..end))
+}
+
+/// `struct fsxattr`.
+#[repr(C)]
+#[derive(Default)]
+struct Flags {
+    flags: u32,
+    unused: [u32; 6],
+}
+
+/// Whether a file of XFS is on the realtime device: then its [`extent`] is, too.
+pub(crate) fn is_realtime(file: impl AsFd) -> io::Result<bool> {
+    const GET: libc::Ioctl = nix::request_code_read!(b'X', 31, size_of::<Flags>());
+    const REALTIME: u32 = 0x1;
+    let mut found = Flags::default();
+    // SAFETY: the structure is as <linux/fs.h> has it.
+    done(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), GET, &raw mut found) })?;
+    Ok(found.flags & REALTIME != 0)
 }

@@ -1,11 +1,12 @@
 //! Many files out of an image: ten thousand small ones and one of 10 GiB that is nearly all hole, and those of
 //! filesystems that have their files at the same places.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 use crate::env::bivouac::Bivouac;
-use crate::env::filesystems::{disk, filesystem, run, write_files};
+use crate::env::filesystems::{disk, empty, filesystem, place, run, write_files};
+use crate::env::guests::guest;
 use crate::env::residue::sha256;
 use crate::env::trees;
 
@@ -98,4 +99,55 @@ fn files_of_two_filesystems_that_are_read_together_are_each_of_their_own() {
     );
     assert_same(&mounted);
     assert_eq!(sha256(Path::new(image)), before);
+}
+
+/// An XFS of 320 MiB with 20 files on its realtime device of 64 MiB. A guest writes them: not every host can.
+fn xfs_with_realtime(dir: &Path) -> [PathBuf; 2] {
+    let parts = [("data", 320), ("realtime", 64)].map(|(name, mib)| empty(dir, name, mib));
+    let [data, realtime] = parts.each_ref().map(|part| part.display().to_string());
+    let external = format!("rtdev={realtime},extsize=4096");
+    run(
+        "mkfs.xfs",
+        &["-q", "-d", "rtinherit=1", "-r", &external, &data],
+    );
+    let script = "mkdir -p /tmp/m && mount -t xfs -o rtdev=/dev/vdc /dev/vdb /tmp/m
+        for i in $(seq 20); do echo \"file $i\" >/tmp/m/f$i; done
+        umount /tmp/m && cat /dev/vdb /dev/vdc";
+    let written = File::create(dir.join("written")).unwrap();
+    let status = Bivouac::new()
+        .args(["chroot", "--disk", &format!("{data},format=raw")])
+        .args(["--disk", &format!("{realtime},format=raw")])
+        .arg(guest("box.raw"))
+        .args(["--", "sh", "-c", script])
+        .command()
+        .stdout(written)
+        .status();
+    assert!(status.unwrap().success());
+    let written = dir.join("written");
+    place(&parts[0], 0, &written, 0, Some(320 << 20));
+    place(&parts[1], 0, &written, 320 << 20, Some(64 << 20));
+    parts
+}
+
+#[test]
+fn files_on_the_realtime_device_of_an_xfs_are_read_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let [data, realtime] = xfs_with_realtime(dir.path());
+    let root = dir.path().join("root");
+    let fstab = "/dev/vda2 /data xfs rtdev=/dev/vda3 0 0\n";
+    write_files(&root, &[("etc/os-release", "ID=x\n"), ("etc/fstab", fstab)]);
+    fs::create_dir(root.join("data")).unwrap();
+    let options = ["-q", "-d", root.to_str().unwrap()];
+    let root = filesystem(dir.path(), "root.ext4", 20, "mkfs.ext4", &options);
+    let table = "label: gpt\nstart=1MiB, size=20MiB\nstart=21MiB, size=320MiB\nstart=341MiB\n";
+    let parts: [(u64, &Path); 3] = [(1, &root), (21, &data), (341, &realtime)];
+    let image = disk(dir.path(), "disk", 406, table, &parts);
+    let copy = dir.path().join("copy");
+    let place = format!("{}:/data", image.display());
+    let finished = Bivouac::new().args(["cp", &place]).arg(&copy).output();
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
+    for number in 1..=20 {
+        let found = fs::read_to_string(copy.join(format!("f{number}"))).unwrap();
+        assert_eq!(found, format!("file {number}\n"));
+    }
 }
