@@ -1,9 +1,10 @@
 //! A file or tree of the guest to a tar stream.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -99,12 +100,13 @@ impl<W: Write> Batch<W> {
         let is_file = |stat: &Stat| stat.kind == FileKind::File && stat.links == 1;
         let file = entry.stat.filter(is_file);
         // What cannot be opened is reported by who packs it.
-        let file = file.and_then(|_| archive::open(directory, name).ok());
+        let mut file = file.and_then(|_| archive::open(directory, name).ok());
         // In a booted guest a file may change until it is its turn.
-        if let Some((file, _)) = file.as_ref().filter(|_| !self.gatherer.is_of_appliance()) {
-            read_ahead(file);
+        if !self.gatherer.is_of_appliance()
+            && let Some((file, _)) = file.take()
+        {
+            read_ahead(&file);
         }
-        let file = file.filter(|_| self.gatherer.is_of_appliance());
         self.waiting.push(Waiting {
             directory: directory.clone(),
             name: name.to_owned(),
@@ -126,10 +128,10 @@ impl<W: Write> Batch<W> {
             .collect();
         let gathered = self.gatherer.read(&files);
         for (number, one) in waiting.iter().enumerate() {
-            let shown = ByteString(one.path.clone()).as_path().to_owned();
+            let shown = Path::new(OsStr::from_bytes(&one.path));
             if let Some(error) = &one.error {
                 let errno = Errno::from_raw(error.errno.unwrap_or(0));
-                self.packer.note(&shown, errno);
+                self.packer.note(shown, errno);
                 continue;
             }
             let opened = one.file.as_ref().map(|(file, stat)| Opened {
@@ -137,12 +139,9 @@ impl<W: Write> Batch<W> {
                 stat,
                 content: gathered.of(number),
             });
-            let added = self.packer.add(
-                (&one.directory, &one.name),
-                opened,
-                one.path.clone(),
-                &shown,
-            );
+            let added =
+                self.packer
+                    .add((&one.directory, &one.name), opened, one.path.clone(), shown);
             added.map_err(stream_error)?;
         }
         Ok(())

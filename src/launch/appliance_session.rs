@@ -154,7 +154,7 @@ pub(crate) fn explain_default(mut failure: Failure, is_default: bool) -> Failure
     failure
 }
 
-/// Waits until the agent has not answered for [`SILENCE`], though it never waits for a disk.
+/// Waits until the agent has not answered for [`SILENCE`], though it never waits long for a disk.
 async fn silence(session: &Session) -> SessionError {
     loop {
         tokio::time::sleep(SILENCE / 3).await;
