@@ -101,6 +101,20 @@ impl Runner {
         if let (Verdict::Passed, Err(failure)) = (&verdict, copied) {
             verdict = verdict_of(failure);
         }
+        let runs_on = !matches!(verdict, Verdict::Passed | Verdict::Crashed(_));
+        if runs_on
+            && let Some(directory) = &self.keep_failed
+            && let Err(failure) = keep::disks(&directory.join(case.directory), &mut branch).await
+        {
+            tracing::warn!("{:#}", failure.error);
+        }
+        let mut running = None;
+        if is_last && self.keeps_machine && runs_on {
+            running = Some(branch.running);
+        } else if let Err(failure) = branch.launch.stop(branch.running.machine).await {
+            tracing::warn!("{:#}", failure.error);
+        }
+        // Last, because what the command wrote to the console just before its end is still on its way.
         if verdict != Verdict::Passed
             && let (Some(directory), Some(console)) = (&self.keep_failed, &console.0)
         {
@@ -109,20 +123,7 @@ impl Runner {
                 tracing::warn!("{:#}", failure.error);
             }
         }
-        let runs_on = !matches!(verdict, Verdict::Passed | Verdict::Crashed(_));
-        if runs_on
-            && let Some(directory) = &self.keep_failed
-            && let Err(failure) = keep::disks(&directory.join(case.directory), &mut branch).await
-        {
-            tracing::warn!("{:#}", failure.error);
-        }
-        if is_last && self.keeps_machine && runs_on {
-            return (verdict, Some(branch.running));
-        }
-        if let Err(failure) = branch.launch.stop(branch.running.machine).await {
-            tracing::warn!("{:#}", failure.error);
-        }
-        (verdict, None)
+        (verdict, running)
     }
 
     /// Copies files in and runs the command.

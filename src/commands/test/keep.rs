@@ -48,6 +48,7 @@ pub(super) async fn disks(directory: &Path, branch: &mut Branch<'_>) -> Result<(
     if count == 0 {
         return Ok(());
     }
+    make_directory(directory)?;
     let spec = KeepSpec {
         path: directory.join("disk.qcow2"),
         full: false,
