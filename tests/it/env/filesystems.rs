@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -64,8 +65,11 @@ pub fn mounted(image: &Path, work: impl FnOnce(&Path)) {
     let place = tempfile::tempdir().unwrap();
     let target = place.path().to_str().unwrap();
     run("mount", &["-o", "loop", image.to_str().unwrap(), target]);
-    work(place.path());
+    let done = catch_unwind(AssertUnwindSafe(|| work(place.path())));
     run("umount", &[target]);
+    if let Err(panic) = done {
+        resume_unwind(panic);
+    }
 }
 
 /// Has sfdisk write the table that `script` describes.
