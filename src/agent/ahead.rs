@@ -7,10 +7,9 @@ use std::io::{self, BufWriter, Read, Write};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::FileStat;
 use nix::unistd::{chdir, fchdir};
 
-use super::gather::{AT_ONCE, Gatherer};
+use super::gather::{AT_ONCE, Gatherer, OpenFile};
 use super::lines::Lines;
 use super::parents::Parents;
 use super::root::RootDir;
@@ -115,19 +114,15 @@ pub(super) fn contents(
             .iter()
             .map(|path| open(&mut parents, path).ok())
             .collect();
-        let known: Vec<_> = files
-            .iter()
-            .map(|file| file.as_ref().map(|(file, stat)| (file, stat)))
-            .collect();
-        let gathered = gatherer.read(&known);
+        let opened: Vec<_> = files.iter().map(Option::as_ref).collect();
+        let gathered = gatherer.read(&opened);
         for (number, file) in files.iter().enumerate() {
-            let written = match (gathered.of(number), file) {
-                (Some(content), _) => put(content, &mut data),
-                (None, Some((file, _))) => match content(file) {
-                    Ok(content) => put(&content, &mut data),
-                    Err(_) => data.write_all(&UNREAD.to_le_bytes()),
-                },
-                (None, None) => data.write_all(&UNREAD.to_le_bytes()),
+            let gathered = gathered.of(number);
+            let left = file.as_ref().filter(|_| gathered.is_none());
+            let read = left.and_then(|(file, _)| content(file));
+            let written = match gathered.or(read.as_deref()) {
+                Some(content) => put(content, &mut data),
+                None => data.write_all(&UNREAD.to_le_bytes()),
             };
             written.map_err(in_pipe)?;
         }
@@ -145,17 +140,14 @@ fn put(content: &[u8], data: &mut impl Write) -> io::Result<()> {
     data.write_all(content)
 }
 
-fn open<'a>(parents: &mut Parents<'a>, path: &'a ByteString) -> Result<(File, FileStat), Errno> {
+fn open<'a>(parents: &mut Parents<'a>, path: &'a ByteString) -> Result<OpenFile, Errno> {
     let (directory, name) = parents.open(path.as_path())?;
     archive::open(directory, &name)
 }
 
-fn content(file: &File) -> Result<Vec<u8>, Errno> {
+/// `None` if it cannot be read, or is too long.
+fn content(file: &File) -> Option<Vec<u8>> {
     let mut content = Vec::new();
-    let read = file.take(MAX_CONTENT + 1).read_to_end(&mut content);
-    let read = read.map_err(|error| crate::sys::errno_of(&error))?;
-    match read as u64 <= MAX_CONTENT {
-        true => Ok(content),
-        false => Err(Errno::EFBIG),
-    }
+    let read = file.take(MAX_CONTENT + 1).read_to_end(&mut content).ok()?;
+    (read as u64 <= MAX_CONTENT).then_some(content)
 }

@@ -6,11 +6,11 @@ use std::io::Write;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::libc;
-use nix::sys::stat::{FileStat, Mode, fstatat};
+use nix::sys::stat::{Mode, fstatat};
 use sha2::{Digest, Sha256};
 
 use super::digests::{DIRECT, Digests, hexadecimal};
-use super::gather::{AT_ONCE, Gatherer};
+use super::gather::{AT_ONCE, Gatherer, OpenFile};
 use super::lines::Lines;
 use super::parents::{Parents, name, open_parent};
 use super::root::{RootDir, failed};
@@ -98,7 +98,7 @@ pub(super) fn attributes_of_path(at: &PathAt) -> Result<Response, RemoteError> {
 struct Begun {
     attributes: Vec<(ByteString, ByteString)>,
     /// A regular file, if a digest is wanted.
-    file: Option<(File, FileStat)>,
+    file: Option<OpenFile>,
 }
 
 /// Opens a file.
@@ -132,9 +132,9 @@ impl Begun {
     }
 
     /// The file, unless it is large.
-    fn opened(&self) -> Option<(&File, &FileStat)> {
-        let (file, stat) = self.file.as_ref()?;
-        (stat.st_size < DIRECT).then_some((file, stat))
+    fn opened(&self) -> Option<&OpenFile> {
+        let is_small = |(_, stat): &&OpenFile| stat.st_size < DIRECT;
+        self.file.as_ref().filter(is_small)
     }
 
     fn details(

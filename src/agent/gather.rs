@@ -36,6 +36,9 @@ const LARGEST: i64 = MAX_CONTENT as i64;
 /// How much of a file the kernel begins to read, in bytes.
 const READ_AHEAD: i64 = 128 << 10;
 
+/// A regular file that was opened.
+pub(super) type OpenFile = (File, FileStat);
+
 /// Reads batches of files.
 pub(super) struct Gatherer {
     is_of_appliance: bool,
@@ -72,9 +75,11 @@ impl Gatherer {
 
     /// Reads those of `files` that can be read so, and has the kernel begin to read the others. A disk that has
     /// many requests merges them, and each that is waited for alone takes as long as reading hundred pages.
-    pub(super) fn read(&mut self, files: &[Option<(&File, &FileStat)>]) -> Gathered<'_> {
+    pub(super) fn read(&mut self, files: &[Option<&OpenFile>]) -> Gathered<'_> {
         let first = files.iter().flatten().next();
-        let device = first.filter(|_| self.is_of_appliance).and_then(Device::of);
+        let device = first
+            .filter(|_| self.is_of_appliance)
+            .and_then(|file| Device::of(file));
         let place = |file: &Option<_>| device.as_ref()?.place((*file)?);
         let places: Vec<_> = files.iter().map(place).collect();
         let mut runs = runs(places.iter().flatten());
@@ -115,7 +120,7 @@ struct Device {
 
 impl Device {
     /// That of a file; `None` for another kind of filesystem, or if it may be written.
-    fn of((file, stat): &(&File, &FileStat)) -> Option<Self> {
+    fn of((file, stat): &OpenFile) -> Option<Self> {
         let found = fstatfs(file).ok()?;
         let kind = found.filesystem_type();
         let is_known = [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC].contains(&kind);
@@ -137,7 +142,7 @@ impl Device {
     }
 
     /// Where a file is, if it is here, and neither empty nor large.
-    fn place(&self, (file, stat): (&File, &FileStat)) -> Option<Range<u64>> {
+    fn place(&self, (file, stat): &OpenFile) -> Option<Range<u64>> {
         let is_here = stat.st_dev == self.number && (1..=LARGEST).contains(&stat.st_size);
         if !is_here || self.has_realtime && is_realtime(file).ok()? {
             return None;

@@ -10,10 +10,10 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{FileStat, Mode};
+use nix::sys::stat::Mode;
 
 use super::files;
-use super::gather::{AT_ONCE, Gatherer, read_ahead};
+use super::gather::{AT_ONCE, Gatherer, OpenFile, read_ahead};
 use super::root::{failed, open_at};
 use super::walk::{self, DIRECTORY, Order};
 use crate::archive::{self, ArchiveError, ArchiveStats, Opened, Packer};
@@ -82,7 +82,7 @@ struct Waiting {
     path: Vec<u8>,
     error: Option<RemoteError>,
     /// A regular file with one name.
-    file: Option<(File, FileStat)>,
+    file: Option<OpenFile>,
 }
 
 impl<W: Write> Batch<W> {
@@ -122,10 +122,7 @@ impl<W: Write> Batch<W> {
 
     fn put(&mut self) -> Result<(), RemoteError> {
         let waiting = std::mem::take(&mut self.waiting);
-        let files: Vec<_> = waiting
-            .iter()
-            .map(|one| one.file.as_ref().map(|(file, stat)| (file, stat)))
-            .collect();
+        let files: Vec<_> = waiting.iter().map(|one| one.file.as_ref()).collect();
         let gathered = self.gatherer.read(&files);
         for (number, one) in waiting.iter().enumerate() {
             let shown = Path::new(OsStr::from_bytes(&one.path));

@@ -41,6 +41,8 @@ impl Requests {
         let Request { id, op } = parse("request", json)?;
         let streams = streams(&op);
         self.check_numbers(&streams)?;
+        let is_of_appliance = self.is_of_appliance;
+        let spawn = || worker::spawn(&op, is_of_appliance);
         let answer = match &op {
             Operation::Exec { command, .. } => {
                 let wanted = streams.map(|stream| stream.is_some());
@@ -52,7 +54,7 @@ impl Requests {
                     false => self.start(id, streams, || process::command(command, wanted)),
                 }
             }
-            op if self.is_of_appliance && short_work::is_of_disks(op) => {
+            op if is_of_appliance && short_work::is_of_disks(op) => {
                 short_work::answer(op).map(Some)
             }
             Operation::List { out, .. }
@@ -61,7 +63,7 @@ impl Requests {
             | Operation::Contents { out, .. }
             | Operation::Details { out, .. }
             | Operation::Read { out, .. }
-                if self.is_of_appliance =>
+                if is_of_appliance =>
             {
                 match short_work::output(&op) {
                     Some((stat, bytes)) => {
@@ -77,10 +79,7 @@ impl Requests {
                             self.tasks.outputs.insert(*out, output);
                             Ok(None)
                         }
-                        None => {
-                            let is_of_appliance = self.is_of_appliance;
-                            self.start(id, streams, || worker::spawn(&op, is_of_appliance))
-                        }
+                        None => self.start(id, streams, spawn),
                     },
                 }
             }
@@ -99,10 +98,7 @@ impl Requests {
             | Operation::Unlock { .. }
             | Operation::Warm
             | Operation::Mount { .. }
-            | Operation::Inject { .. } => {
-                let is_of_appliance = self.is_of_appliance;
-                self.start(id, streams, || worker::spawn(&op, is_of_appliance))
-            }
+            | Operation::Inject { .. } => self.start(id, streams, spawn),
             op => self.answer(op, port).map(Some),
         };
         if let Some(result) = answer.transpose() {

@@ -17,19 +17,13 @@ const MAGIC_AT: usize = 0x202;
 const PAYLOAD_AT: usize = 0x248;
 const PAYLOAD_LENGTH_AT: usize = 0x24c;
 
-/// How much of the unpacked kernel is written at a time, in bytes.
-const PIECE: usize = 64 << 10;
 /// The longest notes that are searched, in bytes. Kernels have a few hundred.
 const LONGEST_NOTES: u64 = 1 << 20;
 
 /// Writes the unpacked kernel in `image` to an empty file, or `image` as it is: if it has no PVH entry, or is compressed
 /// other than by gzip, xz or zstd, QEMU must boot that.
 pub fn write(image: &[u8], mut to: &File) -> io::Result<()> {
-    let is_unpacked = match payload(image) {
-        Some(payload) => unpack(payload, to)?,
-        None => false,
-    };
-    if is_unpacked && is_startable(to) {
+    if payload(image).is_some_and(|payload| unpack(payload, to)) && is_startable(to) {
         return Ok(());
     }
     to.set_len(0)?;
@@ -53,42 +47,25 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
 
 /// Whether a payload was unpacked as a whole. It ends with its unpacked size: the kernel's build appends it, and
 /// gzip has its own.
-fn unpack(payload: &[u8], to: &File) -> io::Result<bool> {
+fn unpack(payload: &[u8], mut to: &File) -> bool {
     let Some((packed, size)) = payload.split_last_chunk::<4>() else {
-        return Ok(false);
+        return false;
     };
     let size = u64::from(u32::from_le_bytes(*size));
-    if size > LARGEST {
-        return Ok(false);
-    }
+    let mut write = |from: &mut dyn Read| {
+        let written = io::copy(&mut from.take(size), &mut to);
+        written.is_ok_and(|written| written == size)
+    };
     match payload {
-        [0x1f, 0x8b, ..] => copy(flate2::read::GzDecoder::new(payload), size, to),
+        _ if size > LARGEST => false,
+        [0x1f, 0x8b, ..] => write(&mut flate2::read::GzDecoder::new(payload)),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
-            copy(lzma_rust2::XzReader::new(packed, false), size, to)
+            write(&mut lzma_rust2::XzReader::new(packed, false))
         }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => match ruzstd::decoding::StreamingDecoder::new(packed) {
-            Ok(decoder) => copy(decoder, size, to),
-            Err(_) => Ok(false),
-        },
-        _ => Ok(false),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => ruzstd::decoding::StreamingDecoder::new(packed)
+            .is_ok_and(|mut decoder| write(&mut decoder)),
+        _ => false,
     }
-}
-
-/// Whether there are as many bytes. Fails only where they cannot be written.
-fn copy(mut from: impl Read, size: u64, mut to: &File) -> io::Result<bool> {
-    let mut piece = vec![0; PIECE];
-    let mut left = size;
-    while left > 0 {
-        let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-        match from.read(&mut piece[..most]) {
-            Ok(0) | Err(_) => return Ok(false),
-            Ok(read) => {
-                to.write_all(&piece[..read])?;
-                left -= read as u64;
-            }
-        }
-    }
-    Ok(true)
 }
 
 /// Whether this is an ELF file with the note XEN_ELFNOTE_PHYS32_ENTRY: type 18, then the owner's
