@@ -29,12 +29,12 @@ pub fn argv(plan: &Plan) -> Vec<OsString> {
     controller_args(&mut args, plan);
     for (index, disk) in plan.disks.iter().enumerate() {
         args.disk(&format!("disk{index}"), disk);
-        disk_args(&mut args, plan.bus, index, Some(disk));
+        disk_args(&mut args, plan, index, Some(disk));
     }
     let empty_disks = plan.snapshot.map_or(0, |snapshot| snapshot.empty_disks);
     for index in plan.disks.len()..empty_disks {
         args.blockdev(&empty_node(&format!("disk{index}")));
-        disk_args(&mut args, plan.bus, index, None);
+        disk_args(&mut args, plan, index, None);
     }
     for (index, cdrom) in plan.cdroms.iter().enumerate() {
         cdrom_args(&mut args, plan, index, cdrom);
@@ -199,7 +199,7 @@ fn channel_args(args: &mut Args, plan: &Plan) {
     );
     args.opt("-serial", "chardev:console");
     if let Some(agent) = plan.agent {
-        args.pci_device("serial", "virtio-serial-pci,id=serial".to_owned());
+        args.pci_device("serial", virtio("virtio-serial-pci,id=serial", plan));
         args.opt("-chardev", format!("socket,id=agent,fd={}", agent.fd.0));
         args.opt(
             "-device",
@@ -235,6 +235,15 @@ fn kernel_args(args: &mut Args, plan: &Plan) {
     }
 }
 
+/// A device of which an emulated processor itself begins each request. By default it wakes another thread for
+/// that (ioeventfd), which takes a fifth of the time of a small one.
+fn virtio(device: &str, plan: &Plan) -> String {
+    match plan.accelerator.may_be_kvm() {
+        true => device.to_owned(),
+        false => format!("{device},ioeventfd=off"),
+    }
+}
+
 fn controller_args(args: &mut Args, plan: &Plan) {
     match plan.bus {
         Bus::Ide => {}
@@ -249,10 +258,11 @@ fn boot_index(slot: usize) -> usize {
     slot + 1
 }
 
-fn disk_args(args: &mut Args, bus: Bus, index: usize, disk: Option<&Disk>) {
+fn disk_args(args: &mut Args, plan: &Plan, index: usize, disk: Option<&Disk>) {
     let name = format!("disk{index}");
+    let bus = plan.bus;
     let device = match bus {
-        Bus::Virtio => "virtio-blk-pci".to_owned(),
+        Bus::Virtio => virtio("virtio-blk-pci", plan),
         Bus::Scsi => "scsi-hd,bus=scsi.0".to_owned(),
         Bus::Sata => format!("ide-hd,bus=sata.{index}"),
         Bus::Ide => format!("ide-hd,bus=ide.{},unit={}", index / 2, index % 2),

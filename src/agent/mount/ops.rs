@@ -43,9 +43,10 @@ pub(crate) fn unlock(answers: &[Unlock]) -> Result<Response, RemoteError> {
     Ok(encrypted::unlock(held, answers))
 }
 
-/// Loads every module, and frees the memory of their files.
+/// Loads every module, and frees the memory of their files. Disks get no I/O scheduler.
 pub(crate) fn load_modules() -> Response {
     Modules::of_the_appliance().load_all();
+    sysfs::leave_out_schedulers();
     Response::Done
 }
 

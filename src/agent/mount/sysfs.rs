@@ -60,6 +60,16 @@ pub(crate) fn disks() -> Vec<BlockDevice> {
     disks_in(Path::new(BLOCK))
 }
 
+/// Has each request of a disk go to the host at once. The scheduler that the kernel chooses for disks with one
+/// queue passes them to another thread, which takes a third of the time of a small request under emulation.
+pub(crate) fn leave_out_schedulers() {
+    let names = names(Path::new(BLOCK)).into_iter();
+    for name in names.filter(|name| is_disk(name)) {
+        // Without it everything works, more slowly.
+        let _ = fs::write(Path::new(BLOCK).join(name).join("queue/scheduler"), "none");
+    }
+}
+
 fn is_disk(name: &str) -> bool {
     !NOT_DISKS.iter().any(|other| name.starts_with(other))
 }

@@ -101,6 +101,21 @@ fn little_memory_for_the_emulator() {
 }
 
 #[test]
+fn an_emulated_processor_begins_requests_of_disks_and_the_channel_itself() {
+    let machine = |accelerator| Plan {
+        accelerator,
+        agent: Some(AgentPort {
+            fd: ChildFd(22),
+            name: AGENT_PORT,
+        }),
+        ..plan()
+    };
+    insta::assert_snapshot!(beyond_the_default(&machine(Accelerator::Tcg)));
+    let kvm = beyond_the_default(&machine(Accelerator::KvmThenTcg));
+    assert!(!kvm.contains("ioeventfd"), "{kvm}");
+}
+
+#[test]
 fn an_accelerator_of_the_users_own() {
     let machine = Plan {
         extra: ["-accel", "tcg,tb-size=32"].map(Into::into).into(),
