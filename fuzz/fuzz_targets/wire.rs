@@ -3,8 +3,8 @@
 #![no_main]
 
 use bivouac::protocol::{
-    Decoder, Entry, Frame, AgentMessage, HEADER, Hello, MAX_CONTROL, Nonce, PROTOCOL, Request,
-    Role, WireError, parse, put_hello,
+    AgentMessage, Decoder, Details, Entry, Frame, HEADER, Hello, MAX_CONTROL, Nonce, PROTOCOL,
+    Request, Role, TreeRecord, WireError, parse, parse_record, put_hello,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -51,7 +51,11 @@ fuzz_target!(|data: &[u8]| {
         if let Frame::Control(json) = frame {
             let _ = parse::<AgentMessage>("message", json);
             let _ = parse::<Request>("request", json);
-            let _ = parse::<Entry>("entry", json);
+        }
+        if let Frame::Data(_, record) = frame {
+            let _ = parse_record::<Entry>(record);
+            let _ = parse_record::<Details>(record);
+            let _ = parse_record::<TreeRecord>(record);
         }
     }
     if !cut

@@ -9,17 +9,18 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{chdir, fchdir};
 
+use super::directory_read_ahead::DirectoryReadAhead;
 use super::gather::{AT_ONCE, Gatherer, OpenFile};
-use super::lines::Lines;
 use super::parents::Parents;
+use super::records::Records;
 use super::root::RootDir;
 use super::walk;
 use crate::archive::{self, attributes_at};
 use crate::protocol::{
-    Attributes, ByteString, ErrorStage, FileKind, MAX_CONTENT, RemoteError, TreeLine, UNREAD,
+    Attributes, ByteString, ErrorStage, FileKind, MAX_CONTENT, RemoteError, TreeRecord, UNREAD,
 };
 
-/// The most bytes of attributes of a file that come with its entry: far below the limit of a line.
+/// The most bytes of attributes of a file that come with its entry: far below the limit of a record.
 const MAX_ATTRIBUTES: usize = 8 << 10;
 
 /// How much of the contents of files is written at a time, in bytes.
@@ -37,18 +38,19 @@ pub(super) fn list_tree(
     let root = RootDir::of_request(root.as_path())?;
     opened();
     let _back = Back;
-    let mut lines = Lines::new(data);
+    let ahead = DirectoryReadAhead::default();
+    let mut records = Records::new(data);
     let mut left: Vec<ByteString> = directories.iter().rev().cloned().collect();
     let mut count = 0;
     while let Some(path) = left.pop() {
-        lines.put(&TreeLine::Directory(path.clone()))?;
+        records.put(&TreeRecord::Directory(path.clone()))?;
         let mut below = Vec::new();
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         let directory = root.open_below(path.as_path(), flags);
         let failed = |errno| RemoteError::of(ErrorStage::File, path.as_path().display(), errno);
         let listed = directory.map_err(failed).and_then(|directory| {
             fchdir(&directory).map_err(failed)?;
-            walk::list(directory, |_, name, entry| {
+            walk::list(directory, Some(&ahead), |_, name, entry| {
                 count += 1;
                 let stat = entry.stat.as_ref();
                 if let Some(stat) = stat.filter(|stat| stat.kind == FileKind::Directory) {
@@ -56,18 +58,18 @@ pub(super) fn list_tree(
                     below.push((stat.inode, ByteString(inside)));
                 }
                 let attributes = short_attributes(name);
-                lines.put(&TreeLine::Entry(entry, attributes))
+                records.put(&TreeRecord::Entry(entry, attributes))
             })
         });
         // If it is the pipe that failed, this does too.
-        lines.put(&TreeLine::End(listed.err()))?;
+        records.put(&TreeRecord::End(listed.err()))?;
         if count >= limit {
             break;
         }
         below.sort_by_key(|(inode, _)| std::cmp::Reverse(*inode));
         left.extend(below.into_iter().map(|(_, path)| path));
     }
-    lines.finish()
+    records.finish()
 }
 
 /// Leads back to the root directory: a filesystem that the current directory is in stays in use.

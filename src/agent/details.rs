@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 
 use super::digests::{DIRECT, Digests, hexadecimal};
 use super::gather::{AT_ONCE, Gatherer, OpenFile};
-use super::lines::Lines;
 use super::parents::{Parents, name, open_parent};
+use super::records::Records;
 use super::root::{RootDir, failed};
 use crate::archive::{attributes, attributes_of};
 use crate::protocol::{
@@ -36,7 +36,7 @@ pub(super) struct Asked<'a> {
     pub most: u64,
 }
 
-/// Writes a line for each file below `root`. Fails if a batch of them has too many bytes.
+/// Writes a record for each file below `root`. Fails if a batch of them has too many bytes.
 pub(super) fn write(
     root: &ByteString,
     asked: &Asked,
@@ -46,7 +46,7 @@ pub(super) fn write(
 ) -> Result<u64, RemoteError> {
     let root = RootDir::of_request(root.as_path())?;
     opened();
-    let mut lines = Lines::new(data);
+    let mut records = Records::new(data);
     let mut digests = Digests::new(*asked.key);
     let mut parents = Parents::below(&root);
     for files in asked.files.chunks(AT_ONCE) {
@@ -66,7 +66,7 @@ pub(super) fn write(
         for (number, ((path, kind), begun)) in files.iter().zip(begun).enumerate() {
             let content = gathered.of(number);
             let details = begun.and_then(|begun| begun.details(*kind, content, &mut digests));
-            lines.put(&details.unwrap_or_else(|errno| {
+            records.put(&details.unwrap_or_else(|errno| {
                 let what = path.as_path().display();
                 Details {
                     error: Some(RemoteError::of(ErrorStage::File, what, errno)),
@@ -75,7 +75,7 @@ pub(super) fn write(
             }))?;
         }
     }
-    lines.finish()
+    records.finish()
 }
 
 /// The extended attributes of one file.

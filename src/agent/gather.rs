@@ -111,6 +111,16 @@ pub(super) fn read_ahead(file: &File) {
     let _ = posix_fadvise(file, 0, READ_AHEAD, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
 }
 
+/// Opens a block device by its number.
+pub(super) fn device(number: dev_t, flags: OFlag) -> Option<File> {
+    let link = format!("/sys/dev/block/{}:{}", major(number), minor(number));
+    let name = std::fs::read_link(link).ok()?;
+    let path = Path::new("/dev").join(name.file_name()?);
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | flags;
+    let file = File::from(open(&path, flags, Mode::empty()).ok()?);
+    (fstat(&file).ok()?.st_rdev == number).then_some(file)
+}
+
 /// The device of a filesystem whose files are nowhere else, but for those on a realtime device.
 struct Device {
     number: dev_t,
@@ -127,16 +137,9 @@ impl Device {
         if !is_known || !found.flags().contains(FsFlags::ST_RDONLY) {
             return None;
         }
-        let number = stat.st_dev;
-        let link = format!("/sys/dev/block/{}:{}", major(number), minor(number));
-        let name = std::fs::read_link(link).ok()?;
-        let path = Path::new("/dev").join(name.file_name()?);
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECT | OFlag::O_CLOEXEC;
-        let file = File::from(open(&path, flags, Mode::empty()).ok()?);
-        let is_it = fstat(&file).ok()?.st_rdev == number;
-        is_it.then_some(Self {
-            number,
-            file,
+        Some(Self {
+            number: stat.st_dev,
+            file: device(stat.st_dev, OFlag::O_DIRECT)?,
             has_realtime: kind == XFS_SUPER_MAGIC,
         })
     }

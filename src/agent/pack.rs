@@ -14,8 +14,8 @@ use nix::sys::stat::Mode;
 
 use super::files;
 use super::gather::{AT_ONCE, Gatherer, OpenFile, read_ahead};
-use super::root::{failed, open_at};
-use super::walk::{self, DIRECTORY, Order};
+use super::root::{DIRECTORY, failed, open_at};
+use super::walk::{self, Order};
 use crate::archive::{self, ArchiveError, ArchiveStats, Opened, Packer};
 use crate::protocol::{
     ByteString, Entry, ErrorStage, FileKind, PathAt, RemoteError, Stat, TarOptions,

@@ -23,6 +23,12 @@ const READ: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NONBLOCK)
     .union(OFlag::O_NOCTTY);
 
+/// Flags that open a directory, but not through a link.
+pub(crate) const DIRECTORY: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
 pub(crate) struct RootDir {
     directory: OwnedFd,
     /// This is the agent's own root, so a kernel without openat2(2) (before 5.6) can do without.

@@ -6,12 +6,14 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use nix::dir::{Dir, OwningIter};
+use nix::dir::{Dir, OwningIter, Type};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::openat;
 use nix::sys::stat::{Mode, fstat};
 
+use super::directory_read_ahead::DirectoryReadAhead;
 use super::files;
+use super::root::DIRECTORY;
 use crate::protocol::{ByteString, Entry, ErrorStage, FileKind, RemoteError};
 
 /// Limit on the depth. A directory below it is reported with an error.
@@ -21,12 +23,6 @@ const MAX_DEPTH: usize = 400;
 /// that these are in.
 const OTHERS: u64 = 2 * super::gather::AT_ONCE as u64 + 50;
 
-/// Flags that open a directory, but not through a link.
-pub(crate) const DIRECTORY: OFlag = OFlag::O_RDONLY
-    .union(OFlag::O_DIRECTORY)
-    .union(OFlag::O_NOFOLLOW)
-    .union(OFlag::O_CLOEXEC);
-
 /// In which order the entries of a directory are visited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
@@ -35,14 +31,18 @@ pub(crate) enum Order {
     Sorted,
 }
 
-enum Names {
-    Unread(OwningIter),
-    Sorted(std::vec::IntoIter<Result<CString, Errno>>),
-}
+/// How many names of a directory are read at once if they need not be sorted.
+const AT_ONCE: usize = 1024;
+
+/// A name in a directory, and whether it is known to be a directory's.
+type Name = (CString, bool);
 
 struct Level {
     directory: Rc<OwnedFd>,
-    names: Names,
+    unread: OwningIter,
+    /// Those that were read.
+    names: std::vec::IntoIter<Result<Name, Errno>>,
+    order: Order,
     /// The length of the directory's path.
     path: usize,
 }
@@ -50,49 +50,64 @@ struct Level {
 impl Level {
     fn new(directory: Rc<OwnedFd>, path: usize, order: Order) -> Result<Self, Errno> {
         let copy = nix::unistd::dup(&directory)?;
-        let mut names = Dir::from_fd(copy)?.into_iter();
-        let names = match order {
-            Order::Any => Names::Unread(names),
-            Order::Sorted => {
-                let mut all: Vec<_> = std::iter::from_fn(|| next_name(&mut names)).collect();
-                // An error, after which there are no more names, comes last.
-                all.sort_by(|one, other| match (one, other) {
-                    (Ok(one), Ok(other)) => one.cmp(other),
-                    (one, other) => one.is_err().cmp(&other.is_err()),
-                });
-                Names::Sorted(all.into_iter())
-            }
-        };
         Ok(Self {
             directory,
-            names,
+            unread: Dir::from_fd(copy)?.into_iter(),
+            names: Vec::new().into_iter(),
+            order,
             path,
         })
     }
 
-    fn next(&mut self) -> Option<Result<CString, Errno>> {
-        match &mut self.names {
-            Names::Unread(names) => next_name(names),
-            Names::Sorted(names) => names.next(),
+    /// The next name. With `ahead`, each directory is going to be listed.
+    fn next(&mut self, ahead: Option<&DirectoryReadAhead>) -> Option<Result<CString, Errno>> {
+        if self.names.len() == 0 {
+            self.read_names(ahead);
         }
+        Some(self.names.next()?.map(|(name, _)| name))
+    }
+
+    fn read_names(&mut self, ahead: Option<&DirectoryReadAhead>) {
+        let names = std::iter::from_fn(|| next_name(&mut self.unread));
+        let mut names: Vec<_> = match self.order {
+            Order::Any => names.take(AT_ONCE).collect(),
+            Order::Sorted => names.collect(),
+        };
+        if self.order == Order::Sorted {
+            // An error, after which there are no more names, comes last.
+            names.sort_by(|one, other| match (one, other) {
+                (Ok(one), Ok(other)) => one.cmp(other),
+                (one, other) => one.is_err().cmp(&other.is_err()),
+            });
+        }
+        if let Some(ahead) = ahead {
+            let directories = names.iter().flatten().filter(|(_, is)| *is);
+            ahead.directories(&self.directory, directories.map(|(name, _)| &**name));
+        }
+        self.names = names.into_iter();
     }
 }
 
-fn next_name(names: &mut OwningIter) -> Option<Result<CString, Errno>> {
+fn next_name(names: &mut OwningIter) -> Option<Result<Name, Errno>> {
     names.find_map(|entry| match entry {
         Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => None,
-        entry => Some(entry.map(|entry| entry.file_name().to_owned())),
+        entry => Some(entry.map(|entry| {
+            let is_directory = entry.file_type() == Some(Type::Directory);
+            (entry.file_name().to_owned(), is_directory)
+        })),
     })
 }
 
-/// Calls `visit` for every entry of a directory, with the directory and the name.
+/// Calls `visit` for every entry of a directory, with the directory and the name. With `ahead`, directories are going
+/// to be listed, too.
 pub(crate) fn list(
     directory: OwnedFd,
+    ahead: Option<&DirectoryReadAhead>,
     mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), RemoteError>,
 ) -> Result<(), RemoteError> {
     let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno);
     let mut level = Level::new(directory.into(), 0, Order::Any).map_err(failed)?;
-    while let Some(name) = level.next() {
+    while let Some(name) = level.next(ahead) {
         let name = name.map_err(failed)?;
         let path = ByteString(name.to_bytes().to_owned());
         let entry = files::entry(&level.directory, &name, path);
@@ -114,13 +129,14 @@ pub(crate) fn walk(
     let mut levels = vec![Level::new(top, 0, order).map_err(failed)?];
     let mut path: Vec<u8> = Vec::new();
     let max_depth = max_depth();
+    let ahead = DirectoryReadAhead::default();
     loop {
         let depth = levels.len();
         let Some(level) = levels.last_mut() else {
             return Ok(());
         };
         path.truncate(level.path);
-        let name = match level.next() {
+        let name = match level.next(Some(&ahead)) {
             None => {
                 levels.pop();
                 continue;
@@ -185,4 +201,45 @@ fn max_depth() -> usize {
     // If this fails, opening a directory reports it.
     let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard);
     MAX_DEPTH.min(wanted.saturating_sub(OTHERS) as usize / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn all_names_of_large_directories_are_visited_in_either_order() {
+        let top = tempfile::tempdir().unwrap();
+        let mut expected = Vec::new();
+        for number in 0..2 * AT_ONCE + 1 {
+            let name = format!("{number}");
+            if number % 100 == 0 {
+                fs::create_dir(top.path().join(&name)).unwrap();
+                fs::write(top.path().join(&name).join("inside"), "").unwrap();
+                expected.push(format!("{name}/inside"));
+            } else {
+                fs::write(top.path().join(&name), "").unwrap();
+            }
+            expected.push(name);
+        }
+        let visited = |order| {
+            let mut paths = Vec::new();
+            let top = OwnedFd::from(fs::File::open(top.path()).unwrap());
+            let visit = |_: &_, _: &_, entry: Entry| {
+                paths.push(String::from_utf8(entry.path.0).unwrap());
+                Ok(())
+            };
+            walk(top.into(), false, order, visit).unwrap();
+            paths
+        };
+        let mut any = visited(Order::Any);
+        any.sort();
+        expected.sort();
+        assert!(any == expected, "{} of {}", any.len(), expected.len());
+        // By the bytes of the names, level by level.
+        expected.sort_by(|one, other| one.split('/').cmp(other.split('/')));
+        assert!(visited(Order::Sorted) == expected);
+    }
 }

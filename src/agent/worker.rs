@@ -12,9 +12,9 @@ use nix::sys::stat::Mode;
 
 use super::details::Asked;
 use super::gather::Gatherer;
-use super::lines::Lines;
 use super::process::{self, Spawned};
-use super::root::{failed, open_at};
+use super::records::Records;
+use super::root::{DIRECTORY, failed, open_at};
 use super::walk::Order;
 use super::{ahead, details, files, inject, mount, pack, resident, unpack, walk};
 use crate::protocol::{
@@ -159,9 +159,9 @@ fn list(
 ) -> Result<u64, RemoteError> {
     let directory = open_at(at, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     opened(Some(files::stat_of(&directory, at)?));
-    let mut lines = Lines::new(data);
-    walk::list(directory, |_, _, entry| lines.put(&entry))?;
-    lines.finish()
+    let mut records = Records::new(data);
+    walk::list(directory, None, |_, _, entry| records.put(&entry))?;
+    records.finish()
 }
 
 fn tree(
@@ -174,21 +174,21 @@ fn tree(
     let top = open_at(at, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
     let stat = files::stat_of(&top, at)?;
     let is_directory = stat.kind == FileKind::Directory;
-    let mut lines = Lines::new(data);
+    let mut records = Records::new(data);
     opened(Some(stat.clone()));
-    lines.put(&Entry {
+    records.put(&Entry {
         stat: Some(stat),
         link: readlinkat(&top, "").ok().map(Into::into),
         ..Entry::default()
     })?;
     if is_directory {
         let directory =
-            openat(&top, ".", walk::DIRECTORY, Mode::empty()).map_err(|errno| failed(at, errno))?;
+            openat(&top, ".", DIRECTORY, Mode::empty()).map_err(|errno| failed(at, errno))?;
         walk::walk(directory.into(), one_file_system, order, |_, _, entry| {
-            lines.put(&entry)
+            records.put(&entry)
         })?;
     }
-    lines.finish()
+    records.finish()
 }
 
 fn read(

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 
 use super::nodes::Facts;
-use crate::protocol::{ByteString, Entry, FileKind, RemoteError, TreeLine};
+use crate::protocol::{ByteString, Entry, FileKind, RemoteError, TreeRecord};
 use crate::session::{Session, SessionError};
 
 /// How many entries are asked for at a time, once directories are read one after the other.
@@ -185,14 +185,14 @@ impl Listings {
         wanted: Vec<ByteString>,
     ) -> Result<Rc<Listing>, SessionError> {
         let limit = self.ahead.get();
-        let mut lines = self.session.list_tree(self.root, wanted, limit).await?;
+        let mut records = self.session.list_tree(self.root, wanted, limit).await?;
         let mut first = None;
         let (mut directory, mut entries, mut weight) = (Vec::new(), Vec::new(), 0);
         let mut is_partial = false;
-        while let Some(line) = lines.next().await? {
-            match line {
-                TreeLine::Directory(path) => directory = path.0,
-                TreeLine::Entry(entry, attributes) => {
+        while let Some(record) = records.next().await? {
+            match record {
+                TreeRecord::Directory(path) => directory = path.0,
+                TreeRecord::Entry(entry, attributes) => {
                     weight += entry.weight() + size_of::<Entry>();
                     if weight > MAX_DIRECTORY {
                         return Err(too_large());
@@ -217,7 +217,7 @@ impl Listings {
                         entries.push((path.0, facts));
                     }
                 }
-                TreeLine::End(error) => {
+                TreeRecord::End(error) => {
                     let mut listing = Listing::new(std::mem::take(&mut entries));
                     listing.is_partial = std::mem::take(&mut is_partial);
                     let result = match error {

@@ -8,7 +8,8 @@ use std::path::Path;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Bytes that are mostly text. In JSON: a string if they are UTF-8, else an array of numbers.
+/// Bytes that are mostly text. In JSON: a string if they are UTF-8, else an array of numbers. In binary formats:
+/// bytes.
 /// `Display` and `Debug` escape.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteString(pub Vec<u8>);
@@ -55,6 +56,9 @@ impl fmt::Display for ByteString {
 
 impl Serialize for ByteString {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return serializer.serialize_bytes(&self.0);
+        }
         match std::str::from_utf8(&self.0) {
             Ok(text) => serializer.serialize_str(text),
             Err(_) => serializer.collect_seq(&self.0),
@@ -64,7 +68,10 @@ impl Serialize for ByteString {
 
 impl<'de> Deserialize<'de> for ByteString {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextOrNumbers)
+        match deserializer.is_human_readable() {
+            true => deserializer.deserialize_any(TextOrNumbers),
+            false => deserializer.deserialize_bytes(TextOrNumbers),
+        }
     }
 }
 
@@ -79,6 +86,10 @@ impl<'de> Visitor<'de> for TextOrNumbers {
 
     fn visit_str<E>(self, text: &str) -> Result<ByteString, E> {
         Ok(text.into())
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<ByteString, E> {
+        Ok(ByteString(bytes.to_owned()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<ByteString, A::Error> {

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::StreamId;
+use super::{MAX_RECORD, StreamId};
 
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum WireError {
@@ -19,7 +19,9 @@ pub enum WireError {
     Preamble,
     /// `what` is `hello`, `request` or the like; `why` is escaped and cut short.
     #[error("a malformed {what}: {why}")]
-    Json { what: &'static str, why: String },
+    Malformed { what: &'static str, why: String },
+    #[error("a record of {0} bytes, more than the limit of {MAX_RECORD}")]
+    Record(u32),
     #[error("more data on stream {0} than its window")]
     Overrun(StreamId),
     #[error("a credit of {credit} bytes on stream {stream}, more than its window")]
@@ -33,12 +35,12 @@ pub enum WireError {
 
 impl WireError {
     /// A failure to parse `what`. Parsers quote their input, so their messages are escaped.
-    pub(super) fn json(what: &'static str, error: &serde_json::Error) -> Self {
+    pub(super) fn malformed(what: &'static str, error: &impl ToString) -> Self {
         let why = error.to_string();
         let mut short: String = why.chars().flat_map(char::escape_debug).take(200).collect();
         if short.len() < why.len() {
             short.push_str("...");
         }
-        Self::Json { what, why: short }
+        Self::Malformed { what, why: short }
     }
 }

@@ -42,7 +42,7 @@ pub struct Stat {
     pub special: Option<(u64, u64)>,
 }
 
-/// One line, in JSON, of the stream that `List` and `Walk` fill.
+/// A record of the stream that `List` and `Walk` fill.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The name in its directory. For a walk: relative to where it began, and empty for that
@@ -80,7 +80,7 @@ pub enum DigestKind {
 /// The key of [`DigestKind::Keyed`]: random, and used for one comparison.
 pub type DigestKey = [u8; 16];
 
-/// What stat(2) does not tell of a file: one line, in JSON, of the stream that `Details` fills.
+/// What stat(2) does not tell of a file: a record of the stream that `Details` fills.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Details {
     /// The digest of a regular file's content that was asked for, in hexadecimal digits.
@@ -94,10 +94,10 @@ pub struct Details {
 /// Extended attributes: names and values.
 pub type Attributes = Vec<(ByteString, ByteString)>;
 
-/// One line, in JSON, of the stream that `ListTree` fills.
+/// A record of the stream that `ListTree` fills.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum TreeLine {
+pub enum TreeRecord {
     /// The entries that follow are those of this directory.
     Directory(ByteString),
     /// With the extended attributes, unless they are long.

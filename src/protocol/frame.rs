@@ -73,7 +73,7 @@ fn header(out: &mut Vec<u8>, length: usize, kind: u8, stream: u32) {
 
 /// Writes a hello after its preamble. Fails if the program version makes it exceed its cap.
 pub fn put_hello(out: &mut Vec<u8>, hello: &Hello) -> Result<(), WireError> {
-    let json = serde_json::to_vec(hello).map_err(|error| WireError::json("hello", &error))?;
+    let json = serde_json::to_vec(hello).map_err(|error| WireError::malformed("hello", &error))?;
     let mut bytes = PREAMBLE.to_vec();
     put_json(&mut bytes, HELLO, &json, MAX_HELLO)?;
     out.append(&mut bytes);
@@ -82,7 +82,8 @@ pub fn put_hello(out: &mut Vec<u8>, hello: &Hello) -> Result<(), WireError> {
 
 /// Writes a message. Fails if it exceeds the cap.
 pub fn put_control<M: Serialize>(out: &mut Vec<u8>, message: &M) -> Result<(), WireError> {
-    let json = serde_json::to_vec(message).map_err(|error| WireError::json("message", &error))?;
+    let json =
+        serde_json::to_vec(message).map_err(|error| WireError::malformed("message", &error))?;
     put_json(out, CONTROL, &json, MAX_CONTROL)
 }
 

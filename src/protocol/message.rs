@@ -12,7 +12,7 @@ use super::{Attributes, ByteString, ExecEnd, FileSystem, RemoteError, Stat, Stre
 /// Reads a message; `what` names it in the error. serde_json refuses to nest deeper than 128
 /// levels.
 pub fn parse<M: DeserializeOwned>(what: &'static str, json: &[u8]) -> Result<M, WireError> {
-    serde_json::from_slice(json).map_err(|error| WireError::json(what, &error))
+    serde_json::from_slice(json).map_err(|error| WireError::malformed(what, &error))
 }
 
 /// The sender of a hello, so that an echo of one's own is not taken for an answer.

@@ -68,6 +68,7 @@ mod files;
 mod frame;
 pub mod inject;
 mod message;
+mod record;
 mod remote_error;
 mod request;
 mod stream_id;
@@ -82,19 +83,20 @@ pub use decoder::Decoder;
 pub use error::WireError;
 pub use files::{
     Attributes, Details, DigestKey, DigestKind, Entry, FileKind, FileSystem, MAX_CONTENT, Stat,
-    TarOptions, TreeLine, UNREAD,
+    TarOptions, TreeRecord, UNREAD,
 };
 pub use frame::{
     Frame, put_control, put_credit, put_data, put_end, put_hello, put_placed, put_stop, put_taken,
 };
 pub use message::{AgentMessage, Hello, Nonce, Notice, Reply, Response, Role, parse};
+pub use record::{RECORD_HEADER, parse_record, put_record, record_length};
 pub use remote_error::{ErrorStage, RemoteError};
 pub use request::{CloneIdentity, Operation, PathAt, Request};
 pub use stream_id::StreamId;
 pub use window::{ReceiveWindow, SendWindow};
 
 /// The protocol's version. Both ends must have the same.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// The name of the virtio-serial port.
 pub const PORT: &str = "org.bivouac.agent.0";
@@ -117,5 +119,5 @@ pub const PREAMBLE: [u8; 16] = *b"\xff\xff\xff\xffbivouac.wire";
 /// How many bytes of one stream may be in flight.
 pub const WINDOW: u32 = 256 << 10;
 
-/// The longest line of a stream of [`Entry`] values, including its newline.
-pub const MAX_LINE: usize = 128 << 10;
+/// The longest value of a record, in bytes.
+pub const MAX_RECORD: usize = 128 << 10;

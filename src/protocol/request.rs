@@ -45,10 +45,10 @@ pub enum Operation {
     ReadLink { at: PathAt },
     /// The extended attributes of a file, links not followed: `Attributes`.
     Attributes { at: PathAt },
-    /// The entries of a directory, unsorted: `Opened`, then lines of [`super::Entry`] on `out`.
+    /// The entries of a directory, unsorted: `Opened`, then records of [`super::Entry`] on `out`.
     List { at: PathAt, out: StreamId },
     /// A file and everything below it, each directory before its entries, links not followed:
-    /// `Opened`, then lines of [`super::Entry`] on `out`.
+    /// `Opened`, then records of [`super::Entry`] on `out`.
     Walk {
         at: PathAt,
         one_file_system: bool,
@@ -57,7 +57,7 @@ pub enum Operation {
     /// [`Operation::Walk`] over all filesystems, the entries of each directory in the order of the bytes
     /// of their names.
     WalkSorted { at: PathAt, out: StreamId },
-    /// The entries of directories, and of those below them: `Opened`, then lines of [`super::TreeLine`] on
+    /// The entries of directories, and of those below them: `Opened`, then records of [`super::TreeRecord`] on
     /// `out`.
     ListTree {
         /// A directory of the guest, absolute.

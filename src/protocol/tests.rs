@@ -130,8 +130,12 @@ proptest! {
     fn names_of_any_bytes_pass_unchanged(name in names(), target in names()) {
         let entry = Entry { path: name, stat: None, link: Some(target), error: None };
         let json = serde_json::to_vec(&entry).unwrap();
-        prop_assert!(!json.contains(&b'\n'));
-        prop_assert_eq!(parse::<Entry>("entry", &json).unwrap(), entry);
+        prop_assert_eq!(parse::<Entry>("entry", &json).unwrap(), entry.clone());
+        let mut record = b"before".to_vec();
+        put_record(&mut record, &entry).unwrap();
+        let (header, value) = record[6..].split_first_chunk().unwrap();
+        prop_assert_eq!(record_length(*header).unwrap(), value.len());
+        prop_assert_eq!(parse_record::<Entry>(value).unwrap(), entry);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use tokio::net::UnixStream;
 
 use super::*;
 use crate::protocol::{
-    AgentMessage, Decoder, Frame, Hello, Reply, Request, Response, Role, put_control, put_data,
-    put_end, put_hello,
+    AgentMessage, Decoder, Frame, Hello, Reply, Request, Response, Role, parse, put_control,
+    put_data, put_end, put_hello, put_record,
 };
 
 async fn hear(stream: &mut UnixStream, decoder: &mut Decoder) -> Option<Frame> {
@@ -24,8 +24,8 @@ async fn hear(stream: &mut UnixStream, decoder: &mut Decoder) -> Option<Frame> {
     }
 }
 
-/// An agent that answers the only request with these lines, over and over if they are to be endless.
-async fn agent(mut stream: UnixStream, lines: &str, is_endless: bool) {
+/// An agent that answers the only request with these records, over and over if they are to be endless.
+async fn agent(mut stream: UnixStream, records: &[u8], is_endless: bool) {
     let mut decoder = Decoder::new();
     let mut bytes = Vec::new();
     let Some(Frame::Hello(hello)) = hear(&mut stream, &mut decoder).await else {
@@ -44,7 +44,7 @@ async fn agent(mut stream: UnixStream, lines: &str, is_endless: bool) {
     bytes.clear();
     let result = Ok(Response::Opened { stat: None });
     put_control(&mut bytes, &AgentMessage::Reply(Reply { id, result })).unwrap();
-    put_data(&mut bytes, out, lines.as_bytes());
+    put_data(&mut bytes, out, records);
     if !is_endless {
         put_end(&mut bytes, out);
     }
@@ -52,8 +52,8 @@ async fn agent(mut stream: UnixStream, lines: &str, is_endless: bool) {
     while hear(&mut stream, &mut decoder).await.is_some() {}
 }
 
-/// What the host says of these lines for two files.
-async fn said(lines: &str, is_endless: bool) -> Result<Vec<Details>, String> {
+/// What the host says of these records for two files.
+async fn said(records: &[u8], is_endless: bool) -> Result<Vec<Details>, String> {
     let (guest, host) = UnixStream::pair().unwrap();
     let work = async {
         let session = Session::connect(host, Duration::from_secs(60))
@@ -63,25 +63,31 @@ async fn said(lines: &str, is_endless: bool) -> Result<Vec<Details>, String> {
         let details = session.details("/", files.to_vec(), [7; 16]).await;
         details.map_err(|error| error.to_string())
     };
-    let (said, ()) = tokio::join!(work, agent(guest, lines, is_endless));
+    let (said, ()) = tokio::join!(work, agent(guest, records, is_endless));
     said
 }
 
 #[tokio::test]
 async fn details_of_fewer_or_more_files_or_none_are_an_error() {
-    let line = serde_json::to_string(&Details::default()).unwrap() + "\n";
-    assert_eq!(said(&line.repeat(2), false).await.unwrap().len(), 2);
+    let mut record = Vec::new();
+    put_record(&mut record, &Details::default()).unwrap();
+    assert_eq!(said(&record.repeat(2), false).await.unwrap().len(), 2);
+    let and = |more: &[u8]| [&record, more].concat();
     let wrong = [
-        (String::new(), false),
-        (line.clone(), false),
-        (line.repeat(3), false),
+        (Vec::new(), false),
+        (record.clone(), false),
+        (record.repeat(3), false),
         // It is not waited for the end.
-        (line.repeat(1000), true),
-        (line.clone() + "{}\n", false),
-        (line.clone() + &line[..line.len() - 1], false),
+        (record.repeat(1000), true),
+        (and(&[0; RECORD_HEADER]), false),
+        // More bytes than the value has.
+        (and(&[4, 0, 0, 0, 0, 0, 0, 0]), false),
+        (and(&[0xff; RECORD_HEADER]), true),
+        (and(&record[..record.len() - 1]), false),
+        (and(&record[..2]), false),
     ];
-    for (lines, is_endless) in wrong {
-        let error = said(&lines, is_endless).await.unwrap_err();
+    for (records, is_endless) in wrong {
+        let error = said(&records, is_endless).await.unwrap_err();
         assert!(error.contains("the guest broke the protocol"), "{error}");
     }
 }

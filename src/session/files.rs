@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncReadExt, BufReader};
 use tokio::sync::oneshot;
 
 use super::Session;
@@ -11,8 +11,9 @@ use super::error::SessionError;
 use super::messages::{Answer, Attached, Opened, OpenedFile};
 use super::stream::{StreamReader, StreamWriter};
 use crate::protocol::{
-    Attributes, ByteString, Details, DigestKey, DigestKind, Entry, FileSystem, MAX_LINE, Operation,
-    PathAt, RemoteError, Stat, StreamId, TarOptions, TreeLine, WireError, parse,
+    Attributes, ByteString, Details, DigestKey, DigestKind, Entry, FileSystem, MAX_DATA, Operation,
+    PathAt, RECORD_HEADER, RemoteError, Stat, StreamId, TarOptions, TreeRecord, WireError,
+    parse_record, record_length,
 };
 
 impl Session {
@@ -65,7 +66,7 @@ impl Session {
         root: &str,
         directories: Vec<ByteString>,
         limit: usize,
-    ) -> Result<Lines<TreeLine>, SessionError> {
+    ) -> Result<Records<TreeRecord>, SessionError> {
         let root = root.into();
         let list = |out| Operation::ListTree {
             root,
@@ -74,7 +75,7 @@ impl Session {
             out,
         };
         let (Opened, reader) = self.open(list).await?;
-        Ok(Lines::new(reader))
+        Ok(Records::new(reader))
     }
 
     /// The contents of files below `root`; see [`Operation::Contents`].
@@ -106,10 +107,10 @@ impl Session {
             out,
         };
         let (Opened, reader) = self.open(details).await?;
-        let mut lines = Lines::<Details>::new(reader);
+        let mut records = Records::<Details>::new(reader);
         let mut all = Vec::with_capacity(count);
         while all.len() <= count
-            && let Some(details) = lines.next().await?
+            && let Some(details) = records.next().await?
         {
             all.push(details);
         }
@@ -194,40 +195,49 @@ impl Session {
 }
 
 /// A stream of entries, read in constant memory.
-pub type Entries = Lines<Entry>;
+pub type Entries = Records<Entry>;
 
-/// A stream of values in JSON, one a line, read in constant memory.
+/// A stream of records, read in constant memory.
 #[derive(Debug)]
-pub struct Lines<T> {
-    lines: BufReader<StreamReader>,
-    line: Vec<u8>,
+pub struct Records<T> {
+    records: BufReader<StreamReader>,
+    record: Vec<u8>,
     value: PhantomData<T>,
 }
 
-impl<T: DeserializeOwned> Lines<T> {
+impl<T: DeserializeOwned> Records<T> {
     fn new(reader: StreamReader) -> Self {
         Self {
-            lines: BufReader::new(reader),
-            line: Vec::new(),
+            records: BufReader::with_capacity(MAX_DATA, reader),
+            record: Vec::new(),
             value: PhantomData,
         }
     }
 
-    /// The next entry, or `None` at the end. A malformed or overlong entry is an error.
+    /// The next record, or `None` at the end. A malformed or overlong one is an error.
     pub async fn next(&mut self) -> Result<Option<T>, SessionError> {
-        self.line.clear();
-        let mut limited = (&mut self.lines).take(MAX_LINE as u64);
-        let read = limited.read_until(b'\n', &mut self.line).await;
-        read.map_err(SessionError::of_stream)?;
-        match self.line.strip_suffix(b"\n") {
-            Some(line) => Ok(Some(parse("entry", line)?)),
-            None if self.line.is_empty() => Ok(None),
-            None => {
-                let what = format!("an entry of {} bytes or more", self.line.len());
-                Err(WireError::OutOfOrder(what).into())
-            }
+        if self.fill(RECORD_HEADER).await? == 0 {
+            return Ok(None);
+        }
+        let header = self.record.first_chunk().copied();
+        let length = record_length(header.ok_or_else(|| cut(&self.record))?)?;
+        match self.fill(length).await? == length {
+            true => Ok(Some(parse_record(&self.record)?)),
+            false => Err(cut(&self.record).into()),
         }
     }
+
+    /// Reads so many bytes, or to the end.
+    async fn fill(&mut self, length: usize) -> Result<usize, SessionError> {
+        self.record.clear();
+        let mut limited = (&mut self.records).take(length as u64);
+        let read = limited.read_to_end(&mut self.record).await;
+        read.map_err(SessionError::of_stream)
+    }
+}
+
+fn cut(record: &[u8]) -> WireError {
+    WireError::OutOfOrder(format!("the end after {} bytes of a record", record.len()))
 }
 
 /// A tar stream that is being unpacked in the guest.

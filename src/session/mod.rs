@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 pub use crate::protocol::{Command, ExecEnd};
 pub use error::{Seen, SessionError};
 pub use exec::{Exec, ExecControl, Stdio};
-pub use files::{Entries, Lines, Unpacking};
+pub use files::{Entries, Records, Unpacking};
 pub(crate) use handshake::random;
 pub use messages::ReadMemory;
 pub(crate) use messages::SurveyStep;

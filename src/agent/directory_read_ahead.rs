@@ -1,0 +1,98 @@
+//! Has the kernel begin to read many directories at once. By itself it reads each when it is listed, and waiting for
+//! a disk takes an emulated machine longer than the rest of a small directory. For ext2, ext3 and ext4, which have
+//! directories in the cache of their device.
+
+use std::cell::OnceCell;
+use std::ffi::CStr;
+use std::fs::File;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::fcntl::{OFlag, PosixFadviseAdvice, openat, posix_fadvise};
+use nix::sys::stat::{Mode, fstat};
+use nix::sys::statfs::{EXT4_SUPER_MAGIC, fstatfs};
+
+use super::gather::device;
+use super::root::DIRECTORY;
+use crate::sys::extent;
+
+/// The most directories that are read at once.
+const MOST: usize = 1024;
+
+/// How much of a directory is read: its first block, on most filesystems.
+const BLOCK: u64 = 4096;
+
+/// What is read along with its neighbours rather than left out, in bytes.
+const GAP: u64 = 4 * BLOCK;
+
+/// For the directories of one filesystem.
+#[derive(Default)]
+pub(super) struct DirectoryReadAhead {
+    /// The device of the filesystem, if it is one of these. Opened when it is needed.
+    device: OnceCell<Option<File>>,
+}
+
+impl DirectoryReadAhead {
+    /// Begins to read directories by their names in another. It is not essential: errors are left to those who list
+    /// them. If one is of another filesystem, other bytes are read in vain.
+    pub(super) fn directories<'a>(&self, parent: &OwnedFd, names: impl Iterator<Item = &'a CStr>) {
+        let names: Vec<_> = names.take(MOST).collect();
+        if names.len() < 2 {
+            return;
+        }
+        let Some(device) = self.device.get_or_init(|| cached_in_device(parent)) else {
+            return;
+        };
+        let place = |name: &&CStr| {
+            let directory = openat(parent.as_fd(), *name, DIRECTORY, Mode::empty()).ok()?;
+            extent(&directory, 1).ok()?
+        };
+        for run in runs(names.iter().filter_map(place)) {
+            let (Ok(start), Ok(length)) = (run.start.try_into(), (run.end - run.start).try_into())
+            else {
+                continue;
+            };
+            let _ = posix_fadvise(
+                device,
+                start,
+                length,
+                PosixFadviseAdvice::POSIX_FADV_WILLNEED,
+            );
+        }
+    }
+}
+
+/// The device of a directory's filesystem, if that has directories in the device's cache.
+fn cached_in_device(directory: &OwnedFd) -> Option<File> {
+    let kind = fstatfs(directory).ok()?.filesystem_type();
+    let number = fstat(directory).ok()?.st_dev;
+    (kind == EXT4_SUPER_MAGIC).then(|| device(number, OFlag::empty()))?
+}
+
+/// The blocks at these places, those that are near each other as one.
+fn runs(places: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+    let mut starts: Vec<_> = places.map(|place| place.start / BLOCK * BLOCK).collect();
+    starts.sort_unstable();
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    for start in starts {
+        let end = start.saturating_add(BLOCK);
+        match runs.last_mut() {
+            Some(run) if start.saturating_sub(run.end) <= GAP => run.end = end,
+            _ => runs.push(start..end),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_read_at_once() {
+        let starts = [100_000, 0, 5000, 4096 * 6, 4096, u64::MAX];
+        let found = runs(starts.into_iter().map(|start| start..start));
+        let last = u64::MAX / BLOCK * BLOCK;
+        assert_eq!(found, [0..28_672, 98_304..102_400, last..u64::MAX]);
+    }
+}

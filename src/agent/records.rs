@@ -1,0 +1,44 @@
+//! Records for the stream of a request.
+
+use std::io::{self, BufWriter, Write};
+
+use serde::Serialize;
+
+use crate::protocol::{ErrorStage, RemoteError, put_record};
+
+/// How much is written to the pipe at once, in bytes. The less often the other process takes over the better.
+const AT_ONCE: usize = 256 << 10;
+
+/// Writes records, of which it counts how many.
+pub(super) struct Records<W: Write> {
+    out: BufWriter<W>,
+    record: Vec<u8>,
+    count: u64,
+}
+
+impl<W: Write> Records<W> {
+    pub(super) fn new(data: W) -> Self {
+        Self {
+            out: BufWriter::with_capacity(AT_ONCE, data),
+            record: Vec::new(),
+            count: 0,
+        }
+    }
+
+    pub(super) fn put(&mut self, value: &impl Serialize) -> Result<(), RemoteError> {
+        self.record.clear();
+        put_record(&mut self.record, value)
+            .map_err(|error| RemoteError::new(ErrorStage::Request, error.to_string()))?;
+        self.count += 1;
+        self.out.write_all(&self.record).map_err(unwritten)
+    }
+
+    pub(super) fn finish(mut self) -> Result<u64, RemoteError> {
+        self.out.flush().map_err(unwritten)?;
+        Ok(self.count)
+    }
+}
+
+fn unwritten(error: io::Error) -> RemoteError {
+    RemoteError::of(ErrorStage::Process, "the pipe", error)
+}
