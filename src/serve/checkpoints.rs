@@ -108,8 +108,7 @@ pub(super) async fn diff(hub: &Hub, request: Diff) -> Result<DiffResult, RpcErro
     let options = DiffOptions {
         all: request.all,
         content: request.content,
-        checksum: false,
-        sums: false,
+        ..DiffOptions::default()
     };
     let limit = entries_wanted(request.limit)?;
     let order = |reply| Order::Diff {

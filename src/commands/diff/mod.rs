@@ -59,6 +59,10 @@ pub struct Args {
     /// were one
     #[arg(long)]
     checksum: bool,
+    /// Take files for unchanged that have the same inode, owner, mode, size and times in both images, and
+    /// do not read them, also if these are copies of one image
+    #[arg(long, conflicts_with = "checksum")]
+    quick: bool,
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
@@ -75,6 +79,8 @@ pub(crate) struct DiffOptions {
     pub content: bool,
     /// The content of all files.
     pub checksum: bool,
+    /// Not the content of files that seem to be untouched.
+    pub quick: bool,
     /// The SHA-256 of modified files.
     pub sums: bool,
 }
@@ -107,6 +113,7 @@ pub fn run(args: &Args, inspector: Inspector<'_>) -> Result<Status, Failure> {
         all: args.all,
         content: args.content,
         checksum: args.checksum,
+        quick: args.quick,
         sums: args.json,
     };
     args.options.check_images([&args.before, &args.after])?;
@@ -167,7 +174,7 @@ pub(crate) async fn diff(
     let mut summary = Summary::default();
     let mut work = Work {
         sessions: [before.session.clone(), after.session.clone()],
-        is_related: before.is_related(&after),
+        is_related: options.quick || before.is_related(&after),
         key: random()?,
         options,
         progress,

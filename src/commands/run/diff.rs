@@ -55,8 +55,8 @@ impl RunDiff<'_> {
         let options = DiffOptions {
             all: self.args.diff_all,
             content: self.args.diff_content,
-            checksum: false,
             sums: self.args.diff_json,
+            ..DiffOptions::default()
         };
         let progress = launch.progress;
         let mut file = self.file.map(BufWriter::new);

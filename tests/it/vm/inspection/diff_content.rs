@@ -64,6 +64,11 @@ fn a_byte_in_a_hole_is_found_and_zeros_in_place_of_a_hole_are_none() {
         });
     });
     assert_eq!(diff(&["--all"], &before, &after), modified("/sparse"));
+    // The time of the status change cannot be set back.
+    assert_eq!(
+        diff(&["--all", "--quick"], &before, &after),
+        modified("/sparse")
+    );
 }
 
 /// The time of a change reaches the disk with the journal, and the change itself later.
@@ -86,6 +91,8 @@ fn two_copies_of_a_disk_in_use_are_compared_by_content() {
     let sums = copies.each_ref().map(|image| sha256(image));
     let [before, after] = &copies;
     assert_eq!(diff(&[], before, after), modified("/db"));
+    // Which is said of it; so its content is not read.
+    assert_eq!(diff(&["--quick"], before, after), nothing());
     assert_eq!(copies.each_ref().map(|image| sha256(image)), sums);
 }
 
