@@ -14,7 +14,7 @@ const HUGE_PAGES: usize = 1;
 const PAGE: usize = 4096;
 
 /// The largest piece of data, in bytes. Each begins at a multiple of it.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 512 << 10;
 const PIECES: usize = HUGE_PAGES * HUGE_PAGE / PIECE;
 
 /// Bits of an entry of a pagemap (Documentation/admin-guide/mm/pagemap.rst).

@@ -117,7 +117,7 @@ pub const MAX_HELLO: usize = 4 << 10;
 pub const PREAMBLE: [u8; 16] = *b"\xff\xff\xff\xffbivouac.wire";
 
 /// How many bytes of one stream may be in flight.
-pub const WINDOW: u32 = 256 << 10;
+pub const WINDOW: u32 = 1 << 20;
 
 /// The longest value of a record, in bytes.
 pub const MAX_RECORD: usize = 128 << 10;
