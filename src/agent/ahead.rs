@@ -27,18 +27,19 @@ const MAX_ATTRIBUTES: usize = 8 << 10;
 const BUFFER: usize = 64 << 10;
 
 /// Writes the entries of directories, and of those below them as long as there are no more than `limit`
-/// entries, in the order in which a walk that visits entries by inode number comes to them.
+/// entries, in the order in which a walk that visits entries by inode number comes to them. With their attributes if
+/// these are wanted.
 pub(super) fn list_tree(
     root: &ByteString,
     directories: &[ByteString],
-    limit: usize,
+    (limit, attributes): (usize, bool),
+    read_ahead: &DirectoryReadAhead,
     data: impl Write,
     opened: impl FnOnce(),
 ) -> Result<u64, RemoteError> {
     let root = RootDir::of_request(root.as_path())?;
     opened();
     let _back = Back;
-    let ahead = DirectoryReadAhead::default();
     let mut records = Records::new(data);
     let mut left: Vec<ByteString> = directories.iter().rev().cloned().collect();
     let mut count = 0;
@@ -49,16 +50,22 @@ pub(super) fn list_tree(
         let directory = root.open_below(path.as_path(), flags);
         let failed = |errno| RemoteError::of(ErrorStage::File, path.as_path().display(), errno);
         let listed = directory.map_err(failed).and_then(|directory| {
-            fchdir(&directory).map_err(failed)?;
-            walk::list(directory, Some(&ahead), |_, name, entry| {
+            if attributes {
+                fchdir(&directory).map_err(failed)?;
+            }
+            walk::list(directory, Some(read_ahead), |_, name, entry| {
                 count += 1;
                 let stat = entry.stat.as_ref();
                 if let Some(stat) = stat.filter(|stat| stat.kind == FileKind::Directory) {
                     let inside = [&path.0[..], b"/", &entry.path.0].concat();
                     below.push((stat.inode, ByteString(inside)));
                 }
-                let attributes = short_attributes(name);
-                records.put(&TreeRecord::Entry(entry, attributes))
+                let found = if attributes {
+                    short_attributes(name)
+                } else {
+                    None
+                };
+                records.put(&TreeRecord::Entry(entry, found))
             })
         });
         // If it is the pipe that failed, this does too.

@@ -26,18 +26,26 @@ const BLOCK: u64 = 4096;
 const GAP: u64 = 4 * BLOCK;
 
 /// For the directories of one filesystem.
-#[derive(Default)]
 pub(super) struct DirectoryReadAhead {
+    is_of_appliance: bool,
     /// The device of the filesystem, if it is one of these. Opened when it is needed.
     device: OnceCell<Option<File>>,
 }
 
 impl DirectoryReadAhead {
+    /// It does nothing in a booted guest, where opening a directory may mount what nobody has asked for.
+    pub(super) const fn new(is_of_appliance: bool) -> Self {
+        Self {
+            is_of_appliance,
+            device: OnceCell::new(),
+        }
+    }
+
     /// Begins to read directories by their names in another. It is not essential: errors are left to those who list
     /// them. If one is of another filesystem, other bytes are read in vain.
     pub(super) fn directories<'a>(&self, parent: &OwnedFd, names: impl Iterator<Item = &'a CStr>) {
         let names: Vec<_> = names.take(MOST).collect();
-        if names.len() < 2 {
+        if !self.is_of_appliance || names.len() < 2 {
             return;
         }
         let Some(device) = self.device.get_or_init(|| cached_in_device(parent)) else {

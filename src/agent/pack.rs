@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
+use super::directory_read_ahead::DirectoryReadAhead;
 use super::files;
 use super::gather::{AT_ONCE, Gatherer, OpenFile, read_ahead};
 use super::root::{DIRECTORY, failed, open_at};
@@ -39,6 +40,7 @@ pub(crate) fn pack(
     let stat = files::stat_of(&top, at)?;
     let own = path.file_name().map(|name| ByteString::from(name).0);
     let name = options.name.clone().map(|name| name.0).or(own.clone());
+    let read_ahead = DirectoryReadAhead::new(gatherer.is_of_appliance());
     let mut batch = Batch {
         name: name.unwrap_or_else(|| b".".to_vec()),
         packer: Packer::new(BufWriter::with_capacity(BUFFER, data), |_| true),
@@ -51,7 +53,13 @@ pub(crate) fn pack(
         opened(Some(stat));
         batch.add(&directory, c".", Entry::default())?;
         let add = |directory: &_, name: &_, entry| batch.add(directory, name, entry);
-        walk::walk(directory, options.one_file_system, Order::Any, add)?;
+        walk::walk(
+            directory,
+            options.one_file_system,
+            Order::Any,
+            &read_ahead,
+            add,
+        )?;
     } else {
         let holder = PathAt {
             root: at.root.clone(),

@@ -59,15 +59,15 @@ impl Level {
         })
     }
 
-    /// The next name. With `ahead`, each directory is going to be listed.
-    fn next(&mut self, ahead: Option<&DirectoryReadAhead>) -> Option<Result<CString, Errno>> {
+    /// The next name. With `read_ahead`, each directory is going to be listed.
+    fn next(&mut self, read_ahead: Option<&DirectoryReadAhead>) -> Option<Result<CString, Errno>> {
         if self.names.len() == 0 {
-            self.read_names(ahead);
+            self.read_names(read_ahead);
         }
         Some(self.names.next()?.map(|(name, _)| name))
     }
 
-    fn read_names(&mut self, ahead: Option<&DirectoryReadAhead>) {
+    fn read_names(&mut self, read_ahead: Option<&DirectoryReadAhead>) {
         let names = std::iter::from_fn(|| next_name(&mut self.unread));
         let mut names: Vec<_> = match self.order {
             Order::Any => names.take(AT_ONCE).collect(),
@@ -80,9 +80,9 @@ impl Level {
                 (one, other) => one.is_err().cmp(&other.is_err()),
             });
         }
-        if let Some(ahead) = ahead {
+        if let Some(read_ahead) = read_ahead {
             let directories = names.iter().flatten().filter(|(_, is)| *is);
-            ahead.directories(&self.directory, directories.map(|(name, _)| &**name));
+            read_ahead.directories(&self.directory, directories.map(|(name, _)| &**name));
         }
         self.names = names.into_iter();
     }
@@ -98,16 +98,16 @@ fn next_name(names: &mut OwningIter) -> Option<Result<Name, Errno>> {
     })
 }
 
-/// Calls `visit` for every entry of a directory, with the directory and the name. With `ahead`, directories are going
+/// Calls `visit` for every entry of a directory, with the directory and the name. With `read_ahead`, directories are going
 /// to be listed, too.
 pub(crate) fn list(
     directory: OwnedFd,
-    ahead: Option<&DirectoryReadAhead>,
+    read_ahead: Option<&DirectoryReadAhead>,
     mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), RemoteError>,
 ) -> Result<(), RemoteError> {
     let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno);
     let mut level = Level::new(directory.into(), 0, Order::Any).map_err(failed)?;
-    while let Some(name) = level.next(ahead) {
+    while let Some(name) = level.next(read_ahead) {
         let name = name.map_err(failed)?;
         let path = ByteString(name.to_bytes().to_owned());
         let entry = files::entry(&level.directory, &name, path);
@@ -122,6 +122,7 @@ pub(crate) fn walk(
     top: Rc<OwnedFd>,
     one_file_system: bool,
     order: Order,
+    read_ahead: &DirectoryReadAhead,
     mut visit: impl FnMut(&Rc<OwnedFd>, &CStr, Entry) -> Result<(), RemoteError>,
 ) -> Result<(), RemoteError> {
     let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno);
@@ -129,14 +130,13 @@ pub(crate) fn walk(
     let mut levels = vec![Level::new(top, 0, order).map_err(failed)?];
     let mut path: Vec<u8> = Vec::new();
     let max_depth = max_depth();
-    let ahead = DirectoryReadAhead::default();
     loop {
         let depth = levels.len();
         let Some(level) = levels.last_mut() else {
             return Ok(());
         };
         path.truncate(level.path);
-        let name = match level.next(Some(&ahead)) {
+        let name = match level.next(Some(read_ahead)) {
             None => {
                 levels.pop();
                 continue;
@@ -226,12 +226,13 @@ mod tests {
         }
         let visited = |order| {
             let mut paths = Vec::new();
+            let read_ahead = DirectoryReadAhead::new(true);
             let top = OwnedFd::from(fs::File::open(top.path()).unwrap());
             let visit = |_: &_, _: &_, entry: Entry| {
                 paths.push(String::from_utf8(entry.path.0).unwrap());
                 Ok(())
             };
-            walk(top.into(), false, order, visit).unwrap();
+            walk(top.into(), false, order, &read_ahead, visit).unwrap();
             paths
         };
         let mut any = visited(Order::Any);

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 
 use super::details::Asked;
+use super::directory_read_ahead::DirectoryReadAhead;
 use super::gather::Gatherer;
 use super::process::{self, Spawned};
 use super::records::Records;
@@ -115,14 +116,17 @@ pub(super) fn output(
     mut data: impl Write,
     opened: impl FnOnce(Option<Stat>),
 ) -> Result<u64, RemoteError> {
+    let read_ahead = DirectoryReadAhead::new(gatherer.is_of_appliance());
     match op {
         Operation::List { at, .. } => list(at, data, opened),
         Operation::Walk {
             at,
             one_file_system,
             ..
-        } => tree(at, *one_file_system, Order::Any, data, opened),
-        Operation::WalkSorted { at, .. } => tree(at, false, Order::Sorted, data, opened),
+        } => tree(at, *one_file_system, Order::Any, &read_ahead, data, opened),
+        Operation::WalkSorted { at, .. } => {
+            tree(at, false, Order::Sorted, &read_ahead, data, opened)
+        }
         Operation::Details {
             root, files, key, ..
         } => {
@@ -137,8 +141,14 @@ pub(super) fn output(
             root,
             directories,
             limit,
+            attributes,
             ..
-        } => ahead::list_tree(root, directories, *limit, data, || opened(None)),
+        } => {
+            let wanted = (*limit, *attributes);
+            ahead::list_tree(root, directories, wanted, &read_ahead, data, || {
+                opened(None)
+            })
+        }
         Operation::Contents { root, paths, .. } => {
             ahead::contents(root, paths, gatherer, data, || opened(None))
         }
@@ -168,6 +178,7 @@ fn tree(
     at: &PathAt,
     one_file_system: bool,
     order: Order,
+    read_ahead: &DirectoryReadAhead,
     data: impl Write,
     opened: impl FnOnce(Option<Stat>),
 ) -> Result<u64, RemoteError> {
@@ -184,9 +195,13 @@ fn tree(
     if is_directory {
         let directory =
             openat(&top, ".", DIRECTORY, Mode::empty()).map_err(|errno| failed(at, errno))?;
-        walk::walk(directory.into(), one_file_system, order, |_, _, entry| {
-            records.put(&entry)
-        })?;
+        walk::walk(
+            directory.into(),
+            one_file_system,
+            order,
+            read_ahead,
+            |_, _, entry| records.put(&entry),
+        )?;
     }
     records.finish()
 }

@@ -34,6 +34,8 @@ pub(super) struct Listing {
     by_name: HashMap<Vec<u8>, usize>,
     /// There are entries of which nothing but the name is known.
     pub is_partial: bool,
+    /// The entries came without their extended attributes.
+    lacks_attributes: bool,
 }
 
 impl Listing {
@@ -45,6 +47,7 @@ impl Listing {
             by_name: by_name.collect(),
             entries,
             is_partial: false,
+            lacks_attributes: false,
         }
     }
 
@@ -71,6 +74,8 @@ pub(super) struct Listings {
     known: RefCell<HashMap<Vec<u8>, State>>,
     kept: Cell<usize>,
     ahead: Cell<usize>,
+    /// Somebody has asked for extended attributes. Most programs do not, and they take a tenth of the time.
+    wants_attributes: Cell<bool>,
     /// None is ever asked for: these are all.
     is_complete: bool,
 }
@@ -104,6 +109,7 @@ impl Listings {
             known: RefCell::default(),
             kept: Cell::new(0),
             ahead: Cell::new(0),
+            wants_attributes: Cell::new(false),
             is_complete: false,
         }
     }
@@ -137,11 +143,24 @@ impl Listings {
         loop {
             let state = self.known.borrow().get(path).cloned();
             match state {
-                Some(State::Here(listing)) => return Ok(listing),
+                Some(State::Here(listing)) if !self.is_outdated(&listing) => return Ok(listing),
                 Some(State::Coming(notify)) => notify.notified().await,
-                None => return self.fetch(path).await,
+                _ => return self.fetch(path).await,
             }
         }
+    }
+
+    /// A directory with the attributes of its entries, if it was listed. From now on all come with them.
+    pub async fn with_attributes(&self, path: &[u8]) -> Result<Option<Rc<Listing>>, SessionError> {
+        self.wants_attributes.set(true);
+        if !self.known.borrow().contains_key(path) {
+            return Ok(None);
+        }
+        self.get(path).await.map(Some)
+    }
+
+    fn is_outdated(&self, listing: &Listing) -> bool {
+        listing.lacks_attributes && self.wants_attributes.get()
     }
 
     async fn fetch(&self, path: &[u8]) -> Result<Rc<Listing>, SessionError> {
@@ -158,7 +177,12 @@ impl Listings {
             let next = next.filter(|(_, facts)| facts.stat.kind == FileKind::Directory);
             let next = next.map(|(name, _)| ByteString(joined(parent, name)));
             let known = self.known.borrow();
-            let unknown = next.filter(|path| !known.contains_key(&path.0));
+            let is_unknown = |path: &ByteString| match known.get(&path.0) {
+                Some(State::Here(listing)) => self.is_outdated(listing),
+                Some(State::Coming(_)) => false,
+                None => true,
+            };
+            let unknown = next.filter(is_unknown);
             wanted.extend(unknown.take(MAX_DIRECTORIES));
         }
         if self.kept.get() > MAX_KEPT && !self.is_complete {
@@ -185,14 +209,16 @@ impl Listings {
         wanted: Vec<ByteString>,
     ) -> Result<Rc<Listing>, SessionError> {
         let limit = self.ahead.get();
-        let mut records = self.session.list_tree(self.root, wanted, limit).await?;
+        let attributes = self.wants_attributes.get();
+        let listed = self.session.list_tree(self.root, wanted, limit, attributes);
+        let mut records = listed.await?;
         let mut first = None;
         let (mut directory, mut entries, mut weight) = (Vec::new(), Vec::new(), 0);
         let mut is_partial = false;
         while let Some(record) = records.next().await? {
             match record {
                 TreeRecord::Directory(path) => directory = path.0,
-                TreeRecord::Entry(entry, attributes) => {
+                TreeRecord::Entry(entry, found) => {
                     weight += entry.weight() + size_of::<Entry>();
                     if weight > MAX_DIRECTORY {
                         return Err(too_large());
@@ -212,7 +238,7 @@ impl Listings {
                         let facts = Facts {
                             stat,
                             link: link.map(|link| link.0),
-                            attributes: attributes.map(Rc::new),
+                            attributes: found.map(Rc::new),
                         };
                         entries.push((path.0, facts));
                     }
@@ -220,6 +246,7 @@ impl Listings {
                 TreeRecord::End(error) => {
                     let mut listing = Listing::new(std::mem::take(&mut entries));
                     listing.is_partial = std::mem::take(&mut is_partial);
+                    listing.lacks_attributes = !attributes;
                     let result = match error {
                         Some(error) => Err(SessionError::Refused(error)),
                         None => Ok(Rc::new(listing)),

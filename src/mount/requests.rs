@@ -9,9 +9,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use fuser::{
-    Config, FileHandle, Filesystem, INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags,
-    ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen,
-    ReplyStatfs, ReplyXattr, Request, SessionACL,
+    Config, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags, KernelConfig, LockOwner,
+    OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyOpen, ReplyStatfs, ReplyXattr, Request, SessionACL,
 };
 use tokio::sync::mpsc;
 
@@ -42,7 +42,11 @@ pub fn start(device: OwnedFd) -> io::Result<Requests> {
     let (send, receive) = mpsc::unbounded_channel();
     // Whom to let in is the kernel's business, by the options of the mount.
     let (all, config) = (SessionACL::All, Config::default());
-    let session = fuser::Session::from_fd(Inlet(send), device, all, config)?;
+    let inlet = Inlet {
+        jobs: send,
+        leaves_out_opendir: false,
+    };
+    let session = fuser::Session::from_fd(inlet, device, all, config)?;
     std::thread::Builder::new().spawn(move || {
         if let Err(error) = session.run() {
             tracing::debug!("the end of the mount: {error}");
@@ -51,7 +55,11 @@ pub fn start(device: OwnedFd) -> io::Result<Requests> {
     Ok(Requests(receive))
 }
 
-struct Inlet(mpsc::UnboundedSender<Job>);
+struct Inlet {
+    jobs: mpsc::UnboundedSender<Job>,
+    /// The kernel can do without requests to open directories.
+    leaves_out_opendir: bool,
+}
 
 impl Inlet {
     /// Without a receiver the reply is dropped, which is an error for who waits for it.
@@ -59,7 +67,7 @@ impl Inlet {
         &self,
         job: impl FnOnce(Rc<Tree>) -> F + Send + 'static,
     ) {
-        let _ = self.0.send(Box::new(|tree| Box::pin(job(tree))));
+        let _ = self.jobs.send(Box::new(|tree| Box::pin(job(tree))));
     }
 }
 
@@ -75,6 +83,8 @@ impl Filesystem for Inlet {
             let _ = config.add_capabilities(wanted);
         }
         let _ = config.set_max_background(IN_FLIGHT);
+        let can = config.capabilities();
+        self.leaves_out_opendir = can.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
         Ok(())
     }
 
@@ -96,7 +106,7 @@ impl Filesystem for Inlet {
     }
 
     fn open(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.send(move |tree| async move { replies::opened(tree.open(number), false, reply) });
+        self.send(move |tree| async move { replies::opened(tree.open(number), reply) });
     }
 
     fn read(
@@ -134,45 +144,40 @@ impl Filesystem for Inlet {
         });
     }
 
-    fn opendir(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.send(move |tree| async move {
-            replies::opened(tree.open_directory(number).await, true, reply);
-        });
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        match self.leaves_out_opendir {
+            // From now on the kernel opens and closes directories by itself.
+            true => reply.error(Errno::ENOSYS),
+            false => reply.opened(
+                FileHandle(0),
+                FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
+            ),
+        }
     }
 
     fn readdir(
         &self,
         _: &Request,
-        _: INodeNo,
-        handle: FileHandle,
+        number: INodeNo,
+        _: FileHandle,
         offset: u64,
         reply: ReplyDirectory,
     ) {
-        self.send(move |tree| async move { replies::directory(&tree, handle, offset, reply) });
+        self.send(move |tree| async move {
+            replies::directory(&tree, number, offset, reply).await;
+        });
     }
 
     fn readdirplus(
         &self,
         _: &Request,
-        _: INodeNo,
-        handle: FileHandle,
+        number: INodeNo,
+        _: FileHandle,
         offset: u64,
         reply: ReplyDirectoryPlus,
     ) {
-        self.send(move |tree| async move { replies::directory_plus(&tree, handle, offset, reply) });
-    }
-
-    fn releasedir(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        handle: FileHandle,
-        _: OpenFlags,
-        reply: ReplyEmpty,
-    ) {
         self.send(move |tree| async move {
-            tree.release(handle.0);
-            reply.ok();
+            replies::directory_plus(&tree, number, offset, reply).await;
         });
     }
 

@@ -9,7 +9,7 @@ use fuser::{Errno, INodeNo};
 use tokio::sync::Mutex;
 
 use super::contents::Contents;
-use super::listings::{Listing, Listings, joined};
+use super::listings::{Listing, Listings, joined, split};
 use super::nodes::{Facts, Node, Nodes};
 use super::reader::Reader;
 use crate::protocol::{Attributes, FileKind, FileSystem, MAX_CONTENT, PathAt};
@@ -40,10 +40,9 @@ pub struct Tree {
 enum Handle {
     Small(Vec<u8>),
     File(Rc<Mutex<Reader>>),
-    Directory(Rc<Directory>),
 }
 
-/// A directory that a program has open.
+/// A directory that a program reads.
 #[derive(Debug)]
 pub(super) struct Directory {
     pub number: INodeNo,
@@ -180,7 +179,6 @@ impl Tree {
         length: u32,
     ) -> Result<Vec<u8>, Errno> {
         let reader = match self.held(handle)? {
-            Handle::Directory(_) => return Err(Errno::EISDIR),
             Handle::File(reader) => reader,
             Handle::Small(path) => match self.contents.get(&path).await {
                 Some(content) => {
@@ -208,22 +206,14 @@ impl Tree {
         read.map_err(errno)
     }
 
-    pub(super) async fn open_directory(&self, number: INodeNo) -> Result<u64, Errno> {
+    pub(super) async fn directory(&self, number: INodeNo) -> Result<Directory, Errno> {
         let path = self.node(number)?.path;
         let listing = self.listings.get(&path).await.map_err(errno)?;
-        let directory = Directory {
+        Ok(Directory {
             number,
             path,
             listing,
-        };
-        Ok(self.hold(Handle::Directory(Rc::new(directory))))
-    }
-
-    pub(super) fn directory(&self, handle: u64) -> Result<Rc<Directory>, Errno> {
-        match self.held(handle)? {
-            Handle::Directory(directory) => Ok(directory),
-            _ => Err(Errno::ENOTDIR),
-        }
+        })
     }
 
     pub(super) async fn filesystem(&self, number: INodeNo) -> Result<FileSystem, Errno> {
@@ -240,6 +230,15 @@ impl Tree {
             && *last == number
         {
             return Ok(Rc::clone(attributes));
+        }
+        let (directory, name) = split(&node.path);
+        let listing = self.listings.with_attributes(directory).await;
+        if let Some(listing) = listing.map_err(errno)?
+            && let Some(attributes) = listing
+                .find(name)
+                .and_then(|facts| facts.attributes.clone())
+        {
+            return Ok(attributes);
         }
         let told = self.session.attributes(self.at(&node.path)).await;
         let told = Rc::new(told.map_err(errno)?);

@@ -100,7 +100,7 @@ pub type Attributes = Vec<(ByteString, ByteString)>;
 pub enum TreeRecord {
     /// The entries that follow are those of this directory.
     Directory(ByteString),
-    /// With the extended attributes, unless they are long.
+    /// With the extended attributes, if they are asked for and not long.
     Entry(Entry, Option<Attributes>),
     /// These were all of them, or all that could be read.
     End(Option<RemoteError>),

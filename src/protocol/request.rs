@@ -66,6 +66,8 @@ pub enum Operation {
         directories: Vec<ByteString>,
         /// How many entries are enough; no further directory is then begun.
         limit: usize,
+        /// Whether extended attributes come with each entry.
+        attributes: bool,
         out: StreamId,
     },
     /// The contents of regular files: `Opened`, then on `out` for each path its length in eight bytes,

@@ -66,12 +66,14 @@ impl Session {
         root: &str,
         directories: Vec<ByteString>,
         limit: usize,
+        attributes: bool,
     ) -> Result<Records<TreeRecord>, SessionError> {
         let root = root.into();
         let list = |out| Operation::ListTree {
             root,
             directories,
             limit,
+            attributes,
             out,
         };
         let (Opened, reader) = self.open(list).await?;
