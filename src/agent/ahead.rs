@@ -32,7 +32,8 @@ const BUFFER: usize = 64 << 10;
 pub(super) fn list_tree(
     root: &ByteString,
     directories: &[ByteString],
-    (limit, attributes): (usize, bool),
+    limit: usize,
+    attributes: bool,
     read_ahead: &DirectoryReadAhead,
     data: impl Write,
     opened: impl FnOnce(),
@@ -53,18 +54,15 @@ pub(super) fn list_tree(
             if attributes {
                 fchdir(&directory).map_err(failed)?;
             }
-            walk::list(directory, Some(read_ahead), |_, name, entry| {
+            let read_ahead = (count < limit).then_some(read_ahead);
+            walk::list(directory, read_ahead, |_, name, entry| {
                 count += 1;
                 let stat = entry.stat.as_ref();
                 if let Some(stat) = stat.filter(|stat| stat.kind == FileKind::Directory) {
                     let inside = [&path.0[..], b"/", &entry.path.0].concat();
                     below.push((stat.inode, ByteString(inside)));
                 }
-                let found = if attributes {
-                    short_attributes(name)
-                } else {
-                    None
-                };
+                let found = attributes.then(|| short_attributes(name)).flatten();
                 records.put(&TreeRecord::Entry(entry, found))
             })
         });

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::protocol::{ErrorStage, RemoteError, put_record};
 
-/// How much is written to the pipe at once, in bytes. The less often the other process takes over the better.
-const AT_ONCE: usize = 256 << 10;
+/// How much is written at once, in bytes.
+const BUFFER: usize = 64 << 10;
 
 /// Writes records, of which it counts how many.
 pub(super) struct Records<W: Write> {
@@ -19,7 +19,7 @@ pub(super) struct Records<W: Write> {
 impl<W: Write> Records<W> {
     pub(super) fn new(data: W) -> Self {
         Self {
-            out: BufWriter::with_capacity(AT_ONCE, data),
+            out: BufWriter::with_capacity(BUFFER, data),
             record: Vec::new(),
             count: 0,
         }

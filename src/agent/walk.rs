@@ -31,7 +31,8 @@ pub(crate) enum Order {
     Sorted,
 }
 
-/// How many names of a directory are read at once if they need not be sorted.
+/// How many names of a directory are read at once if they need not be sorted: at most as many are in memory of each
+/// directory on the way to the current one.
 const AT_ONCE: usize = 1024;
 
 /// A name in a directory, and whether it is known to be a directory's.
@@ -68,13 +69,23 @@ impl Level {
     }
 
     fn read_names(&mut self, read_ahead: Option<&DirectoryReadAhead>) {
-        let names = std::iter::from_fn(|| next_name(&mut self.unread));
-        let mut names: Vec<_> = match self.order {
-            Order::Any => names.take(AT_ONCE).collect(),
-            Order::Sorted => names.collect(),
+        let most = match self.order {
+            Order::Any => AT_ONCE,
+            Order::Sorted => usize::MAX,
         };
+        let mut names = Vec::new();
+        while names.len() < most
+            && let Some(name) = next_name(&mut self.unread)
+        {
+            let has_failed = name.is_err();
+            names.push(name);
+            // Each further attempt would fail as this one did, without end.
+            if has_failed {
+                break;
+            }
+        }
         if self.order == Order::Sorted {
-            // An error, after which there are no more names, comes last.
+            // An error comes last.
             names.sort_by(|one, other| match (one, other) {
                 (Ok(one), Ok(other)) => one.cmp(other),
                 (one, other) => one.is_err().cmp(&other.is_err()),

@@ -143,12 +143,15 @@ pub(super) fn output(
             limit,
             attributes,
             ..
-        } => {
-            let wanted = (*limit, *attributes);
-            ahead::list_tree(root, directories, wanted, &read_ahead, data, || {
-                opened(None)
-            })
-        }
+        } => ahead::list_tree(
+            root,
+            directories,
+            *limit,
+            *attributes,
+            &read_ahead,
+            data,
+            || opened(None),
+        ),
         Operation::Contents { root, paths, .. } => {
             ahead::contents(root, paths, gatherer, data, || opened(None))
         }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 
 use super::nodes::Facts;
-use crate::protocol::{ByteString, Entry, FileKind, RemoteError, TreeRecord};
+use crate::protocol::{ByteString, Entry, FileKind, RemoteError, TreeRecord, weight_of};
 use crate::session::{Session, SessionError};
 
 /// How many entries are asked for at a time, once directories are read one after the other.
@@ -216,13 +216,18 @@ impl Listings {
         let (mut directory, mut entries, mut weight) = (Vec::new(), Vec::new(), 0);
         let mut is_partial = false;
         while let Some(record) = records.next().await? {
+            if weight > MAX_DIRECTORY {
+                return Err(too_large());
+            }
             match record {
-                TreeRecord::Directory(path) => directory = path.0,
+                TreeRecord::Directory(path) => {
+                    directory = path.0;
+                    weight += directory.len() + size_of::<Listing>();
+                }
                 TreeRecord::Entry(entry, found) => {
+                    let found = found.filter(|_| attributes);
                     weight += entry.weight() + size_of::<Entry>();
-                    if weight > MAX_DIRECTORY {
-                        return Err(too_large());
-                    }
+                    weight += found.as_ref().map_or(0, weight_of);
                     let Entry {
                         path,
                         stat,
@@ -266,9 +271,13 @@ impl Listings {
     fn keep(&self, path: &[u8], listing: Rc<Listing>) {
         self.kept.set(self.kept.get() + listing.entries.len() + 1);
         let here = State::Here(listing);
-        let before = self.known.borrow_mut().insert(path.to_vec(), here);
-        if let Some(State::Coming(notify)) = before {
-            notify.notify_waiters();
+        match self.known.borrow_mut().insert(path.to_vec(), here) {
+            Some(State::Coming(notify)) => notify.notify_waiters(),
+            Some(State::Here(before)) => {
+                let kept = self.kept.get();
+                self.kept.set(kept.saturating_sub(before.entries.len() + 1));
+            }
+            None => {}
         }
     }
 }

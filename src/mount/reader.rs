@@ -90,6 +90,9 @@ impl Reader {
 
     /// Reads up to `end`, or to the end of the stream.
     async fn fill_to(&mut self, end: u64) -> Result<(), SessionError> {
+        if self.end() >= end {
+            return Ok(());
+        }
         let mut chunk = vec![0; CHUNK];
         while let Some(stream) = &mut self.stream
             && self.start + (self.buffer.len() as u64) < end

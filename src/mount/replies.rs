@@ -73,7 +73,7 @@ pub(super) async fn directory(
     offset: u64,
     mut reply: ReplyDirectory,
 ) {
-    let directory = match tree.directory(number).await {
+    let directory = match tree.directory(number, offset).await {
         Ok(directory) => directory,
         Err(errno) => return reply.error(errno),
     };
@@ -97,7 +97,7 @@ pub(super) async fn directory_plus(
     offset: u64,
     mut reply: ReplyDirectoryPlus,
 ) {
-    let found = tree.directory(number).await;
+    let found = tree.directory(number, offset).await;
     let found = found.and_then(|directory| Ok((tree.node(directory.number)?, directory)));
     let (own, directory) = match found {
         Ok(found) => found,

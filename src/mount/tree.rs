@@ -2,7 +2,7 @@
 //! checked in [`super::listings`], everything else by the kernel.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use fuser::{Errno, INodeNo};
@@ -19,6 +19,9 @@ use crate::session::{Session, SessionError};
 const MANY_LOOKUPS: u32 = 3;
 const SMALL_DIRECTORY: u64 = 128 << 10;
 
+/// How many directories are held of which the entries are read.
+const MOST_READ: usize = 16;
+
 /// The image that is mounted at one directory of the guest.
 #[derive(Debug)]
 pub struct Tree {
@@ -30,6 +33,8 @@ pub struct Tree {
     contents: Rc<Contents>,
     handles: RefCell<HashMap<u64, Handle>>,
     next: Cell<u64>,
+    /// Those that were read last, the latest first.
+    directories: RefCell<VecDeque<Rc<Directory>>>,
     /// The extended attributes that were asked for last, if they did not come with the entry.
     attributes: RefCell<Option<(INodeNo, Rc<Attributes>)>>,
     /// The directory in which a name was looked up last, and how often.
@@ -81,6 +86,7 @@ impl Tree {
             listings,
             handles: RefCell::default(),
             next: Cell::new(1),
+            directories: RefCell::default(),
             attributes: RefCell::default(),
             looked_up: Cell::new((INodeNo(0), 0)),
         })
@@ -206,14 +212,31 @@ impl Tree {
         read.map_err(errno)
     }
 
-    pub(super) async fn directory(&self, number: INodeNo) -> Result<Directory, Errno> {
+    /// A directory, of which a program reads the entries from `offset` on: the same ones as before, unless it has
+    /// read many others since.
+    pub(super) async fn directory(
+        &self,
+        number: INodeNo,
+        offset: u64,
+    ) -> Result<Rc<Directory>, Errno> {
+        let is_it = |directory: &&Rc<Directory>| directory.number == number;
+        if let Some(directory) = self.directories.borrow().iter().find(is_it)
+            && offset > 0
+        {
+            return Ok(Rc::clone(directory));
+        }
         let path = self.node(number)?.path;
         let listing = self.listings.get(&path).await.map_err(errno)?;
-        Ok(Directory {
+        let directory = Rc::new(Directory {
             number,
             path,
             listing,
-        })
+        });
+        let mut directories = self.directories.borrow_mut();
+        directories.retain(|other| other.number != number);
+        directories.push_front(Rc::clone(&directory));
+        directories.truncate(MOST_READ);
+        Ok(directory)
     }
 
     pub(super) async fn filesystem(&self, number: INodeNo) -> Result<FileSystem, Errno> {
@@ -232,8 +255,8 @@ impl Tree {
             return Ok(Rc::clone(attributes));
         }
         let (directory, name) = split(&node.path);
-        let listing = self.listings.with_attributes(directory).await;
-        if let Some(listing) = listing.map_err(errno)?
+        if !node.path.is_empty()
+            && let Ok(Some(listing)) = self.listings.with_attributes(directory).await
             && let Some(attributes) = listing
                 .find(name)
                 .and_then(|facts| facts.attributes.clone())

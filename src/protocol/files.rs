@@ -86,13 +86,21 @@ pub struct Details {
     /// The digest of a regular file's content that was asked for, in hexadecimal digits.
     pub digest: Option<String>,
     /// The extended attributes by name. Of a long value, its SHA-256.
-    pub attributes: Vec<(ByteString, ByteString)>,
+    pub attributes: Attributes,
     /// What could not be read.
     pub error: Option<RemoteError>,
 }
 
 /// Extended attributes: names and values.
 pub type Attributes = Vec<(ByteString, ByteString)>;
+
+/// How much memory attributes take, in bytes. In a record, two bytes are enough for one.
+pub fn weight_of(attributes: &Attributes) -> usize {
+    let weight = |(name, value): &(ByteString, ByteString)| {
+        name.0.len() + value.0.len() + size_of::<(ByteString, ByteString)>()
+    };
+    attributes.iter().map(weight).sum()
+}
 
 /// A record of the stream that `ListTree` fills.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,7 +31,7 @@
 //! stream. The stream exists once the agent answers that request with success.
 //!
 //! Its writer may send [`WINDOW`] bytes, and then as many as the reader credits ([`SendWindow`],
-//! [`ReceiveWindow`]). A slow reader therefore buffers at most one window. The writer always
+//! [`ReceiveWindow`]). A slow reader therefore has at most the bytes of one window. The writer always
 //! sends the last frame, `end` (or, from the agent, the notice [`Notice::Broken`] in its place),
 //! even after a `stop`; until then the reader accepts what was in flight. A credit or a stop may
 //! cross with that last frame, so the writer ignores them on a stream that has ended.
@@ -83,7 +83,7 @@ pub use decoder::Decoder;
 pub use error::WireError;
 pub use files::{
     Attributes, Details, DigestKey, DigestKind, Entry, FileKind, FileSystem, MAX_CONTENT, Stat,
-    TarOptions, TreeRecord, UNREAD,
+    TarOptions, TreeRecord, UNREAD, weight_of,
 };
 pub use frame::{
     Frame, put_control, put_credit, put_data, put_end, put_hello, put_placed, put_stop, put_taken,

@@ -79,7 +79,7 @@ pub enum Operation {
         paths: Vec<ByteString>,
         out: StreamId,
     },
-    /// What stat(2) does not tell of files: `Opened`, then for each path a line of [`super::Details`]
+    /// What stat(2) does not tell of files: `Opened`, then for each path a record of [`super::Details`]
     /// on `out`.
     Details {
         /// A directory of the guest, absolute.

@@ -73,10 +73,19 @@ async fn details_of_fewer_or_more_files_or_none_are_an_error() {
     put_record(&mut record, &Details::default()).unwrap();
     assert_eq!(said(&record.repeat(2), false).await.unwrap().len(), 2);
     let and = |more: &[u8]| [&record, more].concat();
+    // Few bytes that take much memory.
+    let mut many = Vec::new();
+    let attributes = vec![Default::default(); 6000];
+    let details = Details {
+        attributes,
+        ..Details::default()
+    };
+    put_record(&mut many, &details).unwrap();
     let wrong = [
         (Vec::new(), false),
         (record.clone(), false),
         (record.repeat(3), false),
+        (and(&many), false),
         // It is not waited for the end.
         (record.repeat(1000), true),
         (and(&[0; RECORD_HEADER]), false),

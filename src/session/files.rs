@@ -13,8 +13,11 @@ use super::stream::{StreamReader, StreamWriter};
 use crate::protocol::{
     Attributes, ByteString, Details, DigestKey, DigestKind, Entry, FileSystem, MAX_DATA, Operation,
     PathAt, RECORD_HEADER, RemoteError, Stat, StreamId, TarOptions, TreeRecord, WireError,
-    parse_record, record_length,
+    parse_record, record_length, weight_of,
 };
+
+/// The most memory that the attributes of one file may take, in bytes: the agent shortens them to a part of it.
+const MAX_ATTRIBUTES: usize = 256 << 10;
 
 impl Session {
     /// stat(2), or lstat(2) without `follow`.
@@ -114,6 +117,10 @@ impl Session {
         while all.len() <= count
             && let Some(details) = records.next().await?
         {
+            if weight_of(&details.attributes) > MAX_ATTRIBUTES {
+                let what = format!("attributes of more than {MAX_ATTRIBUTES} bytes");
+                return Err(WireError::OutOfOrder(what).into());
+            }
             all.push(details);
         }
         match all.len() == count {
