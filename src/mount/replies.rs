@@ -45,8 +45,12 @@ pub(super) fn link(tree: &Tree, number: INodeNo, reply: ReplyData) {
     }
 }
 
-pub(super) fn opened(handle: Result<u64, Errno>, reply: ReplyOpen) {
-    let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
+pub(super) fn opened(handle: Result<u64, Errno>, is_directory: bool, reply: ReplyOpen) {
+    let mut flags = FopenFlags::FOPEN_KEEP_CACHE;
+    flags |= match is_directory {
+        true => FopenFlags::FOPEN_CACHE_DIR,
+        false => FopenFlags::FOPEN_NOFLUSH,
+    };
     match handle {
         Ok(handle) => reply.opened(FileHandle(handle), flags),
         Err(errno) => reply.error(errno),
@@ -67,13 +71,8 @@ fn dots(directory: &Directory, offset: u64) -> impl Iterator<Item = (u64, &'stat
     dots.into_iter().skip(offset.min(FIRST) as usize)
 }
 
-pub(super) async fn directory(
-    tree: &Tree,
-    number: INodeNo,
-    offset: u64,
-    mut reply: ReplyDirectory,
-) {
-    let directory = match tree.directory(number, offset).await {
+pub(super) fn directory(tree: &Tree, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    let directory = match tree.directory(handle.0) {
         Ok(directory) => directory,
         Err(errno) => return reply.error(errno),
     };
@@ -91,13 +90,13 @@ pub(super) async fn directory(
     reply.ok();
 }
 
-pub(super) async fn directory_plus(
+pub(super) fn directory_plus(
     tree: &Tree,
-    number: INodeNo,
+    handle: FileHandle,
     offset: u64,
     mut reply: ReplyDirectoryPlus,
 ) {
-    let found = tree.directory(number, offset).await;
+    let found = tree.directory(handle.0);
     let found = found.and_then(|directory| Ok((tree.node(directory.number)?, directory)));
     let (own, directory) = match found {
         Ok(found) => found,

@@ -9,9 +9,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use fuser::{
-    Config, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags, KernelConfig, LockOwner,
-    OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyOpen, ReplyStatfs, ReplyXattr, Request, SessionACL,
+    Config, FileHandle, Filesystem, INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags,
+    ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen,
+    ReplyStatfs, ReplyXattr, Request, SessionACL,
 };
 use tokio::sync::mpsc;
 
@@ -42,11 +42,7 @@ pub fn start(device: OwnedFd) -> io::Result<Requests> {
     let (send, receive) = mpsc::unbounded_channel();
     // Whom to let in is the kernel's business, by the options of the mount.
     let (all, config) = (SessionACL::All, Config::default());
-    let inlet = Inlet {
-        jobs: send,
-        leaves_out_opendir: false,
-    };
-    let session = fuser::Session::from_fd(inlet, device, all, config)?;
+    let session = fuser::Session::from_fd(Inlet(send), device, all, config)?;
     std::thread::Builder::new().spawn(move || {
         if let Err(error) = session.run() {
             tracing::debug!("the end of the mount: {error}");
@@ -55,11 +51,7 @@ pub fn start(device: OwnedFd) -> io::Result<Requests> {
     Ok(Requests(receive))
 }
 
-struct Inlet {
-    jobs: mpsc::UnboundedSender<Job>,
-    /// The kernel can do without requests to open directories.
-    leaves_out_opendir: bool,
-}
+struct Inlet(mpsc::UnboundedSender<Job>);
 
 impl Inlet {
     /// Without a receiver the reply is dropped, which is an error for who waits for it.
@@ -67,7 +59,7 @@ impl Inlet {
         &self,
         job: impl FnOnce(Rc<Tree>) -> F + Send + 'static,
     ) {
-        let _ = self.jobs.send(Box::new(|tree| Box::pin(job(tree))));
+        let _ = self.0.send(Box::new(|tree| Box::pin(job(tree))));
     }
 }
 
@@ -83,8 +75,6 @@ impl Filesystem for Inlet {
             let _ = config.add_capabilities(wanted);
         }
         let _ = config.set_max_background(IN_FLIGHT);
-        let can = config.capabilities();
-        self.leaves_out_opendir = can.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
         Ok(())
     }
 
@@ -106,7 +96,7 @@ impl Filesystem for Inlet {
     }
 
     fn open(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.send(move |tree| async move { replies::opened(tree.open(number), reply) });
+        self.send(move |tree| async move { replies::opened(tree.open(number), false, reply) });
     }
 
     fn read(
@@ -144,40 +134,45 @@ impl Filesystem for Inlet {
         });
     }
 
-    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        match self.leaves_out_opendir {
-            // From now on the kernel opens and closes directories by itself.
-            true => reply.error(Errno::ENOSYS),
-            false => reply.opened(
-                FileHandle(0),
-                FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
-            ),
-        }
+    fn opendir(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.send(move |tree| async move {
+            replies::opened(tree.open_directory(number).await, true, reply);
+        });
     }
 
     fn readdir(
         &self,
         _: &Request,
-        number: INodeNo,
-        _: FileHandle,
+        _: INodeNo,
+        handle: FileHandle,
         offset: u64,
         reply: ReplyDirectory,
     ) {
-        self.send(move |tree| async move {
-            replies::directory(&tree, number, offset, reply).await;
-        });
+        self.send(move |tree| async move { replies::directory(&tree, handle, offset, reply) });
     }
 
     fn readdirplus(
         &self,
         _: &Request,
-        number: INodeNo,
-        _: FileHandle,
+        _: INodeNo,
+        handle: FileHandle,
         offset: u64,
         reply: ReplyDirectoryPlus,
     ) {
+        self.send(move |tree| async move { replies::directory_plus(&tree, handle, offset, reply) });
+    }
+
+    fn releasedir(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
         self.send(move |tree| async move {
-            replies::directory_plus(&tree, number, offset, reply).await;
+            tree.release(handle.0);
+            reply.ok();
         });
     }
 

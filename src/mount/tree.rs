@@ -2,7 +2,7 @@
 //! checked in [`super::listings`], everything else by the kernel.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use fuser::{Errno, INodeNo};
@@ -19,9 +19,6 @@ use crate::session::{Session, SessionError};
 const MANY_LOOKUPS: u32 = 3;
 const SMALL_DIRECTORY: u64 = 128 << 10;
 
-/// How many directories are held of which the entries are read.
-const MOST_READ: usize = 16;
-
 /// The image that is mounted at one directory of the guest.
 #[derive(Debug)]
 pub struct Tree {
@@ -33,8 +30,6 @@ pub struct Tree {
     contents: Rc<Contents>,
     handles: RefCell<HashMap<u64, Handle>>,
     next: Cell<u64>,
-    /// Those that were read last, the latest first.
-    directories: RefCell<VecDeque<Rc<Directory>>>,
     /// The extended attributes that were asked for last, if they did not come with the entry.
     attributes: RefCell<Option<(INodeNo, Rc<Attributes>)>>,
     /// The directory in which a name was looked up last, and how often.
@@ -45,9 +40,10 @@ pub struct Tree {
 enum Handle {
     Small(Vec<u8>),
     File(Rc<Mutex<Reader>>),
+    Directory(Rc<Directory>),
 }
 
-/// A directory that a program reads.
+/// A directory that a program has open.
 #[derive(Debug)]
 pub(super) struct Directory {
     pub number: INodeNo,
@@ -86,7 +82,6 @@ impl Tree {
             listings,
             handles: RefCell::default(),
             next: Cell::new(1),
-            directories: RefCell::default(),
             attributes: RefCell::default(),
             looked_up: Cell::new((INodeNo(0), 0)),
         })
@@ -185,6 +180,7 @@ impl Tree {
         length: u32,
     ) -> Result<Vec<u8>, Errno> {
         let reader = match self.held(handle)? {
+            Handle::Directory(_) => return Err(Errno::EISDIR),
             Handle::File(reader) => reader,
             Handle::Small(path) => match self.contents.get(&path).await {
                 Some(content) => {
@@ -212,31 +208,22 @@ impl Tree {
         read.map_err(errno)
     }
 
-    /// A directory, of which a program reads the entries from `offset` on: the same ones as before, unless it has
-    /// read many others since.
-    pub(super) async fn directory(
-        &self,
-        number: INodeNo,
-        offset: u64,
-    ) -> Result<Rc<Directory>, Errno> {
-        let is_it = |directory: &&Rc<Directory>| directory.number == number;
-        if let Some(directory) = self.directories.borrow().iter().find(is_it)
-            && offset > 0
-        {
-            return Ok(Rc::clone(directory));
-        }
+    pub(super) async fn open_directory(&self, number: INodeNo) -> Result<u64, Errno> {
         let path = self.node(number)?.path;
         let listing = self.listings.get(&path).await.map_err(errno)?;
-        let directory = Rc::new(Directory {
+        let directory = Directory {
             number,
             path,
             listing,
-        });
-        let mut directories = self.directories.borrow_mut();
-        directories.retain(|other| other.number != number);
-        directories.push_front(Rc::clone(&directory));
-        directories.truncate(MOST_READ);
-        Ok(directory)
+        };
+        Ok(self.hold(Handle::Directory(Rc::new(directory))))
+    }
+
+    pub(super) fn directory(&self, handle: u64) -> Result<Rc<Directory>, Errno> {
+        match self.held(handle)? {
+            Handle::Directory(directory) => Ok(directory),
+            _ => Err(Errno::ENOTDIR),
+        }
     }
 
     pub(super) async fn filesystem(&self, number: INodeNo) -> Result<FileSystem, Errno> {
