@@ -5,25 +5,18 @@
 use std::cell::OnceCell;
 use std::ffi::CStr;
 use std::fs::File;
-use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{OFlag, PosixFadviseAdvice, openat, posix_fadvise};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{EXT4_SUPER_MAGIC, fstatfs};
 
-use super::gather::device;
+use super::gather::{device, runs};
 use super::root::DIRECTORY;
 use crate::sys::extent;
 
 /// The most directories that are read at once.
 const MOST: usize = 1024;
-
-/// How much of a directory is read: its first block, on most filesystems.
-const BLOCK: u64 = 4096;
-
-/// What is read along with its neighbours rather than left out, in bytes.
-const GAP: u64 = 4 * BLOCK;
 
 /// For the directories of one filesystem.
 pub(super) struct DirectoryReadAhead {
@@ -51,11 +44,13 @@ impl DirectoryReadAhead {
         let Some(device) = self.device.get_or_init(|| cached_in_device(parent)) else {
             return;
         };
+        // The first block: few directories have more.
         let place = |name: &&CStr| {
             let directory = openat(parent.as_fd(), *name, DIRECTORY, Mode::empty()).ok()?;
             extent(&directory, 1).ok()?
         };
-        for run in runs(names.iter().filter_map(place)) {
+        let places: Vec<_> = names.iter().filter_map(place).collect();
+        for run in runs(places.iter()).into_iter().map(|run| run.from) {
             let (Ok(start), Ok(length)) = (run.start.try_into(), (run.end - run.start).try_into())
             else {
                 continue;
@@ -75,32 +70,4 @@ fn cached_in_device(directory: &OwnedFd) -> Option<File> {
     let kind = fstatfs(directory).ok()?.filesystem_type();
     let number = fstat(directory).ok()?.st_dev;
     (kind == EXT4_SUPER_MAGIC).then(|| device(number, OFlag::empty()))?
-}
-
-/// The blocks at these places, those that are near each other as one.
-fn runs(places: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
-    let mut starts: Vec<_> = places.map(|place| place.start / BLOCK * BLOCK).collect();
-    starts.sort_unstable();
-    let mut runs: Vec<Range<u64>> = Vec::new();
-    for start in starts {
-        let end = start.saturating_add(BLOCK);
-        match runs.last_mut() {
-            Some(run) if start.saturating_sub(run.end) <= GAP => run.end = end,
-            _ => runs.push(start..end),
-        }
-    }
-    runs
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn neighbours_are_read_at_once() {
-        let starts = [100_000, 0, 5000, 4096 * 6, 4096, u64::MAX];
-        let found = runs(starts.into_iter().map(|start| start..start));
-        let last = u64::MAX / BLOCK * BLOCK;
-        assert_eq!(found, [0..28_672, 98_304..102_400, last..u64::MAX]);
-    }
 }

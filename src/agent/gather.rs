@@ -155,8 +155,8 @@ impl Device {
 }
 
 /// What is read at a time: this part of the device, to this place in memory.
-struct Run {
-    from: Range<u64>,
+pub(super) struct Run {
+    pub(super) from: Range<u64>,
     to: usize,
 }
 
@@ -180,7 +180,7 @@ impl Run {
 }
 
 /// The runs for these pieces of the device, in the order of the device, as many as there is memory for.
-fn runs<'a>(pieces: impl Iterator<Item = &'a Range<u64>>) -> Vec<Run> {
+pub(super) fn runs<'a>(pieces: impl Iterator<Item = &'a Range<u64>>) -> Vec<Run> {
     let alignment = ALIGNMENT as u64;
     let aligned = |piece: &Range<u64>| {
         let end = piece.end.checked_next_multiple_of(alignment)?;

@@ -42,7 +42,9 @@ struct Level {
     directory: Rc<OwnedFd>,
     unread: OwningIter,
     /// Those that were read.
-    names: std::vec::IntoIter<Result<Name, Errno>>,
+    names: std::vec::IntoIter<Name>,
+    /// Why no more could be read.
+    failed: Option<Errno>,
     order: Order,
     /// The length of the directory's path.
     path: usize,
@@ -55,6 +57,7 @@ impl Level {
             directory,
             unread: Dir::from_fd(copy)?.into_iter(),
             names: Vec::new().into_iter(),
+            failed: None,
             order,
             path,
         })
@@ -62,10 +65,11 @@ impl Level {
 
     /// The next name. With `read_ahead`, each directory is going to be listed.
     fn next(&mut self, read_ahead: Option<&DirectoryReadAhead>) -> Option<Result<CString, Errno>> {
-        if self.names.len() == 0 {
+        if self.names.len() == 0 && self.failed.is_none() {
             self.read_names(read_ahead);
         }
-        Some(self.names.next()?.map(|(name, _)| name))
+        let name = self.names.next().map(|(name, _)| Ok(name));
+        name.or_else(|| self.failed.take().map(Err))
     }
 
     fn read_names(&mut self, read_ahead: Option<&DirectoryReadAhead>) {
@@ -74,25 +78,22 @@ impl Level {
             Order::Sorted => usize::MAX,
         };
         let mut names = Vec::new();
-        while names.len() < most
-            && let Some(name) = next_name(&mut self.unread)
-        {
-            let has_failed = name.is_err();
-            names.push(name);
-            // Each further attempt would fail as this one did, without end.
-            if has_failed {
-                break;
+        while names.len() < most {
+            match next_name(&mut self.unread) {
+                Some(Ok(name)) => names.push(name),
+                // Each further attempt would fail as this one did, without end.
+                Some(Err(errno)) => {
+                    self.failed = Some(errno);
+                    break;
+                }
+                None => break,
             }
         }
         if self.order == Order::Sorted {
-            // An error comes last.
-            names.sort_by(|one, other| match (one, other) {
-                (Ok(one), Ok(other)) => one.cmp(other),
-                (one, other) => one.is_err().cmp(&other.is_err()),
-            });
+            names.sort();
         }
         if let Some(read_ahead) = read_ahead {
-            let directories = names.iter().flatten().filter(|(_, is)| *is);
+            let directories = names.iter().filter(|(_, is)| *is);
             read_ahead.directories(&self.directory, directories.map(|(name, _)| &**name));
         }
         self.names = names.into_iter();

@@ -17,8 +17,9 @@ pub fn put_record<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<(), Wire
     written.resize(start, 0);
     let mut written = postcard::to_extend(value, written)
         .map_err(|error| WireError::malformed("record", &error))?;
-    let length = record_length(((written.len() - start) as u32).to_le_bytes())?;
-    written[start - RECORD_HEADER..start].copy_from_slice(&(length as u32).to_le_bytes());
+    let length = u32::try_from(written.len() - start).unwrap_or(u32::MAX);
+    record_length(length.to_le_bytes())?;
+    written[start - RECORD_HEADER..start].copy_from_slice(&length.to_le_bytes());
     *out = written;
     Ok(())
 }

@@ -38,8 +38,8 @@ struct Candidate {
 pub(super) struct Comparison<'a, S> {
     pub sessions: [&'a Session; 2],
     pub options: DiffOptions,
-    /// Files that were once the same are told by what stat(2) says of them.
-    pub is_related: bool,
+    /// Whether files are unchanged is told by what stat(2) says of them.
+    pub trusts_times: bool,
     /// Of the digests that tell whether contents are equal.
     pub key: DigestKey,
     /// The name of the filesystem, if the system does not mount it.
@@ -104,8 +104,7 @@ impl<S: AsyncFnMut(Change) -> Result<(), Failure>> Comparison<'_, S> {
     /// What is worth a closer look.
     fn candidate(&mut self, (before, after): Pair) -> Option<Candidate> {
         let stat = |entry: &'_ Option<Entry>| entry.as_ref()?.stat.clone();
-        if self.is_related
-            && !self.options.checksum
+        if self.trusts_times
             && let (Some(one), Some(other)) = (stat(&before), stat(&after))
             && is_untouched(&one, &other)
         {

@@ -174,7 +174,7 @@ pub(crate) async fn diff(
     let mut summary = Summary::default();
     let mut work = Work {
         sessions: [before.session.clone(), after.session.clone()],
-        is_related: options.quick || before.is_related(&after),
+        trusts_times: !options.checksum && (options.quick || before.is_related(&after)),
         key: random()?,
         options,
         progress,
@@ -193,7 +193,7 @@ pub(crate) async fn diff(
 
 struct Work<'a, S> {
     sessions: [Session; 2],
-    is_related: bool,
+    trusts_times: bool,
     key: DigestKey,
     options: DiffOptions,
     progress: &'a dyn Progress,
@@ -244,7 +244,7 @@ impl<S: AsyncFnMut(Change) -> Result<(), Failure>> Work<'_, S> {
         let comparison = Comparison {
             sessions: [left, right],
             options: self.options,
-            is_related: self.is_related,
+            trusts_times: self.trusts_times,
             key: self.key,
             filesystem: name,
             progress: self.progress,
