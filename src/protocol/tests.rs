@@ -130,6 +130,7 @@ proptest! {
     fn names_of_any_bytes_pass_unchanged(name in names(), target in names()) {
         let entry = Entry { path: name, stat: None, link: Some(target), error: None };
         let json = serde_json::to_vec(&entry).unwrap();
+        prop_assert!(!json.contains(&b'\n'));
         prop_assert_eq!(parse::<Entry>("entry", &json).unwrap(), entry.clone());
         let mut record = b"before".to_vec();
         put_record(&mut record, &entry).unwrap();
