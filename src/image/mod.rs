@@ -6,7 +6,7 @@
 //! ([`qcow2::EmptyOverlay`], `qcow2::merge`).
 //!
 //! In reading order: [`mod@format`], [`qcow2`], [`formats`], [`image_file`], [`layer`],
-//! [`packed`], [`remote_url`], [`nbd`], [`remote_image`], [`open_image`], [`ovf`], [`backing_name`], [`trust`], [`origin`], [`explicit`], [`chain`], [`likely`], [`guest_disk`],
+//! [`packed`], [`remote_url`], [`nbd`], [`nbd_server`], [`remote_image`], [`open_image`], [`ovf`], [`backing_name`], [`trust`], [`origin`], [`explicit`], [`chain`], [`likely`], [`guest_disk`],
 //! [`boot_sectors`], [`error`], [`remote_error`],
 //! [`hints`].
 
@@ -24,6 +24,7 @@ pub(crate) mod image_file;
 pub(crate) mod layer;
 mod likely;
 pub mod nbd;
+mod nbd_server;
 pub(crate) mod open_image;
 mod origin;
 pub mod ovf;

@@ -5,24 +5,25 @@
 
 use std::io::{self, Read, Write};
 
-const MAGIC: u64 = u64::from_be_bytes(*b"NBDMAGIC");
-const OPTION_MAGIC: u64 = u64::from_be_bytes(*b"IHAVEOPT");
-const OPTION_REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
-const REQUEST_MAGIC: u32 = 0x2560_9513;
-const REPLY_MAGIC: u32 = 0x6744_6698;
+pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"NBDMAGIC");
+pub(super) const OPTION_MAGIC: u64 = u64::from_be_bytes(*b"IHAVEOPT");
+pub(super) const OPTION_REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
+pub(super) const REQUEST_MAGIC: u32 = 0x2560_9513;
+pub(super) const REPLY_MAGIC: u32 = 0x6744_6698;
 /// What precedes the bytes that were read.
 pub const REPLY_LENGTH: usize = 16;
 
 /// Of the handshake, by both sides.
-const FIXED_NEWSTYLE: u16 = 1;
-const OPT_GO: u32 = 7;
-const REP_ACK: u32 = 1;
-const REP_INFO: u32 = 3;
-const REP_ERROR: u32 = 1 << 31;
-const INFO_EXPORT: u16 = 0;
+pub(super) const FIXED_NEWSTYLE: u16 = 1;
+pub(super) const OPT_GO: u32 = 7;
+pub(super) const REP_ACK: u32 = 1;
+pub(super) const REP_INFO: u32 = 3;
+pub(super) const REP_ERROR: u32 = 1 << 31;
+pub(super) const INFO_EXPORT: u16 = 0;
 
-/// The longest reply to an option, in bytes; `NBD_REP_INFO` has at most 4096 and a few.
-const MAX_OPTION_REPLY: u32 = 8192;
+/// The longest data of an option or of a reply to one, in bytes; a name has at most 4096, and a few come
+/// with it.
+pub(super) const MAX_OPTION_DATA: u32 = 8192;
 /// The most replies to one option.
 const MAX_OPTION_REPLIES: usize = 32;
 /// The most bytes of one request.
@@ -156,7 +157,7 @@ fn option_reply(stream: &mut impl Read) -> io::Result<(u32, Vec<u8>)> {
     let option = read_u32(stream)?;
     let kind = read_u32(stream)?;
     let length = read_u32(stream)?;
-    if magic != OPTION_REPLY_MAGIC || option != OPT_GO || length > MAX_OPTION_REPLY {
+    if magic != OPTION_REPLY_MAGIC || option != OPT_GO || length > MAX_OPTION_DATA {
         return Err(invalid("no reply of NBD to an option"));
     }
     let mut data = vec![0; length as usize];
@@ -164,19 +165,19 @@ fn option_reply(stream: &mut impl Read) -> io::Result<(u32, Vec<u8>)> {
     Ok((kind, data))
 }
 
-fn invalid(what: &'static str) -> io::Error {
+pub(super) fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-fn read_u16(stream: &mut impl Read) -> io::Result<u16> {
+pub(super) fn read_u16(stream: &mut impl Read) -> io::Result<u16> {
     read(stream).map(u16::from_be_bytes)
 }
 
-fn read_u32(stream: &mut impl Read) -> io::Result<u32> {
+pub(super) fn read_u32(stream: &mut impl Read) -> io::Result<u32> {
     read(stream).map(u32::from_be_bytes)
 }
 
-fn read_u64(stream: &mut impl Read) -> io::Result<u64> {
+pub(super) fn read_u64(stream: &mut impl Read) -> io::Result<u64> {
     read(stream).map(u64::from_be_bytes)
 }
 
@@ -276,7 +277,7 @@ mod tests {
     fn what_is_no_handshake_is_an_error() {
         let bad_option = option(REP_INFO, &[0; 12]).split_off(1);
         let mut too_long = option(REP_INFO, &[]);
-        too_long[16..20].copy_from_slice(&(MAX_OPTION_REPLY + 1).to_be_bytes());
+        too_long[16..20].copy_from_slice(&(MAX_OPTION_DATA + 1).to_be_bytes());
         let endless = option(REP_INFO, &[0, 3]).repeat(100);
         for (name, says) in [
             ("nothing", vec![]),

@@ -11,11 +11,13 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use super::formats::ReadAt;
 use super::nbd::NbdClient;
-use super::remote_url::RemoteUrl;
+use super::nbd_server;
+use super::remote_url::{RemoteSource, RemoteUrl};
 use crate::linux::proc_fd;
 
 /// What helps with a server that does not answer in time.
@@ -68,13 +70,18 @@ pub fn no_answer(timeout: Duration) -> io::Error {
     )
 }
 
+/// What fails half-way fails each time: a client knows itself whether it is broken.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// How many were opened.
 static OPENED: AtomicU64 = AtomicU64::new(1);
 
 /// For the few reads of this process.
 #[derive(Debug)]
 struct Reader {
-    client: NbdClient<UnixStream>,
+    client: Arc<Mutex<NbdClient<UnixStream>>>,
     /// What was read, by its offset and length. The same is read again where nobody may wait for a server.
     kept: HashMap<(u64, usize), Vec<u8>>,
     /// How many bytes may still be kept; `None` if they did not suffice.
@@ -88,7 +95,7 @@ impl Reader {
             buffer.copy_from_slice(kept);
             return Ok(());
         }
-        self.client.read_exact_at(buffer, offset)?;
+        locked(&self.client).read_exact_at(buffer, offset)?;
         self.room = self.room.and_then(|room| room.checked_sub(buffer.len()));
         if self.room.is_some() {
             self.kept.insert(range, buffer.to_vec());
@@ -124,7 +131,7 @@ impl RemoteImage {
             name: url.name(),
             number: OPENED.fetch_add(1, Ordering::Relaxed),
             reader: Mutex::new(Reader {
-                client,
+                client: Arc::new(Mutex::new(client)),
                 kept: HashMap::new(),
                 room: Some(MAX_KEPT),
             }),
@@ -150,7 +157,7 @@ impl RemoteImage {
     }
 
     fn reader(&self) -> MutexGuard<'_, Reader> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.reader)
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -172,9 +179,18 @@ impl RemoteImage {
         self.slot.as_fd()
     }
 
-    /// A connection for one QEMU.
+    /// A connection for one QEMU. Over HTTP, one thing after the other is read by all of them.
     pub fn connect(&self) -> io::Result<UnixStream> {
-        self.socket.connect()
+        if !matches!(self.url.source, RemoteSource::Http { .. }) {
+            return self.socket.connect();
+        }
+        let (theirs, ours) = UnixStream::pair()?;
+        let client = Arc::clone(&self.reader().client);
+        let size = self.size;
+        let read = move |buffer: &mut [u8], offset| locked(&client).read_exact_at(buffer, offset);
+        // It ends with QEMU, which has seen what failed.
+        thread::Builder::new().spawn(move || drop(nbd_server::serve(ours, size, read)))?;
+        Ok(theirs)
     }
 }
 

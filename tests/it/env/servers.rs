@@ -8,7 +8,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -122,11 +123,23 @@ fn stall(mut stream: TcpStream, is_asked: &AtomicBool) -> io::Result<()> {
     Ok(())
 }
 
+/// How many requests a server has.
+#[derive(Default)]
+pub struct Load {
+    now: AtomicUsize,
+    /// At once.
+    pub most: AtomicUsize,
+    /// Answered so far.
+    pub all: AtomicUsize,
+}
+
 /// What a server of HTTP does.
 #[derive(Clone)]
 pub enum Http {
     /// Answers for ranges of the file.
     Ranges(PathBuf),
+    /// The same after a moment, and counts.
+    Counting(PathBuf, Arc<Load>),
     /// Answers with all of the file, whatever is asked for.
     Whole(PathBuf),
     /// Redirects to this URL.
@@ -176,6 +189,14 @@ impl Http {
                         .ok()?;
                 }
                 Self::Ranges(path) => send(stream, path, is_head, Some(range))?,
+                Self::Counting(path, load) => {
+                    let now = load.now.fetch_add(1, Ordering::SeqCst) + 1;
+                    load.most.fetch_max(now, Ordering::SeqCst);
+                    std::thread::sleep(Duration::from_millis(20));
+                    load.now.fetch_sub(1, Ordering::SeqCst);
+                    load.all.fetch_add(1, Ordering::SeqCst);
+                    send(stream, path, is_head, Some(range))?;
+                }
                 Self::Whole(path) => send(stream, path, is_head, None)?,
             }
         }

@@ -1,12 +1,14 @@
 //! What is read of an image on another host is what is in it, and the image stays as it was.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::env::bivouac::Bivouac;
 use crate::env::guests::guest;
 use crate::env::qemu10;
 use crate::env::residue::sha256;
-use crate::env::servers::{Http, Nbd};
+use crate::env::servers::{Http, Load, Nbd};
 
 #[test]
 fn an_image_on_another_host_is_read_by_each_kind_of_url_and_stays_as_it_was() {
@@ -62,4 +64,23 @@ fn an_image_on_another_host_is_read_by_each_kind_of_url_and_stays_as_it_was() {
         .output();
     assert_eq!(moved.code(), Some(125), "{moved:?}");
     assert_eq!([&image, &raw].map(|path| sha256(path)), before);
+}
+
+/// QEMU's driver of HTTP may lose one of two requests, and the guest would wait for ever.
+#[test]
+fn a_server_of_http_has_one_request_at_a_time_though_the_guest_reads_in_many_places() {
+    let load = Arc::new(Load::default());
+    let http = Http::Counting(guest("box.raw"), Arc::clone(&load)).start();
+    let script = "for place in 0 1 2 3 4 5; do \
+        dd if=/dev/vda of=/dev/null bs=1M skip=$((place * 9)) count=1 & done; wait; echo read";
+    let chroot = Bivouac::new().args(["chroot", "--remote", &format!("http://{http}/box.raw")]);
+    let done = chroot.args(["--", "sh", "-c", script]).output();
+    assert_eq!(
+        (done.code(), &*done.stdout),
+        (Some(0), "read\n"),
+        "{done:?}"
+    );
+    let [most, all] = [&load.most, &load.all].map(|count| count.load(Ordering::SeqCst));
+    assert!(all > 12, "{all}");
+    assert_eq!(most, 1);
 }
