@@ -9,9 +9,9 @@
 //!
 //! The agent must not panic: as process 1 its end would be a kernel panic.
 
-mod ahead;
 mod clone_identity;
 mod cmdline;
+mod contents;
 mod detached;
 mod details;
 mod digests;
@@ -37,6 +37,7 @@ mod root;
 mod short_work;
 mod streams;
 mod tasks;
+mod tree_lister;
 mod unpack;
 mod users;
 mod walk;

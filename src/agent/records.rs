@@ -14,6 +14,7 @@ pub(super) struct Records<W: Write> {
     out: BufWriter<W>,
     record: Vec<u8>,
     count: u64,
+    length: usize,
 }
 
 impl<W: Write> Records<W> {
@@ -22,7 +23,13 @@ impl<W: Write> Records<W> {
             out: BufWriter::with_capacity(BUFFER, data),
             record: Vec::new(),
             count: 0,
+            length: 0,
         }
+    }
+
+    /// Of the records so far, in bytes.
+    pub(super) fn length(&self) -> usize {
+        self.length
     }
 
     pub(super) fn put(&mut self, value: &impl Serialize) -> Result<(), RemoteError> {
@@ -30,6 +37,7 @@ impl<W: Write> Records<W> {
         put_record(&mut self.record, value)
             .map_err(|error| RemoteError::new(ErrorStage::Request, error.to_string()))?;
         self.count += 1;
+        self.length += self.record.len();
         self.out.write_all(&self.record).map_err(unwritten)
     }
 

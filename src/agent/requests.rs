@@ -8,7 +8,6 @@ use super::detached::Detached;
 use super::port::Port;
 use super::power;
 use super::process::{self, Spawned};
-use super::short_work::Sent;
 use super::streams::{Input, Output};
 use super::tasks::Tasks;
 use super::{clone_identity, details, files, mount, short_work, worker};
@@ -72,10 +71,9 @@ impl Requests {
                         port.end(*out);
                         Ok(None)
                     }
-                    None => match short_work::file(&op) {
-                        Some(Sent { stat, file, length }) => {
+                    None => match short_work::stream(id, &op) {
+                        Some((stat, output)) => {
                             port.reply(id, Ok(Response::Opened { stat }));
-                            let output = Output::of_file(id, file, length);
                             self.tasks.outputs.insert(*out, output);
                             Ok(None)
                         }

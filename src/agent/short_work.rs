@@ -4,17 +4,21 @@
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::panic::{UnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::gather::{AT_ONCE, Gatherer};
-use super::worker;
+use super::tree_lister::TreeLister;
+use super::{streams, worker};
 use crate::protocol::{ErrorStage, Operation, RemoteError, Response, Stat};
 
 /// The longest output that is not a worker's, in bytes. A new stream takes it at once.
 const LONGEST: usize = 64 << 10;
+
+/// How much of a long list is made before it is sent, in bytes: the host works on it meanwhile.
+const PART: usize = 32 << 10;
 
 /// The longest output that is kept in memory until it is sent, in bytes.
 const LARGEST: usize = 16 << 20;
@@ -37,10 +41,11 @@ pub(super) fn is_of_disks(op: &Operation) -> bool {
 
 /// Answers such a request.
 pub(super) fn answer(op: &Operation) -> Result<Response, RemoteError> {
-    unless_panicked(|| worker::answer(op)).unwrap_or_else(|| {
-        let text = "the agent failed unexpectedly";
-        Err(RemoteError::new(ErrorStage::Process, text))
-    })
+    unless_panicked(|| worker::answer(op)).unwrap_or_else(|| Err(panicked()))
+}
+
+fn panicked() -> RemoteError {
+    RemoteError::new(ErrorStage::Process, "the agent failed unexpectedly")
 }
 
 /// The whole output of a `List`, `Walk`, `ListTree`, `Contents` or `Read`. `None` if it is long, or if there was an error,
@@ -68,49 +73,49 @@ fn may_be_short(op: &Operation) -> bool {
     }
 }
 
-/// A file that is sent as the output of a request.
-pub(super) struct Sent {
-    /// Of the file that the request names.
-    pub(super) stat: Option<Stat>,
-    pub(super) file: File,
-    /// The most bytes of it that are wanted.
-    pub(super) length: u64,
-}
-
-/// The output of a `Read`, `ListTree`, `Contents` or `Details` in a file. `None` if there was an error, which a
-/// worker reports.
-pub(super) fn file(op: &Operation) -> Option<Sent> {
+/// The output of a `Read`, `ListTree`, `Contents` or `Details` that is sent little by little. `None` if there was an
+/// error, which a worker reports.
+pub(super) fn stream(id: u64, op: &Operation) -> Option<(Option<Stat>, streams::Output)> {
     if let Operation::Read {
         at, offset, length, ..
     } = op
     {
         let (file, stat) = worker::open_to_read(at, *offset).ok()?;
-        return Some(Sent {
-            stat: Some(stat),
-            file,
-            length: length.unwrap_or(u64::MAX),
-        });
+        let length = length.unwrap_or(u64::MAX);
+        return Some((Some(stat), streams::Output::of_file(id, file, length)));
     }
-    let is_listed = match op {
-        Operation::ListTree { .. } | Operation::Contents { .. } => true,
-        Operation::Details { files, .. } => files.len() <= AT_ONCE,
-        _ => false,
+    let memory = || {
+        Some(File::from(
+            memfd_create("output", MFdFlags::MFD_CLOEXEC).ok()?,
+        ))
     };
-    if !is_listed {
-        return None;
+    if let Some(lister) = TreeLister::new(op, true) {
+        let parts = Box::new(Parts(lister.ok()?));
+        return Some((None, streams::Output::of_source(id, memory()?, parts)));
+    }
+    match op {
+        Operation::Contents { .. } => {}
+        Operation::Details { files, .. } if files.len() <= AT_ONCE => {}
+        _ => return None,
     }
     unless_panicked(|| {
-        let file = memfd_create("output", MFdFlags::MFD_CLOEXEC).ok()?;
-        let mut output = Limited(File::from(file), LARGEST);
+        let mut output = Limited(memory()?, LARGEST);
         output_of(op, &mut output, |_| {}).ok()?;
         let mut file = output.0;
         file.rewind().ok()?;
-        Some(Sent {
-            stat: None,
-            file,
-            length: u64::MAX,
-        })
+        Some((None, streams::Output::of_file(id, file, u64::MAX)))
     })?
+}
+
+/// What a lister writes, as soon as there is enough to be sent.
+struct Parts(TreeLister);
+
+impl streams::Source for Parts {
+    fn next_part(&mut self, file: &File) -> Result<bool, RemoteError> {
+        let listing = AssertUnwindSafe(|| self.0.list(PART, file));
+        let listed = unless_panicked(listing).unwrap_or_else(|| Err(panicked()));
+        listed.map(|count| count > 0)
+    }
 }
 
 /// Kept, so that its memory is there at the next request.

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -137,7 +137,13 @@ impl Input {
     }
 }
 
-/// A stream from a process, or of a file, to the host.
+/// What the agent makes itself, in parts.
+pub(crate) trait Source {
+    /// Writes the next part. Returns whether there was one.
+    fn next_part(&mut self, file: &File) -> Result<bool, RemoteError>;
+}
+
+/// A stream from a process, of a file, or of a source, to the host.
 pub(crate) struct Output {
     pub(crate) task: u64,
     pub(crate) open: bool,
@@ -148,6 +154,8 @@ pub(crate) struct Output {
     terminal: bool,
     /// It is of a file, which ends after as many bytes.
     left: Option<u64>,
+    /// What makes the next part when the file is read.
+    source: Option<Box<dyn Source>>,
     direct: Direct,
     /// Why the file could not be read to its end.
     pub(crate) error: Option<RemoteError>,
@@ -166,6 +174,7 @@ impl Output {
             is_worker,
             terminal,
             left: None,
+            source: None,
             direct: Direct::default(),
             error: None,
             ended: None,
@@ -178,6 +187,15 @@ impl Output {
         Self {
             open: true,
             left: Some(left),
+            ..Self::new(task, file, false, false)
+        }
+    }
+
+    /// Of what `source` makes, each part in `file`, which is always ready.
+    pub(crate) fn of_source(task: u64, file: File, source: Box<dyn Source>) -> Self {
+        Self {
+            open: true,
+            source: Some(source),
             ..Self::new(task, file, false, false)
         }
     }
@@ -231,7 +249,14 @@ impl Output {
             read.map(|read| read.min(wanted))
         });
         match read {
-            Ok(0) => self.drained = true,
+            Ok(0) => match self.next_part() {
+                Ok(true) => self.pump(id, port),
+                Ok(false) => self.drained = true,
+                Err(error) => {
+                    self.error = Some(error);
+                    self.drained = true;
+                }
+            },
             Ok(n) => {
                 self.left = self.left.map(|left| left - n as u64);
                 self.window.sent(n);
@@ -250,5 +275,18 @@ impl Output {
             // EIO of a terminal means that its other end is closed.
             Err(_) => self.drained = true,
         }
+    }
+
+    fn next_part(&mut self) -> Result<bool, RemoteError> {
+        let Some(source) = &mut self.source else {
+            return Ok(false);
+        };
+        let failed = |error| RemoteError::of(ErrorStage::Process, "the next part", error);
+        let mut file = &self.file;
+        let emptied = file.set_len(0).and_then(|()| file.rewind());
+        emptied.map_err(failed)?;
+        let is_there = source.next_part(file)?;
+        file.rewind().map_err(failed)?;
+        Ok(is_there)
     }
 }

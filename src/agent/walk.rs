@@ -110,22 +110,35 @@ fn next_name(names: &mut OwningIter) -> Option<Result<Name, Errno>> {
     })
 }
 
-/// Calls `visit` for every entry of a directory, with the directory and the name. With `read_ahead`, directories are going
-/// to be listed, too.
-pub(crate) fn list(
-    directory: OwnedFd,
-    read_ahead: Option<&DirectoryReadAhead>,
-    mut visit: impl FnMut(&OwnedFd, &CStr, Entry) -> Result<(), RemoteError>,
-) -> Result<(), RemoteError> {
-    let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno);
-    let mut level = Level::new(directory.into(), 0, Order::Any).map_err(failed)?;
-    while let Some(name) = level.next(read_ahead) {
-        let name = name.map_err(failed)?;
-        let path = ByteString(name.to_bytes().to_owned());
-        let entry = files::entry(&level.directory, &name, path);
-        visit(&level.directory, &name, entry)?;
+/// The entries of one directory, in any order.
+pub(crate) struct OneDirectory(Level);
+
+fn unlisted(errno: Errno) -> RemoteError {
+    RemoteError::of(ErrorStage::File, "the directory", errno)
+}
+
+impl OneDirectory {
+    pub(crate) fn new(directory: OwnedFd) -> Result<Self, RemoteError> {
+        let level = Level::new(directory.into(), 0, Order::Any);
+        level.map(Self).map_err(unlisted)
     }
-    Ok(())
+
+    pub(crate) fn directory(&self) -> &OwnedFd {
+        &self.0.directory
+    }
+
+    /// The next entry, with its name. With `read_ahead`, directories are going to be listed, too.
+    pub(crate) fn next(
+        &mut self,
+        read_ahead: Option<&DirectoryReadAhead>,
+    ) -> Option<Result<(CString, Entry), RemoteError>> {
+        let name = self.0.next(read_ahead)?;
+        Some(name.map_err(unlisted).map(|name| {
+            let path = ByteString(name.to_bytes().to_owned());
+            let entry = files::entry(&self.0.directory, &name, path);
+            (name, entry)
+        }))
+    }
 }
 
 /// Calls `visit` for everything below a directory, parents first, with the directory that contains
@@ -137,9 +150,8 @@ pub(crate) fn walk(
     read_ahead: &DirectoryReadAhead,
     mut visit: impl FnMut(&Rc<OwnedFd>, &CStr, Entry) -> Result<(), RemoteError>,
 ) -> Result<(), RemoteError> {
-    let failed = |errno| RemoteError::of(ErrorStage::File, "the directory", errno);
-    let device = fstat(&top).map_err(failed)?.st_dev;
-    let mut levels = vec![Level::new(top, 0, order).map_err(failed)?];
+    let device = fstat(&top).map_err(unlisted)?.st_dev;
+    let mut levels = vec![Level::new(top, 0, order).map_err(unlisted)?];
     let mut path: Vec<u8> = Vec::new();
     let max_depth = max_depth();
     loop {

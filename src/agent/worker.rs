@@ -16,8 +16,9 @@ use super::gather::Gatherer;
 use super::process::{self, Spawned};
 use super::records::Records;
 use super::root::{DIRECTORY, failed, open_at};
-use super::walk::Order;
-use super::{ahead, details, files, inject, mount, pack, resident, unpack, walk};
+use super::tree_lister::TreeLister;
+use super::walk::{OneDirectory, Order};
+use super::{contents, details, files, inject, mount, pack, resident, unpack, walk};
 use crate::protocol::{
     Entry, ErrorStage, FileKind, Operation, PathAt, RemoteError, Response, Stat,
 };
@@ -116,7 +117,13 @@ pub(super) fn output(
     mut data: impl Write,
     opened: impl FnOnce(Option<Stat>),
 ) -> Result<u64, RemoteError> {
-    let read_ahead = DirectoryReadAhead::new(gatherer.is_of_appliance());
+    let is_of_appliance = gatherer.is_of_appliance();
+    if let Some(lister) = TreeLister::new(op, is_of_appliance) {
+        let mut lister = lister?;
+        opened(None);
+        return lister.list(usize::MAX, data);
+    }
+    let read_ahead = DirectoryReadAhead::new(is_of_appliance);
     match op {
         Operation::List { at, .. } => list(at, data, opened),
         Operation::Walk {
@@ -137,23 +144,8 @@ pub(super) fn output(
             };
             details::write(root, &asked, gatherer, data, || opened(None))
         }
-        Operation::ListTree {
-            root,
-            directories,
-            limit,
-            attributes,
-            ..
-        } => ahead::list_tree(
-            root,
-            directories,
-            *limit,
-            *attributes,
-            &read_ahead,
-            data,
-            || opened(None),
-        ),
         Operation::Contents { root, paths, .. } => {
-            ahead::contents(root, paths, gatherer, data, || opened(None))
+            contents::write(root, paths, gatherer, data, || opened(None))
         }
         Operation::Read {
             at, offset, length, ..
@@ -173,7 +165,10 @@ fn list(
     let directory = open_at(at, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     opened(Some(files::stat_of(&directory, at)?));
     let mut records = Records::new(data);
-    walk::list(directory, None, |_, _, entry| records.put(&entry))?;
+    let mut entries = OneDirectory::new(directory)?;
+    while let Some(entry) = entries.next(None) {
+        records.put(&entry?.1)?;
+    }
     records.finish()
 }
 

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
 
-use super::listings::{Listings, joined, split};
+use super::listing::{joined, split};
+use super::listings::Listings;
 use crate::protocol::{ByteString, FileKind, MAX_CONTENT, UNREAD, WireError};
 use crate::session::{Session, SessionError};
 

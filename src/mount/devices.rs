@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::listings::{Listing, Listings, is_name, split};
+use super::listing::{Listing, is_name, split};
+use super::listings::Listings;
 use super::nodes::Facts;
 use super::tree::Tree;
 use crate::protocol::disks::Survey;
@@ -94,7 +95,7 @@ fn facts(kind: FileKind, size: u64) -> Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mount::listings::joined;
+    use crate::mount::listing::joined;
     use crate::protocol::disks::{Disk, Volume};
 
     #[test]

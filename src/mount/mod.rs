@@ -13,6 +13,8 @@ mod contents;
 mod devices;
 mod error;
 pub mod keeper;
+mod listing;
+mod listing_stream;
 mod listings;
 mod nodes;
 mod private;

@@ -9,7 +9,7 @@ use fuser::{
     ReplyDirectoryPlus, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr,
 };
 
-use super::listings::{MAX_NAME, joined};
+use super::listing::{MAX_NAME, joined};
 use super::nodes::{Facts, kind};
 use super::tree::{Directory, Tree};
 

@@ -9,7 +9,8 @@ use fuser::{Errno, INodeNo};
 use tokio::sync::Mutex;
 
 use super::contents::Contents;
-use super::listings::{Listing, Listings, joined, split};
+use super::listing::{Listing, joined, split};
+use super::listings::Listings;
 use super::nodes::{Facts, Node, Nodes};
 use super::reader::Reader;
 use crate::protocol::{Attributes, FileKind, FileSystem, MAX_CONTENT, PathAt};
