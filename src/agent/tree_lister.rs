@@ -10,18 +10,17 @@ use nix::unistd::{chdir, fchdir};
 use super::directory_read_ahead::DirectoryReadAhead;
 use super::records::Records;
 use super::root::RootDir;
-use super::walk::OneDirectory;
+use super::walk::{Name, OneDirectory};
 use crate::archive::attributes_at;
 use crate::protocol::{
-    Attributes, ByteString, ErrorStage, FileKind, Operation, RemoteError, TreeRecord,
+    Attributes, ByteString, ErrorStage, FileKind, Operation, RemoteError, TreeDetail, TreeRecord,
 };
 
 /// The most bytes of attributes of a file that come with its entry: far below the limit of a record.
 const MAX_ATTRIBUTES: usize = 8 << 10;
 
 /// A `ListTree` that is being answered: writes the entries of directories, and of those below them as long as there are no
-/// more than a number of entries, in the order in which a walk that visits entries by inode number comes to them. With
-/// their attributes if these are wanted.
+/// more than a number of entries, in the order in which a walk that visits entries by inode number comes to them.
 pub(super) struct TreeLister {
     root: RootDir,
     /// Those still to be listed; the next is the last.
@@ -29,7 +28,7 @@ pub(super) struct TreeLister {
     current: Option<Current>,
     count: usize,
     limit: usize,
-    attributes: bool,
+    detail: TreeDetail,
     read_ahead: DirectoryReadAhead,
 }
 
@@ -49,7 +48,7 @@ impl TreeLister {
             root,
             directories,
             limit,
-            attributes,
+            detail,
             ..
         } = op
         else {
@@ -61,7 +60,7 @@ impl TreeLister {
             current: None,
             count: 0,
             limit: *limit,
-            attributes: *attributes,
+            detail: *detail,
             read_ahead: DirectoryReadAhead::new(is_of_appliance),
         }))
     }
@@ -70,30 +69,20 @@ impl TreeLister {
     pub(super) fn list(&mut self, most: usize, data: impl Write) -> Result<u64, RemoteError> {
         let _back = Back;
         let mut records = Records::new(data);
-        if let (true, Some(current)) = (self.attributes, &self.current) {
-            enter(current)?;
+        if let Some(current) = &self.current {
+            self.enter(current)?;
         }
         while records.length() < most {
             match &mut self.current {
                 Some(current) => {
                     let read_ahead = current.reads_ahead.then_some(&self.read_ahead);
-                    let Some(entry) = current.entries.next(read_ahead) else {
-                        self.end(None, &mut records)?;
-                        continue;
-                    };
-                    match entry {
-                        Ok((name, entry)) => {
+                    match current.entries.next(read_ahead) {
+                        Some(Ok(name)) => {
                             self.count += 1;
-                            let stat = entry.stat.as_ref();
-                            if let Some(stat) = stat.filter(|stat| stat.kind == FileKind::Directory)
-                            {
-                                let inside = [&current.path.0[..], b"/", &entry.path.0].concat();
-                                current.below.push((stat.inode, ByteString(inside)));
-                            }
-                            let found = self.attributes.then(|| short_attributes(&name)).flatten();
-                            records.put(&TreeRecord::Entry(entry, found))?;
+                            records.put(&current.record(name, self.detail))?;
                         }
-                        Err(error) => self.end(Some(error), &mut records)?,
+                        Some(Err(error)) => self.end(Some(error), &mut records)?,
+                        None => self.end(None, &mut records)?,
                     }
                 }
                 None => {
@@ -122,10 +111,18 @@ impl TreeLister {
             below: Vec::new(),
             reads_ahead: self.count < self.limit,
         };
-        if self.attributes {
-            enter(&current)?;
-        }
+        self.enter(&current)?;
         Ok(current)
+    }
+
+    /// Attributes are read by a name in the current directory.
+    fn enter(&self, current: &Current) -> Result<(), RemoteError> {
+        if self.detail < TreeDetail::Attributes {
+            return Ok(());
+        }
+        let path = current.path.as_path().display();
+        fchdir(current.entries.directory())
+            .map_err(|errno| RemoteError::of(ErrorStage::File, path, errno))
     }
 
     /// The current directory was listed, or cannot be.
@@ -147,10 +144,30 @@ impl TreeLister {
     }
 }
 
-/// Attributes are read by a name in the current directory.
-fn enter(current: &Current) -> Result<(), RemoteError> {
-    fchdir(current.entries.directory())
-        .map_err(|errno| RemoteError::of(ErrorStage::File, current.path.as_path().display(), errno))
+impl Current {
+    /// What is told of an entry.
+    fn record(&mut self, name: Name, detail: TreeDetail) -> TreeRecord {
+        match name.kind {
+            Some(kind @ (FileKind::File | FileKind::Link)) if detail == TreeDetail::Names => {
+                return TreeRecord::Name {
+                    name: ByteString(name.name.into_bytes()),
+                    kind,
+                    inode: name.inode,
+                };
+            }
+            _ => {}
+        }
+        let entry = self.entries.entry(&name.name);
+        if let Some(stat) = &entry.stat
+            && stat.kind == FileKind::Directory
+        {
+            let inside = [&self.path.0[..], b"/", &entry.path.0].concat();
+            self.below.push((stat.inode, ByteString(inside)));
+        }
+        let wants_attributes = detail == TreeDetail::Attributes;
+        let found = wants_attributes.then(|| short_attributes(&name.name));
+        TreeRecord::Entry(entry, found.flatten())
+    }
 }
 
 /// Leads back to the root directory: a filesystem that the current directory is in stays in use.

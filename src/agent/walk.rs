@@ -35,8 +35,13 @@ pub(crate) enum Order {
 /// directory on the way to the current one.
 const AT_ONCE: usize = 1024;
 
-/// A name in a directory, and whether it is known to be a directory's.
-type Name = (CString, bool);
+/// What a directory tells of an entry.
+pub(crate) struct Name {
+    pub(crate) name: CString,
+    /// If the filesystem has directories tell it.
+    pub(crate) kind: Option<FileKind>,
+    pub(crate) inode: u64,
+}
 
 struct Level {
     directory: Rc<OwnedFd>,
@@ -64,11 +69,11 @@ impl Level {
     }
 
     /// The next name. With `read_ahead`, each directory is going to be listed.
-    fn next(&mut self, read_ahead: Option<&DirectoryReadAhead>) -> Option<Result<CString, Errno>> {
+    fn next(&mut self, read_ahead: Option<&DirectoryReadAhead>) -> Option<Result<Name, Errno>> {
         if self.names.len() == 0 && self.failed.is_none() {
             self.read_names(read_ahead);
         }
-        let name = self.names.next().map(|(name, _)| Ok(name));
+        let name = self.names.next().map(Ok);
         name.or_else(|| self.failed.take().map(Err))
     }
 
@@ -90,11 +95,12 @@ impl Level {
             }
         }
         if self.order == Order::Sorted {
-            names.sort();
+            names.sort_by(|one: &Name, other| one.name.cmp(&other.name));
         }
         if let Some(read_ahead) = read_ahead {
-            let directories = names.iter().filter(|(_, is)| *is);
-            read_ahead.directories(&self.directory, directories.map(|(name, _)| &**name));
+            let is_directory = |name: &&Name| name.kind == Some(FileKind::Directory);
+            let directories = names.iter().filter(is_directory);
+            read_ahead.directories(&self.directory, directories.map(|name| &*name.name));
         }
         self.names = names.into_iter();
     }
@@ -103,11 +109,24 @@ impl Level {
 fn next_name(names: &mut OwningIter) -> Option<Result<Name, Errno>> {
     names.find_map(|entry| match entry {
         Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => None,
-        entry => Some(entry.map(|entry| {
-            let is_directory = entry.file_type() == Some(Type::Directory);
-            (entry.file_name().to_owned(), is_directory)
+        entry => Some(entry.map(|entry| Name {
+            name: entry.file_name().to_owned(),
+            kind: entry.file_type().map(kind),
+            inode: entry.ino(),
         })),
     })
+}
+
+fn kind(told: Type) -> FileKind {
+    match told {
+        Type::Fifo => FileKind::Fifo,
+        Type::CharacterDevice => FileKind::Character,
+        Type::Directory => FileKind::Directory,
+        Type::BlockDevice => FileKind::Block,
+        Type::File => FileKind::File,
+        Type::Symlink => FileKind::Link,
+        Type::Socket => FileKind::Socket,
+    }
 }
 
 /// The entries of one directory, in any order.
@@ -127,17 +146,18 @@ impl OneDirectory {
         &self.0.directory
     }
 
-    /// The next entry, with its name. With `read_ahead`, directories are going to be listed, too.
+    /// The next name. With `read_ahead`, directories are going to be listed, too.
     pub(crate) fn next(
         &mut self,
         read_ahead: Option<&DirectoryReadAhead>,
-    ) -> Option<Result<(CString, Entry), RemoteError>> {
-        let name = self.0.next(read_ahead)?;
-        Some(name.map_err(unlisted).map(|name| {
-            let path = ByteString(name.to_bytes().to_owned());
-            let entry = files::entry(&self.0.directory, &name, path);
-            (name, entry)
-        }))
+    ) -> Option<Result<Name, RemoteError>> {
+        Some(self.0.next(read_ahead)?.map_err(unlisted))
+    }
+
+    /// The entry of a name.
+    pub(crate) fn entry(&self, name: &CStr) -> Entry {
+        let path = ByteString(name.to_bytes().to_owned());
+        files::entry(&self.0.directory, name, path)
     }
 }
 
@@ -165,7 +185,7 @@ pub(crate) fn walk(
                 levels.pop();
                 continue;
             }
-            Some(Ok(name)) => name,
+            Some(Ok(name)) => name.name,
             // The rest of this directory cannot be read.
             Some(Err(errno)) => {
                 let unread = Entry {

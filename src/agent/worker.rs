@@ -166,8 +166,8 @@ fn list(
     opened(Some(files::stat_of(&directory, at)?));
     let mut records = Records::new(data);
     let mut entries = OneDirectory::new(directory)?;
-    while let Some(entry) = entries.next(None) {
-        records.put(&entry?.1)?;
+    while let Some(name) = entries.next(None) {
+        records.put(&entries.entry(&name?.name))?;
     }
     records.finish()
 }

@@ -171,14 +171,17 @@ impl Contents {
         std::iter::from_fn(move || {
             loop {
                 let (directory, listing, next) = stack.last_mut()?;
-                let Some((name, facts)) = listing.entries.get(*next) else {
+                let Some((name, known)) = listing.entries.get(*next) else {
                     stack.pop();
                     continue;
                 };
                 *next += 1;
                 let path = joined(directory, name);
-                let size = (facts.stat.kind == FileKind::File).then_some(facts.stat.size);
-                if facts.stat.kind == FileKind::Directory
+                let file = known
+                    .facts()
+                    .filter(|facts| facts.stat.kind == FileKind::File);
+                let size = file.map(|facts| facts.stat.size);
+                if known.kind() == FileKind::Directory
                     && let Some(listing) = self.listings.known(&path)
                 {
                     stack.push((path.clone(), listing, 0));

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::listing::{Listing, is_name, split};
 use super::listings::Listings;
-use super::nodes::Facts;
+use super::nodes::{Facts, Known};
 use super::tree::Tree;
 use crate::protocol::disks::Survey;
-use crate::protocol::{FileKind, Stat};
+use crate::protocol::{FileKind, Stat, TreeDetail};
 use crate::session::{Session, SessionError};
 
 /// Where the guest has its devices.
@@ -57,8 +57,14 @@ fn listings(survey: &Survey) -> Vec<(Vec<u8>, Listing)> {
         }
     }
     let directories = directories.into_iter();
-    let listing =
-        |(path, entries): (_, BTreeMap<_, _>)| (path, Listing::new(entries.into_iter().collect()));
+    let listing = |(path, entries): (_, BTreeMap<_, _>)| {
+        let entries = entries.into_iter();
+        let entries = entries.map(|(name, facts)| (name, Known::Facts(facts)));
+        (
+            path,
+            Listing::new(entries.collect(), TreeDetail::Attributes),
+        )
+    };
     directories.map(listing).collect()
 }
 
@@ -132,9 +138,10 @@ mod tests {
         let listings = listings(&survey);
         let found = listings.iter().flat_map(|(path, listing)| {
             let entries = listing.entries.iter();
-            entries.map(|(name, facts)| {
+            entries.map(|(name, known)| {
                 let path = String::from_utf8(joined(path, name)).unwrap();
-                (path, facts.stat.kind, facts.stat.size)
+                let stat = &known.facts().unwrap().stat;
+                (path, stat.kind, stat.size)
             })
         });
         let mut found: Vec<_> = found.collect();

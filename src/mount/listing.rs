@@ -2,32 +2,33 @@
 
 use std::collections::HashMap;
 
-use super::nodes::Facts;
+use super::nodes::Known;
+use crate::protocol::TreeDetail;
 
 /// The longest name (`NAME_MAX`).
 pub(super) const MAX_NAME: usize = 255;
 
 /// The entries of a directory, by inode number: in this order many programs visit them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Listing {
-    pub entries: Vec<(Vec<u8>, Facts)>,
+    pub entries: Vec<(Vec<u8>, Known)>,
     by_name: HashMap<Vec<u8>, usize>,
     /// There are entries of which nothing but the name is known.
     pub is_partial: bool,
-    /// The entries came without their extended attributes.
-    pub lacks_attributes: bool,
+    /// How much was asked of each entry.
+    pub detail: TreeDetail,
 }
 
 impl Listing {
-    pub fn new(mut entries: Vec<(Vec<u8>, Facts)>) -> Self {
-        entries.sort_by_key(|(_, facts)| facts.stat.inode);
+    pub fn new(mut entries: Vec<(Vec<u8>, Known)>, detail: TreeDetail) -> Self {
+        entries.sort_by_key(|(_, known)| known.inode());
         let names = entries.iter().enumerate();
         let by_name = names.map(|(place, (name, _))| (name.clone(), place));
         Self {
             by_name: by_name.collect(),
             entries,
             is_partial: false,
-            lacks_attributes: false,
+            detail,
         }
     }
 
@@ -36,7 +37,7 @@ impl Listing {
         self.by_name.get(name).copied()
     }
 
-    pub fn find(&self, name: &[u8]) -> Option<&Facts> {
+    pub fn find(&self, name: &[u8]) -> Option<&Known> {
         Some(&self.entries[self.place(name)?].1)
     }
 }

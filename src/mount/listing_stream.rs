@@ -7,8 +7,10 @@ use std::rc::Rc;
 use tokio::sync::{Notify, oneshot};
 
 use super::listing::{Listing, is_name, joined};
-use super::nodes::Facts;
-use crate::protocol::{ByteString, Entry, ErrorStage, RemoteError, TreeRecord, weight_of};
+use super::nodes::{Facts, Known};
+use crate::protocol::{
+    ByteString, Entry, ErrorStage, RemoteError, TreeDetail, TreeRecord, weight_of,
+};
 use crate::session::{Session, SessionError};
 
 /// The largest directory, in bytes of names and targets of links.
@@ -23,7 +25,7 @@ pub(super) struct ListingStream {
     directories: Vec<ByteString>,
     /// How many entries are enough: directories below those that are named come until then.
     limit: usize,
-    pub attributes: bool,
+    pub detail: TreeDetail,
     /// For the first of the directories, until it has come.
     first: RefCell<Option<oneshot::Sender<Listed>>>,
     changed: Notify,
@@ -34,13 +36,13 @@ impl ListingStream {
     pub fn new(
         directories: Vec<ByteString>,
         limit: usize,
-        attributes: bool,
+        detail: TreeDetail,
     ) -> (Self, oneshot::Receiver<Listed>) {
         let (first, arrives) = oneshot::channel();
         let stream = Self {
             directories,
             limit,
-            attributes,
+            detail,
             first: Some(first).into(),
             changed: Notify::new(),
         };
@@ -86,7 +88,7 @@ impl ListingStream {
         mut keep: impl FnMut(&[u8], Rc<Listing>),
     ) -> Result<(), SessionError> {
         let directories = self.directories.clone();
-        let listed = session.list_tree(root, directories, self.limit, self.attributes);
+        let listed = session.list_tree(root, directories, self.limit, self.detail);
         let mut records = listed.await?;
         let (mut directory, mut entries, mut weight) = (Vec::new(), Vec::new(), 0);
         let mut is_partial = false;
@@ -99,8 +101,13 @@ impl ListingStream {
                     directory = path.0;
                     weight += directory.len() + size_of::<Listing>();
                 }
+                TreeRecord::Name { name, kind, inode } => {
+                    weight += name.0.len() + size_of::<Entry>();
+                    if is_name(&name.0) {
+                        entries.push((name.0, Known::Name { kind, inode }));
+                    }
+                }
                 TreeRecord::Entry(entry, found) => {
-                    let found = found.filter(|_| self.attributes);
                     weight += entry.weight() + size_of::<Entry>();
                     weight += found.as_ref().map_or(0, weight_of);
                     let Entry {
@@ -120,13 +127,12 @@ impl ListingStream {
                             link: link.map(|link| link.0),
                             attributes: found.map(Rc::new),
                         };
-                        entries.push((path.0, facts));
+                        entries.push((path.0, Known::Facts(facts)));
                     }
                 }
                 TreeRecord::End(error) => {
-                    let mut listing = Listing::new(std::mem::take(&mut entries));
+                    let mut listing = Listing::new(std::mem::take(&mut entries), self.detail);
                     listing.is_partial = std::mem::take(&mut is_partial);
-                    listing.lacks_attributes = !self.attributes;
                     let listed = match error {
                         Some(error) => Err(SessionError::Refused(error)),
                         None => Ok(Rc::new(listing)),

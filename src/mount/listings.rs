@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::listing::{Listing, joined, split};
 use super::listing_stream::{Listed, ListingStream};
-use crate::protocol::{ByteString, FileKind};
+use crate::protocol::{ByteString, FileKind, TreeDetail};
 use crate::session::{Session, SessionError};
 
 /// How many entries are asked for at a time, once directories are read one after the other.
@@ -22,6 +22,9 @@ const MAX_DIRECTORIES: usize = 200;
 /// How many entries are kept. When there are more, all but the latest are asked for again.
 const MAX_KEPT: usize = 200_000;
 
+/// After so many entries of which more was wanted than their names, all are listed with it.
+const MANY_ASKED: u32 = 3;
+
 #[derive(Debug)]
 pub(super) struct Listings {
     session: Session,
@@ -31,8 +34,11 @@ pub(super) struct Listings {
     streams: RefCell<Vec<Rc<ListingStream>>>,
     kept: Cell<usize>,
     ahead: Cell<usize>,
-    /// Somebody has asked for extended attributes. Most programs do not, and they take a tenth of the time.
-    wants_attributes: Cell<bool>,
+    /// How much is asked of each entry: what programs have asked for so far. Files' inodes take a third of the time
+    /// of a walk, their attributes a tenth.
+    detail: Cell<TreeDetail>,
+    /// How often more was wanted of an entry than its directory tells.
+    asked: Cell<u32>,
     /// None is ever asked for: these are all.
     is_complete: bool,
 }
@@ -47,7 +53,8 @@ impl Listings {
             streams: RefCell::default(),
             kept: Cell::new(0),
             ahead: Cell::new(0),
-            wants_attributes: Cell::new(false),
+            detail: Cell::new(TreeDetail::Names),
+            asked: Cell::new(0),
             is_complete: false,
         }
     }
@@ -95,7 +102,7 @@ impl Listings {
         let streams = self.streams.borrow();
         let mut with_all = streams
             .iter()
-            .filter(|stream| stream.attributes || !self.wants_attributes.get());
+            .filter(|stream| stream.detail >= self.detail.get());
         with_all.find(|stream| stream.may_bring(path)).cloned()
     }
 
@@ -104,15 +111,31 @@ impl Listings {
         self: &Rc<Self>,
         path: &[u8],
     ) -> Result<Option<Rc<Listing>>, SessionError> {
-        self.wants_attributes.set(true);
+        self.detail.set(TreeDetail::Attributes);
         if !self.known.borrow().contains_key(path) {
             return Ok(None);
         }
         self.get(path).await.map(Some)
     }
 
+    /// A directory with the facts of its entries, unless these are the first few that anybody asks for. From then
+    /// on all come with them.
+    pub async fn with_facts(
+        self: &Rc<Self>,
+        path: &[u8],
+    ) -> Result<Option<Rc<Listing>>, SessionError> {
+        self.asked.set(self.asked.get().saturating_add(1));
+        if self.asked.get() >= MANY_ASKED {
+            self.detail.set(self.detail.get().max(TreeDetail::Stats));
+        }
+        match self.detail.get() {
+            TreeDetail::Names => Ok(None),
+            _ => self.get(path).await.map(Some),
+        }
+    }
+
     fn is_outdated(&self, listing: &Listing) -> bool {
-        listing.lacks_attributes && self.wants_attributes.get()
+        listing.detail < self.detail.get()
     }
 
     /// Asks for a directory, and for as many as `ahead` allows. Where the first arrives.
@@ -127,7 +150,7 @@ impl Listings {
         if let Some(siblings) = siblings {
             let first = siblings.place(name).map_or(0, |place| place + 1);
             let next = siblings.entries[first..].iter();
-            let next = next.filter(|(_, facts)| facts.stat.kind == FileKind::Directory);
+            let next = next.filter(|(_, known)| known.kind() == FileKind::Directory);
             let next = next.map(|(name, _)| ByteString(joined(parent, name)));
             let known = self.known.borrow();
             let is_unknown = |path: &ByteString| match known.get(&path.0) {
@@ -141,8 +164,7 @@ impl Listings {
             self.kept.set(0);
             self.known.borrow_mut().clear();
         }
-        let attributes = self.wants_attributes.get();
-        let (stream, first) = ListingStream::new(wanted, self.ahead.get(), attributes);
+        let (stream, first) = ListingStream::new(wanted, self.ahead.get(), self.detail.get());
         let (stream, listings) = (Rc::new(stream), Rc::clone(self));
         self.streams.borrow_mut().push(Rc::clone(&stream));
         tokio::task::spawn_local(async move {

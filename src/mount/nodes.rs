@@ -21,6 +21,10 @@ pub(super) struct Node {
     pub link: Option<Vec<u8>>,
     /// If they came with the entry.
     pub attributes: Option<Rc<Attributes>>,
+    /// The number of its filesystem.
+    pub device: u64,
+    /// Nothing is known but its name, kind and number.
+    pub is_named: bool,
     /// How many references the kernel has.
     references: u64,
 }
@@ -31,6 +35,65 @@ pub(super) struct Facts {
     pub stat: Stat,
     pub link: Option<Vec<u8>>,
     pub attributes: Option<Rc<Attributes>>,
+}
+
+/// What is known of an entry of a directory.
+#[derive(Clone, Debug)]
+pub(super) enum Known {
+    /// What the directory tells: enough for programs that look for names.
+    Name {
+        kind: FileKind,
+        inode: u64,
+    },
+    Facts(Facts),
+}
+
+impl Known {
+    pub fn kind(&self) -> FileKind {
+        match self {
+            Self::Name { kind, .. } => *kind,
+            Self::Facts(facts) => facts.stat.kind,
+        }
+    }
+
+    pub fn inode(&self) -> u64 {
+        match self {
+            Self::Name { inode, .. } => *inode,
+            Self::Facts(facts) => facts.stat.inode,
+        }
+    }
+
+    /// All but what its directory tells.
+    pub fn facts(&self) -> Option<&Facts> {
+        match self {
+            Self::Name { .. } => None,
+            Self::Facts(facts) => Some(facts),
+        }
+    }
+}
+
+/// What takes the place of facts where there is no more than a name.
+fn facts_of_name(kind: FileKind, inode: u64, device: u64) -> Facts {
+    let stat = Stat {
+        kind,
+        mode: 0,
+        links: 1,
+        uid: 0,
+        gid: 0,
+        size: 0,
+        blocks: 0,
+        modified: (0, 0),
+        accessed: (0, 0),
+        changed: (0, 0),
+        device,
+        inode,
+        special: None,
+    };
+    Facts {
+        stat,
+        link: None,
+        attributes: None,
+    }
 }
 
 /// The nodes that the kernel has references to.
@@ -64,30 +127,70 @@ impl Nodes {
 
     /// The attributes of a file, as the kernel has them.
     pub fn attributes(&self, stat: &Stat) -> FileAttr {
-        attributes(self.number(stat), stat)
+        attributes(self.number(stat.device, stat.inode), stat)
     }
 
     /// The image's own number for files on the filesystem of the root, which is 1. All names of a file have
     /// the same.
-    fn number(&self, stat: &Stat) -> u64 {
-        match (stat.device == self.device, stat.inode) {
+    fn number(&self, device: u64, inode: u64) -> u64 {
+        match (device == self.device, inode) {
             (true, inode) if inode == self.root => INodeNo::ROOT.0,
             (true, inode @ 2..) if inode >> 48 == 0 => inode,
-            (_, inode) => mixed(stat.device, inode),
+            (_, inode) => mixed(device, inode),
+        }
+    }
+
+    /// The attributes of an entry of a directory on `device`, and whether they are nothing but its kind and number.
+    pub fn entry(&self, known: &Known, device: u64) -> (FileAttr, bool) {
+        match known {
+            Known::Facts(facts) => (self.attributes(&facts.stat), false),
+            // The kernel would take what it is told for the attributes of all names of the file.
+            Known::Name { kind, inode } => {
+                let node = self.by_number.get(&self.number(device, *inode));
+                match node.filter(|node| !node.is_named) {
+                    Some(node) => (node.attr, false),
+                    None => {
+                        let facts = facts_of_name(*kind, *inode, device);
+                        (self.attributes(&facts.stat), true)
+                    }
+                }
+            }
+        }
+    }
+
+    /// The kernel was told of an entry, as [`Nodes::entry`] has it.
+    pub fn tell_entry(&mut self, path: Vec<u8>, known: &Known, device: u64) {
+        match known {
+            Known::Facts(facts) => self.tell(path, facts),
+            Known::Name { kind, inode } => {
+                self.refer(path, &facts_of_name(*kind, *inode, device), true);
+            }
         }
     }
 
     /// The kernel was told of a file, which has one more reference now.
     pub fn tell(&mut self, path: Vec<u8>, facts: &Facts) {
+        self.refer(path, facts, false);
+    }
+
+    fn refer(&mut self, path: Vec<u8>, facts: &Facts, is_named: bool) {
         let attr = self.attributes(&facts.stat);
-        let node = self.by_number.entry(attr.ino.0).or_insert_with(|| Node {
-            path,
-            attr,
-            link: facts.link.clone(),
-            attributes: facts.attributes.clone(),
-            references: 0,
-        });
-        node.references += 1;
+        match self.by_number.get_mut(&attr.ino.0) {
+            Some(node) if is_named || !node.is_named => node.references += 1,
+            named => {
+                let references = named.map_or(0, |node| node.references) + 1;
+                let node = Node {
+                    path,
+                    attr,
+                    link: facts.link.clone(),
+                    attributes: facts.attributes.clone(),
+                    device: facts.stat.device,
+                    is_named,
+                    references,
+                };
+                self.by_number.insert(attr.ino.0, node);
+            }
+        }
     }
 
     pub fn forget(&mut self, number: INodeNo, count: u64) {
@@ -210,6 +313,35 @@ mod tests {
             encoded & 0xff | encoded >> 12 & 0xfff00,
         );
         nix::sys::stat::makedev(major, minor)
+    }
+
+    #[test]
+    fn a_name_never_replaces_what_is_known_and_is_replaced_by_it() {
+        let mut nodes = Nodes::new(stat(7, 2));
+        let name = Known::Name {
+            kind: FileKind::File,
+            inode: 9,
+        };
+        let (attr, is_named) = nodes.entry(&name, 7);
+        assert_eq!((attr.ino, attr.size, is_named), (INodeNo(9), 0, true));
+        nodes.tell_entry(b"/name".to_vec(), &name, 7);
+        assert!(nodes.get(INodeNo(9)).unwrap().is_named);
+        let facts = Facts {
+            stat: stat(7, 9),
+            link: None,
+            attributes: None,
+        };
+        nodes.tell(b"/facts".to_vec(), &facts);
+        nodes.tell_entry(b"/name".to_vec(), &name, 7);
+        let (attr, is_named) = nodes.entry(&name, 7);
+        assert_eq!((attr.size, is_named), (1, false));
+        // On another filesystem it is another file.
+        assert!(nodes.entry(&name, 8).1);
+        // All three were references.
+        nodes.forget(INodeNo(9), 2);
+        assert_eq!(nodes.get(INodeNo(9)).unwrap().path, b"/facts");
+        nodes.forget(INodeNo(9), 1);
+        assert!(nodes.get(INodeNo(9)).is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
 use std::time::Duration;
 
 use fuser::{
@@ -10,7 +11,7 @@ use fuser::{
 };
 
 use super::listing::{MAX_NAME, joined};
-use super::nodes::{Facts, kind};
+use super::nodes::{Known, Node, kind};
 use super::tree::{Directory, Tree};
 
 /// How long the kernel may believe what it was told: an image does not change.
@@ -30,9 +31,9 @@ pub(super) async fn entry(tree: &Tree, parent: INodeNo, name: &[u8], reply: Repl
     }
 }
 
-pub(super) fn attr(tree: &Tree, number: INodeNo, reply: ReplyAttr) {
-    match tree.node(number) {
-        Ok(node) => reply.attr(&FOREVER, &node.attr),
+pub(super) async fn attr(tree: &Tree, number: INodeNo, reply: ReplyAttr) {
+    match tree.attr(number).await {
+        Ok(attr) => reply.attr(&FOREVER, &attr),
         Err(errno) => reply.error(errno),
     }
 }
@@ -58,11 +59,11 @@ pub(super) fn opened(handle: Result<u64, Errno>, is_directory: bool, reply: Repl
 }
 
 /// The entries from `offset` on, each with the offset of the next.
-fn entries(directory: &Directory, offset: u64) -> impl Iterator<Item = (u64, &[u8], &Facts)> {
+fn entries(directory: &Directory, offset: u64) -> impl Iterator<Item = (u64, &[u8], &Known)> {
     let skipped = usize::try_from(offset.saturating_sub(FIRST)).unwrap_or(usize::MAX);
     let all = directory.listing.entries.iter().zip(FIRST + 1..);
     let rest = all.skip(skipped);
-    rest.map(|((name, facts), next)| (next, &name[..], facts))
+    rest.map(|((name, known), next)| (next, &name[..], known))
 }
 
 /// `.` and `..`, from `offset` on.
@@ -71,9 +72,14 @@ fn dots(directory: &Directory, offset: u64) -> impl Iterator<Item = (u64, &'stat
     dots.into_iter().skip(offset.min(FIRST) as usize)
 }
 
+fn opened_directory(tree: &Tree, handle: FileHandle) -> Result<(Node, Rc<Directory>), Errno> {
+    let directory = tree.directory(handle.0)?;
+    Ok((tree.node(directory.number)?, directory))
+}
+
 pub(super) fn directory(tree: &Tree, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-    let directory = match tree.directory(handle.0) {
-        Ok(directory) => directory,
+    let (own, directory) = match opened_directory(tree, handle) {
+        Ok(found) => found,
         Err(errno) => return reply.error(errno),
     };
     for (next, name, number) in dots(&directory, offset) {
@@ -81,9 +87,10 @@ pub(super) fn directory(tree: &Tree, handle: FileHandle, offset: u64, mut reply:
             return reply.ok();
         }
     }
-    for (next, name, facts) in entries(&directory, offset) {
-        let number = tree.nodes.borrow().attributes(&facts.stat).ino;
-        if reply.add(number, next, kind(facts.stat.kind), OsStr::from_bytes(name)) {
+    let nodes = tree.nodes.borrow();
+    for (next, name, known) in entries(&directory, offset) {
+        let number = nodes.entry(known, own.device).0.ino;
+        if reply.add(number, next, kind(known.kind()), OsStr::from_bytes(name)) {
             break;
         }
     }
@@ -96,9 +103,7 @@ pub(super) fn directory_plus(
     offset: u64,
     mut reply: ReplyDirectoryPlus,
 ) {
-    let found = tree.directory(handle.0);
-    let found = found.and_then(|directory| Ok((tree.node(directory.number)?, directory)));
-    let (own, directory) = match found {
+    let (own, directory) = match opened_directory(tree, handle) {
         Ok(found) => found,
         Err(errno) => return reply.error(errno),
     };
@@ -113,13 +118,15 @@ pub(super) fn directory_plus(
         }
     }
     let mut nodes = tree.nodes.borrow_mut();
-    for (next, name, facts) in entries(&directory, offset) {
-        let attr = nodes.attributes(&facts.stat);
+    for (next, name, known) in entries(&directory, offset) {
+        let (attr, is_named) = nodes.entry(known, own.device);
+        // Of a name alone, the kernel asks again before it uses it.
+        let valid = if is_named { &Duration::ZERO } else { &FOREVER };
         let shown = OsStr::from_bytes(name);
-        if reply.add(attr.ino, next, shown, &FOREVER, &attr, Generation(0)) {
+        if reply.add(attr.ino, next, shown, valid, &attr, Generation(0)) {
             break;
         }
-        nodes.tell(joined(&directory.path, name), facts);
+        nodes.tell_entry(joined(&directory.path, name), known, own.device);
     }
     reply.ok();
 }

@@ -88,7 +88,7 @@ impl Filesystem for Inlet {
     }
 
     fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        self.send(move |tree| async move { replies::attr(&tree, number, reply) });
+        self.send(move |tree| async move { replies::attr(&tree, number, reply).await });
     }
 
     fn readlink(&self, _: &Request, number: INodeNo, reply: ReplyData) {

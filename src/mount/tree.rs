@@ -5,13 +5,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use fuser::{Errno, INodeNo};
+use fuser::{Errno, FileAttr, INodeNo};
 use tokio::sync::Mutex;
 
 use super::contents::Contents;
 use super::listing::{Listing, joined, split};
 use super::listings::Listings;
-use super::nodes::{Facts, Node, Nodes};
+use super::nodes::{Facts, Known, Node, Nodes};
 use super::reader::Reader;
 use crate::protocol::{Attributes, FileKind, FileSystem, MAX_CONTENT, PathAt};
 use crate::session::{Session, SessionError};
@@ -127,12 +127,18 @@ impl Tree {
             }
             None => None,
         };
-        let facts = match listing {
-            Some(listing) if !listing.is_partial => {
-                listing.find(name).cloned().ok_or(Errno::ENOENT)?
+        if let Some(listing) = listing.filter(|listing| !listing.is_partial) {
+            let mut known = listing.find(name).ok_or(Errno::ENOENT)?.facts().cloned();
+            if known.is_none()
+                && let Ok(Some(listing)) = self.listings.with_facts(&directory.path).await
+            {
+                known = listing.find(name).and_then(Known::facts).cloned();
             }
-            _ => self.facts(&path).await.map_err(errno)?,
-        };
+            if let Some(facts) = known {
+                return Ok((path, facts));
+            }
+        }
+        let facts = self.facts(&path).await.map_err(errno)?;
         Ok((path, facts))
     }
 
@@ -144,6 +150,16 @@ impl Tree {
         };
         self.looked_up.set((number, count));
         count >= MANY_LOOKUPS && directory.attr.size <= SMALL_DIRECTORY
+    }
+
+    /// The attributes of a node, of which the kernel may have been told no more than its name.
+    pub(super) async fn attr(&self, number: INodeNo) -> Result<FileAttr, Errno> {
+        let node = self.node(number)?;
+        if !node.is_named {
+            return Ok(node.attr);
+        }
+        let facts = self.facts(&node.path).await.map_err(errno)?;
+        Ok(self.nodes.borrow().attributes(&facts.stat))
     }
 
     async fn facts(&self, path: &[u8]) -> Result<Facts, SessionError> {
@@ -247,7 +263,7 @@ impl Tree {
             && let Ok(Some(listing)) = self.listings.with_attributes(directory).await
             && let Some(attributes) = listing
                 .find(name)
-                .and_then(|facts| facts.attributes.clone())
+                .and_then(|known| known.facts()?.attributes.clone())
         {
             return Ok(attributes);
         }

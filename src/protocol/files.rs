@@ -102,12 +102,29 @@ pub fn weight_of(attributes: &Attributes) -> usize {
     attributes.iter().map(weight).sum()
 }
 
+/// How much `ListTree` tells of each entry. Each tells what those before it do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TreeDetail {
+    /// What their directory tells of files and links; of all others, as `Stats`.
+    Names,
+    /// All but extended attributes.
+    Stats,
+    Attributes,
+}
+
 /// A record of the stream that `ListTree` fills.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TreeRecord {
     /// The entries that follow are those of this directory.
     Directory(ByteString),
+    /// What the directory tells of an entry.
+    Name {
+        name: ByteString,
+        kind: FileKind,
+        inode: u64,
+    },
     /// With the extended attributes, if they are asked for and not long.
     Entry(Entry, Option<Attributes>),
     /// These were all of them, or all that could be read.

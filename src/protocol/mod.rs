@@ -83,7 +83,7 @@ pub use decoder::Decoder;
 pub use error::WireError;
 pub use files::{
     Attributes, Details, DigestKey, DigestKind, Entry, FileKind, FileSystem, MAX_CONTENT, Stat,
-    TarOptions, TreeRecord, UNREAD, weight_of,
+    TarOptions, TreeDetail, TreeRecord, UNREAD, weight_of,
 };
 pub use frame::{
     Frame, put_control, put_credit, put_data, put_end, put_hello, put_placed, put_stop, put_taken,
@@ -96,7 +96,7 @@ pub use stream_id::StreamId;
 pub use window::{ReceiveWindow, SendWindow};
 
 /// The protocol's version. Both ends must have the same.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// The name of the virtio-serial port.
 pub const PORT: &str = "org.bivouac.agent.0";

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::crypt::Unlock;
 use super::disks::Mount;
 use super::inject::Stage;
-use super::{ByteString, Command, DigestKey, DigestKind, StreamId, TarOptions, WindowSize};
+use super::{
+    ByteString, Command, DigestKey, DigestKind, StreamId, TarOptions, TreeDetail, WindowSize,
+};
 
 /// One request of the host. The agent sends exactly one [`super::Reply`] to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,8 +68,7 @@ pub enum Operation {
         directories: Vec<ByteString>,
         /// How many entries are enough; no further directory is then begun.
         limit: usize,
-        /// Whether extended attributes come with each entry.
-        attributes: bool,
+        detail: TreeDetail,
         out: StreamId,
     },
     /// The contents of regular files: `Opened`, then on `out` for each path its length in eight bytes,

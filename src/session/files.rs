@@ -12,8 +12,8 @@ use super::messages::{Answer, Attached, Opened, OpenedFile};
 use super::stream::{StreamReader, StreamWriter};
 use crate::protocol::{
     Attributes, ByteString, Details, DigestKey, DigestKind, Entry, FileSystem, MAX_DATA, Operation,
-    PathAt, RECORD_HEADER, RemoteError, Stat, StreamId, TarOptions, TreeRecord, WireError,
-    parse_record, record_length, weight_of,
+    PathAt, RECORD_HEADER, RemoteError, Stat, StreamId, TarOptions, TreeDetail, TreeRecord,
+    WireError, parse_record, record_length, weight_of,
 };
 
 /// The most memory that the attributes of one file may take, in bytes: the agent shortens them to a part of it.
@@ -69,14 +69,14 @@ impl Session {
         root: &str,
         directories: Vec<ByteString>,
         limit: usize,
-        attributes: bool,
+        detail: TreeDetail,
     ) -> Result<Records<TreeRecord>, SessionError> {
         let root = root.into();
         let list = |out| Operation::ListTree {
             root,
             directories,
             limit,
-            attributes,
+            detail,
             out,
         };
         let (Opened, reader) = self.open(list).await?;
