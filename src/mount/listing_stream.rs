@@ -17,7 +17,7 @@ use crate::session::{Session, SessionError};
 const MAX_DIRECTORY: usize = 256 << 20;
 
 /// What became of a directory.
-pub(super) type Listed = Result<Rc<Listing>, SessionError>;
+pub(super) type ListingResult = Result<Rc<Listing>, SessionError>;
 
 #[derive(Debug)]
 pub(super) struct ListingStream {
@@ -27,7 +27,7 @@ pub(super) struct ListingStream {
     limit: usize,
     pub detail: TreeDetail,
     /// For the first of the directories, until it has come.
-    first: RefCell<Option<oneshot::Sender<Listed>>>,
+    first: RefCell<Option<oneshot::Sender<ListingResult>>>,
     changed: Notify,
 }
 
@@ -37,7 +37,7 @@ impl ListingStream {
         directories: Vec<ByteString>,
         limit: usize,
         detail: TreeDetail,
-    ) -> (Self, oneshot::Receiver<Listed>) {
+    ) -> (Self, oneshot::Receiver<ListingResult>) {
         let (first, arrives) = oneshot::channel();
         let stream = Self {
             directories,

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use tokio::sync::oneshot;
 
 use super::listing::{Listing, joined, split};
-use super::listing_stream::{Listed, ListingStream};
+use super::listing_stream::{ListingResult, ListingStream};
 use crate::protocol::{ByteString, FileKind, TreeDetail};
 use crate::session::{Session, SessionError};
 
@@ -81,7 +81,7 @@ impl Listings {
     }
 
     /// A directory, which a program reads.
-    pub async fn get(self: &Rc<Self>, path: &[u8]) -> Listed {
+    pub async fn get(self: &Rc<Self>, path: &[u8]) -> ListingResult {
         loop {
             let known = self.known(path);
             if let Some(listing) = known.filter(|listing| !self.is_outdated(listing)) {
@@ -139,7 +139,7 @@ impl Listings {
     }
 
     /// Asks for a directory, and for as many as `ahead` allows. Where the first arrives.
-    fn start(self: &Rc<Self>, path: &[u8]) -> oneshot::Receiver<Listed> {
+    fn start(self: &Rc<Self>, path: &[u8]) -> oneshot::Receiver<ListingResult> {
         let (parent, name) = split(path);
         let siblings = self.known(parent).filter(|_| !path.is_empty());
         self.ahead.set(match siblings {
