@@ -1,7 +1,7 @@
 //! The few messages of the NBD protocol that reading an export takes: the fixed newstyle handshake,
 //! `NBD_OPT_GO`, and `NBD_CMD_READ` with simple replies. Facts are from doc/proto.md of the NBD project.
 //!
-//! For a few bytes of an image before QEMU runs. Nothing is allocated by a size that the server states.
+//! For a few bytes of an image before QEMU runs, and for all that QEMU reads over HTTP. Nothing is allocated by a size that the server states.
 
 use std::io::{self, Read, Write};
 
@@ -37,7 +37,7 @@ pub struct NbdClient<S> {
     size: u64,
     /// The number of the last request.
     cookie: u64,
-    /// After an error nobody knows what comes next.
+    /// After a failure nobody knows what comes next.
     is_broken: bool,
 }
 
@@ -87,6 +87,10 @@ impl<S: Read + Write> NbdClient<S> {
         Err(invalid("the server does not come to an end"))
     }
 
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
     /// The stream, where requests of [`read_request`] are answered.
     pub fn into_stream(self) -> S {
         self.stream
@@ -108,20 +112,24 @@ impl<S: Read + Write> NbdClient<S> {
         }
         let mut at = offset;
         for part in buffer.chunks_mut(MAX_READ) {
-            let done = self.read_part(part, at);
-            self.is_broken = done.is_err();
-            done?;
+            let answered = self.read_part(part, at);
+            self.is_broken = answered.is_err();
+            answered??;
             at += part.len() as u64;
         }
         Ok(())
     }
 
-    fn read_part(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    /// Fails unless there is an answer, which may be an error.
+    fn read_part(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<io::Result<()>> {
         self.cookie += 1;
         let request = read_request(self.cookie, offset, buffer.len() as u32);
         self.stream.write_all(&request)?;
-        check_reply(&read(&mut self.stream)?, self.cookie)?;
-        self.stream.read_exact(buffer)
+        match reply_error(&read(&mut self.stream)?, self.cookie)? {
+            None => self.stream.read_exact(buffer).map(Ok),
+            // No bytes follow.
+            Some(error) => Ok(Err(error)),
+        }
     }
 }
 
@@ -139,15 +147,20 @@ pub fn read_request(cookie: u64, offset: u64, length: u32) -> Vec<u8> {
 
 /// Fails unless the reply is that to the request with this cookie, and the bytes follow.
 pub fn check_reply(reply: &[u8; REPLY_LENGTH], cookie: u64) -> io::Result<()> {
+    reply_error(reply, cookie)?.map_or(Ok(()), Err)
+}
+
+/// The error that a reply to the request with this cookie states.
+fn reply_error(reply: &[u8; REPLY_LENGTH], cookie: u64) -> io::Result<Option<io::Error>> {
     let mut fields = &reply[..];
     let (magic, error) = (read_u32(&mut fields)?, read_u32(&mut fields)?);
     if magic != REPLY_MAGIC || read_u64(&mut fields)? != cookie {
         return Err(invalid("no reply of NBD"));
     }
     match error {
-        0 => Ok(()),
+        0 => Ok(None),
         // Those of the protocol are the numbers of Linux.
-        error => Err(io::Error::from_raw_os_error(error.min(255) as i32)),
+        error => Ok(Some(io::Error::from_raw_os_error(error.min(255) as i32))),
     }
 }
 
@@ -304,14 +317,23 @@ mod tests {
     }
 
     #[test]
-    fn after_an_error_nothing_is_read_any_more() {
-        for (error, cookie) in [(5, 1), (0, 9)] {
-            let says = [opened(8), reply(error, cookie, b"x"), reply(0, 2, b"y")].concat();
-            let mut client = open(&says).unwrap();
-            assert!(client.read_exact_at(&mut [0], 0).is_err());
-            let again = client.read_exact_at(&mut [0], 0).unwrap_err();
-            assert_eq!(again.kind(), io::ErrorKind::NotConnected);
-        }
+    fn after_a_wrong_reply_nothing_is_read_any_more() {
+        let says = [opened(8), reply(0, 9, b"x"), reply(0, 2, b"y")].concat();
+        let mut client = open(&says).unwrap();
+        assert!(client.read_exact_at(&mut [0], 0).is_err());
+        let again = client.read_exact_at(&mut [0], 0).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::NotConnected);
+    }
+
+    #[test]
+    fn an_error_is_that_of_one_request() {
+        let says = [opened(8), reply(5, 1, b""), reply(0, 2, b"y")].concat();
+        let mut client = open(&says).unwrap();
+        let error = client.read_exact_at(&mut [0], 0).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(5));
+        let mut byte = [0];
+        client.read_exact_at(&mut byte, 0).unwrap();
+        assert_eq!(&byte, b"y");
     }
 
     proptest! {

@@ -78,7 +78,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// How many were opened.
 static OPENED: AtomicU64 = AtomicU64::new(1);
 
-/// For the few reads of this process.
+/// For the few reads of this process. Its client is also that of all QEMUs, over HTTP.
 #[derive(Debug)]
 struct Reader {
     client: Arc<Mutex<NbdClient<UnixStream>>>,

@@ -38,6 +38,9 @@ const TO_END: Duration = Duration::from_secs(2);
 
 /// How often it is asked.
 const BETWEEN: Duration = Duration::from_secs(10);
+/// How much later than QEMU's driver for HTTP we give up: what it says of a time-out is the answer to one
+/// request.
+const LATER: Duration = Duration::from_secs(5);
 /// How much is read, in bytes: a sector.
 const SECTOR: u64 = 512;
 
@@ -124,6 +127,10 @@ fn served(
     let (name, limit, size) = (url.as_str().to_owned(), socket.timeout, client.size());
     // QEMU's driver for HTTP has a time-out itself, and would read ahead of each question.
     let is_asked = !matches!(url.source, RemoteSource::Http { .. });
+    if !is_asked {
+        let limit = limit + LATER;
+        client.stream().set_read_timeout(Some(limit))?;
+    }
     let asked = asked.into_stream();
     asked.set_nonblocking(true)?;
     let asked = tokio::net::UnixStream::from_std(asked)?;

@@ -13,7 +13,7 @@ pub(super) const MAX_NAME: usize = 255;
 pub(super) struct Listing {
     pub entries: Vec<(Vec<u8>, Known)>,
     by_name: HashMap<Vec<u8>, usize>,
-    /// There are entries of which nothing but the name is known.
+    /// There are entries that could not be read.
     pub is_partial: bool,
     /// How much was asked of each entry.
     pub detail: TreeDetail,

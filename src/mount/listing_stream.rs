@@ -72,12 +72,13 @@ impl ListingStream {
         root: &str,
         keep: impl FnMut(&[u8], Rc<Listing>),
     ) {
-        if let Err(error) = self.receive_all(session, root, keep).await
-            && let Some(first) = self.first.take()
-        {
-            let _ = first.send(Err(error));
+        let received = self.receive_all(session, root, keep).await;
+        let first = self.first.take();
+        match (received, first) {
+            (Err(error), Some(first)) => drop(first.send(Err(error))),
+            (Err(error), None) => tracing::debug!("listing directories: {error}"),
+            (Ok(()), _) => {}
         }
-        self.first.take();
         self.changed.notify_waiters();
     }
 

@@ -19,6 +19,9 @@ const MOST_AHEAD: usize = 6400;
 /// How many directories are named in a request.
 const MAX_DIRECTORIES: usize = 200;
 
+/// How many requests are open at a time: each may bring a large directory.
+const MOST_STREAMS: usize = 4;
+
 /// How many entries are kept. When there are more, all but the latest are asked for again.
 const MAX_KEPT: usize = 200_000;
 
@@ -90,11 +93,19 @@ impl Listings {
             let coming = self.coming(path);
             match coming {
                 Some(stream) => stream.changed().await,
+                None if self.streams.borrow().len() >= MOST_STREAMS => self.any_changed().await,
                 None => {
                     let first = self.start(path).await;
                     return first.unwrap_or(Err(SessionError::Closed));
                 }
             }
+        }
+    }
+
+    async fn any_changed(&self) {
+        let stream = self.streams.borrow().first().cloned();
+        if let Some(stream) = stream {
+            stream.changed().await;
         }
     }
 
@@ -153,9 +164,10 @@ impl Listings {
             let next = next.filter(|(_, known)| known.kind() == FileKind::Directory);
             let next = next.map(|(name, _)| ByteString(joined(parent, name)));
             let known = self.known.borrow();
-            let is_unknown = |path: &ByteString| match known.get(&path.0) {
-                Some(listing) => self.is_outdated(listing),
-                None => self.coming(&path.0).is_none(),
+            let is_unknown = |path: &ByteString| {
+                let known = known.get(&path.0);
+                known.is_none_or(|listing| self.is_outdated(listing))
+                    && self.coming(&path.0).is_none()
             };
             let unknown = next.filter(is_unknown);
             wanted.extend(unknown.take(MAX_DIRECTORIES));
@@ -177,6 +189,10 @@ impl Listings {
     }
 
     fn keep(&self, path: &[u8], listing: Rc<Listing>) {
+        let known = self.known(path);
+        if known.is_some_and(|known| known.detail > listing.detail) {
+            return;
+        }
         self.kept.set(self.kept.get() + listing.entries.len() + 1);
         let before = self.known.borrow_mut().insert(path.to_vec(), listing);
         if let Some(before) = before {

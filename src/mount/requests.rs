@@ -92,11 +92,13 @@ impl Filesystem for Inlet {
     }
 
     fn readlink(&self, _: &Request, number: INodeNo, reply: ReplyData) {
-        self.send(move |tree| async move { replies::link(&tree, number, reply) });
+        self.send(move |tree| async move { replies::link(&tree, number, reply).await });
     }
 
     fn open(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.send(move |tree| async move { replies::opened(tree.open(number), false, reply) });
+        self.send(move |tree| async move {
+            replies::opened(tree.open(number).await, false, reply);
+        });
     }
 
     fn read(

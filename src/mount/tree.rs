@@ -1,11 +1,11 @@
 //! The mounted image, as the kernel asks for it. What the guest says of it is untrusted; names are
-//! checked in [`super::listings`], everything else by the kernel.
+//! checked in [`super::listing_stream`], everything else by the kernel.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use fuser::{Errno, FileAttr, INodeNo};
+use fuser::{Errno, INodeNo};
 use tokio::sync::Mutex;
 
 use super::contents::Contents;
@@ -120,9 +120,11 @@ impl Tree {
     ) -> Result<(Vec<u8>, Facts), Errno> {
         let directory = self.node(parent)?;
         let path = joined(&directory.path, name);
+        let is_small = directory.attr.size <= SMALL_DIRECTORY;
+        let count = self.count_lookup(parent);
         let listing = match self.listings.known(&directory.path) {
             Some(listing) => Some(listing),
-            None if self.is_looked_through(parent, &directory) => {
+            None if is_small && count >= MANY_LOOKUPS => {
                 self.listings.get(&directory.path).await.ok()
             }
             None => None,
@@ -130,6 +132,7 @@ impl Tree {
         if let Some(listing) = listing.filter(|listing| !listing.is_partial) {
             let mut known = listing.find(name).ok_or(Errno::ENOENT)?.facts().cloned();
             if known.is_none()
+                && (is_small || count >= MANY_LOOKUPS)
                 && let Ok(Some(listing)) = self.listings.with_facts(&directory.path).await
             {
                 known = listing.find(name).and_then(Known::facts).cloned();
@@ -142,24 +145,28 @@ impl Tree {
         Ok((path, facts))
     }
 
-    /// Whether it pays to list a directory in which a name is looked up.
-    fn is_looked_through(&self, number: INodeNo, directory: &Node) -> bool {
+    /// How often names were looked up in this directory, one after the other.
+    fn count_lookup(&self, number: INodeNo) -> u32 {
         let count = match self.looked_up.get() {
             (last, count) if last == number => count.saturating_add(1),
             _ => 1,
         };
         self.looked_up.set((number, count));
-        count >= MANY_LOOKUPS && directory.attr.size <= SMALL_DIRECTORY
+        count
     }
 
-    /// The attributes of a node, of which the kernel may have been told no more than its name.
-    pub(super) async fn attr(&self, number: INodeNo) -> Result<FileAttr, Errno> {
+    /// A node with all that is known of its file, though the kernel may have been told no more than its name.
+    pub(super) async fn complete_node(&self, number: INodeNo) -> Result<Node, Errno> {
         let node = self.node(number)?;
         if !node.is_named {
-            return Ok(node.attr);
+            return Ok(node);
         }
         let facts = self.facts(&node.path).await.map_err(errno)?;
-        Ok(self.nodes.borrow().attributes(&facts.stat))
+        self.nodes.borrow_mut().complete(number, &facts);
+        self.node(number).and_then(|node| match node.is_named {
+            false => Ok(node),
+            true => Err(Errno::ESTALE),
+        })
     }
 
     async fn facts(&self, path: &[u8]) -> Result<Facts, SessionError> {
@@ -176,8 +183,8 @@ impl Tree {
         })
     }
 
-    pub(super) fn open(&self, number: INodeNo) -> Result<u64, Errno> {
-        let Node { path, attr, .. } = self.node(number)?;
+    pub(super) async fn open(&self, number: INodeNo) -> Result<u64, Errno> {
+        let Node { path, attr, .. } = self.complete_node(number).await?;
         let is_small = attr.size <= MAX_CONTENT && !self.listings.is_complete();
         Ok(self.hold(match is_small {
             true => Handle::Small(path),

@@ -102,7 +102,7 @@ pub fn weight_of(attributes: &Attributes) -> usize {
     attributes.iter().map(weight).sum()
 }
 
-/// How much `ListTree` tells of each entry. Each tells what those before it do.
+/// How much `ListTree` tells of each entry. Each tells all that the one before does, and more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TreeDetail {
