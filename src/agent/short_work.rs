@@ -48,7 +48,7 @@ fn panicked() -> RemoteError {
     RemoteError::new(ErrorStage::Process, "the agent failed unexpectedly")
 }
 
-/// The whole output of a `List`, `Walk`, `ListTree`, `Contents` or `Read`. `None` if it is long, or if there was an error,
+/// The whole output of a `List`, `Walk`, `Contents` or `Read`. `None` if it is long, or if there was an error,
 /// which a worker reports.
 pub(super) fn output(op: &Operation) -> Option<(Option<Stat>, Vec<u8>)> {
     if !may_be_short(op) {
@@ -65,7 +65,7 @@ pub(super) fn output(op: &Operation) -> Option<(Option<Stat>, Vec<u8>)> {
 /// Whether it is worth to try.
 fn may_be_short(op: &Operation) -> bool {
     match op {
-        Operation::ListTree { limit, .. } => *limit <= 200,
+        Operation::ListTree { .. } => false,
         Operation::Contents { paths, .. } => paths.len() <= 8,
         // What is asked for by its length is there, as a rule.
         Operation::Read { length, .. } => length.is_none_or(|length| length <= LONGEST as u64),

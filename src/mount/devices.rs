@@ -80,16 +80,9 @@ fn facts(kind: FileKind, size: u64) -> Facts {
         kind,
         mode: if is_directory { 0o555 } else { 0o444 },
         links: 1,
-        uid: 0,
-        gid: 0,
         size,
         blocks: size / 512,
-        modified: (0, 0),
-        accessed: (0, 0),
-        changed: (0, 0),
-        device: 0,
-        inode: 0,
-        special: None,
+        ..Stat::default()
     };
     Facts {
         stat,

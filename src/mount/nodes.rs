@@ -74,22 +74,14 @@ impl Known {
 
 /// What takes the place of facts where there is no more than a name.
 fn facts_of_name(kind: FileKind, inode: u64, device: u64) -> Facts {
-    // A kernel may cut the target of a link at its size.
-    let size = if kind == FileKind::Link { 4095 } else { 0 };
     let stat = Stat {
         kind,
-        mode: 0,
         links: 1,
-        uid: 0,
-        gid: 0,
-        size,
-        blocks: 0,
-        modified: (0, 0),
-        accessed: (0, 0),
-        changed: (0, 0),
+        // A kernel may cut the target of a link at its size.
+        size: if kind == FileKind::Link { 4095 } else { 0 },
         device,
         inode,
-        special: None,
+        ..Stat::default()
     };
     Facts {
         stat,
@@ -192,17 +184,6 @@ impl Nodes {
                 };
                 self.by_number.insert(attr.ino.0, node);
             }
-        }
-    }
-
-    /// The facts of a file of which nothing but its name was known. They may be those of another file.
-    pub fn complete(&mut self, number: INodeNo, facts: &Facts) {
-        let attr = self.attributes(&facts.stat);
-        let node = self.by_number.get_mut(&number.0);
-        if let Some(node) = node.filter(|_| attr.ino == number) {
-            node.attr = attr;
-            node.link.clone_from(&facts.link);
-            node.is_named = false;
         }
     }
 
@@ -353,13 +334,6 @@ mod tests {
         // All three were references.
         nodes.forget(INodeNo(9), 2);
         assert_eq!(nodes.get(INodeNo(9)).unwrap().path, b"/facts");
-        nodes.forget(INodeNo(9), 1);
-        assert!(nodes.get(INodeNo(9)).is_none());
-        // Completed, it has no more of them than before.
-        nodes.tell_entry(b"/name".to_vec(), &name, 7);
-        nodes.complete(INodeNo(9), &facts);
-        let node = nodes.get(INodeNo(9)).unwrap();
-        assert_eq!((node.attr.size, node.is_named), (1, false));
         nodes.forget(INodeNo(9), 1);
         assert!(nodes.get(INodeNo(9)).is_none());
     }

@@ -31,15 +31,15 @@ pub(super) async fn entry(tree: &Tree, parent: INodeNo, name: &[u8], reply: Repl
     }
 }
 
-pub(super) async fn attr(tree: &Tree, number: INodeNo, reply: ReplyAttr) {
-    match tree.complete_node(number).await {
+pub(super) fn attr(tree: &Tree, number: INodeNo, reply: ReplyAttr) {
+    match tree.known_node(number) {
         Ok(node) => reply.attr(&FOREVER, &node.attr),
         Err(errno) => reply.error(errno),
     }
 }
 
-pub(super) async fn link(tree: &Tree, number: INodeNo, reply: ReplyData) {
-    let node = tree.complete_node(number).await;
+pub(super) fn link(tree: &Tree, number: INodeNo, reply: ReplyData) {
+    let node = tree.known_node(number);
     match node.and_then(|node| node.link.ok_or(Errno::EINVAL)) {
         Ok(link) => reply.data(&link),
         Err(errno) => reply.error(errno),

@@ -88,17 +88,15 @@ impl Filesystem for Inlet {
     }
 
     fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        self.send(move |tree| async move { replies::attr(&tree, number, reply).await });
+        self.send(move |tree| async move { replies::attr(&tree, number, reply) });
     }
 
     fn readlink(&self, _: &Request, number: INodeNo, reply: ReplyData) {
-        self.send(move |tree| async move { replies::link(&tree, number, reply).await });
+        self.send(move |tree| async move { replies::link(&tree, number, reply) });
     }
 
     fn open(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.send(move |tree| async move {
-            replies::opened(tree.open(number).await, false, reply);
-        });
+        self.send(move |tree| async move { replies::opened(tree.open(number), false, reply) });
     }
 
     fn read(

@@ -155,18 +155,14 @@ impl Tree {
         count
     }
 
-    /// A node with all that is known of its file, though the kernel may have been told no more than its name.
-    pub(super) async fn complete_node(&self, number: INodeNo) -> Result<Node, Errno> {
+    /// A node of whose file more is known than the name. The kernel looks up each other one first, unless a file is
+    /// opened by its handle (open_by_handle_at(2)).
+    pub(super) fn known_node(&self, number: INodeNo) -> Result<Node, Errno> {
         let node = self.node(number)?;
-        if !node.is_named {
-            return Ok(node);
-        }
-        let facts = self.facts(&node.path).await.map_err(errno)?;
-        self.nodes.borrow_mut().complete(number, &facts);
-        self.node(number).and_then(|node| match node.is_named {
+        match node.is_named {
             false => Ok(node),
             true => Err(Errno::ESTALE),
-        })
+        }
     }
 
     async fn facts(&self, path: &[u8]) -> Result<Facts, SessionError> {
@@ -183,8 +179,8 @@ impl Tree {
         })
     }
 
-    pub(super) async fn open(&self, number: INodeNo) -> Result<u64, Errno> {
-        let Node { path, attr, .. } = self.complete_node(number).await?;
+    pub(super) fn open(&self, number: INodeNo) -> Result<u64, Errno> {
+        let Node { path, attr, .. } = self.known_node(number)?;
         let is_small = attr.size <= MAX_CONTENT && !self.listings.is_complete();
         Ok(self.hold(match is_small {
             true => Handle::Small(path),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ByteString, RemoteError};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileKind {
     File,
@@ -15,11 +15,12 @@ pub enum FileKind {
     Character,
     Fifo,
     Socket,
+    #[default]
     Other,
 }
 
 /// The result of stat(2).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stat {
     /// The type bits of st_mode.
     pub kind: FileKind,

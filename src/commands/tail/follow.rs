@@ -61,16 +61,11 @@ pub(super) mod tests {
             kind: FileKind::File,
             mode: 0o644,
             links: 1,
-            uid: 0,
-            gid: 0,
             size,
             blocks: 8,
-            modified: (0, 0),
-            accessed: (0, 0),
-            changed: (0, 0),
             device: 1,
             inode,
-            special: None,
+            ..Stat::default()
         }
     }
 
