@@ -109,8 +109,8 @@ impl Progress for Output {
         }
     }
 
-    fn clear_status(&self) {
-        status_line::remove();
+    fn status_remover(&self) -> fn() {
+        status_line::remove
     }
 
     fn message(&self, text: &str) {

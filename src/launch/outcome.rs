@@ -122,7 +122,7 @@ fn describe(
             format!("the guest did not boot: {}", stop.how),
             Some(stop.hint),
         ),
-        End::QemuDied { how, output } => {
+        End::QemuDied { how, output, .. } => {
             let mut message = format!("QEMU died: {how}");
             if !output.is_empty() {
                 message.push_str(&format!("\nQEMU said: {}", output_lines(output)));

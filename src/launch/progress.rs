@@ -11,7 +11,11 @@ pub trait Progress {
     /// One line, replaced by the next.
     fn status(&self, text: &str);
     /// Removes that line.
-    fn clear_status(&self);
+    fn clear_status(&self) {
+        self.status_remover()();
+    }
+    /// What removes that line, in any thread.
+    fn status_remover(&self) -> fn();
     /// Lines that stay.
     fn message(&self, text: &str);
 }
@@ -22,7 +26,9 @@ pub struct Quiet;
 
 impl Progress for Quiet {
     fn status(&self, _: &str) {}
-    fn clear_status(&self) {}
+    fn status_remover(&self) -> fn() {
+        || ()
+    }
     fn message(&self, _: &str) {}
 }
 

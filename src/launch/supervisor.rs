@@ -17,7 +17,7 @@ use super::watchdog::Watchdog;
 use crate::exit::Status;
 use crate::machine::boot_stop::BootStop;
 use crate::machine::console::{ConsoleEvent, Watch};
-use crate::machine::end::End;
+use crate::machine::end::{End, SIGNAL_PRECEDES};
 use crate::machine::terminal::{Key, Terminal};
 use crate::machine::{Machine, MachineEvent};
 use crate::sys;
@@ -29,6 +29,8 @@ const END_FOLLOWS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     signals: Signals,
+    /// The latest that asks for the end, and when it came: a command may have got it first.
+    signal: Option<(Signal, Instant)>,
     deadlines: Deadlines,
     /// Until the deadline of `--timeout` is noticed here.
     watchdog: Option<Watchdog>,
@@ -156,6 +158,7 @@ impl Supervisor {
     pub fn new(timeout: Option<Duration>) -> Result<Self, Failure> {
         Ok(Self {
             signals: Signals::listen().context("listening for signals")?,
+            signal: None,
             deadlines: Deadlines {
                 timeout: timeout.map(|length| Deadline::of("--timeout", length)),
                 ..Deadlines::default()
@@ -173,6 +176,7 @@ impl Supervisor {
     pub fn of_one_machine() -> Self {
         Self {
             signals: Signals::left_to_another(),
+            signal: None,
             deadlines: Deadlines::default(),
             watchdog: None,
             keyboard: Keyboard::default(),
@@ -249,7 +253,7 @@ impl Supervisor {
         let end = tokio::select! {
             biased;
             news = machine.next() => match news.context("running the machine")? {
-                MachineEvent::Ended(end) => self.deadlines.cause_of(end),
+                MachineEvent::Ended(end) => self.cause_of(self.deadlines.cause_of(end)),
                 MachineEvent::Console(sighting) => return Ok(Event::Console(sighting)),
                 MachineEvent::Reset => return Ok(Event::Reset),
             },
@@ -257,7 +261,10 @@ impl Supervisor {
             signal = unconstrained(self.signals.next()) => return Ok(match signal {
                 // The other processes of the job got their own, if it came from a terminal.
                 Signal::SIGTSTP => Event::Suspend { whole_job: false },
-                signal => Event::Signal(signal),
+                signal => {
+                    self.signal = Some((signal, Instant::now()));
+                    Event::Signal(signal)
+                }
             }),
             key = self.keyboard.next() => match key {
                 Key::Leave => End::UserQuit,
@@ -272,6 +279,18 @@ impl Supervisor {
             }
         };
         Err(Interrupted::ended(end, machine))
+    }
+
+    /// A QEMU that was asked to end, as this process was, has ended because of that.
+    fn cause_of(&self, end: End) -> End {
+        match (&end, self.signal) {
+            (End::QemuDied { by_signal: true, .. }, Some((signal, at)))
+                if at.elapsed() < SIGNAL_PRECEDES =>
+            {
+                End::Signalled(signal as i32)
+            }
+            _ => end,
+        }
     }
 
     /// What an event means where nothing else is made of it.

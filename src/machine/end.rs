@@ -52,6 +52,8 @@ pub enum End {
     QemuDied {
         how: String,
         output: String,
+        /// Of a signal that asks for the end.
+        by_signal: bool,
     },
     TimedOut {
         option: &'static str,
@@ -154,6 +156,7 @@ pub fn is_wanted(event: &Event) -> bool {
 
 /// The end of a machine whose QEMU exited with `status` after `seen`.
 pub fn end_of(status: ExitStatus, seen: Option<GuestExit>, output: String) -> End {
+    let by_signal = is_by_signal(status, seen.as_ref());
     let how = match seen {
         Some(GuestExit::Known(end)) => return end,
         Some(GuestExit::QmpLost(why)) => why,
@@ -162,12 +165,19 @@ pub fn end_of(status: ExitStatus, seen: Option<GuestExit>, output: String) -> En
         }
         Some(GuestExit::Ended) | None => describe(status),
     };
-    End::QemuDied { how, output }
+    End::QemuDied {
+        how,
+        output,
+        by_signal,
+    }
 }
 
 /// How long after QEMU's end by a signal this process's own may come: whoever ends a whole job, as batch
 /// schedulers do, sends one to each of its processes.
-pub const SIGNAL_FOLLOWS: std::time::Duration = std::time::Duration::from_millis(500);
+pub const SIGNAL_FOLLOWS: Duration = Duration::from_millis(500);
+
+/// How long before that end it may have come: QEMU may take its time.
+pub const SIGNAL_PRECEDES: Duration = EXIT_TIMEOUT;
 
 /// Whether another process has ended QEMU: by a signal that asks for the end, or by SIGKILL.
 pub fn is_from_outside(status: ExitStatus) -> bool {

@@ -339,11 +339,14 @@ impl Machine {
             self.handle_event(event);
         }
         self.drain_console(EXIT_TIMEOUT).await;
-        if end::is_by_signal(status, self.guest_end.as_ref()) {
+        let end = end_of(status, self.guest_end.clone(), self.process.tail());
+        if let End::QemuDied {
+            by_signal: true, ..
+        } = end
+        {
             // If ours comes meanwhile, the supervisor drops this.
             tokio::time::sleep(end::SIGNAL_FOLLOWS).await;
         }
-        let end = end_of(status, self.guest_end.clone(), self.process.tail());
         Ok(MachineEvent::Ended(end))
     }
 

@@ -55,7 +55,12 @@ pub enum OutputMode {
 /// written.
 pub fn output(shown: OutputMode) -> io::Result<(mpsc::Sender<Vec<u8>>, FlushHandle)> {
     // Not locked for the thread's life: a panic's message must still come out.
-    to(io::stdout(), shown)
+    to(io::stdout(), shown, || ())
+}
+
+/// [`output`] for a guest's console on the terminal. `first` is called before its first bytes are written.
+pub fn console_output(first: fn()) -> io::Result<(mpsc::Sender<Vec<u8>>, FlushHandle)> {
+    to(io::stdout(), OutputMode::Terminal, first)
 }
 
 pub fn output_is_terminal() -> bool {
@@ -64,7 +69,7 @@ pub fn output_is_terminal() -> bool {
 
 /// [`output`] for standard error.
 pub fn error_output(shown: OutputMode) -> io::Result<(mpsc::Sender<Vec<u8>>, FlushHandle)> {
-    to(io::stderr(), shown)
+    to(io::stderr(), shown, || ())
 }
 
 enum Filter {
@@ -99,6 +104,7 @@ impl Filter {
 fn to(
     mut sink: impl Write + IsTerminal + Send + 'static,
     shown: OutputMode,
+    first: fn(),
 ) -> io::Result<(mpsc::Sender<Vec<u8>>, FlushHandle)> {
     let (send, mut receive) = mpsc::channel::<Vec<u8>>(16);
     let (finished, done) = oneshot::channel();
@@ -109,7 +115,11 @@ fn to(
             OutputMode::Text => Filter::Text(Escaper::default()),
         };
         let mut write = |bytes: &[u8]| sink.write_all(bytes).and_then(|()| sink.flush());
+        let mut first = Some(first);
         while let Some(bytes) = receive.blocking_recv() {
+            if let Some(first) = first.take() {
+                first();
+            }
             let bytes = filter.take(bytes);
             if let Err(error) = write(&bytes) {
                 // Before `receive` is dropped and the sender sees an error.

@@ -18,7 +18,7 @@ use crate::launch::{Failure, Outcome};
 use crate::machine::Machine;
 use crate::machine::console::ConsoleEvent;
 use crate::machine::end::End;
-use crate::machine::stdio::{self, OutputMode};
+use crate::machine::stdio;
 use crate::machine::terminal::{HELP, Terminal};
 use crate::session::Session;
 use crate::template::restore::Template;
@@ -37,8 +37,9 @@ pub(super) async fn run(
 ) -> Result<Outcome, Failure> {
     launch.progress.status(&launch.vm.headline);
     launch.facts.phases.mark("prepared");
-    let (output, written) =
-        stdio::output(OutputMode::Terminal).context("starting a thread for the output")?;
+    // Taken away by the thread that writes, or it would be after the guest's first letters.
+    let (output, written) = stdio::console_output(launch.progress.status_remover())
+        .context("starting a thread for the output")?;
     let Started {
         mut machine,
         keyboard,
@@ -183,7 +184,6 @@ async fn step(
     match launch.supervisor.next(machine).await? {
         Event::Console(ConsoleEvent::FirstByte) => {
             launch.facts.phases.mark("first-output");
-            launch.progress.clear_status();
         }
         Event::Console(ConsoleEvent::Login) => {
             launch.facts.phases.mark("login-prompt");

@@ -116,6 +116,18 @@ fn a_signal_to_every_process_of_the_job_is_one_to_bivouac() {
     let finished = running.wait();
     assert_eq!(finished.code(), Some(143), "{finished:?}");
     assert_eq!(finished.stderr, "");
+    // Bivouac before QEMU, and a command that the signal does not end.
+    let script = "trap '' TERM; echo here; sleep 1000";
+    let mut running = chroot(&[], &["sh", "-c", script]).start();
+    running.wait_for("here");
+    let qemu = running.qemu();
+    running.signal(Signal::SIGTERM);
+    // It has been passed on by now.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    kill(qemu, Signal::SIGTERM).unwrap();
+    let finished = running.wait();
+    assert_eq!(finished.code(), Some(143), "{finished:?}");
+    assert_eq!(finished.stderr, "");
     // While it starts, too.
     let mut running = chroot(&["--no-template"], &["true"]).start();
     running.qemu();
