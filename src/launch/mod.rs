@@ -1,7 +1,7 @@
 //! Gets a running guest: cold, warm, or as an appliance.
 //!
 //! `spec` is what is wanted, as plain data. `prepare` finds out what that means on this host,
-//! `start` starts QEMU, and `supervisor` is the event loop of the machine's life.
+//! `start` starts QEMU, and `supervisor` is the event loop of the machine's life, with its `deadlines`.
 //!
 //! - A guest that boots for commands: `inject` puts the agent into the overlays, `wait_agent` waits
 //!   until it is ready, `running` is the result.
@@ -47,6 +47,7 @@ mod borrowed;
 pub(crate) mod branch;
 pub(crate) mod capture;
 mod cryptsetup;
+mod deadlines;
 mod devices;
 pub(crate) mod facts;
 pub(crate) mod failure;

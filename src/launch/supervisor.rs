@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use nix::sys::signal::Signal;
 use tokio::task::unconstrained;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use super::deadlines::{Deadline, Deadlines};
 use super::failure::Failure;
 use super::keyboard::Keyboard;
 use super::outcome;
@@ -102,54 +103,6 @@ pub(crate) struct Stopped(pub End);
 impl From<Stopped> for Failure {
     fn from(Stopped(end): Stopped) -> Self {
         outcome::stopped(&end)
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Deadline {
-    at: Instant,
-    end: End,
-}
-
-impl Deadline {
-    fn of(option: &'static str, length: Duration) -> Self {
-        Self {
-            at: Instant::now() + length,
-            end: End::TimedOut { option, length },
-        }
-    }
-}
-
-/// What ends the work when its time has come.
-#[derive(Debug, Default)]
-struct Deadlines {
-    timeout: Option<Deadline>,
-    boot_timeout: Option<Deadline>,
-    /// While the console of a boot shows that it does not go on.
-    boot_stop: Option<Deadline>,
-}
-
-impl Deadlines {
-    /// A QEMU that died after `--timeout` was killed because of it, while this process was stopped.
-    fn cause_of(&self, end: End) -> End {
-        let passed = self.timeout.as_ref().filter(|one| Instant::now() >= one.at);
-        match (&end, passed) {
-            (End::QemuDied { .. }, Some(timeout)) => timeout.end.clone(),
-            _ => end,
-        }
-    }
-
-    /// Waits for the earliest of the deadlines; for ever if there is none.
-    async fn passed(&self) -> End {
-        let deadlines = [&self.timeout, &self.boot_timeout, &self.boot_stop];
-        let earliest = deadlines.into_iter().flatten().min_by_key(|one| one.at);
-        match earliest {
-            Some(Deadline { at, end }) => {
-                sleep_until(*at).await;
-                end.clone()
-            }
-            None => std::future::pending().await,
-        }
     }
 }
 
@@ -253,7 +206,7 @@ impl Supervisor {
         let end = tokio::select! {
             biased;
             news = machine.next() => match news.context("running the machine")? {
-                MachineEvent::Ended(end) => self.cause_of(self.deadlines.cause_of(end)),
+                MachineEvent::Ended(end) => self.cause_of(end),
                 MachineEvent::Console(sighting) => return Ok(Event::Console(sighting)),
                 MachineEvent::Reset => return Ok(Event::Reset),
             },
@@ -283,13 +236,11 @@ impl Supervisor {
 
     /// A QEMU that was asked to end, as this process was, has ended because of that.
     fn cause_of(&self, end: End) -> End {
-        match (&end, self.signal) {
-            (End::QemuDied { by_signal: true, .. }, Some((signal, at)))
-                if at.elapsed() < SIGNAL_PRECEDES =>
-            {
+        match self.signal {
+            Some((signal, at)) if end.is_of_signal() && at.elapsed() < SIGNAL_PRECEDES => {
                 End::Signalled(signal as i32)
             }
-            _ => end,
+            _ => self.deadlines.cause_of(end),
         }
     }
 

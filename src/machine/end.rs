@@ -96,6 +96,17 @@ impl End {
         )
     }
 
+    /// Whether another process asked QEMU to end.
+    pub fn is_of_signal(&self) -> bool {
+        matches!(
+            self,
+            Self::QemuDied {
+                by_signal: true,
+                ..
+            }
+        )
+    }
+
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::PoweredOff => "powered-off",

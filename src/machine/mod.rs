@@ -340,10 +340,7 @@ impl Machine {
         }
         self.drain_console(EXIT_TIMEOUT).await;
         let end = end_of(status, self.guest_end.clone(), self.process.tail());
-        if let End::QemuDied {
-            by_signal: true, ..
-        } = end
-        {
+        if end.is_of_signal() {
             // If ours comes meanwhile, the supervisor drops this.
             tokio::time::sleep(end::SIGNAL_FOLLOWS).await;
         }

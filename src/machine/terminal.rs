@@ -158,9 +158,8 @@ impl Guard {
     pub(super) fn start(tty: OwnedFd, original: Termios, raw: Termios) -> io::Result<Self> {
         let (watch, leash) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         let (watch, leash) = (io::PipeReader::from(watch), io::PipeWriter::from(leash));
-        let pid = sys::fork_child_keeping([watch.as_fd(), tty.as_fd()], || {
+        let pid = sys::fork_guard([watch.as_fd(), tty.as_fd()], || {
             watch_over(&watch, &tty, &original, &raw);
-            0
         })?;
         Ok(Self { leash, pid })
     }
@@ -173,9 +172,6 @@ impl Guard {
 }
 
 fn watch_over(mut watch: &io::PipeReader, tty: &OwnedFd, original: &Termios, raw: &Termios) {
-    // A session of its own: neither Ctrl-C nor a stop of the job reaches the guard, and changing
-    // the terminal cannot stop it (SIGTTOU).
-    let _ = nix::unistd::setsid();
     let mut word = [0];
     let told = matches!(watch.read(&mut word), Ok(1));
     // Only if the settings are still ours: a shell may have changed them meanwhile.

@@ -31,12 +31,7 @@ impl TimeGuard {
     pub fn start(time: Duration) -> io::Result<Self> {
         let (watch, leash): (OwnedFd, OwnedFd) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         let (watch, parent) = (PipeReader::from(watch), Pid::this());
-        let pid = sys::fork_child_keeping([watch.as_fd()], || {
-            // Neither Ctrl-C nor a stop of the job reaches it.
-            let _ = nix::unistd::setsid();
-            watch_over(&watch, parent, time);
-            0
-        })?;
+        let pid = sys::fork_guard([watch.as_fd()], || watch_over(&watch, parent, time))?;
         Ok(Self {
             leash: Some(leash.into()),
             pid,

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::{ForkResult, Pid};
 
 /// Forks a child that does `work` and exits with the status that it returns.
@@ -49,6 +50,22 @@ pub fn fork_child_keeping<const N: usize>(
         close_range(first, libc::c_uint::MAX);
         work()
     })
+}
+
+/// [`fork_child_keeping`] with a child in a session of its own that no signal ends but SIGKILL: not even the
+/// SIGHUP that comes, before its first instruction, when its parent was the leader of a terminal's session.
+pub fn fork_guard<const N: usize>(
+    keep: [BorrowedFd<'_>; N],
+    work: impl FnOnce(),
+) -> io::Result<Pid> {
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    let forked = fork_child_keeping(keep, || {
+        let _ = nix::unistd::setsid();
+        work();
+        0
+    });
+    before.thread_set_mask()?;
+    forked
 }
 
 fn close_range(first: libc::c_uint, last: libc::c_uint) {

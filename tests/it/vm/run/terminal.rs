@@ -332,6 +332,21 @@ fn the_terminal_is_restored_though_the_launcher_is_killed() {
 }
 
 #[test]
+fn the_terminal_is_restored_though_its_guard_was_told_to_end_and_the_launcher_is_killed() {
+    let signal_guard = |terminal: &OnTerminal| {
+        let guards = children(terminal.pid()).into_iter();
+        for guard in guards.filter(|child| !is_qemu(*child)) {
+            // The first comes from the kernel, when the leader of a session ends.
+            for signal in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT] {
+                kill(guard, signal).unwrap();
+            }
+        }
+        kill(terminal.pid(), Signal::SIGKILL).unwrap();
+    };
+    restored_after(signal_guard, None);
+}
+
+#[test]
 fn the_terminal_is_restored_though_the_launcher_crashes() {
     restored_after(
         |terminal| kill(terminal.pid(), Signal::SIGABRT).unwrap(),
