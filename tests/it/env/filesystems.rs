@@ -62,9 +62,14 @@ pub fn write_files(root: &Path, files: &[(&str, &str)]) {
 
 /// Does something with a filesystem while it is mounted here. Needs root.
 pub fn mounted(image: &Path, work: impl FnOnce(&Path)) {
+    mounted_with("loop", image, work);
+}
+
+/// [`mounted`] with options of mount.
+pub fn mounted_with(options: &str, image: &Path, work: impl FnOnce(&Path)) {
     let place = tempfile::tempdir().unwrap();
     let target = place.path().to_str().unwrap();
-    run("mount", &["-o", "loop", image.to_str().unwrap(), target]);
+    run("mount", &["-o", options, image.to_str().unwrap(), target]);
     let done = catch_unwind(AssertUnwindSafe(|| work(place.path())));
     run("umount", &[target]);
     if let Err(panic) = done {

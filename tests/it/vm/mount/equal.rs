@@ -25,7 +25,7 @@ fn odd_name(first: u8) -> OsString {
     OsString::from_vec(bytes.filter(|byte| !matches!(byte, 0 | b'/')).collect())
 }
 
-fn noise(length: usize) -> Vec<u8> {
+pub(super) fn noise(length: usize) -> Vec<u8> {
     let mut state = 7_u32;
     let step = |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -123,7 +123,7 @@ fn hash(path: &Path) -> u64 {
 }
 
 /// What is below `top`, by path. Only bytes, kinds and links, unless it is of a filesystem with `all`.
-fn seen(top: &Path, all: bool) -> BTreeMap<PathBuf, String> {
+pub(super) fn seen(top: &Path, all: bool) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![top.to_owned()];
     while let Some(directory) = waiting.pop() {
@@ -169,7 +169,7 @@ fn seen(top: &Path, all: bool) -> BTreeMap<PathBuf, String> {
 }
 
 #[track_caller]
-fn assert_equal(found: BTreeMap<PathBuf, String>, expected: BTreeMap<PathBuf, String>) {
+pub(super) fn assert_equal(found: BTreeMap<PathBuf, String>, expected: BTreeMap<PathBuf, String>) {
     for (path, line) in &expected {
         assert_eq!(found.get(path), Some(line), "{}", path.display());
     }

@@ -3,6 +3,7 @@
 mod command;
 mod equal;
 mod killed;
+mod ntfs;
 mod suspended;
 mod tools;
 
@@ -37,8 +38,12 @@ struct Mounted {
 
 impl Mounted {
     fn new(image: &Path, options: &[&str]) -> Self {
+        Self::of(Bivouac::new(), image, options)
+    }
+
+    fn of(bivouac: Bivouac, image: &Path, options: &[&str]) -> Self {
         let place = tempfile::tempdir().unwrap();
-        let command = Bivouac::new().arg("mount").args(options);
+        let command = bivouac.arg("mount").args(options);
         let running = command.arg(image).arg(place.path()).start();
         patiently("it is mounted", || is_mounted(place.path()));
         Self { running, place }
